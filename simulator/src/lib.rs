@@ -1,0 +1,1 @@
+//! A simulated vehicle: Ankaios over real FIFOs, with its habits.

@@ -1,0 +1,3 @@
+//! Connects a vehicle that runs Eclipse Ankaios to its operators over MQTT.
+
+pub mod proto;

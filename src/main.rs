@@ -1,0 +1,3 @@
+//! The daemon: settings, log, tasks, signals, drain.
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! The messages of Ankaios' control interface, generated from `proto/`.
+
+#![allow(missing_docs, reason = "generated; the .proto files carry the comments")]
+
+/// Requests, responses and the state of Ankaios.
+pub mod ank_base {
+    include!(concat!(env!("OUT_DIR"), "/ank_base.rs"));
+}
+
+/// The envelope around them: hello, accepted, closed.
+pub mod control_api {
+    include!(concat!(env!("OUT_DIR"), "/control_api.rs"));
+}
