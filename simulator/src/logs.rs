@@ -1,0 +1,217 @@
+//! The logs of the workloads and the streams that read them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::SystemTime;
+
+use fleet_connector::proto::ank_base::{
+    LogEntriesResponse, LogEntry, LogsRequest, LogsRequestAccepted, LogsStopResponse, Response,
+    response::ResponseContent,
+};
+
+use crate::instance::InstanceName;
+
+/// Lines kept of each instance; the oldest go first.
+const KEPT_LINES: usize = 10_000;
+
+/// Most lines in one message.
+const BATCH: usize = 100;
+
+#[derive(Debug)]
+struct Line {
+    written: SystemTime,
+    message: String,
+}
+
+/// A request for logs that has not come to its end.
+#[derive(Debug)]
+struct Stream {
+    instances: BTreeSet<InstanceName>,
+    until: Option<SystemTime>,
+}
+
+/// All log lines and the streams that follow them.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    lines: BTreeMap<InstanceName, VecDeque<Line>>,
+    streams: BTreeMap<String, Stream>,
+}
+
+impl Logs {
+    /// Answers a request: accepted, then what is there already, then, for each
+    /// instance that is not followed further, the end.
+    ///
+    /// `known` are the instances of the desired state and whether they run; a
+    /// request for others is accepted without them.
+    pub(crate) fn request(
+        &mut self,
+        request_id: &str,
+        request: &LogsRequest,
+        known: impl Fn(&InstanceName) -> Option<bool>,
+    ) -> (Response, Vec<Response>) {
+        let instances: BTreeMap<InstanceName, bool> = request
+            .workload_names
+            .iter()
+            .map(InstanceName::from)
+            .filter_map(|name| known(&name).map(|running| (name, running)))
+            .collect();
+        let accepted = response(
+            request_id,
+            ResponseContent::LogsRequestAccepted(LogsRequestAccepted {
+                workload_names: instances.keys().map(Into::into).collect(),
+            }),
+        );
+
+        let since = request.since.as_deref().map(humantime::parse_rfc3339_weak);
+        let until = request.until.as_deref().map(humantime::parse_rfc3339_weak);
+        let (Ok(since), Ok(until)) = (since.transpose(), until.transpose()) else {
+            // The runtime refuses the times, and the stream is over.
+            return (
+                accepted,
+                instances
+                    .keys()
+                    .map(|name| stop(request_id, name))
+                    .collect(),
+            );
+        };
+        let follow = request.follow.unwrap_or_default()
+            && until.is_none_or(|until| until > SystemTime::now());
+
+        let mut responses = Vec::new();
+        let mut followed = BTreeSet::new();
+        for (name, running) in instances {
+            let lines = self.lines.get(&name).into_iter().flatten().filter(|line| {
+                since.is_none_or(|since| line.written >= since)
+                    && until.is_none_or(|until| line.written <= until)
+            });
+            let lines: Vec<&str> = lines.map(|line| &*line.message).collect();
+            let tail = request.tail.and_then(|tail| usize::try_from(tail).ok());
+            let first = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+            let lines = lines.get(first..).unwrap_or_default();
+            responses.extend(
+                lines
+                    .chunks(BATCH)
+                    .map(|batch| entries(request_id, &name, batch)),
+            );
+            if follow && running {
+                followed.insert(name);
+            } else {
+                responses.push(stop(request_id, &name));
+            }
+        }
+        if !followed.is_empty() {
+            self.streams.insert(
+                request_id.to_owned(),
+                Stream {
+                    instances: followed,
+                    until,
+                },
+            );
+        }
+        (accepted, responses)
+    }
+
+    /// Writes lines to the log of an instance; gives what its followers receive.
+    pub(crate) fn write(
+        &mut self,
+        name: &InstanceName,
+        messages: Vec<String>,
+        written: SystemTime,
+    ) -> Vec<Response> {
+        let mut responses = Vec::new();
+        let batch: Vec<&str> = messages.iter().map(String::as_str).collect();
+        self.streams.retain(|request_id, stream| {
+            if !stream.instances.contains(name) {
+                return true;
+            }
+            if stream.until.is_some_and(|until| written > until) {
+                stream.instances.remove(name);
+                responses.push(stop(request_id, name));
+                return !stream.instances.is_empty();
+            }
+            responses.extend(
+                batch
+                    .chunks(BATCH)
+                    .map(|batch| entries(request_id, name, batch)),
+            );
+            true
+        });
+        let lines = self.lines.entry(name.clone()).or_default();
+        lines.extend(
+            messages
+                .into_iter()
+                .map(|message| Line { written, message }),
+        );
+        let surplus = lines.len().saturating_sub(KEPT_LINES);
+        lines.drain(..surplus);
+        responses
+    }
+
+    /// Ends the streams of an instance that no longer runs.
+    pub(crate) fn end(&mut self, name: &InstanceName) -> Vec<Response> {
+        let mut responses = Vec::new();
+        self.streams.retain(|request_id, stream| {
+            if stream.instances.remove(name) {
+                responses.push(stop(request_id, name));
+            }
+            !stream.instances.is_empty()
+        });
+        responses
+    }
+
+    /// Forgets the log of an instance that is gone.
+    pub(crate) fn forget(&mut self, name: &InstanceName) {
+        self.lines.remove(name);
+    }
+
+    /// Ends a stream at the request of its reader; an unknown one is no error.
+    pub(crate) fn cancel(&mut self, request_id: &str) {
+        self.streams.remove(request_id);
+    }
+
+    /// The instances that a stream follows.
+    pub(crate) fn followed(&self, request_id: &str) -> Vec<InstanceName> {
+        let stream = self.streams.get(request_id);
+        stream
+            .into_iter()
+            .flat_map(|stream| stream.instances.iter().cloned())
+            .collect()
+    }
+
+    /// Ends all streams, as the end of a session does.
+    pub(crate) fn clear_streams(&mut self) {
+        self.streams.clear();
+    }
+
+    /// The request ids of the live streams.
+    pub(crate) fn streams(&self) -> Vec<String> {
+        self.streams.keys().cloned().collect()
+    }
+}
+
+/// One batch of lines of one instance.
+pub(crate) fn entries(request_id: &str, name: &InstanceName, messages: &[&str]) -> Response {
+    let log_entries = messages.iter().map(|&message| LogEntry {
+        workload_name: Some(name.into()),
+        message: message.to_owned(),
+    });
+    let log_entries = log_entries.collect();
+    response(
+        request_id,
+        ResponseContent::LogEntriesResponse(LogEntriesResponse { log_entries }),
+    )
+}
+
+fn stop(request_id: &str, name: &InstanceName) -> Response {
+    let workload_name = Some(name.into());
+    response(
+        request_id,
+        ResponseContent::LogsStopResponse(LogsStopResponse { workload_name }),
+    )
+}
+
+fn response(request_id: &str, content: ResponseContent) -> Response {
+    Response {
+        request_id: request_id.to_owned(),
+        response_content: Some(content),
+    }
+}

@@ -1,0 +1,333 @@
+//! Field masks: which part of a state is read, and which part an update touches.
+//!
+//! A mask is a path of field names separated by dots. When reading, `*` stands
+//! for every name at its place. In an update mask it does not: Ankaios takes it
+//! for a field of that name there. An empty path means the whole state.
+
+use crate::document::{Node, NotAMap};
+
+/// One field mask, split at its dots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mask {
+    parts: Vec<Box<str>>,
+}
+
+impl Mask {
+    /// Splits a mask; the empty string has no parts.
+    pub(crate) fn parse(mask: &str) -> Self {
+        let parts = if mask.is_empty() {
+            Vec::new()
+        } else {
+            mask.split('.').map(Box::from).collect()
+        };
+        Self { parts }
+    }
+
+    /// The names along the path.
+    pub(crate) fn parts(&self) -> &[Box<str>] {
+        &self.parts
+    }
+}
+
+/// Whether this part of a mask stands for every name.
+pub(crate) fn is_wildcard(part: &str) -> bool {
+    part == "*"
+}
+
+/// The parts of a state that any of the masks selects; no masks select it all.
+/// A mask that leads nowhere selects nothing, which is no error.
+///
+/// Two rules of Ankaios are included: with anything of the desired state comes
+/// its `apiVersion`, and the state and the sub-state of a workload only come
+/// together.
+pub(crate) fn select(state: &Node, masks: &[Mask]) -> Node {
+    if masks.is_empty() {
+        return state.clone();
+    }
+    let mut selection = Node::empty();
+    for mask in masks {
+        copy(state, mask.parts(), &mut Vec::new(), &mut selection);
+        if let Some(twin) = execution_state_twin(mask) {
+            copy(state, twin.parts(), &mut Vec::new(), &mut selection);
+        }
+    }
+    if masks.iter().any(|mask| {
+        mask.parts()
+            .first()
+            .is_some_and(|part| &**part == "desiredState")
+    }) && let Some(version) = state.at(["desiredState", "apiVersion"])
+    {
+        put(
+            &mut selection,
+            &["desiredState", "apiVersion"],
+            version.clone(),
+        );
+    }
+    selection
+}
+
+fn copy<'a>(node: &'a Node, mask: &'a [Box<str>], path: &mut Vec<&'a str>, target: &mut Node) {
+    let Some((part, rest)) = mask.split_first() else {
+        return put(target, path, node.clone());
+    };
+    let Some(fields) = node.fields() else { return };
+    if is_wildcard(part) {
+        for (name, field) in fields {
+            path.push(name);
+            copy(field, rest, path, target);
+            path.pop();
+        }
+    } else if let Some(field) = fields.get(&**part) {
+        path.push(part);
+        copy(field, rest, path, target);
+        path.pop();
+    }
+}
+
+/// Both the state and what is selected of it are trees of the same shape, so a
+/// path of the one never leads through a leaf of the other.
+fn put(target: &mut Node, path: &[&str], value: Node) {
+    let placed = target.set(path, value);
+    debug_assert_eq!(placed, Ok(()), "a selection has the shape of its source");
+}
+
+/// For a mask of a workload's `state` the one of its `subState`, and vice versa.
+fn execution_state_twin(mask: &Mask) -> Option<Mask> {
+    let [root, .., last] = mask.parts() else {
+        return None;
+    };
+    if mask.parts().len() != 5 || &**root != "workloadStates" {
+        return None;
+    }
+    let twin = match &**last {
+        "state" => "subState",
+        "subState" => "state",
+        _ => return None,
+    };
+    let mut parts = mask.parts().to_vec();
+    *parts.last_mut()? = twin.into();
+    Some(Mask { parts })
+}
+
+/// Carries out an update mask by mask: what the new state has at a mask
+/// replaces what was there, what it lacks is removed.
+///
+/// # Errors
+/// The first mask that leads through something that is not there or no map.
+pub(crate) fn merge(state: &mut Node, new: &Node, masks: &[String]) -> Result<(), String> {
+    for text in masks {
+        let mask = Mask::parse(text);
+        let path: Vec<&str> = mask.parts().iter().map(|part| &**part).collect();
+        let done = match new.at(path.iter().copied()) {
+            Some(value) => state.set(&path, value.clone()),
+            None => remove(state, &path),
+        };
+        done.map_err(|NotAMap| text.clone())?;
+    }
+    Ok(())
+}
+
+/// The tree leaves empty maps out, Ankaios' own does not: there, taking a tag
+/// from a workload without tags succeeds.
+fn remove(state: &mut Node, path: &[&str]) -> Result<(), NotAMap> {
+    let parent = path.split_last().map(|(_, parent)| parent);
+    let optional = match parent {
+        Some(["desiredState", "configs"]) => true,
+        Some(["desiredState", "workloads", name, field]) => {
+            ["tags", "configs", "dependencies", "controlInterfaceAccess"].contains(field)
+                && state.at(["desiredState", "workloads", name]).is_some()
+        }
+        _ => false,
+    };
+    if optional && parent.is_some_and(|parent| state.at(parent.iter().copied()).is_none()) {
+        return Ok(());
+    }
+    state.remove(path).map(|_removed| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masks(texts: &[&str]) -> Vec<Mask> {
+        texts.iter().map(|text| Mask::parse(text)).collect()
+    }
+
+    fn names(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    fn workload(agent: &str) -> Node {
+        Node::map([
+            ("agent", Node::text(agent)),
+            ("runtime", Node::text("podman")),
+        ])
+    }
+
+    fn execution(state: &str) -> Node {
+        Node::map([
+            ("additionalInfo", Node::text("")),
+            ("state", Node::text(state)),
+            ("subState", Node::text("Ok")),
+        ])
+    }
+
+    fn state() -> Node {
+        Node::map([
+            (
+                "desiredState",
+                Node::map([
+                    ("apiVersion", Node::text("v1")),
+                    (
+                        "workloads",
+                        Node::map([("one", workload("a")), ("two", workload("b"))]),
+                    ),
+                ]),
+            ),
+            (
+                "workloadStates",
+                Node::map([(
+                    "a",
+                    Node::map([("one", Node::map([("id1", execution("Running"))]))]),
+                )]),
+            ),
+        ])
+    }
+
+    #[test]
+    fn no_mask_and_the_empty_mask_select_everything() {
+        assert_eq!(select(&state(), &[]), state());
+        assert_eq!(select(&state(), &masks(&[""])), state());
+    }
+
+    #[test]
+    fn a_path_selects_one_part_and_brings_the_api_version() {
+        let selected = select(&state(), &masks(&["desiredState.workloads.one.agent"]));
+        let expected = Node::map([(
+            "desiredState",
+            Node::map([
+                ("apiVersion", Node::text("v1")),
+                (
+                    "workloads",
+                    Node::map([("one", Node::map([("agent", Node::text("a"))]))]),
+                ),
+            ]),
+        )]);
+        assert_eq!(selected, expected);
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_level() {
+        let selected = select(&state(), &masks(&["desiredState.workloads.*.agent"]));
+        for (name, agent) in [("one", "a"), ("two", "b")] {
+            let path = ["desiredState", "workloads", name];
+            assert_eq!(
+                selected.at(path),
+                Some(&Node::map([("agent", Node::text(agent))]))
+            );
+        }
+        assert_eq!(select(&state(), &masks(&["*"])), state());
+        assert_eq!(select(&state(), &masks(&["*.*.*.id1.*.*"])), Node::empty());
+    }
+
+    #[test]
+    fn an_unknown_path_selects_nothing() {
+        assert_eq!(
+            select(&state(), &masks(&["workloadStates.b", "nonsense"])),
+            Node::empty()
+        );
+        let only_version = select(&state(), &masks(&["desiredState.workloads.three"]));
+        let version = Node::map([("apiVersion", Node::text("v1"))]);
+        assert_eq!(only_version, Node::map([("desiredState", version)]));
+    }
+
+    #[test]
+    fn state_and_sub_state_come_together() {
+        for mask in [
+            "workloadStates.*.*.*.state",
+            "workloadStates.a.one.id1.subState",
+        ] {
+            let selected = select(&state(), &masks(&[mask]));
+            let expected = Node::map([
+                ("state", Node::text("Running")),
+                ("subState", Node::text("Ok")),
+            ]);
+            assert_eq!(
+                selected.at(["workloadStates", "a", "one", "id1"]),
+                Some(&expected)
+            );
+        }
+    }
+
+    #[test]
+    fn masks_do_not_reach_into_a_part_already_selected() {
+        let selected = select(
+            &state(),
+            &masks(&["workloadStates", "workloadStates.a.one"]),
+        );
+        assert_eq!(
+            selected.get("workloadStates"),
+            state().get("workloadStates")
+        );
+    }
+
+    #[test]
+    fn an_update_replaces_adds_and_removes_what_its_masks_name() {
+        let new = Node::map([(
+            "desiredState",
+            Node::map([(
+                "workloads",
+                Node::map([
+                    ("one", workload("c")),
+                    ("three", workload("d")),
+                    ("extra", workload("e")),
+                ]),
+            )]),
+        )]);
+        let mut updated = state();
+        let update = names(&[
+            "desiredState.workloads.one",
+            "desiredState.workloads.two",
+            "desiredState.workloads.three",
+            "desiredState.workloads.four",
+        ]);
+        merge(&mut updated, &new, &update).unwrap();
+        let workloads = updated.at(["desiredState", "workloads"]).unwrap();
+        assert_eq!(
+            workloads,
+            &Node::map([("one", workload("c")), ("three", workload("d"))])
+        );
+        assert_eq!(
+            updated.at(["desiredState", "apiVersion"]),
+            Some(&Node::text("v1"))
+        );
+    }
+
+    #[test]
+    fn an_update_mask_knows_no_wildcard() {
+        let mut updated = state();
+        merge(
+            &mut updated,
+            &Node::empty(),
+            &names(&["desiredState.workloads.*"]),
+        )
+        .unwrap();
+        assert_eq!(updated, state());
+    }
+
+    #[test]
+    fn an_update_below_what_is_missing_names_the_mask() {
+        let mut updated = state();
+        let mask = "desiredState.workloads.nobody.tags.key";
+        assert_eq!(
+            merge(&mut updated, &Node::empty(), &names(&[mask])),
+            Err(mask.to_owned())
+        );
+        let known = names(&[
+            "desiredState.workloads.one.tags.key",
+            "desiredState.configs.none",
+        ]);
+        assert_eq!(merge(&mut updated, &Node::empty(), &known), Ok(()));
+        assert_eq!(updated, state());
+    }
+}

@@ -1,0 +1,98 @@
+//! What a simulated vehicle starts with.
+
+use std::collections::BTreeMap;
+
+use fleet_connector::proto::ank_base::{
+    AgentAttributes, AgentMap, AgentStatus, CompleteState, ControlInterfaceAccess, CpuUsage,
+    ExecutionsStatesForId, ExecutionsStatesOfWorkload, FreeMemory, State, Tags, Workload,
+    WorkloadMap, WorkloadStatesMap,
+};
+
+use crate::access;
+use crate::execution;
+use crate::instance::InstanceName;
+use crate::lifecycle::Timing;
+
+/// The workload whose control interface is simulated: the connector's.
+pub const CONNECTOR_WORKLOAD: &str = "fleetconnector";
+
+/// What a simulated vehicle starts with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connected agents. The first one runs the connector's workload.
+    pub agents: Vec<String>,
+    /// Whether the FIFOs are there from the start.
+    pub create_fifos: bool,
+    /// The access rules of the connector's workload.
+    pub access: ControlInterfaceAccess,
+    /// How long workloads take to start and stop.
+    pub timing: Timing,
+}
+
+/// One agent `agent_A`, the FIFOs in place, everything allowed.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            agents: vec!["agent_A".to_owned()],
+            create_fifos: true,
+            access: access::allow_all(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The connector's own workload, running on the first agent.
+    pub(crate) fn initial_state(&self) -> CompleteState {
+        let agent = self.agents.first().cloned().unwrap_or_default();
+        let runtime_config = "image: localhost/fleet-connector:latest".to_owned();
+        let instance = InstanceName::new(CONNECTOR_WORKLOAD, &agent, &runtime_config);
+        let workload = Workload {
+            agent: Some(agent.clone()),
+            restart_policy: Some(0),
+            runtime: Some("podman".to_owned()),
+            runtime_config: Some(runtime_config),
+            control_interface_access: Some(self.access.clone()),
+            ..Workload::default()
+        };
+        let states = ExecutionsStatesForId {
+            id_state_map: BTreeMap::from([(instance.id, execution::running())]),
+        };
+        let states = ExecutionsStatesOfWorkload {
+            wl_name_state_map: BTreeMap::from([(CONNECTOR_WORKLOAD.to_owned(), states)]),
+        };
+        CompleteState {
+            desired_state: Some(State {
+                api_version: "v1".to_owned(),
+                workloads: Some(WorkloadMap {
+                    workloads: BTreeMap::from([(CONNECTOR_WORKLOAD.to_owned(), workload)]),
+                }),
+                configs: None,
+            }),
+            workload_states: Some(WorkloadStatesMap {
+                agent_state_map: BTreeMap::from([(agent, states)]),
+            }),
+            agents: Some(AgentMap {
+                agents: self
+                    .agents
+                    .iter()
+                    .map(|name| (name.clone(), agent_attributes()))
+                    .collect(),
+            }),
+            effective_state: None,
+        }
+    }
+}
+
+/// An agent with some load and no tags.
+pub fn agent_attributes() -> AgentAttributes {
+    AgentAttributes {
+        status: Some(AgentStatus {
+            cpu_usage: Some(CpuUsage { cpu_usage: 44 }),
+            free_memory: Some(FreeMemory {
+                free_memory: 24_908_308_480,
+            }),
+        }),
+        tags: Some(Tags::default()),
+    }
+}

@@ -1,0 +1,340 @@
+//! What an update of the desired state would bring about, or why Ankaios
+//! refuses it.
+//!
+//! The wording of the refusals is Ankaios' own, because the connector passes it
+//! on to its users.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fleet_connector::proto::ank_base::UpdateStateRequest;
+
+use crate::conversion;
+use crate::document::{Fields, Node};
+use crate::instance::InstanceName;
+use crate::mask;
+use crate::template;
+
+const NAME_RULE: &str = "Only a-z, A-Z, 0-9 chars, underscore (_), and hyphen (-) allowed. \
+                         Maximum length is 63 characters.";
+
+/// A workload with its templates filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rendered {
+    pub(crate) name: InstanceName,
+    pub(crate) workload: Node,
+}
+
+/// The workloads of the desired state by name.
+pub(crate) type RenderedWorkloads = BTreeMap<Arc<str>, Arc<Rendered>>;
+
+/// An update that Ankaios accepts.
+#[derive(Debug)]
+pub(crate) struct Update {
+    /// The new desired state.
+    pub(crate) desired: Node,
+    pub(crate) rendered: RenderedWorkloads,
+    pub(crate) added: Vec<InstanceName>,
+    pub(crate) deleted: Vec<InstanceName>,
+    /// New tags of agents, by the agent's name.
+    pub(crate) agent_tags: Vec<(Arc<str>, Option<Node>)>,
+}
+
+/// Carries out an update on paper: merges, completes, renders and compares.
+///
+/// # Errors
+/// The message of Ankaios' error response.
+pub(crate) fn plan(
+    desired: &Node,
+    rendered: &RenderedWorkloads,
+    request: UpdateStateRequest,
+) -> Result<Update, String> {
+    let new = request
+        .new_state
+        .ok_or("The UpdateStateRequest does not contain a new state")?;
+    let new = conversion::to_node(new);
+    let rejected = |reason: String| format!("Update rejected: '{reason}'");
+    let invalid =
+        |reason: String| rejected(format!("Resulting State is invalid, reason: '{reason}'"));
+
+    let merged = if request.update_mask.is_empty() {
+        new
+    } else {
+        let mut merged = Node::map([("desiredState", desired.clone())]);
+        mask::merge(&mut merged, &new, &request.update_mask)
+            .map_err(|field| rejected(format!("Could not find field {field}")))?;
+        merged
+    };
+    let completed = complete(merged.get("desiredState"), desired)
+        .map_err(|error| invalid(format!("Could not parse into CompleteState: '{error}'")))?;
+    check_api_version(&completed)?;
+    check_configs(&completed)?;
+    let new_rendered = render(&completed, desired, rendered).map_err(invalid)?;
+    check_names(&new_rendered).map_err(invalid)?;
+
+    let (added, deleted) = compare(rendered, &new_rendered);
+    if let Some(workload) = find_cycle(&completed, &added) {
+        return Err(rejected(format!(
+            "workload dependency '{workload}' is part of a cycle."
+        )));
+    }
+    let agent_tags = merged
+        .get("agents")
+        .and_then(Node::fields)
+        .into_iter()
+        .flatten();
+    let agent_tags = agent_tags
+        .map(|(name, agent)| (name.clone(), agent.get("tags").cloned()))
+        .collect();
+    Ok(Update {
+        desired: completed,
+        rendered: new_rendered,
+        added,
+        deleted,
+        agent_tags,
+    })
+}
+
+/// Fills in the defaults and insists on the required fields.
+fn complete(new: Option<&Node>, old: &Node) -> Result<Node, String> {
+    let nothing = Node::empty();
+    let new = new.unwrap_or(&nothing);
+    let mut fields = Fields::new();
+    let version = match (new.get("apiVersion"), new.is_empty_map()) {
+        (Some(version), _) => version.clone(),
+        (None, true) => Node::text("v1"),
+        (None, false) => return Err("missing field `apiVersion`".to_owned()),
+    };
+    fields.insert("apiVersion".into(), version);
+
+    let mut workloads = new.get("workloads").cloned().unwrap_or_else(Node::empty);
+    let old_workloads = old.get("workloads");
+    let incomplete: Vec<(Arc<str>, Node)> = workloads
+        .fields()
+        .into_iter()
+        .flatten()
+        .filter(|(name, workload)| {
+            let old = old_workloads.and_then(|old| old.get(name));
+            !old.is_some_and(|old| old.shared(workload))
+        })
+        .map(|(name, workload)| (name.clone(), workload.clone()))
+        .collect();
+    for (name, workload) in incomplete {
+        let workload = complete_workload(workload)?;
+        workloads
+            .set(&[&name], workload)
+            .map_err(|_| "invalid type: expected a map of workloads".to_owned())?;
+    }
+    fields.insert("workloads".into(), workloads);
+    if let Some(configs) = new.get("configs").filter(|configs| !configs.is_empty_map()) {
+        fields.insert("configs".into(), configs.clone());
+    }
+    Ok(Node::Map(fields.into()))
+}
+
+fn complete_workload(workload: Node) -> Result<Node, String> {
+    let mut fields = workload
+        .fields()
+        .cloned()
+        .ok_or("invalid type: expected a workload")?;
+    for required in ["agent", "runtime", "runtimeConfig"] {
+        if !fields.contains_key(required) {
+            return Err(format!("missing field `{required}`"));
+        }
+    }
+    if let Some(Node::Text(config)) = fields.get("runtimeConfig") {
+        let trimmed = config.trim();
+        if trimmed.len() != config.len() {
+            let trimmed = Node::text(trimmed);
+            fields.insert("runtimeConfig".into(), trimmed);
+        }
+    }
+    fields
+        .entry("restartPolicy".into())
+        .or_insert_with(|| Node::text("NEVER"));
+    for optional in ["tags", "configs", "dependencies"] {
+        if fields.get(optional).is_some_and(Node::is_empty_map) {
+            fields.remove(optional);
+        }
+    }
+    Ok(Node::Map(fields.into()))
+}
+
+fn check_api_version(desired: &Node) -> Result<(), String> {
+    match desired.get("apiVersion").and_then(Node::as_text) {
+        Some("v1" | "v0.1") => Ok(()),
+        other => Err(format!(
+            "Unsupported API version. Received '{}', expected 'v1'",
+            other.unwrap_or_default()
+        )),
+    }
+}
+
+fn check_configs(desired: &Node) -> Result<(), String> {
+    if let Some(configs) = desired.get("configs") {
+        check_config_keys(configs)?;
+    }
+    let workloads = desired
+        .get("workloads")
+        .and_then(Node::fields)
+        .into_iter()
+        .flatten();
+    for (_, workload) in workloads {
+        for (alias, name) in workload
+            .get("configs")
+            .and_then(Node::fields)
+            .into_iter()
+            .flatten()
+        {
+            if !is_name(alias) {
+                return Err(format!("Unsupported config alias '{alias}'. {NAME_RULE}"));
+            }
+            let name = name.as_text().unwrap_or_default();
+            if !is_name(name) {
+                return Err(format!(
+                    "Unsupported config reference key '{name}'. {NAME_RULE}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_config_keys(configs: &Node) -> Result<(), String> {
+    match configs {
+        Node::Map(fields) => fields.iter().try_for_each(|(key, value)| {
+            if is_name(key) {
+                check_config_keys(value)
+            } else {
+                Err(format!("Unsupported config item key '{key}'. {NAME_RULE}"))
+            }
+        }),
+        Node::List(values) => values.iter().try_for_each(check_config_keys),
+        Node::Text(_) | Node::Number(_) | Node::Nothing => Ok(()),
+    }
+}
+
+/// 1 to 63 of `[a-zA-Z0-9_-]`.
+fn is_name(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && is_name_text(name)
+}
+
+fn is_name_text(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// Renders what has changed and takes over the rest.
+fn render(
+    new: &Node,
+    old: &Node,
+    rendered: &RenderedWorkloads,
+) -> Result<RenderedWorkloads, String> {
+    let configs = new.get("configs");
+    let same_configs = match (configs, old.get("configs")) {
+        (Some(new), Some(old)) => new.same(old),
+        (new, old) => new == old,
+    };
+    let old_workloads = old.get("workloads");
+    let workloads = new
+        .get("workloads")
+        .and_then(Node::fields)
+        .into_iter()
+        .flatten();
+    workloads
+        .map(|(name, workload)| {
+            let kept = rendered.get(name).filter(|_| {
+                let old = old_workloads.and_then(|old| old.get(name));
+                old.is_some_and(|old| old.shared(workload))
+                    && (same_configs || workload.get("configs").is_none())
+            });
+            let rendered = match kept {
+                Some(rendered) => Arc::clone(rendered),
+                None => Arc::new(template::render(name, workload, configs)?),
+            };
+            Ok((name.clone(), rendered))
+        })
+        .collect()
+}
+
+fn check_names(rendered: &RenderedWorkloads) -> Result<(), String> {
+    for (name, workload) in rendered {
+        let fault = if name.is_empty() {
+            Some("Is empty.".to_owned())
+        } else if !is_name_text(name) {
+            Some("Expected to have characters in [a-zA-Z0-9_-].".to_owned())
+        } else if name.len() > 63 {
+            let length = name.len();
+            Some(format!(
+                "Length {length} exceeds the maximum limit of 63 characters."
+            ))
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            return Err(format!("Unsupported workload name '{name}'. {fault}"));
+        }
+        let agent = &workload.name.agent;
+        if !is_name_text(agent) {
+            return Err(format!("Unsupported agent name '{agent}'. {NAME_RULE}"));
+        }
+    }
+    Ok(())
+}
+
+/// A changed workload is deleted and added.
+fn compare(
+    old: &RenderedWorkloads,
+    new: &RenderedWorkloads,
+) -> (Vec<InstanceName>, Vec<InstanceName>) {
+    let (mut added, mut deleted) = (Vec::new(), Vec::new());
+    for (name, was) in old {
+        match new.get(name) {
+            Some(is) if is.name == was.name && is.workload.same(&was.workload) => {}
+            Some(is) => {
+                added.push(is.name.clone());
+                deleted.push(was.name.clone());
+            }
+            None => deleted.push(was.name.clone()),
+        }
+    }
+    added.extend(
+        new.iter()
+            .filter(|(name, _)| !old.contains_key(*name))
+            .map(|(_, is)| is.name.clone()),
+    );
+    (added, deleted)
+}
+
+/// A workload that, in the end, waits for itself. Only cycles that an added
+/// workload can reach are looked for: the state without them had none.
+fn find_cycle(desired: &Node, added: &[InstanceName]) -> Option<String> {
+    fn visit<'a>(
+        workloads: &'a Node,
+        name: &'a str,
+        path: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<String> {
+        if path.contains(&name) {
+            return Some(name.to_owned());
+        }
+        if done.contains(name) {
+            return None;
+        }
+        path.push(name);
+        let dependencies = workloads.at([name, "dependencies"]).and_then(Node::fields);
+        for (dependency, _) in dependencies.into_iter().flatten() {
+            if let Some(found) = visit(workloads, dependency, path, done) {
+                return Some(found);
+            }
+        }
+        path.pop();
+        done.insert(name);
+        None
+    }
+    let workloads = desired.get("workloads")?;
+    let mut done = BTreeSet::new();
+    added
+        .iter()
+        .find_map(|name| visit(workloads, &name.workload, &mut Vec::new(), &mut done))
+}

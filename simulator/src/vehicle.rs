@@ -1,0 +1,619 @@
+//! The server's part of Ankaios: the desired state, the states of the workloads
+//! and of the agents, and who wants to hear about changes.
+//!
+//! Nothing here does I/O or looks at a clock: time is handed in, and what the
+//! workload is to receive comes out as [`Response`]s in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Instant, SystemTime};
+
+use fleet_connector::proto::ank_base::{
+    AddCondition, AgentAttributes, CompleteState, CompleteStateRequest, CompleteStateResponse,
+    Error, EventsCancelAccepted, ExecutionState, LogsCancelAccepted, LogsRequest, Request,
+    Response, RestartPolicy, UpdateStateRequest, UpdateStateSuccess, request::RequestContent,
+    response::ResponseContent,
+};
+
+use crate::conversion::{self, Missing};
+use crate::document::Node;
+use crate::events::Subscriptions;
+use crate::execution;
+use crate::instance::InstanceName;
+use crate::lifecycle::{Step, Timeline, Timing, UNKNOWN_IMAGE};
+use crate::logs::Logs;
+use crate::mask::{self, Mask};
+use crate::template;
+use crate::update::{self, Rendered, RenderedWorkloads};
+
+/// The answer to a request and what else it brings about.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Events that reach the workload before the answer.
+    pub(crate) before: Vec<Response>,
+    pub(crate) answer: Response,
+    /// Events and log entries that follow it.
+    pub(crate) after: Vec<Response>,
+}
+
+/// The state of one simulated vehicle.
+pub(crate) struct Vehicle {
+    /// The whole state, as one tree.
+    state: Node,
+    rendered: RenderedWorkloads,
+    timing: Timing,
+    timeline: Timeline,
+    /// Instances whose dependencies are not met yet.
+    waiting: BTreeSet<InstanceName>,
+    subscriptions: Subscriptions,
+    logs: Logs,
+}
+
+impl Vehicle {
+    /// A vehicle without workloads and agents.
+    pub(crate) fn new(timing: Timing) -> Self {
+        let mut vehicle = Self {
+            state: Node::empty(),
+            rendered: RenderedWorkloads::new(),
+            timing,
+            timeline: Timeline::default(),
+            waiting: BTreeSet::new(),
+            subscriptions: Subscriptions::default(),
+            logs: Logs::default(),
+        };
+        vehicle.set_state(CompleteState::default());
+        vehicle
+    }
+
+    // ------------------------------------------------------------ the state
+
+    /// The whole state.
+    pub(crate) fn complete_state(&self) -> CompleteState {
+        conversion::to_message(&self.state, Missing::Empty)
+    }
+
+    /// Replaces the whole state as it is: nothing is started or stopped, and
+    /// templates that can't be filled in are left as they are.
+    pub(crate) fn set_state(&mut self, state: CompleteState) {
+        let mut state = conversion::to_node(state);
+        let empty = [
+            (&["desiredState", "apiVersion"][..], Node::text("v1")),
+            (&["desiredState", "workloads"], Node::empty()),
+            (&["workloadStates"], Node::empty()),
+            (&["agents"], Node::empty()),
+        ];
+        for (path, default) in empty {
+            if state.at(path.iter().copied()).is_none() {
+                put(&mut state, path, default);
+            }
+        }
+        self.state = state;
+        let desired = self.desired();
+        let configs = desired.get("configs");
+        let workloads = desired
+            .get("workloads")
+            .and_then(Node::fields)
+            .into_iter()
+            .flatten();
+        self.rendered = workloads
+            .map(|(name, workload)| {
+                let rendered = template::render(name, workload, configs).unwrap_or_else(|_| {
+                    let text = |field| workload.get(field).and_then(Node::as_text);
+                    let agent = text("agent").unwrap_or_default();
+                    let config = text("runtimeConfig").unwrap_or_default();
+                    let name = InstanceName::new(name, agent, config);
+                    Rendered {
+                        name,
+                        workload: workload.clone(),
+                    }
+                });
+                (name.clone(), rendered.into())
+            })
+            .collect();
+        self.timeline.clear();
+        self.waiting.clear();
+    }
+
+    fn desired(&self) -> Node {
+        self.state
+            .get("desiredState")
+            .cloned()
+            .unwrap_or_else(Node::empty)
+    }
+
+    /// The instance of a workload that the desired state asks for.
+    pub(crate) fn instance(&self, workload: &str) -> Option<InstanceName> {
+        self.rendered
+            .get(workload)
+            .map(|rendered| rendered.name.clone())
+    }
+
+    /// The execution state of an instance.
+    pub(crate) fn execution_state(&self, name: &InstanceName) -> Option<ExecutionState> {
+        self.state
+            .at(execution_path(name))
+            .map(conversion::execution_to_message)
+    }
+
+    /// Adds an agent, or changes what is known of it. Its workloads start, or
+    /// are found running again.
+    pub(crate) fn connect_agent(
+        &mut self,
+        agent: &str,
+        attributes: AgentAttributes,
+        now: Instant,
+    ) -> Vec<Response> {
+        let mut new = self.state.clone();
+        put(
+            &mut new,
+            &["agents", agent],
+            conversion::agent_to_node(attributes),
+        );
+        let mut responses = self.replace(new);
+        let instances: Vec<InstanceName> = self.instances_of(agent);
+        for name in instances {
+            let state = self.execution_state(&name);
+            if state == Some(execution::agent_disconnected()) {
+                responses.extend(self.set_execution_state(&name, execution::running(), now));
+            } else if state == Some(execution::initial()) {
+                self.timeline
+                    .plan(now + self.timing.initial, name, Step::Start);
+            }
+        }
+        responses
+    }
+
+    /// Takes an agent away, as if its connection to the server had been lost.
+    pub(crate) fn disconnect_agent(&mut self, agent: &str) -> Vec<Response> {
+        let mut new = self.state.clone();
+        let path = ["agents", agent];
+        // Without a map of agents there is nothing to take away.
+        let _nothing = new.remove(&path);
+        for name in self.instances_of(agent) {
+            self.timeline.cancel(&name);
+            let state = conversion::execution_to_node(execution::agent_disconnected());
+            put(&mut new, &execution_path(&name), state);
+        }
+        self.replace(new)
+    }
+
+    fn instances_of(&self, agent: &str) -> Vec<InstanceName> {
+        let workloads = self
+            .state
+            .at(["workloadStates", agent])
+            .and_then(Node::fields);
+        let names = workloads.into_iter().flatten().flat_map(|(workload, ids)| {
+            let ids = ids.fields().into_iter().flatten();
+            ids.map(move |(id, _)| InstanceName {
+                workload: workload.to_string(),
+                id: id.to_string(),
+                agent: agent.to_owned(),
+            })
+        });
+        names.collect()
+    }
+
+    /// Replaces the state and tells the subscribers what has changed.
+    fn replace(&mut self, new: Node) -> Vec<Response> {
+        let old = std::mem::replace(&mut self.state, new);
+        self.subscriptions.events(&old, &self.state)
+    }
+
+    // ------------------------------------------------------------- requests
+
+    /// Serves one request.
+    pub(crate) fn request(&mut self, request: Request, now: Instant) -> Answer {
+        let id = request.request_id;
+        match request.request_content {
+            Some(RequestContent::CompleteStateRequest(request)) => self.read(id, &request),
+            Some(RequestContent::UpdateStateRequest(request)) => self.update(id, request, now),
+            Some(RequestContent::LogsRequest(request)) => self.read_logs(id, &request),
+            Some(RequestContent::LogsCancelRequest(_)) => {
+                self.logs.cancel(&id);
+                answer(
+                    id,
+                    ResponseContent::LogsCancelAccepted(LogsCancelAccepted {}),
+                )
+            }
+            Some(RequestContent::EventsCancelRequest(_)) => {
+                self.subscriptions.remove(&id);
+                answer(
+                    id,
+                    ResponseContent::EventsCancelAccepted(EventsCancelAccepted {}),
+                )
+            }
+            None => error(id, "The Request does not contain any content"),
+        }
+    }
+
+    fn read(&mut self, id: String, request: &CompleteStateRequest) -> Answer {
+        let masks: Vec<Mask> = request
+            .field_mask
+            .iter()
+            .map(|mask| Mask::parse(mask))
+            .collect();
+        let missing = if masks.is_empty() {
+            Missing::Empty
+        } else {
+            Missing::Absent
+        };
+        let state = conversion::to_message(&mask::select(&self.state, &masks), missing);
+        if request.subscribe_for_events {
+            self.subscriptions.add(id.clone(), masks);
+        }
+        let response = CompleteStateResponse {
+            complete_state: Some(state),
+            altered_fields: None,
+        };
+        answer(id, ResponseContent::CompleteStateResponse(response))
+    }
+
+    fn read_logs(&mut self, id: String, request: &LogsRequest) -> Answer {
+        let known = |name: &InstanceName| {
+            let rendered = self.rendered.get(&*name.workload)?;
+            let state = self.state.at(execution_path(name));
+            (rendered.name == *name).then(|| {
+                state.is_some_and(|state| {
+                    execution::is_running(&conversion::execution_to_message(state))
+                })
+            })
+        };
+        let (accepted, after) = self.logs.request(&id, request, known);
+        Answer {
+            before: Vec::new(),
+            answer: accepted,
+            after,
+        }
+    }
+
+    /// Events caused by workloads that come or go precede the answer, those of
+    /// other changes follow it.
+    fn update(&mut self, id: String, request: UpdateStateRequest, now: Instant) -> Answer {
+        let desired = self.desired();
+        let update = match update::plan(&desired, &self.rendered, request) {
+            Ok(update) => update,
+            Err(message) => return error(id, message),
+        };
+        let mut new = self.state.clone();
+        put(&mut new, &["desiredState"], update.desired);
+        for (agent, tags) in &update.agent_tags {
+            if new.at(["agents", agent]).is_some() {
+                put(
+                    &mut new,
+                    &["agents", agent, "tags"],
+                    tags.clone().unwrap_or_else(Node::empty),
+                );
+            }
+        }
+        for name in &update.added {
+            if new.at(execution_path(name)).is_none() {
+                let state = if name.agent.is_empty() {
+                    execution::not_scheduled()
+                } else {
+                    execution::initial()
+                };
+                put(
+                    &mut new,
+                    &execution_path(name),
+                    conversion::execution_to_node(state),
+                );
+            }
+        }
+        self.rendered = update.rendered;
+        self.plan_changes(&mut new, &update.added, &update.deleted, now);
+
+        let events = self.replace(new);
+        let names =
+            |instances: &[InstanceName]| instances.iter().map(ToString::to_string).collect();
+        let success = UpdateStateSuccess {
+            added_workloads: names(&update.added),
+            deleted_workloads: names(&update.deleted),
+        };
+        let no_change = update.added.is_empty() && update.deleted.is_empty();
+        let mut answer = answer(id, ResponseContent::UpdateStateSuccess(success));
+        if no_change {
+            answer.after = events;
+        } else {
+            answer.before = events;
+        }
+        answer
+    }
+
+    /// Deleted instances are stopped, added ones started. One that takes the
+    /// place of another on the same agent starts when that is gone.
+    fn plan_changes(
+        &mut self,
+        new: &mut Node,
+        added: &[InstanceName],
+        deleted: &[InstanceName],
+        now: Instant,
+    ) {
+        let mut succeeding = BTreeSet::new();
+        for name in deleted {
+            self.waiting.remove(name);
+            let successor = added
+                .iter()
+                .find(|added| added.workload == name.workload && added.agent == name.agent);
+            let connected = new.at(["agents", &name.agent]).is_some();
+            if !connected && self.execution_state(name) == Some(execution::initial())
+                || name.agent.is_empty()
+            {
+                self.timeline.cancel(name);
+                if successor != Some(name) {
+                    remove_execution_state(new, name);
+                }
+                continue;
+            }
+            succeeding.extend(successor.cloned());
+            let step = Step::Stop {
+                successor: successor.cloned(),
+            };
+            self.timeline
+                .plan(now + self.timing.deletion, name.clone(), step);
+        }
+        for name in added.iter().filter(|name| !succeeding.contains(*name)) {
+            self.timeline
+                .plan(now + self.timing.initial, name.clone(), Step::Start);
+        }
+    }
+
+    // ----------------------------------------------------------- life cycle
+
+    /// When something happens next by itself.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.timeline.next_due()
+    }
+
+    /// Lets everything happen that is due.
+    pub(crate) fn advance(&mut self, now: Instant) -> Vec<Response> {
+        let mut responses = Vec::new();
+        while let Some((due, name, step)) = self.timeline.take_due(now) {
+            responses.extend(self.step(&name, step, due));
+        }
+        responses
+    }
+
+    fn step(&mut self, name: &InstanceName, step: Step, now: Instant) -> Vec<Response> {
+        match step {
+            Step::Start => self.start(name, now),
+            Step::Run { attempt } => self.run(name, attempt, now),
+            Step::Stop { successor } => {
+                let mut responses = self.logs.end(name);
+                responses.extend(self.set_execution_state(
+                    name,
+                    execution::stopping_requested(),
+                    now,
+                ));
+                let due = now + self.timing.stopping;
+                self.timeline
+                    .plan(due, name.clone(), Step::Remove { successor });
+                responses
+            }
+            Step::Remove { successor } => {
+                let mut new = self.state.clone();
+                remove_execution_state(&mut new, name);
+                let mut responses = self.replace(new);
+                match successor {
+                    Some(successor) => responses.extend(self.start(&successor, now)),
+                    None => self.logs.forget(name),
+                }
+                responses
+            }
+        }
+    }
+
+    fn start(&mut self, name: &InstanceName, now: Instant) -> Vec<Response> {
+        let Some(rendered) = self
+            .rendered
+            .get(&*name.workload)
+            .filter(|is| is.name == *name)
+        else {
+            return Vec::new();
+        };
+        if self.state.at(["agents", &name.agent]).is_none() {
+            return Vec::new();
+        }
+        if !self.dependencies_met(&rendered.workload) {
+            self.waiting.insert(name.clone());
+            return self.set_execution_state(name, execution::waiting_to_start(), now);
+        }
+        self.waiting.remove(name);
+        let responses =
+            self.set_execution_state(name, execution::starting("Triggered at runtime."), now);
+        let due = now + self.timing.starting;
+        self.timeline
+            .plan(due, name.clone(), Step::Run { attempt: 1 });
+        responses
+    }
+
+    fn run(&mut self, name: &InstanceName, attempt: u32, now: Instant) -> Vec<Response> {
+        let config = self
+            .rendered
+            .get(&*name.workload)
+            .and_then(|is| is.workload.get("runtimeConfig"));
+        let unknown = config
+            .and_then(Node::as_text)
+            .is_some_and(|text| text.contains(UNKNOWN_IMAGE));
+        if !unknown {
+            return self.set_execution_state(name, execution::running(), now);
+        }
+        let reason = format!("unable to pull {UNKNOWN_IMAGE}: manifest unknown");
+        if attempt >= self.timing.attempts {
+            let info = format!("No more retries: {reason}");
+            return self.set_execution_state(name, execution::starting_failed(info), now);
+        }
+        let info = format!("Retry {attempt}: {reason}");
+        let responses = self.set_execution_state(name, execution::starting(info), now);
+        let step = Step::Run {
+            attempt: attempt + 1,
+        };
+        self.timeline
+            .plan(now + self.timing.starting, name.clone(), step);
+        responses
+    }
+
+    fn dependencies_met(&self, workload: &Node) -> bool {
+        let dependencies = workload.get("dependencies").and_then(Node::fields);
+        dependencies
+            .into_iter()
+            .flatten()
+            .all(|(dependency, condition)| {
+                let condition = condition
+                    .as_text()
+                    .and_then(AddCondition::from_str_name)
+                    .unwrap_or_default();
+                self.instance(dependency)
+                    .and_then(|name| self.execution_state(&name))
+                    .is_some_and(|state| execution::fulfils(&state, condition))
+            })
+    }
+
+    /// Puts an instance into a state; those that waited for it start.
+    pub(crate) fn set_execution_state(
+        &mut self,
+        name: &InstanceName,
+        state: ExecutionState,
+        now: Instant,
+    ) -> Vec<Response> {
+        self.timeline.cancel(name);
+        let mut new = self.state.clone();
+        put(
+            &mut new,
+            &execution_path(name),
+            conversion::execution_to_node(state),
+        );
+        let responses = self.replace(new);
+        let ready: Vec<InstanceName> = self
+            .waiting
+            .iter()
+            .filter(|name| {
+                let rendered = self.rendered.get(&*name.workload);
+                rendered.is_some_and(|rendered| self.dependencies_met(&rendered.workload))
+            })
+            .cloned()
+            .collect();
+        for name in ready {
+            self.waiting.remove(&name);
+            self.timeline.plan(now, name, Step::Start);
+        }
+        responses
+    }
+
+    /// Lets a workload end by itself. Its restart policy decides what follows.
+    pub(crate) fn end_workload(
+        &mut self,
+        workload: &str,
+        exit_code: i32,
+        now: Instant,
+    ) -> Option<Vec<Response>> {
+        let rendered = self.rendered.get(workload)?;
+        let name = rendered.name.clone();
+        let policy = rendered
+            .workload
+            .get("restartPolicy")
+            .and_then(Node::as_text);
+        let policy = policy
+            .and_then(RestartPolicy::from_str_name)
+            .unwrap_or_default();
+        let (state, restart) = if exit_code == 0 {
+            let restart = (policy == RestartPolicy::Always).then_some(Step::Start);
+            (execution::succeeded(), restart)
+        } else {
+            let successor = Some(name.clone());
+            let restart = (policy != RestartPolicy::Never).then_some(Step::Stop { successor });
+            (execution::failed(exit_code), restart)
+        };
+        let mut responses = self.logs.end(&name);
+        responses.extend(self.set_execution_state(&name, state, now));
+        if let Some(step) = restart {
+            self.timeline.plan(now + self.timing.restart, name, step);
+        }
+        Some(responses)
+    }
+
+    // ------------------------------------------------------ logs and session
+
+    /// Writes to the log of a workload.
+    pub(crate) fn write_log(
+        &mut self,
+        workload: &str,
+        messages: Vec<String>,
+        written: SystemTime,
+    ) -> Option<Vec<Response>> {
+        let name = self.instance(workload)?;
+        Some(self.logs.write(&name, messages, written))
+    }
+
+    /// The request ids of the live event subscriptions and log streams.
+    pub(crate) fn streams(&self) -> BTreeMap<&'static str, Vec<String>> {
+        BTreeMap::from([
+            ("events", self.subscriptions.ids()),
+            ("logs", self.logs.streams()),
+        ])
+    }
+
+    /// The instances that a log stream follows.
+    pub(crate) fn followed(&self, request_id: &str) -> Vec<InstanceName> {
+        self.logs.followed(request_id)
+    }
+
+    /// Ends the subscriptions and streams of a session that is over.
+    pub(crate) fn end_session(&mut self) {
+        self.subscriptions.clear();
+        self.logs.clear_streams();
+    }
+}
+
+fn execution_path(name: &InstanceName) -> [&str; 4] {
+    ["workloadStates", &name.agent, &name.workload, &name.id]
+}
+
+/// Removes the state of an instance and the maps that this leaves empty.
+fn remove_execution_state(state: &mut Node, name: &InstanceName) {
+    let path = execution_path(name);
+    for length in (2..=path.len()).rev() {
+        let Some(path) = path.get(..length) else {
+            return;
+        };
+        if length < 4
+            && !state
+                .at(path.iter().copied())
+                .is_some_and(Node::is_empty_map)
+        {
+            return;
+        }
+        // What is not there need not be removed.
+        let _gone = state.remove(path);
+    }
+}
+
+/// The maps of the state are maps by construction.
+fn put(state: &mut Node, path: &[&str], value: Node) {
+    let done = state.set(path, value);
+    debug_assert_eq!(
+        done,
+        Ok(()),
+        "{path:?} leads through a value that is no map"
+    );
+}
+
+fn answer(request_id: String, content: ResponseContent) -> Answer {
+    let answer = Response {
+        request_id,
+        response_content: Some(content),
+    };
+    Answer {
+        before: Vec::new(),
+        answer,
+        after: Vec::new(),
+    }
+}
+
+/// An error response.
+pub(crate) fn error(request_id: String, message: impl Into<String>) -> Answer {
+    answer(
+        request_id,
+        ResponseContent::Error(Error {
+            message: message.into(),
+        }),
+    )
+}
