@@ -1,3 +1,6 @@
 //! Connects a vehicle that runs Eclipse Ankaios to its operators over MQTT.
 
+pub mod json;
+pub mod manifest;
 pub mod proto;
+mod schema;

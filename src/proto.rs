@@ -1,6 +1,9 @@
 //! The messages of Ankaios' control interface, generated from `proto/`.
 
-#![allow(missing_docs, reason = "generated; the .proto files carry the comments")]
+#![allow(
+    missing_docs,
+    reason = "generated; the .proto files carry the comments"
+)]
 
 /// Requests, responses and the state of Ankaios.
 pub mod ank_base {
