@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::name::Name;
-use super::text::Text;
+use super::text::{FromText, Key, Text};
 
 /// A map from names to `V`.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl<K, S> Unique<K, S> {
 
 impl<'de, K, S> Visitor<'de> for Unique<K, S>
 where
-    K: Deserialize<'de> + Into<String>,
+    K: FromText + Into<String>,
     S: DeserializeSeed<'de> + Copy,
 {
     type Value = BTreeMap<String, S::Value>;
@@ -62,8 +62,8 @@ where
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let mut map = BTreeMap::new();
-        while let Some(key) = access.next_key::<K>()? {
-            let key = key.into();
+        while let Some(Key(key)) = access.next_key::<Key<K>>()? {
+            let key: String = key.into();
             if map.contains_key(&key) {
                 return Err(duplicate(&key));
             }

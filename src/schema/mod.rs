@@ -19,6 +19,6 @@ mod workload;
 
 pub(crate) use map::Named;
 pub(crate) use observed::CompleteState;
-pub(crate) use spelling::{Spelled, spelling};
+pub(crate) use spelling::spelling;
 pub(crate) use state::{ApiVersion, Configs};
 pub(crate) use workload::Complete;

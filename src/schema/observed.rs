@@ -16,8 +16,12 @@ use crate::proto::ank_base::{
 };
 
 /// The complete state or a part of it.
+///
+/// Unknown fields are refused here and in the desired state. This is what an
+/// update sets by masks: with a misspelled field ignored, it would delete what it
+/// was meant to set.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CompleteState {
     desired_state: Option<State>,
     workload_states: Option<Map<Map<Map<ExecutionState>>>>,

@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Configs {
 
 /// A state or a part of one, as a mask may cut it out.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct State {
     api_version: Option<PartVersion>,
     workloads: Option<Named<Workload>>,

@@ -26,6 +26,17 @@ where
     deserializer.deserialize_option(TextVisitor(PhantomData))
 }
 
+/// A key of a map, of which `null` is the text `null`.
+pub(super) struct Key<T>(pub(super) T);
+
+impl<'de, T: FromText> Deserialize<'de> for Key<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_str(TextVisitor(PhantomData))
+            .map(Self)
+    }
+}
+
 struct TextVisitor<T>(PhantomData<T>);
 
 impl<'de, T: FromText> Visitor<'de> for TextVisitor<T> {
