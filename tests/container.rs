@@ -52,24 +52,11 @@ fn image_holds_the_binary_and_the_ca_roots_only() {
     podman.run(["rm", &container]);
     exported.unwrap();
 
-    let listing = Command::new("tar")
-        .arg("-tf")
-        .arg(archive)
-        .output()
-        .unwrap();
+    let listing = Command::new("tar").arg("-tf").arg(archive).output().unwrap();
     let listing = String::from_utf8(listing.stdout).unwrap();
-    let mut files: Vec<&str> = listing
-        .lines()
-        .filter(|path| !path.ends_with('/'))
-        .collect();
+    let mut files: Vec<&str> = listing.lines().filter(|path| !path.ends_with('/')).collect();
     files.sort_unstable();
-    assert_eq!(
-        files,
-        [
-            "etc/ssl/certs/ca-certificates.crt",
-            "usr/bin/fleet-connector"
-        ]
-    );
+    assert_eq!(files, ["etc/ssl/certs/ca-certificates.crt", "usr/bin/fleet-connector"]);
 }
 
 #[test]

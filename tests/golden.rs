@@ -25,9 +25,7 @@ use serde::Serialize;
 
 /// The files of a folder under `tests/golden` with this ending, sorted.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -94,15 +92,10 @@ fn normalise(message: &mut DynamicMessage) {
                 }
             }
             (_, Value::List(items)) => {
-                items
-                    .iter_mut()
-                    .filter_map(Value::as_message_mut)
-                    .for_each(normalise);
+                items.iter_mut().filter_map(Value::as_message_mut).for_each(normalise);
             }
             (_, Value::Map(map)) => {
-                map.values_mut()
-                    .filter_map(Value::as_message_mut)
-                    .for_each(normalise);
+                map.values_mut().filter_map(Value::as_message_mut).for_each(normalise);
             }
             _ => {}
         }
@@ -164,9 +157,7 @@ fn states_become_json() {
 #[test]
 fn states_survive_ankaios_own_format() {
     let descriptor = descriptor("ank_base.CompleteState");
-    let recorded = files("recorded", ".json")
-        .into_iter()
-        .map(|path| path.with_extension("bin"));
+    let recorded = files("recorded", ".json").into_iter().map(|path| path.with_extension("bin"));
     for path in files("states", ".bin").into_iter().chain(recorded) {
         let state = state_response(from_ankaios(&path)).complete_state.unwrap();
         let json =
@@ -174,10 +165,8 @@ fn states_survive_ankaios_own_format() {
         let read = parse_complete_state(&mut serde_json::Deserializer::from_str(&json));
         let read: CompleteState = read.unwrap_or_else(|error| panic!("{path:?}: {error}"));
 
-        let (mut state, mut read) = (
-            from_message(&descriptor, &state),
-            from_message(&descriptor, &read),
-        );
+        let (mut state, mut read) =
+            (from_message(&descriptor, &state), from_message(&descriptor, &read));
         normalise(&mut state);
         normalise(&mut read);
         assert_same(&read, &state, &path);
@@ -201,10 +190,8 @@ fn manifests_become_requests() {
         let mut expected = from_text(&descriptor, &path.with_extension("apply.txt"));
         normalise(&mut expected);
 
-        let mut apply = from_message(
-            &descriptor,
-            &to_ankaios(manifest.clone().into_apply_request()),
-        );
+        let mut apply =
+            from_message(&descriptor, &to_ankaios(manifest.clone().into_apply_request()));
         normalise(&mut apply);
         assert_same(&apply, &expected, &path);
 
@@ -215,11 +202,7 @@ fn manifests_become_requests() {
         let state = delete.new_state.unwrap();
         let desired_state = state.desired_state.clone().unwrap();
         assert_eq!(desired_state.api_version, "v1");
-        assert_eq!(
-            (desired_state.workloads, desired_state.configs),
-            (None, None),
-            "{path:?}"
-        );
+        assert_eq!((desired_state.workloads, desired_state.configs), (None, None), "{path:?}");
         assert_eq!(
             (state.workload_states, state.agents, state.effective_state),
             (None, None, None)

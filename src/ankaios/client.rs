@@ -40,7 +40,10 @@ pub enum RequestError {
     #[error("no link to Ankaios: {0}")]
     Unavailable(String),
     /// The request does not fit into the pipe to Ankaios.
-    #[error("the request to Ankaios has {size} bytes, but the pipe to it holds {capacity}")]
+    #[error(
+        "the request to Ankaios has {size} bytes, but the pipe to it holds {capacity}; send it in \
+         parts"
+    )]
     TooLarge {
         /// Size of the frame in bytes.
         size: usize,

@@ -32,7 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::client::{Client, RequestError};
 use super::codec;
 use super::pending::Pending;
-use super::pipe::{Output, open_input, open_output};
+use super::pipe::{OpenError, Output, open_input};
 use super::reader::{self, Heard, PROBE_SUFFIX, Stop};
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::{CompleteStateRequest, Request};
@@ -59,6 +59,9 @@ const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Durati
 /// is asked whether it still listens; after the second time, `output` is opened
 /// anew.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long the end of `input` is waited for after that of `output`.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// State of the link to Ankaios.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +118,7 @@ pub fn connect(folder: PathBuf, request_timeout: Duration) -> (Client, Link) {
         pending,
         queue: queue_receiver,
         again: VecDeque::new(),
+        opened: false,
         status,
     };
     (client, link)
@@ -129,6 +133,8 @@ pub struct Link {
     queue: mpsc::Receiver<u64>,
     /// What a former session has not answered, before anything new.
     again: VecDeque<u64>,
+    /// The FIFOs have been there before.
+    opened: bool,
     status: watch::Sender<LinkStatus>,
 }
 
@@ -153,15 +159,30 @@ impl Link {
         loop {
             // `input` first: an agent may answer as soon as `output` is open.
             let opened =
-                open_input(&self.folder).and_then(|input| Ok((input, open_output(&self.folder)?)));
+                open_input(&self.folder).and_then(|input| Ok((input, Output::open(&self.folder)?)));
             match opened {
-                Ok(pipes) => return pipes,
-                Err(error) => self.disconnected(format!(
-                    "{error}; is the Ankaios agent running, and does this workload have \
-                     controlInterfaceAccess?"
-                )),
+                Ok(pipes) => {
+                    self.opened = true;
+                    return pipes;
+                }
+                Err(error) => self.disconnected(format!("{error}; {}", self.hint(&error))),
             }
             sleep(OPEN_INTERVAL).await;
+        }
+    }
+
+    /// What helps against a FIFO that cannot be opened.
+    fn hint(&self, error: &OpenError) -> &'static str {
+        match error {
+            OpenError::Missing(_) if self.opened => {
+                "Ankaios removes it when its server restarts; restart the Ankaios agent, or delete \
+                 and apply the connector's workload"
+            }
+            OpenError::Missing(_) => "does the connector's workload have controlInterfaceAccess?",
+            OpenError::NoReader(_) => "is the Ankaios agent running?",
+            OpenError::Io { .. } => {
+                "the connector must run as the owner of the FIFOs, usually root"
+            }
         }
     }
 
@@ -252,7 +273,7 @@ impl<'a> Session<'a> {
                     // Only a panic ends the task like this; the FIFO is gone with it.
                     Err(error) => Err(format!("the reader has failed: {error}")),
                 },
-                () = self.output.closed() => Err("the agent has gone".into()),
+                () = self.output.closed() => Err(self.agent_gone().await),
                 _ = self.heard.changed() => {
                     self.listen();
                     Ok(())
@@ -263,9 +284,17 @@ impl<'a> Session<'a> {
                 }
             };
             if let Err(reason) = result {
+                self.listen();
                 return reason;
             }
         }
+    }
+
+    /// What the agent has said before it went still counts.
+    async fn agent_gone(&mut self) -> String {
+        // Without an end of `input`, it has closed `output` only.
+        let _ = timeout(LAST_WORDS, &mut self.reader).await;
+        "the agent has gone".into()
     }
 
     /// When the session must be looked at even if nothing happens.
@@ -286,7 +315,7 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             if silent > Some(2 * SILENCE) {
-                self.reopen_output()?;
+                self.reopen_output().await?;
             }
         } else if !self.probe.id.is_empty() {
             self.link.disconnected(
@@ -316,7 +345,7 @@ impl<'a> Session<'a> {
         };
         let message = ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) };
         let frame = with_hello(&codec::encode(&message));
-        self.hello_since_unlinked = self.output.is_unlinked();
+        self.was_swapped();
         self.write(&frame).await
     }
 
@@ -328,13 +357,7 @@ impl<'a> Session<'a> {
             self.link.pending.fail(number, error);
             return Ok(());
         }
-        let swapped = self.output.is_unlinked() && !self.hello_since_unlinked;
-        if swapped {
-            tracing::info!("Ankaios' server has restarted; greeting its agent again");
-            self.hello_since_unlinked = true;
-            self.write_unanswered_again();
-        }
-        if swapped || self.link.pending.is_overdue() {
+        if self.was_swapped() || self.link.pending.is_overdue() {
             let greeted = with_hello(&frame);
             if greeted.len() <= capacity {
                 frame = greeted;
@@ -347,13 +370,25 @@ impl<'a> Session<'a> {
         self.write(&frame).await
     }
 
+    /// Whether the agent has begun a new session on the same FIFOs, which did
+    /// not get what was not answered. Says so once; a Hello must follow.
+    fn was_swapped(&mut self) -> bool {
+        if self.hello_since_unlinked || !self.output.is_unlinked() {
+            return false;
+        }
+        tracing::info!("Ankaios' server has restarted; greeting its agent again");
+        self.hello_since_unlinked = true;
+        self.write_unanswered_again();
+        true
+    }
+
     /// Writes frames as a whole. What cannot be written within the timeout is
     /// dropped: whoever waits for it has given up by then.
     async fn write(&mut self, frames: &[u8]) -> Result<(), String> {
         match timeout(self.link.request_timeout, self.output.write_frame(frames)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Err("the agent has gone".into())
+                Err(self.agent_gone().await)
             }
             Ok(Err(error)) => Err(format!("output cannot be written: {error}")),
             Err(_) => {
@@ -411,12 +446,12 @@ impl<'a> Session<'a> {
     }
 
     /// Makes an agent that is out of step begin anew at the next frame.
-    fn reopen_output(&mut self) -> Result<(), String> {
+    async fn reopen_output(&mut self) -> Result<(), String> {
         if self.output.is_unlinked() {
             return Ok(());
         }
         tracing::warn!("Ankaios does not answer; opening output anew");
-        self.output = open_output(&self.link.folder).map_err(|error| error.to_string())?;
+        self.output.reopen(OPEN_INTERVAL).await.map_err(|error| error.to_string())?;
         self.write_unanswered_again();
         Ok(())
     }

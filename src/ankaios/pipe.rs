@@ -72,19 +72,6 @@ pub(super) fn open_input(folder: &Path) -> Result<Receiver, OpenError> {
     Ok(input)
 }
 
-/// Opens the FIFO that Ankaios reads from.
-///
-/// # Errors
-/// The FIFO is missing, cannot be opened, or no agent reads from it.
-pub(super) fn open_output(folder: &Path) -> Result<Output, OpenError> {
-    let path = folder.join("output");
-    let sender =
-        OpenOptions::new().open_sender(&path).map_err(|error| OpenError::new(path, error))?;
-    enlarge(&sender);
-    let capacity = fcntl_getpipe_size(&sender).unwrap_or(PAGE * 16);
-    Ok(Output { sender, capacity })
-}
-
 /// A small pipe only makes things slower and the largest request smaller, so
 /// failing here is no error.
 fn enlarge(pipe: &impl std::os::fd::AsFd) {
@@ -100,37 +87,71 @@ fn enlarge(pipe: &impl std::os::fd::AsFd) {
     );
 }
 
-/// `true` once the file of a pipe has been removed. Ankaios does that after its
-/// server was restarted, while the session goes on over the open descriptors.
-pub(super) fn is_unlinked(pipe: &impl std::os::fd::AsFd) -> bool {
-    fstat(pipe).is_ok_and(|stat| stat.st_nlink == 0)
-}
-
 /// The write end of the `output` FIFO.
 #[derive(Debug)]
 pub(super) struct Output {
-    sender: Sender,
+    path: PathBuf,
+    /// `None` only if opening it anew has failed.
+    sender: Option<Sender>,
     capacity: usize,
 }
 
 impl Output {
+    /// Opens the FIFO that Ankaios reads from.
+    ///
+    /// # Errors
+    /// The FIFO is missing, cannot be opened, or no agent reads from it.
+    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
+        let mut output = Self { path: folder.join("output"), sender: None, capacity: 0 };
+        output.open_path()?;
+        Ok(output)
+    }
+
+    /// Closes the FIFO and opens it again after `pause`, in which the agent can
+    /// see its end: it then takes the next byte for the first of a frame.
+    ///
+    /// # Errors
+    /// As for [`Output::open`].
+    pub(super) async fn reopen(&mut self, pause: Duration) -> Result<(), OpenError> {
+        self.sender = None;
+        tokio::time::sleep(pause).await;
+        self.open_path()
+    }
+
+    fn open_path(&mut self) -> Result<(), OpenError> {
+        let sender = OpenOptions::new()
+            .open_sender(&self.path)
+            .map_err(|error| OpenError::new(self.path.clone(), error))?;
+        enlarge(&sender);
+        self.capacity = fcntl_getpipe_size(&sender).unwrap_or(PAGE);
+        self.sender = Some(sender);
+        Ok(())
+    }
+
+    fn sender(&self) -> io::Result<&Sender> {
+        self.sender.as_ref().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
     /// The largest frame that fits, in bytes.
-    #[must_use]
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// See [`is_unlinked`].
-    #[must_use]
+    /// `true` once the file of the FIFO has been removed. Ankaios does that
+    /// after its server was restarted, while the session goes on over the open
+    /// descriptors.
     pub(super) fn is_unlinked(&self) -> bool {
-        is_unlinked(&self.sender)
+        let stat = self.sender.as_ref().and_then(|sender| fstat(sender).ok());
+        stat.is_some_and(|stat| stat.st_nlink == 0)
     }
 
     /// Waits until the last reader has gone.
     pub(super) async fn closed(&self) {
         // An error here means that the state of the pipe can no longer be
         // watched; for the caller that is the same.
-        let _ = self.sender.ready(Interest::ERROR).await;
+        if let Some(sender) = &self.sender {
+            let _ = sender.ready(Interest::ERROR).await;
+        }
     }
 
     /// Writes a frame by one `write`, as soon as there is room for all of it.
@@ -143,6 +164,7 @@ impl Output {
     /// `BrokenPipe` when the agent has gone; `WriteZero` when the kernel has
     /// taken only a part, after which the agent is out of step.
     pub(super) async fn write_frame(&self, frame: &[u8]) -> io::Result<()> {
+        let sender = self.sender()?;
         loop {
             if frame.len() > ATOMIC_WRITE && !self.has_room(frame.len()) {
                 tokio::select! {
@@ -150,11 +172,11 @@ impl Output {
                     () = self.closed() => return Err(io::ErrorKind::BrokenPipe.into()),
                 }
             }
-            match self.sender.try_write(frame) {
+            match sender.try_write(frame) {
                 Ok(written) if written == frame.len() => return Ok(()),
                 Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.sender.writable().await?;
+                    sender.writable().await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -164,8 +186,10 @@ impl Output {
     /// Whether `size` bytes surely fit. Pages may be filled only in part:
     /// neighbouring ones hold more than one page together, hence twice as many.
     fn has_room(&self, size: usize) -> bool {
-        let unread = ioctl_fionread(&self.sender)
+        let unread = self
+            .sender()
             .ok()
+            .and_then(|sender| ioctl_fionread(sender).ok())
             .and_then(|unread| usize::try_from(unread).ok())
             .unwrap_or(usize::MAX);
         let used = match unread {

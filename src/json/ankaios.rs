@@ -132,13 +132,10 @@ struct Workload<'a> {
 
 impl<'a> From<&'a ank_base::Workload> for Workload<'a> {
     fn from(workload: &'a ank_base::Workload) -> Self {
-        let access = workload
-            .control_interface_access
-            .as_ref()
-            .map(|access| Access {
-                allow_rules: not_empty_list(Some(&access.allow_rules)),
-                deny_rules: not_empty_list(Some(&access.deny_rules)),
-            });
+        let access = workload.control_interface_access.as_ref().map(|access| Access {
+            allow_rules: not_empty_list(Some(&access.allow_rules)),
+            deny_rules: not_empty_list(Some(&access.deny_rules)),
+        });
         Self {
             agent: workload.agent.as_deref(),
             restart_policy: workload.restart_policy.map(spelling::<RestartPolicy>),
@@ -167,10 +164,7 @@ struct Access<'a> {
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 enum Rule<'a> {
     #[serde(rename = "StateRule")]
-    State {
-        operation: Cow<'static, str>,
-        filter_masks: &'a [String],
-    },
+    State { operation: Cow<'static, str>, filter_masks: &'a [String] },
     #[serde(rename = "LogRule")]
     Log { workload_names: &'a [String] },
     #[serde(untagged)]
@@ -184,9 +178,9 @@ impl<'a> From<&'a ank_base::AccessRightsRule> for Rule<'a> {
                 operation: spelling::<ReadWriteEnum>(rule.operation),
                 filter_masks: &rule.filter_masks,
             },
-            Some(AccessRightsRuleEnum::LogRule(rule)) => Self::Log {
-                workload_names: &rule.workload_names,
-            },
+            Some(AccessRightsRuleEnum::LogRule(rule)) => {
+                Self::Log { workload_names: &rule.workload_names }
+            }
             None => Self::Absent {},
         }
     }
@@ -202,10 +196,7 @@ struct File<'a> {
 
 impl<'a> From<&'a ank_base::File> for File<'a> {
     fn from(file: &'a ank_base::File) -> Self {
-        Self {
-            mount_point: &file.mount_point,
-            content: file.into(),
-        }
+        Self { mount_point: &file.mount_point, content: file.into() }
     }
 }
 
@@ -242,16 +233,8 @@ struct ExecutionState<'a> {
 
 impl<'a> From<&'a ank_base::ExecutionState> for ExecutionState<'a> {
     fn from(execution_state: &'a ank_base::ExecutionState) -> Self {
-        let (state, sub_state) = execution_state
-            .execution_state_enum
-            .as_ref()
-            .map(names)
-            .unzip();
-        Self {
-            additional_info: execution_state.additional_info.as_deref(),
-            state,
-            sub_state,
-        }
+        let (state, sub_state) = execution_state.execution_state_enum.as_ref().map(names).unzip();
+        Self { additional_info: execution_state.additional_info.as_deref(), state, sub_state }
     }
 }
 

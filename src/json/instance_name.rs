@@ -32,11 +32,9 @@ impl FromStr for InstanceName {
     fn from_str(text: &str) -> Result<Self, InvalidInstanceName> {
         let mut parts = text.splitn(3, '.').map(str::to_owned);
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(workload_name), Some(workload_id), Some(agent_name)) => Ok(Self {
-                agent_name,
-                workload_name,
-                workload_id,
-            }),
+            (Some(workload_name), Some(workload_id), Some(agent_name)) => {
+                Ok(Self { agent_name, workload_name, workload_id })
+            }
             _ => Err(InvalidInstanceName(text.to_owned())),
         }
     }
@@ -44,11 +42,7 @@ impl FromStr for InstanceName {
 
 impl fmt::Display for InstanceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{}.{}",
-            self.workload_name, self.workload_id, self.agent_name
-        )
+        write!(f, "{}.{}.{}", self.workload_name, self.workload_id, self.agent_name)
     }
 }
 
@@ -91,10 +85,7 @@ mod tests {
             assert_eq!(name.workload_id, id);
             assert_eq!(name.agent_name, agent);
             assert_eq!(name.to_string(), text);
-            assert_eq!(
-                InstanceName::from(&WorkloadInstanceName::from(name.clone())),
-                name
-            );
+            assert_eq!(InstanceName::from(&WorkloadInstanceName::from(name.clone())), name);
         }
         for text in ["", "w", "w.1a"] {
             assert!(text.parse::<InstanceName>().is_err());

@@ -42,10 +42,7 @@ impl<'a> From<Option<&'a ank_base::CompleteState>> for CompleteState<'a> {
                 .and_then(|state| state.workload_states.as_ref())
                 .map(|states| &states.agent_state_map)
                 .into(),
-            agents: state
-                .and_then(|state| state.agents.as_ref())
-                .map(|map| &map.agents)
-                .into(),
+            agents: state.and_then(|state| state.agents.as_ref()).map(|map| &map.agents).into(),
         }
     }
 }
@@ -60,17 +57,12 @@ struct State<'a> {
 impl<'a> From<Option<&'a ank_base::State>> for State<'a> {
     fn from(state: Option<&'a ank_base::State>) -> Self {
         Self {
-            api_version: state
-                .map(|state| state.api_version.as_str())
-                .unwrap_or_default(),
+            api_version: state.map(|state| state.api_version.as_str()).unwrap_or_default(),
             workloads: state
                 .and_then(|state| state.workloads.as_ref())
                 .map(|map| &map.workloads)
                 .into(),
-            configs: state
-                .and_then(|state| state.configs.as_ref())
-                .map(|map| &map.configs)
-                .into(),
+            configs: state.and_then(|state| state.configs.as_ref()).map(|map| &map.configs).into(),
         }
     }
 }
@@ -100,29 +92,14 @@ impl<'a> From<&'a ank_base::Workload> for Workload<'a> {
             runtime: workload.runtime(),
             runtime_config: workload.runtime_config(),
             restart_policy: spelling::<RestartPolicy>(workload.restart_policy.unwrap_or_default()),
-            dependencies: workload
-                .dependencies
-                .as_ref()
-                .map(|map| &map.dependencies)
-                .into(),
+            dependencies: workload.dependencies.as_ref().map(|map| &map.dependencies).into(),
             tags: workload.tags.as_ref().map(|tags| &tags.tags).into(),
             control_interface_access: Access {
-                allow_rules: access
-                    .map(|access| &*access.allow_rules)
-                    .unwrap_or_default()
-                    .into(),
-                deny_rules: access
-                    .map(|access| &*access.deny_rules)
-                    .unwrap_or_default()
-                    .into(),
+                allow_rules: access.map(|access| &*access.allow_rules).unwrap_or_default().into(),
+                deny_rules: access.map(|access| &*access.deny_rules).unwrap_or_default().into(),
             },
             configs: workload.configs.as_ref().map(|map| &map.configs).into(),
-            files: workload
-                .files
-                .as_ref()
-                .map(|files| &*files.files)
-                .unwrap_or_default()
-                .into(),
+            files: workload.files.as_ref().map(|files| &*files.files).unwrap_or_default().into(),
         }
     }
 }
@@ -156,9 +133,9 @@ impl<'a> From<&'a ank_base::AccessRightsRule> for Rule<'a> {
                 operation: spelling::<ReadWriteEnum>(rule.operation),
                 filter_mask: &rule.filter_masks,
             },
-            Some(AccessRightsRuleEnum::LogRule(rule)) => Self::Log {
-                workload_names: &rule.workload_names,
-            },
+            Some(AccessRightsRuleEnum::LogRule(rule)) => {
+                Self::Log { workload_names: &rule.workload_names }
+            }
             None => Self::Unknown,
         }
     }
@@ -172,10 +149,7 @@ struct File<'a> {
 
 impl<'a> From<&'a ank_base::File> for File<'a> {
     fn from(file: &'a ank_base::File) -> Self {
-        Self {
-            mount_point: &file.mount_point,
-            content: file.into(),
-        }
+        Self { mount_point: &file.mount_point, content: file.into() }
     }
 }
 
@@ -209,11 +183,7 @@ pub(super) struct ExecutionState<'a> {
 impl<'a> From<&'a ank_base::ExecutionState> for ExecutionState<'a> {
     fn from(execution_state: &'a ank_base::ExecutionState) -> Self {
         let (state, substate) = names(execution_state.execution_state_enum.as_ref());
-        Self {
-            state,
-            substate,
-            additional_info: execution_state.additional_info(),
-        }
+        Self { state, substate, additional_info: execution_state.additional_info() }
     }
 }
 
@@ -224,35 +194,20 @@ fn names(state: Option<&ExecutionStateEnum>) -> (&'static str, Cow<'static, str>
         return ("UNKNOWN", "UNKNOWN".into());
     };
     let (name, number, substate) = match *state {
-        E::AgentDisconnected(n) => (
-            "AGENT_DISCONNECTED",
-            n,
-            AgentDisconnected::try_from(n).map(|s| s.as_str_name()),
-        ),
+        E::AgentDisconnected(n) => {
+            ("AGENT_DISCONNECTED", n, AgentDisconnected::try_from(n).map(|s| s.as_str_name()))
+        }
         E::Pending(n) => ("PENDING", n, Pending::try_from(n).map(|s| s.as_str_name())),
         E::Running(n) => ("RUNNING", n, Running::try_from(n).map(|s| s.as_str_name())),
-        E::Stopping(n) => (
-            "STOPPING",
-            n,
-            Stopping::try_from(n).map(|s| s.as_str_name()),
-        ),
-        E::Succeeded(n) => (
-            "SUCCEEDED",
-            n,
-            Succeeded::try_from(n).map(|s| s.as_str_name()),
-        ),
+        E::Stopping(n) => ("STOPPING", n, Stopping::try_from(n).map(|s| s.as_str_name())),
+        E::Succeeded(n) => ("SUCCEEDED", n, Succeeded::try_from(n).map(|s| s.as_str_name())),
         E::Failed(n) => ("FAILED", n, Failed::try_from(n).map(|s| s.as_str_name())),
-        E::NotScheduled(n) => (
-            "NOT_SCHEDULED",
-            n,
-            NotScheduled::try_from(n).map(|s| s.as_str_name()),
-        ),
+        E::NotScheduled(n) => {
+            ("NOT_SCHEDULED", n, NotScheduled::try_from(n).map(|s| s.as_str_name()))
+        }
         E::Removed(n) => ("REMOVED", n, Removed::try_from(n).map(|s| s.as_str_name())),
     };
-    (
-        name,
-        substate.map_or_else(|_| format!("UNKNOWN_{number}").into(), Cow::Borrowed),
-    )
+    (name, substate.map_or_else(|_| format!("UNKNOWN_{number}").into(), Cow::Borrowed))
 }
 
 #[derive(Serialize)]

@@ -19,10 +19,7 @@ pub(super) struct Map<'a, V, View> {
 
 impl<'a, V, View> From<Option<&'a BTreeMap<String, V>>> for Map<'a, V, View> {
     fn from(values: Option<&'a BTreeMap<String, V>>) -> Self {
-        Self {
-            values,
-            view: PhantomData,
-        }
+        Self { values, view: PhantomData }
     }
 }
 
@@ -47,10 +44,7 @@ pub(super) struct List<'a, V, View> {
 
 impl<'a, V, View> From<&'a [V]> for List<'a, V, View> {
     fn from(items: &'a [V]) -> Self {
-        Self {
-            items,
-            view: PhantomData,
-        }
+        Self { items, view: PhantomData }
     }
 }
 

@@ -41,17 +41,11 @@ impl ManifestError {
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid {
-            message: message.into(),
-            position: None,
-        }
+        Self::Invalid { message: message.into(), position: None }
     }
 
     pub(super) fn at(message: impl Into<String>, line: usize, column: usize) -> Self {
-        Self::Invalid {
-            message: message.into(),
-            position: Some(Position { line, column }),
-        }
+        Self::Invalid { message: message.into(), position: Some(Position { line, column }) }
     }
 }
 
@@ -63,9 +57,8 @@ impl From<serde_yaml::Error> for ManifestError {
         };
         let (line, column) = (location.line(), location.column());
         // The position has fields of its own; it is in the text as well.
-        let message = text
-            .strip_suffix(&format!(" at line {line} column {column}"))
-            .unwrap_or(&text);
+        let message =
+            text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
         Self::at(message, line, column)
     }
 }

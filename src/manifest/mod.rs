@@ -50,22 +50,14 @@ impl Manifest {
     /// them: its update would have no masks, and to Ankaios that means the whole
     /// state.
     pub fn parse(payload: &[u8]) -> Result<Self, ManifestError> {
-        let Fields {
-            api_version,
-            workloads,
-            configs,
-        } = yaml::read(payload)?;
+        let Fields { api_version, workloads, configs } = yaml::read(payload)?;
         let Some(ApiVersion(api_version)) = api_version else {
-            return Err(ManifestError::invalid(
-                "the manifest has no apiVersion, use v1",
-            ));
+            return Err(ManifestError::invalid("the manifest has no apiVersion, use v1"));
         };
         let Named(workloads) = workloads.unwrap_or(Named([].into()));
         let Configs(configs) = configs.unwrap_or_default();
         if workloads.is_empty() && configs.is_empty() {
-            return Err(ManifestError::invalid(
-                "the manifest has no workloads and no configs",
-            ));
+            return Err(ManifestError::invalid("the manifest has no workloads and no configs"));
         }
         let workloads = workloads
             .into_iter()
@@ -105,12 +97,8 @@ impl Manifest {
     /// One mask for each workload, then one for each config, sorted by name.
     /// Never empty.
     pub fn update_mask(&self) -> Vec<String> {
-        let workloads = self
-            .workload_names()
-            .map(|name| format!("desiredState.workloads.{name}"));
-        let configs = self
-            .config_names()
-            .map(|name| format!("desiredState.configs.{name}"));
+        let workloads = self.workload_names().map(|name| format!("desiredState.workloads.{name}"));
+        let configs = self.config_names().map(|name| format!("desiredState.configs.{name}"));
         workloads.chain(configs).collect()
     }
 
@@ -124,10 +112,7 @@ impl Manifest {
     /// masks, and a state without what they name.
     pub fn into_delete_request(self) -> UpdateStateRequest {
         let update_mask = self.update_mask();
-        let state = State {
-            api_version: self.state.api_version,
-            ..State::default()
-        };
+        let state = State { api_version: self.state.api_version, ..State::default() };
         request(state, update_mask)
     }
 }

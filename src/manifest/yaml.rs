@@ -8,9 +8,8 @@ use super::scan::{MAX_FLOW_DEPTH, Reason, Refusal, scan};
 
 /// Reads one YAML document, or JSON.
 pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestError> {
-    let text = std::str::from_utf8(payload).map_err(|error| ManifestError::NotUtf8 {
-        offset: error.valid_up_to(),
-    })?;
+    let text = std::str::from_utf8(payload)
+        .map_err(|error| ManifestError::NotUtf8 { offset: error.valid_up_to() })?;
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
 
     let found = scan(text)?;
@@ -28,9 +27,7 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestErr
         check_expansion(text)?;
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
-    let first = documents
-        .next()
-        .ok_or_else(|| ManifestError::invalid("the manifest is empty"))?;
+    let first = documents.next().ok_or_else(|| ManifestError::invalid("the manifest is empty"))?;
     let value = T::deserialize(first)?;
     match documents.next().map(IgnoredAny::deserialize) {
         None => Ok(value),
@@ -42,13 +39,7 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestErr
 }
 
 impl From<Refusal> for ManifestError {
-    fn from(
-        Refusal {
-            reason,
-            line,
-            column,
-        }: Refusal,
-    ) -> Self {
+    fn from(Refusal { reason, line, column }: Refusal) -> Self {
         let message = match reason {
             Reason::TooDeep => {
                 format!("brackets are nested more than {MAX_FLOW_DEPTH} deep")

@@ -21,29 +21,17 @@ pub(crate) struct ControlInterfaceAccess {
 impl From<ControlInterfaceAccess> for ank_base::ControlInterfaceAccess {
     fn from(access: ControlInterfaceAccess) -> Self {
         let rules = |rules: Option<Vec<Rule>>| {
-            rules
-                .unwrap_or_default()
-                .into_iter()
-                .map(Into::into)
-                .collect()
+            rules.unwrap_or_default().into_iter().map(Into::into).collect()
         };
-        Self {
-            allow_rules: rules(access.allow_rules),
-            deny_rules: rules(access.deny_rules),
-        }
+        Self { allow_rules: rules(access.allow_rules), deny_rules: rules(access.deny_rules) }
     }
 }
 
 /// An access rule. Its field `type` says which of the other fields it has.
 #[derive(Debug)]
 enum Rule {
-    State {
-        operation: ReadWriteEnum,
-        filter_masks: Vec<FilterMask>,
-    },
-    Log {
-        workload_names: Vec<NamePattern>,
-    },
+    State { operation: ReadWriteEnum, filter_masks: Vec<FilterMask> },
+    Log { workload_names: Vec<NamePattern> },
 }
 
 /// All fields of both types of rules. serde's own tagged enums would read them
@@ -81,10 +69,7 @@ impl<'de> Visitor<'de> for RuleVisitor {
         };
         match rule_type.as_str() {
             "StateRule" => Ok(Rule::State {
-                operation: fields
-                    .operation
-                    .ok_or_else(|| missing("a StateRule", "operation"))?
-                    .0,
+                operation: fields.operation.ok_or_else(|| missing("a StateRule", "operation"))?.0,
                 filter_masks: fields
                     .filter_masks
                     .ok_or_else(|| missing("a StateRule", "filterMasks"))?,
@@ -108,19 +93,16 @@ fn missing<E: Error>(what: &str, field: &str) -> E {
 impl From<Rule> for ank_base::AccessRightsRule {
     fn from(rule: Rule) -> Self {
         let rule = match rule {
-            Rule::State {
-                operation,
-                filter_masks,
-            } => AccessRightsRuleEnum::StateRule(ank_base::StateRule {
-                operation: operation.into(),
-                filter_masks: filter_masks.into_iter().map(|mask| mask.0).collect(),
-            }),
+            Rule::State { operation, filter_masks } => {
+                AccessRightsRuleEnum::StateRule(ank_base::StateRule {
+                    operation: operation.into(),
+                    filter_masks: filter_masks.into_iter().map(|mask| mask.0).collect(),
+                })
+            }
             Rule::Log { workload_names } => AccessRightsRuleEnum::LogRule(ank_base::LogRule {
                 workload_names: workload_names.into_iter().map(|name| name.0).collect(),
             }),
         };
-        Self {
-            access_rights_rule_enum: Some(rule),
-        }
+        Self { access_rights_rule_enum: Some(rule) }
     }
 }

@@ -29,17 +29,13 @@ pub(super) struct ItemSeed {
 
 impl ItemSeed {
     pub(super) fn new() -> Self {
-        Self {
-            messages_left: MAX_MESSAGES,
-        }
+        Self { messages_left: MAX_MESSAGES }
     }
 
     fn inside<E: Error>(self, messages: u8) -> Result<Self, E> {
         match self.messages_left.checked_sub(messages) {
             Some(messages_left) => Ok(Self { messages_left }),
-            None => Err(E::custom(
-                "nested too deeply for Ankaios, use at most 31 levels",
-            )),
+            None => Err(E::custom("nested too deeply for Ankaios, use at most 31 levels")),
         }
     }
 }
@@ -49,9 +45,7 @@ impl<'de> DeserializeSeed<'de> for ItemSeed {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ConfigItem, D::Error> {
         let item = deserializer.deserialize_any(self)?;
-        Ok(ConfigItem {
-            config_item_enum: Some(item),
-        })
+        Ok(ConfigItem { config_item_enum: Some(item) })
     }
 }
 

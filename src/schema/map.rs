@@ -15,9 +15,7 @@ pub(crate) struct Named<V>(pub(crate) BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Named<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_map(Unique::<Name, _>::new(PhantomData))
-            .map(Self)
+        deserializer.deserialize_map(Unique::<Name, _>::new(PhantomData)).map(Self)
     }
 }
 
@@ -27,9 +25,7 @@ pub(crate) struct Map<V>(pub(crate) BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Map<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_map(Unique::<Text, _>::new(PhantomData))
-            .map(Self)
+        deserializer.deserialize_map(Unique::<Text, _>::new(PhantomData)).map(Self)
     }
 }
 
@@ -42,10 +38,7 @@ pub(super) struct Unique<K, S> {
 
 impl<K, S> Unique<K, S> {
     pub(super) fn new(value: S) -> Self {
-        Self {
-            key: PhantomData,
-            value,
-        }
+        Self { key: PhantomData, value }
     }
 }
 
@@ -76,14 +69,10 @@ where
 
 /// The error for a key that stands twice.
 pub(super) fn duplicate<E: Error>(key: &str) -> E {
-    E::custom(format_args!(
-        "{key:?} stands here twice, remove one of them"
-    ))
+    E::custom(format_args!("{key:?} stands here twice, remove one of them"))
 }
 
 /// Turns the values of a map into what the protobuf messages hold.
 pub(super) fn into_values<V, T: From<V>>(map: BTreeMap<String, V>) -> BTreeMap<String, T> {
-    map.into_iter()
-        .map(|(key, value)| (key, value.into()))
-        .collect()
+    map.into_iter().map(|(key, value)| (key, value.into())).collect()
 }

@@ -33,14 +33,12 @@ impl From<CompleteState> for ank_base::CompleteState {
     fn from(state: CompleteState) -> Self {
         Self {
             desired_state: state.desired_state.map(Into::into),
-            workload_states: state
-                .workload_states
-                .map(|Map(agents)| ank_base::WorkloadStatesMap {
-                    agent_state_map: into_values(agents),
-                }),
-            agents: state.agents.map(|Map(agents)| ank_base::AgentMap {
-                agents: into_values(agents),
+            workload_states: state.workload_states.map(|Map(agents)| ank_base::WorkloadStatesMap {
+                agent_state_map: into_values(agents),
             }),
+            agents: state
+                .agents
+                .map(|Map(agents)| ank_base::AgentMap { agents: into_values(agents) }),
             effective_state: state.effective_state.map(Into::into),
         }
     }
@@ -48,17 +46,13 @@ impl From<CompleteState> for ank_base::CompleteState {
 
 impl From<Map<Map<ExecutionState>>> for ank_base::ExecutionsStatesOfWorkload {
     fn from(Map(workloads): Map<Map<ExecutionState>>) -> Self {
-        Self {
-            wl_name_state_map: into_values(workloads),
-        }
+        Self { wl_name_state_map: into_values(workloads) }
     }
 }
 
 impl From<Map<ExecutionState>> for ank_base::ExecutionsStatesForId {
     fn from(Map(instances): Map<ExecutionState>) -> Self {
-        Self {
-            id_state_map: into_values(instances),
-        }
+        Self { id_state_map: into_values(instances) }
     }
 }
 
@@ -101,10 +95,7 @@ impl<'de> Visitor<'de> for ExecutionStateVisitor {
             }
             _ => return Err(A::Error::custom("state and subState go together")),
         };
-        Ok(ExecutionState {
-            additional_info: fields.additional_info,
-            state,
-        })
+        Ok(ExecutionState { additional_info: fields.additional_info, state })
     }
 }
 
@@ -155,16 +146,12 @@ impl From<Agent> for ank_base::AgentAttributes {
     fn from(agent: Agent) -> Self {
         Self {
             status: agent.status.map(|status| ank_base::AgentStatus {
-                cpu_usage: status
-                    .cpu_usage
-                    .map(|cpu_usage| ank_base::CpuUsage { cpu_usage }),
+                cpu_usage: status.cpu_usage.map(|cpu_usage| ank_base::CpuUsage { cpu_usage }),
                 free_memory: status
                     .free_memory
                     .map(|free_memory| ank_base::FreeMemory { free_memory }),
             }),
-            tags: agent.tags.map(|Map(tags)| ank_base::Tags {
-                tags: into_values(tags),
-            }),
+            tags: agent.tags.map(|Map(tags)| ank_base::Tags { tags: into_values(tags) }),
         }
     }
 }

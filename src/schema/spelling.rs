@@ -21,13 +21,10 @@ pub(crate) trait Spelled: Copy + Into<i32> + 'static {
 /// The spelling of the value with this number, `UNKNOWN_<number>` for numbers
 /// that this version of the schema does not have.
 pub(crate) fn spelling<E: Spelled>(number: i32) -> Cow<'static, str> {
-    E::SPELLINGS
-        .iter()
-        .find(|(value, _)| (*value).into() == number)
-        .map_or_else(
-            || Cow::Owned(format!("UNKNOWN_{number}")),
-            |(_, spelling)| Cow::Borrowed(*spelling),
-        )
+    E::SPELLINGS.iter().find(|(value, _)| (*value).into() == number).map_or_else(
+        || Cow::Owned(format!("UNKNOWN_{number}")),
+        |(_, spelling)| Cow::Borrowed(*spelling),
+    )
 }
 
 /// A value of the enum `E`, read from its spelling.
@@ -75,11 +72,8 @@ impl<E: Spelled> fmt::Display for Choice<E> {
 }
 
 impl Spelled for RestartPolicy {
-    const SPELLINGS: &'static [(Self, &'static str)] = &[
-        (Self::Never, "NEVER"),
-        (Self::OnFailure, "ON_FAILURE"),
-        (Self::Always, "ALWAYS"),
-    ];
+    const SPELLINGS: &'static [(Self, &'static str)] =
+        &[(Self::Never, "NEVER"), (Self::OnFailure, "ON_FAILURE"), (Self::Always, "ALWAYS")];
 }
 
 impl Spelled for AddCondition {
@@ -131,11 +125,8 @@ impl Spelled for Succeeded {
 }
 
 impl Spelled for Failed {
-    const SPELLINGS: &'static [(Self, &'static str)] = &[
-        (Self::ExecFailed, "ExecFailed"),
-        (Self::Unknown, "Unknown"),
-        (Self::Lost, "Lost"),
-    ];
+    const SPELLINGS: &'static [(Self, &'static str)] =
+        &[(Self::ExecFailed, "ExecFailed"), (Self::Unknown, "Unknown"), (Self::Lost, "Lost")];
 }
 
 impl Spelled for NotScheduled {

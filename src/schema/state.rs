@@ -42,9 +42,7 @@ pub(crate) struct Configs(pub(crate) BTreeMap<String, ank_base::ConfigItem>);
 
 impl<'de> Deserialize<'de> for Configs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_map(Unique::<Name, _>::new(ItemSeed::new()))
-            .map(Self)
+        deserializer.deserialize_map(Unique::<Name, _>::new(ItemSeed::new())).map(Self)
     }
 }
 
@@ -81,16 +79,11 @@ impl<'de> Deserialize<'de> for PartVersion {
 impl From<State> for ank_base::State {
     fn from(state: State) -> Self {
         Self {
-            api_version: state
-                .api_version
-                .map(|version| version.0)
-                .unwrap_or_default(),
-            workloads: state.workloads.map(|Named(map)| ank_base::WorkloadMap {
-                workloads: into_values(map),
-            }),
-            configs: state
-                .configs
-                .map(|Configs(configs)| ank_base::ConfigMap { configs }),
+            api_version: state.api_version.map(|version| version.0).unwrap_or_default(),
+            workloads: state
+                .workloads
+                .map(|Named(map)| ank_base::WorkloadMap { workloads: into_values(map) }),
+            configs: state.configs.map(|Configs(configs)| ank_base::ConfigMap { configs }),
         }
     }
 }

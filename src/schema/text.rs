@@ -31,9 +31,7 @@ pub(super) struct Key<T>(pub(super) T);
 
 impl<'de, T: FromText> Deserialize<'de> for Key<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_str(TextVisitor(PhantomData))
-            .map(Self)
+        deserializer.deserialize_str(TextVisitor(PhantomData)).map(Self)
     }
 }
 

@@ -39,16 +39,14 @@ impl From<Workload> for ank_base::Workload {
             restart_policy: workload.restart_policy.map(Into::into),
             dependencies: workload
                 .dependencies
-                .map(|Named(map)| ank_base::Dependencies {
-                    dependencies: into_values(map),
-                }),
+                .map(|Named(map)| ank_base::Dependencies { dependencies: into_values(map) }),
             tags: workload.tags.map(|Tags(tags)| ank_base::Tags { tags }),
             runtime: workload.runtime.map(Into::into),
             runtime_config: workload.runtime_config.map(Into::into),
             control_interface_access: workload.control_interface_access.map(Into::into),
-            configs: workload.configs.map(|Named(map)| ank_base::ConfigMappings {
-                configs: into_values(map),
-            }),
+            configs: workload
+                .configs
+                .map(|Named(map)| ank_base::ConfigMappings { configs: into_values(map) }),
             files: workload.files.map(|files| ank_base::Files {
                 files: files.into_iter().map(Into::into).collect(),
             }),
@@ -85,9 +83,9 @@ impl<'de> Visitor<'de> for CompleteVisitor {
             ("runtimeConfig", workload.runtime_config.is_none()),
         ];
         match missing.iter().find(|(_, is_missing)| *is_missing) {
-            Some((field, _)) => Err(A::Error::custom(format_args!(
-                "a workload needs the field {field}"
-            ))),
+            Some((field, _)) => {
+                Err(A::Error::custom(format_args!("a workload needs the field {field}")))
+            }
             None => Ok(Complete(workload)),
         }
     }
@@ -129,14 +127,8 @@ impl<'de> Visitor<'de> for TagsVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tags, A::Error> {
         let mut tags = BTreeMap::new();
         while let Some(tag) = access.next_element()? {
-            let Tag {
-                key: Some(Name(key)),
-                value: Some(Text(value)),
-            } = tag
-            else {
-                return Err(A::Error::custom(
-                    "a tag of a list needs the fields key and value",
-                ));
+            let Tag { key: Some(Name(key)), value: Some(Text(value)) } = tag else {
+                return Err(A::Error::custom("a tag of a list needs the fields key and value"));
             };
             if tags.contains_key(&key) {
                 return Err(duplicate(&key));
@@ -190,26 +182,18 @@ impl<'de> Visitor<'de> for FileVisitor {
                 return Err(A::Error::custom("a file has data or binaryData, not both"));
             }
             (None, None) => {
-                return Err(A::Error::custom(
-                    "a file needs the field data or binaryData",
-                ));
+                return Err(A::Error::custom("a file needs the field data or binaryData"));
             }
         };
         let Some(Text(mount_point)) = fields.mount_point else {
             return Err(A::Error::custom("a file needs the field mountPoint"));
         };
-        Ok(File {
-            mount_point,
-            content,
-        })
+        Ok(File { mount_point, content })
     }
 }
 
 impl From<File> for ank_base::File {
     fn from(file: File) -> Self {
-        Self {
-            mount_point: file.mount_point,
-            file_content: Some(file.content),
-        }
+        Self { mount_point: file.mount_point, file_content: Some(file.content) }
     }
 }

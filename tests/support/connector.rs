@@ -20,12 +20,21 @@ pub fn start_connector(
     control_interface: &Path,
     settings: &[(&str, &str)],
 ) -> Process {
+    start_connector_at(broker.port(), control_interface, settings)
+}
+
+/// As [`start_connector`], for any broker on that port of the loopback interface.
+pub fn start_connector_at(
+    port: u16,
+    control_interface: &Path,
+    settings: &[(&str, &str)],
+) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleet-connector"));
     command
         .env_clear()
         .env("VIN", VIN)
         .env("MQTT_BROKER_ADDR", "127.0.0.1")
-        .env("MQTT_BROKER_PORT", broker.port().to_string())
+        .env("MQTT_BROKER_PORT", port.to_string())
         .env("CONTROL_INTERFACE_DIR", control_interface)
         .env("LOG_LEVEL", "debug")
         .envs(settings.iter().copied());

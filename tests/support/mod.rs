@@ -12,9 +12,12 @@
 
 pub mod ankaios;
 pub mod broker;
+pub mod client;
 pub mod connector;
 pub mod podman;
 pub mod process;
+pub mod scene;
+pub mod scripted_broker;
 
 use std::future::Future;
 use std::io::Write;
@@ -22,8 +25,10 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, Message, Subscription};
+pub use client::Client;
 pub use connector::start_connector;
 pub use process::Process;
+pub use scene::Scene;
 
 /// How long a test waits for what should happen at once.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -54,10 +59,7 @@ where
 /// environment, as `make test` does, that is a failure.
 pub fn skipped(test: &str, missing: &str) {
     let message = format!("\nSKIPPED {test}: {missing}\n");
-    assert!(
-        std::env::var_os("FAIL_ON_SKIP").is_none(),
-        "{message}(FAIL_ON_SKIP is set)"
-    );
+    assert!(std::env::var_os("FAIL_ON_SKIP").is_none(), "{message}(FAIL_ON_SKIP is set)");
     say(&message);
 }
 

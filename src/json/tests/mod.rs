@@ -40,12 +40,9 @@ fn with_workload(workload: Workload) -> CompleteState {
 }
 
 fn with_execution_state(state: ExecutionState) -> CompleteState {
-    let instances = ExecutionsStatesForId {
-        id_state_map: [("i".to_owned(), state)].into(),
-    };
-    let workloads = ExecutionsStatesOfWorkload {
-        wl_name_state_map: [("w".to_owned(), instances)].into(),
-    };
+    let instances = ExecutionsStatesForId { id_state_map: [("i".to_owned(), state)].into() };
+    let workloads =
+        ExecutionsStatesOfWorkload { wl_name_state_map: [("w".to_owned(), instances)].into() };
     CompleteState {
         workload_states: Some(WorkloadStatesMap {
             agent_state_map: [("a".to_owned(), workloads)].into(),
@@ -55,24 +52,13 @@ fn with_execution_state(state: ExecutionState) -> CompleteState {
 }
 
 fn with_configs(item: Option<ConfigItemEnum>) -> CompleteState {
-    let configs = [(
-        "c".to_owned(),
-        ConfigItem {
-            config_item_enum: item,
-        },
-    )]
-    .into();
+    let configs = [("c".to_owned(), ConfigItem { config_item_enum: item })].into();
     CompleteState {
-        desired_state: Some(State {
-            configs: Some(ConfigMap { configs }),
-            ..State::default()
-        }),
+        desired_state: Some(State { configs: Some(ConfigMap { configs }), ..State::default() }),
         ..CompleteState::default()
     }
 }
 
 fn string(text: &str) -> ConfigItem {
-    ConfigItem {
-        config_item_enum: Some(ConfigItemEnum::String(text.into())),
-    }
+    ConfigItem { config_item_enum: Some(ConfigItemEnum::String(text.into())) }
 }

@@ -11,73 +11,25 @@ fn all_states() -> Vec<(ExecutionStateEnum, [&'static str; 2], [&'static str; 2]
             ["AGENT_DISCONNECTED", "AGENT_DISCONNECTED"],
             ["AgentDisconnected", "AgentDisconnected"],
         ),
-        (
-            E::Pending(0),
-            ["PENDING", "PENDING_INITIAL"],
-            ["Pending", "Initial"],
-        ),
-        (
-            E::Pending(1),
-            ["PENDING", "PENDING_WAITING_TO_START"],
-            ["Pending", "WaitingToStart"],
-        ),
-        (
-            E::Pending(2),
-            ["PENDING", "PENDING_STARTING"],
-            ["Pending", "Starting"],
-        ),
-        (
-            E::Pending(8),
-            ["PENDING", "PENDING_STARTING_FAILED"],
-            ["Pending", "StartingFailed"],
-        ),
+        (E::Pending(0), ["PENDING", "PENDING_INITIAL"], ["Pending", "Initial"]),
+        (E::Pending(1), ["PENDING", "PENDING_WAITING_TO_START"], ["Pending", "WaitingToStart"]),
+        (E::Pending(2), ["PENDING", "PENDING_STARTING"], ["Pending", "Starting"]),
+        (E::Pending(8), ["PENDING", "PENDING_STARTING_FAILED"], ["Pending", "StartingFailed"]),
         (E::Running(0), ["RUNNING", "RUNNING_OK"], ["Running", "Ok"]),
-        (
-            E::Stopping(0),
-            ["STOPPING", "STOPPING"],
-            ["Stopping", "Stopping"],
-        ),
-        (
-            E::Stopping(1),
-            ["STOPPING", "STOPPING_WAITING_TO_STOP"],
-            ["Stopping", "WaitingToStop"],
-        ),
+        (E::Stopping(0), ["STOPPING", "STOPPING"], ["Stopping", "Stopping"]),
+        (E::Stopping(1), ["STOPPING", "STOPPING_WAITING_TO_STOP"], ["Stopping", "WaitingToStop"]),
         (
             E::Stopping(2),
             ["STOPPING", "STOPPING_REQUESTED_AT_RUNTIME"],
             ["Stopping", "RequestedAtRuntime"],
         ),
-        (
-            E::Stopping(8),
-            ["STOPPING", "STOPPING_DELETE_FAILED"],
-            ["Stopping", "DeleteFailed"],
-        ),
-        (
-            E::Succeeded(0),
-            ["SUCCEEDED", "SUCCEEDED_OK"],
-            ["Succeeded", "Ok"],
-        ),
-        (
-            E::Failed(0),
-            ["FAILED", "FAILED_EXEC_FAILED"],
-            ["Failed", "ExecFailed"],
-        ),
-        (
-            E::Failed(1),
-            ["FAILED", "FAILED_UNKNOWN"],
-            ["Failed", "Unknown"],
-        ),
+        (E::Stopping(8), ["STOPPING", "STOPPING_DELETE_FAILED"], ["Stopping", "DeleteFailed"]),
+        (E::Succeeded(0), ["SUCCEEDED", "SUCCEEDED_OK"], ["Succeeded", "Ok"]),
+        (E::Failed(0), ["FAILED", "FAILED_EXEC_FAILED"], ["Failed", "ExecFailed"]),
+        (E::Failed(1), ["FAILED", "FAILED_UNKNOWN"], ["Failed", "Unknown"]),
         (E::Failed(2), ["FAILED", "FAILED_LOST"], ["Failed", "Lost"]),
-        (
-            E::NotScheduled(0),
-            ["NOT_SCHEDULED", "NOT_SCHEDULED"],
-            ["NotScheduled", "NotScheduled"],
-        ),
-        (
-            E::Removed(0),
-            ["REMOVED", "REMOVED"],
-            ["Removed", "Removed"],
-        ),
+        (E::NotScheduled(0), ["NOT_SCHEDULED", "NOT_SCHEDULED"], ["NotScheduled", "NotScheduled"]),
+        (E::Removed(0), ["REMOVED", "REMOVED"], ["Removed", "Removed"]),
     ]
 }
 
@@ -89,20 +41,14 @@ fn every_execution_state_has_its_names() {
             execution_state_enum: Some(number),
         };
         let expected = json!({"state": state, "substate": substate, "additional_info": "info"});
-        assert_eq!(
-            serde_json::to_value(execution_state(&message)).unwrap(),
-            expected
-        );
+        assert_eq!(serde_json::to_value(execution_state(&message)).unwrap(), expected);
 
         let complete = with_execution_state(message);
         assert_eq!(sdk(&complete)["workload_states"]["a"]["w"]["i"], expected);
         let own = ankaios(&complete);
         let expected =
             json!({"state": own_state, "subState": own_substate, "additionalInfo": "info"});
-        assert_eq!(
-            own,
-            json!({"workloadStates": {"a": {"w": {"i": expected}}}})
-        );
+        assert_eq!(own, json!({"workloadStates": {"a": {"w": {"i": expected}}}}));
         assert_eq!(parse_complete_state(&own).unwrap(), complete);
     }
 }
@@ -127,10 +73,7 @@ fn unknown_and_absent_execution_states_are_written() {
         json!({"state": "UNKNOWN", "substate": "UNKNOWN", "additional_info": ""})
     );
     let complete = with_execution_state(absent);
-    assert_eq!(
-        ankaios(&complete)["workloadStates"]["a"]["w"]["i"],
-        json!({})
-    );
+    assert_eq!(ankaios(&complete)["workloadStates"]["a"]["w"]["i"], json!({}));
     assert_eq!(parse_complete_state(ankaios(&complete)).unwrap(), complete);
 }
 
@@ -171,31 +114,15 @@ fn absent_messages_are_empty_or_left_out() {
 fn agents() {
     let agent = AgentAttributes {
         status: Some(AgentStatus {
-            cpu_usage: Some(CpuUsage {
-                cpu_usage: u32::MAX,
-            }),
-            free_memory: Some(FreeMemory {
-                free_memory: u64::MAX,
-            }),
+            cpu_usage: Some(CpuUsage { cpu_usage: u32::MAX }),
+            free_memory: Some(FreeMemory { free_memory: u64::MAX }),
         }),
-        tags: Some(Tags {
-            tags: [("any key".to_owned(), "v".to_owned())].into(),
-        }),
+        tags: Some(Tags { tags: [("any key".to_owned(), "v".to_owned())].into() }),
     };
-    let agents = [
-        ("a".to_owned(), agent),
-        ("b".to_owned(), AgentAttributes::default()),
-    ]
-    .into();
-    let complete = CompleteState {
-        agents: Some(AgentMap { agents }),
-        ..CompleteState::default()
-    };
+    let agents = [("a".to_owned(), agent), ("b".to_owned(), AgentAttributes::default())].into();
+    let complete = CompleteState { agents: Some(AgentMap { agents }), ..CompleteState::default() };
     let text = serde_json::to_string(&complete_state(&complete, StateFormat::Sdk)).unwrap();
-    assert!(
-        text.contains("\"free_memory\":18446744073709551615"),
-        "{text}"
-    );
+    assert!(text.contains("\"free_memory\":18446744073709551615"), "{text}");
     assert_eq!(
         sdk(&complete)["agents"],
         json!({

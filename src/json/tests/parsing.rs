@@ -16,17 +16,8 @@ fn parts_need_no_required_fields() {
     let state = state.desired_state.unwrap();
     assert_eq!(state.api_version, "");
     let workload = &state.workloads.unwrap().workloads["w"];
-    assert_eq!(
-        *workload,
-        Workload {
-            restart_policy: Some(2),
-            ..Workload::default()
-        }
-    );
-    assert_eq!(
-        parse_complete_state(json!({})).unwrap(),
-        CompleteState::default()
-    );
+    assert_eq!(*workload, Workload { restart_policy: Some(2), ..Workload::default() });
+    assert_eq!(parse_complete_state(json!({})).unwrap(), CompleteState::default());
 }
 
 #[test]
@@ -77,13 +68,9 @@ fn unknown_fields_at_the_top_are_refused() {
 
 #[test]
 fn wrong_shapes_are_refused() {
-    for state in [
-        json!(null),
-        json!([]),
-        json!("x"),
-        json!({"desiredState": []}),
-        json!({"agents": 1}),
-    ] {
+    for state in
+        [json!(null), json!([]), json!("x"), json!({"desiredState": []}), json!({"agents": 1})]
+    {
         parse_complete_state(&state).unwrap_err();
     }
 }

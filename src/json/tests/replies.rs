@@ -51,10 +51,7 @@ fn events() {
 #[test]
 fn names_of_the_formats() {
     for (name, format) in [("sdk", StateFormat::Sdk), ("ankaios", StateFormat::Ankaios)] {
-        assert_eq!(
-            serde_json::from_value::<StateFormat>(name.into()).unwrap(),
-            format
-        );
+        assert_eq!(serde_json::from_value::<StateFormat>(name.into()).unwrap(), format);
     }
     assert!(serde_json::from_value::<StateFormat>("SDK".into()).is_err());
     assert_eq!(StateFormat::default(), StateFormat::Sdk);

@@ -49,19 +49,12 @@ fn unknown_numbers_and_absent_choices_of_a_workload() {
     ];
     let complete = with_workload(Workload {
         restart_policy: Some(-1),
-        dependencies: Some(Dependencies {
-            dependencies: [("d".to_owned(), 5)].into(),
-        }),
+        dependencies: Some(Dependencies { dependencies: [("d".to_owned(), 5)].into() }),
         control_interface_access: Some(ControlInterfaceAccess {
             allow_rules: rules,
             deny_rules: vec![],
         }),
-        files: Some(Files {
-            files: vec![File {
-                mount_point: "/a".into(),
-                file_content: None,
-            }],
-        }),
+        files: Some(Files { files: vec![File { mount_point: "/a".into(), file_content: None }] }),
         ..Workload::default()
     });
     let workload = sdk(&complete)["desired_state"]["workloads"]["w"].take();
@@ -74,10 +67,7 @@ fn unknown_numbers_and_absent_choices_of_a_workload() {
             {"type": "StateRule", "operation": "UNKNOWN_9", "filterMask": []},
         ])
     );
-    assert_eq!(
-        workload["files"],
-        json!([{"mount_point": "/a", "content": {}}])
-    );
+    assert_eq!(workload["files"], json!([{"mount_point": "/a", "content": {}}]));
 
     let own = ankaios(&complete);
     let workload = &own["desiredState"]["workloads"]["w"];
@@ -154,16 +144,10 @@ fn files_and_rules_differ_between_the_formats() {
 #[test]
 fn any_text_survives() {
     let text = "\0\u{1}\u{7f}\u{85}\u{2028}\"\\/ünïcödé ✓ 🚗\r\n\t{{#each c}}";
-    let object = ConfigItemEnum::Object(ConfigObject {
-        fields: [("k".to_owned(), string(text))].into(),
-    });
+    let object =
+        ConfigItemEnum::Object(ConfigObject { fields: [("k".to_owned(), string(text))].into() });
     let array = ConfigItemEnum::Array(ConfigArray {
-        values: vec![
-            string(text),
-            ConfigItem {
-                config_item_enum: Some(object),
-            },
-        ],
+        values: vec![string(text), ConfigItem { config_item_enum: Some(object) }],
     });
     let complete = with_configs(Some(array));
     let expected = json!({"c": [text, {"k": text}]});
@@ -177,12 +161,6 @@ fn any_text_survives() {
 #[test]
 fn an_absent_config_item_is_null() {
     let complete = with_configs(None);
-    assert_eq!(
-        sdk(&complete)["desired_state"]["configs"],
-        json!({"c": null})
-    );
-    assert_eq!(
-        ankaios(&complete)["desiredState"]["configs"],
-        json!({"c": null})
-    );
+    assert_eq!(sdk(&complete)["desired_state"]["configs"], json!({"c": null}));
+    assert_eq!(ankaios(&complete)["desiredState"]["configs"], json!({"c": null}));
 }

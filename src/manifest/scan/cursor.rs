@@ -13,12 +13,7 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Self {
-            text,
-            position: 0,
-            line: 0,
-            column: 0,
-        }
+        Self { text, position: 0, line: 0, column: 0 }
     }
 
     pub(super) fn rest(&self) -> &'a [u8] {

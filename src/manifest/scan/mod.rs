@@ -134,11 +134,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn refusal(reason: Reason, line: usize, column: isize) -> Refusal {
-        Refusal {
-            reason,
-            line: line + 1,
-            column: column.unsigned_abs() + 1,
-        }
+        Refusal { reason, line: line + 1, column: column.unsigned_abs() + 1 }
     }
 
     /// Over blanks, comments and line breaks.
@@ -149,8 +145,7 @@ impl<'a> Scanner<'a> {
             }
             // libyaml takes no tab where a key may start; it is an error there.
             let takes_tabs = self.flow_depth > 0 || !self.simple_key_allowed;
-            self.cursor
-                .skip_while(|byte| byte == b' ' || byte == b'\t' && takes_tabs);
+            self.cursor.skip_while(|byte| byte == b' ' || byte == b'\t' && takes_tabs);
             if self.cursor.peek(0) == b'#' {
                 self.cursor.skip_to_line_end();
             }
@@ -185,11 +180,7 @@ impl<'a> Scanner<'a> {
         self.save_simple_key();
         self.flow_depth += 1;
         if self.flow_depth > MAX_FLOW_DEPTH {
-            return Err(Self::refusal(
-                Reason::TooDeep,
-                self.cursor.line,
-                self.cursor.column,
-            ));
+            return Err(Self::refusal(Reason::TooDeep, self.cursor.line, self.cursor.column));
         }
         self.cursor.skip();
         Ok(Step::Continue)
@@ -268,11 +259,7 @@ impl<'a> Scanner<'a> {
         }
         let ends_well =
             self.cursor.is_space(0) || self.flow_depth > 0 && self.cursor.peek(0) == b',';
-        if ends_well {
-            Step::Continue
-        } else {
-            Step::Stop
-        }
+        if ends_well { Step::Continue } else { Step::Stop }
     }
 
     /// Before an anchor, a tag or a scalar.

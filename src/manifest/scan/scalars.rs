@@ -64,11 +64,7 @@ impl Scanner<'_> {
         if self.cursor.slice(start, end) == b"<<" {
             self.merge_key = Some((line, column));
         }
-        if end == start {
-            Step::Stop
-        } else {
-            Step::Continue
-        }
+        if end == start { Step::Stop } else { Step::Continue }
     }
 
     /// A character that ends a plain scalar without a blank in front of it.
@@ -108,11 +104,7 @@ impl Scanner<'_> {
         if self.cursor.line_break(0) > 0 {
             self.cursor.skip_line_break();
         }
-        let mut indent = if increment > 0 {
-            self.indent.max(0) + increment
-        } else {
-            0
-        };
+        let mut indent = if increment > 0 { self.indent.max(0) + increment } else { 0 };
         self.block_scalar_breaks(&mut indent);
         while self.cursor.column == indent && self.cursor.peek(0) != 0 {
             self.cursor.skip_to_line_end();

@@ -5,12 +5,8 @@ use super::*;
 #[test]
 fn strings_lists_and_maps() {
     let item = config("{k: [a, [], {}, {n: ''}]}").unwrap();
-    let Some(ConfigItemEnum::Object(object)) = item.config_item_enum else {
-        panic!()
-    };
-    let Some(ConfigItemEnum::Array(array)) = &object.fields["k"].config_item_enum else {
-        panic!()
-    };
+    let Some(ConfigItemEnum::Object(object)) = item.config_item_enum else { panic!() };
+    let Some(ConfigItemEnum::Array(array)) = &object.fields["k"].config_item_enum else { panic!() };
     assert_eq!(array.values.len(), 4);
 }
 
@@ -51,19 +47,13 @@ fn anything_else_is_refused() {
         "999999999999999999999999999999999999999999",
     ] {
         let error = config(value).unwrap_err();
-        assert!(
-            error.to_string().starts_with("configs.c: invalid type"),
-            "{value}: {error}"
-        );
+        assert!(error.to_string().starts_with("configs.c: invalid type"), "{value}: {error}");
         assert_eq!(error.position().unwrap().line, 3, "{value}");
         if value.is_empty() {
             continue;
         }
         let error = config(&format!("{{k: [{value}]}}")).unwrap_err();
-        assert!(
-            error.to_string().starts_with("configs.c.k[0]: "),
-            "{value}: {error}"
-        );
+        assert!(error.to_string().starts_with("configs.c.k[0]: "), "{value}: {error}");
     }
     let json = r#"{"apiVersion": "v1", "configs": {"c": 1}}"#;
     assert!(error(json).contains("quotes"), "{}", error(json));
@@ -82,21 +72,13 @@ fn nesting_is_bounded_by_what_ankaios_can_decode() {
         let frame = |item: ConfigItem| {
             let manifest = Manifest {
                 state: State {
-                    configs: Some(ConfigMap {
-                        configs: [("c".to_owned(), item)].into(),
-                    }),
+                    configs: Some(ConfigMap { configs: [("c".to_owned(), item)].into() }),
                     ..State::default()
                 },
             };
             let content = RequestContent::UpdateStateRequest(manifest.into_apply_request());
-            let request = Request {
-                request_content: Some(content),
-                ..Request::default()
-            };
-            ToAnkaios {
-                to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)),
-            }
-            .encode_to_vec()
+            let request = Request { request_content: Some(content), ..Request::default() };
+            ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) }.encode_to_vec()
         };
         let deepest_item = nested(deepest).unwrap();
         ToAnkaios::decode(frame(deepest_item.clone()).as_slice()).unwrap();
@@ -105,9 +87,7 @@ fn nesting_is_bounded_by_what_ankaios_can_decode() {
 
         let inside = [("k".to_owned(), deepest_item)].into();
         let item = ConfigItemEnum::Object(crate::proto::ank_base::ConfigObject { fields: inside });
-        let too_deep = ConfigItem {
-            config_item_enum: Some(item),
-        };
+        let too_deep = ConfigItem { config_item_enum: Some(item) };
         ToAnkaios::decode(frame(too_deep).as_slice()).unwrap_err();
     }
 }

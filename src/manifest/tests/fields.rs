@@ -30,33 +30,16 @@ fn required_fields_may_be_empty() {
 
 #[test]
 fn text_keeps_its_spelling() {
-    for scalar in [
-        "1",
-        "1.10",
-        "yes",
-        "true",
-        "0x1F",
-        "1e3",
-        ".inf",
-        "2020-01-01",
-        "01",
-        "+1",
-    ] {
+    for scalar in ["1", "1.10", "yes", "true", "0x1F", "1e3", ".inf", "2020-01-01", "01", "+1"] {
         let text = with("").replace("runtimeConfig: x", &format!("runtimeConfig: {scalar}"));
         let workload = &parse(&text).unwrap().state.workloads.unwrap().workloads["w"];
         assert_eq!(workload.runtime_config.as_deref(), Some(scalar));
         assert_eq!(
-            super::workload(&format!("tags: {{t: {scalar}}}"))
-                .tags
-                .unwrap()
-                .tags["t"],
+            super::workload(&format!("tags: {{t: {scalar}}}")).tags.unwrap().tags["t"],
             scalar
         );
     }
-    assert_eq!(
-        workload("tags: {t: 'null'}").tags.unwrap().tags["t"],
-        "null"
-    );
+    assert_eq!(workload("tags: {t: 'null'}").tags.unwrap().tags["t"], "null");
     assert_eq!(workload("tags: {t: ''}").tags.unwrap().tags["t"], "");
     assert_eq!(workload("tags: {1: x}").tags.unwrap().tags["1"], "x");
     assert!(field_error("tags: {t: null}").contains("workloads.w.tags: invalid type: null"));
@@ -65,10 +48,7 @@ fn text_keeps_its_spelling() {
 
 #[test]
 fn text_is_not_trimmed() {
-    let text = with("").replace(
-        "runtimeConfig: x",
-        "runtimeConfig: |+\n      a\n       b\n\n",
-    );
+    let text = with("").replace("runtimeConfig: x", "runtimeConfig: |+\n      a\n       b\n\n");
     let workload = &parse(&text).unwrap().state.workloads.unwrap().workloads["w"];
     assert_eq!(workload.runtime_config.as_deref(), Some("a\n b\n\n\n"));
 }
@@ -94,16 +74,11 @@ fn absent_fields_are_absent() {
 #[test]
 fn enums() {
     for (text, number) in [("NEVER", 0), ("ON_FAILURE", 1), ("ALWAYS", 2)] {
-        assert_eq!(
-            workload(&format!("restartPolicy: {text}")).restart_policy,
-            Some(number)
-        );
+        assert_eq!(workload(&format!("restartPolicy: {text}")).restart_policy, Some(number));
     }
-    for (text, number) in [
-        ("ADD_COND_RUNNING", 0),
-        ("ADD_COND_SUCCEEDED", 1),
-        ("ADD_COND_FAILED", 2),
-    ] {
+    for (text, number) in
+        [("ADD_COND_RUNNING", 0), ("ADD_COND_SUCCEEDED", 1), ("ADD_COND_FAILED", 2)]
+    {
         let workload = workload(&format!("dependencies: {{d: {text}}}"));
         assert_eq!(workload.dependencies.unwrap().dependencies["d"], number);
     }
@@ -113,10 +88,7 @@ fn enums() {
     ));
     for text in ["never", "0", "''", "[NEVER]", "{NEVER: x}"] {
         let message = field_error(&format!("restartPolicy: {text}"));
-        assert!(
-            message.starts_with("workloads.w.restartPolicy"),
-            "{message}"
-        );
+        assert!(message.starts_with("workloads.w.restartPolicy"), "{message}");
     }
 }
 
@@ -144,11 +116,7 @@ fn names_have_1_to_63_characters() {
             parse(&place(name)).unwrap();
         }
         for name in invalid {
-            assert!(
-                error(&place(name)).contains("is not a valid name"),
-                "{}",
-                place(name)
-            );
+            assert!(error(&place(name)).contains("is not a valid name"), "{}", place(name));
         }
     }
 }
@@ -157,31 +125,18 @@ fn names_have_1_to_63_characters() {
 fn agents_may_be_templates_and_of_any_length() {
     let long = "a".repeat(100);
     let of = |agent: &str| with("").replace("agent: a", &format!("agent: {agent}"));
-    for agent in [
-        "agent_A",
-        "''",
-        "'{{c.k}}'",
-        "'a-{{c}}-{{ d.e }}_b'",
-        "'{{{c}}}'",
-        &long,
-    ] {
+    for agent in ["agent_A", "''", "'{{c.k}}'", "'a-{{c}}-{{ d.e }}_b'", "'{{{c}}}'", &long] {
         parse(&of(agent)).unwrap();
     }
     for agent in ["a.b", "'a b'", "é", "'{{c'", "'c}}'", "'{c}'", "'a.{{c}}'"] {
-        assert!(
-            error(&of(agent)).contains("is not a valid agent name"),
-            "{agent}"
-        );
+        assert!(error(&of(agent)).contains("is not a valid agent name"), "{agent}");
     }
 }
 
 #[test]
 fn tags_are_a_map_or_a_list_in_both_versions() {
     for version in ["v1", "v0.1"] {
-        for tags in [
-            "{k: v, l: 1.10}",
-            "[{key: k, value: v}, {value: 1.10, key: l, x: y}]",
-        ] {
+        for tags in ["{k: v, l: 1.10}", "[{key: k, value: v}, {value: 1.10, key: l, x: y}]"] {
             let text = with(&format!("tags: {tags}")).replace("v1", version);
             let workload = &parse(&text).unwrap().state.workloads.unwrap().workloads["w"];
             let tags = &workload.tags.as_ref().unwrap().tags;
@@ -189,14 +144,7 @@ fn tags_are_a_map_or_a_list_in_both_versions() {
             assert_eq!((tags["k"].as_str(), tags["l"].as_str()), ("v", "1.10"));
         }
     }
-    for tags in [
-        "[{key: k}]",
-        "[{value: v}]",
-        "[k]",
-        "k",
-        "[{key: a.b, value: c}]",
-        "1",
-    ] {
+    for tags in ["[{key: k}]", "[{value: v}]", "[k]", "k", "[{key: a.b, value: c}]", "1"] {
         assert!(field_error(&format!("tags: {tags}")).starts_with("workloads.w.tags"));
     }
 }
@@ -208,10 +156,7 @@ fn files() {
     assert_eq!(files[0].mount_point, "/a");
     assert_eq!(files[0].file_content, Some(FileContent::Data("1".into())));
     assert_eq!(files[1].mount_point, "rel");
-    assert_eq!(
-        files[1].file_content,
-        Some(FileContent::BinaryData("aGk=".into()))
-    );
+    assert_eq!(files[1].file_content, Some(FileContent::BinaryData("aGk=".into())));
     assert_eq!(workload("files: []").files.unwrap().files, []);
     for (file, reason) in [
         ("{data: x}", "needs the field mountPoint"),
@@ -228,10 +173,7 @@ fn files() {
 #[test]
 fn dependencies_must_not_form_a_cycle() {
     let message = field_error("dependencies: {w: ADD_COND_RUNNING}");
-    assert_eq!(
-        message,
-        "workloads.w.dependencies: the dependencies form a cycle"
-    );
+    assert_eq!(message, "workloads.w.dependencies: the dependencies form a cycle");
     let chain = |last: &str| {
         let mut text = "apiVersion: v1\nworkloads:\n".to_owned();
         for (name, on) in [("a", "b"), ("b", "c"), ("c", last)] {

@@ -4,14 +4,9 @@ use super::*;
 
 #[test]
 fn deep_flow_nesting() {
-    for open in [
-        "[", "{", "{a: ", "[a, ", "{? ", "[? ", "{\"a\":", "[\n", "{[]: ", "[#\n",
-    ] {
+    for open in ["[", "{", "{a: ", "[a, ", "{? ", "[? ", "{\"a\":", "[\n", "{[]: ", "[#\n"] {
         let message = error(&format!("a: {}", open.repeat(100_000)));
-        assert!(
-            message.starts_with("brackets are nested more than 64 deep"),
-            "{message}"
-        );
+        assert!(message.starts_with("brackets are nested more than 64 deep"), "{message}");
     }
     let json = r#"{"a":"#.repeat(100_000);
     assert!(error(&json).contains("64 deep"));
@@ -21,14 +16,10 @@ fn deep_flow_nesting() {
 fn flow_maps_of_400_kb() {
     let text = format!("apiVersion: v1\nconfigs: {}", "{a: ".repeat(100_000));
     let error = parse(&text).unwrap_err();
-    let Some(Position { line: 2, column }) = error.position() else {
-        panic!("{error}")
-    };
+    let Some(Position { line: 2, column }) = error.position() else { panic!("{error}") };
     assert_eq!(column, "configs: ".len() + 64 * "{a: ".len() + 1);
-    let wide = format!(
-        "apiVersion: v1\nx: [{}]\nconfigs: {{a: b}}",
-        "{a: {a: {a: {}}}},".repeat(50_000)
-    );
+    let wide =
+        format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: b}}", "{a: {a: {a: {}}}},".repeat(50_000));
     parse(&wide).unwrap();
 }
 
@@ -39,15 +30,10 @@ fn deep_block_nesting() {
             assert!(parse(&format!("{prefix}{}", open.repeat(100_000))).is_err());
         }
     }
-    let stairs: String = (0..1000)
-        .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-        .collect();
+    let stairs: String = (0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
     assert!(
-        parse(&format!(
-            "apiVersion: v1\nconfigs:\n{}",
-            stairs.replace('\n', "\n ").trim_end()
-        ))
-        .is_err()
+        parse(&format!("apiVersion: v1\nconfigs:\n{}", stairs.replace('\n', "\n ").trim_end()))
+            .is_err()
     );
 }
 
@@ -70,10 +56,7 @@ fn brackets_in_text_do_not_count() {
     }
     // 64 levels are let through by the scan, and refused by the schema only.
     assert!(
-        config(&("[".repeat(64) + &"]".repeat(64)))
-            .unwrap_err()
-            .to_string()
-            .contains("nested too")
+        config(&("[".repeat(64) + &"]".repeat(64))).unwrap_err().to_string().contains("nested too")
     );
 }
 
@@ -130,11 +113,8 @@ fn aliases_are_taken_otherwise() {
     assert_eq!(workloads["a"], workloads["b"]);
     assert_eq!(workloads["a"], workloads["c"]);
     // As many nodes as a text of this size can have, and an alias.
-    parse(&format!(
-        "apiVersion: v1\nx: [{}]\nconfigs: {{a: &a x, b: *a}}\n",
-        "a,".repeat(500_000)
-    ))
-    .unwrap();
+    parse(&format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: &a x, b: *a}}\n", "a,".repeat(500_000)))
+        .unwrap();
 }
 
 #[test]
@@ -159,10 +139,7 @@ fn duplicate_keys() {
         r#"{"apiVersion": "v1", "configs": {"a": "x", "a": "y"}}"#.to_owned(),
     ] {
         let message = error(&text);
-        assert!(
-            message.contains("twice") || message.contains("duplicate field"),
-            "{message}"
-        );
+        assert!(message.contains("twice") || message.contains("duplicate field"), "{message}");
     }
 }
 
@@ -173,10 +150,7 @@ fn merge_keys() {
     assert!(error.to_string().starts_with("merge keys (<<)"), "{error}");
     assert_eq!(error.position(), Some(Position { line: 7, column: 5 }));
     assert!(field_error("tags: {a: b, << : {c: d}}").starts_with("merge keys"));
-    assert_eq!(
-        workload("tags: {a: <<, b: '<<'}").tags.unwrap().tags["a"],
-        "<<"
-    );
+    assert_eq!(workload("tags: {a: <<, b: '<<'}").tags.unwrap().tags["a"], "<<");
 }
 
 #[test]
@@ -193,12 +167,7 @@ fn tags_of_yaml() {
 
 #[test]
 fn control_characters() {
-    for text in [
-        "\0",
-        "a: \0",
-        "apiVersion: v1\nconfigs: {a: \"\0\"}",
-        "\u{7}",
-    ] {
+    for text in ["\0", "a: \0", "apiVersion: v1\nconfigs: {a: \"\0\"}", "\u{7}"] {
         assert!(parse(text).is_err(), "{text:?}");
     }
     assert_eq!(config_string("\"\\0\\x01\""), "\0\u{1}");
@@ -206,10 +175,8 @@ fn control_characters() {
 
 #[test]
 fn large_but_legal() {
-    let text = with("").replace(
-        "runtimeConfig: x",
-        &format!("runtimeConfig: {}", "x".repeat(1 << 20)),
-    );
+    let text =
+        with("").replace("runtimeConfig: x", &format!("runtimeConfig: {}", "x".repeat(1 << 20)));
     parse(&text).unwrap();
     let mut text = "apiVersion: v1\nworkloads:\n".to_owned();
     for index in 0..15_000 {

@@ -40,13 +40,7 @@ fn with(fields: &str) -> String {
 
 fn workload(fields: &str) -> Workload {
     let manifest = parse(&with(fields)).unwrap();
-    manifest
-        .state
-        .workloads
-        .unwrap()
-        .workloads
-        .remove("w")
-        .unwrap()
+    manifest.state.workloads.unwrap().workloads.remove("w").unwrap()
 }
 
 fn field_error(fields: &str) -> String {

@@ -44,13 +44,7 @@ fn delete_has_the_same_masks_and_only_the_version() {
     let request = manifest.clone().into_delete_request();
     assert_eq!(request.update_mask, manifest.update_mask());
     let state = request.new_state.unwrap().desired_state.unwrap();
-    assert_eq!(
-        state,
-        State {
-            api_version: "v1".into(),
-            ..State::default()
-        }
-    );
+    assert_eq!(state, State { api_version: "v1".into(), ..State::default() });
 }
 
 #[test]

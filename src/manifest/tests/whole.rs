@@ -13,11 +13,7 @@ fn nothing_to_update_is_refused() {
         "apiVersion: v1\nworkloads:\nconfigs: ~\n",
         "{\"apiVersion\": \"v1\"}",
     ] {
-        assert_eq!(
-            error(text),
-            "the manifest has no workloads and no configs",
-            "{text:?}"
-        );
+        assert_eq!(error(text), "the manifest has no workloads and no configs", "{text:?}");
     }
     for text in ["---\n", "--- \n...\n", "~", "null", "[]", "{}", "text", "1"] {
         assert!(parse(text).is_err(), "{text:?}");
@@ -43,10 +39,7 @@ fn version_is_required_and_known() {
 #[test]
 fn several_documents_are_refused() {
     let one = with("");
-    for text in [
-        format!("{one}---\n{one}"),
-        format!("---\n{one}...\n---\n{one}"),
-    ] {
+    for text in [format!("{one}---\n{one}"), format!("---\n{one}...\n---\n{one}")] {
         assert!(error(&text).starts_with("there are several YAML documents"));
     }
     parse(&format!("---\n{one}...\n")).unwrap();
@@ -85,10 +78,7 @@ fn errors_have_path_and_position() {
             message: "workloads.w.restartPolicy: unknown value \"always\", \
                       use NEVER, ON_FAILURE or ALWAYS"
                 .into(),
-            position: Some(Position {
-                line: 7,
-                column: 20
-            }),
+            position: Some(Position { line: 7, column: 20 }),
         }
     );
     let error = parse("apiVersion: v1\nworkloads: {\n").unwrap_err();
@@ -97,14 +87,9 @@ fn errors_have_path_and_position() {
 
 #[test]
 fn not_utf8_is_told_apart() {
-    for (payload, offset) in [
-        (&b"\xff"[..], 0),
-        (b"apiVersion: v1 \xc3\x28", 15),
-        (b"a\xf0\x9f", 1),
-    ] {
-        assert_eq!(
-            Manifest::parse(payload),
-            Err(ManifestError::NotUtf8 { offset })
-        );
+    for (payload, offset) in
+        [(&b"\xff"[..], 0), (b"apiVersion: v1 \xc3\x28", 15), (b"a\xf0\x9f", 1)]
+    {
+        assert_eq!(Manifest::parse(payload), Err(ManifestError::NotUtf8 { offset }));
     }
 }
