@@ -124,27 +124,42 @@ fn compare<'a>(
         }
         (Node::List(was), Node::List(is)) if mask.is_empty() => {
             match (was.is_empty(), is.is_empty()) {
-                (true, false) => altered.added_fields.push(path.join(".")),
-                (false, true) => altered.removed_fields.push(path.join(".")),
-                _ if was != is => altered.updated_fields.push(path.join(".")),
+                (true, false) => altered.added_fields.push(join(path)),
+                (false, true) => altered.removed_fields.push(join(path)),
+                _ if was != is => altered.updated_fields.push(join(path)),
                 _ => {}
             }
         }
-        _ if mask.is_empty() && old != new => altered.updated_fields.push(path.join(".")),
+        _ if mask.is_empty() && old != new => altered.updated_fields.push(join(path)),
         _ => {}
     }
 }
 
 /// Lists what the rest of a mask names inside a part that is new or gone.
+///
+/// A mask that ends with the name of a map in there lists nothing, which is how
+/// Ankaios does it; one that ends with the name of a value, or with `*`, does.
 fn list<'a>(node: &'a Node, mask: &[Box<str>], path: &mut Vec<&'a str>, fields: &mut Vec<String>) {
     let Some((part, rest)) = mask.split_first() else {
-        return fields.push(path.join("."));
+        return fields.push(join(path));
     };
     for (name, field) in node.fields().into_iter().flatten() {
-        if mask::is_wildcard(part) || **part == **name {
+        let is_map = field.fields().is_some_and(|fields| !fields.is_empty());
+        if mask::is_wildcard(part) || **part == **name && !(rest.is_empty() && is_map) {
             path.push(name);
             list(field, rest, path, fields);
             path.pop();
         }
     }
+}
+
+/// Workloads without an agent are kept under an agent without a name, which the
+/// path leaves out.
+fn join(path: &[&str]) -> String {
+    let named: Vec<&str> = path
+        .iter()
+        .copied()
+        .filter(|name| !name.is_empty())
+        .collect();
+    named.join(".")
 }

@@ -1,111 +1,205 @@
-//! When a workload passes from one execution state to the next.
+//! How workloads pass from one execution state to the next.
+//!
+//! A new workload is `PENDING_INITIAL`, then its agent takes it on:
+//! `PENDING_WAITING_TO_START` until its dependencies are met, `PENDING_STARTING`,
+//! `RUNNING_OK`. A deleted one is `STOPPING_REQUESTED_AT_RUNTIME` and then gone;
+//! a changed one is stopped and started anew.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use fleet_connector::proto::ank_base::{AddCondition, ExecutionState, Response, RestartPolicy};
+
+use crate::conversion;
+use crate::document::Node;
+use crate::execution;
 use crate::instance::InstanceName;
+use crate::timeline::Step;
+use crate::vehicle::{Vehicle, execution_path, put, remove_execution_state};
 
 /// A workload whose runtime configuration contains this text can't be started:
 /// after a few attempts it stays in `PENDING_STARTING_FAILED`.
 pub const UNKNOWN_IMAGE: &str = "example.com/unknown";
 
-/// How long the steps in the life of a workload take.
-#[derive(Clone, Debug)]
-pub struct Timing {
-    /// From `PENDING_INITIAL` to `PENDING_STARTING`.
-    pub initial: Duration,
-    /// From `PENDING_STARTING` to `RUNNING_OK`, and between attempts to start.
-    pub starting: Duration,
-    /// From a deletion to `STOPPING_REQUESTED_AT_RUNTIME`.
-    pub deletion: Duration,
-    /// From `STOPPING_REQUESTED_AT_RUNTIME` to being gone.
-    pub stopping: Duration,
-    /// From the end of a workload to its restart, if its policy asks for one.
-    pub restart: Duration,
-    /// Attempts to start a workload before `PENDING_STARTING_FAILED`.
-    pub attempts: u32,
-}
+/// The runtimes that agents know.
+const RUNTIMES: [&str; 3] = ["podman", "podman-kube", "containerd"];
 
-/// Short enough for tests, long enough for each state to be seen.
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_millis(2),
-            starting: Duration::from_millis(5),
-            deletion: Duration::from_millis(2),
-            stopping: Duration::from_millis(5),
-            restart: Duration::from_millis(20),
-            attempts: 2,
-        }
-    }
-}
-
-/// What happens to an instance next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// The agent takes it on, once its dependencies are met.
-    Start,
-    /// The runtime has started it, or failed to.
-    Run {
-        /// Counted from one.
-        attempt: u32,
-    },
-    /// The agent begins to stop it.
-    Stop {
-        /// The instance that takes its place.
-        successor: Option<InstanceName>,
-    },
-    /// It is gone.
-    Remove {
-        /// The instance that takes its place.
-        successor: Option<InstanceName>,
-    },
-}
-
-/// The steps to come; each instance has at most one.
-#[derive(Debug, Default)]
-pub(crate) struct Timeline {
-    steps: BTreeMap<(Instant, u64), (InstanceName, Step)>,
-    next_of: BTreeMap<InstanceName, (Instant, u64)>,
-    count: u64,
-}
-
-impl Timeline {
-    /// Plans the next step of an instance, in place of the one planned before.
-    pub(crate) fn plan(&mut self, due: Instant, name: InstanceName, step: Step) {
-        self.cancel(&name);
-        self.count += 1;
-        let key = (due, self.count);
-        self.next_of.insert(name.clone(), key);
-        self.steps.insert(key, (name, step));
-    }
-
-    /// Drops the next step of an instance.
-    pub(crate) fn cancel(&mut self, name: &InstanceName) {
-        if let Some(key) = self.next_of.remove(name) {
-            self.steps.remove(&key);
-        }
-    }
-
-    /// When the next step is due.
+impl Vehicle {
+    /// When something happens next by itself.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.steps.keys().next().map(|(due, _)| *due)
+        self.timeline.next_due()
     }
 
-    /// Takes the next step that is due, with the time it was planned for.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Instant, InstanceName, Step)> {
-        let entry = self
-            .steps
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)?;
-        let ((due, _), (name, step)) = entry.remove_entry();
-        self.next_of.remove(&name);
-        Some((due, name, step))
+    /// Lets everything happen that is due.
+    pub(crate) fn advance(&mut self, now: Instant) -> Vec<Response> {
+        let mut responses = Vec::new();
+        while let Some((due, name, step)) = self.timeline.take_due(now) {
+            responses.extend(self.step(&name, step, due));
+        }
+        responses
     }
 
-    /// Drops all steps.
-    pub(crate) fn clear(&mut self) {
-        self.steps.clear();
-        self.next_of.clear();
+    fn step(&mut self, name: &InstanceName, step: Step, now: Instant) -> Vec<Response> {
+        match step {
+            Step::Start => self.start(name, now),
+            Step::Run { attempt } => self.run(name, attempt, now),
+            Step::Stop { successor } => {
+                let mut responses = self.logs.end(name);
+                responses.extend(self.set_execution_state(
+                    name,
+                    execution::stopping_requested(),
+                    now,
+                ));
+                let due = now + self.timing.stopping;
+                self.timeline
+                    .plan(due, name.clone(), Step::Remove { successor });
+                responses
+            }
+            Step::Remove { successor } => {
+                let mut new = self.state.clone();
+                remove_execution_state(&mut new, name);
+                let mut responses = self.replace(new);
+                match successor {
+                    Some(successor) => responses.extend(self.start(&successor, now)),
+                    None => self.logs.forget(name),
+                }
+                responses
+            }
+        }
+    }
+
+    fn start(&mut self, name: &InstanceName, now: Instant) -> Vec<Response> {
+        let Some(rendered) = self
+            .rendered
+            .get(&*name.workload)
+            .filter(|is| is.name == *name)
+        else {
+            return Vec::new();
+        };
+        if self.state.at(["agents", &name.agent]).is_none() {
+            return Vec::new();
+        }
+        if !self.dependencies_met(&rendered.workload) {
+            self.waiting.insert(name.clone());
+            return self.set_execution_state(name, execution::waiting_to_start(), now);
+        }
+        self.waiting.remove(name);
+        let responses =
+            self.set_execution_state(name, execution::starting("Triggered at runtime."), now);
+        let due = now + self.timing.starting;
+        self.timeline
+            .plan(due, name.clone(), Step::Run { attempt: 1 });
+        responses
+    }
+
+    fn run(&mut self, name: &InstanceName, attempt: u32, now: Instant) -> Vec<Response> {
+        let Some(rendered) = self.rendered.get(&*name.workload) else {
+            return Vec::new();
+        };
+        let text = |field| {
+            rendered
+                .workload
+                .get(field)
+                .and_then(Node::as_text)
+                .unwrap_or_default()
+        };
+        if !RUNTIMES.contains(&text("runtime")) {
+            let state = execution::starting_failed("Unsupported Runtime");
+            return self.set_execution_state(name, state, now);
+        }
+        if !text("runtimeConfig").contains(UNKNOWN_IMAGE) {
+            return self.set_execution_state(name, execution::running(), now);
+        }
+        let reason = format!("unable to pull {UNKNOWN_IMAGE}: manifest unknown");
+        if attempt >= self.timing.attempts {
+            let info = format!("No more retries: {reason}");
+            return self.set_execution_state(name, execution::starting_failed(info), now);
+        }
+        let info = format!("Retry {attempt}: {reason}");
+        let responses = self.set_execution_state(name, execution::starting(info), now);
+        let step = Step::Run {
+            attempt: attempt + 1,
+        };
+        self.timeline
+            .plan(now + self.timing.starting, name.clone(), step);
+        responses
+    }
+
+    fn dependencies_met(&self, workload: &Node) -> bool {
+        let dependencies = workload.get("dependencies").and_then(Node::fields);
+        dependencies
+            .into_iter()
+            .flatten()
+            .all(|(dependency, condition)| {
+                let condition = condition
+                    .as_text()
+                    .and_then(AddCondition::from_str_name)
+                    .unwrap_or_default();
+                self.instance(dependency)
+                    .and_then(|name| self.execution_state(&name))
+                    .is_some_and(|state| execution::fulfils(&state, condition))
+            })
+    }
+
+    /// Puts an instance into a state; those that waited for it start.
+    pub(crate) fn set_execution_state(
+        &mut self,
+        name: &InstanceName,
+        state: ExecutionState,
+        now: Instant,
+    ) -> Vec<Response> {
+        self.timeline.cancel(name);
+        let mut new = self.state.clone();
+        put(
+            &mut new,
+            &execution_path(name),
+            conversion::execution_to_node(state),
+        );
+        let responses = self.replace(new);
+        let ready: Vec<InstanceName> = self
+            .waiting
+            .iter()
+            .filter(|name| {
+                let rendered = self.rendered.get(&*name.workload);
+                rendered.is_some_and(|rendered| self.dependencies_met(&rendered.workload))
+            })
+            .cloned()
+            .collect();
+        for name in ready {
+            self.waiting.remove(&name);
+            self.timeline.plan(now, name, Step::Start);
+        }
+        responses
+    }
+
+    /// Lets a workload end by itself. Its restart policy decides what follows.
+    pub(crate) fn end_workload(
+        &mut self,
+        workload: &str,
+        exit_code: i32,
+        now: Instant,
+    ) -> Option<Vec<Response>> {
+        let rendered = self.rendered.get(workload)?;
+        let name = rendered.name.clone();
+        let policy = rendered
+            .workload
+            .get("restartPolicy")
+            .and_then(Node::as_text);
+        let policy = policy
+            .and_then(RestartPolicy::from_str_name)
+            .unwrap_or_default();
+        let (state, restart) = if exit_code == 0 {
+            let restart = (policy == RestartPolicy::Always).then_some(Step::Start);
+            (execution::succeeded(), restart)
+        } else {
+            let successor = Some(name.clone());
+            let restart = (policy != RestartPolicy::Never).then_some(Step::Stop { successor });
+            (execution::failed(exit_code), restart)
+        };
+        let mut responses = self.logs.end(&name);
+        responses.extend(self.set_execution_state(&name, state, now));
+        if let Some(step) = restart {
+            self.timeline.plan(now + self.timing.restart, name, step);
+        }
+        Some(responses)
     }
 }

@@ -61,17 +61,15 @@ impl Logs {
             }),
         );
 
-        let since = request.since.as_deref().map(humantime::parse_rfc3339_weak);
-        let until = request.until.as_deref().map(humantime::parse_rfc3339_weak);
-        let (Ok(since), Ok(until)) = (since.transpose(), until.transpose()) else {
-            // The runtime refuses the times, and the stream is over.
-            return (
-                accepted,
-                instances
-                    .keys()
-                    .map(|name| stop(request_id, name))
-                    .collect(),
-            );
+        let (since, until) = match (time("since", &request.since), time("until", &request.until)) {
+            (Ok(since), Ok(until)) => (since, until),
+            (Err(fault), _) | (_, Err(fault)) => {
+                // The complaint of the runtime takes the place of the log.
+                let responses = instances.keys().flat_map(|name| {
+                    [entries(request_id, name, &[&fault]), stop(request_id, name)]
+                });
+                return (accepted, responses.collect());
+            }
         };
         let follow = request.follow.unwrap_or_default()
             && until.is_none_or(|until| until > SystemTime::now());
@@ -186,6 +184,16 @@ impl Logs {
     pub(crate) fn streams(&self) -> Vec<String> {
         self.streams.keys().cloned().collect()
     }
+}
+
+fn time(option: &str, time: &Option<String>) -> Result<Option<SystemTime>, String> {
+    let time = time.as_deref();
+    time.map(|time| {
+        humantime::parse_rfc3339_weak(time).map_err(|_| {
+            format!("Error: parsing --{option} \"{time}\": unable to interpret time value")
+        })
+    })
+    .transpose()
 }
 
 /// One batch of lines of one instance.

@@ -57,7 +57,8 @@ pub(crate) fn plan(
     let invalid =
         |reason: String| rejected(format!("Resulting State is invalid, reason: '{reason}'"));
 
-    let merged = if request.update_mask.is_empty() {
+    let whole = request.update_mask.is_empty();
+    let merged = if whole {
         new
     } else {
         let mut merged = Node::map([("desiredState", desired.clone())]);
@@ -65,8 +66,14 @@ pub(crate) fn plan(
             .map_err(|field| rejected(format!("Could not find field {field}")))?;
         merged
     };
-    let completed = complete(merged.get("desiredState"), desired)
-        .map_err(|error| invalid(format!("Could not parse into CompleteState: '{error}'")))?;
+    let completed = complete(merged.get("desiredState"), desired).map_err(|error| {
+        let error = if whole {
+            error.of_message()
+        } else {
+            error.of_document()
+        };
+        invalid(format!("Could not parse into CompleteState: '{error}'"))
+    })?;
     check_api_version(&completed)?;
     check_configs(&completed)?;
     let new_rendered = render(&completed, desired, rendered).map_err(invalid)?;
@@ -95,15 +102,39 @@ pub(crate) fn plan(
     })
 }
 
+/// A required field that is not there.
+#[derive(Debug)]
+struct MissingField(&'static str);
+
+impl MissingField {
+    /// What Ankaios says of a state that replaces the whole one.
+    fn of_message(&self) -> String {
+        let field = match self.0 {
+            "runtimeConfig" => "runtime_config",
+            field => field,
+        };
+        ["workloads", "workloads", "desired_state"]
+            .into_iter()
+            .fold(format!("Missing field '{field}'"), |error, outer| {
+                format!("Cannot convert field '{outer}' to spec object: '{error}'.")
+            })
+    }
+
+    /// What it says of one that is the result of a merge.
+    fn of_document(&self) -> String {
+        format!("missing field `{}`", self.0)
+    }
+}
+
 /// Fills in the defaults and insists on the required fields.
-fn complete(new: Option<&Node>, old: &Node) -> Result<Node, String> {
+fn complete(new: Option<&Node>, old: &Node) -> Result<Node, MissingField> {
     let nothing = Node::empty();
     let new = new.unwrap_or(&nothing);
     let mut fields = Fields::new();
     let version = match (new.get("apiVersion"), new.is_empty_map()) {
         (Some(version), _) => version.clone(),
         (None, true) => Node::text("v1"),
-        (None, false) => return Err("missing field `apiVersion`".to_owned()),
+        (None, false) => return Err(MissingField("apiVersion")),
     };
     fields.insert("apiVersion".into(), version);
 
@@ -121,9 +152,8 @@ fn complete(new: Option<&Node>, old: &Node) -> Result<Node, String> {
         .collect();
     for (name, workload) in incomplete {
         let workload = complete_workload(workload)?;
-        workloads
-            .set(&[&name], workload)
-            .map_err(|_| "invalid type: expected a map of workloads".to_owned())?;
+        // The workloads were read from a map just now.
+        let _done = workloads.set(&[&name], workload);
     }
     fields.insert("workloads".into(), workloads);
     if let Some(configs) = new.get("configs").filter(|configs| !configs.is_empty_map()) {
@@ -132,14 +162,11 @@ fn complete(new: Option<&Node>, old: &Node) -> Result<Node, String> {
     Ok(Node::Map(fields.into()))
 }
 
-fn complete_workload(workload: Node) -> Result<Node, String> {
-    let mut fields = workload
-        .fields()
-        .cloned()
-        .ok_or("invalid type: expected a workload")?;
+fn complete_workload(workload: Node) -> Result<Node, MissingField> {
+    let mut fields = workload.fields().cloned().unwrap_or_default();
     for required in ["agent", "runtime", "runtimeConfig"] {
         if !fields.contains_key(required) {
-            return Err(format!("missing field `{required}`"));
+            return Err(MissingField(required));
         }
     }
     if let Some(Node::Text(config)) = fields.get("runtimeConfig") {
