@@ -365,3 +365,307 @@ fn find_cycle(desired: &Node, added: &[InstanceName]) -> Option<String> {
         .iter()
         .find_map(|name| visit(workloads, &name.workload, &mut Vec::new(), &mut done))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use fleet_connector::proto::ank_base::{
+        AgentAttributes, AgentMap, CompleteState, ConfigItem, ConfigMap, ConfigMappings,
+        Dependencies, State, Tags, Workload, WorkloadMap, config_item::ConfigItemEnum,
+    };
+
+    use super::*;
+
+    /// The desired state, and its workloads rendered.
+    #[derive(Default)]
+    struct Desired(Option<Node>, RenderedWorkloads);
+
+    impl Desired {
+        fn plan(&self, new: State, masks: &[&str]) -> Result<Update, String> {
+            let new_state = CompleteState {
+                desired_state: Some(new),
+                ..CompleteState::default()
+            };
+            self.plan_all(new_state, masks)
+        }
+
+        fn plan_all(&self, new: CompleteState, masks: &[&str]) -> Result<Update, String> {
+            let version = [
+                ("apiVersion", Node::text("v1")),
+                ("workloads", Node::empty()),
+            ];
+            let desired = self.0.clone().unwrap_or_else(|| Node::map(version));
+            let request = UpdateStateRequest {
+                new_state: Some(new),
+                update_mask: masks.iter().map(|&mask| mask.to_owned()).collect(),
+            };
+            plan(&desired, &self.1, request)
+        }
+
+        fn apply(&mut self, new: State, masks: &[&str]) {
+            let update = self.plan(new, masks).unwrap();
+            *self = Self(Some(update.desired), update.rendered);
+        }
+    }
+
+    fn workload(config: &str) -> Workload {
+        Workload {
+            agent: Some("agent_A".to_owned()),
+            runtime: Some("podman".to_owned()),
+            runtime_config: Some(config.to_owned()),
+            ..Workload::default()
+        }
+    }
+
+    fn state<const N: usize>(workloads: [(&str, Workload); N]) -> State {
+        let workloads = workloads
+            .map(|(name, workload)| (name.to_owned(), workload))
+            .into();
+        State {
+            api_version: "v1".to_owned(),
+            workloads: Some(WorkloadMap { workloads }),
+            configs: None,
+        }
+    }
+
+    fn config(name: &str, value: &str) -> State {
+        let item = ConfigItem {
+            config_item_enum: Some(ConfigItemEnum::String(value.to_owned())),
+        };
+        let configs = ConfigMap {
+            configs: [(name.to_owned(), item)].into(),
+        };
+        State {
+            configs: Some(configs),
+            ..state([])
+        }
+    }
+
+    fn refusal(new: State, masks: &[&str]) -> String {
+        Desired::default().plan(new, masks).unwrap_err()
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_the_configuration_is_trimmed() {
+        let masks = ["desiredState.workloads.w"];
+        let new = state([("w", workload(" image: x\n\n"))]);
+        let update = Desired::default().plan(new, &masks).unwrap();
+        let completed = update.desired.at(["workloads", "w"]).unwrap();
+        assert_eq!(completed.get("restartPolicy"), Some(&Node::text("NEVER")));
+        assert_eq!(
+            completed.get("runtimeConfig"),
+            Some(&Node::text("image: x"))
+        );
+        assert_eq!(
+            update.added,
+            [InstanceName::new("w", "agent_A", "image: x")]
+        );
+    }
+
+    #[test]
+    fn without_masks_the_whole_state_is_replaced() {
+        let mut desired = Desired::default();
+        let masks = ["desiredState.workloads.a", "desiredState.workloads.b"];
+        desired.apply(state([("a", workload("a")), ("b", workload("b"))]), &masks);
+        let update = desired.plan(state([("a", workload("a"))]), &[]).unwrap();
+        assert_eq!(update.added, []);
+        assert_eq!(update.deleted, [InstanceName::new("b", "agent_A", "b")]);
+        let update = desired.plan_all(CompleteState::default(), &[]).unwrap();
+        assert_eq!(update.deleted.len(), 2, "this wipes the vehicle");
+    }
+
+    #[test]
+    fn required_fields_are_missed_one_at_a_time() {
+        let masks = ["desiredState.workloads.w"];
+        let prefix = "Update rejected: 'Resulting State is invalid, reason: \
+                      'Could not parse into CompleteState: '";
+        let mut incomplete = Workload::default();
+        let fields: [(&str, fn(&mut Workload)); 3] = [
+            ("agent", |workload| workload.agent = Some("a".to_owned())),
+            ("runtime", |workload| {
+                workload.runtime = Some("r".to_owned())
+            }),
+            ("runtimeConfig", |workload| {
+                workload.runtime_config = Some("c".to_owned())
+            }),
+        ];
+        for (missing, add) in fields {
+            assert_eq!(
+                refusal(state([("w", incomplete.clone())]), &masks),
+                format!("{prefix}missing field `{missing}`'''")
+            );
+            add(&mut incomplete);
+        }
+        assert!(
+            Desired::default()
+                .plan(state([("w", incomplete)]), &masks)
+                .is_ok()
+        );
+        assert_eq!(
+            refusal(state([("w", Workload::default())]), &[]),
+            format!(
+                "{prefix}Cannot convert field 'desired_state' to spec object: \
+                 'Cannot convert field 'workloads' to spec object: \
+                 'Cannot convert field 'workloads' to spec object: \
+                 'Missing field 'agent''.'.'.'''"
+            )
+        );
+    }
+
+    #[test]
+    fn refusals_are_worded_like_those_of_ankaios() {
+        let invalid = |reason: &str| {
+            format!("Update rejected: 'Resulting State is invalid, reason: '{reason}''")
+        };
+        let w = "desiredState.workloads.w";
+        let elsewhere = Workload {
+            agent: Some("agent A".to_owned()),
+            ..workload("x")
+        };
+        let configured = Workload {
+            configs: Some(ConfigMappings {
+                configs: [("alias".to_owned(), "nothing".to_owned())].into(),
+            }),
+            ..workload("x")
+        };
+        let long = "n".repeat(64);
+        let long_mask = format!("desiredState.workloads.{long}");
+        let cases = [
+            (
+                refusal(state([]), &["desiredState.workloads.nobody.tags.x"]),
+                "Update rejected: 'Could not find field desiredState.workloads.nobody.tags.x'"
+                    .to_owned(),
+            ),
+            (
+                refusal(
+                    State {
+                        api_version: "v9".to_owned(),
+                        ..state([])
+                    },
+                    &["desiredState.apiVersion"],
+                ),
+                "Unsupported API version. Received 'v9', expected 'v1'".to_owned(),
+            ),
+            (
+                refusal(
+                    state([("w x", workload("x"))]),
+                    &["desiredState.workloads.w x"],
+                ),
+                invalid(
+                    "Unsupported workload name 'w x'. Expected to have characters in [a-zA-Z0-9_-].",
+                ),
+            ),
+            (
+                refusal(state([(&long, workload("x"))]), &[&long_mask]),
+                invalid(&format!(
+                    "Unsupported workload name '{long}'. \
+                     Length 64 exceeds the maximum limit of 63 characters."
+                )),
+            ),
+            (
+                refusal(state([("w", elsewhere)]), &[w]),
+                invalid(&format!("Unsupported agent name 'agent A'. {NAME_RULE}")),
+            ),
+            (
+                refusal(state([("w", configured)]), &[w]),
+                invalid("Workload references config key 'nothing' that does not exist"),
+            ),
+            (
+                refusal(config("a b", "x"), &["desiredState.configs"]),
+                format!("Unsupported config item key 'a b'. {NAME_RULE}"),
+            ),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(message, expected);
+        }
+    }
+
+    #[test]
+    fn a_config_in_use_changes_its_workload() {
+        let mut desired = Desired::default();
+        let configured = Workload {
+            configs: Some(ConfigMappings {
+                configs: [("port".to_owned(), "port".to_owned())].into(),
+            }),
+            ..workload("port: {{port}}")
+        };
+        let both = State {
+            configs: config("port", "80").configs,
+            ..state([("w", configured), ("other", workload("x"))])
+        };
+        let masks = [
+            "desiredState.configs.port",
+            "desiredState.workloads.w",
+            "desiredState.workloads.other",
+        ];
+        desired.apply(both, &masks);
+        let update = desired
+            .plan(config("port", "81"), &["desiredState.configs.port"])
+            .unwrap();
+        assert_eq!(
+            update.deleted,
+            [InstanceName::new("w", "agent_A", "port: 80")]
+        );
+        assert_eq!(
+            update.added,
+            [InstanceName::new("w", "agent_A", "port: 81")]
+        );
+        let same = desired
+            .plan(config("port", "80"), &["desiredState.configs.port"])
+            .unwrap();
+        assert_eq!((same.added, same.deleted), (vec![], vec![]));
+        let gone = desired
+            .plan(state([]), &["desiredState.configs.port"])
+            .unwrap_err();
+        assert!(
+            gone.contains("config key 'port' that does not exist"),
+            "{gone}"
+        );
+    }
+
+    #[test]
+    fn cycles_are_refused() {
+        let waits_for = |name: &str| Workload {
+            dependencies: Some(Dependencies {
+                dependencies: [(name.to_owned(), 0)].into(),
+            }),
+            ..workload("x")
+        };
+        let masks = ["desiredState.workloads"];
+        assert_eq!(
+            refusal(
+                state([("a", waits_for("b")), ("b", waits_for("a"))]),
+                &masks
+            ),
+            "Update rejected: 'workload dependency 'a' is part of a cycle.'"
+        );
+        let chain = state([
+            ("a", waits_for("b")),
+            ("b", waits_for("missing")),
+            ("c", waits_for("b")),
+        ]);
+        assert!(Desired::default().plan(chain, &masks).is_ok());
+    }
+
+    #[test]
+    fn tags_of_agents_can_be_set() {
+        let tags = Tags {
+            tags: [("k".to_owned(), "v".to_owned())].into(),
+        };
+        let agent = AgentAttributes {
+            tags: Some(tags),
+            ..AgentAttributes::default()
+        };
+        let new = CompleteState {
+            agents: Some(AgentMap {
+                agents: [("agent_A".to_owned(), agent)].into(),
+            }),
+            ..CompleteState::default()
+        };
+        let update = Desired::default()
+            .plan_all(new, &["agents.agent_A.tags"])
+            .unwrap();
+        let tags = Node::map([("k", Node::text("v"))]);
+        assert_eq!(update.agent_tags, [("agent_A".into(), Some(tags))]);
+    }
+}
