@@ -136,3 +136,137 @@ fn name_matches(pattern: &str, name: &str) -> bool {
         None => pattern == name,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use fleet_connector::proto::ank_base::{
+        CompleteStateRequest, LogsCancelRequest, LogsRequest, UpdateStateRequest,
+        WorkloadInstanceName,
+    };
+
+    use super::*;
+
+    fn rules(allow: Vec<AccessRightsRule>, deny: Vec<AccessRightsRule>) -> ControlInterfaceAccess {
+        ControlInterfaceAccess {
+            allow_rules: allow,
+            deny_rules: deny,
+        }
+    }
+
+    fn request(content: RequestContent) -> Request {
+        Request {
+            request_id: "1".to_owned(),
+            request_content: Some(content),
+        }
+    }
+
+    fn read(masks: &[&str]) -> Request {
+        request(RequestContent::CompleteStateRequest(CompleteStateRequest {
+            field_mask: masks.iter().map(|&mask| mask.to_owned()).collect(),
+            subscribe_for_events: false,
+        }))
+    }
+
+    fn write(masks: &[&str]) -> Request {
+        request(RequestContent::UpdateStateRequest(UpdateStateRequest {
+            new_state: None,
+            update_mask: masks.iter().map(|&mask| mask.to_owned()).collect(),
+        }))
+    }
+
+    fn logs(names: &[&str]) -> Request {
+        let name = |name: &&str| WorkloadInstanceName {
+            workload_name: (*name).to_owned(),
+            ..WorkloadInstanceName::default()
+        };
+        request(RequestContent::LogsRequest(LogsRequest {
+            workload_names: names.iter().map(name).collect(),
+            ..LogsRequest::default()
+        }))
+    }
+
+    #[test]
+    fn everything_is_allowed_by_a_wildcard_and_nothing_without_rules() {
+        let requests = [
+            read(&[]),
+            read(&["a.b"]),
+            write(&[]),
+            write(&["a"]),
+            logs(&["x"]),
+        ];
+        for request in requests {
+            assert!(allows(&allow_all(), &request), "{request:?}");
+            assert!(!allows(&rules(vec![], vec![]), &request), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn operations_are_told_apart() {
+        let reader = rules(vec![state_rule(ReadWriteEnum::RwRead, &["*"])], vec![]);
+        assert!(allows(&reader, &read(&["agents"])));
+        assert!(!allows(&reader, &write(&["agents"])));
+        let nobody = rules(vec![state_rule(ReadWriteEnum::RwNothing, &["*"])], vec![]);
+        assert!(!allows(&nobody, &read(&["agents"])));
+    }
+
+    #[test]
+    fn an_allow_rule_covers_what_lies_below_it() {
+        let masks = &["desiredState.workloads.*.tags", "agents"];
+        let access = rules(vec![state_rule(ReadWriteEnum::RwRead, masks)], vec![]);
+        assert!(allows(
+            &access,
+            &read(&["desiredState.workloads.nginx.tags.owner"])
+        ));
+        assert!(allows(
+            &access,
+            &read(&["agents", "desiredState.workloads.nginx.tags"])
+        ));
+        for denied in [
+            "desiredState",
+            "desiredState.workloads.nginx",
+            "workloadStates",
+            "",
+        ] {
+            assert!(!allows(&access, &read(&["agents", denied])), "{denied}");
+        }
+    }
+
+    #[test]
+    fn a_deny_rule_also_catches_what_includes_it() {
+        let deny = state_rule(ReadWriteEnum::RwReadWrite, &["desiredState.configs.secret"]);
+        let access = rules(allow_all().allow_rules, vec![deny]);
+        assert!(allows(&access, &read(&["desiredState.workloads"])));
+        let denied = [
+            "desiredState.configs.secret.key",
+            "desiredState.configs",
+            "desiredState",
+        ];
+        for mask in denied {
+            assert!(!allows(&access, &write(&[mask])), "{mask}");
+        }
+        assert!(!allows(&access, &read(&[])));
+    }
+
+    #[test]
+    fn logs_are_allowed_by_name_with_one_wildcard() {
+        let access = rules(
+            vec![log_rule(&["web-*", "db"])],
+            vec![log_rule(&["*-secret"])],
+        );
+        assert!(allows(&access, &logs(&["web-1", "db"])));
+        assert!(!allows(&access, &logs(&["web-1", "dbx"])));
+        assert!(!allows(&access, &logs(&["web-secret"])));
+        assert!(allows(&access, &logs(&[])));
+    }
+
+    #[test]
+    fn cancelling_is_always_allowed_and_a_request_for_nothing_never() {
+        let nothing = rules(vec![], vec![]);
+        assert!(allows(
+            &nothing,
+            &request(RequestContent::LogsCancelRequest(LogsCancelRequest {}))
+        ));
+        assert!(!allows(&allow_all(), &Request::default()));
+    }
+}

@@ -70,6 +70,7 @@ pub fn frame(message: &impl prost::Message) -> Bytes {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use fleet_connector::proto::control_api::Hello;
     use prost::Message;

@@ -81,6 +81,7 @@ impl From<&WorkloadInstanceName> for InstanceName {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -26,7 +26,7 @@
 //! | `options`, `faults`, `record` | what it starts with, what goes wrong, what has arrived |
 //! | `agent`, `fifos`, `framing` | the session over the FIFOs |
 //! | `simulation` | requests in, responses out, in their order |
-//! | `vehicle`, `lifecycle`, `execution`, `logs`, `events`, `access` | the server |
+//! | `vehicle`, `lifecycle`, `timeline`, `execution`, `logs`, `events`, `access` | the server |
 //! | `update`, `template`, `mask`, `document`, `conversion`, `instance` | states and what is done to them |
 
 pub mod access;
@@ -47,13 +47,15 @@ mod record;
 mod simulated_vehicle;
 mod simulation;
 mod template;
+mod timeline;
 mod update;
 mod vehicle;
 
 pub use faults::{Fault, ReadPace};
 pub use framing::frame;
 pub use instance::{InstanceName, InvalidInstanceName};
-pub use lifecycle::{Timing, UNKNOWN_IMAGE};
+pub use lifecycle::UNKNOWN_IMAGE;
 pub use options::{CONNECTOR_WORKLOAD, Options, agent_attributes};
 pub use record::{Counters, Problem};
 pub use simulated_vehicle::{NotYet, SimulatedVehicle, UnknownWorkload};
+pub use timeline::Timing;

@@ -61,17 +61,15 @@ impl Logs {
             }),
         );
 
-        let since = request.since.as_deref().map(humantime::parse_rfc3339_weak);
-        let until = request.until.as_deref().map(humantime::parse_rfc3339_weak);
-        let (Ok(since), Ok(until)) = (since.transpose(), until.transpose()) else {
-            // The runtime refuses the times, and the stream is over.
-            return (
-                accepted,
-                instances
-                    .keys()
-                    .map(|name| stop(request_id, name))
-                    .collect(),
-            );
+        let (since, until) = match (time("since", &request.since), time("until", &request.until)) {
+            (Ok(since), Ok(until)) => (since, until),
+            (Err(fault), _) | (_, Err(fault)) => {
+                // The complaint of the runtime takes the place of the log.
+                let responses = instances.keys().flat_map(|name| {
+                    [entries(request_id, name, &[&fault]), stop(request_id, name)]
+                });
+                return (accepted, responses.collect());
+            }
         };
         let follow = request.follow.unwrap_or_default()
             && until.is_none_or(|until| until > SystemTime::now());
@@ -188,6 +186,16 @@ impl Logs {
     }
 }
 
+fn time(option: &str, time: &Option<String>) -> Result<Option<SystemTime>, String> {
+    let time = time.as_deref();
+    time.map(|time| {
+        humantime::parse_rfc3339_weak(time).map_err(|_| {
+            format!("Error: parsing --{option} \"{time}\": unable to interpret time value")
+        })
+    })
+    .transpose()
+}
+
 /// One batch of lines of one instance.
 pub(crate) fn entries(request_id: &str, name: &InstanceName, messages: &[&str]) -> Response {
     let log_entries = messages.iter().map(|&message| LogEntry {
@@ -213,5 +221,178 @@ fn response(request_id: &str, content: ResponseContent) -> Response {
     Response {
         request_id: request_id.to_owned(),
         response_content: Some(content),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn instance(workload: &str) -> InstanceName {
+        InstanceName::new(workload, "agent_A", "")
+    }
+
+    fn request(workloads: &[&str]) -> LogsRequest {
+        LogsRequest {
+            workload_names: workloads
+                .iter()
+                .map(|name| (&instance(name)).into())
+                .collect(),
+            ..LogsRequest::default()
+        }
+    }
+
+    fn following(workloads: &[&str]) -> LogsRequest {
+        LogsRequest {
+            follow: Some(true),
+            ..request(workloads)
+        }
+    }
+
+    /// Lines as they are, the end of a stream as its workload in brackets.
+    fn texts(responses: &[Response]) -> Vec<String> {
+        let texts = responses
+            .iter()
+            .flat_map(|response| match &response.response_content {
+                Some(ResponseContent::LogEntriesResponse(entries)) => entries
+                    .log_entries
+                    .iter()
+                    .map(|entry| entry.message.clone())
+                    .collect(),
+                Some(ResponseContent::LogsStopResponse(stop)) => {
+                    vec![format!(
+                        "[{}]",
+                        stop.workload_name.clone().unwrap().workload_name
+                    )]
+                }
+                other => panic!("{other:?}"),
+            });
+        texts.collect()
+    }
+
+    fn running(_: &InstanceName) -> Option<bool> {
+        Some(true)
+    }
+
+    fn write(logs: &mut Logs, workload: &str, lines: &[&str]) -> Vec<String> {
+        let lines = lines.iter().map(|&line| line.to_owned()).collect();
+        texts(&logs.write(&instance(workload), lines, SystemTime::now()))
+    }
+
+    #[test]
+    fn what_is_there_is_given_and_the_stream_ended() {
+        let mut logs = Logs::default();
+        write(&mut logs, "a", &["1", "2", "3"]);
+        let (accepted, rest) = logs.request("id", &request(&["a", "b"]), running);
+        let Some(ResponseContent::LogsRequestAccepted(accepted)) = accepted.response_content else {
+            panic!("{accepted:?}");
+        };
+        assert_eq!(accepted.workload_names.len(), 2);
+        assert_eq!(texts(&rest), ["1", "2", "3", "[a]", "[b]"]);
+        for (tail, expected) in [(0, &["[a]"][..]), (2, &["2", "3", "[a]"])] {
+            let request = LogsRequest {
+                tail: Some(tail),
+                ..request(&["a"])
+            };
+            assert_eq!(texts(&logs.request("id", &request, running).1), expected);
+        }
+        assert!(logs.streams().is_empty());
+    }
+
+    #[test]
+    fn only_known_instances_are_accepted() {
+        let mut logs = Logs::default();
+        let (accepted, rest) = logs.request("id", &following(&["a"]), |_| None);
+        let expected = ResponseContent::LogsRequestAccepted(LogsRequestAccepted::default());
+        assert_eq!(accepted.response_content, Some(expected));
+        assert_eq!(rest, []);
+        assert!(logs.streams().is_empty());
+    }
+
+    #[test]
+    fn a_stream_follows_until_its_instances_end_or_it_is_cancelled() {
+        let mut logs = Logs::default();
+        logs.request("id", &following(&["a", "b"]), running);
+        assert_eq!(write(&mut logs, "a", &["1"]), ["1"]);
+        assert_eq!(write(&mut logs, "other", &["1"]), [""; 0]);
+        assert_eq!(texts(&logs.end(&instance("a"))), ["[a]"]);
+        assert_eq!(write(&mut logs, "a", &["2"]), [""; 0]);
+        assert_eq!(logs.followed("id"), [instance("b")]);
+        logs.cancel("id");
+        logs.cancel("unknown");
+        assert_eq!(write(&mut logs, "b", &["1"]), [""; 0]);
+    }
+
+    #[test]
+    fn an_instance_that_does_not_run_is_not_followed() {
+        let mut logs = Logs::default();
+        write(&mut logs, "a", &["1"]);
+        let (_, rest) = logs.request("id", &following(&["a"]), |_| Some(false));
+        assert_eq!(texts(&rest), ["1", "[a]"]);
+    }
+
+    #[test]
+    fn times_bound_a_log() {
+        let mut logs = Logs::default();
+        let start = humantime::parse_rfc3339("2024-01-01T00:00:00Z").unwrap();
+        for second in 0..5 {
+            let written = start + Duration::from_secs(second);
+            logs.write(&instance("a"), vec![second.to_string()], written);
+        }
+        let request = LogsRequest {
+            since: Some("2024-01-01T00:00:01Z".to_owned()),
+            until: Some("2024-01-01 00:00:03".to_owned()),
+            ..following(&["a"])
+        };
+        assert_eq!(
+            texts(&logs.request("id", &request, running).1),
+            ["1", "2", "3", "[a]"]
+        );
+
+        let request = LogsRequest {
+            since: Some("garbage".to_owned()),
+            ..following(&["a"])
+        };
+        let complaint =
+            "Error: parsing --since \"garbage\": unable to interpret time value".to_owned();
+        assert_eq!(
+            texts(&logs.request("id", &request, running).1),
+            [complaint, "[a]".to_owned()]
+        );
+    }
+
+    #[test]
+    fn a_followed_stream_ends_when_its_time_is_over() {
+        let mut logs = Logs::default();
+        let until = SystemTime::now() + Duration::from_secs(60);
+        let text = humantime::format_rfc3339(until).to_string();
+        let request = LogsRequest {
+            until: Some(text),
+            ..following(&["a"])
+        };
+        logs.request("id", &request, running);
+        assert_eq!(write(&mut logs, "a", &["1"]), ["1"]);
+        let late = logs.write(
+            &instance("a"),
+            vec!["2".to_owned()],
+            until + Duration::from_secs(1),
+        );
+        assert_eq!(texts(&late), ["[a]"]);
+        assert!(logs.streams().is_empty());
+    }
+
+    #[test]
+    fn long_logs_come_in_batches_and_lose_their_oldest_lines() {
+        let mut logs = Logs::default();
+        let lines = (0..KEPT_LINES + 5)
+            .map(|number| number.to_string())
+            .collect();
+        logs.write(&instance("a"), lines, SystemTime::now());
+        let (_, rest) = logs.request("id", &request(&["a"]), running);
+        assert_eq!(rest.len(), KEPT_LINES / BATCH + 1);
+        assert_eq!(texts(&rest)[0], "5");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A mask is a path of field names separated by dots. When reading, `*` stands
 //! for every name at its place. In an update mask it does not: Ankaios takes it
-//! for a field of that name there. An empty path means the whole state.
+//! for a field of that name there. An empty mask is a mistake: Ankaios answers it
+//! with an empty state.
 
 use crate::document::{Node, NotAMap};
 
@@ -23,6 +24,11 @@ impl Mask {
         Self { parts }
     }
 
+    /// Whether it names nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// The names along the path.
     pub(crate) fn parts(&self) -> &[Box<str>] {
         &self.parts
@@ -37,12 +43,15 @@ pub(crate) fn is_wildcard(part: &str) -> bool {
 /// The parts of a state that any of the masks selects; no masks select it all.
 /// A mask that leads nowhere selects nothing, which is no error.
 ///
-/// Two rules of Ankaios are included: with anything of the desired state comes
-/// its `apiVersion`, and the state and the sub-state of a workload only come
+/// Two rules of Ankaios are included: with anything of the desired or effective
+/// state comes its `apiVersion`, without which the whole answer is empty, and the state and the sub-state of a workload only come
 /// together.
 pub(crate) fn select(state: &Node, masks: &[Mask]) -> Node {
     if masks.is_empty() {
         return state.clone();
+    }
+    if masks.iter().any(Mask::is_empty) {
+        return Node::empty();
     }
     let mut selection = Node::empty();
     for mask in masks {
@@ -51,17 +60,17 @@ pub(crate) fn select(state: &Node, masks: &[Mask]) -> Node {
             copy(state, twin.parts(), &mut Vec::new(), &mut selection);
         }
     }
-    if masks.iter().any(|mask| {
-        mask.parts()
-            .first()
-            .is_some_and(|part| &**part == "desiredState")
-    }) && let Some(version) = state.at(["desiredState", "apiVersion"])
-    {
-        put(
-            &mut selection,
-            &["desiredState", "apiVersion"],
-            version.clone(),
-        );
+    for root in ["desiredState", "effectiveState"] {
+        let asked = |mask: &Mask| mask.parts().first().is_some_and(|part| &**part == root);
+        if masks.iter().any(asked)
+            && let Some(version) = state.at([root, "apiVersion"])
+        {
+            put(&mut selection, &[root, "apiVersion"], version.clone());
+        }
+        let part = selection.get(root);
+        if part.is_some_and(|part| part.get("apiVersion").is_none()) {
+            return Node::empty();
+        }
     }
     selection
 }
@@ -146,6 +155,7 @@ fn remove(state: &mut Node, path: &[&str]) -> Result<(), NotAMap> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -195,9 +205,9 @@ mod tests {
     }
 
     #[test]
-    fn no_mask_and_the_empty_mask_select_everything() {
+    fn no_mask_selects_everything_and_an_empty_one_nothing() {
         assert_eq!(select(&state(), &[]), state());
-        assert_eq!(select(&state(), &masks(&[""])), state());
+        assert_eq!(select(&state(), &masks(&["agents", ""])), Node::empty());
     }
 
     #[test]
@@ -228,6 +238,11 @@ mod tests {
         }
         assert_eq!(select(&state(), &masks(&["*"])), state());
         assert_eq!(select(&state(), &masks(&["*.*.*.id1.*.*"])), Node::empty());
+        assert_eq!(
+            select(&state(), &masks(&["*.workloads.*.agent"])),
+            Node::empty(),
+            "there is no answer without an API version"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use fleet_connector::proto::ank_base::{
 use crate::access;
 use crate::execution;
 use crate::instance::InstanceName;
-use crate::lifecycle::Timing;
+use crate::timeline::Timing;
 
 /// The workload whose control interface is simulated: the connector's.
 pub const CONNECTOR_WORKLOAD: &str = "fleetconnector";
@@ -27,6 +27,9 @@ pub struct Options {
     pub access: ControlInterfaceAccess,
     /// How long workloads take to start and stop.
     pub timing: Timing,
+    /// Whether the state has the part `effectiveState`, as newer versions send
+    /// it.
+    pub effective_state: bool,
 }
 
 /// One agent `agent_A`, the FIFOs in place, everything allowed.
@@ -37,6 +40,7 @@ impl Default for Options {
             create_fifos: true,
             access: access::allow_all(),
             timing: Timing::default(),
+            effective_state: false,
         }
     }
 }

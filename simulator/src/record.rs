@@ -20,6 +20,11 @@ pub enum Problem {
     AbsurdLength(u64),
     /// A request that came before Hello, which closes the session for good.
     RequestBeforeHello(Box<Request>),
+    /// An update without a new state. It makes a real agent lose its server.
+    UpdateWithoutState {
+        /// The id of the request, which is not answered.
+        request_id: String,
+    },
     /// A Hello with a version that is not supported, which closes the session.
     UnsupportedVersion(String),
     /// The workload closed its end in the middle of a frame.

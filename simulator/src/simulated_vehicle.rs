@@ -55,7 +55,7 @@ impl SimulatedVehicle {
     /// # Errors
     /// The FIFOs can't be made.
     pub async fn start(dir: &Path, options: Options) -> io::Result<Self> {
-        let mut vehicle = Vehicle::new(options.timing.clone());
+        let mut vehicle = Vehicle::new(options.timing.clone(), options.effective_state);
         vehicle.set_state(options.initial_state());
         let simulation = Simulation::new(vehicle, options.access);
         let shared = Shared::new(simulation);

@@ -57,6 +57,12 @@ impl Simulation {
         if self.faults.server_down {
             return;
         }
+        if let Some(RequestContent::UpdateStateRequest(update)) = &request.request_content
+            && update.new_state.is_none()
+        {
+            let request_id = request.request_id;
+            return self.problem(Problem::UpdateWithoutState { request_id });
+        }
         let fault = self.faults.fault_for(&request);
         if fault == Some(Fault::LoseRequest) {
             return;

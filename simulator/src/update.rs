@@ -57,7 +57,8 @@ pub(crate) fn plan(
     let invalid =
         |reason: String| rejected(format!("Resulting State is invalid, reason: '{reason}'"));
 
-    let merged = if request.update_mask.is_empty() {
+    let whole = request.update_mask.is_empty();
+    let merged = if whole {
         new
     } else {
         let mut merged = Node::map([("desiredState", desired.clone())]);
@@ -65,8 +66,14 @@ pub(crate) fn plan(
             .map_err(|field| rejected(format!("Could not find field {field}")))?;
         merged
     };
-    let completed = complete(merged.get("desiredState"), desired)
-        .map_err(|error| invalid(format!("Could not parse into CompleteState: '{error}'")))?;
+    let completed = complete(merged.get("desiredState"), desired).map_err(|error| {
+        let error = if whole {
+            error.of_message()
+        } else {
+            error.of_document()
+        };
+        invalid(format!("Could not parse into CompleteState: '{error}'"))
+    })?;
     check_api_version(&completed)?;
     check_configs(&completed)?;
     let new_rendered = render(&completed, desired, rendered).map_err(invalid)?;
@@ -95,15 +102,39 @@ pub(crate) fn plan(
     })
 }
 
+/// A required field that is not there.
+#[derive(Debug)]
+struct MissingField(&'static str);
+
+impl MissingField {
+    /// What Ankaios says of a state that replaces the whole one.
+    fn of_message(&self) -> String {
+        let field = match self.0 {
+            "runtimeConfig" => "runtime_config",
+            field => field,
+        };
+        ["workloads", "workloads", "desired_state"]
+            .into_iter()
+            .fold(format!("Missing field '{field}'"), |error, outer| {
+                format!("Cannot convert field '{outer}' to spec object: '{error}'.")
+            })
+    }
+
+    /// What it says of one that is the result of a merge.
+    fn of_document(&self) -> String {
+        format!("missing field `{}`", self.0)
+    }
+}
+
 /// Fills in the defaults and insists on the required fields.
-fn complete(new: Option<&Node>, old: &Node) -> Result<Node, String> {
+fn complete(new: Option<&Node>, old: &Node) -> Result<Node, MissingField> {
     let nothing = Node::empty();
     let new = new.unwrap_or(&nothing);
     let mut fields = Fields::new();
     let version = match (new.get("apiVersion"), new.is_empty_map()) {
         (Some(version), _) => version.clone(),
         (None, true) => Node::text("v1"),
-        (None, false) => return Err("missing field `apiVersion`".to_owned()),
+        (None, false) => return Err(MissingField("apiVersion")),
     };
     fields.insert("apiVersion".into(), version);
 
@@ -121,9 +152,8 @@ fn complete(new: Option<&Node>, old: &Node) -> Result<Node, String> {
         .collect();
     for (name, workload) in incomplete {
         let workload = complete_workload(workload)?;
-        workloads
-            .set(&[&name], workload)
-            .map_err(|_| "invalid type: expected a map of workloads".to_owned())?;
+        // The workloads were read from a map just now.
+        let _done = workloads.set(&[&name], workload);
     }
     fields.insert("workloads".into(), workloads);
     if let Some(configs) = new.get("configs").filter(|configs| !configs.is_empty_map()) {
@@ -132,14 +162,11 @@ fn complete(new: Option<&Node>, old: &Node) -> Result<Node, String> {
     Ok(Node::Map(fields.into()))
 }
 
-fn complete_workload(workload: Node) -> Result<Node, String> {
-    let mut fields = workload
-        .fields()
-        .cloned()
-        .ok_or("invalid type: expected a workload")?;
+fn complete_workload(workload: Node) -> Result<Node, MissingField> {
+    let mut fields = workload.fields().cloned().unwrap_or_default();
     for required in ["agent", "runtime", "runtimeConfig"] {
         if !fields.contains_key(required) {
-            return Err(format!("missing field `{required}`"));
+            return Err(MissingField(required));
         }
     }
     if let Some(Node::Text(config)) = fields.get("runtimeConfig") {
@@ -337,4 +364,308 @@ fn find_cycle(desired: &Node, added: &[InstanceName]) -> Option<String> {
     added
         .iter()
         .find_map(|name| visit(workloads, &name.workload, &mut Vec::new(), &mut done))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use fleet_connector::proto::ank_base::{
+        AgentAttributes, AgentMap, CompleteState, ConfigItem, ConfigMap, ConfigMappings,
+        Dependencies, State, Tags, Workload, WorkloadMap, config_item::ConfigItemEnum,
+    };
+
+    use super::*;
+
+    /// The desired state, and its workloads rendered.
+    #[derive(Default)]
+    struct Desired(Option<Node>, RenderedWorkloads);
+
+    impl Desired {
+        fn plan(&self, new: State, masks: &[&str]) -> Result<Update, String> {
+            let new_state = CompleteState {
+                desired_state: Some(new),
+                ..CompleteState::default()
+            };
+            self.plan_all(new_state, masks)
+        }
+
+        fn plan_all(&self, new: CompleteState, masks: &[&str]) -> Result<Update, String> {
+            let version = [
+                ("apiVersion", Node::text("v1")),
+                ("workloads", Node::empty()),
+            ];
+            let desired = self.0.clone().unwrap_or_else(|| Node::map(version));
+            let request = UpdateStateRequest {
+                new_state: Some(new),
+                update_mask: masks.iter().map(|&mask| mask.to_owned()).collect(),
+            };
+            plan(&desired, &self.1, request)
+        }
+
+        fn apply(&mut self, new: State, masks: &[&str]) {
+            let update = self.plan(new, masks).unwrap();
+            *self = Self(Some(update.desired), update.rendered);
+        }
+    }
+
+    fn workload(config: &str) -> Workload {
+        Workload {
+            agent: Some("agent_A".to_owned()),
+            runtime: Some("podman".to_owned()),
+            runtime_config: Some(config.to_owned()),
+            ..Workload::default()
+        }
+    }
+
+    fn state<const N: usize>(workloads: [(&str, Workload); N]) -> State {
+        let workloads = workloads
+            .map(|(name, workload)| (name.to_owned(), workload))
+            .into();
+        State {
+            api_version: "v1".to_owned(),
+            workloads: Some(WorkloadMap { workloads }),
+            configs: None,
+        }
+    }
+
+    fn config(name: &str, value: &str) -> State {
+        let item = ConfigItem {
+            config_item_enum: Some(ConfigItemEnum::String(value.to_owned())),
+        };
+        let configs = ConfigMap {
+            configs: [(name.to_owned(), item)].into(),
+        };
+        State {
+            configs: Some(configs),
+            ..state([])
+        }
+    }
+
+    fn refusal(new: State, masks: &[&str]) -> String {
+        Desired::default().plan(new, masks).unwrap_err()
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_the_configuration_is_trimmed() {
+        let masks = ["desiredState.workloads.w"];
+        let new = state([("w", workload(" image: x\n\n"))]);
+        let update = Desired::default().plan(new, &masks).unwrap();
+        let completed = update.desired.at(["workloads", "w"]).unwrap();
+        assert_eq!(completed.get("restartPolicy"), Some(&Node::text("NEVER")));
+        assert_eq!(
+            completed.get("runtimeConfig"),
+            Some(&Node::text("image: x"))
+        );
+        assert_eq!(
+            update.added,
+            [InstanceName::new("w", "agent_A", "image: x")]
+        );
+    }
+
+    #[test]
+    fn without_masks_the_whole_state_is_replaced() {
+        let mut desired = Desired::default();
+        let masks = ["desiredState.workloads.a", "desiredState.workloads.b"];
+        desired.apply(state([("a", workload("a")), ("b", workload("b"))]), &masks);
+        let update = desired.plan(state([("a", workload("a"))]), &[]).unwrap();
+        assert_eq!(update.added, []);
+        assert_eq!(update.deleted, [InstanceName::new("b", "agent_A", "b")]);
+        let update = desired.plan_all(CompleteState::default(), &[]).unwrap();
+        assert_eq!(update.deleted.len(), 2, "this wipes the vehicle");
+    }
+
+    #[test]
+    fn required_fields_are_missed_one_at_a_time() {
+        let masks = ["desiredState.workloads.w"];
+        let prefix = "Update rejected: 'Resulting State is invalid, reason: \
+                      'Could not parse into CompleteState: '";
+        let mut incomplete = Workload::default();
+        let fields: [(&str, fn(&mut Workload)); 3] = [
+            ("agent", |workload| workload.agent = Some("a".to_owned())),
+            ("runtime", |workload| {
+                workload.runtime = Some("r".to_owned())
+            }),
+            ("runtimeConfig", |workload| {
+                workload.runtime_config = Some("c".to_owned())
+            }),
+        ];
+        for (missing, add) in fields {
+            assert_eq!(
+                refusal(state([("w", incomplete.clone())]), &masks),
+                format!("{prefix}missing field `{missing}`'''")
+            );
+            add(&mut incomplete);
+        }
+        assert!(
+            Desired::default()
+                .plan(state([("w", incomplete)]), &masks)
+                .is_ok()
+        );
+        assert_eq!(
+            refusal(state([("w", Workload::default())]), &[]),
+            format!(
+                "{prefix}Cannot convert field 'desired_state' to spec object: \
+                 'Cannot convert field 'workloads' to spec object: \
+                 'Cannot convert field 'workloads' to spec object: \
+                 'Missing field 'agent''.'.'.'''"
+            )
+        );
+    }
+
+    #[test]
+    fn refusals_are_worded_like_those_of_ankaios() {
+        let invalid = |reason: &str| {
+            format!("Update rejected: 'Resulting State is invalid, reason: '{reason}''")
+        };
+        let w = "desiredState.workloads.w";
+        let elsewhere = Workload {
+            agent: Some("agent A".to_owned()),
+            ..workload("x")
+        };
+        let configured = Workload {
+            configs: Some(ConfigMappings {
+                configs: [("alias".to_owned(), "nothing".to_owned())].into(),
+            }),
+            ..workload("x")
+        };
+        let long = "n".repeat(64);
+        let long_mask = format!("desiredState.workloads.{long}");
+        let cases = [
+            (
+                refusal(state([]), &["desiredState.workloads.nobody.tags.x"]),
+                "Update rejected: 'Could not find field desiredState.workloads.nobody.tags.x'"
+                    .to_owned(),
+            ),
+            (
+                refusal(
+                    State {
+                        api_version: "v9".to_owned(),
+                        ..state([])
+                    },
+                    &["desiredState.apiVersion"],
+                ),
+                "Unsupported API version. Received 'v9', expected 'v1'".to_owned(),
+            ),
+            (
+                refusal(
+                    state([("w x", workload("x"))]),
+                    &["desiredState.workloads.w x"],
+                ),
+                invalid(
+                    "Unsupported workload name 'w x'. Expected to have characters in [a-zA-Z0-9_-].",
+                ),
+            ),
+            (
+                refusal(state([(&long, workload("x"))]), &[&long_mask]),
+                invalid(&format!(
+                    "Unsupported workload name '{long}'. \
+                     Length 64 exceeds the maximum limit of 63 characters."
+                )),
+            ),
+            (
+                refusal(state([("w", elsewhere)]), &[w]),
+                invalid(&format!("Unsupported agent name 'agent A'. {NAME_RULE}")),
+            ),
+            (
+                refusal(state([("w", configured)]), &[w]),
+                invalid("Workload references config key 'nothing' that does not exist"),
+            ),
+            (
+                refusal(config("a b", "x"), &["desiredState.configs"]),
+                format!("Unsupported config item key 'a b'. {NAME_RULE}"),
+            ),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(message, expected);
+        }
+    }
+
+    #[test]
+    fn a_config_in_use_changes_its_workload() {
+        let mut desired = Desired::default();
+        let configured = Workload {
+            configs: Some(ConfigMappings {
+                configs: [("port".to_owned(), "port".to_owned())].into(),
+            }),
+            ..workload("port: {{port}}")
+        };
+        let both = State {
+            configs: config("port", "80").configs,
+            ..state([("w", configured), ("other", workload("x"))])
+        };
+        let masks = [
+            "desiredState.configs.port",
+            "desiredState.workloads.w",
+            "desiredState.workloads.other",
+        ];
+        desired.apply(both, &masks);
+        let update = desired
+            .plan(config("port", "81"), &["desiredState.configs.port"])
+            .unwrap();
+        assert_eq!(
+            update.deleted,
+            [InstanceName::new("w", "agent_A", "port: 80")]
+        );
+        assert_eq!(
+            update.added,
+            [InstanceName::new("w", "agent_A", "port: 81")]
+        );
+        let same = desired
+            .plan(config("port", "80"), &["desiredState.configs.port"])
+            .unwrap();
+        assert_eq!((same.added, same.deleted), (vec![], vec![]));
+        let gone = desired
+            .plan(state([]), &["desiredState.configs.port"])
+            .unwrap_err();
+        assert!(
+            gone.contains("config key 'port' that does not exist"),
+            "{gone}"
+        );
+    }
+
+    #[test]
+    fn cycles_are_refused() {
+        let waits_for = |name: &str| Workload {
+            dependencies: Some(Dependencies {
+                dependencies: [(name.to_owned(), 0)].into(),
+            }),
+            ..workload("x")
+        };
+        let masks = ["desiredState.workloads"];
+        assert_eq!(
+            refusal(
+                state([("a", waits_for("b")), ("b", waits_for("a"))]),
+                &masks
+            ),
+            "Update rejected: 'workload dependency 'a' is part of a cycle.'"
+        );
+        let chain = state([
+            ("a", waits_for("b")),
+            ("b", waits_for("missing")),
+            ("c", waits_for("b")),
+        ]);
+        assert!(Desired::default().plan(chain, &masks).is_ok());
+    }
+
+    #[test]
+    fn tags_of_agents_can_be_set() {
+        let tags = Tags {
+            tags: [("k".to_owned(), "v".to_owned())].into(),
+        };
+        let agent = AgentAttributes {
+            tags: Some(tags),
+            ..AgentAttributes::default()
+        };
+        let new = CompleteState {
+            agents: Some(AgentMap {
+                agents: [("agent_A".to_owned(), agent)].into(),
+            }),
+            ..CompleteState::default()
+        };
+        let update = Desired::default()
+            .plan_all(new, &["agents.agent_A.tags"])
+            .unwrap();
+        let tags = Node::map([("k", Node::text("v"))]);
+        assert_eq!(update.agent_tags, [("agent_A".into(), Some(tags))]);
+    }
 }

@@ -1,5 +1,6 @@
 //! The server's part of Ankaios: the desired state, the states of the workloads
-//! and of the agents, and who wants to hear about changes.
+//! and of the agents, and who wants to hear about changes. How workloads start
+//! and stop by themselves is in [`crate::lifecycle`].
 //!
 //! Nothing here does I/O or looks at a clock: time is handed in, and what the
 //! workload is to receive comes out as [`Response`]s in their order.
@@ -8,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
 
 use fleet_connector::proto::ank_base::{
-    AddCondition, AgentAttributes, CompleteState, CompleteStateRequest, CompleteStateResponse,
-    Error, EventsCancelAccepted, ExecutionState, LogsCancelAccepted, LogsRequest, Request,
-    Response, RestartPolicy, UpdateStateRequest, UpdateStateSuccess, request::RequestContent,
-    response::ResponseContent,
+    AgentAttributes, CompleteState, CompleteStateRequest, CompleteStateResponse, Error,
+    EventsCancelAccepted, ExecutionState, LogsCancelAccepted, LogsRequest, Request, Response,
+    UpdateStateRequest, UpdateStateSuccess, request::RequestContent, response::ResponseContent,
 };
 
 use crate::conversion::{self, Missing};
@@ -19,10 +19,10 @@ use crate::document::Node;
 use crate::events::Subscriptions;
 use crate::execution;
 use crate::instance::InstanceName;
-use crate::lifecycle::{Step, Timeline, Timing, UNKNOWN_IMAGE};
 use crate::logs::Logs;
 use crate::mask::{self, Mask};
 use crate::template;
+use crate::timeline::{Step, Timeline, Timing};
 use crate::update::{self, Rendered, RenderedWorkloads};
 
 /// The answer to a request and what else it brings about.
@@ -38,25 +38,28 @@ pub(crate) struct Answer {
 /// The state of one simulated vehicle.
 pub(crate) struct Vehicle {
     /// The whole state, as one tree.
-    state: Node,
-    rendered: RenderedWorkloads,
-    timing: Timing,
-    timeline: Timeline,
+    pub(crate) state: Node,
+    pub(crate) rendered: RenderedWorkloads,
+    pub(crate) timing: Timing,
+    pub(crate) timeline: Timeline,
     /// Instances whose dependencies are not met yet.
-    waiting: BTreeSet<InstanceName>,
+    pub(crate) waiting: BTreeSet<InstanceName>,
+    /// Whether the state also shows the workloads with their templates filled in.
+    shows_effective_state: bool,
     subscriptions: Subscriptions,
-    logs: Logs,
+    pub(crate) logs: Logs,
 }
 
 impl Vehicle {
     /// A vehicle without workloads and agents.
-    pub(crate) fn new(timing: Timing) -> Self {
+    pub(crate) fn new(timing: Timing, shows_effective_state: bool) -> Self {
         let mut vehicle = Self {
             state: Node::empty(),
             rendered: RenderedWorkloads::new(),
             timing,
             timeline: Timeline::default(),
             waiting: BTreeSet::new(),
+            shows_effective_state,
             subscriptions: Subscriptions::default(),
             logs: Logs::default(),
         };
@@ -111,6 +114,20 @@ impl Vehicle {
             .collect();
         self.timeline.clear();
         self.waiting.clear();
+        let mut state = self.state.clone();
+        self.show_effective_state(&mut state);
+        self.state = state;
+    }
+
+    fn show_effective_state(&self, state: &mut Node) {
+        if self.shows_effective_state {
+            let workloads = self.rendered.iter();
+            let workloads = workloads.map(|(name, is)| (name.clone(), is.workload.clone()));
+            let version = state.at(["desiredState", "apiVersion"]).cloned();
+            let version = version.unwrap_or_else(|| Node::text("v1"));
+            let effective = [("apiVersion", version), ("workloads", Node::map(workloads))];
+            put(state, &["effectiveState"], Node::map(effective));
+        }
     }
 
     fn desired(&self) -> Node {
@@ -193,7 +210,7 @@ impl Vehicle {
     }
 
     /// Replaces the state and tells the subscribers what has changed.
-    fn replace(&mut self, new: Node) -> Vec<Response> {
+    pub(crate) fn replace(&mut self, new: Node) -> Vec<Response> {
         let old = std::mem::replace(&mut self.state, new);
         self.subscriptions.events(&old, &self.state)
     }
@@ -237,7 +254,7 @@ impl Vehicle {
             Missing::Absent
         };
         let state = conversion::to_message(&mask::select(&self.state, &masks), missing);
-        if request.subscribe_for_events {
+        if request.subscribe_for_events && !masks.iter().any(Mask::is_empty) {
             self.subscriptions.add(id.clone(), masks);
         }
         let response = CompleteStateResponse {
@@ -299,6 +316,7 @@ impl Vehicle {
             }
         }
         self.rendered = update.rendered;
+        self.show_effective_state(&mut new);
         self.plan_changes(&mut new, &update.added, &update.deleted, now);
 
         let events = self.replace(new);
@@ -329,7 +347,7 @@ impl Vehicle {
     ) {
         let mut succeeding = BTreeSet::new();
         for name in deleted {
-            self.waiting.remove(name);
+            let waits = self.waiting.remove(name);
             let successor = added
                 .iter()
                 .find(|added| added.workload == name.workload && added.agent == name.agent);
@@ -344,8 +362,11 @@ impl Vehicle {
                 continue;
             }
             succeeding.extend(successor.cloned());
-            let step = Step::Stop {
-                successor: successor.cloned(),
+            let successor = successor.cloned();
+            let step = if waits {
+                Step::Remove { successor }
+            } else {
+                Step::Stop { successor }
             };
             self.timeline
                 .plan(now + self.timing.deletion, name.clone(), step);
@@ -354,180 +375,6 @@ impl Vehicle {
             self.timeline
                 .plan(now + self.timing.initial, name.clone(), Step::Start);
         }
-    }
-
-    // ----------------------------------------------------------- life cycle
-
-    /// When something happens next by itself.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.timeline.next_due()
-    }
-
-    /// Lets everything happen that is due.
-    pub(crate) fn advance(&mut self, now: Instant) -> Vec<Response> {
-        let mut responses = Vec::new();
-        while let Some((due, name, step)) = self.timeline.take_due(now) {
-            responses.extend(self.step(&name, step, due));
-        }
-        responses
-    }
-
-    fn step(&mut self, name: &InstanceName, step: Step, now: Instant) -> Vec<Response> {
-        match step {
-            Step::Start => self.start(name, now),
-            Step::Run { attempt } => self.run(name, attempt, now),
-            Step::Stop { successor } => {
-                let mut responses = self.logs.end(name);
-                responses.extend(self.set_execution_state(
-                    name,
-                    execution::stopping_requested(),
-                    now,
-                ));
-                let due = now + self.timing.stopping;
-                self.timeline
-                    .plan(due, name.clone(), Step::Remove { successor });
-                responses
-            }
-            Step::Remove { successor } => {
-                let mut new = self.state.clone();
-                remove_execution_state(&mut new, name);
-                let mut responses = self.replace(new);
-                match successor {
-                    Some(successor) => responses.extend(self.start(&successor, now)),
-                    None => self.logs.forget(name),
-                }
-                responses
-            }
-        }
-    }
-
-    fn start(&mut self, name: &InstanceName, now: Instant) -> Vec<Response> {
-        let Some(rendered) = self
-            .rendered
-            .get(&*name.workload)
-            .filter(|is| is.name == *name)
-        else {
-            return Vec::new();
-        };
-        if self.state.at(["agents", &name.agent]).is_none() {
-            return Vec::new();
-        }
-        if !self.dependencies_met(&rendered.workload) {
-            self.waiting.insert(name.clone());
-            return self.set_execution_state(name, execution::waiting_to_start(), now);
-        }
-        self.waiting.remove(name);
-        let responses =
-            self.set_execution_state(name, execution::starting("Triggered at runtime."), now);
-        let due = now + self.timing.starting;
-        self.timeline
-            .plan(due, name.clone(), Step::Run { attempt: 1 });
-        responses
-    }
-
-    fn run(&mut self, name: &InstanceName, attempt: u32, now: Instant) -> Vec<Response> {
-        let config = self
-            .rendered
-            .get(&*name.workload)
-            .and_then(|is| is.workload.get("runtimeConfig"));
-        let unknown = config
-            .and_then(Node::as_text)
-            .is_some_and(|text| text.contains(UNKNOWN_IMAGE));
-        if !unknown {
-            return self.set_execution_state(name, execution::running(), now);
-        }
-        let reason = format!("unable to pull {UNKNOWN_IMAGE}: manifest unknown");
-        if attempt >= self.timing.attempts {
-            let info = format!("No more retries: {reason}");
-            return self.set_execution_state(name, execution::starting_failed(info), now);
-        }
-        let info = format!("Retry {attempt}: {reason}");
-        let responses = self.set_execution_state(name, execution::starting(info), now);
-        let step = Step::Run {
-            attempt: attempt + 1,
-        };
-        self.timeline
-            .plan(now + self.timing.starting, name.clone(), step);
-        responses
-    }
-
-    fn dependencies_met(&self, workload: &Node) -> bool {
-        let dependencies = workload.get("dependencies").and_then(Node::fields);
-        dependencies
-            .into_iter()
-            .flatten()
-            .all(|(dependency, condition)| {
-                let condition = condition
-                    .as_text()
-                    .and_then(AddCondition::from_str_name)
-                    .unwrap_or_default();
-                self.instance(dependency)
-                    .and_then(|name| self.execution_state(&name))
-                    .is_some_and(|state| execution::fulfils(&state, condition))
-            })
-    }
-
-    /// Puts an instance into a state; those that waited for it start.
-    pub(crate) fn set_execution_state(
-        &mut self,
-        name: &InstanceName,
-        state: ExecutionState,
-        now: Instant,
-    ) -> Vec<Response> {
-        self.timeline.cancel(name);
-        let mut new = self.state.clone();
-        put(
-            &mut new,
-            &execution_path(name),
-            conversion::execution_to_node(state),
-        );
-        let responses = self.replace(new);
-        let ready: Vec<InstanceName> = self
-            .waiting
-            .iter()
-            .filter(|name| {
-                let rendered = self.rendered.get(&*name.workload);
-                rendered.is_some_and(|rendered| self.dependencies_met(&rendered.workload))
-            })
-            .cloned()
-            .collect();
-        for name in ready {
-            self.waiting.remove(&name);
-            self.timeline.plan(now, name, Step::Start);
-        }
-        responses
-    }
-
-    /// Lets a workload end by itself. Its restart policy decides what follows.
-    pub(crate) fn end_workload(
-        &mut self,
-        workload: &str,
-        exit_code: i32,
-        now: Instant,
-    ) -> Option<Vec<Response>> {
-        let rendered = self.rendered.get(workload)?;
-        let name = rendered.name.clone();
-        let policy = rendered
-            .workload
-            .get("restartPolicy")
-            .and_then(Node::as_text);
-        let policy = policy
-            .and_then(RestartPolicy::from_str_name)
-            .unwrap_or_default();
-        let (state, restart) = if exit_code == 0 {
-            let restart = (policy == RestartPolicy::Always).then_some(Step::Start);
-            (execution::succeeded(), restart)
-        } else {
-            let successor = Some(name.clone());
-            let restart = (policy != RestartPolicy::Never).then_some(Step::Stop { successor });
-            (execution::failed(exit_code), restart)
-        };
-        let mut responses = self.logs.end(&name);
-        responses.extend(self.set_execution_state(&name, state, now));
-        if let Some(step) = restart {
-            self.timeline.plan(now + self.timing.restart, name, step);
-        }
-        Some(responses)
     }
 
     // ------------------------------------------------------ logs and session
@@ -563,12 +410,12 @@ impl Vehicle {
     }
 }
 
-fn execution_path(name: &InstanceName) -> [&str; 4] {
+pub(crate) fn execution_path(name: &InstanceName) -> [&str; 4] {
     ["workloadStates", &name.agent, &name.workload, &name.id]
 }
 
 /// Removes the state of an instance and the maps that this leaves empty.
-fn remove_execution_state(state: &mut Node, name: &InstanceName) {
+pub(crate) fn remove_execution_state(state: &mut Node, name: &InstanceName) {
     let path = execution_path(name);
     for length in (2..=path.len()).rev() {
         let Some(path) = path.get(..length) else {
@@ -587,7 +434,7 @@ fn remove_execution_state(state: &mut Node, name: &InstanceName) {
 }
 
 /// The maps of the state are maps by construction.
-fn put(state: &mut Node, path: &[&str], value: Node) {
+pub(crate) fn put(state: &mut Node, path: &[&str], value: Node) {
     let done = state.set(path, value);
     debug_assert_eq!(
         done,

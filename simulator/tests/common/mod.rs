@@ -22,19 +22,19 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 use vehicle_simulator::{Options, SimulatedVehicle};
 
-pub const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Long enough to be sure that nothing comes.
-pub const SILENCE: Duration = Duration::from_millis(100);
+pub(crate) const SILENCE: Duration = Duration::from_millis(100);
 
-pub struct RawWorkload {
-    pub output: Option<pipe::Sender>,
-    pub input: pipe::Receiver,
+pub(crate) struct RawWorkload {
+    pub(crate) output: Option<pipe::Sender>,
+    pub(crate) input: pipe::Receiver,
     received: Vec<u8>,
 }
 
 /// A vehicle in a folder of its own and a workload with both FIFOs open.
-pub async fn start(
+pub(crate) async fn start(
     options: Options,
 ) -> (tempfile::TempDir, PathBuf, SimulatedVehicle, RawWorkload) {
     let temp = tempfile::tempdir().unwrap();
@@ -45,14 +45,14 @@ pub async fn start(
 }
 
 /// The same, with the session open.
-pub async fn connected() -> (tempfile::TempDir, PathBuf, SimulatedVehicle, RawWorkload) {
+pub(crate) async fn connected() -> (tempfile::TempDir, PathBuf, SimulatedVehicle, RawWorkload) {
     let (temp, dir, vehicle, mut workload) = start(Options::default()).await;
     workload.hello().await;
     (temp, dir, vehicle, workload)
 }
 
 impl RawWorkload {
-    pub fn open(dir: &Path) -> Self {
+    pub(crate) fn open(dir: &Path) -> Self {
         Self {
             input: pipe::OpenOptions::new()
                 .open_receiver(dir.join("input"))
@@ -66,7 +66,7 @@ impl RawWorkload {
         }
     }
 
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let output = self.output.as_ref().unwrap();
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -83,7 +83,7 @@ impl RawWorkload {
         Ok(())
     }
 
-    pub async fn send(&mut self, message: ToAnkaiosEnum) {
+    pub(crate) async fn send(&mut self, message: ToAnkaiosEnum) {
         let message = ToAnkaios {
             to_ankaios_enum: Some(message),
         };
@@ -92,14 +92,14 @@ impl RawWorkload {
             .unwrap();
     }
 
-    pub async fn say_hello(&mut self, version: &str) {
+    pub(crate) async fn say_hello(&mut self, version: &str) {
         let hello = Hello {
             protocol_version: version.to_owned(),
         };
         self.send(ToAnkaiosEnum::Hello(hello)).await;
     }
 
-    pub async fn hello(&mut self) {
+    pub(crate) async fn hello(&mut self) {
         self.say_hello("1.0.0").await;
         let answer = self.next().await.unwrap();
         assert!(
@@ -108,7 +108,7 @@ impl RawWorkload {
         );
     }
 
-    pub async fn request(&mut self, id: &str, content: RequestContent) {
+    pub(crate) async fn request(&mut self, id: &str, content: RequestContent) {
         let request = Request {
             request_id: id.to_owned(),
             request_content: Some(content),
@@ -116,18 +116,18 @@ impl RawWorkload {
         self.send(ToAnkaiosEnum::Request(request)).await;
     }
 
-    pub async fn ask_state(&mut self, id: &str, masks: &[&str]) {
+    pub(crate) async fn ask_state(&mut self, id: &str, masks: &[&str]) {
         self.request(id, state_request(masks, false)).await;
     }
 
     /// The next message, or nothing at the end of `input`.
-    pub async fn next(&mut self) -> Option<FromAnkaiosEnum> {
+    pub(crate) async fn next(&mut self) -> Option<FromAnkaiosEnum> {
         timeout(LIMIT, self.next_within())
             .await
             .expect("no message came")
     }
 
-    async fn next_within(&mut self) -> Option<FromAnkaiosEnum> {
+    pub(crate) async fn next_within(&mut self) -> Option<FromAnkaiosEnum> {
         loop {
             let mut bytes = &self.received[..];
             if let Ok(message) = FromAnkaios::decode_length_delimited(&mut bytes) {
@@ -140,14 +140,14 @@ impl RawWorkload {
         }
     }
 
-    pub async fn response(&mut self) -> Response {
+    pub(crate) async fn response(&mut self) -> Response {
         match self.next().await.unwrap() {
             FromAnkaiosEnum::Response(response) => response,
             other => panic!("expected a response, got {other:?}"),
         }
     }
 
-    pub async fn state(&mut self) -> CompleteStateResponse {
+    pub(crate) async fn state(&mut self) -> CompleteStateResponse {
         match self.response().await.response_content {
             Some(ResponseContent::CompleteStateResponse(response)) => response,
             other => panic!("expected a state, got {other:?}"),
@@ -155,17 +155,17 @@ impl RawWorkload {
     }
 
     /// Asks for something small and expects the answer next.
-    pub async fn assert_answers(&mut self, id: &str) {
+    pub(crate) async fn assert_answers(&mut self, id: &str) {
         self.ask_state(id, &["desiredState.apiVersion"]).await;
         assert_eq!(self.response().await.request_id, id);
     }
 
-    pub async fn assert_silent(&mut self) {
+    pub(crate) async fn assert_silent(&mut self) {
         let message = timeout(SILENCE, self.next_within()).await;
         assert!(message.is_err(), "expected silence, got {message:?}");
     }
 
-    pub async fn assert_closed(&mut self, reason: &str) {
+    pub(crate) async fn assert_closed(&mut self, reason: &str) {
         match self.next().await.unwrap() {
             FromAnkaiosEnum::ConnectionClosed(closed) => assert_eq!(closed.reason, reason),
             other => panic!("expected the end, got {other:?}"),
@@ -174,18 +174,18 @@ impl RawWorkload {
     }
 }
 
-pub fn state_request(masks: &[&str], subscribe_for_events: bool) -> RequestContent {
+pub(crate) fn state_request(masks: &[&str], subscribe_for_events: bool) -> RequestContent {
     RequestContent::CompleteStateRequest(CompleteStateRequest {
         field_mask: strings(masks),
         subscribe_for_events,
     })
 }
 
-pub fn logs_request(request: LogsRequest) -> RequestContent {
+pub(crate) fn logs_request(request: LogsRequest) -> RequestContent {
     RequestContent::LogsRequest(request)
 }
 
-pub fn update(state: State, masks: &[&str]) -> RequestContent {
+pub(crate) fn update(state: State, masks: &[&str]) -> RequestContent {
     RequestContent::UpdateStateRequest(UpdateStateRequest {
         new_state: Some(CompleteState {
             desired_state: Some(state),
@@ -195,7 +195,7 @@ pub fn update(state: State, masks: &[&str]) -> RequestContent {
     })
 }
 
-pub fn state_with(workloads: impl IntoIterator<Item = (&'static str, Workload)>) -> State {
+pub(crate) fn state_with(workloads: impl IntoIterator<Item = (&'static str, Workload)>) -> State {
     let workloads: BTreeMap<_, _> = workloads
         .into_iter()
         .map(|(name, workload)| (name.to_owned(), workload))
@@ -207,7 +207,7 @@ pub fn state_with(workloads: impl IntoIterator<Item = (&'static str, Workload)>)
     }
 }
 
-pub fn workload(runtime_config: &str) -> Workload {
+pub(crate) fn workload(runtime_config: &str) -> Workload {
     Workload {
         agent: Some("agent_A".to_owned()),
         runtime: Some("podman".to_owned()),
