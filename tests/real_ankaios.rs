@@ -50,30 +50,16 @@ async fn serves_the_tutorial_and_survives_restarts() {
         )
     })
     .await;
-    let mut vehicle = Vehicle {
-        podman,
-        broker,
-        ankaios,
-    };
+    let mut vehicle = Vehicle { podman, broker, ankaios };
 
     vehicle.step("deployed", Vehicle::is_served).await;
-    vehicle
-        .step("workload", applies_and_deletes_a_workload)
-        .await;
+    vehicle.step("workload", applies_and_deletes_a_workload).await;
     vehicle.step("config", reconfigures_a_workload).await;
     vehicle.step("errors", explains_what_is_wrong).await;
-    vehicle
-        .step("connector killed", survives_a_kill_of_the_connector)
-        .await;
-    vehicle
-        .step("agent killed", survives_a_restart_of_the_agent)
-        .await;
-    vehicle
-        .step("server killed", survives_a_restart_of_the_server)
-        .await;
-    vehicle
-        .step("still works", applies_and_deletes_a_workload)
-        .await;
+    vehicle.step("connector killed", survives_a_kill_of_the_connector).await;
+    vehicle.step("agent killed", survives_a_restart_of_the_agent).await;
+    vehicle.step("server killed", survives_a_restart_of_the_server).await;
+    vehicle.step("still works", applies_and_deletes_a_workload).await;
 }
 
 /// Tutorial: a workload is installed, shows up as running and is removed.
@@ -118,10 +104,7 @@ async fn reconfigures_a_workload(vehicle: &mut Vehicle) {
         SENDER,
         &[
             ("agent: agent_A", &vehicle.agent()),
-            (
-                "ghcr.io/eclipse-ankaios/vehicle-data-sender:0.1.0",
-                WORKLOAD_IMAGE,
-            ),
+            ("ghcr.io/eclipse-ankaios/vehicle-data-sender:0.1.0", WORKLOAD_IMAGE),
         ],
     );
     let name = "vehicle-data-sender";
@@ -136,17 +119,11 @@ async fn reconfigures_a_workload(vehicle: &mut Vehicle) {
     let replaced = vehicle.only_instance(&applied, "deleted_workloads", name);
     assert_eq!(replaced, first);
     vehicle.becomes(name, &second, "RUNNING").await;
-    assert!(
-        vehicle
-            .environment(name)
-            .contains(&"INTERVAL=10".to_owned())
-    );
+    assert!(vehicle.environment(name).contains(&"INTERVAL=10".to_owned()));
 
     let deleted = vehicle.request("manifest/delete", &sender).await;
     vehicle.only_instance(&deleted, "deleted_workloads", name);
-    let state = vehicle
-        .request("state", r#"["desiredState.configs"]"#)
-        .await;
+    let state = vehicle.request("state", r#"["desiredState.configs"]"#).await;
     assert_eq!(state["desired_state"]["configs"], json!({}), "{state}");
 }
 
@@ -230,9 +207,7 @@ impl Vehicle {
         let base = format!("{BASE}/state");
         let patience = Duration::from_secs(2);
         eventually("the connector gives the state", PATIENCE, async || {
-            let attempt = self
-                .broker
-                .try_request(&base, r#"["agents"]"#, patience, &[]);
+            let attempt = self.broker.try_request(&base, r#"["agents"]"#, patience, &[]);
             let reply = attempt.await.ok()?.json();
             reply.get("agents").is_some().then_some(())
         })
@@ -260,11 +235,7 @@ impl Vehicle {
             panic!("one instance of {workload} expected in {list}: {reply}");
         };
         assert_eq!(instance["workload_name"], json!(workload), "{reply}");
-        assert_eq!(
-            instance["agent_name"],
-            json!(self.ankaios.agent_name()),
-            "{reply}"
-        );
+        assert_eq!(instance["agent_name"], json!(self.ankaios.agent_name()), "{reply}");
         instance.clone()
     }
 

@@ -145,9 +145,7 @@ impl Drop for Ankaios {
                 return;
             }
             let remove = ["rm", "--force", "--time", "0", "--ignore"];
-            let _ = self
-                .podman
-                .try_run(remove.into_iter().chain(containers.lines()));
+            let _ = self.podman.try_run(remove.into_iter().chain(containers.lines()));
         }
     }
 }

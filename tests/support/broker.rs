@@ -30,12 +30,7 @@ impl Broker {
 
     /// Starts a broker that keeps sessions and messages over a restart.
     pub async fn persistent() -> Self {
-        Self::with(&[
-            "persistence true",
-            "autosave_on_changes true",
-            "autosave_interval 1",
-        ])
-        .await
+        Self::with(&["persistence true", "autosave_on_changes true", "autosave_interval 1"]).await
     }
 
     /// Starts a broker with these lines in its configuration, after a listener on
@@ -52,11 +47,7 @@ impl Broker {
             lines.join("\n")
         );
         std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
-        let mut broker = Self {
-            folder,
-            port,
-            process: None,
-        };
+        let mut broker = Self { folder, port, process: None };
         broker.start_again().await;
         broker
     }
@@ -188,10 +179,7 @@ impl Subscription {
     /// The next message, if there is one before the deadline.
     pub async fn next_within(&mut self, deadline: Duration) -> Option<Message> {
         let is_message = |line: &str| line.starts_with('{');
-        let (index, line) = self
-            .process
-            .line_from(self.next, deadline, is_message)
-            .await?;
+        let (index, line) = self.process.line_from(self.next, deadline, is_message).await?;
         self.next = index + 1;
         Some(Message::parse(&line))
     }

@@ -20,7 +20,18 @@ pub fn start_connector(
     control_interface: &Path,
     settings: &[(&str, &str)],
 ) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fleet-connector"));
+    let binary = Path::new(env!("CARGO_BIN_EXE_fleet-connector"));
+    start_connector_binary(binary, broker, control_interface, settings)
+}
+
+/// As [`start_connector`], with a binary of one's own, such as that of the image.
+pub fn start_connector_binary(
+    binary: &Path,
+    broker: &Broker,
+    control_interface: &Path,
+    settings: &[(&str, &str)],
+) -> Process {
+    let mut command = Command::new(binary);
     command
         .env_clear()
         .env("VIN", VIN)

@@ -15,6 +15,7 @@ pub mod broker;
 pub mod connector;
 pub mod podman;
 pub mod process;
+pub mod vehicle;
 
 use std::future::Future;
 use std::io::Write;
@@ -54,10 +55,7 @@ where
 /// environment, as `make test` does, that is a failure.
 pub fn skipped(test: &str, missing: &str) {
     let message = format!("\nSKIPPED {test}: {missing}\n");
-    assert!(
-        std::env::var_os("FAIL_ON_SKIP").is_none(),
-        "{message}(FAIL_ON_SKIP is set)"
-    );
+    assert!(std::env::var_os("FAIL_ON_SKIP").is_none(), "{message}(FAIL_ON_SKIP is set)");
     say(&message);
 }
 

@@ -53,9 +53,7 @@ impl Podman {
     /// container's log. `arguments` are what follows `podman run --rm --name NAME`.
     pub fn start(&self, name: &str, arguments: &[&str]) -> Container {
         let mut command = self.command("podman");
-        command
-            .args(["run", "--rm", "--name", name])
-            .args(arguments);
+        command.args(["run", "--rm", "--name", name]).args(arguments);
         Container {
             process: Process::start(name, command.into()),
             podman: self.clone(),
@@ -65,8 +63,7 @@ impl Podman {
 
     /// Runs `podman` and gives its standard output.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
-        self.try_run(arguments)
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.try_run(arguments).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// As [`run`](Self::run); `Err` is the standard error of `podman`.
@@ -133,13 +130,9 @@ fn root() -> &'static Path {
 
 /// Runs a command; gives its standard output, or says what failed.
 fn output(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned())
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     } else {
         let error = String::from_utf8_lossy(&output.stderr);
         Err(format!("{command:?}: {}", error.trim_end()))

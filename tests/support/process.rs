@@ -34,11 +34,7 @@ impl Process {
         let (lines, output) = watch::channel(Vec::new());
         collect(child.stdout.take().unwrap(), lines.clone());
         collect(child.stderr.take().unwrap(), lines);
-        Self {
-            name: name.to_owned(),
-            child,
-            output,
-        }
+        Self { name: name.to_owned(), child, output }
     }
 
     /// The process id; the process must be running.
