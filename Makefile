@@ -31,4 +31,4 @@ bench: ## Run the benchmarks
 	cargo bench --workspace
 
 figures: ## Measure the figures of the README
-	scripts/measure.sh
+	cargo bench --profile dev --bench figures
