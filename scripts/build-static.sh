@@ -23,7 +23,5 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --locked --release --package fleet-connector --bin fleet-connector --target "$target"
 
-cp "${CARGO_TARGET_DIR:-target}/$target/release/fleet-connector" "$out/fleet-connector"
-cp "$roots" "$out/ca-certificates.crt"
-chmod 755 "$out/fleet-connector"
-chmod 644 "$out/ca-certificates.crt"
+install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/fleet-connector" "$out/fleet-connector"
+install -m 644 "$roots" "$out/ca-certificates.crt"

@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -17,17 +16,14 @@ use support::client::number;
 use support::connector::{BASE, start_connector_at};
 use support::scene::payload;
 use support::scripted_broker::{Connection, ScriptedBroker, connack_properties, request};
+use support::vehicle::Vehicle;
 use support::{Process, eventually};
-use tempfile::TempDir;
-use vehicle_simulator::{Options, SimulatedVehicle};
 
 /// A connector between a scripted broker and a simulated vehicle.
 struct Stage {
     broker: ScriptedBroker,
-    vehicle: SimulatedVehicle,
+    vehicle: Vehicle,
     connector: Process,
-    control_interface: PathBuf,
-    _folder: TempDir,
 }
 
 impl Stage {
@@ -37,12 +33,9 @@ impl Stage {
 
     async fn with(settings: &[(&str, &str)]) -> Self {
         let broker = ScriptedBroker::start().await;
-        let folder = TempDir::new().unwrap();
-        let control_interface = folder.path().join("control_interface");
-        let vehicle =
-            SimulatedVehicle::start(&control_interface, Options::default()).await.unwrap();
-        let connector = start_connector_at(broker.port(), &control_interface, settings);
-        Self { broker, vehicle, connector, control_interface, _folder: folder }
+        let vehicle = Vehicle::start().await;
+        let connector = start_connector_at(broker.port(), vehicle.control_interface(), settings);
+        Self { broker, vehicle, connector }
     }
 }
 
@@ -413,5 +406,4 @@ async fn memory_for_messages_in_flight_is_small() {
     // optimisation the whole process has about 7.
     let kilobytes = resident.await;
     assert!(kilobytes < 12_000, "{kilobytes} kB");
-    drop(stage.control_interface);
 }

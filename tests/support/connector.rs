@@ -29,7 +29,18 @@ pub fn start_connector_at(
     control_interface: &Path,
     settings: &[(&str, &str)],
 ) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fleet-connector"));
+    let binary = Path::new(env!("CARGO_BIN_EXE_fleet-connector"));
+    start_connector_binary(binary, port, control_interface, settings)
+}
+
+/// As [`start_connector_at`], with a binary of one's own, such as that of the image.
+pub fn start_connector_binary(
+    binary: &Path,
+    port: u16,
+    control_interface: &Path,
+    settings: &[(&str, &str)],
+) -> Process {
+    let mut command = Command::new(binary);
     command
         .env_clear()
         .env("VIN", VIN)

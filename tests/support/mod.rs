@@ -18,6 +18,7 @@ pub mod podman;
 pub mod process;
 pub mod scene;
 pub mod scripted_broker;
+pub mod vehicle;
 
 use std::future::Future;
 use std::io::Write;

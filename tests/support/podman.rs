@@ -45,7 +45,8 @@ impl Podman {
     pub fn build_connector_image(&self) {
         let script = root().join("scripts/image-local.sh");
         let mut command = self.command(script);
-        output(command.arg(CONNECTOR_IMAGE)).unwrap_or_else(|error| panic!("{error}"));
+        command.args([CONNECTOR_IMAGE.as_ref(), image_context().as_os_str()]);
+        output(&mut command).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Starts a container in the foreground of the test: its output is the
@@ -116,6 +117,11 @@ impl Drop for Container {
         // A panic here would hide the one that may be under way.
         let _ = self.podman.try_run(arguments);
     }
+}
+
+/// The folder whose subfolder `out` holds what [`CONNECTOR_IMAGE`] consists of.
+pub fn image_context() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("image")
 }
 
 fn root() -> &'static Path {

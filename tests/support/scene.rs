@@ -1,23 +1,17 @@
 //! A vehicle with everything around it: broker, connector and simulated Ankaios.
 
-use std::path::PathBuf;
-
 use rumqttc::v5::mqttbytes::v5::Publish;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use vehicle_simulator::{Options, SimulatedVehicle};
 
 use super::connector::BASE;
+use super::vehicle::Vehicle;
 use super::{Broker, Client, Message, Process, start_connector};
 
 /// Broker, connector and simulated Ankaios, connected.
 pub struct Scene {
     pub broker: Broker,
-    pub vehicle: SimulatedVehicle,
+    pub vehicle: Vehicle,
     pub connector: Process,
-    /// The folder of the FIFOs.
-    pub control_interface: PathBuf,
-    _folder: TempDir,
 }
 
 impl Scene {
@@ -35,18 +29,15 @@ impl Scene {
 
     /// Starts everything but the broker.
     pub async fn around(broker: Broker, settings: &[(&str, &str)]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let control_interface = folder.path().join("control_interface");
-        let vehicle =
-            SimulatedVehicle::start(&control_interface, Options::default()).await.unwrap();
-        let connector = start_connector(&broker, &control_interface, settings);
+        let vehicle = Vehicle::start().await;
+        let connector = start_connector(&broker, vehicle.control_interface(), settings);
         wait_until_connected(&broker).await;
-        Self { broker, vehicle, connector, control_interface, _folder: folder }
+        Self { broker, vehicle, connector }
     }
 
     /// Replaces the connector by a new process.
     pub async fn restart_connector(&mut self, settings: &[(&str, &str)]) {
-        self.connector = start_connector(&self.broker, &self.control_interface, settings);
+        self.connector = start_connector(&self.broker, self.vehicle.control_interface(), settings);
         wait_until_connected(&self.broker).await;
     }
 
