@@ -187,8 +187,10 @@ async fn a_request_without_an_answer_times_out_and_delays_no_other() {
     let scene = Scene::with(&[("REQUEST_TIMEOUT", "1s")]).await;
     let mut client = scene.client("late/resp").await;
     scene.vehicle.drop_requests(1);
+    let requests = scene.vehicle.request_count();
     let lost = format!("{BASE}/late/resp");
     client.request(&format!("{BASE}/state/req"), "[]", &lost, 1).await;
+    scene.vehicle.wait_for_requests(requests + 1, Duration::from_secs(5)).await.unwrap();
     let start = Instant::now();
     scene.request("state", "[]").await;
     assert!(start.elapsed() < Duration::from_secs(1));

@@ -35,6 +35,7 @@ impl Stage {
         let broker = ScriptedBroker::start().await;
         let vehicle = Vehicle::start().await;
         let connector = start_connector_at(broker.port(), vehicle.control_interface(), settings);
+        connector.line("the link to Ankaios is up").await;
         Self { broker, vehicle, connector }
     }
 }
