@@ -136,19 +136,14 @@ async fn explains_what_is_wrong(vehicle: &mut Vehicle) {
     assert_eq!(reply["error"]["code"], json!("invalid_payload"), "{reply}");
 
     let agent = vehicle.agent();
-    let workload = |name: &str, other: &str| {
-        format!(
-            "  {name}:\n    runtime: podman\n    {agent}\n    \
-             runtimeConfig: \"image: {WORKLOAD_IMAGE}\"\n    \
-             dependencies: {{{other}: ADD_COND_RUNNING}}\n"
-        )
-    };
-    let (hen, egg) = (workload("hen", "egg"), workload("egg", "hen"));
-    let circle = format!("apiVersion: v1\nworkloads:\n{hen}{egg}");
-    let reply = vehicle.request("manifest/apply", &circle).await;
+    let lost = format!(
+        "apiVersion: v1\nworkloads:\n  lost:\n    runtime: podman\n    {agent}\n    \
+         runtimeConfig: \"{{{{c.image}}}}\"\n    configs: {{c: nowhere}}\n"
+    );
+    let reply = vehicle.request("manifest/apply", &lost).await;
     assert_eq!(reply["error"]["code"], json!("rejected"), "{reply}");
     let message = reply["error"]["message"].as_str().unwrap();
-    assert!(message.contains("cycle"), "{message}");
+    assert!(message.contains("nowhere"), "{message}");
 }
 
 /// Ankaios restarts the container; what was sent meanwhile is served.
