@@ -23,6 +23,8 @@ pub struct Settings {
     pub control_interface_dir: PathBuf,
     /// How long to wait for one answer of Ankaios.
     pub request_timeout: Duration,
+    /// How long an applied manifest is followed; `None` if it is not.
+    pub rollout_timeout: Option<Duration>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -75,7 +77,7 @@ struct CommandLine {
 /// can be reported together.
 #[derive(Debug, Args)]
 struct Raw {
-    /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - [required]
+    /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - (required)
     #[arg(long, env, value_name = "VIN", hide_env_values = true)]
     vin: Option<String>,
     /// Host name or address of the MQTT broker
@@ -105,6 +107,9 @@ struct Raw {
     /// How long to wait for one answer of Ankaios
     #[arg(long, env, value_name = "DURATION", default_value = "5s", hide_env_values = true)]
     request_timeout: String,
+    /// How long to tell of the progress of what was applied; 0s = not at all
+    #[arg(long, env, value_name = "DURATION", default_value = "10m", hide_env_values = true)]
+    rollout_timeout: String,
     /// Larger requests are answered with payload_too_large
     #[arg(long, env, value_name = "SIZE", default_value = "1MiB", hide_env_values = true)]
     max_payload_size: String,
@@ -192,6 +197,11 @@ impl Raw {
             &self.request_timeout,
             Duration::from_millis(10)..=Duration::from_secs(600),
         );
+        let rollout_timeout = check.duration_within(
+            "ROLLOUT_TIMEOUT",
+            &self.rollout_timeout,
+            Duration::ZERO..=Duration::from_secs(7 * 24 * 3600),
+        );
         let max_payload = check.parse::<ByteSize>("MAX_PAYLOAD_SIZE", &self.max_payload_size);
         let allowed = ByteSize::b(1)..=ByteSize::mib(32);
         if let Some(size) = max_payload.filter(|size| !allowed.contains(size)) {
@@ -230,6 +240,8 @@ impl Raw {
                 },
                 control_interface_dir: self.control_interface_dir,
                 request_timeout: request_timeout?,
+                rollout_timeout: rollout_timeout
+                    .map(|limit| Some(limit).filter(|l| !l.is_zero()))?,
                 log: Log { level: level?, json: json? },
             })
         };

@@ -67,6 +67,6 @@ impl Options {
 }
 
 /// MQTT counts in seconds; the largest value means for ever.
-fn seconds(duration: Duration) -> u32 {
+pub(super) fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

@@ -24,6 +24,6 @@ mod session;
 mod waiting;
 
 pub use connect::Options;
-pub use outbox::Reply;
+pub use outbox::{Outgoing, Publication, Reply};
 pub use request::{Refused, Request};
 pub use session::{Presence, Session};

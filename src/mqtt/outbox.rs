@@ -5,11 +5,13 @@
 //! state of what it has received, and the receiver must expect duplicates.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
+use super::connect::seconds;
 use super::request::REQUEST_ID;
 
 /// The reply to a [`Request`](super::Request).
@@ -29,10 +31,38 @@ pub struct Reply {
     pub payload: Bytes,
 }
 
+/// A message that is no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where it goes.
+    pub topic: String,
+    /// UTF-8 JSON; empty to remove what is retained.
+    pub payload: Bytes,
+    /// The broker keeps it for those who subscribe later.
+    pub retain: bool,
+    /// How long the broker keeps it.
+    pub expiry: Option<Duration>,
+}
+
+/// What is handed to the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// The reply to a request.
+    Reply(Reply),
+    /// A message of a stream.
+    Publication(Publication),
+    /// A delivery that needs no reply.
+    Done {
+        /// The delivery.
+        delivery: u64,
+    },
+}
+
 /// A message on its way to the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
     Reply(Reply),
+    Publication(Publication),
     /// The connector's presence, retained.
     Status {
         topic: String,
@@ -42,22 +72,22 @@ pub(super) enum Message {
 
 impl Message {
     pub(super) fn publish(&self) -> Publish {
-        let (topic, payload, correlation_data, user_properties, retain) = match self {
-            Self::Reply(reply) => (
-                &reply.topic,
-                &reply.payload,
-                reply.correlation_data.clone(),
-                vec![(REQUEST_ID.to_owned(), reply.request_id.clone())],
-                false,
-            ),
-            Self::Status { topic, payload } => (topic, payload, None, Vec::new(), true),
-        };
-        let properties = PublishProperties {
+        let mut properties = PublishProperties {
             payload_format_indicator: Some(1),
             content_type: Some("application/json".into()),
-            correlation_data,
-            user_properties,
             ..PublishProperties::default()
+        };
+        let (topic, payload, retain) = match self {
+            Self::Reply(reply) => {
+                properties.correlation_data = reply.correlation_data.clone();
+                properties.user_properties = vec![(REQUEST_ID.into(), reply.request_id.clone())];
+                (&reply.topic, &reply.payload, false)
+            }
+            Self::Publication(publication) => {
+                properties.message_expiry_interval = publication.expiry.map(seconds);
+                (&publication.topic, &publication.payload, publication.retain)
+            }
+            Self::Status { topic, payload } => (topic, payload, true),
         };
         let mut publish =
             Publish::new(topic.as_str(), QoS::AtLeastOnce, payload.clone(), Some(properties));
