@@ -1,3 +1,41 @@
 //! Connects a vehicle that runs Eclipse Ankaios to its operators over MQTT.
+//!
+//! ```text
+//!  operators ── MQTT broker
+//!                  │ requests           ▲ replies, status
+//!         ┌────────▼────────────────────┴───┐
+//!         │ mqtt        the session          │  polls the connection, reconnects, acknowledges
+//!         └────────┬────────────────────▲───┘
+//!                  │ Request            │ Reply
+//!         ┌────────▼────────────────────┴───┐
+//!         │ router      topic → operation    │  keeps the order, one reply for each request
+//!         │ operations  one file each        │
+//!         └────────┬────────────────────▲───┘
+//!                  │ typed call         │ typed result
+//!         ┌────────▼────────────────────┴───┐
+//!         │ ankaios     client and link      │  request ids, timeouts, handshake, recovery
+//!         └────────┬────────────────────▲───┘
+//!                  ▼ output             │ input
+//!                Ankaios agent
+//! ```
+//!
+//! Data flows down one side and up the other, and each box knows only the one
+//! below it. Beside them stand pure functions: [`manifest`] (YAML to desired
+//! state and masks), [`json`] (state to reply), [`topics`] and [`error`].
+//! [`connector`] makes the tasks; `main.rs` gives them settings and signals.
 
+#![forbid(unsafe_code)]
+
+pub mod ankaios;
+pub mod connector;
+pub mod error;
+pub mod json;
+pub mod logging;
+pub mod manifest;
+pub mod mqtt;
+pub mod operations;
 pub mod proto;
+pub mod router;
+mod schema;
+pub mod settings;
+pub mod topics;

@@ -1,6 +1,6 @@
 //! The messages of Ankaios' control interface, generated from `proto/`.
 
-#![allow(missing_docs, reason = "generated; the .proto files carry the comments")]
+#![allow(missing_docs, clippy::large_enum_variant, reason = "generated from proto/")]
 
 /// Requests, responses and the state of Ankaios.
 pub mod ank_base {

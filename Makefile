@@ -1,0 +1,34 @@
+# What this project can do: `make help`.
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+IMAGE := localhost/fleet-connector:$(VERSION)
+
+.PHONY: help test check demo image image-local bench figures
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+# The broker, its clients and Podman are installed if need be, so nothing may be skipped.
+test: check ## Install what the tests need (Debian), check the sources, run all tests
+	FAIL_ON_SKIP=1 cargo test --workspace
+
+check:
+	scripts/install-test-tools.sh
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+demo: ## Run the connector between a broker and a simulated vehicle
+	cargo run --package vehicle-simulator
+
+image: ## Build the image in a container, from a registry
+	podman build --tag $(IMAGE) .
+
+image-local: ## Build the image with the Rust of this machine, without a registry
+	scripts/image-local.sh $(IMAGE)
+
+bench: ## Run the benchmarks
+	cargo bench --workspace
+
+figures: ## Measure the figures of the README
+	cargo bench --profile dev --bench figures

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs what `make test` needs and this machine lacks. Debian and its relatives
+# only; elsewhere it says what is missing.
+set -eu
+
+# Debian keeps the broker in a folder that is not in every user's PATH.
+PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
+
+packages=""
+missing=""
+
+# need COMMAND PACKAGE...: the packages bring the command.
+need() {
+    command -v "$1" >/dev/null 2>&1 && return
+    missing="$missing $1"
+    shift
+    packages="$packages $*"
+}
+
+# The linker, and glibc as a static library for the image.
+need cc gcc libc6-dev
+need mosquitto mosquitto
+need mosquitto_rr mosquitto-clients
+# Without a network backend Podman does not start; the rest is for users other than root.
+need podman podman netavark fuse-overlayfs slirp4netns uidmap
+# The runtime of tests/containers.conf.
+need runc runc
+if [ ! -r /etc/ssl/certs/ca-certificates.crt ]; then
+    missing="$missing CA-certificates"
+    packages="$packages ca-certificates"
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "Rust is missing: install it as https://rustup.rs says, then try again." >&2
+    exit 1
+fi
+[ -n "$packages" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "Missing:$missing. This is no Debian: install them by hand, then try again." >&2
+    exit 1
+fi
+if [ "$(id -u)" = 0 ]; then
+    sudo=""
+elif command -v sudo >/dev/null 2>&1; then
+    sudo=sudo
+else
+    echo "Missing:$missing. As root: apt-get install --no-install-recommends$packages" >&2
+    exit 1
+fi
+
+echo "Missing:$missing. Installing:$packages"
+$sudo apt-get update -qq
+# shellcheck disable=SC2086 # one word per package
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages

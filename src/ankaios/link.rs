@@ -1,0 +1,496 @@
+//! The task that owns the FIFOs: it opens them, proves that an agent is behind
+//! them, writes requests in order, and finds back after whatever happens to
+//! agent and server.
+//!
+//! A session belongs to the agent's end of the FIFOs, not to our process:
+//! - A new agent must see a Hello before anything else, or it closes the
+//!   session for good.
+//! - A session that goes on, because only our process is new, answers no second
+//!   Hello. So a small request, the *probe*, follows each Hello, and either
+//!   answer proves the link.
+//! - When Ankaios' server has restarted, the agent begins a new session on the
+//!   same open FIFOs without a sign, and then removes their files. So a Hello
+//!   goes in front of the next request once the files are gone, and also as long
+//!   as nothing is answered. The descriptors must be kept: there is no other way
+//!   back in.
+//! - Closing and opening `output` makes an agent that is out of step begin anew
+//!   at the next frame.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::client::{Client, RequestError};
+use super::codec;
+use super::pending::Pending;
+use super::pipe::{OpenError, Output, open_input};
+use super::reader::{self, Heard, PROBE_SUFFIX, Stop};
+use crate::proto::ank_base::request::RequestContent;
+use crate::proto::ank_base::{CompleteStateRequest, Request};
+use crate::proto::control_api::to_ankaios::ToAnkaiosEnum;
+use crate::proto::control_api::{Hello, ToAnkaios};
+
+/// Only the major version must be the agent's.
+const PROTOCOL_VERSION: &str = "1.0.0";
+
+/// The smallest part of the state that every Ankaios has.
+const PROBE_MASK: &str = "desiredState.apiVersion";
+
+/// Requests that may wait for being written.
+const QUEUE: usize = 64;
+
+/// How often missing FIFOs, or an agent that does not read, are looked for.
+const OPEN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The first and the longest wait before a Hello that nobody has answered is
+/// repeated.
+const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// Ankaios answers within milliseconds. After this time without any answer it
+/// is asked whether it still listens; after the second time, `output` is opened
+/// anew.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long the end of `input` is waited for after that of `output`.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// State of the link to Ankaios.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkStatus {
+    /// No agent is there, or it does not answer.
+    Disconnected {
+        /// What is missing and what helps.
+        reason: String,
+    },
+    /// Ankaios answers.
+    Connected,
+    /// The agent has closed the session and will not answer in it again.
+    Closed {
+        /// The agent's own words and what helps.
+        reason: String,
+    },
+}
+
+impl LinkStatus {
+    /// Why there is no link; for people.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Connected => "it was lost a moment ago; try again".into(),
+            Self::Disconnected { reason } | Self::Closed { reason } => reason.clone(),
+        }
+    }
+}
+
+impl fmt::Display for LinkStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Disconnected { .. } => "disconnected",
+            Self::Connected => "connected",
+            Self::Closed { .. } => "closed",
+        })
+    }
+}
+
+/// Makes a client and the link that serves it.
+///
+/// `folder` holds the FIFOs `input` and `output`; `request_timeout` is how long
+/// one answer of Ankaios is waited for.
+#[must_use]
+pub fn connect(folder: PathBuf, request_timeout: Duration) -> (Client, Link) {
+    let reason = "the control interface has not been opened yet".into();
+    let (status, status_receiver) = watch::channel(LinkStatus::Disconnected { reason });
+    let (queue, queue_receiver) = mpsc::channel(QUEUE);
+    let pending = Arc::new(Pending::new());
+    let client = Client::new(Arc::clone(&pending), queue, status_receiver, request_timeout);
+    let link = Link {
+        folder,
+        request_timeout,
+        pending,
+        queue: queue_receiver,
+        again: VecDeque::new(),
+        opened: false,
+        status,
+    };
+    (client, link)
+}
+
+/// The task behind all [`Client`]s.
+#[derive(Debug)]
+pub struct Link {
+    folder: PathBuf,
+    request_timeout: Duration,
+    pending: Arc<Pending>,
+    queue: mpsc::Receiver<u64>,
+    /// What a former session has not answered, before anything new.
+    again: VecDeque<u64>,
+    /// The FIFOs have been there before.
+    opened: bool,
+    status: watch::Sender<LinkStatus>,
+}
+
+impl Link {
+    /// The state of the link, to be watched.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<LinkStatus> {
+        self.status.subscribe()
+    }
+
+    /// Serves the clients. Never returns; drop it to stop it.
+    pub async fn run(mut self) {
+        loop {
+            let (input, output) = self.open().await;
+            let reason = Session::new(&mut self, input, output).run().await;
+            self.disconnected(format!("{reason}; waiting for the Ankaios agent"));
+        }
+    }
+
+    /// Waits until an agent has opened the FIFOs.
+    async fn open(&mut self) -> (Receiver, Output) {
+        loop {
+            // `input` first: an agent may answer as soon as `output` is open.
+            let opened =
+                open_input(&self.folder).and_then(|input| Ok((input, Output::open(&self.folder)?)));
+            match opened {
+                Ok(pipes) => {
+                    self.opened = true;
+                    return pipes;
+                }
+                Err(error) => self.disconnected(format!("{error}; {}", self.hint(&error))),
+            }
+            sleep(OPEN_INTERVAL).await;
+        }
+    }
+
+    /// What helps against a FIFO that cannot be opened.
+    fn hint(&self, error: &OpenError) -> &'static str {
+        match error {
+            OpenError::Missing(_) if self.opened => {
+                "Ankaios removes it when its server restarts; restart the Ankaios agent, or delete \
+                 and apply the connector's workload"
+            }
+            OpenError::Missing(_) => "does the connector's workload have controlInterfaceAccess?",
+            OpenError::NoReader(_) => "is the Ankaios agent running?",
+            OpenError::Io { .. } => {
+                "the connector must run as the owner of the FIFOs, usually root"
+            }
+        }
+    }
+
+    /// What the agent said when it closed the session is worth more than that
+    /// it is gone, and stays until an agent answers again.
+    fn disconnected(&self, reason: String) {
+        if matches!(*self.status.borrow(), LinkStatus::Closed { .. }) {
+            return;
+        }
+        self.set_status(LinkStatus::Disconnected { reason });
+    }
+
+    fn set_status(&self, status: LinkStatus) {
+        self.status.send_if_modified(|present| {
+            if *present == status {
+                return false;
+            }
+            match &status {
+                LinkStatus::Connected => tracing::info!("the link to Ankaios is up"),
+                LinkStatus::Disconnected { reason } => {
+                    tracing::warn!(reason, "no link to Ankaios");
+                }
+                LinkStatus::Closed { reason } => {
+                    tracing::error!(reason, "Ankaios has closed the control interface");
+                }
+            }
+            *present = status;
+            true
+        });
+    }
+}
+
+/// The FIFOs, from opening them until they are of no use any more.
+struct Session<'a> {
+    link: &'a mut Link,
+    output: Output,
+    heard: watch::Receiver<Heard>,
+    reader: AbortOnDropHandle<(Receiver, Stop)>,
+    heard_sender: watch::Sender<Heard>,
+    /// Requests may be written: this session has seen a Hello.
+    proven: bool,
+    /// A Hello has been written since the files were removed.
+    hello_since_unlinked: bool,
+    probe: Probe,
+}
+
+/// The probe that waits for an answer.
+struct Probe {
+    id: String,
+    /// Hellos that had been accepted when it was sent.
+    accepted: u64,
+    /// When to send the next one.
+    next: Instant,
+    interval: Duration,
+}
+
+impl<'a> Session<'a> {
+    fn new(link: &'a mut Link, input: Receiver, output: Output) -> Self {
+        let (heard_sender, heard) = watch::channel(Heard::default());
+        let reader = spawn_reader(input, &link.pending, &heard_sender);
+        let hello_since_unlinked = output.is_unlinked();
+        Self {
+            link,
+            output,
+            heard,
+            reader,
+            heard_sender,
+            proven: false,
+            hello_since_unlinked,
+            probe: Probe {
+                id: String::new(),
+                accepted: 0,
+                next: Instant::now(),
+                interval: PROBE_INTERVAL.0,
+            },
+        }
+    }
+
+    /// Returns why the FIFOs are of no use any more.
+    async fn run(mut self) -> String {
+        self.write_unanswered_again();
+        loop {
+            let look = self.next_look();
+            let result = tokio::select! {
+                biased;
+                stopped = &mut self.reader => match stopped {
+                    Ok((input, stop)) => self.reader_stopped(input, stop).await,
+                    // Only a panic ends the task like this; the FIFO is gone with it.
+                    Err(error) => Err(format!("the reader has failed: {error}")),
+                },
+                () = self.output.closed() => Err(self.agent_gone().await),
+                _ = self.heard.changed() => {
+                    self.listen();
+                    Ok(())
+                }
+                () = sleep_until(look) => self.look().await,
+                Some(number) = next(&mut self.link.again, &mut self.link.queue), if self.proven => {
+                    self.write_request(number).await
+                }
+            };
+            if let Err(reason) = result {
+                self.listen();
+                return reason;
+            }
+        }
+    }
+
+    /// What the agent has said before it went still counts.
+    async fn agent_gone(&mut self) -> String {
+        // Without an end of `input`, it has closed `output` only.
+        let _ = timeout(LAST_WORDS, &mut self.reader).await;
+        "the agent has gone".into()
+    }
+
+    /// When the session must be looked at even if nothing happens.
+    fn next_look(&self) -> Instant {
+        if !self.proven {
+            return self.probe.next;
+        }
+        match self.link.pending.silent_since() {
+            Some(since) => self.probe.next.max(Instant::from_std(since) + SILENCE),
+            None => Instant::now() + Duration::from_secs(3600),
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), String> {
+        if self.proven {
+            let silent = self.link.pending.silent_since().map(|since| since.elapsed());
+            if silent.is_none_or(|silent| silent < SILENCE) {
+                return Ok(());
+            }
+            if silent > Some(2 * SILENCE) {
+                self.reopen_output().await?;
+            }
+        } else if !self.probe.id.is_empty() {
+            self.link.disconnected(
+                "the agent does not answer; Ankaios' server may be down or restarting".into(),
+            );
+        }
+        self.write_probe().await
+    }
+
+    /// Hello and probe. Their answers are seen by [`Session::listen`].
+    async fn write_probe(&mut self) -> Result<(), String> {
+        let (_, id) = self.link.pending.next_id();
+        let id = id + PROBE_SUFFIX;
+        self.probe = Probe {
+            accepted: self.heard.borrow().accepted,
+            next: Instant::now() + self.probe.interval,
+            interval: (self.probe.interval * 2).min(PROBE_INTERVAL.1),
+            id: id.clone(),
+        };
+        let request = CompleteStateRequest {
+            field_mask: vec![PROBE_MASK.into()],
+            subscribe_for_events: false,
+        };
+        let request = Request {
+            request_id: id,
+            request_content: Some(RequestContent::CompleteStateRequest(request)),
+        };
+        let message = ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) };
+        let frame = with_hello(&codec::encode(&message));
+        self.was_swapped();
+        self.write(&frame).await
+    }
+
+    async fn write_request(&mut self, number: u64) -> Result<(), String> {
+        let Some(mut frame) = self.link.pending.frame(number) else { return Ok(()) };
+        let capacity = self.output.capacity();
+        if frame.len() > capacity {
+            let error = RequestError::TooLarge { size: frame.len(), capacity };
+            self.link.pending.fail(number, error);
+            return Ok(());
+        }
+        if self.was_swapped() || self.link.pending.is_overdue() {
+            let greeted = with_hello(&frame);
+            if greeted.len() <= capacity {
+                frame = greeted;
+            } else {
+                self.write(&with_hello(&[])).await?;
+            }
+        }
+        // Before writing: the answer may be there before `write` returns.
+        self.link.pending.written(number);
+        self.write(&frame).await
+    }
+
+    /// Whether the agent has begun a new session on the same FIFOs, which did
+    /// not get what was not answered. Says so once; a Hello must follow.
+    fn was_swapped(&mut self) -> bool {
+        if self.hello_since_unlinked || !self.output.is_unlinked() {
+            return false;
+        }
+        tracing::info!("Ankaios' server has restarted; greeting its agent again");
+        self.hello_since_unlinked = true;
+        self.write_unanswered_again();
+        true
+    }
+
+    /// Writes frames as a whole. What cannot be written within the timeout is
+    /// dropped: whoever waits for it has given up by then.
+    async fn write(&mut self, frames: &[u8]) -> Result<(), String> {
+        match timeout(self.link.request_timeout, self.output.write_frame(frames)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(self.agent_gone().await)
+            }
+            Ok(Err(error)) => Err(format!("output cannot be written: {error}")),
+            Err(_) => {
+                tracing::warn!("the agent does not read; a request to it is dropped");
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes notice of what the reader has heard.
+    fn listen(&mut self) {
+        let heard = self.heard.borrow_and_update().clone();
+        let answered = heard.probe.as_ref() == Some(&self.probe.id);
+        if answered || heard.accepted > self.probe.accepted {
+            self.proven = true;
+            self.probe.accepted = heard.accepted;
+            self.probe.interval = PROBE_INTERVAL.0;
+            self.link.set_status(LinkStatus::Connected);
+        }
+        if let Some(reason) = heard.closed {
+            self.heard_sender.send_if_modified(|heard| {
+                heard.closed = None;
+                false
+            });
+            self.proven = false;
+            let reason = format!(
+                "the agent has closed the control interface: {reason:?}; restart the connector's \
+                 workload or the Ankaios agent"
+            );
+            self.link.set_status(LinkStatus::Closed { reason: reason.clone() });
+            self.link.pending.fail_all(&RequestError::Unavailable(reason));
+        }
+    }
+
+    async fn reader_stopped(&mut self, mut input: Receiver, stop: Stop) -> Result<(), String> {
+        match stop {
+            Stop::Eof if self.output.is_unlinked() => {
+                // The last chance to be heard by the agent is not given away.
+                sleep(OPEN_INTERVAL).await;
+            }
+            Stop::Eof => return Err(stop.to_string()),
+            Stop::OutOfStep(_) | Stop::CutOff => {
+                tracing::warn!("{stop}; skipping until it is silent");
+                reader::skip(&mut input)
+                    .await
+                    .map_err(|error| format!("input cannot be read: {error}"))?;
+                self.proven = false;
+                self.probe.next = Instant::now();
+                self.write_unanswered_again();
+            }
+            Stop::Io(_) => return Err(stop.to_string()),
+        }
+        self.reader = spawn_reader(input, &self.link.pending, &self.heard_sender);
+        Ok(())
+    }
+
+    /// Makes an agent that is out of step begin anew at the next frame.
+    async fn reopen_output(&mut self) -> Result<(), String> {
+        if self.output.is_unlinked() {
+            return Ok(());
+        }
+        tracing::warn!("Ankaios does not answer; opening output anew");
+        self.output.reopen(OPEN_INTERVAL).await.map_err(|error| error.to_string())?;
+        self.write_unanswered_again();
+        Ok(())
+    }
+
+    /// All requests are safe to be repeated: they read, or they set a state
+    /// that is named in full.
+    fn write_unanswered_again(&mut self) {
+        let unanswered = self.link.pending.unanswered();
+        if !unanswered.is_empty() {
+            tracing::info!(requests = unanswered.len(), "repeating what was not answered");
+        }
+        let mut again: BTreeSet<u64> = self.link.again.drain(..).collect();
+        again.extend(unanswered);
+        self.link.again = again.into_iter().collect();
+    }
+}
+
+fn spawn_reader(
+    input: Receiver,
+    pending: &Arc<Pending>,
+    heard: &watch::Sender<Heard>,
+) -> AbortOnDropHandle<(Receiver, Stop)> {
+    let task = reader::read(input, Arc::clone(pending), heard.clone());
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+async fn next(again: &mut VecDeque<u64>, queue: &mut mpsc::Receiver<u64>) -> Option<u64> {
+    match again.pop_front() {
+        Some(number) => Some(number),
+        None => queue.recv().await,
+    }
+}
+
+/// A Hello in front of frames, to be written together.
+fn with_hello(frames: &[u8]) -> Bytes {
+    let hello = Hello { protocol_version: PROTOCOL_VERSION.into() };
+    let hello = codec::encode(&ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Hello(hello)) });
+    let mut bytes = BytesMut::with_capacity(hello.len() + frames.len());
+    bytes.extend_from_slice(&hello);
+    bytes.extend_from_slice(frames);
+    bytes.freeze()
+}

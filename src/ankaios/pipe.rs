@@ -1,0 +1,201 @@
+//! The two FIFOs of the control interface: opening them, looking at their
+//! state, and writing a frame as a whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::fstat;
+use rustix::io::ioctl_fionread;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+use tokio::io::Interest;
+use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
+
+/// Sizes for the buffers of the pipes, in bytes: the first that the kernel
+/// grants is taken. Without `CAP_SYS_RESOURCE` its limit is 1 MiB.
+const PIPE_SIZES: [usize; 3] = [2 * 1024 * 1024, 1024 * 1024, 256 * 1024];
+
+/// A write up to this size is atomic by POSIX (`PIPE_BUF` on Linux).
+const ATOMIC_WRITE: usize = 4096;
+
+/// The kernel keeps the data of a pipe in pages.
+const PAGE: usize = 4096;
+
+/// How often the room in the pipe is looked at while a large frame waits for
+/// it. The kernel reports a pipe as writable once it has one free page, so
+/// there is no event to wait for.
+const ROOM_POLL: Duration = Duration::from_millis(1);
+
+/// Why a FIFO could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// The FIFO does not exist.
+    #[error("{0} does not exist")]
+    Missing(PathBuf),
+    /// No agent reads from `output`.
+    #[error("no agent has {0} open")]
+    NoReader(PathBuf),
+    /// Anything else: no right, no FIFO, ….
+    #[error("{path} cannot be opened: {source}")]
+    Io {
+        /// What was to be opened.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    fn new(path: PathBuf, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::Missing(path)
+        } else if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+            Self::NoReader(path)
+        } else {
+            Self::Io { path, source }
+        }
+    }
+}
+
+/// Opens the FIFO that Ankaios writes to. Succeeds also while no agent has it
+/// open; the first read then waits.
+///
+/// # Errors
+/// The FIFO is missing or cannot be opened.
+pub(super) fn open_input(folder: &Path) -> Result<Receiver, OpenError> {
+    let path = folder.join("input");
+    // Never `read_write`: with a writer of our own, the end of the agent would
+    // not be seen.
+    let input =
+        OpenOptions::new().open_receiver(&path).map_err(|error| OpenError::new(path, error))?;
+    enlarge(&input);
+    Ok(input)
+}
+
+/// A small pipe only makes things slower and the largest request smaller, so
+/// failing here is no error.
+fn enlarge(pipe: &impl std::os::fd::AsFd) {
+    let current = fcntl_getpipe_size(pipe).unwrap_or(0);
+    for size in PIPE_SIZES {
+        if size <= current || fcntl_setpipe_size(pipe, size).is_ok() {
+            return;
+        }
+    }
+    tracing::warn!(
+        size = current,
+        "the pipes to Ankaios cannot be enlarged; requests larger than this will be refused"
+    );
+}
+
+/// The write end of the `output` FIFO.
+#[derive(Debug)]
+pub(super) struct Output {
+    path: PathBuf,
+    /// `None` only if opening it anew has failed.
+    sender: Option<Sender>,
+    capacity: usize,
+}
+
+impl Output {
+    /// Opens the FIFO that Ankaios reads from.
+    ///
+    /// # Errors
+    /// The FIFO is missing, cannot be opened, or no agent reads from it.
+    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
+        let mut output = Self { path: folder.join("output"), sender: None, capacity: 0 };
+        output.open_path()?;
+        Ok(output)
+    }
+
+    /// Closes the FIFO and opens it again after `pause`, in which the agent can
+    /// see its end: it then takes the next byte for the first of a frame.
+    ///
+    /// # Errors
+    /// As for [`Output::open`].
+    pub(super) async fn reopen(&mut self, pause: Duration) -> Result<(), OpenError> {
+        self.sender = None;
+        tokio::time::sleep(pause).await;
+        self.open_path()
+    }
+
+    fn open_path(&mut self) -> Result<(), OpenError> {
+        let sender = OpenOptions::new()
+            .open_sender(&self.path)
+            .map_err(|error| OpenError::new(self.path.clone(), error))?;
+        enlarge(&sender);
+        self.capacity = fcntl_getpipe_size(&sender).unwrap_or(PAGE);
+        self.sender = Some(sender);
+        Ok(())
+    }
+
+    fn sender(&self) -> io::Result<&Sender> {
+        self.sender.as_ref().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// The largest frame that fits, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// `true` once the file of the FIFO has been removed. Ankaios does that
+    /// after its server was restarted, while the session goes on over the open
+    /// descriptors.
+    pub(super) fn is_unlinked(&self) -> bool {
+        let stat = self.sender.as_ref().and_then(|sender| fstat(sender).ok());
+        stat.is_some_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Waits until the last reader has gone.
+    pub(super) async fn closed(&self) {
+        // An error here means that the state of the pipe can no longer be
+        // watched; for the caller that is the same.
+        if let Some(sender) = &self.sender {
+            let _ = sender.ready(Interest::ERROR).await;
+        }
+    }
+
+    /// Writes a frame by one `write`, as soon as there is room for all of it.
+    ///
+    /// The agent gives up a frame that it has only half read when it has an
+    /// answer to deliver, so a frame is never split. Cancelling the future
+    /// before it is ready leaves nothing behind.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the agent has gone; `WriteZero` when the kernel has
+    /// taken only a part, after which the agent is out of step.
+    pub(super) async fn write_frame(&self, frame: &[u8]) -> io::Result<()> {
+        let sender = self.sender()?;
+        loop {
+            if frame.len() > ATOMIC_WRITE && !self.has_room(frame.len()) {
+                tokio::select! {
+                    () = tokio::time::sleep(ROOM_POLL) => continue,
+                    () = self.closed() => return Err(io::ErrorKind::BrokenPipe.into()),
+                }
+            }
+            match sender.try_write(frame) {
+                Ok(written) if written == frame.len() => return Ok(()),
+                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    sender.writable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether `size` bytes surely fit. Pages may be filled only in part:
+    /// neighbouring ones hold more than one page together, hence twice as many.
+    fn has_room(&self, size: usize) -> bool {
+        let unread = self
+            .sender()
+            .ok()
+            .and_then(|sender| ioctl_fionread(sender).ok())
+            .and_then(|unread| usize::try_from(unread).ok())
+            .unwrap_or(usize::MAX);
+        let used = match unread {
+            0 => 0,
+            unread => unread.div_ceil(PAGE).saturating_mul(2).saturating_add(2),
+        };
+        size.div_ceil(PAGE).saturating_add(used) <= self.capacity / PAGE
+    }
+}

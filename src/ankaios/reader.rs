@@ -1,0 +1,149 @@
+//! The task that reads `input`, and waits for nothing else: the agent cuts off
+//! a frame that it cannot deliver within 500 ms.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::codec::Decoder;
+
+use super::codec::{FrameDecoder, FrameError};
+use super::pending::Pending;
+use crate::proto::ank_base::Response;
+use crate::proto::control_api::FromAnkaios;
+use crate::proto::control_api::from_ankaios::FromAnkaiosEnum;
+
+/// What is read at once, unless a larger frame is expected.
+const READ_SIZE: usize = 8 * 1024;
+
+/// A frame whose rest has not come within this time was cut off: the agent
+/// gives up writing after 500 ms.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// So long must `input` be silent before a new frame is expected to begin.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Skipping ends after this time even if `input` is never silent.
+const SKIP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the reader has noticed, apart from answers to requests.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Heard {
+    /// How often the agent has accepted a Hello.
+    pub(super) accepted: u64,
+    /// The request id of the last probe that was answered.
+    pub(super) probe: Option<String>,
+    /// Why the agent has closed the session.
+    pub(super) closed: Option<String>,
+}
+
+/// Why the reader has stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stop {
+    /// The agent has closed its end.
+    #[error("the agent has closed its end")]
+    Eof,
+    /// The position in the stream is lost.
+    #[error("out of step with the agent: {0}")]
+    OutOfStep(FrameError),
+    /// The agent has not sent the rest of a frame.
+    #[error("out of step with the agent: it has cut off a frame")]
+    CutOff,
+    /// Reading has failed.
+    #[error("input cannot be read: {0}")]
+    Io(io::Error),
+}
+
+/// Reads until something ends the stream of frames. Hands the FIFO back,
+/// because it may be the only way to the agent that is left.
+pub(super) async fn read(
+    mut input: Receiver,
+    pending: std::sync::Arc<Pending>,
+    heard: watch::Sender<Heard>,
+) -> (Receiver, Stop) {
+    let stop = read_frames(&mut input, &pending, &heard).await;
+    (input, stop)
+}
+
+async fn read_frames(
+    input: &mut Receiver,
+    pending: &Pending,
+    heard: &watch::Sender<Heard>,
+) -> Stop {
+    let mut buffer = BytesMut::new();
+    loop {
+        loop {
+            match FrameDecoder.decode(&mut buffer) {
+                Ok(Some(message)) => deliver(message, pending, heard),
+                Ok(None) => break,
+                Err(error) => return Stop::OutOfStep(error),
+            }
+        }
+        buffer.reserve(READ_SIZE);
+        let read = if buffer.is_empty() {
+            input.read_buf(&mut buffer).await
+        } else {
+            match timeout(FRAME_TIMEOUT, input.read_buf(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => return Stop::CutOff,
+            }
+        };
+        match read {
+            Ok(0) => return Stop::Eof,
+            Ok(_) => {}
+            Err(error) => return Stop::Io(error),
+        }
+    }
+}
+
+fn deliver(message: FromAnkaios, pending: &Pending, heard: &watch::Sender<Heard>) {
+    match message.from_ankaios_enum {
+        Some(FromAnkaiosEnum::Response(response)) => deliver_response(response, pending, heard),
+        Some(FromAnkaiosEnum::ControlInterfaceAccepted(_)) => {
+            heard.send_modify(|heard| heard.accepted += 1);
+        }
+        Some(FromAnkaiosEnum::ConnectionClosed(closed)) => {
+            heard.send_modify(|heard| heard.closed = Some(closed.reason));
+        }
+        None => tracing::warn!("Ankaios has sent a message of an unknown kind; it is skipped"),
+    }
+}
+
+fn deliver_response(response: Response, pending: &Pending, heard: &watch::Sender<Heard>) {
+    let Response { request_id, response_content } = response;
+    let Some(content) = response_content else {
+        tracing::warn!(
+            ankaios_request_id = request_id,
+            "Ankaios has sent a response of an unknown kind; it is skipped"
+        );
+        return;
+    };
+    if request_id.ends_with(PROBE_SUFFIX) {
+        pending.heard();
+        heard.send_modify(|heard| heard.probe = Some(request_id));
+    } else if !pending.answer(&request_id, content) {
+        tracing::debug!(ankaios_request_id = request_id, "an answer that nobody waits for");
+    }
+}
+
+/// Marks the request ids of probes.
+pub(super) const PROBE_SUFFIX: &str = "-probe";
+
+/// Throws away what the agent sends until it is silent, so that the next byte
+/// begins a frame.
+pub(super) async fn skip(input: &mut Receiver) -> io::Result<()> {
+    let deadline = Instant::now() + SKIP_TIMEOUT;
+    let mut buffer = vec![0; READ_SIZE];
+    loop {
+        let until = deadline.min(Instant::now() + QUIET);
+        match timeout_at(until, input.read(&mut buffer)).await {
+            Err(_) | Ok(Ok(0)) => return Ok(()),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error),
+        }
+    }
+}

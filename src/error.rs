@@ -1,0 +1,101 @@
+//! Errors as operators see them: `{"error": {"code", "message", "details"?}}`.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// What went wrong, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The payload is not UTF-8, not JSON, or has the wrong shape.
+    InvalidPayload,
+    /// The manifest is not one that Ankaios would take.
+    InvalidManifest,
+    /// Ankaios has refused the request; the message holds its own words.
+    Rejected,
+    /// The connector's access rules in Ankaios do not allow the request.
+    AccessDenied,
+    /// Ankaios has not answered in time.
+    Timeout,
+    /// There is no link to Ankaios.
+    Unavailable,
+    /// The request, or its reply, is larger than allowed.
+    PayloadTooLarge,
+    /// There is no such operation.
+    NotFound,
+    /// A fault of the connector.
+    Internal,
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+/// An error that becomes the reply to a request.
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ErrorReply {
+    /// What went wrong, for programs.
+    pub code: ErrorCode,
+    /// What is wrong, where, and what to do; for people.
+    pub message: String,
+    /// The parts of the message that a program may want.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
+}
+
+impl ErrorReply {
+    /// An error without details.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Map::new() }
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(key.into(), value.into());
+        self
+    }
+
+    /// The payload of the reply.
+    #[must_use]
+    pub fn to_payload(&self) -> Bytes {
+        #[derive(Serialize)]
+        struct Reply<'a> {
+            error: &'a ErrorReply,
+        }
+        serde_json::to_vec(&Reply { error: self })
+            .expect("strings and numbers always become JSON")
+            .into()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_error_has_the_shape_of_the_contract() {
+        let error = ErrorReply::new(ErrorCode::InvalidManifest, "line 3: \"x\"").with("line", 3);
+        let payload: Value = serde_json::from_slice(&error.to_payload()).unwrap();
+        assert_eq!(
+            payload,
+            json!({"error": {
+                "code": "invalid_manifest",
+                "message": "line 3: \"x\"",
+                "details": {"line": 3},
+            }})
+        );
+        let payload: Value =
+            serde_json::from_slice(&ErrorReply::new(ErrorCode::PayloadTooLarge, "").to_payload())
+                .unwrap();
+        assert_eq!(payload, json!({"error": {"code": "payload_too_large", "message": ""}}));
+    }
+}

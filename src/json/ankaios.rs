@@ -1,0 +1,282 @@
+//! Ankaios' own format: what `ank get state -o json` prints and what
+//! `ank set state` takes.
+//!
+//! Only what is set is written, and of a workload only what is not empty. An
+//! absent execution state or content of a file is left out, an absent config item
+//! is `null`.
+
+use std::borrow::Cow;
+
+use serde::{Deserializer, Serialize};
+
+use super::view::{ConfigMap, Content, Dependencies, List, Map, TextMap};
+use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
+use crate::proto::ank_base::execution_state::ExecutionStateEnum;
+use crate::proto::ank_base::{
+    self, AgentDisconnected, Failed, NotScheduled, Pending, ReadWriteEnum, Removed, RestartPolicy,
+    Running, Stopping, Succeeded,
+};
+use crate::schema::{self, spelling};
+
+/// Why a state is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct StateError {
+    /// The path of the field, such as `desiredState.workloads.nginx.agent`.
+    pub path: String,
+    /// What is wrong with it, and what to do.
+    pub message: String,
+}
+
+/// Reads a complete state or a part of it, with the checks that a manifest gets;
+/// but no field is required, as a mask may cut out any part.
+///
+/// # Errors
+///
+/// Fields of the complete state and of the desired state that are not known are
+/// errors: with a misspelled one ignored, an update would delete what it was to
+/// set.
+pub fn parse_complete_state<'de, D>(state: D) -> Result<ank_base::CompleteState, StateError>
+where
+    D: Deserializer<'de>,
+{
+    let state: schema::CompleteState =
+        serde_path_to_error::deserialize(state).map_err(|error| StateError {
+            path: error.path().to_string(),
+            message: error.into_inner().to_string(),
+        })?;
+    Ok(state.into())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CompleteState<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    desired_state: Option<State<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload_states: Option<Map<'a, ank_base::ExecutionsStatesOfWorkload, StatesOfAgent<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agents: Option<Map<'a, ank_base::AgentAttributes, Agent<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_state: Option<State<'a>>,
+}
+
+impl<'a> From<&'a ank_base::CompleteState> for CompleteState<'a> {
+    fn from(state: &'a ank_base::CompleteState) -> Self {
+        Self {
+            desired_state: state.desired_state.as_ref().map(Into::into),
+            workload_states: state
+                .workload_states
+                .as_ref()
+                .map(|states| (&states.agent_state_map).into()),
+            agents: state.agents.as_ref().map(|agents| (&agents.agents).into()),
+            effective_state: state.effective_state.as_ref().map(Into::into),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct State<'a> {
+    api_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workloads: Option<Map<'a, ank_base::Workload, Workload<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configs: Option<ConfigMap<'a>>,
+}
+
+impl<'a> From<&'a ank_base::State> for State<'a> {
+    fn from(state: &'a ank_base::State) -> Self {
+        Self {
+            api_version: &state.api_version,
+            workloads: state.workloads.as_ref().map(|map| (&map.workloads).into()),
+            configs: not_empty(state.configs.as_ref().map(|map| &map.configs)),
+        }
+    }
+}
+
+/// A map that is left out where it is empty.
+fn not_empty<'a, V, View>(
+    map: Option<&'a std::collections::BTreeMap<String, V>>,
+) -> Option<Map<'a, V, View>> {
+    map.filter(|map| !map.is_empty()).map(Into::into)
+}
+
+/// A list that is left out where it is empty.
+fn not_empty_list<V, View>(items: Option<&[V]>) -> Option<List<'_, V, View>> {
+    items.filter(|items| !items.is_empty()).map(Into::into)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Workload<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_policy: Option<Cow<'static, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependencies: Option<Dependencies<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<TextMap<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_config: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_interface_access: Option<Access<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configs: Option<TextMap<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<List<'a, ank_base::File, File<'a>>>,
+}
+
+impl<'a> From<&'a ank_base::Workload> for Workload<'a> {
+    fn from(workload: &'a ank_base::Workload) -> Self {
+        let access = workload.control_interface_access.as_ref().map(|access| Access {
+            allow_rules: not_empty_list(Some(&access.allow_rules)),
+            deny_rules: not_empty_list(Some(&access.deny_rules)),
+        });
+        Self {
+            agent: workload.agent.as_deref(),
+            restart_policy: workload.restart_policy.map(spelling::<RestartPolicy>),
+            dependencies: not_empty(workload.dependencies.as_ref().map(|map| &map.dependencies)),
+            tags: not_empty(workload.tags.as_ref().map(|tags| &tags.tags)),
+            runtime: workload.runtime.as_deref(),
+            runtime_config: workload.runtime_config.as_deref(),
+            control_interface_access: access
+                .filter(|access| access.allow_rules.is_some() || access.deny_rules.is_some()),
+            configs: not_empty(workload.configs.as_ref().map(|map| &map.configs)),
+            files: not_empty_list(workload.files.as_ref().map(|files| files.files.as_slice())),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Access<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_rules: Option<List<'a, ank_base::AccessRightsRule, Rule<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny_rules: Option<List<'a, ank_base::AccessRightsRule, Rule<'a>>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+enum Rule<'a> {
+    #[serde(rename = "StateRule")]
+    State { operation: Cow<'static, str>, filter_masks: &'a [String] },
+    #[serde(rename = "LogRule")]
+    Log { workload_names: &'a [String] },
+    #[serde(untagged)]
+    Absent {},
+}
+
+impl<'a> From<&'a ank_base::AccessRightsRule> for Rule<'a> {
+    fn from(rule: &'a ank_base::AccessRightsRule) -> Self {
+        match &rule.access_rights_rule_enum {
+            Some(AccessRightsRuleEnum::StateRule(rule)) => Self::State {
+                operation: spelling::<ReadWriteEnum>(rule.operation),
+                filter_masks: &rule.filter_masks,
+            },
+            Some(AccessRightsRuleEnum::LogRule(rule)) => {
+                Self::Log { workload_names: &rule.workload_names }
+            }
+            None => Self::Absent {},
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct File<'a> {
+    mount_point: &'a str,
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+impl<'a> From<&'a ank_base::File> for File<'a> {
+    fn from(file: &'a ank_base::File) -> Self {
+        Self { mount_point: &file.mount_point, content: file.into() }
+    }
+}
+
+/// Workload names to the states of their instances.
+#[derive(Serialize)]
+struct StatesOfAgent<'a>(Map<'a, ank_base::ExecutionsStatesForId, StatesOfWorkload<'a>>);
+
+impl<'a> From<&'a ank_base::ExecutionsStatesOfWorkload> for StatesOfAgent<'a> {
+    fn from(states: &'a ank_base::ExecutionsStatesOfWorkload) -> Self {
+        Self((&states.wl_name_state_map).into())
+    }
+}
+
+/// Ids to states.
+#[derive(Serialize)]
+struct StatesOfWorkload<'a>(Map<'a, ank_base::ExecutionState, ExecutionState<'a>>);
+
+impl<'a> From<&'a ank_base::ExecutionsStatesForId> for StatesOfWorkload<'a> {
+    fn from(states: &'a ank_base::ExecutionsStatesForId) -> Self {
+        Self((&states.id_state_map).into())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecutionState<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    additional_info: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_state: Option<Cow<'static, str>>,
+}
+
+impl<'a> From<&'a ank_base::ExecutionState> for ExecutionState<'a> {
+    fn from(execution_state: &'a ank_base::ExecutionState) -> Self {
+        let (state, sub_state) = execution_state.execution_state_enum.as_ref().map(names).unzip();
+        Self { additional_info: execution_state.additional_info.as_deref(), state, sub_state }
+    }
+}
+
+fn names(state: &ExecutionStateEnum) -> (&'static str, Cow<'static, str>) {
+    use ExecutionStateEnum as E;
+    match *state {
+        E::AgentDisconnected(n) => ("AgentDisconnected", spelling::<AgentDisconnected>(n)),
+        E::Pending(n) => ("Pending", spelling::<Pending>(n)),
+        E::Running(n) => ("Running", spelling::<Running>(n)),
+        E::Stopping(n) => ("Stopping", spelling::<Stopping>(n)),
+        E::Succeeded(n) => ("Succeeded", spelling::<Succeeded>(n)),
+        E::Failed(n) => ("Failed", spelling::<Failed>(n)),
+        E::NotScheduled(n) => ("NotScheduled", spelling::<NotScheduled>(n)),
+        E::Removed(n) => ("Removed", spelling::<Removed>(n)),
+    }
+}
+
+#[derive(Serialize)]
+struct Agent<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<TextMap<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_usage: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    free_memory: Option<u64>,
+}
+
+impl<'a> From<&'a ank_base::AgentAttributes> for Agent<'a> {
+    fn from(agent: &'a ank_base::AgentAttributes) -> Self {
+        Self {
+            status: agent.status.map(|status| Status {
+                cpu_usage: status.cpu_usage.map(|cpu| cpu.cpu_usage),
+                free_memory: status.free_memory.map(|memory| memory.free_memory),
+            }),
+            tags: not_empty(agent.tags.as_ref().map(|tags| &tags.tags)),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Names of instances of workloads.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::proto::ank_base::WorkloadInstanceName;
+
+/// One instance of a workload: which workload, on which agent, and an id that
+/// Ankaios makes of the workload's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InstanceName {
+    /// The agent that runs it; empty if it is not scheduled.
+    pub agent_name: String,
+    /// The workload.
+    pub workload_name: String,
+    /// The id of the instance.
+    pub workload_id: String,
+}
+
+/// A text that is no instance name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no instance name, which has the form <workload>.<id>.<agent>")]
+pub struct InvalidInstanceName(String);
+
+/// `<workload>.<id>.<agent>`. Names and ids have no dots; should an agent have
+/// some, then they belong to it.
+impl FromStr for InstanceName {
+    type Err = InvalidInstanceName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInstanceName> {
+        let mut parts = text.splitn(3, '.').map(str::to_owned);
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(workload_name), Some(workload_id), Some(agent_name)) => {
+                Ok(Self { agent_name, workload_name, workload_id })
+            }
+            _ => Err(InvalidInstanceName(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.workload_name, self.workload_id, self.agent_name)
+    }
+}
+
+impl From<&WorkloadInstanceName> for InstanceName {
+    fn from(name: &WorkloadInstanceName) -> Self {
+        Self {
+            agent_name: name.agent_name.clone(),
+            workload_name: name.workload_name.clone(),
+            workload_id: name.id.clone(),
+        }
+    }
+}
+
+impl From<InstanceName> for WorkloadInstanceName {
+    fn from(name: InstanceName) -> Self {
+        Self {
+            workload_name: name.workload_name,
+            agent_name: name.agent_name,
+            id: name.workload_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn is_read_and_written() {
+        for (text, workload, id, agent) in [
+            ("w.1a.agent_A", "w", "1a", "agent_A"),
+            ("w.1a.", "w", "1a", ""),
+            ("w.1a.a.b", "w", "1a", "a.b"),
+            ("..", "", "", ""),
+        ] {
+            let name: InstanceName = text.parse().unwrap();
+            assert_eq!(name.workload_name, workload);
+            assert_eq!(name.workload_id, id);
+            assert_eq!(name.agent_name, agent);
+            assert_eq!(name.to_string(), text);
+            assert_eq!(InstanceName::from(&WorkloadInstanceName::from(name.clone())), name);
+        }
+        for text in ["", "w", "w.1a"] {
+            assert!(text.parse::<InstanceName>().is_err());
+        }
+    }
+}

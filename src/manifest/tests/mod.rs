@@ -1,0 +1,60 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod access_rules;
+mod configs;
+mod fields;
+mod hostile;
+mod requests;
+mod whole;
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
+use crate::proto::ank_base::config_item::ConfigItemEnum;
+use crate::proto::ank_base::file::FileContent;
+use crate::proto::ank_base::{ConfigItem, Workload};
+
+/// Far more than any of the hostile inputs may take, even on a busy machine.
+const SHORT: Duration = Duration::from_secs(2);
+
+fn parse(text: &str) -> Result<Manifest, ManifestError> {
+    let start = Instant::now();
+    let result = Manifest::parse(text.as_bytes());
+    assert!(start.elapsed() < SHORT, "took {:?}", start.elapsed());
+    result
+}
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+/// A manifest with the workload `w`, which has these fields more.
+fn with(fields: &str) -> String {
+    let indented: String = fields.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "apiVersion: v1\nworkloads:\n  w:\n    runtime: podman\n    agent: a\n    \
+         runtimeConfig: x\n{indented}"
+    )
+}
+
+fn workload(fields: &str) -> Workload {
+    let manifest = parse(&with(fields)).unwrap();
+    manifest.state.workloads.unwrap().workloads.remove("w").unwrap()
+}
+
+fn field_error(fields: &str) -> String {
+    error(&with(fields))
+}
+
+fn config(value: &str) -> Result<ConfigItem, ManifestError> {
+    let manifest = parse(&format!("apiVersion: v1\nconfigs:\n  c: {value}\n"))?;
+    Ok(manifest.state.configs.unwrap().configs.remove("c").unwrap())
+}
+
+fn config_string(value: &str) -> String {
+    match config(value).unwrap().config_item_enum.unwrap() {
+        ConfigItemEnum::String(text) => text,
+        other => panic!("{other:?}"),
+    }
+}

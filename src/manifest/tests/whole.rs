@@ -1,0 +1,95 @@
+//! The text as a whole: encoding, documents, version, errors.
+
+use super::*;
+
+#[test]
+fn nothing_to_update_is_refused() {
+    for text in ["", " ", "\n\t\n", "# only a comment\n", "\u{FEFF}", "\r\n"] {
+        assert_eq!(error(text), "the manifest is empty", "{text:?}");
+    }
+    for text in [
+        "apiVersion: v1\n",
+        "apiVersion: v1\nworkloads: {}\nconfigs: {}\n",
+        "apiVersion: v1\nworkloads:\nconfigs: ~\n",
+        "{\"apiVersion\": \"v1\"}",
+    ] {
+        assert_eq!(error(text), "the manifest has no workloads and no configs", "{text:?}");
+    }
+    for text in ["---\n", "--- \n...\n", "~", "null", "[]", "{}", "text", "1"] {
+        assert!(parse(text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn version_is_required_and_known() {
+    for text in ["configs: {c: x}\n", "configs: {c: x}\napiVersion: ~\n"] {
+        assert_eq!(error(text), "the manifest has no apiVersion, use v1");
+    }
+    for version in ["v2", "v9", "1", "''", "V1", "[v1]"] {
+        let message = error(&format!("configs: {{c: x}}\napiVersion: {version}\n"));
+        assert!(message.starts_with("apiVersion: "), "{message}");
+        assert!(message.ends_with("(line 2, column 13)"), "{message}");
+    }
+    assert!(error("apiVersion: v2\nconfigs: {c: x}").contains("use v1 or v0.1"));
+    for version in ["v1", "v0.1", "'v1'", "\"v0.1\""] {
+        parse(&format!("configs: {{c: x}}\napiVersion: {version}\n")).unwrap();
+    }
+}
+
+#[test]
+fn several_documents_are_refused() {
+    let one = with("");
+    for text in [format!("{one}---\n{one}"), format!("---\n{one}...\n---\n{one}")] {
+        assert!(error(&text).starts_with("there are several YAML documents"));
+    }
+    parse(&format!("---\n{one}...\n")).unwrap();
+    parse(&format!("%YAML 1.1\n---\n{one}")).unwrap();
+}
+
+#[test]
+fn json_is_taken_with_all_its_escapes() {
+    let manifest = parse(
+        r#" {"apiVersion":"v1","workloads":{"w":{"runtime":"podman","agent":"a",
+           "runtimeConfig":"\ud83d\ude97\u0001\/\n"}}}"#,
+    )
+    .unwrap();
+    let workload = &manifest.state.workloads.unwrap().workloads["w"];
+    assert_eq!(workload.runtime_config.as_deref(), Some("🚗\u{1}/\n"));
+}
+
+#[test]
+fn byte_order_mark_and_crlf_are_taken() {
+    let text = format!("\u{FEFF}{}", with("tags: {a: b}").replace('\n', "\r\n"));
+    assert_eq!(parse(&text).unwrap(), parse(&with("tags: {a: b}")).unwrap());
+}
+
+#[test]
+fn unknown_fields_are_ignored() {
+    let text = with("unknown: {deep: [1, ~, {x: y}]}") + "more: 1\nagents: {}\n";
+    assert_eq!(parse(&text).unwrap(), parse(&with("")).unwrap());
+}
+
+#[test]
+fn errors_have_path_and_position() {
+    let error = parse(&with("restartPolicy: always")).unwrap_err();
+    assert_eq!(
+        error,
+        ManifestError::Invalid {
+            message: "workloads.w.restartPolicy: unknown value \"always\", \
+                      use NEVER, ON_FAILURE or ALWAYS"
+                .into(),
+            position: Some(Position { line: 7, column: 20 }),
+        }
+    );
+    let error = parse("apiVersion: v1\nworkloads: {\n").unwrap_err();
+    assert_eq!(error.position().unwrap().line, 3);
+}
+
+#[test]
+fn not_utf8_is_told_apart() {
+    for (payload, offset) in
+        [(&b"\xff"[..], 0), (b"apiVersion: v1 \xc3\x28", 15), (b"a\xf0\x9f", 1)]
+    {
+        assert_eq!(Manifest::parse(payload), Err(ManifestError::NotUtf8 { offset }));
+    }
+}

@@ -1,0 +1,220 @@
+//! Which requests the broker may be told are done, and in which order.
+//!
+//! A request is acknowledged once the broker has taken its reply, and
+//! acknowledgements go out in the order in which the requests came (MQTT 5,
+//! 4.6). After a connection was lost the broker delivers again what was not
+//! acknowledged. A request that is still being served, or whose reply is
+//! already there, is recognised then and not served twice.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// What is to be done with a message that has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// Serve it under this number.
+    New(u64),
+    /// It is being served already.
+    Again,
+    /// The broker holds back nothing.
+    TooMany,
+}
+
+/// Requests without an acknowledgement that are borne. Mosquitto 2.0 takes no
+/// notice of Receive Maximum if its `max_queued_messages` is 0.
+pub(super) const MAX_UNACKNOWLEDGED: usize = 4096;
+
+/// The QoS 1 requests that the broker still holds.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    next: u64,
+    /// All requests that are not acknowledged, by number.
+    open: BTreeMap<u64, Delivery>,
+    /// Those that this connection has delivered: packet identifier and number.
+    arrived: VecDeque<(u16, u64)>,
+    /// The broker has begun to send what is new, so nothing old will follow.
+    redelivered: bool,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    fingerprint: u64,
+    replied: bool,
+    /// Delivered by this connection.
+    arrived: bool,
+}
+
+impl Deliveries {
+    /// A new connection: the packet identifiers of the old one mean nothing any
+    /// more. Without a session on the broker's side nothing will come again.
+    pub(super) fn connected(&mut self, session_present: bool) {
+        self.arrived.clear();
+        self.redelivered = false;
+        if session_present {
+            for delivery in self.open.values_mut() {
+                delivery.arrived = false;
+            }
+        } else {
+            self.open.clear();
+        }
+    }
+
+    /// The number of a message that needs no acknowledgement (QoS 0).
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A QoS 1 message has come.
+    pub(super) fn accept(&mut self, packet_id: u16, dup: bool, fingerprint: u64) -> Accepted {
+        if self.arrived.len() >= MAX_UNACKNOWLEDGED {
+            return Accepted::TooMany;
+        }
+        if dup {
+            let known = self
+                .open
+                .iter_mut()
+                .find(|(_, delivery)| !delivery.arrived && delivery.fingerprint == fingerprint);
+            if let Some((&number, delivery)) = known {
+                delivery.arrived = true;
+                self.arrived.push_back((packet_id, number));
+                return Accepted::Again;
+            }
+        } else if !self.redelivered {
+            // Old messages come first (MQTT 5, 4.6).
+            self.redelivered = true;
+            self.open.retain(|_, delivery| delivery.arrived || !delivery.replied);
+        }
+        let number = self.next_number();
+        self.open.insert(number, Delivery { fingerprint, replied: false, arrived: true });
+        self.arrived.push_back((packet_id, number));
+        Accepted::New(number)
+    }
+
+    /// The broker has taken the reply.
+    pub(super) fn replied(&mut self, number: u64) {
+        if let Some(delivery) = self.open.get_mut(&number) {
+            delivery.replied = true;
+            if !delivery.arrived && self.redelivered {
+                self.open.remove(&number);
+            }
+        }
+    }
+
+    /// The packet identifier that is to be acknowledged next, if it is its turn.
+    pub(super) fn next_acknowledgement(&self) -> Option<u16> {
+        let (packet_id, number) = self.arrived.front()?;
+        let waits = self.open.get(number).is_some_and(|delivery| !delivery.replied);
+        (!waits).then_some(*packet_id)
+    }
+
+    /// What [`Deliveries::next_acknowledgement`] has returned is on its way.
+    pub(super) fn acknowledged(&mut self) {
+        if let Some((_, number)) = self.arrived.pop_front() {
+            self.open.remove(&number);
+        }
+    }
+
+    /// Requests of this connection without an acknowledgement.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.arrived.len()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn new(deliveries: &mut Deliveries, packet_id: u16, fingerprint: u64) -> u64 {
+        match deliveries.accept(packet_id, false, fingerprint) {
+            Accepted::New(number) => number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn acknowledgements(deliveries: &mut Deliveries) -> Vec<u16> {
+        let next = || deliveries.next_acknowledgement().inspect(|_| deliveries.acknowledged());
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn acknowledgements_keep_the_order_of_arrival() {
+        let mut deliveries = Deliveries::default();
+        let [a, b, c] = [10, 11, 12].map(|id| new(&mut deliveries, id, id.into()));
+        deliveries.replied(b);
+        deliveries.replied(c);
+        assert!(acknowledgements(&mut deliveries).is_empty());
+        deliveries.replied(a);
+        assert_eq!(acknowledgements(&mut deliveries), [10, 11, 12]);
+        assert!(deliveries.open.is_empty());
+    }
+
+    #[test]
+    fn what_is_still_served_is_not_served_again() {
+        let mut deliveries = Deliveries::default();
+        let [a, b] = [1, 2].map(|id| new(&mut deliveries, id, id.into()));
+        deliveries.replied(b);
+        deliveries.connected(true);
+        // The broker has given out new packet identifiers.
+        assert_eq!(deliveries.accept(7, true, 1), Accepted::Again);
+        assert_eq!(deliveries.accept(8, true, 2), Accepted::Again);
+        assert!(acknowledgements(&mut deliveries).is_empty());
+        deliveries.replied(a);
+        assert_eq!(acknowledgements(&mut deliveries), [7, 8]);
+    }
+
+    #[test]
+    fn an_acknowledgement_waits_for_the_redelivery() {
+        let mut deliveries = Deliveries::default();
+        let a = new(&mut deliveries, 1, 1);
+        deliveries.connected(true);
+        deliveries.replied(a);
+        assert!(acknowledgements(&mut deliveries).is_empty());
+        assert_eq!(deliveries.accept(1, true, 1), Accepted::Again);
+        assert_eq!(acknowledgements(&mut deliveries), [1]);
+    }
+
+    #[test]
+    fn equal_requests_are_told_apart_by_the_dup_flag() {
+        let mut deliveries = Deliveries::default();
+        let a = new(&mut deliveries, 1, 5);
+        deliveries.connected(true);
+        assert_eq!(deliveries.accept(1, true, 5), Accepted::Again);
+        let b = new(&mut deliveries, 2, 5);
+        assert_ne!(a, b);
+        // A third one was sent by the broker, but has never come here before.
+        assert!(matches!(deliveries.accept(3, true, 5), Accepted::New(_)));
+    }
+
+    #[test]
+    fn a_lost_session_is_forgotten() {
+        let mut deliveries = Deliveries::default();
+        let a = new(&mut deliveries, 1, 1);
+        deliveries.connected(false);
+        let b = new(&mut deliveries, 1, 2);
+        deliveries.replied(a);
+        assert!(acknowledgements(&mut deliveries).is_empty());
+        deliveries.replied(b);
+        assert_eq!(acknowledgements(&mut deliveries), [1]);
+    }
+
+    #[test]
+    fn what_the_broker_does_not_deliver_again_is_forgotten() {
+        let mut deliveries = Deliveries::default();
+        let [a, b] = [1, 2].map(|id| new(&mut deliveries, id, id.into()));
+        deliveries.replied(a);
+        deliveries.connected(true);
+        new(&mut deliveries, 3, 3);
+        deliveries.replied(b);
+        assert_eq!(deliveries.open.len(), 1);
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_borne() {
+        let mut deliveries = Deliveries::default();
+        for id in 0..u16::try_from(MAX_UNACKNOWLEDGED).unwrap() {
+            new(&mut deliveries, id, id.into());
+        }
+        assert_eq!(deliveries.accept(5000, false, 3), Accepted::TooMany);
+    }
+}

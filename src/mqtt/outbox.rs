@@ -1,0 +1,184 @@
+//! What is to be published, until the broker has taken it.
+//!
+//! After a connection was lost, everything that was not acknowledged is
+//! published again in its order, as new packets: for QoS 1 a broker keeps no
+//! state of what it has received, and the receiver must expect duplicates.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+
+use super::request::REQUEST_ID;
+
+/// The reply to a [`Request`](super::Request).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The delivery of the request.
+    pub delivery: u64,
+    /// Where it goes.
+    pub topic: String,
+    /// Where it goes if the broker does not let it go there.
+    pub fallback_topic: Option<String>,
+    /// *Correlation Data* of the request.
+    pub correlation_data: Option<Bytes>,
+    /// User property `request-id`.
+    pub request_id: String,
+    /// UTF-8 JSON.
+    pub payload: Bytes,
+}
+
+/// A message on its way to the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Message {
+    Reply(Reply),
+    /// The connector's presence, retained.
+    Status {
+        topic: String,
+        payload: Bytes,
+    },
+}
+
+impl Message {
+    pub(super) fn publish(&self) -> Publish {
+        let (topic, payload, correlation_data, user_properties, retain) = match self {
+            Self::Reply(reply) => (
+                &reply.topic,
+                &reply.payload,
+                reply.correlation_data.clone(),
+                vec![(REQUEST_ID.to_owned(), reply.request_id.clone())],
+                false,
+            ),
+            Self::Status { topic, payload } => (topic, payload, None, Vec::new(), true),
+        };
+        let properties = PublishProperties {
+            payload_format_indicator: Some(1),
+            content_type: Some("application/json".into()),
+            correlation_data,
+            user_properties,
+            ..PublishProperties::default()
+        };
+        let mut publish =
+            Publish::new(topic.as_str(), QoS::AtLeastOnce, payload.clone(), Some(properties));
+        publish.retain = retain;
+        publish
+    }
+}
+
+/// Messages in the order in which they are published.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: VecDeque<Message>,
+    /// Given to the client library, which has not sent them yet.
+    submitted: VecDeque<Message>,
+    /// Sent, with their packet identifiers.
+    sent: VecDeque<(u16, Message)>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, message: Message) {
+        self.waiting.push_back(message);
+    }
+
+    /// Publishes a message before all others.
+    pub(super) fn push_front(&mut self, message: Message) {
+        self.waiting.push_front(message);
+    }
+
+    /// Messages that have not been sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.waiting.len() + self.submitted.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.unsent() == 0 && self.sent.is_empty()
+    }
+
+    /// The message that is submitted next, if fewer than `window` wait there.
+    pub(super) fn next(&mut self, window: usize) -> Option<&mut Message> {
+        if self.submitted.len() < window { self.waiting.front_mut() } else { None }
+    }
+
+    /// What [`Outbox::next`] has returned was given to the client library.
+    pub(super) fn submitted(&mut self) {
+        self.submitted.extend(self.waiting.pop_front());
+    }
+
+    /// The client library has sent the message that was submitted first.
+    pub(super) fn sent(&mut self, packet_id: u16) {
+        self.sent.extend(self.submitted.pop_front().map(|message| (packet_id, message)));
+    }
+
+    /// The broker has acknowledged a message.
+    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Message> {
+        let position = self.sent.iter().position(|(id, _)| *id == packet_id)?;
+        self.sent.remove(position).map(|(_, message)| message)
+    }
+
+    /// The connection was lost: what was not acknowledged waits again. A status
+    /// is out of date by then.
+    pub(super) fn disconnected(&mut self) {
+        let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, message)| message);
+        let submitted = std::mem::take(&mut self.submitted);
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting = sent
+            .chain(submitted)
+            .chain(waiting)
+            .filter(|message| !matches!(message, Message::Status { .. }))
+            .collect();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn reply(delivery: u64) -> Message {
+        Message::Reply(Reply {
+            delivery,
+            topic: "vehicle/1/state/resp".into(),
+            fallback_topic: None,
+            correlation_data: None,
+            request_id: "r".into(),
+            payload: Bytes::from_static(b"{}"),
+        })
+    }
+
+    fn submit(outbox: &mut Outbox) -> Option<Message> {
+        let message = outbox.next(2)?.clone();
+        outbox.submitted();
+        Some(message)
+    }
+
+    #[test]
+    fn messages_are_submitted_in_order_within_the_window() {
+        let mut outbox = Outbox::default();
+        (1..=3).for_each(|delivery| outbox.push(reply(delivery)));
+        assert_eq!(submit(&mut outbox), Some(reply(1)));
+        assert_eq!(submit(&mut outbox), Some(reply(2)));
+        assert_eq!(submit(&mut outbox), None);
+        outbox.sent(7);
+        assert_eq!(submit(&mut outbox), Some(reply(3)));
+        assert_eq!(outbox.acknowledged(8), None);
+        assert_eq!(outbox.acknowledged(7), Some(reply(1)));
+    }
+
+    #[test]
+    fn a_lost_connection_loses_nothing_and_keeps_the_order() {
+        let mut outbox = Outbox::default();
+        (1..=4).for_each(|delivery| outbox.push(reply(delivery)));
+        outbox.push(Message::Status { topic: String::new(), payload: Bytes::new() });
+        submit(&mut outbox);
+        submit(&mut outbox);
+        outbox.sent(1);
+        outbox.disconnected();
+        assert_eq!(outbox.unsent(), 4);
+        for delivery in 1..=4 {
+            assert_eq!(submit(&mut outbox), Some(reply(delivery)));
+            outbox.sent(u16::try_from(delivery).unwrap());
+        }
+        assert!(outbox.unsent() == 0 && !outbox.is_empty());
+    }
+}

@@ -1,0 +1,74 @@
+//! A PUBLISH packet as a request.
+
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+
+/// Name of the user property that identifies a request.
+pub(super) const REQUEST_ID: &str = "request-id";
+
+/// A message on a request topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Identifies the delivery; the reply must carry the same.
+    pub delivery: u64,
+    /// The topic it was published to.
+    pub topic: String,
+    /// What was published, unless it was thrown away.
+    pub payload: Result<Bytes, Refused>,
+    /// *Response Topic* (MQTT 5, 3.3.2.3.5), as it came.
+    pub response_topic: Option<String>,
+    /// *Correlation Data* (MQTT 5, 3.3.2.3.6), for the reply.
+    pub correlation_data: Option<Bytes>,
+    /// User property `request-id`.
+    pub request_id: Option<String>,
+}
+
+/// Why the payload of a request was thrown away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is larger than allowed.
+    TooLarge {
+        /// Size of the payload in bytes.
+        size: usize,
+    },
+    /// It was published with QoS 0, so that the broker cannot hold it back, and
+    /// too much is waiting already.
+    TooMany,
+}
+
+impl Request {
+    /// Takes a packet apart. The payload is kept up to `max_payload` bytes.
+    pub(super) fn new(publish: Publish, topic: String, delivery: u64, max_payload: usize) -> Self {
+        let PublishProperties { response_topic, correlation_data, user_properties, .. } =
+            publish.properties.unwrap_or_default();
+        let request_id =
+            user_properties.into_iter().find(|(key, _)| key == REQUEST_ID).map(|(_, value)| value);
+        let size = publish.payload.len();
+        let payload =
+            if size > max_payload { Err(Refused::TooLarge { size }) } else { Ok(publish.payload) };
+        Self { delivery, topic, payload, response_topic, correlation_data, request_id }
+    }
+}
+
+/// Recognises a message that is delivered again.
+#[derive(Debug, Default)]
+pub(super) struct Fingerprints {
+    // Keyed at random: nobody outside can make two messages look the same.
+    hasher: RandomState,
+}
+
+impl Fingerprints {
+    pub(super) fn of(&self, publish: &Publish) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        publish.topic.hash(&mut hasher);
+        publish.payload.hash(&mut hasher);
+        if let Some(properties) = &publish.properties {
+            properties.response_topic.hash(&mut hasher);
+            properties.correlation_data.hash(&mut hasher);
+            properties.user_properties.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}

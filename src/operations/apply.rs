@@ -1,0 +1,14 @@
+//! `manifest/apply`: adds or changes the items of a manifest.
+
+use bytes::Bytes;
+
+use super::{Answer, manifest, to_json};
+use crate::ankaios::Client;
+use crate::error::ErrorReply;
+use crate::json;
+
+pub(super) async fn start(ankaios: &Client, payload: Bytes) -> Result<Answer, ErrorReply> {
+    let manifest = manifest::parse(payload).await?;
+    let call = ankaios.update(manifest.into_apply_request()).await?;
+    Ok(Box::pin(async move { to_json(&json::update_state_success(&call.answer().await?)) }))
+}

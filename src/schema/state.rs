@@ -1,0 +1,89 @@
+//! The desired state: the version of the format, workloads and configs.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::config::ItemSeed;
+use super::map::{Named, Unique, into_values};
+use super::name::Name;
+use super::text::{self, FromText};
+use super::workload::Workload;
+use crate::proto::ank_base;
+
+/// The versions of the format that Ankaios knows.
+const API_VERSIONS: [&str; 2] = ["v1", "v0.1"];
+
+/// `apiVersion`: `v1`, or the older `v0.1`.
+#[derive(Debug)]
+pub(crate) struct ApiVersion(pub(crate) String);
+
+impl FromText for ApiVersion {
+    fn from_text(text: String) -> Result<Self, String> {
+        if API_VERSIONS.contains(&text.as_str()) {
+            Ok(Self(text))
+        } else {
+            let [current, old] = API_VERSIONS;
+            Err(format!("unknown version {text:?}, use {current} or {old}"))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ApiVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
+/// `configs`: names and their items.
+#[derive(Debug, Default)]
+pub(crate) struct Configs(pub(crate) BTreeMap<String, ank_base::ConfigItem>);
+
+impl<'de> Deserialize<'de> for Configs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Unique::<Name, _>::new(ItemSeed::new())).map(Self)
+    }
+}
+
+/// A state or a part of one, as a mask may cut it out.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct State {
+    api_version: Option<PartVersion>,
+    workloads: Option<Named<Workload>>,
+    configs: Option<Configs>,
+}
+
+/// The version of a part of a state. Ankaios prints it as empty text where it
+/// lies outside of the masks.
+#[derive(Debug)]
+struct PartVersion(String);
+
+impl FromText for PartVersion {
+    fn from_text(text: String) -> Result<Self, String> {
+        if text.is_empty() {
+            Ok(Self(text))
+        } else {
+            ApiVersion::from_text(text).map(|ApiVersion(version)| Self(version))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PartVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
+impl From<State> for ank_base::State {
+    fn from(state: State) -> Self {
+        Self {
+            api_version: state.api_version.map(|version| version.0).unwrap_or_default(),
+            workloads: state
+                .workloads
+                .map(|Named(map)| ank_base::WorkloadMap { workloads: into_values(map) }),
+            configs: state.configs.map(|Configs(configs)| ank_base::ConfigMap { configs }),
+        }
+    }
+}

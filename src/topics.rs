@@ -1,0 +1,168 @@
+//! The topics of one vehicle, all below `vehicle/<VIN>/`.
+
+use std::fmt;
+
+/// Longest VIN, in characters.
+const MAX_VIN: usize = 64;
+
+/// Longest topic, in bytes (MQTT 5, 1.5.4).
+const MAX_TOPIC: usize = 65_535;
+
+/// The VIN cannot be a topic level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no VIN: it needs 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
+pub struct InvalidVin(String);
+
+/// Why a reply does not go to the Response Topic of its request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidResponseTopic {
+    /// It is empty, too long, or has a wildcard or a NUL character.
+    #[error("it is not a topic name")]
+    NotATopic,
+    /// A reply must not become a request.
+    #[error("it ends in /req, so the reply would be a request")]
+    Request,
+    /// Replies stay with the vehicle.
+    #[error("it lies neither below {0}/ nor below one of RESPONSE_TOPIC_PREFIXES")]
+    Foreign(String),
+}
+
+/// Makes and reads the topics of one vehicle.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    base: String,
+    response_prefixes: Vec<String>,
+}
+
+impl Topics {
+    /// `response_prefixes` are topics below which a Response Topic may lie,
+    /// apart from the vehicle's own.
+    ///
+    /// # Errors
+    /// The VIN cannot be one level of a topic.
+    pub fn new(vin: &str, response_prefixes: Vec<String>) -> Result<Self, InvalidVin> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if vin.is_empty() || vin.len() > MAX_VIN || !vin.bytes().all(allowed) {
+            return Err(InvalidVin(vin.chars().take(MAX_VIN + 1).collect()));
+        }
+        let response_prefixes = response_prefixes
+            .into_iter()
+            .map(|prefix| prefix.trim_end_matches('/').to_owned())
+            .collect();
+        Ok(Self { base: format!("vehicle/{vin}"), response_prefixes })
+    }
+
+    /// The filters that match all request topics, known or not. A request with
+    /// a mistyped operation gets an answer too.
+    #[must_use]
+    pub fn request_filters(&self) -> [String; 2] {
+        [format!("{}/+/req", self.base), format!("{}/+/+/req", self.base)]
+    }
+
+    /// The operation of a request topic, such as `manifest/apply`.
+    #[must_use]
+    pub fn operation<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix(&self.base)?.strip_prefix('/')?.strip_suffix("/req")
+    }
+
+    /// Where replies go that have no Response Topic.
+    #[must_use]
+    pub fn reply(&self, operation: &str) -> String {
+        format!("{}/{operation}/resp", self.base)
+    }
+
+    /// Where the connector tells whether it is there.
+    #[must_use]
+    pub fn status(&self) -> String {
+        format!("{}/connector/status", self.base)
+    }
+
+    /// Whether a reply may go to a Response Topic (MQTT 5, 4.10.1). Otherwise
+    /// whoever may send requests could publish with the rights of the connector.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check_response_topic(&self, topic: &str) -> Result<(), InvalidResponseTopic> {
+        if topic.is_empty() || topic.len() > MAX_TOPIC || topic.contains(['+', '#', '\0']) {
+            return Err(InvalidResponseTopic::NotATopic);
+        }
+        if topic.ends_with("/req") {
+            return Err(InvalidResponseTopic::Request);
+        }
+        let below = |prefix: &str| {
+            topic.strip_prefix(prefix).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
+        };
+        if below(&self.base) || self.response_prefixes.iter().any(|prefix| below(prefix)) {
+            Ok(())
+        } else {
+            Err(InvalidResponseTopic::Foreign(self.base.clone()))
+        }
+    }
+}
+
+impl fmt::Display for Topics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.base)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn topics() -> Topics {
+        Topics::new("1", vec!["backend/replies/".into(), "rr".into()]).unwrap()
+    }
+
+    #[test]
+    fn a_vin_is_one_topic_level() {
+        for vin in ["1", "WVWZZZ1JZXW000001", "a_b-c", &"x".repeat(64)] {
+            assert!(Topics::new(vin, vec![]).is_ok(), "{vin}");
+        }
+        for vin in ["", "a/b", "+", "#", "a b", "ü", "a\0", &"x".repeat(65)] {
+            assert!(Topics::new(vin, vec![]).is_err(), "{vin}");
+        }
+    }
+
+    #[test]
+    fn the_operation_is_read_from_the_topic() {
+        let topics = topics();
+        assert_eq!(topics.operation("vehicle/1/manifest/apply/req"), Some("manifest/apply"));
+        assert_eq!(topics.operation("vehicle/1/state/req"), Some("state"));
+        for other in ["vehicle/12/state/req", "vehicle/1/state/resp", "vehicle/1/req", "x"] {
+            assert_eq!(topics.operation(other), None, "{other}");
+        }
+        assert_eq!(topics.reply("manifest/apply"), "vehicle/1/manifest/apply/resp");
+    }
+
+    #[test]
+    fn a_response_topic_below_the_vehicle_or_a_prefix_is_taken() {
+        for topic in ["vehicle/1/rr/7", "vehicle/1/state/resp", "backend/replies/x", "rr/x/y"] {
+            assert_eq!(topics().check_response_topic(topic), Ok(()), "{topic}");
+        }
+    }
+
+    #[test]
+    fn other_response_topics_are_refused() {
+        use InvalidResponseTopic::{Foreign, NotATopic, Request};
+        let foreign = || Foreign("vehicle/1".into());
+        for (topic, reason) in [
+            ("", NotATopic),
+            ("vehicle/1/+", NotATopic),
+            ("vehicle/1/#", NotATopic),
+            ("vehicle/1/a\0", NotATopic),
+            (&"x".repeat(70_000), NotATopic),
+            ("vehicle/1/manifest/delete/req", Request),
+            ("backend/replies/x/req", Request),
+            ("vehicle/1", foreign()),
+            ("vehicle/1/", foreign()),
+            ("vehicle/12/state/resp", foreign()),
+            ("backend/repliesx", foreign()),
+            ("rrx/y", foreign()),
+            ("$SYS/x", foreign()),
+        ] {
+            assert_eq!(topics().check_response_topic(topic), Err(reason), "{topic}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The image of the shipped Containerfile under Podman.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use support::connector::BASE;
+use support::podman::{CONNECTOR_IMAGE, Podman};
+use support::vehicle::Vehicle;
+use support::{Broker, DEADLINE, eventually, skipped};
+
+/// What the image may weigh, in bytes.
+const MAX_IMAGE_SIZE: u64 = 6_000_000;
+
+/// Podman and the image, made once; `None`, after saying so, if there is no Podman.
+fn podman(test: &str) -> Option<&'static Podman> {
+    static PODMAN: OnceLock<Result<Podman, String>> = OnceLock::new();
+    let podman = PODMAN.get_or_init(|| {
+        let podman = Podman::detect()?;
+        podman.build_connector_image();
+        Ok(podman)
+    });
+    match podman {
+        Ok(podman) => Some(podman),
+        Err(reason) => {
+            skipped(test, reason);
+            None
+        }
+    }
+}
+
+#[test]
+fn image_is_small() {
+    let Some(podman) = podman("image_is_small") else {
+        return;
+    };
+    let size = podman.run(["image", "inspect", "--format={{.Size}}", CONNECTOR_IMAGE]);
+    let size: u64 = size.parse().unwrap();
+    assert!(size < MAX_IMAGE_SIZE, "{size} bytes");
+}
+
+#[test]
+fn image_holds_the_binary_and_the_ca_roots_only() {
+    let Some(podman) = podman("image_holds_the_binary_and_the_ca_roots_only") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("image.tar");
+    let container = podman.run(["create", CONNECTOR_IMAGE]);
+    let exported = podman.try_run(["export", "--output", archive.to_str().unwrap(), &container]);
+    podman.run(["rm", &container]);
+    exported.unwrap();
+
+    let listing = Command::new("tar").arg("-tf").arg(archive).output().unwrap();
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    let mut files: Vec<&str> = listing.lines().filter(|path| !path.ends_with('/')).collect();
+    files.sort_unstable();
+    assert_eq!(files, ["etc/ssl/certs/ca-certificates.crt", "usr/bin/fleet-connector"]);
+}
+
+#[test]
+fn image_starts_the_connector_as_root() {
+    let Some(podman) = podman("image_starts_the_connector_as_root") else {
+        return;
+    };
+    let format = "--format={{.Config.Entrypoint}} user={{.Config.User}}";
+    let config = podman.run(["image", "inspect", format, CONNECTOR_IMAGE]);
+    assert_eq!(config, "[/usr/bin/fleet-connector] user=");
+}
+
+/// As Ankaios starts it, and with nothing it could do without: the broker by name,
+/// a read-only file system, no capabilities.
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_from_a_locked_down_container() {
+    let Some(podman) = podman("serves_from_a_locked_down_container") else {
+        return;
+    };
+    let broker = Broker::start().await;
+    let vehicle = Vehicle::start().await;
+    let fifos = vehicle.control_interface().display();
+    let mount =
+        format!("--mount=type=bind,source={fifos},destination=/run/ankaios/control_interface");
+    let port = format!("MQTT_BROKER_PORT={}", broker.port());
+    let mut container = podman.start(
+        &format!("fleet-connector-test-{}", broker.port()),
+        &[
+            "--net=host",
+            "--read-only",
+            "--cap-drop=all",
+            "--add-host=broker.fleet.test:127.0.0.1",
+            "-e",
+            "VIN=1",
+            "-e",
+            "MQTT_BROKER_ADDR=broker.fleet.test",
+            "-e",
+            &port,
+            &mount,
+            CONNECTOR_IMAGE,
+        ],
+    );
+
+    let state = format!("{BASE}/state");
+    let reply = eventually("the container answers", DEADLINE, async || {
+        let patience = Duration::from_secs(2);
+        let attempt = broker.try_request(&state, r#"["desiredState.apiVersion"]"#, patience, &[]);
+        attempt.await.ok()
+    })
+    .await;
+    let reply = reply.json();
+    assert_eq!(reply["desired_state"]["api_version"], "v1", "{reply}");
+
+    let apply = format!("{BASE}/manifest/apply");
+    let manifest = include_str!("../manifests/nginx.yaml");
+    let reply = broker.request(&apply, manifest, &[]).await.json();
+    assert_eq!(reply["added_workloads"][0]["workload_name"], "nginx", "{reply}");
+
+    // Podman passes the signal on, to the first process of the container.
+    let status = container.process.terminate().await;
+    assert!(status.success(), "the connector does not stop in good order: {status}");
+}

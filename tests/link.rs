@@ -1,0 +1,489 @@
+//! The link to Ankaios over real FIFOs, against the simulated agent.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fleet_connector::ankaios::{self, Client, LinkStatus, RequestError};
+use fleet_connector::proto::ank_base::request::RequestContent;
+use fleet_connector::proto::ank_base::{
+    CompleteState, ConfigItem, ConfigMap, ControlInterfaceAccess, State, UpdateStateRequest,
+    Workload, WorkloadMap, config_item::ConfigItemEnum,
+};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use vehicle_simulator::{Fault, Options, Problem, ReadPace, SimulatedVehicle};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A client with its link, as one process of the connector has them.
+struct Connector {
+    client: Client,
+    status: watch::Receiver<LinkStatus>,
+    _link: AbortOnDropHandle<()>,
+}
+
+impl Connector {
+    fn start(folder: &Path) -> Self {
+        Self::with_timeout(folder, REQUEST_TIMEOUT)
+    }
+
+    fn with_timeout(folder: &Path, request_timeout: Duration) -> Self {
+        let (client, link) = ankaios::connect(folder.to_owned(), request_timeout);
+        let status = link.status();
+        Self { client, status, _link: AbortOnDropHandle::new(tokio::spawn(link.run())) }
+    }
+
+    async fn until(&self, condition: impl FnMut(&LinkStatus) -> bool) -> LinkStatus {
+        let mut status = self.status.clone();
+        let found = timeout(DEADLINE, status.wait_for(condition)).await;
+        found.unwrap_or_else(|_| panic!("still {:?}", self.status.borrow())).unwrap().clone()
+    }
+
+    async fn connected(&self) {
+        self.until(|status| *status == LinkStatus::Connected).await;
+    }
+
+    async fn state(&self) -> Result<CompleteState, RequestError> {
+        self.client.state(vec!["desiredState".into()]).await?.answer().await
+    }
+
+    async fn update(&self, size: usize) -> Result<(), RequestError> {
+        let call = self.client.update(update("w", size)).await?;
+        call.answer().await.map(drop)
+    }
+}
+
+/// A folder for the FIFOs that is only made by Ankaios.
+fn folder() -> (TempDir, PathBuf) {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path().join("control_interface");
+    (parent, folder)
+}
+
+async fn vehicle(folder: &Path) -> SimulatedVehicle {
+    SimulatedVehicle::start(folder, Options::default()).await.unwrap()
+}
+
+/// An update with a config of that name and size.
+fn update(name: &str, size: usize) -> UpdateStateRequest {
+    let item = ConfigItem { config_item_enum: Some(ConfigItemEnum::String("x".repeat(size))) };
+    let configs = ConfigMap { configs: [(name.to_owned(), item)].into() };
+    UpdateStateRequest {
+        new_state: Some(CompleteState {
+            desired_state: Some(State {
+                api_version: "v1".into(),
+                configs: Some(configs),
+                ..State::default()
+            }),
+            ..CompleteState::default()
+        }),
+        update_mask: vec![format!("desiredState.configs.{name}")],
+    }
+}
+
+fn assert_hello_came_first(vehicle: &SimulatedVehicle) {
+    let early = |problem: &Problem| matches!(problem, Problem::RequestBeforeHello(_));
+    assert!(!vehicle.problems().iter().any(early), "{:?}", vehicle.problems());
+}
+
+#[tokio::test]
+async fn a_first_hello_is_accepted() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    assert_eq!(connector.state().await.unwrap().desired_state.unwrap().api_version, "v1");
+    assert_eq!(vehicle.hello_count(), 1);
+}
+
+#[tokio::test]
+async fn a_new_process_is_served_although_its_hello_gets_no_answer() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    for round in 1..=3 {
+        let start = Instant::now();
+        let connector = Connector::start(&folder);
+        connector.state().await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert_eq!(vehicle.hello_count(), round);
+    }
+}
+
+#[tokio::test]
+async fn a_denied_probe_proves_the_link_too() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    Connector::start(&folder).connected().await;
+    vehicle.set_access(ControlInterfaceAccess::default());
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    assert_eq!(connector.state().await.unwrap_err(), RequestError::AccessDenied);
+}
+
+#[tokio::test]
+async fn fifos_that_do_not_exist_yet_are_waited_for() {
+    let (_parent, folder) = folder();
+    let options = Options { create_fifos: false, ..Options::default() };
+    let vehicle = SimulatedVehicle::start(&folder, options).await.unwrap();
+    let connector = Connector::with_timeout(&folder, Duration::from_millis(200));
+    match connector.state().await {
+        Err(RequestError::Unavailable(reason)) => {
+            assert!(reason.contains("does not exist"), "{reason}");
+            assert!(reason.contains("controlInterfaceAccess"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    vehicle.start_agent().await.unwrap();
+    connector.connected().await;
+    connector.state().await.unwrap();
+}
+
+#[tokio::test]
+async fn agents_that_restart_see_a_hello_first() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    for _ in 0..10 {
+        vehicle.kill_agent().await.unwrap();
+        let client = connector.client.clone();
+        let waiting = tokio::spawn(async move { client.state(vec![]).await?.answer().await });
+        connector.until(|status| matches!(status, LinkStatus::Disconnected { .. })).await;
+        vehicle.start_agent().await.unwrap();
+        let back = Instant::now();
+        connector.state().await.unwrap();
+        assert!(back.elapsed() < Duration::from_secs(2));
+        waiting.await.unwrap().unwrap();
+    }
+    assert_hello_came_first(&vehicle);
+    assert_eq!(vehicle.hello_count(), 11);
+}
+
+#[tokio::test]
+async fn requests_under_way_survive_restarts_of_the_agent() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    let load: Vec<_> = (0..8)
+        .map(|_| {
+            let client = connector.client.clone();
+            tokio::spawn(async move {
+                for _ in 0..200 {
+                    client.state(vec![]).await?.answer().await?;
+                    client.update(update("w", 10_000)).await?.answer().await?;
+                }
+                Ok::<_, RequestError>(())
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        let requests = vehicle.request_count();
+        vehicle.wait_for_requests(requests + 50, DEADLINE).await.unwrap();
+        vehicle.restart_agent(Duration::from_millis(20)).await.unwrap();
+    }
+    for task in load {
+        task.await.unwrap().unwrap();
+    }
+    assert_hello_came_first(&vehicle);
+}
+
+#[tokio::test]
+async fn the_next_request_after_a_server_restart_works() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.state().await.unwrap();
+    vehicle.restart_server().await.unwrap();
+    assert!(!folder.exists());
+    for _ in 0..3 {
+        connector.state().await.unwrap();
+    }
+    assert_hello_came_first(&vehicle);
+    // One more Hello, not one with every request: each is a warning in the agent's log.
+    assert_eq!(vehicle.hello_count(), 2);
+}
+
+#[tokio::test]
+async fn after_a_second_server_restart_it_says_what_helps() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
+    connector.state().await.unwrap();
+    vehicle.restart_server().await.unwrap();
+    connector.state().await.unwrap();
+    vehicle.restart_server().await.unwrap();
+    match connector.state().await {
+        Err(RequestError::Unavailable(reason)) => {
+            assert!(reason.contains("restart the Ankaios agent"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Ankaios makes the folder anew for an agent that was restarted.
+    vehicle.start_agent().await.unwrap();
+    connector.connected().await;
+    connector.state().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_lost_in_the_swap_of_the_session_is_repeated() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.state().await.unwrap();
+    vehicle.set_server_down(true);
+    let requests = vehicle.request_count();
+    let lost = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
+    vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
+    vehicle.restart_server().await.unwrap();
+    lost.await.unwrap().unwrap();
+    assert_hello_came_first(&vehicle);
+}
+
+#[tokio::test]
+async fn a_closed_session_is_reported_and_left_when_ankaios_makes_a_new_one() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    vehicle.set_server_down(true);
+    let pending = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
+    vehicle.close_session("because of a test").await.unwrap();
+    connector.until(|status| matches!(status, LinkStatus::Closed { .. })).await;
+    for result in [pending.await.unwrap(), connector.state().await] {
+        match result {
+            Err(RequestError::Unavailable(reason)) => {
+                assert!(reason.contains("because of a test"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    vehicle.set_server_down(false);
+    vehicle.start_agent().await.unwrap();
+    connector.connected().await;
+    connector.state().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_delays_no_other() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::with_timeout(&folder, Duration::from_secs(1));
+    connector.connected().await;
+    vehicle.drop_requests(1);
+    let lost = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
+    let start = Instant::now();
+    for _ in 0..100 {
+        connector.state().await.unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(1));
+    let error = lost.await.unwrap().unwrap_err();
+    assert_eq!(error, RequestError::Timeout(Duration::from_secs(1)));
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_leads_to_timeouts_and_is_found_again() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
+    connector.connected().await;
+    vehicle.set_server_down(true);
+    for _ in 0..3 {
+        assert!(matches!(connector.state().await, Err(RequestError::Timeout(_))));
+    }
+    vehicle.set_server_down(false);
+    connector.state().await.unwrap();
+    // Nothing is wrong any more, so there is no further Hello.
+    let hellos = vehicle.hello_count();
+    connector.state().await.unwrap();
+    assert_eq!(vehicle.hello_count(), hellos);
+}
+
+#[tokio::test]
+async fn unknown_late_and_repeated_answers_are_nobodys() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
+    connector.connected().await;
+    vehicle.inject_fault(1, Fault::AnswerAs("unknown".into()), |_| true);
+    assert!(matches!(connector.state().await, Err(RequestError::Timeout(_))));
+    vehicle.inject_fault(1, Fault::DelayAnswer(Duration::from_millis(500)), |_| true);
+    assert!(matches!(connector.state().await, Err(RequestError::Timeout(_))));
+    vehicle.inject_fault(5, Fault::RepeatAnswer(3), |_| true);
+    for size in 1..=5 {
+        connector.update(size).await.unwrap();
+        let state = connector.state().await.unwrap();
+        let item = &state.desired_state.unwrap().configs.unwrap().configs["w"];
+        assert_eq!(item.config_item_enum, Some(ConfigItemEnum::String("x".repeat(size))));
+    }
+}
+
+#[tokio::test]
+async fn garbage_from_the_agent_is_overcome_within_three_seconds() {
+    for garbage in [
+        &[0xff; 64][..],
+        // A length without its message.
+        &[0x80, 0x10, 1, 2, 3],
+        // Half a varint.
+        &[0x80],
+        // 4 GiB.
+        &[0xff, 0xff, 0xff, 0xff, 0x0f],
+        &[5, 1, 2, 3, 4, 5],
+    ] {
+        let (_parent, folder) = folder();
+        let vehicle = vehicle(&folder).await;
+        let connector = Connector::start(&folder);
+        connector.connected().await;
+        vehicle.inject(garbage).await.unwrap();
+        let start = Instant::now();
+        connector.state().await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(3), "{garbage:?} took {:?}", start.elapsed());
+        assert_hello_came_first(&vehicle);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_out_of_step_is_brought_back_within_three_seconds() {
+    let (_parent, folder) = folder();
+    let _vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    // The head of a frame of 2048 bytes.
+    let mut output = OpenOptions::new().write(true).open(folder.join("output")).unwrap();
+    output.write_all(&[0x80, 0x10, 1, 2, 3]).unwrap();
+    drop(output);
+    let start = Instant::now();
+    connector.state().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    connector.update(1).await.unwrap();
+}
+
+#[tokio::test]
+async fn large_requests_reach_an_agent_that_loses_half_read_frames() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    vehicle.set_lose_half_read_frames(true);
+    for _ in 0..10 {
+        let reads = (0..20).map(|_| {
+            let client = connector.client.clone();
+            tokio::spawn(async move { client.state(vec![]).await?.answer().await })
+        });
+        let reads: Vec<_> = reads.collect();
+        connector.update(148_000).await.unwrap();
+        for read in reads {
+            read.await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(vehicle.problems(), []);
+}
+
+#[tokio::test]
+async fn a_slow_agent_gets_frames_as_a_whole() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    vehicle.set_read_pace(ReadPace::BytesPerSecond(4_000_000));
+    for size in [1_000, 100_000, 500_000, 900_000] {
+        connector.update(size).await.unwrap();
+    }
+    assert_eq!(vehicle.problems(), []);
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_costs_nothing_but_timeouts() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::with_timeout(&folder, Duration::from_millis(500));
+    connector.connected().await;
+    vehicle.set_read_pace(ReadPace::Paused);
+    let updates: Vec<_> = (0..20)
+        .map(|_| {
+            let client = connector.client.clone();
+            tokio::spawn(async move { client.update(update("w", 400_000)).await?.answer().await })
+        })
+        .collect();
+    for task in updates {
+        let error = task.await.unwrap().unwrap_err();
+        assert!(
+            matches!(error, RequestError::Timeout(_) | RequestError::Unavailable(_)),
+            "{error:?}"
+        );
+    }
+    vehicle.set_read_pace(ReadPace::Full);
+    let start = Instant::now();
+    while connector.state().await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+    connector.update(400_000).await.unwrap();
+}
+
+#[tokio::test]
+async fn replies_of_ten_megabytes_arrive() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let workload = Workload { runtime_config: Some("x".repeat(10_000)), ..Workload::default() };
+    let workloads =
+        (0..1_000).map(|number| (format!("workload-{number}"), workload.clone())).collect();
+    vehicle.set_state(CompleteState {
+        desired_state: Some(State {
+            api_version: "v1".into(),
+            workloads: Some(WorkloadMap { workloads }),
+            configs: None,
+        }),
+        ..CompleteState::default()
+    });
+    let connector = Connector::start(&folder);
+    let state = connector.state().await.unwrap();
+    assert_eq!(state.desired_state.unwrap().workloads.unwrap().workloads.len(), 1_000);
+    assert_eq!(vehicle.problems(), []);
+}
+
+#[tokio::test]
+async fn a_request_that_fits_into_no_pipe_is_refused() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    connector.update(1024 * 1024 - 100).await.unwrap();
+    let error = connector.update(3 * 1024 * 1024).await.unwrap_err();
+    assert!(matches!(error, RequestError::TooLarge { .. }), "{error:?}");
+    connector.state().await.unwrap();
+    assert_eq!(vehicle.problems(), []);
+}
+
+#[tokio::test]
+async fn an_update_without_masks_never_leaves() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    let update = UpdateStateRequest { update_mask: vec![], ..update("w", 1) };
+    assert_eq!(connector.client.update(update).await.unwrap_err(), RequestError::NoMask);
+    connector.state().await.unwrap();
+    let is_update = |request: &_| -> bool {
+        let request: &fleet_connector::proto::ank_base::Request = request;
+        matches!(request.request_content, Some(RequestContent::UpdateStateRequest(_)))
+    };
+    assert!(!vehicle.requests().iter().any(is_update));
+}
+
+#[tokio::test]
+async fn an_idle_link_writes_nothing() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.state().await.unwrap();
+    let before = (vehicle.request_count(), vehicle.hello_count());
+    // The one thing that cannot be awaited is that nothing happens.
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!((vehicle.request_count(), vehicle.hello_count()), before);
+}

@@ -1,0 +1,185 @@
+//! Requests and replies as MQTT messages: topics, properties, order, presence.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use serde_json::json;
+use support::client::number;
+use support::connector::BASE;
+use support::scene::payload;
+use support::{Broker, Scene};
+
+#[tokio::test]
+async fn the_tutorial_works_with_mqtt_3_1_1() {
+    let scene = Scene::start().await;
+    let mut replies = scene.broker.subscribe(&format!("{BASE}/manifest/+/resp"), &[]).await;
+    let manifest = "
+apiVersion: v0.1
+workloads:
+  hello:
+    runtime: podman
+    agent: agent_A
+    runtimeConfig: |
+      image: localhost/hello
+";
+    let options = ["-V", "311"];
+    scene.broker.publish(&format!("{BASE}/manifest/apply/req"), manifest, &options).await;
+    let applied = replies.next_on(&format!("{BASE}/manifest/apply/resp")).await;
+    assert_eq!(applied.json()["added_workloads"][0]["workload_name"], json!("hello"));
+    assert_eq!((applied.qos, applied.retain), (1, false));
+    scene.broker.publish(&format!("{BASE}/manifest/delete/req"), manifest, &options).await;
+    let deleted = replies.next_on(&format!("{BASE}/manifest/delete/resp")).await;
+    assert_eq!(deleted.json()["deleted_workloads"], applied.json()["added_workloads"]);
+}
+
+#[tokio::test]
+async fn requests_with_qos_0_are_served_too() {
+    let scene = Scene::start().await;
+    let mut replies = scene.broker.subscribe(&format!("{BASE}/state/resp"), &[]).await;
+    for _ in 0..3 {
+        scene.broker.publish(&format!("{BASE}/state/req"), "", &["-q", "0"]).await;
+        assert!(replies.next().await.json()["agents"].is_object());
+    }
+}
+
+#[tokio::test]
+async fn a_reply_goes_to_the_response_topic_with_the_correlation_data() {
+    let scene = Scene::with(&[("RESPONSE_TOPIC_PREFIXES", "backend/replies, x")]).await;
+    let mut own = scene.client("rr/7").await;
+    let mut backend = support::Client::connect(scene.broker.port(), "backend/replies/#").await;
+    let topic = format!("{BASE}/state/req");
+    own.request(&topic, "[]", &format!("{BASE}/rr/7"), 42).await;
+    let reply = own.next().await;
+    assert_eq!(number(&reply), Some(42));
+    let properties = reply.properties.as_ref().unwrap();
+    assert_eq!(properties.content_type.as_deref(), Some("application/json"));
+    assert!(payload(&reply)["agents"].is_object());
+    own.request(&topic, "[]", "backend/replies/1", 43).await;
+    assert_eq!(number(&backend.next().await), Some(43));
+}
+
+#[tokio::test]
+async fn a_reply_never_goes_to_a_topic_that_is_not_the_vehicles() {
+    let scene = Scene::start().await;
+    let mut everything = support::Client::connect(scene.broker.port(), "#").await;
+    for response_topic in [
+        "elsewhere",
+        "vehicle/2/state/resp",
+        "vehicle/12/x",
+        "$SYS/x",
+        &format!("{BASE}/manifest/delete/req"),
+        BASE,
+    ] {
+        everything.request(&format!("{BASE}/state/req"), "[]", response_topic, 9).await;
+        let mut topics = Vec::new();
+        while !topics.contains(&format!("{BASE}/state/resp")) {
+            let message = everything.next().await;
+            topics.push(String::from_utf8(message.topic.to_vec()).unwrap());
+        }
+        assert!(!topics.iter().any(|topic| topic == response_topic), "{topics:?}");
+    }
+    scene.connector.line("does not go to the Response Topic").await;
+}
+
+#[tokio::test]
+async fn the_request_id_comes_back_and_is_made_up_if_missing() {
+    let scene = Scene::start().await;
+    let mut client = scene.client("state/resp").await;
+    let topic = format!("{BASE}/state/req");
+    let own = ("request-id".to_owned(), "my-ünique-id".to_owned());
+    let properties = PublishProperties {
+        user_properties: vec![("other".into(), "x".into()), own.clone()],
+        ..PublishProperties::default()
+    };
+    client.publish_with(&topic, "[]", properties).await;
+    assert_eq!(client.next().await.properties.unwrap().user_properties, [own]);
+    client.publish(&topic, "[]").await;
+    let [(name, value)] =
+        client.next().await.properties.unwrap().user_properties[..].to_vec().try_into().unwrap();
+    assert_eq!(name, "request-id");
+    assert_eq!(value.len(), 16);
+}
+
+#[tokio::test]
+async fn mosquitto_rr_works_as_it_is() {
+    let scene = Scene::start().await;
+    let options = ["-V", "5", "-D", "publish", "correlation-data", "abc"];
+    let reply = scene.reply("state", "[]", &options).await;
+    assert_eq!(reply.properties["correlation-data"], json!("abc"));
+    assert!(reply.json()["agents"].is_object());
+}
+
+#[tokio::test]
+async fn two_thousand_requests_at_once_are_answered_once_each_and_in_order() {
+    const REQUESTS: u32 = 2_000;
+    let scene = Scene::with(&[("LOG_LEVEL", "warn")]).await;
+    let mut client = scene.client("burst/resp").await;
+    let topic = format!("{BASE}/state/req");
+    let reply_topic = format!("{BASE}/burst/resp");
+    let masks = r#"["desiredState.apiVersion"]"#;
+    for number in 0..REQUESTS {
+        client.request(&topic, masks, &reply_topic, number).await;
+    }
+    for expected in 0..REQUESTS {
+        let reply = client.next().await;
+        assert_eq!(number(&reply), Some(expected));
+        assert_eq!(payload(&reply)["desired_state"]["api_version"], json!("v1"));
+    }
+    assert!(client.next_within(Duration::from_millis(500)).await.is_none());
+}
+
+#[tokio::test]
+async fn retained_requests_are_not_executed() {
+    let broker = Broker::with(&["persistence false"]).await;
+    broker.publish(&format!("{BASE}/state/req"), "[]", &["-r"]).await;
+    let mut replies = broker.subscribe(&format!("{BASE}/state/resp"), &[]).await;
+    let mut scene = Scene::around(broker, &[]).await;
+    scene.restart_connector(&[]).await;
+    let requests = scene.vehicle.request_count();
+    assert!(replies.next_within(Duration::from_secs(1)).await.is_none());
+    assert_eq!(scene.vehicle.request_count(), requests);
+}
+
+#[tokio::test]
+async fn the_status_topic_tells_who_is_there() {
+    let mut scene = Scene::start().await;
+    let topic = format!("{BASE}/connector/status");
+    let mut status = scene.broker.subscribe(&topic, &[]).await;
+    let online = status
+        .find("connected", |message| message.json()["ankaios"] == json!("connected"))
+        .await
+        .json();
+    assert_eq!(online["status"], json!("online"));
+    assert_eq!(online["version"], json!(env!("CARGO_PKG_VERSION")));
+    assert!(online["reason"].is_null());
+    let since = online["since"].as_str().unwrap();
+    assert!(since.ends_with('Z') && since.len() == 20, "{since}");
+
+    scene.vehicle.kill_agent().await.unwrap();
+    let alone = status
+        .find("disconnected", |message| message.json()["ankaios"] == json!("disconnected"))
+        .await
+        .json();
+    assert_eq!(alone["status"], json!("online"));
+    assert!(alone["reason"].is_string());
+
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    let offline = status.find("offline", |message| message.json()["status"] == json!("offline"));
+    assert_eq!(offline.await.json()["since"], online["since"]);
+
+    scene.vehicle.start_agent().await.unwrap();
+    scene.restart_connector(&[]).await;
+    let back = status.find("online", |message| message.json()["status"] == json!("online")).await;
+    scene.connector.kill().await;
+    let dead = status.find("offline", |message| message.json()["status"] == json!("offline")).await;
+    assert_eq!(dead.json()["since"], back.json()["since"]);
+    // Who comes later sees it too.
+    let mut late = scene.broker.subscribe(&topic, &[]).await;
+    let retained = late.next().await;
+    assert!(retained.retain);
+    assert_eq!(retained.json()["status"], json!("offline"));
+}

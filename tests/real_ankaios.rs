@@ -1,0 +1,259 @@
+//! The shipped image and manifests with a real Ankaios and Podman. Runs where the
+//! environment variable `ANKAIOS_BIN_DIR` names a folder with `ank-server`,
+//! `ank-agent` and `ank`.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::ankaios::{self, Ankaios};
+use support::connector::BASE;
+use support::podman::{CONNECTOR_IMAGE, Podman, WORKLOAD_IMAGE};
+use support::{Broker, eventually, say, skipped};
+
+/// What Ankaios and Podman may take for a start, stop or restart of a workload.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const STATE: &str = include_str!("../manifests/state.yaml");
+const NGINX: &str = include_str!("../manifests/nginx.yaml");
+const SENDER: &str = include_str!("../manifests/vehicle-data-sender.yaml");
+const SENDER_CONFIG: &str = include_str!("../manifests/vehicle-data-sender-config.yaml");
+
+/// One deployment serves all steps: a start of Ankaios and Podman takes seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_the_tutorial_and_survives_restarts() {
+    let test = "serves_the_tutorial_and_survives_restarts";
+    let programs = match ankaios::programs() {
+        Ok(programs) => programs,
+        // Not skipped(): a real Ankaios can not be expected everywhere.
+        Err(missing) => return say(&format!("\nSKIPPED {test}: {missing}\n")),
+    };
+    let podman = match Podman::detect() {
+        Ok(podman) => podman,
+        Err(missing) => return skipped(test, &missing),
+    };
+    podman.build_connector_image();
+
+    let broker = Broker::start().await;
+    let port = broker.port().to_string();
+    let ankaios = Ankaios::start(programs, &podman, |agent| {
+        adapt(
+            STATE,
+            &[
+                ("agent: agent_A", &format!("agent: {agent}")),
+                ("localhost/fleet-connector:0.1.0", CONNECTOR_IMAGE),
+                ("MQTT_BROKER_PORT=1883", &format!("MQTT_BROKER_PORT={port}")),
+            ],
+        )
+    })
+    .await;
+    let mut vehicle = Vehicle { podman, broker, ankaios };
+
+    vehicle.step("deployed", Vehicle::is_served).await;
+    vehicle.step("workload", applies_and_deletes_a_workload).await;
+    vehicle.step("config", reconfigures_a_workload).await;
+    vehicle.step("errors", explains_what_is_wrong).await;
+    vehicle.step("connector killed", survives_a_kill_of_the_connector).await;
+    vehicle.step("agent killed", survives_a_restart_of_the_agent).await;
+    vehicle.step("server killed", survives_a_restart_of_the_server).await;
+    vehicle.step("still works", applies_and_deletes_a_workload).await;
+}
+
+/// Tutorial: a workload is installed, shows up as running and is removed.
+async fn applies_and_deletes_a_workload(vehicle: &mut Vehicle) {
+    let manifest = adapt(
+        NGINX,
+        &[
+            ("agent: agent_A", &vehicle.agent()),
+            ("docker.io/library/nginx:1.29-alpine", WORKLOAD_IMAGE),
+            (r#"["-p", "8081:80"]"#, r#"["--net=host"]"#),
+        ],
+    );
+
+    let valid = vehicle.request("manifest/validate", &manifest).await;
+    assert_eq!(valid["valid"], json!(true), "{valid}");
+    assert_eq!(valid["workloads"], json!(["nginx"]), "{valid}");
+
+    let applied = vehicle.request("manifest/apply", &manifest).await;
+    let added = vehicle.only_instance(&applied, "added_workloads", "nginx");
+    assert_eq!(applied["deleted_workloads"], json!([]), "{applied}");
+    vehicle.becomes("nginx", &added, "RUNNING").await;
+    assert!(vehicle.ankaios.container("nginx").is_some());
+
+    let masks = r#"["desiredState.workloads.nginx"]"#;
+    let state = vehicle.request("state", masks).await;
+    let nginx = &state["desired_state"]["workloads"]["nginx"];
+    assert_eq!(nginx["runtime"], json!("podman"), "{state}");
+    assert_eq!(nginx["restartPolicy"], json!("ALWAYS"), "{state}");
+
+    let deleted = vehicle.request("manifest/delete", &manifest).await;
+    let gone = vehicle.only_instance(&deleted, "deleted_workloads", "nginx");
+    assert_eq!(gone, added);
+    eventually("the container of nginx is gone", PATIENCE, async || {
+        vehicle.ankaios.container("nginx").is_none().then_some(())
+    })
+    .await;
+}
+
+/// Tutorial: the settings of a workload are changed without its manifest.
+async fn reconfigures_a_workload(vehicle: &mut Vehicle) {
+    let sender = adapt(
+        SENDER,
+        &[
+            ("agent: agent_A", &vehicle.agent()),
+            ("ghcr.io/eclipse-ankaios/vehicle-data-sender:0.1.0", WORKLOAD_IMAGE),
+        ],
+    );
+    let name = "vehicle-data-sender";
+
+    let applied = vehicle.request("manifest/apply", &sender).await;
+    let first = vehicle.only_instance(&applied, "added_workloads", name);
+    vehicle.becomes(name, &first, "RUNNING").await;
+    assert!(vehicle.environment(name).contains(&"INTERVAL=1".to_owned()));
+
+    let applied = vehicle.request("manifest/apply", SENDER_CONFIG).await;
+    let second = vehicle.only_instance(&applied, "added_workloads", name);
+    let replaced = vehicle.only_instance(&applied, "deleted_workloads", name);
+    assert_eq!(replaced, first);
+    vehicle.becomes(name, &second, "RUNNING").await;
+    assert!(vehicle.environment(name).contains(&"INTERVAL=10".to_owned()));
+
+    let deleted = vehicle.request("manifest/delete", &sender).await;
+    vehicle.only_instance(&deleted, "deleted_workloads", name);
+    let state = vehicle.request("state", r#"["desiredState.configs"]"#).await;
+    assert_eq!(state["desired_state"]["configs"], json!({}), "{state}");
+}
+
+/// What the connector and what Ankaios refuse reaches the operator.
+async fn explains_what_is_wrong(vehicle: &mut Vehicle) {
+    let reply = vehicle.request("manifest/apply", "workloads: [").await;
+    assert_eq!(reply["error"]["code"], json!("invalid_manifest"), "{reply}");
+
+    let reply = vehicle.request("state", "workloadStates").await;
+    assert_eq!(reply["error"]["code"], json!("invalid_payload"), "{reply}");
+
+    let agent = vehicle.agent();
+    let lost = format!(
+        "apiVersion: v1\nworkloads:\n  lost:\n    runtime: podman\n    {agent}\n    \
+         runtimeConfig: \"{{{{c.image}}}}\"\n    configs: {{c: nowhere}}\n"
+    );
+    let reply = vehicle.request("manifest/apply", &lost).await;
+    assert_eq!(reply["error"]["code"], json!("rejected"), "{reply}");
+    let message = reply["error"]["message"].as_str().unwrap();
+    assert!(message.contains("nowhere"), "{message}");
+}
+
+/// Ankaios restarts the container; what was sent meanwhile is served.
+async fn survives_a_kill_of_the_connector(vehicle: &mut Vehicle) {
+    let topic = format!("{BASE}/state/resp");
+    let mut replies = vehicle.broker.subscribe(&topic, &[]).await;
+    let container = vehicle.ankaios.container("fleetconnector").unwrap();
+    vehicle.podman.run(["kill", &container]);
+    let request = format!("{BASE}/state/req");
+    vehicle.broker.publish(&request, r#"["agents"]"#, &[]).await;
+
+    let reply = replies.next_within(PATIENCE).await.unwrap().json();
+    let agent = vehicle.ankaios.agent_name();
+    assert!(reply["agents"][agent].is_object(), "{reply}");
+    vehicle.is_served().await;
+}
+
+async fn survives_a_restart_of_the_agent(vehicle: &mut Vehicle) {
+    let before = vehicle.ankaios.container("fleetconnector");
+    vehicle.ankaios.kill_agent().await;
+    vehicle.ankaios.start_agent().await;
+    vehicle.is_served().await;
+    let after = vehicle.ankaios.container("fleetconnector");
+    assert_eq!(after, before, "Ankaios replaced the container");
+}
+
+async fn survives_a_restart_of_the_server(vehicle: &mut Vehicle) {
+    vehicle.ankaios.kill_server().await;
+    vehicle.ankaios.start_server().await;
+    vehicle.is_served().await;
+}
+
+/// A vehicle with the deployed connector, and its broker.
+struct Vehicle {
+    podman: Podman,
+    broker: Broker,
+    ankaios: Ankaios,
+}
+
+impl Vehicle {
+    /// Runs one step and says how long it took.
+    async fn step(&mut self, name: &str, run: impl AsyncFnOnce(&mut Self)) {
+        let start = Instant::now();
+        run(self).await;
+        say(&format!("real Ankaios: {name}: {:.1?}\n", start.elapsed()));
+    }
+
+    /// Sends a request as an operator does; gives the reply.
+    async fn request(&self, operation: &str, payload: &str) -> Value {
+        let base = format!("{BASE}/{operation}");
+        self.broker.request(&base, payload, &[]).await.json()
+    }
+
+    /// Waits until the connector answers with the state of Ankaios.
+    async fn is_served(&mut self) {
+        let base = format!("{BASE}/state");
+        let patience = Duration::from_secs(2);
+        eventually("the connector gives the state", PATIENCE, async || {
+            let attempt = self.broker.try_request(&base, r#"["agents"]"#, patience, &[]);
+            let reply = attempt.await.ok()?.json();
+            reply.get("agents").is_some().then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until an instance of a workload is in a state.
+    async fn becomes(&self, workload: &str, instance: &Value, state: &str) {
+        let path = format!(
+            "/workload_states/{}/{workload}/{}/state",
+            self.ankaios.agent_name(),
+            instance["workload_id"].as_str().unwrap()
+        );
+        eventually(&format!("{workload} is {state}"), PATIENCE, async || {
+            let reply = self.request("state", r#"["workloadStates"]"#).await;
+            (reply.pointer(&path)? == state).then_some(())
+        })
+        .await;
+    }
+
+    /// The one instance in `list` of a reply, which is of `workload`.
+    fn only_instance(&self, reply: &Value, list: &str, workload: &str) -> Value {
+        let instances = reply[list].as_array();
+        let Some([instance]) = instances.map(Vec::as_slice) else {
+            panic!("one instance of {workload} expected in {list}: {reply}");
+        };
+        assert_eq!(instance["workload_name"], json!(workload), "{reply}");
+        assert_eq!(instance["agent_name"], json!(self.ankaios.agent_name()), "{reply}");
+        instance.clone()
+    }
+
+    /// The environment of the container of a workload, as `NAME=value`.
+    fn environment(&self, workload: &str) -> Vec<String> {
+        let container = self.ankaios.container(workload).unwrap();
+        let format = "--format={{json .Config.Env}}";
+        let environment = self.podman.run(["inspect", format, &container]);
+        serde_json::from_str(&environment).unwrap()
+    }
+
+    /// The line of a manifest that names the agent.
+    fn agent(&self) -> String {
+        format!("agent: {}", self.ankaios.agent_name())
+    }
+}
+
+/// Replaces what a shipped manifest names and a test has elsewhere; all of it must occur.
+fn adapt(manifest: &str, replacements: &[(&str, &str)]) -> String {
+    let mut adapted = manifest.to_owned();
+    for (from, to) in replacements {
+        assert!(adapted.contains(from), "no '{from}' in:\n{adapted}");
+        adapted = adapted.replace(from, to);
+    }
+    adapted
+}

@@ -1,0 +1,410 @@
+//! The MQTT session under what brokers and networks do to it. Each known fault
+//! of the client library has its test here.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAckProperties, Packet, PubAckReason, Publish, RetainForwardRule, SubscribeReasonCode,
+};
+use serde_json::json;
+use support::client::number;
+use support::connector::{BASE, start_connector_at};
+use support::scene::payload;
+use support::scripted_broker::{Connection, ScriptedBroker, connack_properties, request};
+use support::vehicle::Vehicle;
+use support::{Process, eventually};
+
+/// A connector between a scripted broker and a simulated vehicle.
+struct Stage {
+    broker: ScriptedBroker,
+    vehicle: Vehicle,
+    connector: Process,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(settings: &[(&str, &str)]) -> Self {
+        let broker = ScriptedBroker::start().await;
+        let vehicle = Vehicle::start().await;
+        let connector = start_connector_at(broker.port(), vehicle.control_interface(), settings);
+        connector.line("the link to Ankaios is up").await;
+        Self { broker, vehicle, connector }
+    }
+}
+
+/// The next reply, acknowledged.
+async fn take_reply(connection: &mut Connection) -> Publish {
+    let reply = connection.reply().await;
+    connection.puback(reply.pkid).await;
+    reply
+}
+
+#[tokio::test]
+async fn a_connection_is_opened_as_the_contract_says() {
+    let stage = Stage::with(&[("MQTT_SESSION_EXPIRY", "1h"), ("MQTT_KEEP_ALIVE", "20s")]).await;
+    let mut connection = stage.broker.accept().await;
+    let (connect, will) = connection.connect().clone();
+    assert_eq!(connect.client_id, "fleet-connector-1");
+    assert_eq!((connect.clean_start, connect.keep_alive), (false, 20));
+    let properties = connect.properties.unwrap();
+    assert_eq!(properties.session_expiry_interval, Some(3600));
+    assert_eq!(properties.receive_maximum, Some(64));
+    // A publish with an alias would arrive without its topic.
+    assert_eq!(properties.topic_alias_max, None);
+    // 1 MiB is served, a few are answered with an error, 16 MiB are kept away.
+    let max_packet = properties.max_packet_size.unwrap();
+    assert!((2 << 20..16 << 20).contains(&max_packet), "{max_packet}");
+    let will = will.unwrap();
+    assert_eq!(will.topic, format!("{BASE}/connector/status"));
+    assert!(will.retain && will.qos == QoS::AtLeastOnce);
+
+    connection.connack(false, connack_properties()).await;
+    let subscribe = connection.subscribe().await;
+    for filter in &subscribe.filters {
+        assert_eq!(filter.qos, QoS::AtLeastOnce);
+        assert_eq!(filter.retain_forward_rule, RetainForwardRule::Never);
+    }
+    // It is not there before its subscriptions are.
+    assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
+    connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
+    match connection.read().await {
+        Packet::Publish(birth) => {
+            assert!(birth.retain && birth.qos == QoS::AtLeastOnce);
+            let will: serde_json::Value = serde_json::from_slice(&will.message).unwrap();
+            assert_eq!(payload(&birth)["status"], json!("online"));
+            assert_eq!(will["status"], json!("offline"));
+            assert_eq!(payload(&birth)["since"], will["since"]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_acknowledged_after_its_reply_and_in_order() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    for id in 1..=3 {
+        connection.request(id, false, id.into()).await;
+    }
+    let replies = [connection.reply().await, connection.reply().await, connection.reply().await];
+    assert_eq!(replies.each_ref().map(number), [Some(1), Some(2), Some(3)]);
+    // The broker takes the last one first.
+    connection.puback(replies[2].pkid).await;
+    connection.puback(replies[1].pkid).await;
+    assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
+    connection.puback(replies[0].pkid).await;
+    for id in 1..=3 {
+        assert_eq!(connection.acknowledgement().await, id);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_loses_no_reply_with_and_without_session() {
+    for session_present in [true, false] {
+        let stage = Stage::start().await;
+        let mut connection = stage.broker.serve(false).await;
+        for id in 1..=5 {
+            connection.request(id, false, id.into()).await;
+        }
+        let first = take_reply(&mut connection).await;
+        assert_eq!(number(&first), Some(1));
+        // The other replies are on their way when the connection is lost.
+        connection.reply().await;
+        drop(connection);
+        let mut connection = stage.broker.serve(session_present).await;
+        let mut replies = Vec::new();
+        while replies.last() != Some(&5) {
+            replies.extend(number(&take_reply(&mut connection).await));
+        }
+        // Whether the connector has seen the acknowledgement of the first is open.
+        replies.retain(|number| *number != 1);
+        assert_eq!(replies, [2, 3, 4, 5], "session_present={session_present}");
+    }
+}
+
+#[tokio::test]
+async fn acknowledgements_never_reach_another_connection() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    stage.vehicle.set_server_down(true);
+    let requests = stage.vehicle.request_count();
+    connection.request(7, false, 1).await;
+    stage.vehicle.wait_for_requests(requests + 1, Duration::from_secs(5)).await.unwrap();
+    drop(connection);
+    let mut connection = stage.broker.serve(true).await;
+    // Another message under the identifier that the first one had.
+    connection.request(7, false, 2).await;
+    stage.vehicle.set_server_down(false);
+    let mut replies = Vec::new();
+    for _ in 0..2 {
+        let reply = connection.reply().await;
+        replies.push((number(&reply), reply.pkid));
+    }
+    let (_, of_the_first) = replies.iter().find(|(number, _)| *number == Some(1)).unwrap();
+    connection.puback(*of_the_first).await;
+    assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
+    let (_, of_the_second) = replies.iter().find(|(number, _)| *number == Some(2)).unwrap();
+    connection.puback(*of_the_second).await;
+    assert_eq!(connection.acknowledgement().await, 7);
+}
+
+#[tokio::test]
+async fn a_redelivered_request_that_is_under_way_is_served_once() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    stage.vehicle.set_server_down(true);
+    let requests = stage.vehicle.request_count();
+    connection.request(7, false, 1).await;
+    stage.vehicle.wait_for_requests(requests + 1, Duration::from_secs(5)).await.unwrap();
+    drop(connection);
+    let mut connection = stage.broker.serve(true).await;
+    connection.request(9, true, 1).await;
+    stage.vehicle.set_server_down(false);
+    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+    assert_eq!(connection.acknowledgement().await, 9);
+    assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
+}
+
+#[tokio::test]
+async fn packet_identifiers_that_collide_do_not_stop_it() {
+    let stage = Stage::start().await;
+    let properties = ConnAckProperties { receive_max: Some(3), ..connack_properties() };
+    let mut connection = stage.broker.serve_with(false, properties).await;
+    let mut id = 0;
+    let mut send = async |connection: &mut Connection| {
+        id += 1;
+        connection.request(id, false, id.into()).await;
+    };
+    send(&mut connection).await;
+    let held = connection.reply().await;
+    // All other identifiers are used and freed until the one that is held comes round.
+    for _ in 0..4 {
+        send(&mut connection).await;
+    }
+    while let Some(Packet::Publish(publish)) =
+        connection.read_within(Duration::from_millis(500)).await
+    {
+        connection.puback(publish.pkid).await;
+    }
+    // The broker refuses the message: its identifier is free all the same.
+    connection.puback_with(held.pkid, PubAckReason::QuotaExceeded).await;
+    for _ in 0..3 {
+        send(&mut connection).await;
+    }
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < 8 {
+        match connection.read().await {
+            Packet::Publish(publish) => connection.puback(publish.pkid).await,
+            Packet::PubAck(puback) => acknowledged.push(puback.pkid),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(acknowledged, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_reported_and_tried_again() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.accept().await;
+    connection.connack(false, connack_properties()).await;
+    let subscribe = connection.subscribe().await;
+    connection.suback(&subscribe, SubscribeReasonCode::NotAuthorized).await;
+    connection.closed().await;
+    stage.connector.line("the broker refuses the subscription").await;
+    let _connection = stage.broker.serve(false).await;
+    stage.connector.line("ready for requests").await;
+}
+
+#[tokio::test]
+async fn subscriptions_are_made_in_every_connection() {
+    let stage = Stage::start().await;
+    for session_present in [false, true, true] {
+        // `serve` waits for them.
+        let mut connection = stage.broker.serve(session_present).await;
+        connection.request(1, false, 1).await;
+        assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_the_broker_cannot_take_becomes_an_error() {
+    let stage = Stage::start().await;
+    let properties = ConnAckProperties { max_packet_size: Some(500), ..connack_properties() };
+    let mut connection = stage.broker.serve_with(false, properties).await;
+    let mut everything = request(1, false, 1);
+    everything.payload = "[]".into();
+    connection.send(Packet::Publish(everything)).await;
+    let reply = take_reply(&mut connection).await;
+    assert!(reply.size() <= 500);
+    assert_eq!(payload(&reply)["error"]["code"], json!("payload_too_large"));
+    assert_eq!(payload(&reply)["error"]["details"]["max_size"], json!(500));
+    assert_eq!(connection.acknowledgement().await, 1);
+    connection.request(2, false, 2).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(2));
+}
+
+#[tokio::test]
+async fn requests_of_more_than_ten_kilobytes_arrive() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    let mut large = request(1, false, 1);
+    large.payload = format!("[{}\"desiredState\"]", " ".repeat(500_000)).into();
+    connection.send(Packet::Publish(large)).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+}
+
+#[tokio::test]
+async fn a_packet_that_is_larger_than_agreed_ends_only_the_connection() {
+    let stage = Stage::with(&[("MAX_PAYLOAD_SIZE", "1KiB")]).await;
+    let mut connection = stage.broker.serve(false).await;
+    // A PUBLISH of 16 MiB.
+    connection.send_bytes(&[0x32, 0x80, 0x80, 0x80, 0x08]).await;
+    connection.send_bytes(&[0; 1000]).await;
+    connection.closed().await;
+    let mut connection = stage.broker.serve(true).await;
+    connection.request(1, false, 1).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+}
+
+#[tokio::test]
+async fn garbage_and_half_packets_end_only_the_connection() {
+    let stage = Stage::start().await;
+    for bytes in [
+        &[0xff; 20][..],
+        &[0x00, 0x00],
+        // A PUBACK that nobody waits for.
+        &[0x40, 0x02, 0x00, 0x63],
+        // A PUBLISH whose topic is longer than the packet.
+        &[0x32, 0x05, 0xff, 0xff, 0x41, 0x41, 0x41],
+    ] {
+        let mut connection = stage.broker.serve(false).await;
+        connection.send_bytes(bytes).await;
+        connection.closed().await;
+    }
+    let mut connection = stage.broker.serve(false).await;
+    // Half a request, and no more.
+    connection.send_bytes(&[0x32, 0x40, 0x00, 0x13, b'v']).await;
+    drop(connection);
+    let mut connection = stage.broker.serve(false).await;
+    connection.request(1, false, 1).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+}
+
+#[tokio::test]
+async fn a_broker_that_ignores_the_receive_maximum_is_borne_up_to_a_limit() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    for id in 1..=1000 {
+        connection.request(id, false, id.into()).await;
+    }
+    let mut replies = Vec::new();
+    while replies.len() < 1000 {
+        match connection.read().await {
+            Packet::Publish(publish) => {
+                connection.puback(publish.pkid).await;
+                replies.extend(number(&publish));
+            }
+            Packet::PubAck(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(replies, (1..=1000).collect::<Vec<_>>());
+    stage.vehicle.set_server_down(true);
+    for id in 1..=5000 {
+        connection.send(Packet::Publish(request(id, false, id.into()))).await;
+    }
+    connection.closed().await;
+    stage.connector.line("far more than the 64 requests").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_reading_is_given_up() {
+    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
+    let mut state = stage.vehicle.state();
+    let configs = state.desired_state.as_mut().unwrap().configs.get_or_insert_default();
+    let item = fleet_connector::proto::ank_base::ConfigItem {
+        config_item_enum: Some(
+            fleet_connector::proto::ank_base::config_item::ConfigItemEnum::String(
+                "x".repeat(100_000),
+            ),
+        ),
+    };
+    configs.configs.insert("large".into(), item);
+    stage.vehicle.set_state(state);
+    let mut connection = stage.broker.serve(false).await;
+    // Replies of 6 MB together: more than the buffers of the sockets hold.
+    for id in 1..=60 {
+        let mut everything = request(id, false, id.into());
+        everything.payload = "[]".into();
+        connection.send(Packet::Publish(everything)).await;
+    }
+    stage.connector.line("the broker is silent").await;
+    let mut other = stage.broker.serve(true).await;
+    for expected in 1..=60 {
+        assert_eq!(number(&take_reply(&mut other).await), Some(expected));
+    }
+    drop(connection);
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_noticed_within_the_keep_alive_time() {
+    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "6s")]).await;
+    let connection = stage.broker.serve(false).await;
+    // From here on nobody reads or writes, and nobody closes.
+    let start = Instant::now();
+    stage.broker.accept().await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    drop(connection);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_alive() {
+    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
+    let mut connection = stage.broker.serve(false).await;
+    // `read_within` answers pings.
+    while connection.read_within(Duration::from_secs(8)).await.is_some() {}
+    connection.request(1, false, 1).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+}
+
+#[tokio::test]
+async fn a_reply_that_may_not_go_to_its_response_topic_goes_to_the_usual_one() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    let mut elsewhere = request(1, false, 1);
+    elsewhere.properties.as_mut().unwrap().response_topic = Some(format!("{BASE}/rr/1"));
+    connection.send(Packet::Publish(elsewhere)).await;
+    let refused = connection.reply().await;
+    assert_eq!(refused.topic, format!("{BASE}/rr/1"));
+    connection.puback_with(refused.pkid, PubAckReason::NotAuthorized).await;
+    let reply = take_reply(&mut connection).await;
+    assert_eq!(reply.topic, format!("{BASE}/state/resp"));
+    assert_eq!(number(&reply), Some(1));
+    assert_eq!(connection.acknowledgement().await, 1);
+}
+
+#[tokio::test]
+async fn memory_for_messages_in_flight_is_small() {
+    let stage = Stage::start().await;
+    let _connection = stage.broker.serve(false).await;
+    stage.connector.line("ready for requests").await;
+    let path = format!("/proc/{}/status", stage.connector.pid());
+    let resident = eventually("its memory", Duration::from_secs(5), async || {
+        let status = std::fs::read_to_string(&path).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    // The client library would take 14 MB for 65,535 messages; without
+    // optimisation the whole process has about 7.
+    let kilobytes = resident.await;
+    assert!(kilobytes < 12_000, "{kilobytes} kB");
+}

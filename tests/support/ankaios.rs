@@ -1,0 +1,166 @@
+//! A real Ankaios: server, agent and command line tool on the loopback interface.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::podman::Podman;
+use super::{Process, free_port};
+
+/// How often cleaning up looks again for containers: a `podman run` of the killed
+/// agent may be under way.
+const CLEAN_UP_ROUNDS: usize = 5;
+
+/// A server and an agent with the runtime `podman`. When dropped, both are killed
+/// and the containers of the agent removed.
+pub struct Ankaios {
+    programs: PathBuf,
+    folder: TempDir,
+    port: u16,
+    podman: Podman,
+    agent_name: String,
+    server: Option<Process>,
+    agent: Option<Process>,
+}
+
+impl Ankaios {
+    /// Starts server and agent from the folder `programs`; `manifest` makes the
+    /// startup manifest for an agent of the given name. The name is unique: at its
+    /// start an agent removes the containers of that name that it does not know.
+    pub async fn start(
+        programs: PathBuf,
+        podman: &Podman,
+        manifest: impl Fn(&str) -> String,
+    ) -> Self {
+        let port = free_port();
+        let agent_name = format!("agent_test_{port}");
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("state.yaml"), manifest(&agent_name)).unwrap();
+        std::fs::create_dir(folder.path().join("run")).unwrap();
+        let mut ankaios = Self {
+            programs,
+            folder,
+            port,
+            podman: podman.clone(),
+            agent_name,
+            server: None,
+            agent: None,
+        };
+        ankaios.start_server().await;
+        ankaios.start_agent().await;
+        ankaios
+    }
+
+    /// The name of the agent.
+    pub fn agent_name(&self) -> &str {
+        &self.agent_name
+    }
+
+    /// Starts the server, with the startup manifest, and waits until it accepts agents.
+    pub async fn start_server(&mut self) {
+        let mut command = self.program("ank-server");
+        command
+            .arg("--insecure")
+            .args(["--address", &format!("127.0.0.1:{}", self.port)])
+            .arg("--startup-manifest")
+            .arg(self.folder.path().join("state.yaml"));
+        let server = Process::start("ank-server", command.into());
+        server.line("Starting...").await;
+        self.server = Some(server);
+    }
+
+    /// Starts the agent and waits until the server has greeted it.
+    pub async fn start_agent(&mut self) {
+        let mut command = self.program("ank-agent");
+        command
+            .arg("--insecure")
+            .args(["--name", &self.agent_name])
+            .args(["--server-url", &self.server_url()])
+            .arg("--run-folder")
+            .arg(self.folder.path().join("run"));
+        let agent = Process::start("ank-agent", command.into());
+        agent.line("Received the server hello").await;
+        self.agent = Some(agent);
+    }
+
+    /// Kills the server.
+    pub async fn kill_server(&mut self) {
+        self.server.take().unwrap().kill().await;
+    }
+
+    /// Kills the agent.
+    pub async fn kill_agent(&mut self) {
+        self.agent.take().unwrap().kill().await;
+    }
+
+    /// The process of the running agent, with its log.
+    pub fn agent(&self) -> &Process {
+        self.agent.as_ref().unwrap()
+    }
+
+    /// What `ank get workloads` prints.
+    pub fn workloads(&self) -> String {
+        let mut command = self.program("ank");
+        command.args(["--insecure", "--server-url", &self.server_url()]);
+        let output = command.args(["get", "workloads"]).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// The id of the running container of a workload, if there is one.
+    pub fn container(&self, workload: &str) -> Option<String> {
+        // Ankaios names a container <workload>.<short id>.<agent>.
+        let name = format!("--filter=name=^{workload}[.]");
+        let list = self.podman.run(["ps", "--quiet", &self.own(), &name]);
+        list.lines().next().map(str::to_owned)
+    }
+
+    /// A filter for the containers of this agent.
+    fn own(&self) -> String {
+        format!("--filter=label=agent={}", self.agent_name)
+    }
+
+    fn server_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A program of Ankaios, whose `podman` has the settings that work here.
+    fn program(&self, name: &str) -> Command {
+        let mut command = self.podman.command(self.programs.join(name));
+        command.env("RUST_LOG", "info");
+        command
+    }
+}
+
+impl Drop for Ankaios {
+    fn drop(&mut self) {
+        drop(self.agent.take());
+        drop(self.server.take());
+        for _ in 0..CLEAN_UP_ROUNDS {
+            let list = ["ps", "--all", "--quiet", &self.own()];
+            let Ok(containers) = self.podman.try_run(list) else {
+                return;
+            };
+            if containers.is_empty() {
+                return;
+            }
+            let remove = ["rm", "--force", "--time", "0", "--ignore"];
+            let _ = self.podman.try_run(remove.into_iter().chain(containers.lines()));
+        }
+    }
+}
+
+/// The folder with `ank-server`, `ank-agent` and `ank` that the environment
+/// variable `ANKAIOS_BIN_DIR` names; `Err` says what is missing.
+pub fn programs() -> Result<PathBuf, String> {
+    let folder = std::env::var_os("ANKAIOS_BIN_DIR").ok_or(
+        "ANKAIOS_BIN_DIR is not set: it names a folder with ank-server, ank-agent and ank",
+    )?;
+    let folder = PathBuf::from(folder);
+    for name in ["ank-server", "ank-agent", "ank"] {
+        if !folder.join(name).is_file() {
+            return Err(format!("there is no {name} in {}", folder.display()));
+        }
+    }
+    Ok(folder)
+}

@@ -1,0 +1,264 @@
+//! A private Mosquitto on a free port, and its command line clients.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::{DEADLINE, Process, free_port};
+
+/// A Mosquitto of its own for one test. It keeps its port and its folder when it
+/// is stopped and started again.
+pub struct Broker {
+    folder: TempDir,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// Starts a broker that forgets everything when it stops.
+    pub async fn start() -> Self {
+        Self::with(&["persistence false"]).await
+    }
+
+    /// Starts a broker that keeps sessions and messages over a restart.
+    pub async fn persistent() -> Self {
+        Self::with(&["persistence true", "autosave_on_changes true", "autosave_interval 1"]).await
+    }
+
+    /// Starts a broker with these lines in its configuration, after a listener on
+    /// the loopback interface that lets anybody in.
+    pub async fn with(lines: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let port = free_port();
+        let location = folder.path().display();
+        // Without `user`, a Mosquitto started by root becomes a user that can not
+        // write into the folder.
+        let config = format!(
+            "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n\
+             persistence_location {location}/\n{}\n",
+            lines.join("\n")
+        );
+        std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
+        let mut broker = Self { folder, port, process: None };
+        broker.start_again().await;
+        broker
+    }
+
+    /// The port on the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts the broker after [`stop`](Self::stop) or [`kill`](Self::kill).
+    pub async fn start_again(&mut self) {
+        // Debian keeps the broker in a folder that is not in every user's PATH.
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
+        let mut command = Command::new("mosquitto");
+        command
+            .env("PATH", path)
+            .arg("-v")
+            .arg("-c")
+            .arg(self.folder.path().join("mosquitto.conf"));
+        let process = Process::start("mosquitto", command);
+        process.line(" running").await;
+        self.process = Some(process);
+    }
+
+    /// Stops the broker in good order: what is to be kept is written.
+    pub async fn stop(&mut self) {
+        self.process.take().unwrap().terminate().await;
+    }
+
+    /// Kills the broker.
+    pub async fn kill(&mut self) {
+        self.process.take().unwrap().kill().await;
+    }
+
+    /// The process of the running broker, with its log.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().unwrap()
+    }
+
+    /// Publishes with QoS 1 by `mosquitto_pub`; `options` are further arguments of it.
+    pub async fn publish(&self, topic: &str, payload: impl AsRef<[u8]>, options: &[&str]) {
+        let mut command = self.client("mosquitto_pub");
+        command.args(["-q", "1", "-t", topic]).args(options);
+        // An empty standard input is no empty message for this client.
+        let payload = payload.as_ref();
+        command.arg(if payload.is_empty() { "-n" } else { "-s" });
+        run(command, payload)
+            .await
+            .unwrap_or_else(|error| panic!("mosquitto_pub to {topic}: {error}"));
+    }
+
+    /// Sends a request by `mosquitto_rr` to `<base>/req` and gives the reply,
+    /// which it asks for on `<base>/resp`. Payloads over 128 KiB do not fit.
+    pub async fn request(
+        &self,
+        base: &str,
+        payload: impl AsRef<[u8]>,
+        options: &[&str],
+    ) -> Message {
+        let reply = self.try_request(base, payload, DEADLINE, options).await;
+        reply.unwrap_or_else(|error| panic!("no reply on {base}/resp: {error}"))
+    }
+
+    /// As [`request`](Self::request), with what `mosquitto_rr` said if there is no
+    /// reply within `patience` (whole seconds).
+    pub async fn try_request(
+        &self,
+        base: &str,
+        payload: impl AsRef<[u8]>,
+        patience: Duration,
+        options: &[&str],
+    ) -> Result<Message, String> {
+        let (request, response) = (format!("{base}/req"), format!("{base}/resp"));
+        let mut command = self.client("mosquitto_rr");
+        command
+            .args(["-q", "1", "-F", "%j", "-t", &request, "-e", &response])
+            .args(["-W", &patience.as_secs().to_string()])
+            .args(options);
+        // -f and -s of mosquitto_rr 2.0.11 send an empty message: only -m is left.
+        match payload.as_ref() {
+            [] => command.arg("-n"),
+            payload => command.arg("-m").arg(OsStr::from_bytes(payload)),
+        };
+        let output = run(command, &[]).await?;
+        Ok(Message::parse(output.trim()))
+    }
+
+    /// Subscribes with MQTT 5 and QoS 1 by `mosquitto_sub`; the subscription is in
+    /// place on return. `options` are further arguments of it.
+    pub async fn subscribe(&self, filter: &str, options: &[&str]) -> Subscription {
+        // -d tells when the subscription is in place, and stdbuf (coreutils) that
+        // it does so at once.
+        let mut command = Command::new("stdbuf");
+        command
+            .args(["-oL", "mosquitto_sub"])
+            .args(self.address())
+            .args(["-V", "5", "-q", "1", "-d", "-F", "%j", "-t", filter])
+            .args(options);
+        let process = Process::start("mosquitto_sub", command);
+        process.line("Subscribed").await;
+        Subscription { process, next: 0 }
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(self.address());
+        command
+    }
+
+    /// The arguments that lead a client to this broker.
+    fn address(&self) -> [String; 4] {
+        ["-h", "127.0.0.1", "-p", &self.port.to_string()].map(str::to_owned)
+    }
+}
+
+/// The messages that a `mosquitto_sub` receives, in order.
+pub struct Subscription {
+    process: Process,
+    next: usize,
+}
+
+impl Subscription {
+    /// The next message.
+    pub async fn next(&mut self) -> Message {
+        let message = self.next_within(DEADLINE).await;
+        message.unwrap_or_else(|| panic!("no message within {DEADLINE:?}"))
+    }
+
+    /// The next message, if there is one before the deadline.
+    pub async fn next_within(&mut self, deadline: Duration) -> Option<Message> {
+        let is_message = |line: &str| line.starts_with('{');
+        let (index, line) = self.process.line_from(self.next, deadline, is_message).await?;
+        self.next = index + 1;
+        Some(Message::parse(&line))
+    }
+
+    /// The next message on `topic`; messages on other topics are passed over.
+    pub async fn next_on(&mut self, topic: &str) -> Message {
+        self.find(topic, |message| message.topic == topic).await
+    }
+
+    /// The next message that `matches`; others are passed over. `what` names it
+    /// when there is none.
+    pub async fn find(&mut self, what: &str, matches: impl Fn(&Message) -> bool) -> Message {
+        let search = async {
+            loop {
+                let message = self.next().await;
+                if matches(&message) {
+                    return message;
+                }
+            }
+        };
+        timeout(DEADLINE, search)
+            .await
+            .unwrap_or_else(|_| panic!("no such message within {DEADLINE:?}: {what}"))
+    }
+}
+
+/// A message as Mosquitto's clients print it with `-F %j`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Message {
+    pub topic: String,
+    pub qos: u8,
+    #[serde(deserialize_with = "flag")]
+    pub retain: bool,
+    /// The payload as text; `None` if it is empty.
+    pub payload: Option<String>,
+    /// The MQTT 5 properties, such as `correlation-data` and `user-properties`.
+    #[serde(default)]
+    pub properties: Value,
+}
+
+impl Message {
+    fn parse(line: &str) -> Self {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}"))
+    }
+
+    /// The payload, which must be JSON.
+    pub fn json(&self) -> Value {
+        let text = self.payload.as_deref().unwrap_or_default();
+        serde_json::from_str(text)
+            .unwrap_or_else(|error| panic!("{}: {error} in: {text}", self.topic))
+    }
+}
+
+/// Mosquitto prints flags as 0 and 1.
+fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    u8::deserialize(deserializer).map(|number| number != 0)
+}
+
+/// Runs a client with this standard input; gives its standard
+/// output, or its standard error if it fails.
+async fn run(mut command: Command, input: &[u8]) -> Result<String, String> {
+    let program = command.as_std().get_program().to_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program:?} does not start: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input).await.unwrap();
+    drop(stdin);
+    let output = timeout(DEADLINE * 2, child.wait_with_output())
+        .await
+        .unwrap_or_else(|_| panic!("{program:?} does not end"))
+        .unwrap();
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}

@@ -1,0 +1,97 @@
+//! An MQTT 5 client for what Mosquitto's command line clients cannot do: many
+//! requests at once, and all properties.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::DEADLINE;
+
+/// A connection to a broker.
+pub struct Client {
+    client: AsyncClient,
+    messages: mpsc::Receiver<Publish>,
+    _polling: AbortOnDropHandle<()>,
+}
+
+impl Client {
+    /// Connects, and subscribes to `filter` with QoS 1; both stand on return.
+    pub async fn connect(port: u16, filter: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let id = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        options.set_max_packet_size(Some(64 * 1024 * 1024));
+        options.set_keep_alive(Duration::from_secs(60));
+        let (client, mut events) = AsyncClient::new(options, 100);
+        client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+        let (sender, messages) = mpsc::channel(10_000);
+        let (ready, mut subscribed) = mpsc::channel(1);
+        let polling = tokio::spawn(async move {
+            loop {
+                match events.poll().await {
+                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                        if sender.send(publish).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(Event::Incoming(Packet::SubAck(_))) => drop(ready.try_send(())),
+                    Ok(_) => {}
+                    // The broker is being restarted by the test.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        });
+        timeout(DEADLINE, subscribed.recv()).await.unwrap().unwrap();
+        Self { client, messages, _polling: AbortOnDropHandle::new(polling) }
+    }
+
+    /// Publishes with QoS 1.
+    pub async fn publish(&self, topic: &str, payload: impl Into<Bytes>) {
+        self.publish_with(topic, payload, PublishProperties::default()).await;
+    }
+
+    /// Publishes with QoS 1 and properties.
+    pub async fn publish_with(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        properties: PublishProperties,
+    ) {
+        let qos = QoS::AtLeastOnce;
+        let payload = payload.into();
+        self.client.publish_with_properties(topic, qos, false, payload, properties).await.unwrap();
+    }
+
+    /// Publishes a request whose reply is known by `number`; see [`number`].
+    pub async fn request(&self, topic: &str, payload: impl Into<Bytes>, reply: &str, number: u32) {
+        let properties = PublishProperties {
+            response_topic: Some(reply.to_owned()),
+            correlation_data: Some(Bytes::copy_from_slice(&number.to_be_bytes())),
+            ..PublishProperties::default()
+        };
+        self.publish_with(topic, payload, properties).await;
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Publish {
+        self.next_within(DEADLINE).await.unwrap_or_else(|| panic!("no message in {DEADLINE:?}"))
+    }
+
+    /// The next message, if there is one in time.
+    pub async fn next_within(&mut self, limit: Duration) -> Option<Publish> {
+        timeout(limit, self.messages.recv()).await.ok().flatten()
+    }
+}
+
+/// The number of the request that a message replies to.
+pub fn number(reply: &Publish) -> Option<u32> {
+    let data = reply.properties.as_ref()?.correlation_data.as_ref()?;
+    Some(u32::from_be_bytes(data.as_ref().try_into().ok()?))
+}

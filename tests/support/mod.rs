@@ -1,0 +1,70 @@
+//! What the integration tests share: a private Mosquitto, its clients, the real
+//! connector and Podman. Everything started here is killed when it goes out of
+//! scope; every wait has a deadline and panics with what was seen until then.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "every test binary compiles this module and uses a part of it"
+)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+pub mod ankaios;
+pub mod broker;
+pub mod client;
+pub mod connector;
+pub mod podman;
+pub mod process;
+pub mod scene;
+pub mod scripted_broker;
+pub mod vehicle;
+
+use std::future::Future;
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+pub use broker::{Broker, Message, Subscription};
+pub use client::Client;
+pub use connector::start_connector;
+pub use process::Process;
+pub use scene::Scene;
+
+/// How long a test waits for what should happen at once.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A TCP port of the loopback interface that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Asks until the answer is `Some`, for what gives no sign of its own when it
+/// happens. Prefer [`Process::line`] and [`Subscription::next`], which wait for one.
+pub async fn eventually<T, F>(what: &str, deadline: Duration, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Says loudly that a test did not run; with `FAIL_ON_SKIP` set in the
+/// environment, as `make test` does, that is a failure.
+pub fn skipped(test: &str, missing: &str) {
+    let message = format!("\nSKIPPED {test}: {missing}\n");
+    assert!(std::env::var_os("FAIL_ON_SKIP").is_none(), "{message}(FAIL_ON_SKIP is set)");
+    say(&message);
+}
+
+/// Writes past the capturing of the test harness, which hides what passing tests print.
+pub fn say(message: &str) {
+    let _ = std::io::stderr().write_all(message.as_bytes());
+}

@@ -1,0 +1,126 @@
+//! A child process whose output is kept and can be waited for.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{DEADLINE, say};
+
+/// How much of its output a process shows when the test fails.
+const LINES_SHOWN: usize = 40;
+
+/// A running child process. Killed on drop, with its output shown if the test failed.
+pub struct Process {
+    name: String,
+    child: Child,
+    output: watch::Receiver<Vec<String>>,
+}
+
+impl Process {
+    /// Starts `command`; `name` stands for it in messages.
+    pub fn start(name: &str, mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let (lines, output) = watch::channel(Vec::new());
+        collect(child.stdout.take().unwrap(), lines.clone());
+        collect(child.stderr.take().unwrap(), lines);
+        Self { name: name.to_owned(), child, output }
+    }
+
+    /// The process id; the process must be running.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// All lines of standard output and standard error until now.
+    pub fn output(&self) -> Vec<String> {
+        self.output.borrow().clone()
+    }
+
+    /// Waits for the first line that contains `part`.
+    pub async fn line(&self, part: &str) -> String {
+        self.line_from(0, DEADLINE, |line| line.contains(part))
+            .await
+            .map(|(_, line)| line)
+            .unwrap_or_else(|| panic!("{}: no line with '{part}'", self.name))
+    }
+
+    /// Waits for the first line at or after the index `start` that matches;
+    /// gives its index too. `None` at the deadline or when the output has ended.
+    pub async fn line_from(
+        &self,
+        start: usize,
+        deadline: Duration,
+        matches: impl Fn(&str) -> bool,
+    ) -> Option<(usize, String)> {
+        let find = |lines: &Vec<String>| {
+            let found = lines.iter().enumerate().skip(start);
+            found
+                .into_iter()
+                .find(|(_, line)| matches(line))
+                .map(|(index, line)| (index, line.clone()))
+        };
+        let mut output = self.output.clone();
+        let seen = timeout(deadline, output.wait_for(|lines| find(lines).is_some())).await;
+        seen.ok()?.ok().and_then(|lines| find(&lines))
+    }
+
+    /// Waits until the process ends by itself.
+    pub async fn wait(&mut self) -> ExitStatus {
+        timeout(DEADLINE, self.child.wait())
+            .await
+            .unwrap_or_else(|_| panic!("{} does not end", self.name))
+            .unwrap()
+    }
+
+    /// Asks the process to end (SIGTERM) and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait().await
+    }
+
+    /// Kills the process (SIGKILL) and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Sends a signal, such as `Signal::STOP` to freeze the process.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.output.borrow();
+            let shown = lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN));
+            let text: String = shown.map(|line| format!("    {line}\n")).collect();
+            say(&format!("--- last output of {}:\n{text}", self.name));
+        }
+    }
+}
+
+/// Appends every line of a stream until it ends.
+fn collect(stream: impl AsyncRead + Unpin + Send + 'static, lines: watch::Sender<Vec<String>>) {
+    tokio::spawn(async move {
+        let mut reader = BufReader::new(stream);
+        let mut bytes = Vec::new();
+        while reader.read_until(b'\n', &mut bytes).await.unwrap_or(0) > 0 {
+            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            lines.send_modify(|all| all.push(line));
+            bytes.clear();
+        }
+    });
+}

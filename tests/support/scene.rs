@@ -1,0 +1,77 @@
+//! A vehicle with everything around it: broker, connector and simulated Ankaios.
+
+use rumqttc::v5::mqttbytes::v5::Publish;
+use serde_json::{Value, json};
+
+use super::connector::BASE;
+use super::vehicle::Vehicle;
+use super::{Broker, Client, Message, Process, start_connector};
+
+/// Broker, connector and simulated Ankaios, connected.
+pub struct Scene {
+    pub broker: Broker,
+    pub vehicle: Vehicle,
+    pub connector: Process,
+}
+
+impl Scene {
+    /// Starts everything and waits until requests are served.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Starts everything; `settings` are environment variables of the connector.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        // A burst of requests must not fail in the queue of the broker.
+        let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
+        Self::around(broker, settings).await
+    }
+
+    /// Starts everything but the broker.
+    pub async fn around(broker: Broker, settings: &[(&str, &str)]) -> Self {
+        let vehicle = Vehicle::start().await;
+        let connector = start_connector(&broker, vehicle.control_interface(), settings);
+        wait_until_connected(&broker).await;
+        Self { broker, vehicle, connector }
+    }
+
+    /// Replaces the connector by a new process.
+    pub async fn restart_connector(&mut self, settings: &[(&str, &str)]) {
+        self.connector = start_connector(&self.broker, self.vehicle.control_interface(), settings);
+        wait_until_connected(&self.broker).await;
+    }
+
+    /// Sends a request by `mosquitto_rr` and gives the JSON of the reply.
+    pub async fn request(&self, operation: &str, payload: impl AsRef<[u8]>) -> Value {
+        self.reply(operation, payload, &[]).await.json()
+    }
+
+    /// Sends a request by `mosquitto_rr` with further arguments.
+    pub async fn reply(
+        &self,
+        operation: &str,
+        payload: impl AsRef<[u8]>,
+        options: &[&str],
+    ) -> Message {
+        self.broker.request(&format!("{BASE}/{operation}"), payload, options).await
+    }
+
+    /// A client that is subscribed to `filter` below the topics of the vehicle.
+    pub async fn client(&self, filter: &str) -> Client {
+        Client::connect(self.broker.port(), &format!("{BASE}/{filter}")).await
+    }
+}
+
+/// Waits for the connector to say that it is connected on both sides.
+async fn wait_until_connected(broker: &Broker) {
+    let mut status = broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
+    let connected = |status: &Value| {
+        status["status"] == json!("online") && status["ankaios"] == json!("connected")
+    };
+    status.find("online and connected", |message| connected(&message.json())).await;
+}
+
+/// The payload of a message as JSON.
+pub fn payload(message: &Publish) -> Value {
+    serde_json::from_slice(&message.payload).unwrap()
+}

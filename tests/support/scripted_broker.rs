@@ -1,0 +1,215 @@
+//! A broker that does what a test tells it, packet by packet, also what no
+//! well-behaved broker does.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, LastWill, Packet, PingResp, PubAck,
+    PubAckReason, Publish, PublishProperties, SubAck, Subscribe, SubscribeReasonCode,
+};
+use rumqttc::v5::mqttbytes::{Error, QoS};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::DEADLINE;
+use super::connector::BASE;
+
+/// Listens for connections.
+pub struct ScriptedBroker {
+    listener: TcpListener,
+}
+
+impl ScriptedBroker {
+    pub async fn start() -> Self {
+        Self { listener: TcpListener::bind(("127.0.0.1", 0)).await.unwrap() }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// The next connection, up to its CONNECT.
+    pub async fn accept(&self) -> Connection {
+        let (stream, _) = timeout(DEADLINE, self.listener.accept()).await.unwrap().unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut connection = Connection { stream, buffer: BytesMut::new(), connect: None };
+        match connection.read().await {
+            Packet::Connect(connect, will, _) => connection.connect = Some((connect, will)),
+            other => panic!("no CONNECT but {other:?}"),
+        }
+        connection
+    }
+
+    /// The next connection with its session and subscriptions, until the
+    /// connector has announced itself.
+    pub async fn serve(&self, session_present: bool) -> Connection {
+        self.serve_with(session_present, connack_properties()).await
+    }
+
+    /// As [`serve`](Self::serve), with properties of the CONNACK.
+    pub async fn serve_with(
+        &self,
+        session_present: bool,
+        properties: ConnAckProperties,
+    ) -> Connection {
+        let mut connection = self.accept().await;
+        connection.connack(session_present, properties).await;
+        let subscribe = connection.subscribe().await;
+        let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+        connection.suback(&subscribe, granted).await;
+        connection
+    }
+}
+
+/// The broker's side of one connection.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+    connect: Option<(Connect, Option<LastWill>)>,
+}
+
+impl Connection {
+    /// What the connector has sent to connect.
+    pub fn connect(&self) -> &(Connect, Option<LastWill>) {
+        self.connect.as_ref().unwrap()
+    }
+
+    /// The next packet; pings are answered and passed over.
+    pub async fn read(&mut self) -> Packet {
+        self.read_within(DEADLINE).await.unwrap_or_else(|| panic!("no packet in {DEADLINE:?}"))
+    }
+
+    /// The next packet, if there is one in time. `None` at the end of the
+    /// connection, too.
+    pub async fn read_within(&mut self, limit: Duration) -> Option<Packet> {
+        timeout(limit, self.read_packet()).await.ok().flatten()
+    }
+
+    /// Waits for the end of the connection.
+    pub async fn closed(&mut self) {
+        let end = async { while self.read_packet().await.is_some() {} };
+        timeout(DEADLINE, end).await.unwrap();
+    }
+
+    async fn read_packet(&mut self) -> Option<Packet> {
+        loop {
+            match Packet::read(&mut self.buffer, Some(u32::MAX)) {
+                Ok(Packet::PingReq(_)) => self.send(Packet::PingResp(PingResp)).await,
+                Ok(packet) => return Some(packet),
+                Err(Error::InsufficientBytes(_)) => {
+                    if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                        return None;
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub async fn send(&mut self, packet: Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, None).unwrap();
+        self.send_bytes(&bytes).await;
+    }
+
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    pub async fn connack(&mut self, session_present: bool, properties: ConnAckProperties) {
+        let code = ConnectReturnCode::Success;
+        let properties = Some(properties);
+        self.send(Packet::ConnAck(ConnAck { session_present, code, properties })).await;
+    }
+
+    /// The SUBSCRIBE that comes next.
+    pub async fn subscribe(&mut self) -> Subscribe {
+        match self.read().await {
+            Packet::Subscribe(subscribe) => subscribe,
+            other => panic!("no SUBSCRIBE but {other:?}"),
+        }
+    }
+
+    pub async fn suback(&mut self, subscribe: &Subscribe, code: SubscribeReasonCode) {
+        let return_codes = vec![code; subscribe.filters.len()];
+        let pkid = subscribe.pkid;
+        self.send(Packet::SubAck(SubAck { pkid, return_codes, properties: None })).await;
+    }
+
+    /// Delivers a `state` request with QoS 1 whose reply is known by `number`.
+    pub async fn request(&mut self, pkid: u16, dup: bool, number: u32) {
+        self.send(Packet::Publish(request(pkid, dup, number))).await;
+    }
+
+    /// The next reply. The status of the connector is acknowledged and passed over.
+    pub async fn reply(&mut self) -> Publish {
+        loop {
+            match self.read().await {
+                Packet::Publish(publish) if publish.retain => self.puback(publish.pkid).await,
+                Packet::Publish(publish) => return publish,
+                other => panic!("no PUBLISH but {other:?}"),
+            }
+        }
+    }
+
+    pub async fn puback(&mut self, pkid: u16) {
+        self.puback_with(pkid, PubAckReason::Success).await;
+    }
+
+    pub async fn puback_with(&mut self, pkid: u16, reason: PubAckReason) {
+        self.send(Packet::PubAck(PubAck { pkid, reason, properties: None })).await;
+    }
+
+    /// The next acknowledgement of a request.
+    pub async fn acknowledgement(&mut self) -> u16 {
+        loop {
+            match self.read().await {
+                Packet::Publish(publish) if publish.retain => self.puback(publish.pkid).await,
+                Packet::PubAck(puback) => return puback.pkid,
+                other => panic!("no PUBACK but {other:?}"),
+            }
+        }
+    }
+}
+
+/// A `state` request with QoS 1 whose reply is known by `number`.
+pub fn request(pkid: u16, dup: bool, number: u32) -> Publish {
+    let properties = PublishProperties {
+        correlation_data: Some(Bytes::copy_from_slice(&number.to_be_bytes())),
+        ..PublishProperties::default()
+    };
+    let mut publish = Publish::new(
+        format!("{BASE}/state/req"),
+        QoS::AtLeastOnce,
+        &b"[\"desiredState.apiVersion\"]"[..],
+        Some(properties),
+    );
+    publish.pkid = pkid;
+    publish.dup = dup;
+    publish
+}
+
+/// Properties of a CONNACK that say nothing.
+pub fn connack_properties() -> ConnAckProperties {
+    ConnAckProperties {
+        session_expiry_interval: None,
+        receive_max: None,
+        max_qos: None,
+        retain_available: None,
+        max_packet_size: None,
+        assigned_client_identifier: None,
+        topic_alias_max: None,
+        reason_string: None,
+        user_properties: Vec::new(),
+        wildcard_subscription_available: None,
+        subscription_identifiers_available: None,
+        shared_subscription_available: None,
+        server_keep_alive: None,
+        response_information: None,
+        server_reference: None,
+        authentication_method: None,
+        authentication_data: None,
+    }
+}
