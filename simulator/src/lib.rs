@@ -27,10 +27,13 @@
 //! | `agent`, `fifos`, `framing` | the session over the FIFOs |
 //! | `simulation` | requests in, responses out, in their order |
 //! | `vehicle`, `lifecycle`, `timeline`, `execution`, `logs`, `events`, `access` | the server |
+//! | `broker` | the MQTT broker of the demo (feature `demo`) |
 //! | `update`, `template`, `mask`, `document`, `conversion`, `instance` | states and what is done to them |
 
 pub mod access;
 mod agent;
+#[cfg(feature = "demo")]
+pub mod broker;
 mod conversion;
 mod document;
 mod events;
