@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use fleet_connector::proto::ank_base::{Response, response::ResponseContent};
 use fleet_connector::proto::control_api::{
     ConnectionClosed, ControlInterfaceAccepted, FromAnkaios, ToAnkaios,
     from_ankaios::FromAnkaiosEnum, to_ankaios::ToAnkaiosEnum,
@@ -33,6 +34,10 @@ const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Bytes read at once.
 const READ_SIZE: usize = 64 * 1024;
+
+/// Bytes read before what has arrived is served. More than a pipe holds, so a
+/// frame that was written in one go is read in one go.
+const READ_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Pieces per second in which a slow reader reads.
 const SLOW_READS_PER_SECOND: u32 = 50;
@@ -194,7 +199,7 @@ impl Agent {
     fn read(&mut self, pace: ReadPace) -> io::Result<()> {
         let limit = match pace {
             ReadPace::Paused => return Ok(()),
-            ReadPace::Full => usize::MAX,
+            ReadPace::Full => READ_LIMIT,
             ReadPace::BytesPerSecond(speed) => {
                 let piece = (speed / SLOW_READS_PER_SECOND).max(1);
                 self.next_read = Instant::now() + Duration::from_secs(1) * piece / speed.max(1);
@@ -273,8 +278,14 @@ impl Agent {
                 }
                 response
             };
-            if self.send(FromAnkaiosEnum::Response(response)).await {
-                self.shared.lock().record.counters.delivered += 1;
+            let entries_of = entries_of(&response);
+            let sent = self.send(FromAnkaiosEnum::Response(response)).await;
+            let mut simulation = self.shared.lock();
+            if sent {
+                simulation.record.counters.delivered += 1;
+            } else if let Some(request_id) = entries_of {
+                // A reader that is too slow for a log loses the rest of it.
+                simulation.vehicle.cancel_logs(&request_id);
             }
         }
     }
@@ -383,6 +394,12 @@ impl Agent {
         }
         Ok(())
     }
+}
+
+/// The log stream that a response belongs to, if it brings entries.
+fn entries_of(response: &Response) -> Option<String> {
+    matches!(response.response_content, Some(ResponseContent::LogEntriesResponse(_)))
+        .then(|| response.request_id.clone())
 }
 
 /// Any version with three numbers and the major one of Ankaios.

@@ -1,23 +1,30 @@
 //! Starts the parts of the demo, tells what to try, and stops them again.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use fleet_connector::connector::{self, DrainTimeout};
+use fleet_connector::settings::{Settings, SettingsError};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
 use vehicle_simulator::SimulatedVehicle;
 use vehicle_simulator::broker::{Broker, BrokerError};
 
-use crate::connector::{Connector, start_connector};
 use crate::{Arguments, fleet};
 
 /// Where the demo's own broker listens, and where the Mosquitto clients look
 /// for one unless told otherwise.
-const OWN_BROKER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
+const OWN_BROKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
 const DEFAULT_PORT: u16 = 1883;
 
 /// For a broker that somebody else runs to accept a connection.
@@ -48,6 +55,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("can't make the FIFOs in {}", folder.display()))?;
     vehicle.set_state(fleet::with_workloads(vehicle.state()));
+    vehicle.set_lose_half_read_frames(true);
     let mut connector = if arguments.no_connector {
         None
     } else {
@@ -60,11 +68,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         _ = terminate.recv() => println!("Stopping."),
         () = fleet::live(&vehicle) => {}
         ended = ended(connector.as_mut()) => {
-            bail!("the connector has ended: {}; its log above says why", ended?);
+            ended?;
+            bail!("the connector has ended by itself; its log above says why");
         }
     }
     if let Some(connector) = connector {
-        connector.stop().await?;
+        connector.stop.cancel();
+        connector.task.await??;
     }
     println!("Stopped.");
     Ok(())
@@ -87,9 +97,54 @@ async fn reach_broker(host: &str, port: u16) -> anyhow::Result<()> {
         .with_context(|| format!("no MQTT broker answers at {host}:{port}"))
 }
 
-async fn ended(connector: Option<&mut Connector>) -> anyhow::Result<std::process::ExitStatus> {
+/// A running connector.
+struct Connector {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), DrainTimeout>>,
+}
+
+/// Starts the real connector, in this process. What it is not told here it takes
+/// from the environment, such as `LOG_LEVEL`.
+fn start_connector(
+    broker_host: &str,
+    broker_port: u16,
+    control_interface_dir: &Path,
+    vin: &str,
+) -> Result<Connector, SettingsError> {
+    let mut arguments: Vec<OsString> = vec!["fleet-connector".into()];
+    let port = broker_port.to_string();
+    let settings: [(&str, &OsStr); 4] = [
+        ("--vin", vin.as_ref()),
+        ("--mqtt-broker-addr", broker_host.as_ref()),
+        ("--mqtt-broker-port", port.as_ref()),
+        ("--control-interface-dir", control_interface_dir.as_os_str()),
+    ];
+    for (name, value) in settings {
+        arguments.extend([name.into(), value.to_owned()]);
+    }
+    let settings = Settings::from_args(arguments)?;
+    log_to_standard_error(settings.log.level);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(connector::run(settings, stop.clone()));
+    Ok(Connector { stop, task })
+}
+
+/// The log of the connector, and what the broker warns of.
+fn log_to_standard_error(level: LevelFilter) {
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    let targets =
+        Targets::new().with_default(LevelFilter::WARN).with_target("fleet_connector", level);
+    let subscriber = tracing_subscriber::registry().with(targets).with(log);
+    // It can only be set once, and only this program sets it.
+    let _already_set = tracing::subscriber::set_global_default(subscriber);
+}
+
+async fn ended(connector: Option<&mut Connector>) -> anyhow::Result<()> {
     match connector {
-        Some(connector) => connector.ended().await,
+        Some(connector) => Ok((&mut connector.task).await??),
         None => std::future::pending().await,
     }
 }

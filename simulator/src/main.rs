@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use tokio::runtime::Builder;
 
-mod connector;
 mod demo;
 mod fleet;
 
@@ -30,7 +30,7 @@ struct Arguments {
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_broker)]
     broker: Option<(String, u16)>,
 
-    /// The vehicle identification number, which all topics begin with
+    /// The vehicle identification number; all topics begin with vehicle/<VIN>/
     #[arg(long, default_value = "1")]
     vin: String,
 
@@ -55,10 +55,11 @@ fn parse_broker(text: &str) -> Result<(String, u16), String> {
     Ok((host.to_owned(), port))
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    demo::run(arguments).await
+    // The connector keeps the order of its replies with one thread for slow work.
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+    runtime.block_on(demo::run(arguments))
 }
 
 #[cfg(test)]

@@ -214,7 +214,7 @@ impl Vehicle {
             Some(RequestContent::UpdateStateRequest(request)) => self.update(id, request, now),
             Some(RequestContent::LogsRequest(request)) => self.read_logs(id, &request),
             Some(RequestContent::LogsCancelRequest(_)) => {
-                self.logs.cancel(&id);
+                self.cancel_logs(&id);
                 answer(id, ResponseContent::LogsCancelAccepted(LogsCancelAccepted {}))
             }
             Some(RequestContent::EventsCancelRequest(_)) => {
@@ -347,6 +347,11 @@ impl Vehicle {
     /// The request ids of the live event subscriptions and log streams.
     pub(crate) fn streams(&self) -> BTreeMap<&'static str, Vec<String>> {
         BTreeMap::from([("events", self.subscriptions.ids()), ("logs", self.logs.streams())])
+    }
+
+    /// Ends a log stream.
+    pub(crate) fn cancel_logs(&mut self, request_id: &str) {
+        self.logs.cancel(request_id);
     }
 
     /// The instances that a log stream follows.

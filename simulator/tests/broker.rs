@@ -89,6 +89,39 @@ async fn clients_of_both_versions_meet() {
     assert_eq!(publication(&mut events).await.payload, "hello");
 }
 
+/// A subscriber with MQTT 3.1.1.
+async fn old_publication(broker: &Broker, filter: &str) -> rumqttc::Publish {
+    let address = broker.address();
+    let options = rumqttc::MqttOptions::new("old", address.ip().to_string(), address.port());
+    let (client, mut events) = rumqttc::AsyncClient::new(options, 10);
+    client.subscribe(filter, rumqttc::QoS::AtLeastOnce).await.unwrap();
+    loop {
+        let event = timeout(LIMIT, events.poll()).await.expect("nothing came").unwrap();
+        if let OldEvent::Incoming(OldPacket::Publish(publish)) = event {
+            return publish;
+        }
+    }
+}
+
+#[tokio::test]
+async fn properties_are_left_out_for_the_older_version() {
+    let broker = broker().await;
+    let (client, mut events, _) = connect(&broker, "new", 0).await;
+    let properties = PublishProperties {
+        content_type: Some("application/json".to_owned()),
+        user_properties: vec![("key".to_owned(), "value".to_owned())],
+        ..PublishProperties::default()
+    };
+    client
+        .publish_with_properties("status", QoS::AtLeastOnce, true, "payload", properties)
+        .await
+        .unwrap();
+    until(&mut events, |packet| matches!(packet, Packet::PubAck(_))).await;
+    let publish = old_publication(&broker, "status").await;
+    assert!(publish.retain);
+    assert_eq!(publish.payload, "payload");
+}
+
 #[tokio::test]
 async fn properties_are_passed_on() {
     let broker = broker().await;

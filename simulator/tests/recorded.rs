@@ -23,7 +23,7 @@ const RECORDED_ID: &str = "f1ff876c25a1f36d0ad275e2d10ffc8a85e2c58e0af48499266df
 const LW: &str = "image: lw";
 
 fn recorded(name: &str) -> FromAnkaiosEnum {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/recorded").join(name);
     let bytes = std::fs::read(path.with_extension("bin")).unwrap();
     FromAnkaios::decode(&bytes[..]).unwrap().from_ankaios_enum.unwrap()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{LIMIT, RawWorkload, connected, start, state_request, state_with, update, workload};
 use fleet_connector::proto::ank_base::{
-    ReadWriteEnum, Request, request::RequestContent, response::ResponseContent,
+    ReadWriteEnum, Request, UpdateStateRequest, request::RequestContent, response::ResponseContent,
 };
 use fleet_connector::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
 use prost::Message;
@@ -223,6 +223,18 @@ async fn nonsense_is_noted_and_does_not_end_an_open_session() {
     workload.write(&[3, 0xff, 0xff, 0xff]).await.unwrap();
     workload.assert_answers("a").await;
     assert_eq!(vehicle.problems(), [Problem::Undecodable { length: 3 }]);
+}
+
+#[tokio::test]
+async fn an_update_without_a_state_is_never_answered() {
+    let (_temp, _dir, vehicle, mut workload) = connected().await;
+    let nothing = UpdateStateRequest {
+        new_state: None,
+        update_mask: vec!["desiredState.workloads.x".to_owned()],
+    };
+    workload.request("u", RequestContent::UpdateStateRequest(nothing)).await;
+    workload.assert_answers("a").await;
+    assert_eq!(vehicle.problems(), [Problem::UpdateWithoutState { request_id: "u".to_owned() }]);
 }
 
 #[tokio::test]

@@ -1,0 +1,84 @@
+//! The demo as its users start it, save for the port of the broker.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use vehicle_simulator::broker::Broker;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn demo(arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_vehicle-simulator"))
+        .args(arguments)
+        .env_remove("RUST_BACKTRACE")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// An operator with MQTT 3.1.1, who hears everything of vehicle 7.
+async fn operator(broker: &Broker) -> (AsyncClient, EventLoop) {
+    let address = broker.address();
+    let options = MqttOptions::new("operator", address.ip().to_string(), address.port());
+    let (client, mut events) = AsyncClient::new(options, 10);
+    client.subscribe("vehicle/7/#", QoS::AtLeastOnce).await.unwrap();
+    while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
+    (client, events)
+}
+
+/// The next message on a topic that contains a text.
+async fn message(events: &mut EventLoop, topic: &str, text: &str) -> Publish {
+    let found = timeout(LIMIT, async {
+        loop {
+            if let Event::Incoming(Packet::Publish(publish)) = events.poll().await.unwrap()
+                && publish.topic == topic
+                && String::from_utf8_lossy(&publish.payload).contains(text)
+            {
+                return publish;
+            }
+        }
+    });
+    found.await.unwrap_or_else(|_| panic!("nothing with {text} came on {topic}"))
+}
+
+#[tokio::test]
+async fn the_demo_serves_its_operators_and_stops_cleanly() {
+    let broker = Broker::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (client, mut events) = operator(&broker).await;
+    let mut demo = demo(&["--vin", "7", "--broker", &broker.address().to_string()]);
+    message(&mut events, "vehicle/7/connector/status", "\"ankaios\":\"connected\"").await;
+
+    for name in ["speed-provider", "cabin-display"] {
+        let masks = "[\"workloadStates\"]";
+        client.publish("vehicle/7/state/req", QoS::AtLeastOnce, false, masks).await.unwrap();
+        message(&mut events, "vehicle/7/state/resp", name).await;
+    }
+
+    let id = demo.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    message(&mut events, "vehicle/7/connector/status", "\"status\":\"offline\"").await;
+    let status = timeout(LIMIT, demo.wait()).await.unwrap().unwrap();
+    assert!(status.success(), "{status}");
+    let mut output = String::new();
+    demo.stdout.unwrap().read_to_string(&mut output).await.unwrap();
+    assert!(output.contains("mosquitto_sub"), "{output}");
+    assert!(output.ends_with("Stopped.\n"), "{output}");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_named() {
+    let demo = demo(&["--broker", "127.0.0.1:1"]);
+    let output = timeout(LIMIT, demo.wait_with_output()).await.unwrap().unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("no MQTT broker answers at 127.0.0.1:1"), "{error}");
+}
