@@ -71,6 +71,13 @@ pub(super) enum Message {
 }
 
 impl Message {
+    /// Bytes of the payload.
+    fn size(&self) -> usize {
+        match self {
+            Self::Reply(Reply { payload, .. }) | Self::Status { payload, .. } => payload.len(),
+        }
+    }
+
     pub(super) fn publish(&self) -> Publish {
         let mut properties = PublishProperties {
             payload_format_indicator: Some(1),
@@ -104,6 +111,8 @@ pub(super) struct Outbox {
     submitted: VecDeque<Message>,
     /// Sent, with their packet identifiers.
     sent: VecDeque<(u16, Message)>,
+    /// Bytes of the payloads of what was sent.
+    under_way: usize,
 }
 
 impl Outbox {
@@ -137,18 +146,29 @@ impl Outbox {
 
     /// The client library has sent the message that was submitted first.
     pub(super) fn sent(&mut self, packet_id: u16) {
-        self.sent.extend(self.submitted.pop_front().map(|message| (packet_id, message)));
+        if let Some(message) = self.submitted.pop_front() {
+            self.under_way += message.size();
+            self.sent.push_back((packet_id, message));
+        }
     }
 
     /// The broker has acknowledged a message.
     pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Message> {
         let position = self.sent.iter().position(|(id, _)| *id == packet_id)?;
-        self.sent.remove(position).map(|(_, message)| message)
+        let (_, message) = self.sent.remove(position)?;
+        self.under_way -= message.size();
+        Some(message)
+    }
+
+    /// Bytes that were sent and that the broker has not acknowledged.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// The connection was lost: what was not acknowledged waits again. A status
     /// is out of date by then.
     pub(super) fn disconnected(&mut self) {
+        self.under_way = 0;
         let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, message)| message);
         let submitted = std::mem::take(&mut self.submitted);
         let waiting = std::mem::take(&mut self.waiting);
@@ -191,8 +211,10 @@ mod tests {
         assert_eq!(submit(&mut outbox), None);
         outbox.sent(7);
         assert_eq!(submit(&mut outbox), Some(reply(3)));
+        assert_eq!(outbox.under_way(), 2);
         assert_eq!(outbox.acknowledged(8), None);
         assert_eq!(outbox.acknowledged(7), Some(reply(1)));
+        assert_eq!(outbox.under_way(), 0);
     }
 
     #[test]

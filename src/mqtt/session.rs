@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connect::{Options, RECEIVE_MAXIMUM};
 use super::deliveries::{Accepted, Deliveries};
-use super::liveness::Liveness;
+use super::liveness::{Liveness, Patience};
 use super::outbox::{Message, Outbox, Outgoing};
 use super::request::{Fingerprints, Request};
 use super::waiting::Waiting;
@@ -89,6 +89,7 @@ pub struct Session {
     outgoing: mpsc::Receiver<Outgoing>,
     stop: CancellationToken,
     stage: Stage,
+    patience: Patience,
     fingerprints: Fingerprints,
     deliveries: Deliveries,
     waiting: Waiting,
@@ -124,6 +125,7 @@ impl Session {
         outgoing: mpsc::Receiver<Outgoing>,
         stop: CancellationToken,
     ) -> Self {
+        let patience = Patience::new(options.max_packet());
         Self {
             options,
             topics,
@@ -132,6 +134,7 @@ impl Session {
             outgoing,
             stop,
             stage: Stage::Running,
+            patience,
             fingerprints: Fingerprints::default(),
             deliveries: Deliveries::default(),
             waiting: Waiting::default(),
@@ -149,6 +152,9 @@ impl Session {
                 Err(error) => error,
             };
             self.outbox.disconnected();
+            if matches!(error, SessionError::Silent) {
+                self.patience.in_vain();
+            }
             let wait = backoff.next(ready.map_or(Duration::ZERO, |ready| ready.elapsed()));
             tracing::warn!(
                 broker = %format_args!("{}:{}", self.options.host, self.options.port),
@@ -178,7 +184,7 @@ impl Session {
         let (client, mut events) = AsyncClient::new(options, COMMANDS);
         let mut connection = Connection {
             client,
-            liveness: Liveness::new(self.options.keep_alive),
+            liveness: Liveness::new(self.options.keep_alive, &self.patience),
             since,
             max_packet: usize::MAX,
             connected: false,
@@ -203,6 +209,10 @@ impl Session {
         connection: &mut Connection,
         events: &mut EventLoop,
     ) -> Result<bool, SessionError> {
+        // The client library would give up by itself a connection on which a ping
+        // has not been answered until its next one. Whether a connection is alive
+        // is for `liveness` to say.
+        events.state.await_pingresp = false;
         let event = {
             // Dropping `poll` while it writes would lose a packet, so it is
             // kept until it is ready.
@@ -211,9 +221,10 @@ impl Session {
                 self.advance(connection);
                 let online = connection.ready.is_some();
                 let ping_at = connection.liveness.ping_at().filter(|_| online);
+                let give_up_at = connection.liveness.give_up_at(self.outbox.under_way());
                 tokio::select! {
                     event = &mut poll => break Some(event?),
-                    () = sleep_until(connection.liveness.give_up_at()), if connection.connected => {
+                    () = sleep_until(give_up_at), if connection.connected => {
                         return Err(SessionError::Silent);
                     }
                     // Everything was sent, so nothing can be lost by dropping `poll`.
@@ -313,6 +324,10 @@ impl Session {
                 self.published(&puback);
                 Ok(())
             }
+            Packet::PingResp(_) => {
+                self.patience.answered();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -320,14 +335,14 @@ impl Session {
     fn connected(&mut self, connack: &ConnAck, connection: &mut Connection) {
         self.deliveries.connected(connack.session_present);
         connection.connected = true;
-        connection.liveness = Liveness::new(self.options.keep_alive);
+        connection.liveness = Liveness::new(self.options.keep_alive, &self.patience);
         if let Some(properties) = &connack.properties {
             if let Some(max) = properties.max_packet_size {
                 connection.max_packet = usize::try_from(max).unwrap_or(usize::MAX);
             }
             if let Some(seconds) = properties.server_keep_alive {
                 let keep_alive = Duration::from_secs(seconds.max(1).into());
-                connection.liveness = Liveness::new(keep_alive);
+                connection.liveness = Liveness::new(keep_alive, &self.patience);
             }
         }
         tracing::info!(
