@@ -105,7 +105,7 @@ async fn reconfigures_a_workload(vehicle: &mut Vehicle) {
         SENDER,
         &[
             ("agent: agent_A", &vehicle.agent()),
-            ("ghcr.io/eclipse-ankaios/vehicle-data-sender:0.1.0", WORKLOAD_IMAGE),
+            ("localhost/vehicle-data-sender:0.1.0", WORKLOAD_IMAGE),
         ],
     );
     let name = "vehicle-data-sender";

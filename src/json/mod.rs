@@ -12,6 +12,8 @@ mod sdk;
 mod tests;
 mod view;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use instance_name::{InstanceName, InvalidInstanceName};
@@ -69,6 +71,12 @@ pub const STATES: [&str; 8] = [
 /// The name of the state of an instance, one of [`STATES`] or `UNKNOWN`.
 pub fn state_name(state: &ExecutionState) -> &'static str {
     sdk::names(state.execution_state_enum.as_ref()).0
+}
+
+/// The names of the state and the substate of an instance, as in
+/// [`execution_state`].
+pub fn state_names(state: &ExecutionState) -> (&'static str, Cow<'static, str>) {
+    sdk::names(state.execution_state_enum.as_ref())
 }
 
 /// All workload instances of a state, with their states.

@@ -23,6 +23,7 @@ mod request;
 mod session;
 mod waiting;
 
+pub use backoff::Backoff;
 pub use connect::Options;
 pub use outbox::{Outgoing, Publication, Reply};
 pub use request::{Refused, Request};
