@@ -27,8 +27,8 @@ image: ## Build the image in a container, from a registry
 image-local: ## Build the image with the Rust of this machine, without a registry
 	scripts/image-local.sh $(IMAGE)
 
-bench: ## Run the benchmarks
-	cargo bench --workspace
+bench: ## Measure how close the connector runs to the floor
+	cargo bench --bench speed
 
 figures: ## Measure the figures of the README
 	cargo bench --profile dev --bench figures

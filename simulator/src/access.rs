@@ -9,10 +9,7 @@ use fleet_connector::proto::ank_base::{
 /// Rules that allow everything.
 pub fn allow_all() -> ControlInterfaceAccess {
     ControlInterfaceAccess {
-        allow_rules: vec![
-            state_rule(ReadWriteEnum::RwReadWrite, &["*"]),
-            log_rule(&["*"]),
-        ],
+        allow_rules: vec![state_rule(ReadWriteEnum::RwReadWrite, &["*"]), log_rule(&["*"])],
         deny_rules: Vec::new(),
     }
 }
@@ -60,11 +57,7 @@ pub(crate) fn allows(access: &ControlInterfaceAccess, request: &Request) -> bool
 
 fn allows_masks(access: &ControlInterfaceAccess, masks: &[String], wanted: ReadWriteEnum) -> bool {
     let everything = [String::new()];
-    let masks = if masks.is_empty() {
-        &everything[..]
-    } else {
-        masks
-    };
+    let masks = if masks.is_empty() { &everything[..] } else { masks };
     masks.iter().all(|mask| {
         let allowed = state_patterns(&access.allow_rules, wanted);
         let denied = state_patterns(&access.deny_rules, wanted);
@@ -74,28 +67,24 @@ fn allows_masks(access: &ControlInterfaceAccess, masks: &[String], wanted: ReadW
 }
 
 fn state_patterns(rules: &[AccessRightsRule], wanted: ReadWriteEnum) -> Vec<&str> {
-    let patterns = rules
-        .iter()
-        .filter_map(|rule| match &rule.access_rights_rule_enum {
-            Some(AccessRightsRuleEnum::StateRule(rule))
-                if [wanted, ReadWriteEnum::RwReadWrite].contains(&rule.operation()) =>
-            {
-                Some(rule.filter_masks.iter().map(String::as_str))
-            }
-            _ => None,
-        });
+    let patterns = rules.iter().filter_map(|rule| match &rule.access_rights_rule_enum {
+        Some(AccessRightsRuleEnum::StateRule(rule))
+            if [wanted, ReadWriteEnum::RwReadWrite].contains(&rule.operation()) =>
+        {
+            Some(rule.filter_masks.iter().map(String::as_str))
+        }
+        _ => None,
+    });
     patterns.flatten().collect()
 }
 
 fn log_patterns(rules: &[AccessRightsRule]) -> impl Iterator<Item = &str> {
-    let patterns = rules
-        .iter()
-        .filter_map(|rule| match &rule.access_rights_rule_enum {
-            Some(AccessRightsRuleEnum::LogRule(rule)) => {
-                Some(rule.workload_names.iter().map(String::as_str))
-            }
-            _ => None,
-        });
+    let patterns = rules.iter().filter_map(|rule| match &rule.access_rights_rule_enum {
+        Some(AccessRightsRuleEnum::LogRule(rule)) => {
+            Some(rule.workload_names.iter().map(String::as_str))
+        }
+        _ => None,
+    });
     patterns.flatten()
 }
 
@@ -112,18 +101,11 @@ fn touches(pattern: &str, mask: &str) -> bool {
         return false;
     }
     let mask = mask.split('.').filter(|_| !mask.is_empty());
-    pattern
-        .split('.')
-        .zip(mask)
-        .all(|(pattern, part)| pattern == "*" || pattern == part)
+    pattern.split('.').zip(mask).all(|(pattern, part)| pattern == "*" || pattern == part)
 }
 
 fn depth(mask: &str) -> usize {
-    if mask.is_empty() {
-        0
-    } else {
-        mask.split('.').count()
-    }
+    if mask.is_empty() { 0 } else { mask.split('.').count() }
 }
 
 fn name_matches(pattern: &str, name: &str) -> bool {
@@ -148,17 +130,11 @@ mod tests {
     use super::*;
 
     fn rules(allow: Vec<AccessRightsRule>, deny: Vec<AccessRightsRule>) -> ControlInterfaceAccess {
-        ControlInterfaceAccess {
-            allow_rules: allow,
-            deny_rules: deny,
-        }
+        ControlInterfaceAccess { allow_rules: allow, deny_rules: deny }
     }
 
     fn request(content: RequestContent) -> Request {
-        Request {
-            request_id: "1".to_owned(),
-            request_content: Some(content),
-        }
+        Request { request_id: "1".to_owned(), request_content: Some(content) }
     }
 
     fn read(masks: &[&str]) -> Request {
@@ -188,13 +164,7 @@ mod tests {
 
     #[test]
     fn everything_is_allowed_by_a_wildcard_and_nothing_without_rules() {
-        let requests = [
-            read(&[]),
-            read(&["a.b"]),
-            write(&[]),
-            write(&["a"]),
-            logs(&["x"]),
-        ];
+        let requests = [read(&[]), read(&["a.b"]), write(&[]), write(&["a"]), logs(&["x"])];
         for request in requests {
             assert!(allows(&allow_all(), &request), "{request:?}");
             assert!(!allows(&rules(vec![], vec![]), &request), "{request:?}");
@@ -214,20 +184,9 @@ mod tests {
     fn an_allow_rule_covers_what_lies_below_it() {
         let masks = &["desiredState.workloads.*.tags", "agents"];
         let access = rules(vec![state_rule(ReadWriteEnum::RwRead, masks)], vec![]);
-        assert!(allows(
-            &access,
-            &read(&["desiredState.workloads.nginx.tags.owner"])
-        ));
-        assert!(allows(
-            &access,
-            &read(&["agents", "desiredState.workloads.nginx.tags"])
-        ));
-        for denied in [
-            "desiredState",
-            "desiredState.workloads.nginx",
-            "workloadStates",
-            "",
-        ] {
+        assert!(allows(&access, &read(&["desiredState.workloads.nginx.tags.owner"])));
+        assert!(allows(&access, &read(&["agents", "desiredState.workloads.nginx.tags"])));
+        for denied in ["desiredState", "desiredState.workloads.nginx", "workloadStates", ""] {
             assert!(!allows(&access, &read(&["agents", denied])), "{denied}");
         }
     }
@@ -237,11 +196,7 @@ mod tests {
         let deny = state_rule(ReadWriteEnum::RwReadWrite, &["desiredState.configs.secret"]);
         let access = rules(allow_all().allow_rules, vec![deny]);
         assert!(allows(&access, &read(&["desiredState.workloads"])));
-        let denied = [
-            "desiredState.configs.secret.key",
-            "desiredState.configs",
-            "desiredState",
-        ];
+        let denied = ["desiredState.configs.secret.key", "desiredState.configs", "desiredState"];
         for mask in denied {
             assert!(!allows(&access, &write(&[mask])), "{mask}");
         }
@@ -250,10 +205,7 @@ mod tests {
 
     #[test]
     fn logs_are_allowed_by_name_with_one_wildcard() {
-        let access = rules(
-            vec![log_rule(&["web-*", "db"])],
-            vec![log_rule(&["*-secret"])],
-        );
+        let access = rules(vec![log_rule(&["web-*", "db"])], vec![log_rule(&["*-secret"])]);
         assert!(allows(&access, &logs(&["web-1", "db"])));
         assert!(!allows(&access, &logs(&["web-1", "dbx"])));
         assert!(!allows(&access, &logs(&["web-secret"])));

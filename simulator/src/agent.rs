@@ -153,10 +153,7 @@ impl Agent {
                 if self.write(bytes).await {
                     Ok(())
                 } else {
-                    Err(io::Error::new(
-                        io::ErrorKind::BrokenPipe,
-                        "nobody reads `input`",
-                    ))
+                    Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads `input`"))
                 }
             }
         }
@@ -214,8 +211,7 @@ impl Agent {
                 let mut piece = vec![0; size];
                 let count = reader.try_read(&mut piece);
                 if let Ok(count) = count {
-                    self.buffer
-                        .extend_from_slice(piece.get(..count).unwrap_or_default());
+                    self.buffer.extend_from_slice(piece.get(..count).unwrap_or_default());
                 }
                 count
             } else {
@@ -299,9 +295,7 @@ impl Agent {
 
     async fn receive(&mut self, frame: Bytes) {
         let length = frame.len();
-        let message = ToAnkaios::decode(frame)
-            .ok()
-            .and_then(|message| message.to_ankaios_enum);
+        let message = ToAnkaios::decode(frame).ok().and_then(|message| message.to_ankaios_enum);
         if message.is_none() {
             self.shared.lock().problem(Problem::Undecodable { length });
         }
@@ -311,14 +305,11 @@ impl Agent {
             }
             (Phase::Open, None) => {}
             (Phase::AwaitsHello, None) => {
-                self.close("Could not decode protobuf data".to_owned())
-                    .await;
+                self.close("Could not decode protobuf data".to_owned()).await;
             }
             (_, Some(ToAnkaiosEnum::Hello(hello))) => self.hello(hello.protocol_version).await,
             (Phase::AwaitsHello, Some(ToAnkaiosEnum::Request(request))) => {
-                self.shared
-                    .lock()
-                    .problem(Problem::RequestBeforeHello(Box::new(request)));
+                self.shared.lock().problem(Problem::RequestBeforeHello(Box::new(request)));
                 self.close("Initial Hello missing!".to_owned()).await;
             }
             (Phase::None, _) => {}
@@ -333,17 +324,12 @@ impl Agent {
                 "Unsupported protocol version '{version}'. \
                  Currently supported '{SUPPORTED_MAJOR}'"
             );
-            self.shared
-                .lock()
-                .problem(Problem::UnsupportedVersion(version));
+            self.shared.lock().problem(Problem::UnsupportedVersion(version));
             self.close(reason).await;
         } else if self.phase == Phase::AwaitsHello {
             self.phase = Phase::Open;
             let accepted = ControlInterfaceAccepted {};
-            if !self
-                .send(FromAnkaiosEnum::ControlInterfaceAccepted(accepted))
-                .await
-            {
+            if !self.send(FromAnkaiosEnum::ControlInterfaceAccepted(accepted)).await {
                 self.end_session();
             }
         }
@@ -352,9 +338,7 @@ impl Agent {
     // -------------------------------------------------------------- writing
 
     async fn send(&mut self, message: FromAnkaiosEnum) -> bool {
-        let message = FromAnkaios {
-            from_ankaios_enum: Some(message),
-        };
+        let message = FromAnkaios { from_ankaios_enum: Some(message) };
         self.write(framing::frame(&message)).await
     }
 
@@ -377,10 +361,7 @@ impl Agent {
         })
         .await;
         if outcome.is_err() && written > 0 {
-            let problem = Problem::SlowReader {
-                written,
-                length: frame.len(),
-            };
+            let problem = Problem::SlowReader { written, length: frame.len() };
             self.shared.lock().problem(problem);
         }
         outcome.unwrap_or(false)

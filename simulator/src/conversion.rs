@@ -34,22 +34,13 @@ pub(crate) fn to_node(state: CompleteState) -> Node {
         fields.insert("desiredState".into(), state_to_node(desired));
     }
     if let Some(states) = state.workload_states {
-        let agents = states
-            .agent_state_map
-            .into_iter()
-            .map(|(agent, workloads)| {
-                let workloads = workloads
-                    .wl_name_state_map
-                    .into_iter()
-                    .map(|(workload, ids)| {
-                        let ids = ids.id_state_map.into_iter();
-                        (
-                            workload,
-                            Node::map(ids.map(|(id, state)| (id, execution_to_node(state)))),
-                        )
-                    });
-                (agent, Node::map(workloads))
+        let agents = states.agent_state_map.into_iter().map(|(agent, workloads)| {
+            let workloads = workloads.wl_name_state_map.into_iter().map(|(workload, ids)| {
+                let ids = ids.id_state_map.into_iter();
+                (workload, Node::map(ids.map(|(id, state)| (id, execution_to_node(state)))))
             });
+            (agent, Node::map(workloads))
+        });
         fields.insert("workloadStates".into(), Node::map(agents));
     }
     if let Some(agents) = state.agents {
@@ -66,9 +57,7 @@ pub(crate) fn to_node(state: CompleteState) -> Node {
 /// The state that a tree, or what a mask has left of one, stands for.
 pub(crate) fn to_message(node: &Node, missing: Missing) -> CompleteState {
     CompleteState {
-        desired_state: node
-            .get("desiredState")
-            .map(|state| state_to_message(state, missing)),
+        desired_state: node.get("desiredState").map(|state| state_to_message(state, missing)),
         workload_states: node.get("workloadStates").map(|agents| WorkloadStatesMap {
             agent_state_map: map(agents, |workloads| ExecutionsStatesOfWorkload {
                 wl_name_state_map: map(workloads, |ids| ExecutionsStatesForId {
@@ -79,9 +68,7 @@ pub(crate) fn to_message(node: &Node, missing: Missing) -> CompleteState {
         agents: node.get("agents").map(|agents| AgentMap {
             agents: map(agents, |agent| agent_to_message(agent, missing)),
         }),
-        effective_state: node
-            .get("effectiveState")
-            .map(|state| state_to_message(state, missing)),
+        effective_state: node.get("effectiveState").map(|state| state_to_message(state, missing)),
     }
 }
 
@@ -129,33 +116,18 @@ pub(crate) fn workload_to_node(workload: Workload) -> Node {
     put(
         "restartPolicy",
         workload.restart_policy.map(|policy| {
-            Node::text(
-                RestartPolicy::try_from(policy)
-                    .unwrap_or_default()
-                    .as_str_name(),
-            )
+            Node::text(RestartPolicy::try_from(policy).unwrap_or_default().as_str_name())
         }),
     );
-    put(
-        "tags",
-        workload.tags.and_then(|tags| texts_to_node(tags.tags)),
-    );
-    put(
-        "configs",
-        workload
-            .configs
-            .and_then(|configs| texts_to_node(configs.configs)),
-    );
+    put("tags", workload.tags.and_then(|tags| texts_to_node(tags.tags)));
+    put("configs", workload.configs.and_then(|configs| texts_to_node(configs.configs)));
     put(
         "dependencies",
         workload.dependencies.and_then(|dependencies| {
-            let conditions = dependencies
-                .dependencies
-                .into_iter()
-                .map(|(name, condition)| {
-                    let condition = AddCondition::try_from(condition).unwrap_or_default();
-                    (name, condition.as_str_name().to_owned())
-                });
+            let conditions = dependencies.dependencies.into_iter().map(|(name, condition)| {
+                let condition = AddCondition::try_from(condition).unwrap_or_default();
+                (name, condition.as_str_name().to_owned())
+            });
             texts_to_node(conditions.collect())
         }),
     );
@@ -166,10 +138,7 @@ pub(crate) fn workload_to_node(workload: Workload) -> Node {
             .filter(|files| !files.files.is_empty())
             .map(|files| Node::list(files.files.into_iter().map(file_to_node))),
     );
-    put(
-        "controlInterfaceAccess",
-        workload.control_interface_access.and_then(access_to_node),
-    );
+    put("controlInterfaceAccess", workload.control_interface_access.and_then(access_to_node));
     Node::Map(fields.into())
 }
 
@@ -179,25 +148,16 @@ pub(crate) fn workload_to_message(node: &Node, missing: Missing) -> Workload {
         agent: text(node, "agent"),
         runtime: text(node, "runtime"),
         runtime_config: text(node, "runtimeConfig"),
-        restart_policy: text(node, "restartPolicy").map(|policy| {
-            RestartPolicy::from_str_name(&policy)
-                .unwrap_or_default()
-                .into()
-        }),
-        tags: or_empty(node.get("tags"), missing, |tags| Tags {
-            tags: map(tags, text_of),
-        }),
+        restart_policy: text(node, "restartPolicy")
+            .map(|policy| RestartPolicy::from_str_name(&policy).unwrap_or_default().into()),
+        tags: or_empty(node.get("tags"), missing, |tags| Tags { tags: map(tags, text_of) }),
         configs: or_empty(node.get("configs"), missing, |configs| ConfigMappings {
             configs: map(configs, text_of),
         }),
-        dependencies: or_empty(node.get("dependencies"), missing, |dependencies| {
-            Dependencies {
-                dependencies: map(dependencies, |condition| {
-                    AddCondition::from_str_name(&text_of(condition))
-                        .unwrap_or_default()
-                        .into()
-                }),
-            }
+        dependencies: or_empty(node.get("dependencies"), missing, |dependencies| Dependencies {
+            dependencies: map(dependencies, |condition| {
+                AddCondition::from_str_name(&text_of(condition)).unwrap_or_default().into()
+            }),
         }),
         files: or_empty(node.get("files"), missing, |files| Files {
             files: values(files, file_to_message),
@@ -232,10 +192,7 @@ fn file_to_message(node: &Node) -> File {
 
 fn access_to_node(access: ControlInterfaceAccess) -> Option<Node> {
     let mut fields = Fields::new();
-    for (name, rules) in [
-        ("allowRules", access.allow_rules),
-        ("denyRules", access.deny_rules),
-    ] {
+    for (name, rules) in [("allowRules", access.allow_rules), ("denyRules", access.deny_rules)] {
         if !rules.is_empty() {
             fields.insert(name.into(), Node::list(rules.into_iter().map(rule_to_node)));
         }
@@ -245,15 +202,9 @@ fn access_to_node(access: ControlInterfaceAccess) -> Option<Node> {
 
 /// The message of a workload's access rules.
 pub(crate) fn access_to_message(node: &Node) -> ControlInterfaceAccess {
-    let rules = |name| {
-        node.get(name)
-            .map(|rules| values(rules, rule_to_message))
-            .unwrap_or_default()
-    };
-    ControlInterfaceAccess {
-        allow_rules: rules("allowRules"),
-        deny_rules: rules("denyRules"),
-    }
+    let rules =
+        |name| node.get(name).map(|rules| values(rules, rule_to_message)).unwrap_or_default();
+    ControlInterfaceAccess { allow_rules: rules("allowRules"), deny_rules: rules("denyRules") }
 }
 
 fn rule_to_node(rule: AccessRightsRule) -> Node {
@@ -263,29 +214,19 @@ fn rule_to_node(rule: AccessRightsRule) -> Node {
             Node::map([
                 ("type", Node::text("StateRule")),
                 ("operation", Node::text(operation.as_str_name())),
-                (
-                    "filterMasks",
-                    Node::list(rule.filter_masks.into_iter().map(Node::text)),
-                ),
+                ("filterMasks", Node::list(rule.filter_masks.into_iter().map(Node::text))),
             ])
         }
         Some(AccessRightsRuleEnum::LogRule(rule)) => Node::map([
             ("type", Node::text("LogRule")),
-            (
-                "workloadNames",
-                Node::list(rule.workload_names.into_iter().map(Node::text)),
-            ),
+            ("workloadNames", Node::list(rule.workload_names.into_iter().map(Node::text))),
         ]),
         None => Node::Nothing,
     }
 }
 
 fn rule_to_message(node: &Node) -> AccessRightsRule {
-    let names = |field| {
-        node.get(field)
-            .map(|list| values(list, text_of))
-            .unwrap_or_default()
-    };
+    let names = |field| node.get(field).map(|list| values(list, text_of)).unwrap_or_default();
     let rule = match text(node, "type").as_deref() {
         Some("StateRule") => Some(AccessRightsRuleEnum::StateRule(StateRule {
             operation: text(node, "operation")
@@ -294,14 +235,12 @@ fn rule_to_message(node: &Node) -> AccessRightsRule {
                 .into(),
             filter_masks: names("filterMasks"),
         })),
-        Some("LogRule") => Some(AccessRightsRuleEnum::LogRule(LogRule {
-            workload_names: names("workloadNames"),
-        })),
+        Some("LogRule") => {
+            Some(AccessRightsRuleEnum::LogRule(LogRule { workload_names: names("workloadNames") }))
+        }
         _ => None,
     };
-    AccessRightsRule {
-        access_rights_rule_enum: rule,
-    }
+    AccessRightsRule { access_rights_rule_enum: rule }
 }
 
 fn config_to_node(item: ConfigItem) -> Node {
@@ -320,18 +259,16 @@ fn config_to_node(item: ConfigItem) -> Node {
 
 fn config_to_message(node: &Node) -> ConfigItem {
     let item = match node {
-        Node::Map(_) => Some(ConfigItemEnum::Object(ConfigObject {
-            fields: map(node, config_to_message),
-        })),
-        Node::List(_) => Some(ConfigItemEnum::Array(ConfigArray {
-            values: values(node, config_to_message),
-        })),
+        Node::Map(_) => {
+            Some(ConfigItemEnum::Object(ConfigObject { fields: map(node, config_to_message) }))
+        }
+        Node::List(_) => {
+            Some(ConfigItemEnum::Array(ConfigArray { values: values(node, config_to_message) }))
+        }
         Node::Text(text) => Some(ConfigItemEnum::String(text.to_string())),
         Node::Number(_) | Node::Nothing => None,
     };
-    ConfigItem {
-        config_item_enum: item,
-    }
+    ConfigItem { config_item_enum: item }
 }
 
 // --------------------------------------------------------- execution states
@@ -369,40 +306,29 @@ fn execution_names(state: ExecutionStateEnum) -> (&'static str, &'static str) {
     match state {
         ExecutionStateEnum::AgentDisconnected(sub) => (
             "AgentDisconnected",
-            AgentDisconnected::try_from(sub)
-                .unwrap_or_default()
-                .as_str_name(),
+            AgentDisconnected::try_from(sub).unwrap_or_default().as_str_name(),
         ),
-        ExecutionStateEnum::Pending(sub) => (
-            "Pending",
-            Pending::try_from(sub).unwrap_or_default().as_str_name(),
-        ),
-        ExecutionStateEnum::Running(sub) => (
-            "Running",
-            Running::try_from(sub).unwrap_or_default().as_str_name(),
-        ),
-        ExecutionStateEnum::Stopping(sub) => (
-            "Stopping",
-            Stopping::try_from(sub).unwrap_or_default().as_str_name(),
-        ),
-        ExecutionStateEnum::Succeeded(sub) => (
-            "Succeeded",
-            Succeeded::try_from(sub).unwrap_or_default().as_str_name(),
-        ),
-        ExecutionStateEnum::Failed(sub) => (
-            "Failed",
-            Failed::try_from(sub).unwrap_or_default().as_str_name(),
-        ),
-        ExecutionStateEnum::NotScheduled(sub) => (
-            "NotScheduled",
-            NotScheduled::try_from(sub)
-                .unwrap_or_default()
-                .as_str_name(),
-        ),
-        ExecutionStateEnum::Removed(sub) => (
-            "Removed",
-            Removed::try_from(sub).unwrap_or_default().as_str_name(),
-        ),
+        ExecutionStateEnum::Pending(sub) => {
+            ("Pending", Pending::try_from(sub).unwrap_or_default().as_str_name())
+        }
+        ExecutionStateEnum::Running(sub) => {
+            ("Running", Running::try_from(sub).unwrap_or_default().as_str_name())
+        }
+        ExecutionStateEnum::Stopping(sub) => {
+            ("Stopping", Stopping::try_from(sub).unwrap_or_default().as_str_name())
+        }
+        ExecutionStateEnum::Succeeded(sub) => {
+            ("Succeeded", Succeeded::try_from(sub).unwrap_or_default().as_str_name())
+        }
+        ExecutionStateEnum::Failed(sub) => {
+            ("Failed", Failed::try_from(sub).unwrap_or_default().as_str_name())
+        }
+        ExecutionStateEnum::NotScheduled(sub) => {
+            ("NotScheduled", NotScheduled::try_from(sub).unwrap_or_default().as_str_name())
+        }
+        ExecutionStateEnum::Removed(sub) => {
+            ("Removed", Removed::try_from(sub).unwrap_or_default().as_str_name())
+        }
     }
 }
 
@@ -455,34 +381,24 @@ fn agent_to_message(node: &Node, missing: Missing) -> AgentAttributes {
     };
     AgentAttributes {
         status: node.get("status").map(|status| AgentStatus {
-            cpu_usage: number(status, "cpuUsage").map(|number| CpuUsage {
-                cpu_usage: u32::try_from(number).unwrap_or(u32::MAX),
-            }),
+            cpu_usage: number(status, "cpuUsage")
+                .map(|number| CpuUsage { cpu_usage: u32::try_from(number).unwrap_or(u32::MAX) }),
             free_memory: number(status, "freeMemory").map(|free_memory| FreeMemory { free_memory }),
         }),
-        tags: or_empty(node.get("tags"), missing, |tags| Tags {
-            tags: map(tags, text_of),
-        }),
+        tags: or_empty(node.get("tags"), missing, |tags| Tags { tags: map(tags, text_of) }),
     }
 }
 
 // ------------------------------------------------------------------ helpers
 
 fn texts_to_node(texts: BTreeMap<String, String>) -> Option<Node> {
-    (!texts.is_empty()).then(|| {
-        Node::map(
-            texts
-                .into_iter()
-                .map(|(name, text)| (name, Node::text(text))),
-        )
-    })
+    (!texts.is_empty())
+        .then(|| Node::map(texts.into_iter().map(|(name, text)| (name, Node::text(text)))))
 }
 
 fn map<T>(node: &Node, convert: impl Fn(&Node) -> T) -> BTreeMap<String, T> {
     let fields = node.fields().into_iter().flatten();
-    fields
-        .map(|(name, field)| (name.to_string(), convert(field)))
-        .collect()
+    fields.map(|(name, field)| (name.to_string(), convert(field))).collect()
 }
 
 fn values<T>(node: &Node, convert: impl Fn(&Node) -> T) -> Vec<T> {

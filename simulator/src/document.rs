@@ -41,12 +41,7 @@ impl Node {
 
     /// A map of the given fields.
     pub(crate) fn map<K: Into<Arc<str>>>(fields: impl IntoIterator<Item = (K, Node)>) -> Self {
-        Self::Map(Arc::new(
-            fields
-                .into_iter()
-                .map(|(key, value)| (key.into(), value))
-                .collect(),
-        ))
+        Self::Map(Arc::new(fields.into_iter().map(|(key, value)| (key.into(), value)).collect()))
     }
 
     /// A list of the given values.

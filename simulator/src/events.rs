@@ -48,16 +48,9 @@ impl Subscriptions {
     pub(crate) fn events(&self, old: &Node, new: &Node) -> Vec<Response> {
         let events = self.masks.iter().filter_map(|(request_id, masks)| {
             let altered = altered_fields(old, new, masks);
-            let fields = [
-                &altered.added_fields,
-                &altered.removed_fields,
-                &altered.updated_fields,
-            ];
-            let changed: Vec<Mask> = fields
-                .into_iter()
-                .flatten()
-                .map(|field| Mask::parse(field))
-                .collect();
+            let fields = [&altered.added_fields, &altered.removed_fields, &altered.updated_fields];
+            let changed: Vec<Mask> =
+                fields.into_iter().flatten().map(|field| Mask::parse(field)).collect();
             if changed.is_empty() {
                 return None;
             }
@@ -156,11 +149,7 @@ fn list<'a>(node: &'a Node, mask: &[Box<str>], path: &mut Vec<&'a str>, fields: 
 /// Workloads without an agent are kept under an agent without a name, which the
 /// path leaves out.
 fn join(path: &[&str]) -> String {
-    let named: Vec<&str> = path
-        .iter()
-        .copied()
-        .filter(|name| !name.is_empty())
-        .collect();
+    let named: Vec<&str> = path.iter().copied().filter(|name| !name.is_empty()).collect();
     named.join(".")
 }
 
@@ -172,10 +161,7 @@ mod tests {
     const NONE: [Vec<String>; 3] = [const { Vec::new() }; 3];
 
     fn workload(config: &str, tags: &[(&str, &str)]) -> Node {
-        let mut fields = vec![
-            ("agent", Node::text("a")),
-            ("runtimeConfig", Node::text(config)),
-        ];
+        let mut fields = vec![("agent", Node::text("a")), ("runtimeConfig", Node::text(config))];
         if !tags.is_empty() {
             let tags = tags.iter().map(|(key, value)| (*key, Node::text(*value)));
             fields.push(("tags", Node::map(tags)));
@@ -192,37 +178,19 @@ mod tests {
     fn altered(old: &Node, new: &Node, masks: &[&str]) -> [Vec<String>; 3] {
         let masks: Vec<Mask> = masks.iter().map(|mask| Mask::parse(mask)).collect();
         let fields = altered_fields(old, new, &masks);
-        [
-            fields.added_fields,
-            fields.updated_fields,
-            fields.removed_fields,
-        ]
+        [fields.added_fields, fields.updated_fields, fields.removed_fields]
     }
 
     fn fields(names: &[&str]) -> Vec<String> {
-        names
-            .iter()
-            .map(|name| format!("desiredState.workloads.{name}"))
-            .collect()
+        names.iter().map(|name| format!("desiredState.workloads.{name}")).collect()
     }
 
     #[test]
     fn new_and_removed_parts_are_named_at_their_top() {
         let (without, with) = (desired([]), desired([("x", workload("1", &[("k", "v")]))]));
-        for masks in [
-            &[][..],
-            &["desiredState"],
-            &["*.workloads"],
-            &["desiredState.workloads.x"],
-        ] {
-            assert_eq!(
-                altered(&without, &with, masks),
-                [fields(&["x"]), vec![], vec![]]
-            );
-            assert_eq!(
-                altered(&with, &without, masks),
-                [vec![], vec![], fields(&["x"])]
-            );
+        for masks in [&[][..], &["desiredState"], &["*.workloads"], &["desiredState.workloads.x"]] {
+            assert_eq!(altered(&without, &with, masks), [fields(&["x"]), vec![], vec![]]);
+            assert_eq!(altered(&with, &without, masks), [vec![], vec![], fields(&["x"])]);
         }
     }
 
@@ -230,36 +198,22 @@ mod tests {
     fn a_mask_that_reaches_inside_lists_what_it_names_there() {
         let (without, with) = (desired([]), desired([("x", workload("1", &[("k", "v")]))]));
         let added = |masks: &[&str]| altered(&without, &with, masks)[0].clone();
-        assert_eq!(
-            added(&["desiredState.workloads.*.agent"]),
-            fields(&["x.agent"])
-        );
-        assert_eq!(
-            added(&["desiredState.workloads.x.tags.*"]),
-            fields(&["x.tags.k"])
-        );
+        assert_eq!(added(&["desiredState.workloads.*.agent"]), fields(&["x.agent"]));
+        assert_eq!(added(&["desiredState.workloads.x.tags.*"]), fields(&["x.tags.k"]));
         assert_eq!(
             added(&["desiredState.workloads.x.*"]),
             fields(&["x.agent", "x.runtimeConfig", "x.tags"])
         );
-        assert_eq!(
-            added(&["desiredState.workloads.x.tags"]),
-            fields(&[]),
-            "as in Ankaios"
-        );
+        assert_eq!(added(&["desiredState.workloads.x.tags"]), fields(&[]), "as in Ankaios");
         assert_eq!(added(&["desiredState.workloads.y", "agents"]), fields(&[]));
     }
 
     #[test]
     fn changed_values_are_named_one_by_one() {
-        let old = desired([
-            ("x", workload("1", &[("a", "1"), ("b", "1")])),
-            ("y", workload("1", &[])),
-        ]);
-        let new = desired([
-            ("x", workload("2", &[("a", "2"), ("c", "1")])),
-            ("y", workload("1", &[])),
-        ]);
+        let old =
+            desired([("x", workload("1", &[("a", "1"), ("b", "1")])), ("y", workload("1", &[]))]);
+        let new =
+            desired([("x", workload("2", &[("a", "2"), ("c", "1")])), ("y", workload("1", &[]))]);
         let expected = [
             fields(&["x.tags.c"]),
             fields(&["x.runtimeConfig", "x.tags.a"]),
@@ -276,24 +230,12 @@ mod tests {
     #[test]
     fn lists_change_as_a_whole() {
         let list = |values: &[&str]| {
-            Node::map([(
-                "l",
-                Node::list(values.iter().map(|value| Node::text(*value))),
-            )])
+            Node::map([("l", Node::list(values.iter().map(|value| Node::text(*value))))])
         };
         let name = || vec!["l".to_owned()];
-        assert_eq!(
-            altered(&list(&[]), &list(&["1"]), &[]),
-            [name(), vec![], vec![]]
-        );
-        assert_eq!(
-            altered(&list(&["1"]), &list(&["1", "2"]), &["l"]),
-            [vec![], name(), vec![]]
-        );
-        assert_eq!(
-            altered(&list(&["1"]), &list(&[]), &["*"]),
-            [vec![], vec![], name()]
-        );
+        assert_eq!(altered(&list(&[]), &list(&["1"]), &[]), [name(), vec![], vec![]]);
+        assert_eq!(altered(&list(&["1"]), &list(&["1", "2"]), &["l"]), [vec![], name(), vec![]]);
+        assert_eq!(altered(&list(&["1"]), &list(&[]), &["*"]), [vec![], vec![], name()]);
         assert_eq!(altered(&list(&["1"]), &list(&["2"]), &["l.0"]), NONE);
     }
 

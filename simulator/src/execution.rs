@@ -19,26 +19,17 @@ pub fn initial() -> ExecutionState {
 
 /// Waits for the workloads that it depends on.
 pub fn waiting_to_start() -> ExecutionState {
-    state(
-        ExecutionStateEnum::Pending(Pending::WaitingToStart.into()),
-        "",
-    )
+    state(ExecutionStateEnum::Pending(Pending::WaitingToStart.into()), "")
 }
 
 /// The runtime is starting it.
 pub fn starting(additional_info: impl Into<String>) -> ExecutionState {
-    state(
-        ExecutionStateEnum::Pending(Pending::Starting.into()),
-        additional_info,
-    )
+    state(ExecutionStateEnum::Pending(Pending::Starting.into()), additional_info)
 }
 
 /// The runtime could not start it and does not try again.
 pub fn starting_failed(additional_info: impl Into<String>) -> ExecutionState {
-    state(
-        ExecutionStateEnum::Pending(Pending::StartingFailed.into()),
-        additional_info,
-    )
+    state(ExecutionStateEnum::Pending(Pending::StartingFailed.into()), additional_info)
 }
 
 /// It runs.
@@ -48,10 +39,7 @@ pub fn running() -> ExecutionState {
 
 /// The agent is stopping it because it was deleted.
 pub fn stopping_requested() -> ExecutionState {
-    state(
-        ExecutionStateEnum::Stopping(Stopping::RequestedAtRuntime.into()),
-        "",
-    )
+    state(ExecutionStateEnum::Stopping(Stopping::RequestedAtRuntime.into()), "")
 }
 
 /// It has ended with exit code 0.
@@ -67,10 +55,7 @@ pub fn failed(exit_code: i32) -> ExecutionState {
 
 /// It belongs to no agent.
 pub fn not_scheduled() -> ExecutionState {
-    state(
-        ExecutionStateEnum::NotScheduled(NotScheduled::NotScheduled.into()),
-        "",
-    )
+    state(ExecutionStateEnum::NotScheduled(NotScheduled::NotScheduled.into()), "")
 }
 
 /// Its agent has no connection to the server.
@@ -93,8 +78,5 @@ pub(crate) fn fulfils(state: &ExecutionState, condition: AddCondition) -> bool {
 
 /// Whether it runs.
 pub(crate) fn is_running(state: &ExecutionState) -> bool {
-    matches!(
-        state.execution_state_enum,
-        Some(ExecutionStateEnum::Running(_))
-    )
+    matches!(state.execution_state_enum, Some(ExecutionStateEnum::Running(_)))
 }

@@ -44,10 +44,7 @@ pub(crate) struct Rule {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule")
-            .field("times", &self.times)
-            .field("fault", &self.fault)
-            .finish()
+        f.debug_struct("Rule").field("times", &self.times).field("fault", &self.fault).finish()
     }
 }
 
@@ -69,11 +66,7 @@ impl Faults {
         fault: Fault,
         matches: impl FnMut(&Request) -> bool + Send + 'static,
     ) {
-        self.rules.push(Rule {
-            matches: Box::new(matches),
-            times,
-            fault,
-        });
+        self.rules.push(Rule { matches: Box::new(matches), times, fault });
     }
 
     pub(crate) fn clear(&mut self) {
@@ -82,10 +75,7 @@ impl Faults {
 
     /// The fault for a request, if there is one: the first rule that matches.
     pub(crate) fn fault_for(&mut self, request: &Request) -> Option<Fault> {
-        let index = self
-            .rules
-            .iter_mut()
-            .position(|rule| (rule.matches)(request))?;
+        let index = self.rules.iter_mut().position(|rule| (rule.matches)(request))?;
         let rule = self.rules.get_mut(index)?;
         let fault = rule.fault.clone();
         rule.times = rule.times.saturating_sub(1);

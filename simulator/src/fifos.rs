@@ -29,14 +29,9 @@ impl Fifos {
     /// Makes the folder and the FIFOs where they are missing. Only their owner
     /// may use them.
     pub(crate) fn create(&self) -> io::Result<()> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         for path in [&self.input, &self.output] {
-            let exists = path
-                .symlink_metadata()
-                .is_ok_and(|file| file.file_type().is_fifo());
+            let exists = path.symlink_metadata().is_ok_and(|file| file.file_type().is_fifo());
             if !exists {
                 mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
             }

@@ -36,11 +36,7 @@ pub(crate) fn take_frame(buffer: &mut BytesMut) -> Frame {
         }
     }
     let Some(varint) = varint else {
-        return if buffer.len() < MAX_VARINT {
-            Frame::Partial
-        } else {
-            Frame::Absurd(u64::MAX)
-        };
+        return if buffer.len() < MAX_VARINT { Frame::Partial } else { Frame::Absurd(u64::MAX) };
     };
     if length > MAX_FRAME {
         return Frame::Absurd(length);
@@ -78,9 +74,7 @@ mod tests {
     use super::*;
 
     fn hello(length: usize) -> Hello {
-        Hello {
-            protocol_version: "x".repeat(length),
-        }
+        Hello { protocol_version: "x".repeat(length) }
     }
 
     #[test]

@@ -24,11 +24,7 @@ impl InstanceName {
     pub fn new(workload: &str, agent: &str, runtime_config: &str) -> Self {
         let digest = Sha256::digest(runtime_config.as_bytes());
         let id = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self {
-            workload: workload.to_owned(),
-            id,
-            agent: agent.to_owned(),
-        }
+        Self { workload: workload.to_owned(), id, agent: agent.to_owned() }
     }
 }
 
@@ -50,11 +46,7 @@ impl FromStr for InstanceName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split('.').map(str::to_owned);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(workload), Some(id), Some(agent), None) => Ok(Self {
-                workload,
-                id,
-                agent,
-            }),
+            (Some(workload), Some(id), Some(agent), None) => Ok(Self { workload, id, agent }),
             _ => Err(InvalidInstanceName(text.to_owned())),
         }
     }

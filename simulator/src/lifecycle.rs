@@ -50,8 +50,7 @@ impl Vehicle {
                     now,
                 ));
                 let due = now + self.timing.stopping;
-                self.timeline
-                    .plan(due, name.clone(), Step::Remove { successor });
+                self.timeline.plan(due, name.clone(), Step::Remove { successor });
                 responses
             }
             Step::Remove { successor } => {
@@ -68,10 +67,7 @@ impl Vehicle {
     }
 
     fn start(&mut self, name: &InstanceName, now: Instant) -> Vec<Response> {
-        let Some(rendered) = self
-            .rendered
-            .get(&*name.workload)
-            .filter(|is| is.name == *name)
+        let Some(rendered) = self.rendered.get(&*name.workload).filter(|is| is.name == *name)
         else {
             return Vec::new();
         };
@@ -86,8 +82,7 @@ impl Vehicle {
         let responses =
             self.set_execution_state(name, execution::starting("Triggered at runtime."), now);
         let due = now + self.timing.starting;
-        self.timeline
-            .plan(due, name.clone(), Step::Run { attempt: 1 });
+        self.timeline.plan(due, name.clone(), Step::Run { attempt: 1 });
         responses
     }
 
@@ -95,13 +90,7 @@ impl Vehicle {
         let Some(rendered) = self.rendered.get(&*name.workload) else {
             return Vec::new();
         };
-        let text = |field| {
-            rendered
-                .workload
-                .get(field)
-                .and_then(Node::as_text)
-                .unwrap_or_default()
-        };
+        let text = |field| rendered.workload.get(field).and_then(Node::as_text).unwrap_or_default();
         if !RUNTIMES.contains(&text("runtime")) {
             let state = execution::starting_failed("Unsupported Runtime");
             return self.set_execution_state(name, state, now);
@@ -116,28 +105,20 @@ impl Vehicle {
         }
         let info = format!("Retry {attempt}: {reason}");
         let responses = self.set_execution_state(name, execution::starting(info), now);
-        let step = Step::Run {
-            attempt: attempt + 1,
-        };
-        self.timeline
-            .plan(now + self.timing.starting, name.clone(), step);
+        let step = Step::Run { attempt: attempt + 1 };
+        self.timeline.plan(now + self.timing.starting, name.clone(), step);
         responses
     }
 
     fn dependencies_met(&self, workload: &Node) -> bool {
         let dependencies = workload.get("dependencies").and_then(Node::fields);
-        dependencies
-            .into_iter()
-            .flatten()
-            .all(|(dependency, condition)| {
-                let condition = condition
-                    .as_text()
-                    .and_then(AddCondition::from_str_name)
-                    .unwrap_or_default();
-                self.instance(dependency)
-                    .and_then(|name| self.execution_state(&name))
-                    .is_some_and(|state| execution::fulfils(&state, condition))
-            })
+        dependencies.into_iter().flatten().all(|(dependency, condition)| {
+            let condition =
+                condition.as_text().and_then(AddCondition::from_str_name).unwrap_or_default();
+            self.instance(dependency)
+                .and_then(|name| self.execution_state(&name))
+                .is_some_and(|state| execution::fulfils(&state, condition))
+        })
     }
 
     /// Puts an instance into a state; those that waited for it start.
@@ -149,11 +130,7 @@ impl Vehicle {
     ) -> Vec<Response> {
         self.timeline.cancel(name);
         let mut new = self.state.clone();
-        put(
-            &mut new,
-            &execution_path(name),
-            conversion::execution_to_node(state),
-        );
+        put(&mut new, &execution_path(name), conversion::execution_to_node(state));
         let responses = self.replace(new);
         let ready: Vec<InstanceName> = self
             .waiting
@@ -180,13 +157,8 @@ impl Vehicle {
     ) -> Option<Vec<Response>> {
         let rendered = self.rendered.get(workload)?;
         let name = rendered.name.clone();
-        let policy = rendered
-            .workload
-            .get("restartPolicy")
-            .and_then(Node::as_text);
-        let policy = policy
-            .and_then(RestartPolicy::from_str_name)
-            .unwrap_or_default();
+        let policy = rendered.workload.get("restartPolicy").and_then(Node::as_text);
+        let policy = policy.and_then(RestartPolicy::from_str_name).unwrap_or_default();
         let (state, restart) = if exit_code == 0 {
             let restart = (policy == RestartPolicy::Always).then_some(Step::Start);
             (execution::succeeded(), restart)
@@ -237,20 +209,14 @@ mod tests {
         /// Updates workloads by their masks; gives added and deleted instances.
         fn update(&mut self, workloads: &[(&str, Option<Workload>)]) -> (Vec<String>, Vec<String>) {
             let present = workloads.iter().filter_map(|(name, workload)| {
-                workload
-                    .clone()
-                    .map(|workload| ((*name).to_owned(), workload))
+                workload.clone().map(|workload| ((*name).to_owned(), workload))
             });
             let state = State {
                 api_version: "v1".to_owned(),
-                workloads: Some(WorkloadMap {
-                    workloads: present.collect(),
-                }),
+                workloads: Some(WorkloadMap { workloads: present.collect() }),
                 configs: None,
             };
-            let masks = workloads
-                .iter()
-                .map(|(name, _)| format!("desiredState.workloads.{name}"));
+            let masks = workloads.iter().map(|(name, _)| format!("desiredState.workloads.{name}"));
             let request = UpdateStateRequest {
                 new_state: Some(CompleteState {
                     desired_state: Some(state),
@@ -300,17 +266,11 @@ mod tests {
     }
 
     fn with_policy(policy: RestartPolicy) -> Workload {
-        Workload {
-            restart_policy: Some(policy.into()),
-            ..workload("image: x")
-        }
+        Workload { restart_policy: Some(policy.into()), ..workload("image: x") }
     }
 
     fn starts() -> [Option<ExecutionState>; 2] {
-        [
-            Some(execution::starting("Triggered at runtime.")),
-            Some(execution::running()),
-        ]
+        [Some(execution::starting("Triggered at runtime.")), Some(execution::running())]
     }
 
     #[test]
@@ -329,10 +289,7 @@ mod tests {
         assert_eq!((added, deleted), (vec![], vec![name.to_string()]));
         let stopping = Some(execution::stopping_requested());
         assert_eq!(simulated.states(&name), [running, stopping, None]);
-        assert_eq!(
-            simulated.vehicle.state.get("workloadStates"),
-            Some(&Node::empty())
-        );
+        assert_eq!(simulated.vehicle.state.get("workloadStates"), Some(&Node::empty()));
     }
 
     #[test]
@@ -342,10 +299,7 @@ mod tests {
         let timing = Timing::default();
         let start = simulated.now + timing.initial;
         assert_eq!(simulated.vehicle.next_due(), Some(start));
-        assert_eq!(
-            simulated.vehicle.advance(start - Duration::from_millis(1)),
-            []
-        );
+        assert_eq!(simulated.vehicle.advance(start - Duration::from_millis(1)), []);
         simulated.vehicle.advance(start);
         assert_eq!(simulated.vehicle.next_due(), Some(start + timing.starting));
     }
@@ -359,15 +313,9 @@ mod tests {
         let (added, deleted) = simulated.update(&[("w", Some(workload("image: y")))]);
         let new = simulated.instance("w");
         assert_ne!(old.id, new.id);
-        assert_eq!(
-            (added, deleted),
-            (vec![new.to_string()], vec![old.to_string()])
-        );
+        assert_eq!((added, deleted), (vec![new.to_string()], vec![old.to_string()]));
         let [starting, running] = starts();
-        assert_eq!(
-            simulated.states(&new),
-            [Some(execution::initial()), starting, running]
-        );
+        assert_eq!(simulated.states(&new), [Some(execution::initial()), starting, running]);
         assert_eq!(simulated.vehicle.execution_state(&old), None);
     }
 
@@ -378,16 +326,10 @@ mod tests {
         let name = simulated.instance("w");
         simulated.states(&name);
         let (added, deleted) = simulated.update(&[("w", Some(with_policy(RestartPolicy::Always)))]);
-        assert_eq!(
-            (added, deleted),
-            (vec![name.to_string()], vec![name.to_string()])
-        );
+        assert_eq!((added, deleted), (vec![name.to_string()], vec![name.to_string()]));
         let [starting, running] = starts();
         let stopping = Some(execution::stopping_requested());
-        assert_eq!(
-            simulated.states(&name),
-            [running.clone(), stopping, starting, running]
-        );
+        assert_eq!(simulated.states(&name), [running.clone(), stopping, starting, running]);
         let (added, deleted) = simulated.update(&[("w", Some(with_policy(RestartPolicy::Always)))]);
         assert_eq!((added, deleted), (vec![], vec![]), "nothing has changed");
     }
@@ -408,10 +350,7 @@ mod tests {
         let state = simulated.vehicle.execution_state(&name).unwrap();
         assert_eq!(state, execution::starting_failed(infos[3].clone()));
 
-        let foreign = Workload {
-            runtime: Some("other".to_owned()),
-            ..workload("x")
-        };
+        let foreign = Workload { runtime: Some("other".to_owned()), ..workload("x") };
         simulated.update(&[("f", Some(foreign))]);
         let name = simulated.instance("f");
         let unsupported = Some(execution::starting_failed("Unsupported Runtime"));
@@ -425,10 +364,7 @@ mod tests {
             simulated.update(&[("w", Some(with_policy(policy)))]);
             let name = simulated.instance("w");
             simulated.states(&name);
-            simulated
-                .vehicle
-                .end_workload("w", exit_code, simulated.now)
-                .unwrap();
+            simulated.vehicle.end_workload("w", exit_code, simulated.now).unwrap();
             simulated.states(&name)
         };
         let [starting, running] = starts();
@@ -440,16 +376,8 @@ mod tests {
         assert_eq!(ends(RestartPolicy::OnFailure, 1), anew);
         assert_eq!(ends(RestartPolicy::OnFailure, 0), [succeeded.clone()]);
         assert_eq!(ends(RestartPolicy::Always, 1), anew);
-        assert_eq!(
-            ends(RestartPolicy::Always, 0),
-            [succeeded, starting, running]
-        );
-        assert_eq!(
-            Simulated::new()
-                .vehicle
-                .end_workload("w", 0, Instant::now()),
-            None
-        );
+        assert_eq!(ends(RestartPolicy::Always, 0), [succeeded, starting, running]);
+        assert_eq!(Simulated::new().vehicle.end_workload("w", 0, Instant::now()), None);
     }
 
     #[test]
@@ -461,20 +389,11 @@ mod tests {
             dependencies: Some(Dependencies { dependencies }),
             ..workload("image: second")
         };
-        simulated.update(&[
-            ("second", Some(second)),
-            ("first", Some(workload("image: first"))),
-        ]);
+        simulated.update(&[("second", Some(second)), ("first", Some(workload("image: first")))]);
         let name = simulated.instance("second");
         let waiting = Some(execution::waiting_to_start());
-        assert_eq!(
-            simulated.states(&name),
-            [Some(execution::initial()), waiting.clone()]
-        );
-        simulated
-            .vehicle
-            .end_workload("first", 0, simulated.now)
-            .unwrap();
+        assert_eq!(simulated.states(&name), [Some(execution::initial()), waiting.clone()]);
+        simulated.vehicle.end_workload("first", 0, simulated.now).unwrap();
         let [starting, running] = starts();
         assert_eq!(simulated.states(&name), [waiting, starting, running]);
     }
@@ -483,10 +402,8 @@ mod tests {
     fn a_workload_that_waits_goes_without_being_stopped() {
         let mut simulated = Simulated::new();
         let dependencies = BTreeMap::from([("never".to_owned(), 0)]);
-        let workload = Workload {
-            dependencies: Some(Dependencies { dependencies }),
-            ..workload("image: x")
-        };
+        let workload =
+            Workload { dependencies: Some(Dependencies { dependencies }), ..workload("image: x") };
         simulated.update(&[("w", Some(workload))]);
         let name = simulated.instance("w");
         let waiting = Some(execution::waiting_to_start());
@@ -498,50 +415,31 @@ mod tests {
     #[test]
     fn workloads_wait_for_their_agent_and_are_found_again() {
         let mut simulated = Simulated::new();
-        let elsewhere = Workload {
-            agent: Some("agent_B".to_owned()),
-            ..workload("image: x")
-        };
-        let nowhere = Workload {
-            agent: Some(String::new()),
-            ..workload("image: x")
-        };
+        let elsewhere = Workload { agent: Some("agent_B".to_owned()), ..workload("image: x") };
+        let nowhere = Workload { agent: Some(String::new()), ..workload("image: x") };
         simulated.update(&[("w", Some(elsewhere.clone())), ("n", Some(nowhere))]);
         let name = simulated.instance("w");
         assert_eq!(simulated.states(&name), [Some(execution::initial())]);
         let unscheduled = simulated.instance("n");
-        assert_eq!(
-            simulated.states(&unscheduled),
-            [Some(execution::not_scheduled())]
-        );
+        assert_eq!(simulated.states(&unscheduled), [Some(execution::not_scheduled())]);
 
-        simulated
-            .vehicle
-            .connect_agent("agent_B", agent_attributes(), simulated.now);
+        simulated.vehicle.connect_agent("agent_B", agent_attributes(), simulated.now);
         let [starting, running] = starts();
         assert_eq!(
             simulated.states(&name),
             [Some(execution::initial()), starting, running.clone()]
         );
         simulated.vehicle.disconnect_agent("agent_B");
-        assert_eq!(
-            simulated.states(&name),
-            [Some(execution::agent_disconnected())]
-        );
+        assert_eq!(simulated.states(&name), [Some(execution::agent_disconnected())]);
         assert_eq!(simulated.vehicle.state.at(["agents", "agent_B"]), None);
-        simulated
-            .vehicle
-            .connect_agent("agent_B", agent_attributes(), simulated.now);
+        simulated.vehicle.connect_agent("agent_B", agent_attributes(), simulated.now);
         assert_eq!(simulated.states(&name), [running]);
     }
 
     #[test]
     fn a_workload_that_never_started_is_gone_at_once() {
         let mut simulated = Simulated::new();
-        let elsewhere = Workload {
-            agent: Some("agent_B".to_owned()),
-            ..workload("image: x")
-        };
+        let elsewhere = Workload { agent: Some("agent_B".to_owned()), ..workload("image: x") };
         simulated.update(&[("w", Some(elsewhere))]);
         let name = simulated.instance("w");
         let (_, deleted) = simulated.update(&[("w", None)]);
@@ -554,9 +452,7 @@ mod tests {
         let mut simulated = Simulated::new();
         simulated.update(&[("w", Some(workload("image: x")))]);
         let name = simulated.instance("w");
-        simulated
-            .vehicle
-            .set_execution_state(&name, execution::failed(7), simulated.now);
+        simulated.vehicle.set_execution_state(&name, execution::failed(7), simulated.now);
         simulated.vehicle.advance(simulated.now + LONG);
         assert_eq!(simulated.states(&name), [Some(execution::failed(7))]);
     }

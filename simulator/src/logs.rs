@@ -85,11 +85,7 @@ impl Logs {
             let tail = request.tail.and_then(|tail| usize::try_from(tail).ok());
             let first = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
             let lines = lines.get(first..).unwrap_or_default();
-            responses.extend(
-                lines
-                    .chunks(BATCH)
-                    .map(|batch| entries(request_id, &name, batch)),
-            );
+            responses.extend(lines.chunks(BATCH).map(|batch| entries(request_id, &name, batch)));
             if follow && running {
                 followed.insert(name);
             } else {
@@ -97,13 +93,7 @@ impl Logs {
             }
         }
         if !followed.is_empty() {
-            self.streams.insert(
-                request_id.to_owned(),
-                Stream {
-                    instances: followed,
-                    until,
-                },
-            );
+            self.streams.insert(request_id.to_owned(), Stream { instances: followed, until });
         }
         (accepted, responses)
     }
@@ -126,19 +116,11 @@ impl Logs {
                 responses.push(stop(request_id, name));
                 return !stream.instances.is_empty();
             }
-            responses.extend(
-                batch
-                    .chunks(BATCH)
-                    .map(|batch| entries(request_id, name, batch)),
-            );
+            responses.extend(batch.chunks(BATCH).map(|batch| entries(request_id, name, batch)));
             true
         });
         let lines = self.lines.entry(name.clone()).or_default();
-        lines.extend(
-            messages
-                .into_iter()
-                .map(|message| Line { written, message }),
-        );
+        lines.extend(messages.into_iter().map(|message| Line { written, message }));
         let surplus = lines.len().saturating_sub(KEPT_LINES);
         lines.drain(..surplus);
         responses
@@ -169,10 +151,7 @@ impl Logs {
     /// The instances that a stream follows.
     pub(crate) fn followed(&self, request_id: &str) -> Vec<InstanceName> {
         let stream = self.streams.get(request_id);
-        stream
-            .into_iter()
-            .flat_map(|stream| stream.instances.iter().cloned())
-            .collect()
+        stream.into_iter().flat_map(|stream| stream.instances.iter().cloned()).collect()
     }
 
     /// Ends all streams, as the end of a session does.
@@ -198,30 +177,20 @@ fn time(option: &str, time: &Option<String>) -> Result<Option<SystemTime>, Strin
 
 /// One batch of lines of one instance.
 pub(crate) fn entries(request_id: &str, name: &InstanceName, messages: &[&str]) -> Response {
-    let log_entries = messages.iter().map(|&message| LogEntry {
-        workload_name: Some(name.into()),
-        message: message.to_owned(),
-    });
+    let log_entries = messages
+        .iter()
+        .map(|&message| LogEntry { workload_name: Some(name.into()), message: message.to_owned() });
     let log_entries = log_entries.collect();
-    response(
-        request_id,
-        ResponseContent::LogEntriesResponse(LogEntriesResponse { log_entries }),
-    )
+    response(request_id, ResponseContent::LogEntriesResponse(LogEntriesResponse { log_entries }))
 }
 
 fn stop(request_id: &str, name: &InstanceName) -> Response {
     let workload_name = Some(name.into());
-    response(
-        request_id,
-        ResponseContent::LogsStopResponse(LogsStopResponse { workload_name }),
-    )
+    response(request_id, ResponseContent::LogsStopResponse(LogsStopResponse { workload_name }))
 }
 
 fn response(request_id: &str, content: ResponseContent) -> Response {
-    Response {
-        request_id: request_id.to_owned(),
-        response_content: Some(content),
-    }
+    Response { request_id: request_id.to_owned(), response_content: Some(content) }
 }
 
 #[cfg(test)]
@@ -237,39 +206,26 @@ mod tests {
 
     fn request(workloads: &[&str]) -> LogsRequest {
         LogsRequest {
-            workload_names: workloads
-                .iter()
-                .map(|name| (&instance(name)).into())
-                .collect(),
+            workload_names: workloads.iter().map(|name| (&instance(name)).into()).collect(),
             ..LogsRequest::default()
         }
     }
 
     fn following(workloads: &[&str]) -> LogsRequest {
-        LogsRequest {
-            follow: Some(true),
-            ..request(workloads)
-        }
+        LogsRequest { follow: Some(true), ..request(workloads) }
     }
 
     /// Lines as they are, the end of a stream as its workload in brackets.
     fn texts(responses: &[Response]) -> Vec<String> {
-        let texts = responses
-            .iter()
-            .flat_map(|response| match &response.response_content {
-                Some(ResponseContent::LogEntriesResponse(entries)) => entries
-                    .log_entries
-                    .iter()
-                    .map(|entry| entry.message.clone())
-                    .collect(),
-                Some(ResponseContent::LogsStopResponse(stop)) => {
-                    vec![format!(
-                        "[{}]",
-                        stop.workload_name.clone().unwrap().workload_name
-                    )]
-                }
-                other => panic!("{other:?}"),
-            });
+        let texts = responses.iter().flat_map(|response| match &response.response_content {
+            Some(ResponseContent::LogEntriesResponse(entries)) => {
+                entries.log_entries.iter().map(|entry| entry.message.clone()).collect()
+            }
+            Some(ResponseContent::LogsStopResponse(stop)) => {
+                vec![format!("[{}]", stop.workload_name.clone().unwrap().workload_name)]
+            }
+            other => panic!("{other:?}"),
+        });
         texts.collect()
     }
 
@@ -293,10 +249,7 @@ mod tests {
         assert_eq!(accepted.workload_names.len(), 2);
         assert_eq!(texts(&rest), ["1", "2", "3", "[a]", "[b]"]);
         for (tail, expected) in [(0, &["[a]"][..]), (2, &["2", "3", "[a]"])] {
-            let request = LogsRequest {
-                tail: Some(tail),
-                ..request(&["a"])
-            };
+            let request = LogsRequest { tail: Some(tail), ..request(&["a"]) };
             assert_eq!(texts(&logs.request("id", &request, running).1), expected);
         }
         assert!(logs.streams().is_empty());
@@ -347,21 +300,12 @@ mod tests {
             until: Some("2024-01-01 00:00:03".to_owned()),
             ..following(&["a"])
         };
-        assert_eq!(
-            texts(&logs.request("id", &request, running).1),
-            ["1", "2", "3", "[a]"]
-        );
+        assert_eq!(texts(&logs.request("id", &request, running).1), ["1", "2", "3", "[a]"]);
 
-        let request = LogsRequest {
-            since: Some("garbage".to_owned()),
-            ..following(&["a"])
-        };
+        let request = LogsRequest { since: Some("garbage".to_owned()), ..following(&["a"]) };
         let complaint =
             "Error: parsing --since \"garbage\": unable to interpret time value".to_owned();
-        assert_eq!(
-            texts(&logs.request("id", &request, running).1),
-            [complaint, "[a]".to_owned()]
-        );
+        assert_eq!(texts(&logs.request("id", &request, running).1), [complaint, "[a]".to_owned()]);
     }
 
     #[test]
@@ -369,17 +313,10 @@ mod tests {
         let mut logs = Logs::default();
         let until = SystemTime::now() + Duration::from_secs(60);
         let text = humantime::format_rfc3339(until).to_string();
-        let request = LogsRequest {
-            until: Some(text),
-            ..following(&["a"])
-        };
+        let request = LogsRequest { until: Some(text), ..following(&["a"]) };
         logs.request("id", &request, running);
         assert_eq!(write(&mut logs, "a", &["1"]), ["1"]);
-        let late = logs.write(
-            &instance("a"),
-            vec!["2".to_owned()],
-            until + Duration::from_secs(1),
-        );
+        let late = logs.write(&instance("a"), vec!["2".to_owned()], until + Duration::from_secs(1));
         assert_eq!(texts(&late), ["[a]"]);
         assert!(logs.streams().is_empty());
     }
@@ -387,9 +324,7 @@ mod tests {
     #[test]
     fn long_logs_come_in_batches_and_lose_their_oldest_lines() {
         let mut logs = Logs::default();
-        let lines = (0..KEPT_LINES + 5)
-            .map(|number| number.to_string())
-            .collect();
+        let lines = (0..KEPT_LINES + 5).map(|number| number.to_string()).collect();
         logs.write(&instance("a"), lines, SystemTime::now());
         let (_, rest) = logs.request("id", &request(&["a"]), running);
         assert_eq!(rest.len(), KEPT_LINES / BATCH + 1);

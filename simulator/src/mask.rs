@@ -16,11 +16,8 @@ pub(crate) struct Mask {
 impl Mask {
     /// Splits a mask; the empty string has no parts.
     pub(crate) fn parse(mask: &str) -> Self {
-        let parts = if mask.is_empty() {
-            Vec::new()
-        } else {
-            mask.split('.').map(Box::from).collect()
-        };
+        let parts =
+            if mask.is_empty() { Vec::new() } else { mask.split('.').map(Box::from).collect() };
         Self { parts }
     }
 
@@ -168,10 +165,7 @@ mod tests {
     }
 
     fn workload(agent: &str) -> Node {
-        Node::map([
-            ("agent", Node::text(agent)),
-            ("runtime", Node::text("podman")),
-        ])
+        Node::map([("agent", Node::text(agent)), ("runtime", Node::text("podman"))])
     }
 
     fn execution(state: &str) -> Node {
@@ -188,10 +182,7 @@ mod tests {
                 "desiredState",
                 Node::map([
                     ("apiVersion", Node::text("v1")),
-                    (
-                        "workloads",
-                        Node::map([("one", workload("a")), ("two", workload("b"))]),
-                    ),
+                    ("workloads", Node::map([("one", workload("a")), ("two", workload("b"))])),
                 ]),
             ),
             (
@@ -217,10 +208,7 @@ mod tests {
             "desiredState",
             Node::map([
                 ("apiVersion", Node::text("v1")),
-                (
-                    "workloads",
-                    Node::map([("one", Node::map([("agent", Node::text("a"))]))]),
-                ),
+                ("workloads", Node::map([("one", Node::map([("agent", Node::text("a"))]))])),
             ]),
         )]);
         assert_eq!(selected, expected);
@@ -231,10 +219,7 @@ mod tests {
         let selected = select(&state(), &masks(&["desiredState.workloads.*.agent"]));
         for (name, agent) in [("one", "a"), ("two", "b")] {
             let path = ["desiredState", "workloads", name];
-            assert_eq!(
-                selected.at(path),
-                Some(&Node::map([("agent", Node::text(agent))]))
-            );
+            assert_eq!(selected.at(path), Some(&Node::map([("agent", Node::text(agent))])));
         }
         assert_eq!(select(&state(), &masks(&["*"])), state());
         assert_eq!(select(&state(), &masks(&["*.*.*.id1.*.*"])), Node::empty());
@@ -247,10 +232,7 @@ mod tests {
 
     #[test]
     fn an_unknown_path_selects_nothing() {
-        assert_eq!(
-            select(&state(), &masks(&["workloadStates.b", "nonsense"])),
-            Node::empty()
-        );
+        assert_eq!(select(&state(), &masks(&["workloadStates.b", "nonsense"])), Node::empty());
         let only_version = select(&state(), &masks(&["desiredState.workloads.three"]));
         let version = Node::map([("apiVersion", Node::text("v1"))]);
         assert_eq!(only_version, Node::map([("desiredState", version)]));
@@ -258,32 +240,18 @@ mod tests {
 
     #[test]
     fn state_and_sub_state_come_together() {
-        for mask in [
-            "workloadStates.*.*.*.state",
-            "workloadStates.a.one.id1.subState",
-        ] {
+        for mask in ["workloadStates.*.*.*.state", "workloadStates.a.one.id1.subState"] {
             let selected = select(&state(), &masks(&[mask]));
-            let expected = Node::map([
-                ("state", Node::text("Running")),
-                ("subState", Node::text("Ok")),
-            ]);
-            assert_eq!(
-                selected.at(["workloadStates", "a", "one", "id1"]),
-                Some(&expected)
-            );
+            let expected =
+                Node::map([("state", Node::text("Running")), ("subState", Node::text("Ok"))]);
+            assert_eq!(selected.at(["workloadStates", "a", "one", "id1"]), Some(&expected));
         }
     }
 
     #[test]
     fn masks_do_not_reach_into_a_part_already_selected() {
-        let selected = select(
-            &state(),
-            &masks(&["workloadStates", "workloadStates.a.one"]),
-        );
-        assert_eq!(
-            selected.get("workloadStates"),
-            state().get("workloadStates")
-        );
+        let selected = select(&state(), &masks(&["workloadStates", "workloadStates.a.one"]));
+        assert_eq!(selected.get("workloadStates"), state().get("workloadStates"));
     }
 
     #[test]
@@ -308,25 +276,14 @@ mod tests {
         ]);
         merge(&mut updated, &new, &update).unwrap();
         let workloads = updated.at(["desiredState", "workloads"]).unwrap();
-        assert_eq!(
-            workloads,
-            &Node::map([("one", workload("c")), ("three", workload("d"))])
-        );
-        assert_eq!(
-            updated.at(["desiredState", "apiVersion"]),
-            Some(&Node::text("v1"))
-        );
+        assert_eq!(workloads, &Node::map([("one", workload("c")), ("three", workload("d"))]));
+        assert_eq!(updated.at(["desiredState", "apiVersion"]), Some(&Node::text("v1")));
     }
 
     #[test]
     fn an_update_mask_knows_no_wildcard() {
         let mut updated = state();
-        merge(
-            &mut updated,
-            &Node::empty(),
-            &names(&["desiredState.workloads.*"]),
-        )
-        .unwrap();
+        merge(&mut updated, &Node::empty(), &names(&["desiredState.workloads.*"])).unwrap();
         assert_eq!(updated, state());
     }
 
@@ -334,14 +291,8 @@ mod tests {
     fn an_update_below_what_is_missing_names_the_mask() {
         let mut updated = state();
         let mask = "desiredState.workloads.nobody.tags.key";
-        assert_eq!(
-            merge(&mut updated, &Node::empty(), &names(&[mask])),
-            Err(mask.to_owned())
-        );
-        let known = names(&[
-            "desiredState.workloads.one.tags.key",
-            "desiredState.configs.none",
-        ]);
+        assert_eq!(merge(&mut updated, &Node::empty(), &names(&[mask])), Err(mask.to_owned()));
+        let known = names(&["desiredState.workloads.one.tags.key", "desiredState.configs.none"]);
         assert_eq!(merge(&mut updated, &Node::empty(), &known), Ok(()));
         assert_eq!(updated, state());
     }

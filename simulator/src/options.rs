@@ -77,11 +77,7 @@ impl Options {
                 agent_state_map: BTreeMap::from([(agent, states)]),
             }),
             agents: Some(AgentMap {
-                agents: self
-                    .agents
-                    .iter()
-                    .map(|name| (name.clone(), agent_attributes()))
-                    .collect(),
+                agents: self.agents.iter().map(|name| (name.clone(), agent_attributes())).collect(),
             }),
             effective_state: None,
         }
@@ -93,9 +89,7 @@ pub fn agent_attributes() -> AgentAttributes {
     AgentAttributes {
         status: Some(AgentStatus {
             cpu_usage: Some(CpuUsage { cpu_usage: 44 }),
-            free_memory: Some(FreeMemory {
-                free_memory: 24_908_308_480,
-            }),
+            free_memory: Some(FreeMemory { free_memory: 24_908_308_480 }),
         }),
         tags: Some(Tags::default()),
     }

@@ -61,11 +61,7 @@ impl SimulatedVehicle {
         let shared = Shared::new(simulation);
         let (orders, receiver) = mpsc::channel(16);
         let agent = Agent::new(Fifos::in_folder(dir), Arc::clone(&shared), receiver);
-        let simulated = Self {
-            shared,
-            orders,
-            task: tokio::spawn(agent.run()),
-        };
+        let simulated = Self { shared, orders, task: tokio::spawn(agent.run()) };
         if options.create_fifos {
             simulated.start_agent().await?;
         }
@@ -75,10 +71,7 @@ impl SimulatedVehicle {
     async fn order(&self, command: Command) -> io::Result<()> {
         let (done, outcome) = oneshot::channel();
         let gone = || io::Error::other("the simulated agent has stopped");
-        self.orders
-            .send((command, done))
-            .await
-            .map_err(|_| gone())?;
+        self.orders.send((command, done)).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
 
@@ -114,8 +107,7 @@ impl SimulatedVehicle {
 
     /// The server takes requests and answers none, until it is up again.
     pub fn set_server_down(&self, down: bool) {
-        self.shared
-            .change(|simulation| simulation.faults.server_down = down);
+        self.shared.change(|simulation| simulation.faults.server_down = down);
     }
 
     /// Restarts the server, with what follows at the agent: the session is
@@ -164,8 +156,7 @@ impl SimulatedVehicle {
     /// # Errors
     /// Nobody reads `input`.
     pub async fn inject(&self, bytes: &[u8]) -> io::Result<()> {
-        self.order(Command::Inject(Bytes::copy_from_slice(bytes)))
-            .await
+        self.order(Command::Inject(Bytes::copy_from_slice(bytes))).await
     }
 
     // ----------------------------------------------------------------- faults
@@ -177,8 +168,7 @@ impl SimulatedVehicle {
         fault: Fault,
         matches: impl FnMut(&Request) -> bool + Send + 'static,
     ) {
-        self.shared
-            .change(|simulation| simulation.faults.add(times, fault, matches));
+        self.shared.change(|simulation| simulation.faults.add(times, fault, matches));
     }
 
     /// The next `times` requests of any kind are never answered.
@@ -193,21 +183,18 @@ impl SimulatedVehicle {
 
     /// How fast the agent reads `output`.
     pub fn set_read_pace(&self, pace: ReadPace) {
-        self.shared
-            .change(|simulation| simulation.faults.pace = pace);
+        self.shared.change(|simulation| simulation.faults.pace = pace);
     }
 
     /// Whether the agent loses the frame it is reading when it has a reply to
     /// deliver, as real agents do.
     pub fn set_lose_half_read_frames(&self, lose: bool) {
-        self.shared
-            .change(|simulation| simulation.faults.lose_half_read_frames = lose);
+        self.shared.change(|simulation| simulation.faults.lose_half_read_frames = lose);
     }
 
     /// How many entries still follow after a log stream has been cancelled.
     pub fn set_entries_after_cancel(&self, count: usize) {
-        self.shared
-            .change(|simulation| simulation.faults.entries_after_cancel = count);
+        self.shared.change(|simulation| simulation.faults.entries_after_cancel = count);
     }
 
     /// The access rules of the workload from now on.
@@ -230,8 +217,7 @@ impl SimulatedVehicle {
     /// Replaces the whole state as it is, however large; nothing is started,
     /// stopped or reported.
     pub fn set_state(&self, state: CompleteState) {
-        self.shared
-            .change(|simulation| simulation.vehicle.set_state(state));
+        self.shared.change(|simulation| simulation.vehicle.set_state(state));
     }
 
     /// The instance of a workload that the desired state asks for.
@@ -285,9 +271,7 @@ impl SimulatedVehicle {
     /// Adds an agent, or changes its load and tags.
     pub fn connect_agent(&self, agent: &str, attributes: AgentAttributes) {
         self.shared.change(|simulation| {
-            let events = simulation
-                .vehicle
-                .connect_agent(agent, attributes, Instant::now());
+            let events = simulation.vehicle.connect_agent(agent, attributes, Instant::now());
             simulation.outbox.extend(events);
         });
     }
@@ -396,10 +380,7 @@ impl SimulatedVehicle {
         let outcome = timeout(limit, counters.wait_for(condition)).await;
         match outcome {
             Ok(Ok(counters)) => Ok(*counters),
-            Ok(Err(_)) | Err(_) => Err(NotYet {
-                waited: limit,
-                seen: self.counters(),
-            }),
+            Ok(Err(_)) | Err(_) => Err(NotYet { waited: limit, seen: self.counters() }),
         }
     }
 
@@ -408,9 +389,7 @@ impl SimulatedVehicle {
     /// # Errors
     /// They have not within `limit`.
     pub async fn wait_for_requests(&self, count: u64, limit: Duration) -> Result<(), NotYet> {
-        self.wait_for(limit, |counters| counters.requests >= count)
-            .await
-            .map(|_| ())
+        self.wait_for(limit, |counters| counters.requests >= count).await.map(|_| ())
     }
 
     /// Waits until so many Hellos have arrived since the start.
@@ -418,8 +397,6 @@ impl SimulatedVehicle {
     /// # Errors
     /// They have not within `limit`.
     pub async fn wait_for_hellos(&self, count: u64, limit: Duration) -> Result<(), NotYet> {
-        self.wait_for(limit, |counters| counters.hellos >= count)
-            .await
-            .map(|_| ())
+        self.wait_for(limit, |counters| counters.hellos >= count).await.map(|_| ())
     }
 }

@@ -50,8 +50,7 @@ impl Simulation {
         self.record.request(&request);
         self.advance(now);
         if !access::allows(&self.access, &request) {
-            self.outbox
-                .push_back(vehicle::error(request.request_id, "Access denied").answer);
+            self.outbox.push_back(vehicle::error(request.request_id, "Access denied").answer);
             return;
         }
         if self.faults.server_down {
@@ -67,21 +66,11 @@ impl Simulation {
         if fault == Some(Fault::LoseRequest) {
             return;
         }
-        let cancelled = matches!(
-            request.request_content,
-            Some(RequestContent::LogsCancelRequest(_))
-        );
-        let late = if cancelled {
-            self.late_entries(&request.request_id)
-        } else {
-            Vec::new()
-        };
+        let cancelled =
+            matches!(request.request_content, Some(RequestContent::LogsCancelRequest(_)));
+        let late = if cancelled { self.late_entries(&request.request_id) } else { Vec::new() };
 
-        let Answer {
-            before,
-            mut answer,
-            after,
-        } = self.vehicle.request(request, now);
+        let Answer { before, mut answer, after } = self.vehicle.request(request, now);
         self.outbox.extend(before);
         match fault {
             None | Some(Fault::LoseRequest) => self.outbox.push_back(answer),
@@ -95,8 +84,7 @@ impl Simulation {
                 self.outbox.push_back(answer);
             }
             Some(Fault::RepeatAnswer(times)) => {
-                self.outbox
-                    .extend(std::iter::repeat_n(answer, times.saturating_add(1)));
+                self.outbox.extend(std::iter::repeat_n(answer, times.saturating_add(1)));
             }
         }
         self.outbox.extend(after);
@@ -117,11 +105,7 @@ impl Simulation {
     pub(crate) fn advance(&mut self, now: Instant) {
         let responses = self.vehicle.advance(now);
         self.outbox.extend(responses);
-        while let Some(entry) = self
-            .delayed
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)
-        {
+        while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
             self.outbox.push_back(entry.remove());
         }
     }
@@ -167,9 +151,7 @@ impl Shared {
 
     /// The simulation; it stays usable when a test has panicked with it in hand.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Simulation> {
-        self.simulation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.simulation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works on the simulation and lets the agent deliver what comes of it.

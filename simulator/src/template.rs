@@ -30,17 +30,9 @@ pub(crate) fn render(
             fields.insert("files".into(), Node::list(files));
         }
     }
-    let text = |field| {
-        fields
-            .get(field)
-            .and_then(Node::as_text)
-            .unwrap_or_default()
-    };
+    let text = |field| fields.get(field).and_then(Node::as_text).unwrap_or_default();
     let name = InstanceName::new(name, text("agent"), text("runtimeConfig"));
-    Ok(Rendered {
-        name,
-        workload: Node::Map(fields.into()),
-    })
+    Ok(Rendered { name, workload: Node::Map(fields.into()) })
 }
 
 /// The configs by their aliases.
@@ -48,11 +40,9 @@ fn context(aliases: &Node, configs: Option<&Node>) -> Result<Node, String> {
     let mut context = Fields::new();
     for (alias, config) in aliases.fields().into_iter().flatten() {
         let config = config.as_text().unwrap_or_default();
-        let value = configs
-            .and_then(|configs| configs.get(config))
-            .ok_or_else(|| {
-                format!("Workload references config key '{config}' that does not exist")
-            })?;
+        let value = configs.and_then(|configs| configs.get(config)).ok_or_else(|| {
+            format!("Workload references config key '{config}' that does not exist")
+        })?;
         context.insert(alias.clone(), value.clone());
     }
     Ok(Node::Map(context.into()))
@@ -60,10 +50,7 @@ fn context(aliases: &Node, configs: Option<&Node>) -> Result<Node, String> {
 
 fn fill_file(file: &Node, context: &Node) -> Result<Node, String> {
     let mut fields = file.fields().cloned().unwrap_or_default();
-    let mount_point = file
-        .get("mountPoint")
-        .and_then(Node::as_text)
-        .unwrap_or_default();
+    let mount_point = file.get("mountPoint").and_then(Node::as_text).unwrap_or_default();
     let label = format!("files with mount point {mount_point}");
     for field in ["data", "binaryData"] {
         fill_field(&mut fields, field, &label, context)?;
@@ -84,23 +71,17 @@ fn fill_field(fields: &mut Fields, field: &str, label: &str, context: &Node) -> 
 fn fill(template: &str, context: &Node) -> Result<String, String> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
-    while let Some((before, (expression, after))) = rest
-        .split_once("{{")
-        .and_then(|(before, rest)| Some((before, rest.split_once("}}")?)))
+    while let Some((before, (expression, after))) =
+        rest.split_once("{{").and_then(|(before, rest)| Some((before, rest.split_once("}}")?)))
     {
         filled.push_str(before);
         let path = expression.trim();
         let is_path = !path.is_empty()
-            && path
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+            && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         if is_path {
-            let value = context
-                .at(path.split('.'))
-                .and_then(Node::as_text)
-                .ok_or_else(|| {
-                    format!("Failed to access variable in strict mode Some(\"{path}\")")
-                })?;
+            let value = context.at(path.split('.')).and_then(Node::as_text).ok_or_else(|| {
+                format!("Failed to access variable in strict mode Some(\"{path}\")")
+            })?;
             filled.push_str(value);
         } else {
             filled.extend(["{{", expression, "}}"]);
@@ -120,10 +101,7 @@ mod tests {
         Node::map([
             ("agent", Node::text("{{where}}")),
             ("runtimeConfig", Node::text(config)),
-            (
-                "configs",
-                Node::map([("where", Node::text("place")), ("c", Node::text("web"))]),
-            ),
+            ("configs", Node::map([("where", Node::text("place")), ("c", Node::text("web"))])),
         ])
     }
 
@@ -149,10 +127,7 @@ mod tests {
     fn other_forms_stay_and_workloads_without_configs_are_no_templates() {
         let blocks = "{{#each c}}x{{/each}} {{ unfinished";
         let rendered = render("w", &workload(blocks), Some(&configs("80"))).unwrap();
-        assert_eq!(
-            rendered.workload.get("runtimeConfig"),
-            Some(&Node::text(blocks))
-        );
+        assert_eq!(rendered.workload.get("runtimeConfig"), Some(&Node::text(blocks)));
         let plain = Node::map([("runtimeConfig", Node::text("{{c.port}}"))]);
         assert_eq!(render("w", &plain, None).unwrap().workload, plain);
     }

@@ -91,10 +91,7 @@ impl Timeline {
 
     /// Takes the next step that is due, with the time it was planned for.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Instant, InstanceName, Step)> {
-        let entry = self
-            .steps
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)?;
+        let entry = self.steps.first_entry().filter(|entry| entry.key().0 <= now)?;
         let ((due, _), (name, step)) = entry.remove_entry();
         self.next_of.remove(&name);
         Some((due, name, step))

@@ -49,9 +49,7 @@ pub(crate) fn plan(
     rendered: &RenderedWorkloads,
     request: UpdateStateRequest,
 ) -> Result<Update, String> {
-    let new = request
-        .new_state
-        .ok_or("The UpdateStateRequest does not contain a new state")?;
+    let new = request.new_state.ok_or("The UpdateStateRequest does not contain a new state")?;
     let new = conversion::to_node(new);
     let rejected = |reason: String| format!("Update rejected: '{reason}'");
     let invalid =
@@ -67,11 +65,7 @@ pub(crate) fn plan(
         merged
     };
     let completed = complete(merged.get("desiredState"), desired).map_err(|error| {
-        let error = if whole {
-            error.of_message()
-        } else {
-            error.of_document()
-        };
+        let error = if whole { error.of_message() } else { error.of_document() };
         invalid(format!("Could not parse into CompleteState: '{error}'"))
     })?;
     check_api_version(&completed)?;
@@ -81,25 +75,12 @@ pub(crate) fn plan(
 
     let (added, deleted) = compare(rendered, &new_rendered);
     if let Some(workload) = find_cycle(&completed, &added) {
-        return Err(rejected(format!(
-            "workload dependency '{workload}' is part of a cycle."
-        )));
+        return Err(rejected(format!("workload dependency '{workload}' is part of a cycle.")));
     }
-    let agent_tags = merged
-        .get("agents")
-        .and_then(Node::fields)
-        .into_iter()
-        .flatten();
-    let agent_tags = agent_tags
-        .map(|(name, agent)| (name.clone(), agent.get("tags").cloned()))
-        .collect();
-    Ok(Update {
-        desired: completed,
-        rendered: new_rendered,
-        added,
-        deleted,
-        agent_tags,
-    })
+    let agent_tags = merged.get("agents").and_then(Node::fields).into_iter().flatten();
+    let agent_tags =
+        agent_tags.map(|(name, agent)| (name.clone(), agent.get("tags").cloned())).collect();
+    Ok(Update { desired: completed, rendered: new_rendered, added, deleted, agent_tags })
 }
 
 /// A required field that is not there.
@@ -176,9 +157,7 @@ fn complete_workload(workload: Node) -> Result<Node, MissingField> {
             fields.insert("runtimeConfig".into(), trimmed);
         }
     }
-    fields
-        .entry("restartPolicy".into())
-        .or_insert_with(|| Node::text("NEVER"));
+    fields.entry("restartPolicy".into()).or_insert_with(|| Node::text("NEVER"));
     for optional in ["tags", "configs", "dependencies"] {
         if fields.get(optional).is_some_and(Node::is_empty_map) {
             fields.remove(optional);
@@ -201,26 +180,15 @@ fn check_configs(desired: &Node) -> Result<(), String> {
     if let Some(configs) = desired.get("configs") {
         check_config_keys(configs)?;
     }
-    let workloads = desired
-        .get("workloads")
-        .and_then(Node::fields)
-        .into_iter()
-        .flatten();
+    let workloads = desired.get("workloads").and_then(Node::fields).into_iter().flatten();
     for (_, workload) in workloads {
-        for (alias, name) in workload
-            .get("configs")
-            .and_then(Node::fields)
-            .into_iter()
-            .flatten()
-        {
+        for (alias, name) in workload.get("configs").and_then(Node::fields).into_iter().flatten() {
             if !is_name(alias) {
                 return Err(format!("Unsupported config alias '{alias}'. {NAME_RULE}"));
             }
             let name = name.as_text().unwrap_or_default();
             if !is_name(name) {
-                return Err(format!(
-                    "Unsupported config reference key '{name}'. {NAME_RULE}"
-                ));
+                return Err(format!("Unsupported config reference key '{name}'. {NAME_RULE}"));
             }
         }
     }
@@ -247,8 +215,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn is_name_text(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// Renders what has changed and takes over the rest.
@@ -263,11 +230,7 @@ fn render(
         (new, old) => new == old,
     };
     let old_workloads = old.get("workloads");
-    let workloads = new
-        .get("workloads")
-        .and_then(Node::fields)
-        .into_iter()
-        .flatten();
+    let workloads = new.get("workloads").and_then(Node::fields).into_iter().flatten();
     workloads
         .map(|(name, workload)| {
             let kept = rendered.get(name).filter(|_| {
@@ -292,9 +255,7 @@ fn check_names(rendered: &RenderedWorkloads) -> Result<(), String> {
             Some("Expected to have characters in [a-zA-Z0-9_-].".to_owned())
         } else if name.len() > 63 {
             let length = name.len();
-            Some(format!(
-                "Length {length} exceeds the maximum limit of 63 characters."
-            ))
+            Some(format!("Length {length} exceeds the maximum limit of 63 characters."))
         } else {
             None
         };
@@ -326,9 +287,7 @@ fn compare(
         }
     }
     added.extend(
-        new.iter()
-            .filter(|(name, _)| !old.contains_key(*name))
-            .map(|(_, is)| is.name.clone()),
+        new.iter().filter(|(name, _)| !old.contains_key(*name)).map(|(_, is)| is.name.clone()),
     );
     (added, deleted)
 }
@@ -361,9 +320,7 @@ fn find_cycle(desired: &Node, added: &[InstanceName]) -> Option<String> {
     }
     let workloads = desired.get("workloads")?;
     let mut done = BTreeSet::new();
-    added
-        .iter()
-        .find_map(|name| visit(workloads, &name.workload, &mut Vec::new(), &mut done))
+    added.iter().find_map(|name| visit(workloads, &name.workload, &mut Vec::new(), &mut done))
 }
 
 #[cfg(test)]
@@ -382,18 +339,12 @@ mod tests {
 
     impl Desired {
         fn plan(&self, new: State, masks: &[&str]) -> Result<Update, String> {
-            let new_state = CompleteState {
-                desired_state: Some(new),
-                ..CompleteState::default()
-            };
+            let new_state = CompleteState { desired_state: Some(new), ..CompleteState::default() };
             self.plan_all(new_state, masks)
         }
 
         fn plan_all(&self, new: CompleteState, masks: &[&str]) -> Result<Update, String> {
-            let version = [
-                ("apiVersion", Node::text("v1")),
-                ("workloads", Node::empty()),
-            ];
+            let version = [("apiVersion", Node::text("v1")), ("workloads", Node::empty())];
             let desired = self.0.clone().unwrap_or_else(|| Node::map(version));
             let request = UpdateStateRequest {
                 new_state: Some(new),
@@ -418,9 +369,7 @@ mod tests {
     }
 
     fn state<const N: usize>(workloads: [(&str, Workload); N]) -> State {
-        let workloads = workloads
-            .map(|(name, workload)| (name.to_owned(), workload))
-            .into();
+        let workloads = workloads.map(|(name, workload)| (name.to_owned(), workload)).into();
         State {
             api_version: "v1".to_owned(),
             workloads: Some(WorkloadMap { workloads }),
@@ -429,16 +378,9 @@ mod tests {
     }
 
     fn config(name: &str, value: &str) -> State {
-        let item = ConfigItem {
-            config_item_enum: Some(ConfigItemEnum::String(value.to_owned())),
-        };
-        let configs = ConfigMap {
-            configs: [(name.to_owned(), item)].into(),
-        };
-        State {
-            configs: Some(configs),
-            ..state([])
-        }
+        let item = ConfigItem { config_item_enum: Some(ConfigItemEnum::String(value.to_owned())) };
+        let configs = ConfigMap { configs: [(name.to_owned(), item)].into() };
+        State { configs: Some(configs), ..state([]) }
     }
 
     fn refusal(new: State, masks: &[&str]) -> String {
@@ -452,14 +394,8 @@ mod tests {
         let update = Desired::default().plan(new, &masks).unwrap();
         let completed = update.desired.at(["workloads", "w"]).unwrap();
         assert_eq!(completed.get("restartPolicy"), Some(&Node::text("NEVER")));
-        assert_eq!(
-            completed.get("runtimeConfig"),
-            Some(&Node::text("image: x"))
-        );
-        assert_eq!(
-            update.added,
-            [InstanceName::new("w", "agent_A", "image: x")]
-        );
+        assert_eq!(completed.get("runtimeConfig"), Some(&Node::text("image: x")));
+        assert_eq!(update.added, [InstanceName::new("w", "agent_A", "image: x")]);
     }
 
     #[test]
@@ -482,12 +418,8 @@ mod tests {
         let mut incomplete = Workload::default();
         let fields: [(&str, fn(&mut Workload)); 3] = [
             ("agent", |workload| workload.agent = Some("a".to_owned())),
-            ("runtime", |workload| {
-                workload.runtime = Some("r".to_owned())
-            }),
-            ("runtimeConfig", |workload| {
-                workload.runtime_config = Some("c".to_owned())
-            }),
+            ("runtime", |workload| workload.runtime = Some("r".to_owned())),
+            ("runtimeConfig", |workload| workload.runtime_config = Some("c".to_owned())),
         ];
         for (missing, add) in fields {
             assert_eq!(
@@ -496,11 +428,7 @@ mod tests {
             );
             add(&mut incomplete);
         }
-        assert!(
-            Desired::default()
-                .plan(state([("w", incomplete)]), &masks)
-                .is_ok()
-        );
+        assert!(Desired::default().plan(state([("w", incomplete)]), &masks).is_ok());
         assert_eq!(
             refusal(state([("w", Workload::default())]), &[]),
             format!(
@@ -518,10 +446,7 @@ mod tests {
             format!("Update rejected: 'Resulting State is invalid, reason: '{reason}''")
         };
         let w = "desiredState.workloads.w";
-        let elsewhere = Workload {
-            agent: Some("agent A".to_owned()),
-            ..workload("x")
-        };
+        let elsewhere = Workload { agent: Some("agent A".to_owned()), ..workload("x") };
         let configured = Workload {
             configs: Some(ConfigMappings {
                 configs: [("alias".to_owned(), "nothing".to_owned())].into(),
@@ -538,19 +463,13 @@ mod tests {
             ),
             (
                 refusal(
-                    State {
-                        api_version: "v9".to_owned(),
-                        ..state([])
-                    },
+                    State { api_version: "v9".to_owned(), ..state([]) },
                     &["desiredState.apiVersion"],
                 ),
                 "Unsupported API version. Received 'v9', expected 'v1'".to_owned(),
             ),
             (
-                refusal(
-                    state([("w x", workload("x"))]),
-                    &["desiredState.workloads.w x"],
-                ),
+                refusal(state([("w x", workload("x"))]), &["desiredState.workloads.w x"]),
                 invalid(
                     "Unsupported workload name 'w x'. Expected to have characters in [a-zA-Z0-9_-].",
                 ),
@@ -599,72 +518,40 @@ mod tests {
             "desiredState.workloads.other",
         ];
         desired.apply(both, &masks);
-        let update = desired
-            .plan(config("port", "81"), &["desiredState.configs.port"])
-            .unwrap();
-        assert_eq!(
-            update.deleted,
-            [InstanceName::new("w", "agent_A", "port: 80")]
-        );
-        assert_eq!(
-            update.added,
-            [InstanceName::new("w", "agent_A", "port: 81")]
-        );
-        let same = desired
-            .plan(config("port", "80"), &["desiredState.configs.port"])
-            .unwrap();
+        let update = desired.plan(config("port", "81"), &["desiredState.configs.port"]).unwrap();
+        assert_eq!(update.deleted, [InstanceName::new("w", "agent_A", "port: 80")]);
+        assert_eq!(update.added, [InstanceName::new("w", "agent_A", "port: 81")]);
+        let same = desired.plan(config("port", "80"), &["desiredState.configs.port"]).unwrap();
         assert_eq!((same.added, same.deleted), (vec![], vec![]));
-        let gone = desired
-            .plan(state([]), &["desiredState.configs.port"])
-            .unwrap_err();
-        assert!(
-            gone.contains("config key 'port' that does not exist"),
-            "{gone}"
-        );
+        let gone = desired.plan(state([]), &["desiredState.configs.port"]).unwrap_err();
+        assert!(gone.contains("config key 'port' that does not exist"), "{gone}");
     }
 
     #[test]
     fn cycles_are_refused() {
         let waits_for = |name: &str| Workload {
-            dependencies: Some(Dependencies {
-                dependencies: [(name.to_owned(), 0)].into(),
-            }),
+            dependencies: Some(Dependencies { dependencies: [(name.to_owned(), 0)].into() }),
             ..workload("x")
         };
         let masks = ["desiredState.workloads"];
         assert_eq!(
-            refusal(
-                state([("a", waits_for("b")), ("b", waits_for("a"))]),
-                &masks
-            ),
+            refusal(state([("a", waits_for("b")), ("b", waits_for("a"))]), &masks),
             "Update rejected: 'workload dependency 'a' is part of a cycle.'"
         );
-        let chain = state([
-            ("a", waits_for("b")),
-            ("b", waits_for("missing")),
-            ("c", waits_for("b")),
-        ]);
+        let chain =
+            state([("a", waits_for("b")), ("b", waits_for("missing")), ("c", waits_for("b"))]);
         assert!(Desired::default().plan(chain, &masks).is_ok());
     }
 
     #[test]
     fn tags_of_agents_can_be_set() {
-        let tags = Tags {
-            tags: [("k".to_owned(), "v".to_owned())].into(),
-        };
-        let agent = AgentAttributes {
-            tags: Some(tags),
-            ..AgentAttributes::default()
-        };
+        let tags = Tags { tags: [("k".to_owned(), "v".to_owned())].into() };
+        let agent = AgentAttributes { tags: Some(tags), ..AgentAttributes::default() };
         let new = CompleteState {
-            agents: Some(AgentMap {
-                agents: [("agent_A".to_owned(), agent)].into(),
-            }),
+            agents: Some(AgentMap { agents: [("agent_A".to_owned(), agent)].into() }),
             ..CompleteState::default()
         };
-        let update = Desired::default()
-            .plan_all(new, &["agents.agent_A.tags"])
-            .unwrap();
+        let update = Desired::default().plan_all(new, &["agents.agent_A.tags"]).unwrap();
         let tags = Node::map([("k", Node::text("v"))]);
         assert_eq!(update.agent_tags, [("agent_A".into(), Some(tags))]);
     }

@@ -92,11 +92,7 @@ impl Vehicle {
         self.state = state;
         let desired = self.desired();
         let configs = desired.get("configs");
-        let workloads = desired
-            .get("workloads")
-            .and_then(Node::fields)
-            .into_iter()
-            .flatten();
+        let workloads = desired.get("workloads").and_then(Node::fields).into_iter().flatten();
         self.rendered = workloads
             .map(|(name, workload)| {
                 let rendered = template::render(name, workload, configs).unwrap_or_else(|_| {
@@ -104,10 +100,7 @@ impl Vehicle {
                     let agent = text("agent").unwrap_or_default();
                     let config = text("runtimeConfig").unwrap_or_default();
                     let name = InstanceName::new(name, agent, config);
-                    Rendered {
-                        name,
-                        workload: workload.clone(),
-                    }
+                    Rendered { name, workload: workload.clone() }
                 });
                 (name.clone(), rendered.into())
             })
@@ -131,24 +124,17 @@ impl Vehicle {
     }
 
     fn desired(&self) -> Node {
-        self.state
-            .get("desiredState")
-            .cloned()
-            .unwrap_or_else(Node::empty)
+        self.state.get("desiredState").cloned().unwrap_or_else(Node::empty)
     }
 
     /// The instance of a workload that the desired state asks for.
     pub(crate) fn instance(&self, workload: &str) -> Option<InstanceName> {
-        self.rendered
-            .get(workload)
-            .map(|rendered| rendered.name.clone())
+        self.rendered.get(workload).map(|rendered| rendered.name.clone())
     }
 
     /// The execution state of an instance.
     pub(crate) fn execution_state(&self, name: &InstanceName) -> Option<ExecutionState> {
-        self.state
-            .at(execution_path(name))
-            .map(conversion::execution_to_message)
+        self.state.at(execution_path(name)).map(conversion::execution_to_message)
     }
 
     /// Adds an agent, or changes what is known of it. Its workloads start, or
@@ -160,11 +146,7 @@ impl Vehicle {
         now: Instant,
     ) -> Vec<Response> {
         let mut new = self.state.clone();
-        put(
-            &mut new,
-            &["agents", agent],
-            conversion::agent_to_node(attributes),
-        );
+        put(&mut new, &["agents", agent], conversion::agent_to_node(attributes));
         let mut responses = self.replace(new);
         let instances: Vec<InstanceName> = self.instances_of(agent);
         for name in instances {
@@ -172,8 +154,7 @@ impl Vehicle {
             if state == Some(execution::agent_disconnected()) {
                 responses.extend(self.set_execution_state(&name, execution::running(), now));
             } else if state == Some(execution::initial()) {
-                self.timeline
-                    .plan(now + self.timing.initial, name, Step::Start);
+                self.timeline.plan(now + self.timing.initial, name, Step::Start);
             }
         }
         responses
@@ -194,10 +175,7 @@ impl Vehicle {
     }
 
     fn instances_of(&self, agent: &str) -> Vec<InstanceName> {
-        let workloads = self
-            .state
-            .at(["workloadStates", agent])
-            .and_then(Node::fields);
+        let workloads = self.state.at(["workloadStates", agent]).and_then(Node::fields);
         let names = workloads.into_iter().flatten().flat_map(|(workload, ids)| {
             let ids = ids.fields().into_iter().flatten();
             ids.map(move |(id, _)| InstanceName {
@@ -226,41 +204,24 @@ impl Vehicle {
             Some(RequestContent::LogsRequest(request)) => self.read_logs(id, &request),
             Some(RequestContent::LogsCancelRequest(_)) => {
                 self.logs.cancel(&id);
-                answer(
-                    id,
-                    ResponseContent::LogsCancelAccepted(LogsCancelAccepted {}),
-                )
+                answer(id, ResponseContent::LogsCancelAccepted(LogsCancelAccepted {}))
             }
             Some(RequestContent::EventsCancelRequest(_)) => {
                 self.subscriptions.remove(&id);
-                answer(
-                    id,
-                    ResponseContent::EventsCancelAccepted(EventsCancelAccepted {}),
-                )
+                answer(id, ResponseContent::EventsCancelAccepted(EventsCancelAccepted {}))
             }
             None => error(id, "The Request does not contain any content"),
         }
     }
 
     fn read(&mut self, id: String, request: &CompleteStateRequest) -> Answer {
-        let masks: Vec<Mask> = request
-            .field_mask
-            .iter()
-            .map(|mask| Mask::parse(mask))
-            .collect();
-        let missing = if masks.is_empty() {
-            Missing::Empty
-        } else {
-            Missing::Absent
-        };
+        let masks: Vec<Mask> = request.field_mask.iter().map(|mask| Mask::parse(mask)).collect();
+        let missing = if masks.is_empty() { Missing::Empty } else { Missing::Absent };
         let state = conversion::to_message(&mask::select(&self.state, &masks), missing);
         if request.subscribe_for_events && !masks.iter().any(Mask::is_empty) {
             self.subscriptions.add(id.clone(), masks);
         }
-        let response = CompleteStateResponse {
-            complete_state: Some(state),
-            altered_fields: None,
-        };
+        let response = CompleteStateResponse { complete_state: Some(state), altered_fields: None };
         answer(id, ResponseContent::CompleteStateResponse(response))
     }
 
@@ -275,11 +236,7 @@ impl Vehicle {
             })
         };
         let (accepted, after) = self.logs.request(&id, request, known);
-        Answer {
-            before: Vec::new(),
-            answer: accepted,
-            after,
-        }
+        Answer { before: Vec::new(), answer: accepted, after }
     }
 
     /// Events caused by workloads that come or go precede the answer, those of
@@ -294,11 +251,7 @@ impl Vehicle {
         put(&mut new, &["desiredState"], update.desired);
         for (agent, tags) in &update.agent_tags {
             if new.at(["agents", agent]).is_some() {
-                put(
-                    &mut new,
-                    &["agents", agent, "tags"],
-                    tags.clone().unwrap_or_else(Node::empty),
-                );
+                put(&mut new, &["agents", agent, "tags"], tags.clone().unwrap_or_else(Node::empty));
             }
         }
         for name in &update.added {
@@ -308,11 +261,7 @@ impl Vehicle {
                 } else {
                     execution::initial()
                 };
-                put(
-                    &mut new,
-                    &execution_path(name),
-                    conversion::execution_to_node(state),
-                );
+                put(&mut new, &execution_path(name), conversion::execution_to_node(state));
             }
         }
         self.rendered = update.rendered;
@@ -363,17 +312,11 @@ impl Vehicle {
             }
             succeeding.extend(successor.cloned());
             let successor = successor.cloned();
-            let step = if waits {
-                Step::Remove { successor }
-            } else {
-                Step::Stop { successor }
-            };
-            self.timeline
-                .plan(now + self.timing.deletion, name.clone(), step);
+            let step = if waits { Step::Remove { successor } } else { Step::Stop { successor } };
+            self.timeline.plan(now + self.timing.deletion, name.clone(), step);
         }
         for name in added.iter().filter(|name| !succeeding.contains(*name)) {
-            self.timeline
-                .plan(now + self.timing.initial, name.clone(), Step::Start);
+            self.timeline.plan(now + self.timing.initial, name.clone(), Step::Start);
         }
     }
 
@@ -392,10 +335,7 @@ impl Vehicle {
 
     /// The request ids of the live event subscriptions and log streams.
     pub(crate) fn streams(&self) -> BTreeMap<&'static str, Vec<String>> {
-        BTreeMap::from([
-            ("events", self.subscriptions.ids()),
-            ("logs", self.logs.streams()),
-        ])
+        BTreeMap::from([("events", self.subscriptions.ids()), ("logs", self.logs.streams())])
     }
 
     /// The instances that a log stream follows.
@@ -421,11 +361,7 @@ pub(crate) fn remove_execution_state(state: &mut Node, name: &InstanceName) {
         let Some(path) = path.get(..length) else {
             return;
         };
-        if length < 4
-            && !state
-                .at(path.iter().copied())
-                .is_some_and(Node::is_empty_map)
-        {
+        if length < 4 && !state.at(path.iter().copied()).is_some_and(Node::is_empty_map) {
             return;
         }
         // What is not there need not be removed.
@@ -436,31 +372,15 @@ pub(crate) fn remove_execution_state(state: &mut Node, name: &InstanceName) {
 /// The maps of the state are maps by construction.
 pub(crate) fn put(state: &mut Node, path: &[&str], value: Node) {
     let done = state.set(path, value);
-    debug_assert_eq!(
-        done,
-        Ok(()),
-        "{path:?} leads through a value that is no map"
-    );
+    debug_assert_eq!(done, Ok(()), "{path:?} leads through a value that is no map");
 }
 
 fn answer(request_id: String, content: ResponseContent) -> Answer {
-    let answer = Response {
-        request_id,
-        response_content: Some(content),
-    };
-    Answer {
-        before: Vec::new(),
-        answer,
-        after: Vec::new(),
-    }
+    let answer = Response { request_id, response_content: Some(content) };
+    Answer { before: Vec::new(), answer, after: Vec::new() }
 }
 
 /// An error response.
 pub(crate) fn error(request_id: String, message: impl Into<String>) -> Answer {
-    answer(
-        request_id,
-        ResponseContent::Error(Error {
-            message: message.into(),
-        }),
-    )
+    answer(request_id, ResponseContent::Error(Error { message: message.into() }))
 }

@@ -23,14 +23,9 @@ const RECORDED_ID: &str = "f1ff876c25a1f36d0ad275e2d10ffc8a85e2c58e0af48499266df
 const LW: &str = "image: lw";
 
 fn recorded(name: &str) -> FromAnkaiosEnum {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     let bytes = std::fs::read(path.with_extension("bin")).unwrap();
-    FromAnkaios::decode(&bytes[..])
-        .unwrap()
-        .from_ankaios_enum
-        .unwrap()
+    FromAnkaios::decode(&bytes[..]).unwrap().from_ankaios_enum.unwrap()
 }
 
 fn recorded_state() -> CompleteState {
@@ -55,9 +50,7 @@ async fn recorded_vehicle() -> (tempfile::TempDir, SimulatedVehicle, RawWorkload
 
 /// The next message is the recorded one, save for the id.
 async fn assert_next_is(workload: &mut RawWorkload, vehicle: &SimulatedVehicle, name: &str) {
-    let id = vehicle
-        .instance("lw")
-        .map_or_else(String::new, |instance| instance.id);
+    let id = vehicle.instance("lw").map_or_else(String::new, |instance| instance.id);
     assert_next_is_with_id(workload, &id, name).await;
 }
 
@@ -74,26 +67,18 @@ fn lw() -> Workload {
 /// The config of the recording: `{k: line, list: [a, {b: c}]}`.
 fn config() -> ConfigMap {
     fn text(text: &str) -> ConfigItem {
-        ConfigItem {
-            config_item_enum: Some(ConfigItemEnum::String(text.to_owned())),
-        }
+        ConfigItem { config_item_enum: Some(ConfigItemEnum::String(text.to_owned())) }
     }
     fn object<const N: usize>(fields: [(&str, ConfigItem); N]) -> ConfigItem {
         let fields = fields.map(|(name, item)| (name.to_owned(), item)).into();
         let object = ConfigObject { fields };
-        ConfigItem {
-            config_item_enum: Some(ConfigItemEnum::Object(object)),
-        }
+        ConfigItem { config_item_enum: Some(ConfigItemEnum::Object(object)) }
     }
     let values = vec![text("a"), object([("b", text("c"))])];
     let list = ConfigItemEnum::Array(ConfigArray { values });
-    let list = ConfigItem {
-        config_item_enum: Some(list),
-    };
+    let list = ConfigItem { config_item_enum: Some(list) };
     let config = object([("k", text("line")), ("list", list)]);
-    ConfigMap {
-        configs: BTreeMap::from([("cfg".to_owned(), config)]),
-    }
+    ConfigMap { configs: BTreeMap::from([("cfg".to_owned(), config)]) }
 }
 
 const MASKS: [&str; 2] = ["workloadStates.*.*.*.state", "desiredState.configs"];
@@ -104,10 +89,7 @@ async fn with_workload() -> (tempfile::TempDir, SimulatedVehicle, RawWorkload) {
     let (temp, vehicle, mut workload) = recorded_vehicle().await;
     workload.request("ev", state_request(&MASKS, true)).await;
     assert_next_is(&mut workload, &vehicle, "05-events-initial").await;
-    let state = State {
-        configs: Some(config()),
-        ..state_with([("lw", lw())])
-    };
+    let state = State { configs: Some(config()), ..state_with([("lw", lw())]) };
     workload.request("u1", update(state, &UPDATE)).await;
     for name in ["06-event", "07-update-success", "08-event"] {
         // The workload is known as soon as the first event is there.
@@ -124,9 +106,7 @@ async fn states() {
     assert_next_is(&mut workload, &vehicle, "02-state-all").await;
     workload.ask_state("s1", &["workloadStates"]).await;
     assert_next_is(&mut workload, &vehicle, "03-state-workload-states").await;
-    workload
-        .ask_state("s2", &["desiredState.workloads.nobody"])
-        .await;
+    workload.ask_state("s2", &["desiredState.workloads.nobody"]).await;
     assert_next_is(&mut workload, &vehicle, "04-state-unknown-mask").await;
 }
 
@@ -141,23 +121,11 @@ async fn events_of_a_workload_that_comes_and_fails() {
 async fn events_of_a_workload_that_is_deleted() {
     let (_temp, vehicle, mut workload) = with_workload().await;
     let id = vehicle.instance("lw").unwrap().id;
-    workload
-        .request("d1", update(state_with([]), &UPDATE))
-        .await;
-    for name in [
-        "15-event-delete",
-        "16-delete-success",
-        "17-event-delete",
-        "18-event-delete",
-    ] {
+    workload.request("d1", update(state_with([]), &UPDATE)).await;
+    for name in ["15-event-delete", "16-delete-success", "17-event-delete", "18-event-delete"] {
         assert_next_is_with_id(&mut workload, &id, name).await;
     }
-    workload
-        .request(
-            "ev",
-            RequestContent::EventsCancelRequest(EventsCancelRequest {}),
-        )
-        .await;
+    workload.request("ev", RequestContent::EventsCancelRequest(EventsCancelRequest {})).await;
     assert_next_is(&mut workload, &vehicle, "19-events-cancel-accepted").await;
     assert!(vehicle.streams()["events"].is_empty());
 }
@@ -165,10 +133,7 @@ async fn events_of_a_workload_that_is_deleted() {
 #[tokio::test]
 async fn logs() {
     let (_temp, vehicle, mut workload) = with_workload().await;
-    vehicle
-        .log("lw", (1..=11).map(|number| format!("line {number}")))
-        .await
-        .unwrap();
+    vehicle.log("lw", (1..=11).map(|number| format!("line {number}"))).await.unwrap();
     let instance = vehicle.instance("lw").unwrap();
     let request = LogsRequest {
         workload_names: vec![(&instance).into()],
@@ -183,46 +148,26 @@ async fn logs() {
     vehicle.log("lw", ["line 12"]).await.unwrap();
     vehicle.log("lw", ["line 13", "line 14"]).await.unwrap();
     vehicle.crash("lw").unwrap();
-    for name in [
-        "11-logEntriesResponse",
-        "12-logEntriesResponse",
-        "13-logsStopResponse",
-        "14-event-failed",
-    ] {
+    for name in
+        ["11-logEntriesResponse", "12-logEntriesResponse", "13-logsStopResponse", "14-event-failed"]
+    {
         assert_next_is(&mut workload, &vehicle, name).await;
     }
-    workload
-        .request(
-            "lg",
-            RequestContent::LogsCancelRequest(LogsCancelRequest {}),
-        )
-        .await;
+    workload.request("lg", RequestContent::LogsCancelRequest(LogsCancelRequest {})).await;
     assert_next_is(&mut workload, &vehicle, "20-logs-cancel-accepted").await;
 }
 
 #[tokio::test]
 async fn refusals() {
     let (_temp, vehicle, mut workload) = recorded_vehicle().await;
-    let incomplete = Workload {
-        runtime: None,
-        ..lw()
-    };
+    let incomplete = Workload { runtime: None, ..lw() };
     let state = state_with([("bad", incomplete)]);
-    workload
-        .request("e1", update(state, &["desiredState.workloads.bad"]))
-        .await;
+    workload.request("e1", update(state, &["desiredState.workloads.bad"])).await;
     assert_next_is(&mut workload, &vehicle, "21-error-update-rejected").await;
 
-    let state = State {
-        api_version: "v9".to_owned(),
-        ..state_with([("bad", lw())])
-    };
-    workload
-        .request("e2", update(state, &["desiredState.workloads.bad"]))
-        .await;
-    let FromAnkaiosEnum::Response(expected) = recorded("22-error-api-version") else {
-        panic!()
-    };
+    let state = State { api_version: "v9".to_owned(), ..state_with([("bad", lw())]) };
+    workload.request("e2", update(state, &["desiredState.workloads.bad"])).await;
+    let FromAnkaiosEnum::Response(expected) = recorded("22-error-api-version") else { panic!() };
     let Some(ResponseContent::UpdateStateSuccess(expected)) = expected.response_content else {
         panic!("{expected:?}");
     };
@@ -234,13 +179,8 @@ async fn refusals() {
     let shape = |names: &[String]| -> Vec<(String, usize, String)> {
         let parse = |name: &String| name.parse::<vehicle_simulator::InstanceName>().unwrap();
         let names = names.iter().map(parse);
-        names
-            .map(|name| (name.workload, name.id.len(), name.agent))
-            .collect()
+        names.map(|name| (name.workload, name.id.len(), name.agent)).collect()
     };
-    assert_eq!(
-        shape(&received.added_workloads),
-        shape(&expected.added_workloads)
-    );
+    assert_eq!(shape(&received.added_workloads), shape(&expected.added_workloads));
     assert_eq!(received.deleted_workloads, expected.deleted_workloads);
 }

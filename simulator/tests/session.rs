@@ -16,14 +16,9 @@ use prost::Message;
 use vehicle_simulator::{Fault, Options, Problem, ReadPace, SimulatedVehicle, access};
 
 fn frame_of(id: &str, content: RequestContent) -> Vec<u8> {
-    let request = Request {
-        request_id: id.to_owned(),
-        request_content: Some(content),
-    };
-    ToAnkaios {
-        to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)),
-    }
-    .encode_length_delimited_to_vec()
+    let request = Request { request_id: id.to_owned(), request_content: Some(content) };
+    ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) }
+        .encode_length_delimited_to_vec()
 }
 
 fn inode(path: &std::path::Path) -> u64 {
@@ -67,10 +62,7 @@ async fn another_major_version_closes_the_session() {
         workload.say_hello(version).await;
         let reason = format!("Unsupported protocol version '{version}'. Currently supported '1'");
         workload.assert_closed(&reason).await;
-        assert_eq!(
-            vehicle.problems(),
-            [Problem::UnsupportedVersion(version.to_owned())]
-        );
+        assert_eq!(vehicle.problems(), [Problem::UnsupportedVersion(version.to_owned())]);
     }
 }
 
@@ -90,10 +82,7 @@ async fn the_session_outlives_the_process_of_the_workload() {
     let (_temp, dir, vehicle, mut workload) = connected().await;
     workload.write(&[200]).await.unwrap();
     drop(workload);
-    vehicle
-        .wait_for(LIMIT, |counters| counters.problems == 1)
-        .await
-        .unwrap();
+    vehicle.wait_for(LIMIT, |counters| counters.problems == 1).await.unwrap();
     assert_eq!(vehicle.problems(), [Problem::CutOff { received: 1 }]);
 
     let mut workload = RawWorkload::open(&dir);
@@ -107,16 +96,9 @@ async fn requests_are_recorded_and_awaited() {
     workload.ask_state("a", &["agents"]).await;
     workload.ask_state("b", &[]).await;
     vehicle.wait_for_requests(2, LIMIT).await.unwrap();
-    let ids: Vec<String> = vehicle
-        .requests()
-        .into_iter()
-        .map(|is| is.request_id)
-        .collect();
+    let ids: Vec<String> = vehicle.requests().into_iter().map(|is| is.request_id).collect();
     assert_eq!(ids, ["a", "b"]);
-    let in_vain = vehicle
-        .wait_for_requests(3, Duration::from_millis(20))
-        .await
-        .unwrap_err();
+    let in_vain = vehicle.wait_for_requests(3, Duration::from_millis(20)).await.unwrap_err();
     assert!(in_vain.to_string().contains("requests: 2"));
 }
 
@@ -132,9 +114,8 @@ async fn requests_and_answers_meet_with_faults() {
     workload.assert_answers("b").await;
     assert_eq!(workload.response().await.request_id, "late");
 
-    vehicle.inject_fault(usize::MAX, Fault::AnswerAs("other".to_owned()), |is| {
-        is.request_id == "c"
-    });
+    vehicle
+        .inject_fault(usize::MAX, Fault::AnswerAs("other".to_owned()), |is| is.request_id == "c");
     workload.ask_state("c", &["agents"]).await;
     assert_eq!(workload.response().await.request_id, "other");
     workload.assert_answers("d").await;
@@ -149,9 +130,7 @@ async fn requests_and_answers_meet_with_faults() {
 
     vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
     let state = state_with([("nginx", self::workload("image: nginx"))]);
-    workload
-        .request("unheard", update(state, &["desiredState.workloads.nginx"]))
-        .await;
+    workload.request("unheard", update(state, &["desiredState.workloads.nginx"])).await;
     workload.assert_answers("e").await;
     assert!(vehicle.instance("nginx").is_some());
 }
@@ -165,16 +144,10 @@ async fn an_agent_restart_breaks_the_fifos_and_keeps_their_files() {
     let broken = workload.write(&[0]).await.unwrap_err();
     assert_eq!(broken.kind(), std::io::ErrorKind::BrokenPipe);
     let open = tokio::net::unix::pipe::OpenOptions::new().open_sender(dir.join("output"));
-    assert_eq!(
-        open.unwrap_err().raw_os_error(),
-        Some(rustix::io::Errno::NXIO.raw_os_error())
-    );
+    assert_eq!(open.unwrap_err().raw_os_error(), Some(rustix::io::Errno::NXIO.raw_os_error()));
 
     vehicle.start_agent().await.unwrap();
-    assert_eq!(
-        inodes,
-        (inode(&dir.join("input")), inode(&dir.join("output")))
-    );
+    assert_eq!(inodes, (inode(&dir.join("input")), inode(&dir.join("output"))));
     let mut workload = RawWorkload::open(&dir);
     workload.hello().await;
     workload.assert_answers("a").await;
@@ -227,10 +200,7 @@ async fn a_server_that_is_down_answers_nothing_but_its_agent_does() {
 async fn fifos_can_come_later() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("control_interface");
-    let options = Options {
-        create_fifos: false,
-        ..Options::default()
-    };
+    let options = Options { create_fifos: false, ..Options::default() };
     let vehicle = SimulatedVehicle::start(&dir, options).await.unwrap();
     assert!(!dir.exists());
     vehicle.start_agent().await.unwrap();
@@ -242,9 +212,7 @@ async fn bytes_are_injected_as_they_are() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
     vehicle.inject(&[0xff, 0xfe]).await.unwrap();
     let mut bytes = [0; 2];
-    tokio::io::AsyncReadExt::read_exact(&mut workload.input, &mut bytes)
-        .await
-        .unwrap();
+    tokio::io::AsyncReadExt::read_exact(&mut workload.input, &mut bytes).await.unwrap();
     assert_eq!(bytes, [0xff, 0xfe]);
     workload.assert_answers("a").await;
 }
@@ -265,15 +233,9 @@ async fn after_an_absurd_length_only_reopening_helps() {
     workload.assert_silent().await;
     assert_eq!(vehicle.problems(), [Problem::AbsurdLength(u64::MAX)]);
     workload.output = None;
-    vehicle
-        .wait_for(LIMIT, |counters| counters.closings == 1)
-        .await
-        .unwrap();
-    workload.output = Some(
-        tokio::net::unix::pipe::OpenOptions::new()
-            .open_sender(dir.join("output"))
-            .unwrap(),
-    );
+    vehicle.wait_for(LIMIT, |counters| counters.closings == 1).await.unwrap();
+    workload.output =
+        Some(tokio::net::unix::pipe::OpenOptions::new().open_sender(dir.join("output")).unwrap());
     workload.assert_answers("b").await;
 }
 
@@ -281,25 +243,14 @@ async fn after_an_absurd_length_only_reopening_helps() {
 async fn a_workload_that_does_not_read_gets_a_frame_cut_off() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
     let state = state_with([("big", self::workload(&"x".repeat(300_000)))]);
-    workload
-        .request("u", update(state, &["desiredState.workloads.big"]))
-        .await;
+    workload.request("u", update(state, &["desiredState.workloads.big"])).await;
     assert_eq!(workload.response().await.request_id, "u");
     workload.ask_state("a", &["desiredState"]).await;
     let sent = Instant::now();
-    vehicle
-        .wait_for(LIMIT, |counters| counters.problems == 1)
-        .await
-        .unwrap();
-    assert!(
-        sent.elapsed() >= Duration::from_millis(450),
-        "{:?}",
-        sent.elapsed()
-    );
+    vehicle.wait_for(LIMIT, |counters| counters.problems == 1).await.unwrap();
+    assert!(sent.elapsed() >= Duration::from_millis(450), "{:?}", sent.elapsed());
     let problems = vehicle.problems();
-    let [Problem::SlowReader { written, length }] = problems[..] else {
-        panic!("{problems:?}")
-    };
+    let [Problem::SlowReader { written, length }] = problems[..] else { panic!("{problems:?}") };
     assert!(written > 0 && written < length);
 }
 
@@ -312,10 +263,7 @@ async fn half_read_frames_are_lost_when_a_reply_is_due() {
     let (head, rest) = big.split_at(4_000);
     workload.write(&[&small[..], head].concat()).await.unwrap();
     assert_eq!(workload.response().await.request_id, "small");
-    assert_eq!(
-        vehicle.problems(),
-        [Problem::LostHalfFrame { received: 4_000 }]
-    );
+    assert_eq!(vehicle.problems(), [Problem::LostHalfFrame { received: 4_000 }]);
     workload.write(rest).await.unwrap();
     workload.assert_silent().await;
 
@@ -348,11 +296,7 @@ async fn reading_can_be_slow_or_pause() {
     let begin = Instant::now();
     assert_eq!(workload.response().await.request_id, "a");
     assert_eq!(workload.response().await.request_id, "b");
-    assert!(
-        begin.elapsed() >= Duration::from_millis(150),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(150), "{:?}", begin.elapsed());
 
     vehicle.set_read_pace(ReadPace::Full);
     workload.assert_answers("c").await;
@@ -364,18 +308,11 @@ async fn what_the_rules_forbid_is_denied() {
     let mut rules = access::allow_all();
     rules.deny_rules = vec![access::state_rule(ReadWriteEnum::RwRead, &["agents"])];
     vehicle.set_access(rules);
-    for masks in [
-        &["agents"][..],
-        &["agents.agent_A.tags"],
-        &["desiredState", "agents"],
-        &[],
-    ] {
+    for masks in [&["agents"][..], &["agents.agent_A.tags"], &["desiredState", "agents"], &[]] {
         workload.ask_state("a", masks).await;
         let denied = workload.response().await;
         assert_eq!(denied.request_id, "a");
-        let Some(ResponseContent::Error(error)) = denied.response_content else {
-            panic!()
-        };
+        let Some(ResponseContent::Error(error)) = denied.response_content else { panic!() };
         assert_eq!(error.message, "Access denied");
     }
     workload.assert_answers("b").await;

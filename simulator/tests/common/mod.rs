@@ -54,14 +54,8 @@ pub(crate) async fn connected() -> (tempfile::TempDir, PathBuf, SimulatedVehicle
 impl RawWorkload {
     pub(crate) fn open(dir: &Path) -> Self {
         Self {
-            input: pipe::OpenOptions::new()
-                .open_receiver(dir.join("input"))
-                .unwrap(),
-            output: Some(
-                pipe::OpenOptions::new()
-                    .open_sender(dir.join("output"))
-                    .unwrap(),
-            ),
+            input: pipe::OpenOptions::new().open_receiver(dir.join("input")).unwrap(),
+            output: Some(pipe::OpenOptions::new().open_sender(dir.join("output")).unwrap()),
             received: Vec::new(),
         }
     }
@@ -73,9 +67,7 @@ impl RawWorkload {
             match output.try_write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    timeout(LIMIT, output.writable())
-                        .await
-                        .expect("nobody reads")?;
+                    timeout(LIMIT, output.writable()).await.expect("nobody reads")?;
                 }
                 Err(error) => return Err(error),
             }
@@ -84,35 +76,23 @@ impl RawWorkload {
     }
 
     pub(crate) async fn send(&mut self, message: ToAnkaiosEnum) {
-        let message = ToAnkaios {
-            to_ankaios_enum: Some(message),
-        };
-        self.write(&message.encode_length_delimited_to_vec())
-            .await
-            .unwrap();
+        let message = ToAnkaios { to_ankaios_enum: Some(message) };
+        self.write(&message.encode_length_delimited_to_vec()).await.unwrap();
     }
 
     pub(crate) async fn say_hello(&mut self, version: &str) {
-        let hello = Hello {
-            protocol_version: version.to_owned(),
-        };
+        let hello = Hello { protocol_version: version.to_owned() };
         self.send(ToAnkaiosEnum::Hello(hello)).await;
     }
 
     pub(crate) async fn hello(&mut self) {
         self.say_hello("1.0.0").await;
         let answer = self.next().await.unwrap();
-        assert!(
-            matches!(answer, FromAnkaiosEnum::ControlInterfaceAccepted(_)),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, FromAnkaiosEnum::ControlInterfaceAccepted(_)), "{answer:?}");
     }
 
     pub(crate) async fn request(&mut self, id: &str, content: RequestContent) {
-        let request = Request {
-            request_id: id.to_owned(),
-            request_content: Some(content),
-        };
+        let request = Request { request_id: id.to_owned(), request_content: Some(content) };
         self.send(ToAnkaiosEnum::Request(request)).await;
     }
 
@@ -122,9 +102,7 @@ impl RawWorkload {
 
     /// The next message, or nothing at the end of `input`.
     pub(crate) async fn next(&mut self) -> Option<FromAnkaiosEnum> {
-        timeout(LIMIT, self.next_within())
-            .await
-            .expect("no message came")
+        timeout(LIMIT, self.next_within()).await.expect("no message came")
     }
 
     pub(crate) async fn next_within(&mut self) -> Option<FromAnkaiosEnum> {
@@ -187,19 +165,14 @@ pub(crate) fn logs_request(request: LogsRequest) -> RequestContent {
 
 pub(crate) fn update(state: State, masks: &[&str]) -> RequestContent {
     RequestContent::UpdateStateRequest(UpdateStateRequest {
-        new_state: Some(CompleteState {
-            desired_state: Some(state),
-            ..CompleteState::default()
-        }),
+        new_state: Some(CompleteState { desired_state: Some(state), ..CompleteState::default() }),
         update_mask: strings(masks),
     })
 }
 
 pub(crate) fn state_with(workloads: impl IntoIterator<Item = (&'static str, Workload)>) -> State {
-    let workloads: BTreeMap<_, _> = workloads
-        .into_iter()
-        .map(|(name, workload)| (name.to_owned(), workload))
-        .collect();
+    let workloads: BTreeMap<_, _> =
+        workloads.into_iter().map(|(name, workload)| (name.to_owned(), workload)).collect();
     State {
         api_version: "v1".to_owned(),
         workloads: Some(WorkloadMap { workloads }),
