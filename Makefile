@@ -30,8 +30,8 @@ image-local: ## Build the images with the Rust of this machine, without a regist
 	scripts/image-local.sh $(SENDER) target/image vehicle-data-sender
 	scripts/image-local.sh $(IMAGE)
 
-bench: ## Run the benchmarks
-	cargo bench --workspace
+bench: ## Measure how close the connector runs to the floor
+	cargo bench --bench speed
 
 figures: ## Measure the figures of the README
 	cargo bench --profile dev --bench figures
