@@ -74,7 +74,9 @@ impl Message {
     /// Bytes of the payload.
     fn size(&self) -> usize {
         match self {
-            Self::Reply(Reply { payload, .. }) | Self::Status { payload, .. } => payload.len(),
+            Self::Reply(Reply { payload, .. })
+            | Self::Publication(Publication { payload, .. })
+            | Self::Status { payload, .. } => payload.len(),
         }
     }
 

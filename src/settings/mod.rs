@@ -154,6 +154,19 @@ impl Command {
     }
 }
 
+impl Settings {
+    /// Reads the flags of the connector, the first of which is the program, and
+    /// the environment; for programs that run it themselves.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn from_args(
+        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, SettingsError> {
+        CommandLine::try_parse_from(args)?.raw.check().map_err(SettingsError::Invalid)
+    }
+}
+
 impl Raw {
     fn check(self) -> Result<Settings, Mistakes> {
         let mut check = Check::default();
