@@ -119,7 +119,7 @@ async fn a_lost_connection_loses_no_reply_with_and_without_session() {
         let first = take_reply(&mut connection).await;
         assert_eq!(number(&first), Some(1));
         // The other replies are on their way when the connection is lost.
-        connection.reply().await;
+        connection.read().await;
         drop(connection);
         let mut connection = stage.broker.serve(session_present).await;
         let mut replies = Vec::new();
