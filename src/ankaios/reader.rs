@@ -74,10 +74,11 @@ async fn read_frames(
     pending: &Pending,
     heard: &watch::Sender<Heard>,
 ) -> Stop {
+    let mut decoder = FrameDecoder::new(pending.prefix());
     let mut buffer = BytesMut::new();
     loop {
         loop {
-            match FrameDecoder.decode(&mut buffer) {
+            match decoder.decode(&mut buffer) {
                 Ok(Some(message)) => deliver(message, pending, heard),
                 Ok(None) => break,
                 Err(error) => return Stop::OutOfStep(error),
