@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use fleet_connector::ankaios::{self, Client, LinkStatus, RequestError};
 use fleet_connector::proto::ank_base::request::RequestContent;
+use fleet_connector::proto::ank_base::response::ResponseContent;
 use fleet_connector::proto::ank_base::{
-    CompleteState, ConfigItem, ConfigMap, ControlInterfaceAccess, State, UpdateStateRequest,
-    Workload, WorkloadMap, config_item::ConfigItemEnum,
+    CompleteState, CompleteStateResponse, ConfigItem, ConfigMap, ControlInterfaceAccess, Response,
+    State, UpdateStateRequest, Workload, WorkloadMap, config_item::ConfigItemEnum,
 };
+use fleet_connector::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaiosEnum};
+use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -346,6 +349,47 @@ async fn garbage_from_the_agent_is_overcome_within_three_seconds() {
         connector.state().await.unwrap();
         assert!(start.elapsed() < Duration::from_secs(3), "{garbage:?} took {:?}", start.elapsed());
         assert_hello_came_first(&vehicle);
+    }
+}
+
+/// The frame that answers a request with a config of that size.
+fn answer(request_id: &str, size: usize) -> Vec<u8> {
+    let complete_state = update("w", size).new_state;
+    let content = CompleteStateResponse { complete_state, altered_fields: None };
+    let response = Response {
+        request_id: request_id.into(),
+        response_content: Some(ResponseContent::CompleteStateResponse(content)),
+    };
+    let message = FromAnkaios { from_ankaios_enum: Some(FromAnkaiosEnum::Response(response)) };
+    message.encode_length_delimited_to_vec()
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_off_is_never_completed_by_the_next_ones() {
+    // How much is missing, and how large the answers are that follow.
+    for (missing, next) in [(1, 0), (3, 0), (4, 100), (30, 0), (70, 10), (1000, 0), (9000, 300)] {
+        let (_parent, folder) = folder();
+        let vehicle = vehicle(&folder).await;
+        let connector = Connector::start(&folder);
+        connector.update(10_000).await.unwrap();
+        vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
+        let requests = vehicle.request_count();
+        let call = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
+        vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
+        let id = vehicle.requests().pop().unwrap().request_id;
+        let mut bytes = answer(&id, 10_000);
+        bytes.truncate(bytes.len() - missing);
+        let (prefix, _) = id.split_once('-').unwrap();
+        for number in 0..200 {
+            bytes.extend(answer(&format!("{prefix}-9{number:05}"), next));
+        }
+        vehicle.inject(&bytes).await.unwrap();
+        let start = Instant::now();
+        let state = call.await.unwrap().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        let item = &state.desired_state.unwrap().configs.unwrap().configs["w"];
+        let expected = ConfigItemEnum::String("x".repeat(10_000));
+        assert_eq!(item.config_item_enum, Some(expected), "{missing} bytes missing");
     }
 }
 

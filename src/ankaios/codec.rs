@@ -1,9 +1,19 @@
 //! Frames on the FIFOs: one protobuf message with its length as a varint in front.
+//!
+//! The agent gives up in the middle of a frame when it cannot write for 500 ms.
+//! The frames that follow would then be taken for the rest of that one, and if
+//! it ends with a text the result may well be a message: a wrong one. Such a
+//! frame is recognised by what is in it, another request id of ours, and by what
+//! comes behind it, bytes that begin no frame.
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memmem::Finder;
 use prost::Message;
 use tokio_util::codec::Decoder;
 
+use crate::proto::ank_base::Response;
+use crate::proto::ank_base::response::ResponseContent;
+use crate::proto::control_api::from_ankaios::FromAnkaiosEnum;
 use crate::proto::control_api::{FromAnkaios, ToAnkaios};
 
 /// The largest message that is accepted from Ankaios, in bytes. A state of ten
@@ -13,6 +23,9 @@ pub const MAX_INCOMING_FRAME: usize = 32 * 1024 * 1024;
 
 /// A read buffer that has grown beyond this is given back after use.
 const KEEP_BUFFER: usize = 64 * 1024;
+
+/// The wire type of a field that is a message.
+const LENGTH_DELIMITED: u8 = 2;
 
 /// A varint of 64 bits has at most this many bytes.
 const MAX_VARINT: usize = 10;
@@ -27,6 +40,9 @@ pub enum FrameError {
     /// The length is larger than [`MAX_INCOMING_FRAME`].
     #[error("a frame of {0} bytes is larger than any answer of Ankaios")]
     TooLarge(u64),
+    /// The frame was cut off, and others have taken the place of its rest.
+    #[error("a frame was cut off in the middle")]
+    CutOff,
     /// The bytes of the message are not a `FromAnkaios`.
     #[error("a frame is not a message of Ankaios: {0}")]
     Message(#[from] prost::DecodeError),
@@ -46,7 +62,31 @@ pub struct Frame {
 
 /// Cuts what arrives on the `input` FIFO into messages.
 #[derive(Debug, Default)]
-pub struct FrameDecoder;
+pub struct FrameDecoder {
+    /// What every request id begins with.
+    prefix: Option<Finder<'static>>,
+}
+
+impl FrameDecoder {
+    /// A decoder for the answers to requests whose ids begin with `prefix`, which
+    /// must be nowhere else in them.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: Some(Finder::new(prefix).into_owned()) }
+    }
+
+    /// Whether a frame holds the beginning of another one. Log entries may: the
+    /// log of the connector itself mentions request ids.
+    fn is_merged(&self, frame: &[u8], message: &FromAnkaios) -> bool {
+        !matches!(
+            &message.from_ankaios_enum,
+            Some(FromAnkaiosEnum::Response(Response {
+                response_content: Some(ResponseContent::LogEntriesResponse(_)),
+                ..
+            }))
+        ) && self.prefix.as_ref().is_some_and(|prefix| prefix.find_iter(frame).nth(1).is_some())
+    }
+}
 
 impl Decoder for FrameDecoder {
     type Item = Frame;
@@ -63,12 +103,37 @@ impl Decoder for FrameDecoder {
         }
         let mut frame = buffer.split_to(total);
         frame.advance(header);
-        let message = FromAnkaios::decode(frame);
+        let message = FromAnkaios::decode(&*frame);
         if total > KEEP_BUFFER {
             // The buffer would keep the memory of the largest frame for ever.
             *buffer = BytesMut::from(buffer.as_ref());
         }
-        Ok(Some(Frame { message: message?, size: length }))
+        let message = message?;
+        if !begins_frame(buffer) || self.is_merged(&frame, &message) {
+            return Err(FrameError::CutOff);
+        }
+        Ok(Some(Frame { message, size: length }))
+    }
+}
+
+/// Whether these bytes can be the beginning of a frame: a message of Ankaios is
+/// one message in another, or nothing at all.
+fn begins_frame(buffer: &[u8]) -> bool {
+    match read_length(buffer) {
+        Ok(None | Some((_, 0))) => true,
+        Ok(Some((header, length))) => {
+            let Some((&tag, inner)) = buffer.get(header..).and_then(<[u8]>::split_first) else {
+                return true;
+            };
+            match read_length(inner) {
+                Ok(None) => tag & 7 == LENGTH_DELIMITED,
+                Ok(Some((inner_header, inner_length))) => {
+                    tag & 7 == LENGTH_DELIMITED && 1 + inner_header + inner_length == length
+                }
+                Err(_) => false,
+            }
+        }
+        Err(_) => false,
     }
 }
 
@@ -96,7 +161,7 @@ pub fn encode(message: &ToAnkaios) -> Bytes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::proto::control_api::from_ankaios::FromAnkaiosEnum;
+    use crate::proto::ank_base::{Error, LogEntriesResponse, LogEntry};
     use crate::proto::control_api::{ConnectionClosed, ControlInterfaceAccepted};
 
     fn closed(reason: &str) -> FromAnkaios {
@@ -108,7 +173,7 @@ mod tests {
     }
 
     fn decode_all(buffer: &mut BytesMut) -> Vec<FromAnkaios> {
-        std::iter::from_fn(|| FrameDecoder.decode(buffer).unwrap())
+        std::iter::from_fn(|| FrameDecoder::default().decode(buffer).unwrap())
             .map(|frame| frame.message)
             .collect()
     }
@@ -151,15 +216,18 @@ mod tests {
     #[test]
     fn absurd_lengths_are_refused_without_memory_for_them() {
         let mut length = BytesMut::from(&[0xff, 0xff, 0xff, 0xff, 0x7f][..]);
-        assert!(matches!(FrameDecoder.decode(&mut length), Err(FrameError::TooLarge(_))));
+        assert!(matches!(
+            FrameDecoder::default().decode(&mut length),
+            Err(FrameError::TooLarge(_))
+        ));
         let mut endless = BytesMut::from(&[0xff; 11][..]);
-        assert!(matches!(FrameDecoder.decode(&mut endless), Err(FrameError::Length)));
+        assert!(matches!(FrameDecoder::default().decode(&mut endless), Err(FrameError::Length)));
     }
 
     #[test]
     fn a_frame_that_is_no_message_is_an_error() {
         let mut buffer = BytesMut::from(&[3, 0xff, 0xff, 0xff][..]);
-        assert!(matches!(FrameDecoder.decode(&mut buffer), Err(FrameError::Message(_))));
+        assert!(matches!(FrameDecoder::default().decode(&mut buffer), Err(FrameError::Message(_))));
     }
 
     #[test]
@@ -170,5 +238,50 @@ mod tests {
         assert_eq!(decode_all(&mut buffer).len(), 1);
         assert!(buffer.capacity() < KEEP_BUFFER);
         assert_eq!(buffer.as_ref(), [1]);
+    }
+
+    fn response(request_id: &str, content: ResponseContent) -> Vec<u8> {
+        let response = Response { request_id: request_id.into(), response_content: Some(content) };
+        let message = FromAnkaios { from_ankaios_enum: Some(FromAnkaiosEnum::Response(response)) };
+        message.encode_length_delimited_to_vec()
+    }
+
+    fn error(request_id: &str, message: &str) -> Vec<u8> {
+        response(request_id, ResponseContent::Error(Error { message: message.into() }))
+    }
+
+    #[test]
+    fn a_frame_that_was_cut_off_is_not_completed_by_the_next_ones() {
+        let cut = error("own-1", &"x".repeat(1000));
+        let next: Vec<u8> =
+            (0..100).flat_map(|number| error(&format!("own-{number}"), "")).collect();
+        for missing in 1..999 {
+            let mut buffer = BytesMut::from(cut.get(..cut.len() - missing).unwrap());
+            buffer.extend_from_slice(&next);
+            let decoded = FrameDecoder::new("own-").decode(&mut buffer);
+            assert!(decoded.is_err(), "{missing}: {decoded:?}");
+        }
+    }
+
+    #[test]
+    fn log_entries_may_mention_request_ids() {
+        let entry = LogEntry { message: "own-1 own-2".into(), ..LogEntry::default() };
+        let entries = LogEntriesResponse { log_entries: vec![entry] };
+        let frame = response("own-3", ResponseContent::LogEntriesResponse(entries));
+        let decoded = FrameDecoder::new("own-").decode(&mut BytesMut::from(&*frame));
+        assert!(decoded.unwrap().is_some());
+    }
+
+    #[test]
+    fn every_beginning_of_a_frame_may_follow_another() {
+        let next = [closed(&"x".repeat(300)), closed(""), FromAnkaios::default()];
+        let next: Vec<u8> = next.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
+        for length in 0..next.len() {
+            let mut buffer = BytesMut::from(&*closed("one").encode_length_delimited_to_vec());
+            buffer.extend_from_slice(next.get(..length).unwrap());
+            let decoded = FrameDecoder::default().decode(&mut buffer);
+            let message = decoded.unwrap().map(|frame| frame.message);
+            assert_eq!(message, Some(closed("one")), "{length}");
+        }
     }
 }

@@ -76,12 +76,18 @@ impl Request {
 impl Pending {
     pub(super) fn new() -> Self {
         Self {
-            prefix: format!("{:x}-", RandomState::new().build_hasher().finish()),
+            prefix: format!("{:016x}-", RandomState::new().build_hasher().finish()),
             next: AtomicU64::new(0),
             requests: Mutex::default(),
             overdue: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
         }
+    }
+
+    /// What every request id begins with. It is random, so that it is nowhere
+    /// else in what Ankaios sends.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// A request id that has not been used before.

@@ -73,10 +73,11 @@ async fn read_frames(
     pending: &Pending,
     heard: &watch::Sender<Heard>,
 ) -> Stop {
+    let mut decoder = FrameDecoder::new(pending.prefix());
     let mut buffer = BytesMut::new();
     loop {
         loop {
-            match FrameDecoder.decode(&mut buffer) {
+            match decoder.decode(&mut buffer) {
                 Ok(Some(frame)) => deliver(frame, pending, heard),
                 Ok(None) => break,
                 Err(error) => return Stop::OutOfStep(error),
