@@ -2,6 +2,7 @@
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 IMAGE := localhost/fleet-connector:$(VERSION)
+SENDER := localhost/vehicle-data-sender:$(VERSION)
 
 .PHONY: help test check demo image image-local bench figures
 
@@ -21,14 +22,16 @@ check:
 demo: ## Run the connector between a broker and a simulated vehicle
 	cargo run --package vehicle-simulator
 
-image: ## Build the image in a container, from a registry
+image: ## Build the images in a container, from a registry
+	podman build --tag $(SENDER) --target vehicle-data-sender .
 	podman build --tag $(IMAGE) .
 
-image-local: ## Build the image with the Rust of this machine, without a registry
+image-local: ## Build the images with the Rust of this machine, without a registry
+	scripts/image-local.sh $(SENDER) target/image vehicle-data-sender
 	scripts/image-local.sh $(IMAGE)
 
-bench: ## Run the benchmarks
-	cargo bench --workspace
+bench: ## Measure how close the connector runs to the floor
+	cargo bench --bench speed
 
 figures: ## Measure the figures of the README
 	cargo bench --profile dev --bench figures

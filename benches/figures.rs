@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use support::connector::{BASE, start_connector_binary};
-use support::podman::{CONNECTOR_IMAGE, Podman, image_context};
+use support::podman::{Podman, image_context};
 use support::vehicle::Vehicle;
 use support::{Broker, Process};
 
@@ -24,13 +24,16 @@ const REQUESTS: usize = 100;
 #[tokio::main]
 async fn main() {
     let podman = Podman::detect().unwrap();
-    podman.build_connector_image();
-    let size = podman.run(["image", "inspect", "--format={{.Size}}", CONNECTOR_IMAGE]);
+    let image = podman.build_connector_image();
+    let size = podman.run(["image", "inspect", "--format={{.Size}}", &image]);
     let binary = image_context().join("out/fleet-connector");
 
     let broker = Broker::start().await;
     let vehicle = Vehicle::start().await;
-    let start = || start_connector_binary(&binary, broker.port(), vehicle.control_interface(), &[]);
+    let start = || {
+        let settings = [("LOG_LEVEL", "info")];
+        start_connector_binary(&binary, broker.port(), vehicle.control_interface(), &settings)
+    };
 
     let (idle, busy) = memory(&broker, start()).await;
     let mut times = Vec::new();

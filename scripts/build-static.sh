@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts what the image consists of into a folder: the static binary and the CA roots.
+# Puts what the images consist of into a folder: the static binaries and the CA roots.
 # Used by the build stage of the Containerfile and, without a registry, on this machine.
 #
 #   scripts/build-static.sh OUT_DIR
@@ -21,7 +21,10 @@ fi
 # which cannot be built that way.
 target=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --locked --release --package fleet-connector --bin fleet-connector --target "$target"
+    cargo build --locked --release \
+    --package fleet-connector --package vehicle-data-sender --bins --target "$target"
 
-install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/fleet-connector" "$out/fleet-connector"
+for binary in fleet-connector vehicle-data-sender; do
+    install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/$binary" "$out/$binary"
+done
 install -m 644 "$roots" "$out/ca-certificates.crt"

@@ -9,11 +9,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::ankaios::{self, LinkStatus};
 use crate::mqtt::{Presence, Session};
-use crate::operations::Operations;
+use crate::operations::{Context, Operations};
 use crate::router::Router;
 use crate::settings::Settings;
+use crate::streams::{Publisher, Rollouts, Subscriptions};
 
-/// Requests and replies between session and router.
+/// Requests to the router, and what is to be published.
 const QUEUE: usize = 64;
 
 /// How long requests in flight may take once the connector is to stop. Ankaios
@@ -36,27 +37,42 @@ pub struct DrainTimeout;
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), DrainTimeout> {
     let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
     let (requests, request_receiver) = mpsc::channel(QUEUE);
-    let (replies, reply_receiver) = mpsc::channel(QUEUE);
+    let (outgoing, outgoing_receiver) = mpsc::channel(QUEUE);
     let (presence, presence_receiver) = watch::channel(to_presence(&link.status().borrow()));
     let max_payload = settings.mqtt.max_payload;
+    let publisher = Publisher::new(outgoing.clone());
+    let (rollouts, followed) = match settings.rollout_timeout {
+        Some(limit) => {
+            let topic = settings.topics.apply_status();
+            let (rollouts, task) = Rollouts::new(client.clone(), topic, publisher.clone(), limit);
+            (Some(rollouts), Some(AbortOnDropHandle::new(tokio::spawn(task))))
+        }
+        None => (None, None),
+    };
+    let context = Context {
+        subscriptions: Subscriptions::new(client.clone(), settings.topics.clone(), publisher),
+        ankaios: client,
+        rollouts,
+    };
     let router = Router::new(
         settings.topics.clone(),
-        Operations::new(client),
+        Operations::new(context),
         max_payload,
         request_receiver,
-        replies,
+        outgoing,
     );
     let session = Session::new(
         settings.mqtt,
         settings.topics,
         presence_receiver,
         requests,
-        reply_receiver,
+        outgoing_receiver,
         stop.clone(),
     );
 
     let _presence = AbortOnDropHandle::new(tokio::spawn(announce(link.status(), presence)));
     let _link = AbortOnDropHandle::new(tokio::spawn(link.run()));
+    let _followed = followed;
     let _router = AbortOnDropHandle::new(tokio::spawn(router.run()));
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
 

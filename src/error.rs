@@ -24,8 +24,10 @@ pub enum ErrorCode {
     Unavailable,
     /// The request, or its reply, is larger than allowed.
     PayloadTooLarge,
-    /// There is no such operation.
+    /// There is no such operation, workload or subscription.
     NotFound,
+    /// A limit of the connector does not allow it.
+    Forbidden,
     /// A fault of the connector.
     Internal,
 }

@@ -23,19 +23,24 @@
 //! below it. Beside them stand pure functions: [`manifest`] (YAML to desired
 //! state and masks), [`json`] (state to reply), [`topics`] and [`error`].
 //! [`connector`] makes the tasks; `main.rs` gives them settings and signals.
+//! [`dashboard`] is another user of [`ankaios`], without MQTT.
 
 #![forbid(unsafe_code)]
 
 pub mod ankaios;
 pub mod connector;
+pub mod dashboard;
 pub mod error;
 pub mod json;
 pub mod logging;
 pub mod manifest;
 pub mod mqtt;
 pub mod operations;
+pub mod process;
 pub mod proto;
+mod random;
 pub mod router;
 mod schema;
 pub mod settings;
+pub mod streams;
 pub mod topics;

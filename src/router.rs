@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::error::{ErrorCode, ErrorReply};
-use crate::mqtt::{Refused, Reply, Request};
-use crate::operations::{Operation, Operations, Outcome};
+use crate::mqtt::{Outgoing, Refused, Reply, Request};
+use crate::operations::{Operation, Operations, Outcome, Success};
+use crate::random;
 use crate::topics::Topics;
 
 /// Requests that may wait for their outcome at the same time.
@@ -23,7 +24,7 @@ pub struct Router {
     operations: Operations,
     max_payload: usize,
     requests: mpsc::Receiver<Request>,
-    replies: mpsc::Sender<Reply>,
+    outgoing: mpsc::Sender<Outgoing>,
 }
 
 impl Router {
@@ -35,9 +36,9 @@ impl Router {
         operations: Operations,
         max_payload: usize,
         requests: mpsc::Receiver<Request>,
-        replies: mpsc::Sender<Reply>,
+        outgoing: mpsc::Sender<Outgoing>,
     ) -> Self {
-        Self { topics, operations, max_payload, requests, replies }
+        Self { topics, operations, max_payload, requests, outgoing }
     }
 
     /// Ends when `requests` is closed and the last reply was given.
@@ -55,12 +56,17 @@ impl Router {
         while let Some(ended) = in_flight.tasks.join_next_with_id().await {
             in_flight.ended(ended).await;
         }
+        self.operations.stop();
     }
 
     async fn start(&self, request: Request, in_flight: &mut InFlight) {
+        if self.topics.operation(&request.topic).is_none() || request.retained {
+            return self.take_record(&request).await;
+        }
         let (responder, operation, payload) = self.open(request);
+        let id = &responder.request_id;
         let started = match operation {
-            Ok(operation) => self.operations.start(operation, payload).await,
+            Ok(operation) => self.operations.start(operation, id, payload).await,
             Err(error) => Err(error),
         };
         match started {
@@ -69,10 +75,23 @@ impl Router {
         }
     }
 
+    /// Takes up the subscription of a retained record. Anything else that is
+    /// retained was meant for another time, and is not executed.
+    async fn take_record(&self, request: &Request) {
+        match (self.topics.record_of(&request.topic), &request.payload) {
+            // Whoever changes a record later does not change the subscription.
+            (Some(_), _) if !request.retained => {}
+            (Some((kind, id)), Ok(record)) => self.operations.restore(kind, id, record),
+            _ => tracing::warn!(topic = request.topic, "a retained request is not executed"),
+        }
+        // The session ends before this channel does; then there is nothing to acknowledge.
+        let _ = self.outgoing.send(Outgoing::Done { delivery: request.delivery }).await;
+    }
+
     /// Finds out what is wanted, and where the reply goes.
     fn open(&self, request: Request) -> (Responder, Result<Operation, ErrorReply>, Bytes) {
         let name = self.topics.operation(&request.topic).unwrap_or(&request.topic).to_owned();
-        let request_id = request.request_id.unwrap_or_else(|| format!("{:016x}", rand_u64()));
+        let request_id = request.request_id.unwrap_or_else(random::hex);
         let usual_topic = self.topics.reply(&name);
         let (topic, fallback_topic) = match request.response_topic {
             None => (usual_topic, None),
@@ -127,7 +146,7 @@ impl Router {
             correlation_data: request.correlation_data,
             request_size: size,
             begin: Instant::now(),
-            replies: self.replies.clone(),
+            outgoing: self.outgoing.clone(),
         };
         (responder, operation, payload)
     }
@@ -174,14 +193,14 @@ struct Responder {
     correlation_data: Option<Bytes>,
     request_size: usize,
     begin: Instant,
-    replies: mpsc::Sender<Reply>,
+    outgoing: mpsc::Sender<Outgoing>,
 }
 
 impl Responder {
     async fn send(self, outcome: Outcome) {
         let took = self.begin.elapsed();
-        let payload = match outcome {
-            Ok(payload) => {
+        let (payload, then) = match outcome {
+            Ok(Success { payload, then }) => {
                 tracing::info!(
                     operation = self.operation,
                     request_id = self.request_id,
@@ -190,7 +209,7 @@ impl Responder {
                     ?took,
                     "done"
                 );
-                payload
+                (payload, then)
             }
             Err(error) => {
                 tracing::warn!(
@@ -202,7 +221,7 @@ impl Responder {
                     ?took,
                     "refused"
                 );
-                error.to_payload()
+                (error.to_payload(), None)
             }
         };
         let reply = Reply {
@@ -213,16 +232,13 @@ impl Responder {
             request_id: self.request_id,
             payload,
         };
-        if self.replies.send(reply).await.is_err() {
+        if self.outgoing.send(Outgoing::Reply(reply)).await.is_err() {
             // The session has ended without waiting for the replies. The broker
             // delivers the request again at the next start.
             tracing::warn!("a reply comes too late for the MQTT session");
         }
+        if let Some(then) = then {
+            then.await;
+        }
     }
-}
-
-/// Request ids need to differ, not to be secret.
-fn rand_u64() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }

@@ -27,6 +27,28 @@ pub enum InvalidResponseTopic {
     Foreign(String),
 }
 
+/// What one can subscribe to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamKind {
+    /// Changes of the state.
+    Events,
+    /// Logs of workloads.
+    Logs,
+}
+
+impl StreamKind {
+    const ALL: [Self; 2] = [Self::Events, Self::Logs];
+
+    /// The name in the topics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Logs => "logs",
+        }
+    }
+}
+
 /// Makes and reads the topics of one vehicle.
 #[derive(Debug, Clone)]
 pub struct Topics {
@@ -63,6 +85,38 @@ impl Topics {
     #[must_use]
     pub fn operation<'a>(&self, topic: &'a str) -> Option<&'a str> {
         topic.strip_prefix(&self.base)?.strip_prefix('/')?.strip_suffix("/req")
+    }
+
+    /// The filters that match the retained records of all subscriptions.
+    #[must_use]
+    pub fn record_filters(&self) -> [String; 2] {
+        StreamKind::ALL.map(|kind| format!("{}/{}/+/subscription", self.base, kind.name()))
+    }
+
+    /// The subscription that a record belongs to.
+    #[must_use]
+    pub fn record_of<'a>(&self, topic: &'a str) -> Option<(StreamKind, &'a str)> {
+        let path = topic.strip_prefix(&self.base)?.strip_prefix('/')?;
+        let (kind, id) = path.strip_suffix("/subscription")?.split_once('/')?;
+        Some((StreamKind::ALL.into_iter().find(|known| known.name() == kind)?, id))
+    }
+
+    /// Where the messages of a subscription go.
+    #[must_use]
+    pub fn stream(&self, kind: StreamKind, id: &str) -> String {
+        format!("{}/{}/{id}", self.base, kind.name())
+    }
+
+    /// Where the retained record of a subscription is kept.
+    #[must_use]
+    pub fn record(&self, kind: StreamKind, id: &str) -> String {
+        format!("{}/subscription", self.stream(kind, id))
+    }
+
+    /// Where the progress of what was applied goes.
+    #[must_use]
+    pub fn apply_status(&self) -> String {
+        format!("{}/manifest/apply/status", self.base)
     }
 
     /// Where replies go that have no Response Topic.
@@ -134,6 +188,17 @@ mod tests {
             assert_eq!(topics.operation(other), None, "{other}");
         }
         assert_eq!(topics.reply("manifest/apply"), "vehicle/1/manifest/apply/resp");
+    }
+
+    #[test]
+    fn the_subscription_is_read_from_the_topic_of_its_record() {
+        let topics = topics();
+        for kind in StreamKind::ALL {
+            assert_eq!(topics.record_of(&topics.record(kind, "x-1")), Some((kind, "x-1")));
+        }
+        for other in ["vehicle/2/events/x/subscription", "vehicle/1/events/x", "vehicle/1/a/b/c"] {
+            assert_eq!(topics.record_of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -9,48 +9,48 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use support::connector::BASE;
-use support::podman::{CONNECTOR_IMAGE, Podman};
+use support::podman::Podman;
 use support::vehicle::Vehicle;
 use support::{Broker, DEADLINE, eventually, skipped};
 
 /// What the image may weigh, in bytes.
 const MAX_IMAGE_SIZE: u64 = 6_000_000;
 
-/// Podman and the image, made once; `None`, after saying so, if there is no Podman.
-fn podman(test: &str) -> Option<&'static Podman> {
-    static PODMAN: OnceLock<Result<Podman, String>> = OnceLock::new();
-    let podman = PODMAN.get_or_init(|| {
+/// The image, and the Podman that has it.
+struct Image {
+    podman: Podman,
+    id: String,
+}
+
+/// The image, made once; `None`, after saying so, if there is no Podman.
+fn image(test: &str) -> Option<&'static Image> {
+    static IMAGE: OnceLock<Result<Image, String>> = OnceLock::new();
+    let image = IMAGE.get_or_init(|| {
         let podman = Podman::detect()?;
-        podman.build_connector_image();
-        Ok(podman)
+        let id = podman.build_connector_image();
+        Ok(Image { podman, id })
     });
-    match podman {
-        Ok(podman) => Some(podman),
-        Err(reason) => {
-            skipped(test, reason);
-            None
-        }
-    }
+    image.as_ref().map_err(|reason| skipped(test, reason)).ok()
 }
 
 #[test]
 fn image_is_small() {
-    let Some(podman) = podman("image_is_small") else {
+    let Some(Image { podman, id }) = image("image_is_small") else {
         return;
     };
-    let size = podman.run(["image", "inspect", "--format={{.Size}}", CONNECTOR_IMAGE]);
+    let size = podman.run(["image", "inspect", "--format={{.Size}}", id]);
     let size: u64 = size.parse().unwrap();
     assert!(size < MAX_IMAGE_SIZE, "{size} bytes");
 }
 
 #[test]
 fn image_holds_the_binary_and_the_ca_roots_only() {
-    let Some(podman) = podman("image_holds_the_binary_and_the_ca_roots_only") else {
+    let Some(Image { podman, id }) = image("image_holds_the_binary_and_the_ca_roots_only") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("image.tar");
-    let container = podman.run(["create", CONNECTOR_IMAGE]);
+    let container = podman.run(["create", id]);
     let exported = podman.try_run(["export", "--output", archive.to_str().unwrap(), &container]);
     podman.run(["rm", &container]);
     exported.unwrap();
@@ -64,11 +64,11 @@ fn image_holds_the_binary_and_the_ca_roots_only() {
 
 #[test]
 fn image_starts_the_connector_as_root() {
-    let Some(podman) = podman("image_starts_the_connector_as_root") else {
+    let Some(Image { podman, id }) = image("image_starts_the_connector_as_root") else {
         return;
     };
     let format = "--format={{.Config.Entrypoint}} user={{.Config.User}}";
-    let config = podman.run(["image", "inspect", format, CONNECTOR_IMAGE]);
+    let config = podman.run(["image", "inspect", format, id]);
     assert_eq!(config, "[/usr/bin/fleet-connector] user=");
 }
 
@@ -76,7 +76,7 @@ fn image_starts_the_connector_as_root() {
 /// a read-only file system, no capabilities.
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_from_a_locked_down_container() {
-    let Some(podman) = podman("serves_from_a_locked_down_container") else {
+    let Some(Image { podman, id }) = image("serves_from_a_locked_down_container") else {
         return;
     };
     let broker = Broker::start().await;
@@ -99,7 +99,7 @@ async fn serves_from_a_locked_down_container() {
             "-e",
             &port,
             &mount,
-            CONNECTOR_IMAGE,
+            id,
         ],
     );
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::ankaios::{self, Ankaios};
 use support::connector::BASE;
-use support::podman::{CONNECTOR_IMAGE, Podman, WORKLOAD_IMAGE};
-use support::{Broker, eventually, say, skipped};
+use support::podman::{Podman, WORKLOAD_IMAGE};
+use support::{Broker, Message, eventually, say, skipped};
 
 /// What Ankaios and Podman may take for a start, stop or restart of a workload.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -35,7 +35,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
         Ok(podman) => podman,
         Err(missing) => return skipped(test, &missing),
     };
-    podman.build_connector_image();
+    let image = podman.build_connector_image();
 
     let broker = Broker::start().await;
     let port = broker.port().to_string();
@@ -44,7 +44,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
             STATE,
             &[
                 ("agent: agent_A", &format!("agent: {agent}")),
-                ("localhost/fleet-connector:0.1.0", CONNECTOR_IMAGE),
+                ("localhost/fleet-connector:0.1.0", &image),
                 ("MQTT_BROKER_PORT=1883", &format!("MQTT_BROKER_PORT={port}")),
             ],
         )
@@ -58,6 +58,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
     vehicle.step("errors", explains_what_is_wrong).await;
     vehicle.step("connector killed", survives_a_kill_of_the_connector).await;
     vehicle.step("agent killed", survives_a_restart_of_the_agent).await;
+    vehicle.step("connector stopped", survives_a_stop_of_the_connector).await;
     vehicle.step("server killed", survives_a_restart_of_the_server).await;
     vehicle.step("still works", applies_and_deletes_a_workload).await;
 }
@@ -104,7 +105,7 @@ async fn reconfigures_a_workload(vehicle: &mut Vehicle) {
         SENDER,
         &[
             ("agent: agent_A", &vehicle.agent()),
-            ("ghcr.io/eclipse-ankaios/vehicle-data-sender:0.1.0", WORKLOAD_IMAGE),
+            ("localhost/vehicle-data-sender:0.1.0", WORKLOAD_IMAGE),
         ],
     );
     let name = "vehicle-data-sender";
@@ -161,13 +162,32 @@ async fn survives_a_kill_of_the_connector(vehicle: &mut Vehicle) {
     vehicle.is_served().await;
 }
 
+/// Nothing is sent meanwhile: the connector notices by itself.
 async fn survives_a_restart_of_the_agent(vehicle: &mut Vehicle) {
     let before = vehicle.ankaios.container("fleetconnector");
+    let mut status = vehicle.broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
     vehicle.ankaios.kill_agent().await;
+    let lost = |message: &Message| message.json()["ankaios"] == "disconnected";
+    status.find("the link is lost", lost).await;
     vehicle.ankaios.start_agent().await;
+    let back = |message: &Message| message.json()["ankaios"] == "connected";
+    status.find("the link is back", back).await;
     vehicle.is_served().await;
     let after = vehicle.ankaios.container("fleetconnector");
     assert_eq!(after, before, "Ankaios replaced the container");
+}
+
+/// After a restart of the agent, Ankaios starts a container that has ended in good
+/// order (exit code 0) again as it is. One that has failed it makes anew, without the
+/// control interface, so that is not a test.
+async fn survives_a_stop_of_the_connector(vehicle: &mut Vehicle) {
+    let mut status = vehicle.broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
+    let container = vehicle.ankaios.container("fleetconnector").unwrap();
+    vehicle.podman.run(["kill", "--signal=TERM", &container]);
+    let offline = |message: &Message| message.json()["status"] == "offline";
+    status.find("offline", offline).await;
+    vehicle.is_served().await;
+    assert_eq!(vehicle.ankaios.container("fleetconnector"), Some(container));
 }
 
 async fn survives_a_restart_of_the_server(vehicle: &mut Vehicle) {

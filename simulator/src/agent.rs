@@ -16,6 +16,7 @@ use fleet_connector::proto::control_api::{
     from_ankaios::FromAnkaiosEnum, to_ankaios::ToAnkaiosEnum,
 };
 use prost::Message;
+use tokio::io::{Interest, Ready};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until, timeout_at};
@@ -126,7 +127,7 @@ impl Agent {
                 () = until(due) => {}
                 readable = readable(self.reader.as_ref(), pace, self.next_read) => {
                     let outcome = match readable {
-                        Ok(()) => self.read(pace),
+                        Ok(ready) => self.read(pace, ready),
                         Err(error) => Err(error),
                     };
                     if outcome.is_err() {
@@ -196,7 +197,7 @@ impl Agent {
     // -------------------------------------------------------------- reading
 
     /// Reads what is there.
-    fn read(&mut self, pace: ReadPace) -> io::Result<()> {
+    fn read(&mut self, pace: ReadPace, ready: Ready) -> io::Result<()> {
         let limit = match pace {
             ReadPace::Paused => return Ok(()),
             ReadPace::Full => READ_LIMIT,
@@ -225,7 +226,9 @@ impl Agent {
             match count {
                 Ok(0) => return self.workload_closed(),
                 Ok(count) => read += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if ready.is_read_closed() { self.watch_anew() } else { Ok(()) };
+                }
                 Err(error) => return Err(error),
             }
             if self.discarding {
@@ -248,6 +251,16 @@ impl Agent {
         drop(simulation);
         self.discarding = false;
         self.reader = Some(self.fifos.open_output()?);
+        Ok(())
+    }
+
+    /// The workload was replaced before its end was read. The runtime would call
+    /// the FIFO readable for ever.
+    fn watch_anew(&mut self) -> io::Result<()> {
+        if let Some(reader) = self.reader.take() {
+            let fd = reader.into_nonblocking_fd()?;
+            self.reader = Some(pipe::Receiver::from_owned_fd_unchecked(fd)?);
+        }
         Ok(())
     }
 
@@ -423,12 +436,12 @@ async fn readable(
     reader: Option<&pipe::Receiver>,
     pace: ReadPace,
     next_read: Instant,
-) -> io::Result<()> {
+) -> io::Result<Ready> {
     match (reader, pace) {
-        (Some(reader), ReadPace::Full) => reader.readable().await,
+        (Some(reader), ReadPace::Full) => reader.ready(Interest::READABLE).await,
         (Some(reader), ReadPace::BytesPerSecond(_)) => {
             sleep_until(next_read.into()).await;
-            reader.readable().await
+            reader.ready(Interest::READABLE).await
         }
         (None, _) | (_, ReadPace::Paused) => std::future::pending().await,
     }

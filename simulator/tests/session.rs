@@ -13,6 +13,7 @@ use fleet_connector::proto::ank_base::{
 };
 use fleet_connector::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
 use prost::Message;
+use tokio::net::unix::pipe;
 use vehicle_simulator::{Fault, Options, Problem, ReadPace, SimulatedVehicle, access};
 
 fn frame_of(id: &str, content: RequestContent) -> Vec<u8> {
@@ -329,4 +330,16 @@ async fn what_the_rules_forbid_is_denied() {
     }
     workload.assert_answers("b").await;
     assert_eq!(vehicle.request_count(), 5);
+}
+
+#[tokio::test]
+async fn a_workload_that_is_replaced_at_once_is_served() {
+    let (_temp, dir, _vehicle, mut workload) = connected().await;
+    for round in 0..3 {
+        drop(workload.output.take());
+        // The runtime notices the end, and goes on here before the agent reads.
+        tokio::task::yield_now().await;
+        workload.output = Some(pipe::OpenOptions::new().open_sender(dir.join("output")).unwrap());
+        workload.assert_answers(&round.to_string()).await;
+    }
 }

@@ -4,9 +4,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::buffer::{Budget, Consumer, Item, buffer};
 use super::codec;
 use super::link::LinkStatus;
 use super::pending::{Answer, Pending};
@@ -65,6 +67,7 @@ pub struct Client {
     queue: mpsc::Sender<u64>,
     status: watch::Receiver<LinkStatus>,
     timeout: Duration,
+    budget: Budget,
 }
 
 impl Client {
@@ -74,7 +77,7 @@ impl Client {
         status: watch::Receiver<LinkStatus>,
         timeout: Duration,
     ) -> Self {
-        Self { pending, queue, status, timeout }
+        Self { pending, queue, status, timeout, budget: Budget::default() }
     }
 
     /// Asks for the parts of the state that the field masks name: paths with
@@ -109,39 +112,123 @@ impl Client {
 
     /// Waits only for a place in the queue.
     async fn send<T>(&self, content: RequestContent) -> Result<Call<T>, RequestError> {
+        let (number, request_id) = self.pending.next_id();
+        let call = Call {
+            client: self.clone(),
+            deadline: Instant::now() + self.timeout,
+            answer: self.pending.add(number, encode(request_id, content)),
+            removal: Removal { number, pending: Arc::clone(&self.pending) },
+            result: PhantomData,
+        };
+        self.enqueue(number, call.deadline).await?;
+        Ok(call)
+    }
+
+    /// Sends a request that has many answers; `cancel` ends them. Waits only for
+    /// a place in the queue.
+    pub(super) async fn open(
+        &self,
+        content: RequestContent,
+        cancel: RequestContent,
+    ) -> Result<Stream, RequestError> {
+        let (number, request_id) = self.pending.next_id();
+        let (producer, consumer) = buffer(&self.budget);
+        let deadline = Instant::now() + self.timeout;
+        self.pending.add_stream(number, encode(request_id.clone(), content), producer);
+        let stream =
+            Stream { client: self.clone(), number, request_id, cancel, deadline, consumer };
+        self.enqueue(number, deadline).await?;
+        Ok(stream)
+    }
+
+    async fn enqueue(&self, number: u64, deadline: Instant) -> Result<(), RequestError> {
         if let LinkStatus::Closed { reason } = &*self.status.borrow() {
             return Err(RequestError::Unavailable(reason.clone()));
         }
-        let (number, request_id) = self.pending.next_id();
-        let request = Request { request_id, request_content: Some(content) };
-        let message = ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) };
-        let call = Call {
-            deadline: Instant::now() + self.timeout,
-            timeout: self.timeout,
-            answer: self.pending.add(number, codec::encode(&message)),
-            removal: Removal { number, pending: Arc::clone(&self.pending) },
-            pending: Arc::clone(&self.pending),
-            status: self.status.clone(),
-            result: PhantomData,
-        };
-        match timeout_at(call.deadline, self.queue.send(number)).await {
-            Ok(Ok(())) => Ok(call),
+        match timeout_at(deadline, self.queue.send(number)).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(RequestError::Unavailable("the connector is stopping".into())),
             Err(_) => Err(RequestError::Unavailable(
                 "Ankaios does not take the requests that are waiting already".into(),
             )),
         }
     }
+
+    /// Why a request has no answer when its time is over.
+    fn overdue(&self, number: u64) -> RequestError {
+        if self.pending.remove(number) {
+            self.pending.set_overdue();
+            RequestError::Timeout(self.timeout)
+        } else {
+            RequestError::Unavailable(self.status.borrow().reason())
+        }
+    }
+}
+
+fn encode(request_id: String, content: RequestContent) -> Bytes {
+    let request = Request { request_id, request_content: Some(content) };
+    codec::encode(&ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) })
+}
+
+/// Many answers to one request: events or logs. Dropping it cancels them.
+#[derive(Debug)]
+pub(super) struct Stream {
+    client: Client,
+    number: u64,
+    request_id: String,
+    cancel: RequestContent,
+    deadline: Instant,
+    consumer: Consumer,
+}
+
+impl Stream {
+    /// The first answer, within the timeout of requests.
+    pub(super) async fn first(&mut self) -> Result<ResponseContent, RequestError> {
+        match timeout_at(self.deadline, self.consumer.next()).await {
+            Ok(Item::Message(ResponseContent::Error(error))) => Err(refusal(error.message)),
+            Ok(Item::Message(content)) => Ok(content),
+            Ok(Item::End(Some(error))) => Err(error),
+            Ok(Item::Dropped(_) | Item::End(None)) => Err(RequestError::Unavailable(
+                "the session was lost a moment ago; try again".into(),
+            )),
+            Err(_) => Err(self.client.overdue(self.number)),
+        }
+    }
+
+    /// The next answer. Cancelling the future loses nothing.
+    pub(super) async fn next(&mut self) -> Item {
+        self.consumer.next().await
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.client.pending.remove(self.number);
+        let (number, _) = self.client.pending.next_id();
+        let frame = encode(self.request_id.clone(), self.cancel.clone());
+        self.client.pending.add_unanswered(number, frame);
+        if self.client.queue.try_send(number).is_err() {
+            // Ankaios goes on sending what nobody waits for, until the session ends.
+            self.client.pending.remove(number);
+            tracing::debug!("a stream of Ankaios cannot be cancelled");
+        }
+    }
+}
+
+fn refusal(message: String) -> RequestError {
+    if message == "Access denied" {
+        RequestError::AccessDenied
+    } else {
+        RequestError::Rejected(message)
+    }
 }
 
 /// A request that has been handed over. Dropping it gives the request up.
 #[derive(Debug)]
 pub struct Call<T> {
+    client: Client,
     deadline: Instant,
-    timeout: Duration,
     answer: oneshot::Receiver<Answer>,
-    pending: Arc<Pending>,
-    status: watch::Receiver<LinkStatus>,
     removal: Removal,
     result: PhantomData<fn() -> T>,
 }
@@ -157,17 +244,10 @@ impl<T: FromContent> Call<T> {
             Ok(Err(_)) => {
                 return Err(RequestError::Unavailable("the connector is stopping".into()));
             }
-            Err(_) if self.pending.remove(self.removal.number) => {
-                self.pending.set_overdue();
-                return Err(RequestError::Timeout(self.timeout));
-            }
-            Err(_) => return Err(RequestError::Unavailable(self.status.borrow().reason())),
+            Err(_) => return Err(self.client.overdue(self.removal.number)),
         };
         match content {
-            ResponseContent::Error(error) if error.message == "Access denied" => {
-                Err(RequestError::AccessDenied)
-            }
-            ResponseContent::Error(error) => Err(RequestError::Rejected(error.message)),
+            ResponseContent::Error(error) => Err(refusal(error.message)),
             content => T::from_content(content),
         }
     }
@@ -213,7 +293,8 @@ impl FromContent for UpdateStateSuccess {
     }
 }
 
-fn name(content: &ResponseContent) -> &'static str {
+/// The name of a response's kind, for messages.
+pub(super) fn name(content: &ResponseContent) -> &'static str {
     match content {
         ResponseContent::Error(_) => "Error",
         ResponseContent::CompleteStateResponse(_) => "CompleteStateResponse",

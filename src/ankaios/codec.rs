@@ -35,15 +35,24 @@ pub enum FrameError {
     Io(#[from] std::io::Error),
 }
 
+/// A message of Ankaios.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// The message.
+    pub message: FromAnkaios,
+    /// Its size in bytes, as it was sent.
+    pub size: usize,
+}
+
 /// Cuts what arrives on the `input` FIFO into messages.
 #[derive(Debug, Default)]
 pub struct FrameDecoder;
 
 impl Decoder for FrameDecoder {
-    type Item = FromAnkaios;
+    type Item = Frame;
     type Error = FrameError;
 
-    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<FromAnkaios>, FrameError> {
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         let Some((header, length)) = read_length(buffer)? else {
             return Ok(None);
         };
@@ -59,7 +68,7 @@ impl Decoder for FrameDecoder {
             // The buffer would keep the memory of the largest frame for ever.
             *buffer = BytesMut::from(buffer.as_ref());
         }
-        Ok(Some(message?))
+        Ok(Some(Frame { message: message?, size: length }))
     }
 }
 
@@ -99,7 +108,9 @@ mod tests {
     }
 
     fn decode_all(buffer: &mut BytesMut) -> Vec<FromAnkaios> {
-        std::iter::from_fn(|| FrameDecoder.decode(buffer).unwrap()).collect()
+        std::iter::from_fn(|| FrameDecoder.decode(buffer).unwrap())
+            .map(|frame| frame.message)
+            .collect()
     }
 
     #[test]

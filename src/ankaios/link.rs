@@ -263,6 +263,7 @@ impl<'a> Session<'a> {
 
     /// Returns why the FIFOs are of no use any more.
     async fn run(mut self) -> String {
+        self.link.pending.end_streams();
         self.write_unanswered_again();
         loop {
             let look = self.next_look();
@@ -304,12 +305,19 @@ impl<'a> Session<'a> {
         }
         match self.link.pending.silent_since() {
             Some(since) => self.probe.next.max(Instant::from_std(since) + SILENCE),
+            // The end of a stream by a restart of the server shows only in the files.
+            None if !self.hello_since_unlinked && self.link.pending.has_streams() => {
+                Instant::now() + SILENCE
+            }
             None => Instant::now() + Duration::from_secs(3600),
         }
     }
 
     async fn look(&mut self) -> Result<(), String> {
         if self.proven {
+            if self.was_swapped() {
+                return self.write_probe().await;
+            }
             let silent = self.link.pending.silent_since().map(|since| since.elapsed());
             if silent.is_none_or(|silent| silent < SILENCE) {
                 return Ok(());
@@ -378,6 +386,7 @@ impl<'a> Session<'a> {
         }
         tracing::info!("Ankaios' server has restarted; greeting its agent again");
         self.hello_since_unlinked = true;
+        self.link.pending.end_streams();
         self.write_unanswered_again();
         true
     }
@@ -437,6 +446,8 @@ impl<'a> Session<'a> {
                     .map_err(|error| format!("input cannot be read: {error}"))?;
                 self.proven = false;
                 self.probe.next = Instant::now();
+                // Some of the events may be among what was skipped.
+                self.link.pending.end_streams();
                 self.write_unanswered_again();
             }
             Stop::Io(_) => return Err(stop.to_string()),

@@ -1,8 +1,10 @@
 //! Ankaios' control interface: two FIFOs with length-delimited protobuf.
 //!
 //! ```text
+//!  events, logs          subscriptions, listeners, log streams
 //!  Client (cheap clone)  request ids, timeouts, typed calls
 //!     │ pending          who waits for which answer
+//!     │ buffer           between the reader and a consumer that may be slow
 //!  link                  owns the FIFOs: handshake, order of writes, recovery
 //!     ├ reader           reads `input`, and nothing else
 //!     ├ pipe             opens FIFOs, writes a frame as a whole
@@ -12,13 +14,17 @@
 //! The folder of the FIFOs belongs to one workload; two processes that use the
 //! same FIFOs would take each other's answers.
 
+mod buffer;
 mod client;
 mod codec;
+pub mod events;
 mod link;
+mod listener;
+pub mod logs;
 mod pending;
 mod pipe;
 mod reader;
 
 pub use client::{Call, Client, RequestError};
-pub use codec::{FrameDecoder, FrameError, MAX_INCOMING_FRAME, encode};
+pub use codec::{Frame, FrameDecoder, FrameError, MAX_INCOMING_FRAME, encode};
 pub use link::{Link, LinkStatus, connect};

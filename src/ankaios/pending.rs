@@ -1,6 +1,7 @@
 //! Which requests wait for an answer, and for which one.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::buffer::Producer;
 use super::client::RequestError;
 use crate::proto::ank_base::response::ResponseContent;
 
@@ -37,7 +39,38 @@ struct Request {
     frame: Bytes,
     /// When it was written in the present session.
     written: Option<Instant>,
-    answer: oneshot::Sender<Answer>,
+    answer: Answers,
+}
+
+/// Where answers go.
+#[derive(Debug)]
+enum Answers {
+    /// There is one.
+    One(oneshot::Sender<Answer>),
+    /// There are many: events or logs, until the stream is cancelled.
+    Many {
+        producer: Producer,
+        /// The first one has come: the stream stands.
+        stands: bool,
+    },
+    /// Nobody waits for any.
+    None,
+}
+
+impl Request {
+    /// Ankaios has got it, and it has no answer.
+    fn is_unanswered(&self) -> bool {
+        self.written.is_some() && !matches!(self.answer, Answers::Many { stands: true, .. })
+    }
+
+    fn fail(self, error: RequestError) {
+        match self.answer {
+            // The requester may have gone in the meantime.
+            Answers::One(answer) => drop(answer.send(Err(error))),
+            Answers::Many { producer, .. } => producer.end(Some(error)),
+            Answers::None => {}
+        }
+    }
 }
 
 impl Pending {
@@ -60,8 +93,27 @@ impl Pending {
     /// Adds a request, with the frame that carries it.
     pub(super) fn add(&self, number: u64, frame: Bytes) -> oneshot::Receiver<Answer> {
         let (answer, receiver) = oneshot::channel();
+        let answer = Answers::One(answer);
         self.requests().insert(number, Request { frame, written: None, answer });
         receiver
+    }
+
+    /// Adds a request with many answers.
+    pub(super) fn add_stream(&self, number: u64, frame: Bytes, producer: Producer) {
+        let answer = Answers::Many { producer, stands: false };
+        self.requests().insert(number, Request { frame, written: None, answer });
+    }
+
+    /// Adds a request whose answer does not matter.
+    pub(super) fn add_unanswered(&self, number: u64, frame: Bytes) {
+        let answer = Answers::None;
+        self.requests().insert(number, Request { frame, written: None, answer });
+    }
+
+    /// Whether events or logs are expected.
+    pub(super) fn has_streams(&self) -> bool {
+        let is_stream = |request: &Request| matches!(request.answer, Answers::Many { .. });
+        self.requests().values().any(is_stream)
     }
 
     /// The frame of a request that nobody has given up yet.
@@ -71,46 +123,77 @@ impl Pending {
 
     /// Notes that Ankaios has got the request.
     pub(super) fn written(&self, number: u64) {
-        if let Some(request) = self.requests().get_mut(&number) {
-            request.written = Some(Instant::now());
+        let mut requests = self.requests();
+        match requests.get_mut(&number) {
+            Some(Request { answer: Answers::None, .. }) => drop(requests.remove(&number)),
+            Some(request) => request.written = Some(Instant::now()),
+            None => {}
         }
     }
 
     /// Nobody waits for the request any more. Returns whether Ankaios has got
     /// it without answering.
     pub(super) fn remove(&self, number: u64) -> bool {
-        self.requests().remove(&number).is_some_and(|request| request.written.is_some())
+        self.requests().remove(&number).is_some_and(|request| request.is_unanswered())
     }
 
     /// Ends a request without an answer of Ankaios.
     pub(super) fn fail(&self, number: u64, error: RequestError) {
-        if let Some(request) = self.requests().remove(&number) {
-            // The requester may have gone in the meantime.
-            let _ = request.answer.send(Err(error));
+        let request = self.requests().remove(&number);
+        if let Some(request) = request {
+            request.fail(error);
         }
     }
 
     /// Ends all requests without an answer of Ankaios.
     pub(super) fn fail_all(&self, error: &RequestError) {
-        for (_, request) in std::mem::take(&mut *self.requests()) {
-            let _ = request.answer.send(Err(error.clone()));
+        let requests = std::mem::take(&mut *self.requests());
+        for (_, request) in requests {
+            request.fail(error.clone());
         }
     }
 
-    /// Delivers an answer. Returns `false` if nobody waits for it: it came too
+    /// Delivers an answer of `size` bytes. Returns `false` if nobody waits for it: it came too
     /// late, twice, or belongs to an earlier process.
-    pub(super) fn answer(&self, request_id: &str, content: ResponseContent) -> bool {
+    pub(super) fn answer(&self, request_id: &str, content: ResponseContent, size: usize) -> bool {
         self.heard();
         let number = request_id.strip_prefix(&self.prefix).and_then(|number| number.parse().ok());
-        let request = number.and_then(|number: u64| self.requests().remove(&number));
-        request.is_some_and(|request| request.answer.send(Ok(content)).is_ok())
+        let Some(number) = number else { return false };
+        let mut requests = self.requests();
+        let Entry::Occupied(mut entry) = requests.entry(number) else { return false };
+        if let Answers::Many { producer, stands } = &mut entry.get_mut().answer {
+            *stands = true;
+            producer.push(content, size);
+            return true;
+        }
+        match entry.remove().answer {
+            Answers::One(answer) => answer.send(Ok(content)).is_ok(),
+            Answers::Many { .. } | Answers::None => false,
+        }
+    }
+
+    /// The session that the streams belong to has ended, or some of what it
+    /// sent was lost.
+    pub(super) fn end_streams(&self) {
+        let mut requests = self.requests();
+        let ended: Vec<_> = requests
+            .extract_if(.., |_, request| {
+                matches!(request.answer, Answers::Many { stands: true, .. })
+            })
+            .collect();
+        drop(requests);
+        for (_, request) in ended {
+            if let Answers::Many { producer, .. } = request.answer {
+                producer.end(None);
+            }
+        }
     }
 
     /// Begins a new session: what the former one has not answered must be
     /// written again. Returns it in order of arrival.
     pub(super) fn unanswered(&self) -> Vec<u64> {
         let mut requests = self.requests();
-        let written = requests.iter_mut().filter(|(_, request)| request.written.is_some());
+        let written = requests.iter_mut().filter(|(_, request)| request.is_unanswered());
         written
             .map(|(&number, request)| {
                 request.written = None;
@@ -128,7 +211,9 @@ impl Pending {
     /// Since when Ankaios has had a request without answering anything.
     /// `None` if it has no request.
     pub(super) fn silent_since(&self) -> Option<Instant> {
-        let oldest = self.requests().values().filter_map(|request| request.written).min()?;
+        let requests = self.requests();
+        let unanswered = requests.values().filter(|request| request.is_unanswered());
+        let oldest = unanswered.filter_map(|request| request.written).min()?;
         Some(oldest.max(*self.heard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
@@ -164,8 +249,8 @@ mod tests {
         let pending = Pending::new();
         let (number, id) = pending.next_id();
         let mut receiver = pending.add(number, Bytes::new());
-        assert!(pending.answer(&id, content()));
-        assert!(!pending.answer(&id, content()));
+        assert!(pending.answer(&id, content(), 0));
+        assert!(!pending.answer(&id, content(), 0));
         assert!(receiver.try_recv().unwrap().is_ok());
     }
 
@@ -176,9 +261,9 @@ mod tests {
         let _receiver = pending.add(number, Bytes::new());
         let (_, foreign) = Pending::new().next_id();
         for unknown in [foreign.as_str(), "0", "", &id[1..], &format!("{id}9")] {
-            assert!(!pending.answer(unknown, content()), "{unknown}");
+            assert!(!pending.answer(unknown, content(), 0), "{unknown}");
         }
-        assert!(pending.answer(&id, content()));
+        assert!(pending.answer(&id, content(), 0));
     }
 
     #[test]
@@ -202,7 +287,7 @@ mod tests {
         let pending = Pending::new();
         pending.set_overdue();
         assert!(pending.is_overdue());
-        pending.answer("unknown", content());
+        pending.answer("unknown", content(), 0);
         assert!(!pending.is_overdue());
     }
 }

@@ -161,16 +161,24 @@ impl Output {
     /// before it is ready leaves nothing behind.
     ///
     /// # Errors
-    /// `BrokenPipe` when the agent has gone; `WriteZero` when the kernel has
-    /// taken only a part, after which the agent is out of step.
+    /// `BrokenPipe` when the agent has gone, also if another one is there by
+    /// now; `WriteZero` when the kernel has taken only a part, after which the
+    /// agent is out of step.
     pub(super) async fn write_frame(&self, frame: &[u8]) -> io::Result<()> {
+        tokio::select! {
+            // First: a new agent must not get what was meant for the old one.
+            biased;
+            () = self.closed() => Err(io::ErrorKind::BrokenPipe.into()),
+            written = self.write_when_there_is_room(frame) => written,
+        }
+    }
+
+    async fn write_when_there_is_room(&self, frame: &[u8]) -> io::Result<()> {
         let sender = self.sender()?;
         loop {
             if frame.len() > ATOMIC_WRITE && !self.has_room(frame.len()) {
-                tokio::select! {
-                    () = tokio::time::sleep(ROOM_POLL) => continue,
-                    () = self.closed() => return Err(io::ErrorKind::BrokenPipe.into()),
-                }
+                tokio::time::sleep(ROOM_POLL).await;
+                continue;
             }
             match sender.try_write(frame) {
                 Ok(written) if written == frame.len() => return Ok(()),
@@ -197,5 +205,30 @@ impl Output {
             unread => unread.div_ceil(PAGE).saturating_mul(2).saturating_add(2),
         };
         size.div_ceil(PAGE).saturating_add(used) <= self.capacity / PAGE
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    #[tokio::test]
+    async fn nothing_is_written_to_an_agent_that_has_come_unseen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let open_agent = || OpenOptions::new().open_receiver(&path).unwrap();
+        let agent = open_agent();
+        let output = Output::open(folder.path()).unwrap();
+        output.write_frame(b"a").await.unwrap();
+        drop(agent);
+        // The runtime notices it, and goes on here.
+        tokio::task::yield_now().await;
+        let agent = open_agent();
+        let error = output.write_frame(b"b").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        drop(agent);
     }
 }

@@ -11,10 +11,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::Decoder;
 
-use super::codec::{FrameDecoder, FrameError};
+use super::codec::{Frame, FrameDecoder, FrameError};
 use super::pending::Pending;
 use crate::proto::ank_base::Response;
-use crate::proto::control_api::FromAnkaios;
 use crate::proto::control_api::from_ankaios::FromAnkaiosEnum;
 
 /// What is read at once, unless a larger frame is expected.
@@ -78,7 +77,7 @@ async fn read_frames(
     loop {
         loop {
             match FrameDecoder.decode(&mut buffer) {
-                Ok(Some(message)) => deliver(message, pending, heard),
+                Ok(Some(frame)) => deliver(frame, pending, heard),
                 Ok(None) => break,
                 Err(error) => return Stop::OutOfStep(error),
             }
@@ -100,9 +99,11 @@ async fn read_frames(
     }
 }
 
-fn deliver(message: FromAnkaios, pending: &Pending, heard: &watch::Sender<Heard>) {
-    match message.from_ankaios_enum {
-        Some(FromAnkaiosEnum::Response(response)) => deliver_response(response, pending, heard),
+fn deliver(frame: Frame, pending: &Pending, heard: &watch::Sender<Heard>) {
+    match frame.message.from_ankaios_enum {
+        Some(FromAnkaiosEnum::Response(response)) => {
+            deliver_response(response, frame.size, pending, heard);
+        }
         Some(FromAnkaiosEnum::ControlInterfaceAccepted(_)) => {
             heard.send_modify(|heard| heard.accepted += 1);
         }
@@ -113,7 +114,12 @@ fn deliver(message: FromAnkaios, pending: &Pending, heard: &watch::Sender<Heard>
     }
 }
 
-fn deliver_response(response: Response, pending: &Pending, heard: &watch::Sender<Heard>) {
+fn deliver_response(
+    response: Response,
+    size: usize,
+    pending: &Pending,
+    heard: &watch::Sender<Heard>,
+) {
     let Response { request_id, response_content } = response;
     let Some(content) = response_content else {
         tracing::warn!(
@@ -125,7 +131,7 @@ fn deliver_response(response: Response, pending: &Pending, heard: &watch::Sender
     if request_id.ends_with(PROBE_SUFFIX) {
         pending.heard();
         heard.send_modify(|heard| heard.probe = Some(request_id));
-    } else if !pending.answer(&request_id, content) {
+    } else if !pending.answer(&request_id, content, size) {
         tracing::debug!(ankaios_request_id = request_id, "an answer that nobody waits for");
     }
 }

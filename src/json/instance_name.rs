@@ -40,6 +40,21 @@ impl FromStr for InstanceName {
     }
 }
 
+impl InstanceName {
+    /// The instance whose state a path of an event names:
+    /// `workloadStates.<agent>.<workload>.<id>.state`.
+    #[must_use]
+    pub fn from_state_path(path: &str) -> Option<Self> {
+        let path = path.strip_prefix("workloadStates.")?;
+        let path = path.strip_suffix(".state").unwrap_or(path);
+        // From the end: should an agent's name have dots, then they belong to it.
+        let mut parts = path.rsplitn(3, '.').map(str::to_owned);
+        let (workload_id, workload_name, agent_name) =
+            (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { agent_name, workload_name, workload_id })
+    }
+}
+
 impl fmt::Display for InstanceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.workload_name, self.workload_id, self.agent_name)
@@ -71,6 +86,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn the_path_of_an_event_names_an_instance() {
+        let instance = InstanceName::from_state_path("workloadStates.agent_A.nginx.1a.state");
+        assert_eq!(instance.map(|name| name.to_string()).as_deref(), Some("nginx.1a.agent_A"));
+        for other in ["desiredState.configs", "workloadStates.agent_A", "agents.agent_A.status"] {
+            assert_eq!(InstanceName::from_state_path(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn is_read_and_written() {

@@ -12,6 +12,8 @@ mod sdk;
 mod tests;
 mod view;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use instance_name::{InstanceName, InvalidInstanceName};
@@ -52,6 +54,48 @@ enum StateView<'a> {
 /// names of the protobuf enums, both `UNKNOWN` if Ankaios gave no state.
 pub fn execution_state(state: &ExecutionState) -> impl Serialize + '_ {
     sdk::ExecutionState::from(state)
+}
+
+/// The names of all states that an instance can be in.
+pub const STATES: [&str; 8] = [
+    "AGENT_DISCONNECTED",
+    "PENDING",
+    "RUNNING",
+    "STOPPING",
+    "SUCCEEDED",
+    "FAILED",
+    "NOT_SCHEDULED",
+    "REMOVED",
+];
+
+/// The name of the state of an instance, one of [`STATES`] or `UNKNOWN`.
+pub fn state_name(state: &ExecutionState) -> &'static str {
+    sdk::names(state.execution_state_enum.as_ref()).0
+}
+
+/// The names of the state and the substate of an instance, as in
+/// [`execution_state`].
+pub fn state_names(state: &ExecutionState) -> (&'static str, Cow<'static, str>) {
+    sdk::names(state.execution_state_enum.as_ref())
+}
+
+/// All workload instances of a state, with their states.
+pub fn instance_states(
+    state: &CompleteState,
+) -> impl Iterator<Item = (InstanceName, &ExecutionState)> {
+    let agents = state.workload_states.iter().flat_map(|states| &states.agent_state_map);
+    agents.flat_map(|(agent, workloads)| {
+        workloads.wl_name_state_map.iter().flat_map(move |(workload, ids)| {
+            ids.id_state_map.iter().map(move |(id, state)| {
+                let instance = InstanceName {
+                    agent_name: agent.clone(),
+                    workload_name: workload.clone(),
+                    workload_id: id.clone(),
+                };
+                (instance, state)
+            })
+        })
+    })
 }
 
 /// What an update has changed: `{"added_workloads": [I…], "deleted_workloads": [I…]}`.

@@ -188,7 +188,7 @@ impl<'a> From<&'a ank_base::ExecutionState> for ExecutionState<'a> {
 }
 
 /// State and substate by the names that the protobuf schema gives them.
-fn names(state: Option<&ExecutionStateEnum>) -> (&'static str, Cow<'static, str>) {
+pub(super) fn names(state: Option<&ExecutionStateEnum>) -> (&'static str, Cow<'static, str>) {
     use ExecutionStateEnum as E;
     let Some(state) = state else {
         return ("UNKNOWN", "UNKNOWN".into());

@@ -27,7 +27,7 @@ pub struct Manifest {
 
 /// The fields of a manifest as they stand in the text.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a manifest")]
 struct Fields {
     api_version: Option<ApiVersion>,
     workloads: Option<Named<Complete>>,

@@ -15,12 +15,20 @@ const STABLE: Duration = Duration::from_secs(10);
 
 /// Doubling waits with jitter, so that a fleet does not come back all at once.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     delays: ExponentialBackoff,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Backoff {
-    pub(super) fn new() -> Self {
+    /// Begins with the shortest wait.
+    #[must_use]
+    pub fn new() -> Self {
         let delays = ExponentialBuilder::new()
             .with_min_delay(FIRST)
             .with_max_delay(LONGEST)
@@ -33,7 +41,7 @@ impl Backoff {
     /// The wait after a connection that was up for `lasted`. Starts from the
     /// beginning only after a connection that was stable: a broker that accepts
     /// and closes at once must not be hammered.
-    pub(super) fn next(&mut self, lasted: Duration) -> Duration {
+    pub fn next(&mut self, lasted: Duration) -> Duration {
         if lasted >= STABLE {
             *self = Self::new();
         }

@@ -8,6 +8,8 @@ use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::LastWill;
 
+use super::liveness::SEND_BUFFER;
+
 /// Requests that the broker may send without an acknowledgement (MQTT 5,
 /// 3.1.2.11.3).
 pub(super) const RECEIVE_MAXIMUM: u16 = 64;
@@ -44,13 +46,19 @@ pub struct Options {
 }
 
 impl Options {
+    /// The largest packet that the broker may send, in bytes.
+    pub(super) fn max_packet(&self) -> usize {
+        self.max_payload.saturating_mul(OVERSIZE).saturating_add(PACKET_OVERHEAD)
+    }
+
     /// The options of one connection, with its last will.
     pub(super) fn connection(&self, will_topic: &str, will: Bytes) -> MqttOptions {
         let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
         let mut network = NetworkOptions::new();
         // Without it, every reply waits for the broker's delayed ACK of the one before.
         network.set_tcp_nodelay(true);
-        let max_packet = self.max_payload.saturating_mul(OVERSIZE).saturating_add(PACKET_OVERHEAD);
+        // What the kernel holds looks as if it were sent; see `liveness`.
+        network.set_tcp_send_buffer_size(SEND_BUFFER as u32);
         options
             .set_network_options(network)
             .set_connection_timeout(CONNECTION_TIMEOUT.as_secs())
@@ -58,7 +66,7 @@ impl Options {
             .set_clean_start(false)
             .set_session_expiry_interval(Some(seconds(self.session_expiry)))
             .set_receive_maximum(Some(RECEIVE_MAXIMUM))
-            .set_max_packet_size(Some(u32::try_from(max_packet).unwrap_or(u32::MAX)))
+            .set_max_packet_size(Some(u32::try_from(self.max_packet()).unwrap_or(u32::MAX)))
             .set_outgoing_inflight_upper_limit(MAX_UNACKNOWLEDGED)
             .set_manual_acks(true)
             .set_last_will(LastWill::new(will_topic, will, QoS::AtLeastOnce, true, None));
@@ -67,6 +75,6 @@ impl Options {
 }
 
 /// MQTT counts in seconds; the largest value means for ever.
-fn seconds(duration: Duration) -> u32 {
+pub(super) fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

@@ -23,7 +23,8 @@ mod request;
 mod session;
 mod waiting;
 
+pub use backoff::Backoff;
 pub use connect::Options;
-pub use outbox::Reply;
+pub use outbox::{Outgoing, Publication, Reply};
 pub use request::{Refused, Request};
 pub use session::{Presence, Session};

@@ -5,11 +5,13 @@
 //! state of what it has received, and the receiver must expect duplicates.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
+use super::connect::seconds;
 use super::request::REQUEST_ID;
 
 /// The reply to a [`Request`](super::Request).
@@ -29,10 +31,38 @@ pub struct Reply {
     pub payload: Bytes,
 }
 
+/// A message that is no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where it goes.
+    pub topic: String,
+    /// UTF-8 JSON; empty to remove what is retained.
+    pub payload: Bytes,
+    /// The broker keeps it for those who subscribe later.
+    pub retain: bool,
+    /// How long the broker keeps it.
+    pub expiry: Option<Duration>,
+}
+
+/// What is handed to the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// The reply to a request.
+    Reply(Reply),
+    /// A message of a stream.
+    Publication(Publication),
+    /// A delivery that needs no reply.
+    Done {
+        /// The delivery.
+        delivery: u64,
+    },
+}
+
 /// A message on its way to the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
     Reply(Reply),
+    Publication(Publication),
     /// The connector's presence, retained.
     Status {
         topic: String,
@@ -41,23 +71,30 @@ pub(super) enum Message {
 }
 
 impl Message {
+    /// Bytes of the payload.
+    fn size(&self) -> usize {
+        match self {
+            Self::Reply(Reply { payload, .. }) | Self::Status { payload, .. } => payload.len(),
+        }
+    }
+
     pub(super) fn publish(&self) -> Publish {
-        let (topic, payload, correlation_data, user_properties, retain) = match self {
-            Self::Reply(reply) => (
-                &reply.topic,
-                &reply.payload,
-                reply.correlation_data.clone(),
-                vec![(REQUEST_ID.to_owned(), reply.request_id.clone())],
-                false,
-            ),
-            Self::Status { topic, payload } => (topic, payload, None, Vec::new(), true),
-        };
-        let properties = PublishProperties {
+        let mut properties = PublishProperties {
             payload_format_indicator: Some(1),
             content_type: Some("application/json".into()),
-            correlation_data,
-            user_properties,
             ..PublishProperties::default()
+        };
+        let (topic, payload, retain) = match self {
+            Self::Reply(reply) => {
+                properties.correlation_data = reply.correlation_data.clone();
+                properties.user_properties = vec![(REQUEST_ID.into(), reply.request_id.clone())];
+                (&reply.topic, &reply.payload, false)
+            }
+            Self::Publication(publication) => {
+                properties.message_expiry_interval = publication.expiry.map(seconds);
+                (&publication.topic, &publication.payload, publication.retain)
+            }
+            Self::Status { topic, payload } => (topic, payload, true),
         };
         let mut publish =
             Publish::new(topic.as_str(), QoS::AtLeastOnce, payload.clone(), Some(properties));
@@ -74,6 +111,8 @@ pub(super) struct Outbox {
     submitted: VecDeque<Message>,
     /// Sent, with their packet identifiers.
     sent: VecDeque<(u16, Message)>,
+    /// Bytes of the payloads of what was sent.
+    under_way: usize,
 }
 
 impl Outbox {
@@ -107,18 +146,29 @@ impl Outbox {
 
     /// The client library has sent the message that was submitted first.
     pub(super) fn sent(&mut self, packet_id: u16) {
-        self.sent.extend(self.submitted.pop_front().map(|message| (packet_id, message)));
+        if let Some(message) = self.submitted.pop_front() {
+            self.under_way += message.size();
+            self.sent.push_back((packet_id, message));
+        }
     }
 
     /// The broker has acknowledged a message.
     pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Message> {
         let position = self.sent.iter().position(|(id, _)| *id == packet_id)?;
-        self.sent.remove(position).map(|(_, message)| message)
+        let (_, message) = self.sent.remove(position)?;
+        self.under_way -= message.size();
+        Some(message)
+    }
+
+    /// Bytes that were sent and that the broker has not acknowledged.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// The connection was lost: what was not acknowledged waits again. A status
     /// is out of date by then.
     pub(super) fn disconnected(&mut self) {
+        self.under_way = 0;
         let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, message)| message);
         let submitted = std::mem::take(&mut self.submitted);
         let waiting = std::mem::take(&mut self.waiting);
@@ -161,8 +211,10 @@ mod tests {
         assert_eq!(submit(&mut outbox), None);
         outbox.sent(7);
         assert_eq!(submit(&mut outbox), Some(reply(3)));
+        assert_eq!(outbox.under_way(), 2);
         assert_eq!(outbox.acknowledged(8), None);
         assert_eq!(outbox.acknowledged(7), Some(reply(1)));
+        assert_eq!(outbox.under_way(), 0);
     }
 
     #[test]

@@ -8,13 +8,15 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 /// Name of the user property that identifies a request.
 pub(super) const REQUEST_ID: &str = "request-id";
 
-/// A message on a request topic.
+/// A message on a request topic, or a retained record of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Identifies the delivery; the reply must carry the same.
     pub delivery: u64,
     /// The topic it was published to.
     pub topic: String,
+    /// The broker has kept it since before this connection.
+    pub retained: bool,
     /// What was published, unless it was thrown away.
     pub payload: Result<Bytes, Refused>,
     /// *Response Topic* (MQTT 5, 3.3.2.3.5), as it came.
@@ -41,6 +43,7 @@ pub enum Refused {
 impl Request {
     /// Takes a packet apart. The payload is kept up to `max_payload` bytes.
     pub(super) fn new(publish: Publish, topic: String, delivery: u64, max_payload: usize) -> Self {
+        let retained = publish.retain;
         let PublishProperties { response_topic, correlation_data, user_properties, .. } =
             publish.properties.unwrap_or_default();
         let request_id =
@@ -48,7 +51,7 @@ impl Request {
         let size = publish.payload.len();
         let payload =
             if size > max_payload { Err(Refused::TooLarge { size }) } else { Ok(publish.payload) };
-        Self { delivery, topic, payload, response_topic, correlation_data, request_id }
+        Self { delivery, topic, retained, payload, response_topic, correlation_data, request_id }
     }
 }
 

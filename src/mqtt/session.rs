@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rumqttc::Outgoing;
+use rumqttc::Outgoing as Sent;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Filter, Packet, PubAck, PubAckReason, Publish, RetainForwardRule, SubAck,
@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connect::{Options, RECEIVE_MAXIMUM};
 use super::deliveries::{Accepted, Deliveries};
-use super::liveness::Liveness;
-use super::outbox::{Message, Outbox, Reply};
+use super::liveness::{Liveness, Patience};
+use super::outbox::{Message, Outbox, Outgoing};
 use super::request::{Fingerprints, Request};
 use super::waiting::Waiting;
 use crate::error::{ErrorCode, ErrorReply};
@@ -86,9 +86,10 @@ pub struct Session {
     presence: watch::Receiver<Presence>,
     /// `None` once the session is being stopped.
     requests: Option<mpsc::Sender<Request>>,
-    replies: mpsc::Receiver<Reply>,
+    outgoing: mpsc::Receiver<Outgoing>,
     stop: CancellationToken,
     stage: Stage,
+    patience: Patience,
     fingerprints: Fingerprints,
     deliveries: Deliveries,
     waiting: Waiting,
@@ -110,27 +111,30 @@ struct Connection {
 }
 
 impl Session {
-    /// Requests go to `requests`; their replies are expected from `replies`.
+    /// Requests go to `requests`; `outgoing` gives their replies, and whatever
+    /// else is to be published.
     ///
     /// When `stop` is cancelled the session drops `requests`, publishes what
-    /// still comes from `replies` until that is closed, and ends.
+    /// still comes from `outgoing` until that is closed, and ends.
     #[must_use]
     pub fn new(
         options: Options,
         topics: Topics,
         presence: watch::Receiver<Presence>,
         requests: mpsc::Sender<Request>,
-        replies: mpsc::Receiver<Reply>,
+        outgoing: mpsc::Receiver<Outgoing>,
         stop: CancellationToken,
     ) -> Self {
+        let patience = Patience::new(options.max_packet());
         Self {
             options,
             topics,
             presence,
             requests: Some(requests),
-            replies,
+            outgoing,
             stop,
             stage: Stage::Running,
+            patience,
             fingerprints: Fingerprints::default(),
             deliveries: Deliveries::default(),
             waiting: Waiting::default(),
@@ -148,6 +152,9 @@ impl Session {
                 Err(error) => error,
             };
             self.outbox.disconnected();
+            if matches!(error, SessionError::Silent) {
+                self.patience.in_vain();
+            }
             let wait = backoff.next(ready.map_or(Duration::ZERO, |ready| ready.elapsed()));
             tracing::warn!(
                 broker = %format_args!("{}:{}", self.options.host, self.options.port),
@@ -157,7 +164,8 @@ impl Session {
                 )),
                 "no connection to the MQTT broker"
             );
-            if self.stage == Stage::Draining && self.replies.is_closed() && self.outbox.is_empty() {
+            if self.stage == Stage::Draining && self.outgoing.is_closed() && self.outbox.is_empty()
+            {
                 return;
             }
             tokio::select! {
@@ -176,7 +184,7 @@ impl Session {
         let (client, mut events) = AsyncClient::new(options, COMMANDS);
         let mut connection = Connection {
             client,
-            liveness: Liveness::new(self.options.keep_alive),
+            liveness: Liveness::new(self.options.keep_alive, &self.patience),
             since,
             max_packet: usize::MAX,
             connected: false,
@@ -201,6 +209,10 @@ impl Session {
         connection: &mut Connection,
         events: &mut EventLoop,
     ) -> Result<bool, SessionError> {
+        // The client library would give up by itself a connection on which a ping
+        // has not been answered until its next one. Whether a connection is alive
+        // is for `liveness` to say.
+        events.state.await_pingresp = false;
         let event = {
             // Dropping `poll` while it writes would lose a packet, so it is
             // kept until it is ready.
@@ -209,17 +221,18 @@ impl Session {
                 self.advance(connection);
                 let online = connection.ready.is_some();
                 let ping_at = connection.liveness.ping_at().filter(|_| online);
+                let give_up_at = connection.liveness.give_up_at(self.outbox.under_way());
                 tokio::select! {
                     event = &mut poll => break Some(event?),
-                    () = sleep_until(connection.liveness.give_up_at()), if connection.connected => {
+                    () = sleep_until(give_up_at), if connection.connected => {
                         return Err(SessionError::Silent);
                     }
                     // Everything was sent, so nothing can be lost by dropping `poll`.
                     () = sleep_until(ping_at.unwrap_or_else(Instant::now)), if ping_at.is_some() => {
                         break None;
                     }
-                    reply = self.replies.recv(), if self.takes_replies() => match reply {
-                        Some(reply) => self.outbox.push(Message::Reply(reply)),
+                    outgoing = self.outgoing.recv(), if self.takes_more() => match outgoing {
+                        Some(outgoing) => self.take(outgoing),
                         None => self.say_goodbye(&connection.since),
                     },
                     // The place is taken by `advance`.
@@ -239,7 +252,7 @@ impl Session {
                 }
                 self.incoming(packet, connection)?;
             }
-            Some(Event::Outgoing(Outgoing::Disconnect)) => return Ok(true),
+            Some(Event::Outgoing(Sent::Disconnect)) => return Ok(true),
             Some(Event::Outgoing(outgoing)) => self.outgoing(&outgoing, connection),
             None => {
                 events.pending.push_back(rumqttc::v5::Request::PingReq);
@@ -311,6 +324,10 @@ impl Session {
                 self.published(&puback);
                 Ok(())
             }
+            Packet::PingResp(_) => {
+                self.patience.answered();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -318,14 +335,14 @@ impl Session {
     fn connected(&mut self, connack: &ConnAck, connection: &mut Connection) {
         self.deliveries.connected(connack.session_present);
         connection.connected = true;
-        connection.liveness = Liveness::new(self.options.keep_alive);
+        connection.liveness = Liveness::new(self.options.keep_alive, &self.patience);
         if let Some(properties) = &connack.properties {
             if let Some(max) = properties.max_packet_size {
                 connection.max_packet = usize::try_from(max).unwrap_or(usize::MAX);
             }
             if let Some(seconds) = properties.server_keep_alive {
                 let keep_alive = Duration::from_secs(seconds.max(1).into());
-                connection.liveness = Liveness::new(keep_alive);
+                connection.liveness = Liveness::new(keep_alive, &self.patience);
             }
         }
         tracing::info!(
@@ -334,14 +351,13 @@ impl Session {
             session_present = connack.session_present,
             "connected to the MQTT broker"
         );
-        let filters = self.topics.request_filters().map(|path| Filter {
-            path,
-            qos: QoS::AtLeastOnce,
-            nolocal: true,
-            preserve_retain: false,
-            // A retained request would be executed again at every connection.
-            retain_forward_rule: RetainForwardRule::Never,
-        });
+        // A retained request would be executed again at every connection.
+        let requests = self.topics.request_filters();
+        let requests = requests.map(|path| filter(path, RetainForwardRule::Never));
+        // These tell a new process which subscriptions the former one had.
+        let records = self.topics.record_filters();
+        let records = records.map(|path| filter(path, RetainForwardRule::OnEverySubscribe));
+        let filters = requests.into_iter().chain(records);
         connection.liveness.submitted(0);
         // In every connection: a broker may have lost them with the session.
         let submitted = connection.client.try_subscribe_many(filters);
@@ -389,13 +405,10 @@ impl Session {
         } else {
             self.deliveries.next_number()
         };
-        let topic = match std::str::from_utf8(&publish.topic) {
-            Ok(topic) if !publish.retain => topic.to_owned(),
-            topic => {
-                tracing::warn!(topic = ?topic.ok(), "a retained request is not executed");
-                self.deliveries.replied(delivery);
-                return Ok(());
-            }
+        let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
+            tracing::warn!("a message is skipped: its topic is not UTF-8");
+            self.deliveries.replied(delivery);
+            return Ok(());
         };
         let request = Request::new(publish, topic, delivery, self.options.max_payload);
         if acknowledged {
@@ -407,34 +420,33 @@ impl Session {
     }
 
     fn published(&mut self, puback: &PubAck) {
-        let Some(Message::Reply(mut reply)) = self.outbox.acknowledged(puback.pkid) else {
-            return;
-        };
+        let Some(message) = self.outbox.acknowledged(puback.pkid) else { return };
         let taken =
             matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         if !taken {
+            let topic = message.publish().topic;
             tracing::error!(
-                topic = reply.topic,
+                topic = %String::from_utf8_lossy(&topic),
                 reason = ?puback.reason,
-                request_id = reply.request_id,
-                "the broker does not take a reply"
+                "the broker does not take a message"
             );
-            if let Some(topic) = reply.fallback_topic.take() {
-                reply.topic = topic;
-                self.outbox.push_front(Message::Reply(reply));
-                return;
-            }
+        }
+        let Message::Reply(mut reply) = message else { return };
+        if let Some(topic) = reply.fallback_topic.take().filter(|_| !taken) {
+            reply.topic = topic;
+            self.outbox.push_front(Message::Reply(reply));
+            return;
         }
         self.deliveries.replied(reply.delivery);
     }
 
-    fn outgoing(&mut self, outgoing: &Outgoing, connection: &mut Connection) {
+    fn outgoing(&mut self, outgoing: &Sent, connection: &mut Connection) {
         match outgoing {
-            Outgoing::Publish(pkid) => {
+            Sent::Publish(pkid) => {
                 self.outbox.sent(*pkid);
                 connection.liveness.sent();
             }
-            Outgoing::PubAck(_) | Outgoing::Subscribe(_) => connection.liveness.sent(),
+            Sent::PubAck(_) | Sent::Subscribe(_) => connection.liveness.sent(),
             _ => {}
         }
     }
@@ -450,7 +462,7 @@ impl Session {
                         tracing::warn!(%error, "a request is lost");
                     }
                 }
-                Event::Outgoing(Outgoing::Publish(pkid)) => self.outbox.sent(pkid),
+                Event::Outgoing(Sent::Publish(pkid)) => self.outbox.sent(pkid),
                 _ => {}
             }
         }
@@ -467,8 +479,18 @@ impl Session {
         }
     }
 
-    fn takes_replies(&self) -> bool {
+    fn takes_more(&self) -> bool {
         matches!(self.stage, Stage::Running | Stage::Draining) && self.outbox.unsent() < MAX_UNSENT
+    }
+
+    fn take(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Reply(reply) => self.outbox.push(Message::Reply(reply)),
+            Outgoing::Publication(publication) => {
+                self.outbox.push(Message::Publication(publication));
+            }
+            Outgoing::Done { delivery } => self.deliveries.replied(delivery),
+        }
     }
 
     /// Takes no more requests. Those that nobody has begun with stay with the
@@ -503,6 +525,11 @@ fn release_collision(events: &mut EventLoop, puback: &PubAck) {
     }
 }
 
+fn filter(path: String, retain_forward_rule: RetainForwardRule) -> Filter {
+    let qos = QoS::AtLeastOnce;
+    Filter { path, qos, nolocal: true, preserve_retain: false, retain_forward_rule }
+}
+
 /// Waits for a place for one request.
 async fn place(requests: Option<&mpsc::Sender<Request>>) -> Option<()> {
     requests?.reserve().await.ok().map(drop)
@@ -524,21 +551,26 @@ fn status(status: &str, since: &str, presence: Option<&Presence>) -> Bytes {
 
 /// The broker would close the connection over such a packet, again and again.
 fn replace_oversized(message: &mut Message, size: usize, max: usize) {
-    if let Message::Reply(reply) = message {
-        tracing::error!(
-            size,
-            max,
-            topic = reply.topic,
-            "the broker does not take so large a reply"
-        );
-        let error = ErrorReply::new(
-            ErrorCode::PayloadTooLarge,
-            format!(
-                "the reply needs a packet of {size} bytes, but the broker takes no more than \
-                 {max}; ask for less, for example with field masks"
-            ),
-        );
-        reply.payload = error.with("size", size).with("max_size", max).to_payload();
-        reply.correlation_data = reply.correlation_data.take().filter(|data| data.len() < max / 4);
-    }
+    let error = ErrorReply::new(
+        ErrorCode::PayloadTooLarge,
+        format!(
+            "this message needs a packet of {size} bytes, but the broker takes no more than {max}; \
+             ask for less, for example with field masks"
+        ),
+    );
+    let error = error.with("size", size).with("max_size", max).to_payload();
+    let topic = match message {
+        Message::Reply(reply) => {
+            reply.payload = error;
+            let data = reply.correlation_data.take();
+            reply.correlation_data = data.filter(|data| data.len() < max / 4);
+            &reply.topic
+        }
+        Message::Publication(publication) => {
+            publication.payload = error;
+            &publication.topic
+        }
+        Message::Status { topic, .. } => topic,
+    };
+    tracing::error!(size, max, topic, "the broker does not take so large a message");
 }

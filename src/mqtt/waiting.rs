@@ -78,6 +78,7 @@ mod tests {
         Request {
             delivery: 0,
             topic: String::new(),
+            retained: false,
             payload: Ok(Bytes::from(vec![0; size])),
             response_topic: None,
             correlation_data: None,

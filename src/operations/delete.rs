@@ -2,13 +2,21 @@
 
 use bytes::Bytes;
 
-use super::{Answer, manifest, to_json};
-use crate::ankaios::Client;
+use super::{Answer, Context, manifest, to_json};
 use crate::error::ErrorReply;
 use crate::json;
+use crate::streams::Rollout;
 
-pub(super) async fn start(ankaios: &Client, payload: Bytes) -> Result<Answer, ErrorReply> {
+pub(super) async fn start(context: &Context, payload: Bytes) -> Result<Answer, ErrorReply> {
     let manifest = manifest::parse(payload).await?;
-    let call = ankaios.update(manifest.into_delete_request()).await?;
-    Ok(Box::pin(async move { to_json(&json::update_state_success(&call.answer().await?)) }))
+    let call = context.ankaios.update(manifest.into_delete_request()).await?;
+    let rollouts = context.rollouts.clone();
+    Ok(Box::pin(async move {
+        let success = call.answer().await?;
+        let mut reply = to_json(&json::update_state_success(&success))?;
+        if let Some(rollouts) = rollouts {
+            reply.then(async move { rollouts.follow(Rollout::new(None, &success)).await });
+        }
+        Ok(reply)
+    }))
 }

@@ -6,9 +6,15 @@
 
 mod apply;
 mod delete;
+mod events;
+mod logs;
 mod manifest;
+mod request;
 mod state;
+mod state_update;
+mod unsubscribe;
 mod validate;
+mod workload_wait;
 
 use std::pin::Pin;
 
@@ -18,6 +24,8 @@ use tokio::task::JoinError;
 
 use crate::ankaios::{Client, RequestError};
 use crate::error::{ErrorCode, ErrorReply};
+use crate::streams::{Ended, Rollouts, Subscriptions};
+use crate::topics::StreamKind;
 
 /// A reply that is larger than this is written off the async threads, so that
 /// it delays nothing else. In bytes of its protobuf form.
@@ -34,12 +42,34 @@ pub enum Operation {
     ManifestValidate,
     /// Reads the state.
     State,
+    /// Changes parts of the state.
+    StateUpdate,
+    /// Waits until a workload is in a state.
+    WorkloadWait,
+    /// Begins to publish changes of the state.
+    EventsSubscribe,
+    /// Ends that.
+    EventsUnsubscribe,
+    /// Begins to publish the logs of workloads.
+    LogsSubscribe,
+    /// Ends that.
+    LogsUnsubscribe,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 4] =
-        [Self::ManifestApply, Self::ManifestDelete, Self::ManifestValidate, Self::State];
+    pub const ALL: [Self; 10] = [
+        Self::ManifestApply,
+        Self::ManifestDelete,
+        Self::ManifestValidate,
+        Self::State,
+        Self::StateUpdate,
+        Self::WorkloadWait,
+        Self::EventsSubscribe,
+        Self::EventsUnsubscribe,
+        Self::LogsSubscribe,
+        Self::LogsUnsubscribe,
+    ];
 
     /// The name in the topics.
     #[must_use]
@@ -49,6 +79,12 @@ impl Operation {
             Self::ManifestDelete => "manifest/delete",
             Self::ManifestValidate => "manifest/validate",
             Self::State => "state",
+            Self::StateUpdate => "state/update",
+            Self::WorkloadWait => "workload/wait",
+            Self::EventsSubscribe => "events/subscribe",
+            Self::EventsUnsubscribe => "events/unsubscribe",
+            Self::LogsSubscribe => "logs/subscribe",
+            Self::LogsUnsubscribe => "logs/unsubscribe",
         }
     }
 
@@ -67,36 +103,86 @@ impl Operation {
     }
 }
 
-/// The payload of the reply, or the error that is the reply.
-pub type Outcome = Result<Bytes, ErrorReply>;
+/// A successful reply.
+pub struct Success {
+    /// The payload, UTF-8 JSON.
+    pub payload: Bytes,
+    /// What is to be done once it has been sent.
+    pub then: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Success {
+    fn then(&mut self, then: impl Future<Output = ()> + Send + 'static) {
+        self.then = Some(Box::pin(then));
+    }
+}
+
+/// The reply, or the error that is the reply.
+pub type Outcome = Result<Success, ErrorReply>;
 
 /// The second half of an operation.
 pub type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// What the operations work with.
 #[derive(Debug, Clone)]
+pub struct Context {
+    /// The vehicle.
+    pub ankaios: Client,
+    /// The subscriptions of operators.
+    pub subscriptions: Subscriptions,
+    /// Follows what is applied; `None` if that is not wanted.
+    pub rollouts: Option<Rollouts>,
+}
+
+/// The operations on one vehicle.
+#[derive(Debug, Clone)]
 pub struct Operations {
-    ankaios: Client,
+    context: Context,
 }
 
 impl Operations {
-    /// Operations on the vehicle behind `ankaios`.
+    /// Operations that work with `context`.
     #[must_use]
-    pub fn new(ankaios: Client) -> Self {
-        Self { ankaios }
+    pub fn new(context: Context) -> Self {
+        Self { context }
     }
 
-    /// Decodes a request and hands it to Ankaios.
+    /// Decodes a request and hands it to Ankaios. `request_id` names it in
+    /// messages about its progress.
     ///
     /// # Errors
     /// The error that is the reply.
-    pub async fn start(&self, operation: Operation, payload: Bytes) -> Result<Answer, ErrorReply> {
+    pub async fn start(
+        &self,
+        operation: Operation,
+        request_id: &str,
+        payload: Bytes,
+    ) -> Result<Answer, ErrorReply> {
+        let context = &self.context;
         match operation {
-            Operation::ManifestApply => apply::start(&self.ankaios, payload).await,
-            Operation::ManifestDelete => delete::start(&self.ankaios, payload).await,
+            Operation::ManifestApply => apply::start(context, request_id, payload).await,
+            Operation::ManifestDelete => delete::start(context, payload).await,
             Operation::ManifestValidate => validate::start(payload).await,
-            Operation::State => state::start(&self.ankaios, &payload).await,
+            Operation::State => state::start(&context.ankaios, &payload).await,
+            Operation::StateUpdate => state_update::start(context, payload).await,
+            Operation::WorkloadWait => workload_wait::start(&context.ankaios, &payload).await,
+            Operation::EventsSubscribe => events::subscribe(context, &payload).await,
+            Operation::LogsSubscribe => logs::subscribe(context, &payload).await,
+            Operation::EventsUnsubscribe => {
+                unsubscribe::start(context, StreamKind::Events, &payload)
+            }
+            Operation::LogsUnsubscribe => unsubscribe::start(context, StreamKind::Logs, &payload),
         }
+    }
+
+    /// Takes up a subscription of a former process.
+    pub fn restore(&self, kind: StreamKind, id: &str, record: &[u8]) {
+        self.context.subscriptions.restore(kind, id, record);
+    }
+
+    /// Stops all streams. The next process takes them up again.
+    pub fn stop(self) {
+        self.context.subscriptions.stop();
     }
 }
 
@@ -120,9 +206,15 @@ fn known(outcome: Outcome) -> Answer {
 }
 
 fn to_json(value: &impl Serialize) -> Outcome {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
+    let payload = serde_json::to_vec(value).map_err(|error| {
         ErrorReply::new(ErrorCode::Internal, format!("the reply cannot be written: {error}"))
-    })
+    })?;
+    Ok(Success { payload: payload.into(), then: None })
+}
+
+/// A subscription that came while the connector stops.
+fn ended(error: Ended) -> ErrorReply {
+    ErrorReply::new(ErrorCode::Unavailable, error.to_string())
 }
 
 /// Does what takes long off the async threads.

@@ -3,24 +3,22 @@
 use prost::Message;
 use serde::Deserialize;
 
-use super::{Answer, LARGE, Outcome, apart, to_json};
+use super::{Answer, LARGE, Outcome, apart, request, to_json};
 use crate::ankaios::Client;
-use crate::error::{ErrorCode, ErrorReply};
+use crate::error::ErrorReply;
 use crate::json::{self, StateFormat};
 use crate::proto::ank_base::CompleteState;
 
-/// The forms of the request: an array of field masks, or an object.
+const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
+                        {\"field_masks\": [...], \"format\": \"sdk\" or \"ankaios\"}";
+
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateRequest {
     #[serde(default)]
     field_masks: Vec<String>,
-    #[serde(default = "sdk")]
+    #[serde(default)]
     format: StateFormat,
-}
-
-fn sdk() -> StateFormat {
-    StateFormat::Sdk
 }
 
 pub(super) async fn start(ankaios: &Client, payload: &[u8]) -> Result<Answer, ErrorReply> {
@@ -36,29 +34,12 @@ async fn reply(state: CompleteState, format: StateFormat) -> Outcome {
 }
 
 fn parse(payload: &[u8]) -> Result<StateRequest, ErrorReply> {
-    let invalid = |reason: String| {
-        ErrorReply::new(
-            ErrorCode::InvalidPayload,
-            format!(
-                "{reason}; expected an array of field masks such as [\"workloadStates\"], or \
-                 {{\"field_masks\": [...], \"format\": \"sdk\" or \"ankaios\"}}"
-            ),
-        )
-    };
-    let text = std::str::from_utf8(payload)
-        .map_err(|error| invalid(format!("the payload is not UTF-8: {error}")))?
-        .trim();
-    let request = if text.is_empty() {
-        StateRequest { field_masks: Vec::new(), format: sdk() }
-    } else if text.starts_with('[') {
-        let field_masks = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        StateRequest { field_masks, format: sdk() }
-    } else {
-        serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?
-    };
-    let empty = |mask: &String| mask.split('.').any(str::is_empty);
-    if let Some(mask) = request.field_masks.iter().find(|mask| empty(mask)) {
-        return Err(invalid(format!("the field mask {mask:?} has an empty part")));
+    let text = request::text(payload, EXPECTED)?;
+    if text.is_empty() {
+        return Ok(StateRequest::default());
     }
+    let of_masks = |field_masks| StateRequest { field_masks, ..StateRequest::default() };
+    let request = request::parse_masks_or(text, EXPECTED, of_masks)?;
+    request::check_masks("field_masks", &request.field_masks, EXPECTED)?;
     Ok(request)
 }

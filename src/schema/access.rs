@@ -12,8 +12,8 @@ use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use crate::proto::ank_base::{self, ReadWriteEnum};
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ControlInterfaceAccess {
+#[serde(rename_all = "camelCase", expecting = "allowRules and denyRules")]
+pub(super) struct ControlInterfaceAccess {
     allow_rules: Option<Vec<Rule>>,
     deny_rules: Option<Vec<Rule>>,
 }

@@ -1,11 +1,10 @@
 //! Ankaios' own format of its state: what a manifest and `ank set state`
 //! contain, with the checks that Ankaios' schema makes.
 //!
-//! One module per kind of field; [`State`], [`Workload`] and the rest are plain
-//! serde structs that turn into the protobuf messages with `From`. They are
-//! read straight from the text and never by way of a generic value, so that an
-//! unquoted `1.10` in a field of text stays `1.10`. Fields that are not known
-//! are ignored, as Ankaios does.
+//! One module per kind of field, in each plain serde structs that turn into the
+//! protobuf messages with `From`. They are read straight from the text and never
+//! by way of a generic value, so that an unquoted `1.10` in a field of text stays
+//! `1.10`. Fields that are not known are ignored, as Ankaios does.
 
 mod access;
 mod config;

@@ -21,7 +21,7 @@ use crate::proto::ank_base::{
 /// update sets by masks: with a misspelled field ignored, it would delete what it
 /// was meant to set.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a complete state")]
 pub(crate) struct CompleteState {
     desired_state: Option<State>,
     workload_states: Option<Map<Map<Map<ExecutionState>>>>,
@@ -130,13 +130,14 @@ impl From<ExecutionState> for ank_base::ExecutionState {
 /// An agent: its status and the tags it was started with, which are not bound to
 /// the rules of names.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an agent")]
 struct Agent {
     status: Option<AgentStatus>,
     tags: Option<Map<Text>>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "the status of an agent")]
 struct AgentStatus {
     cpu_usage: Option<u32>,
     free_memory: Option<u64>,

@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for Configs {
 
 /// A state or a part of one, as a mask may cut it out.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a state")]
 pub(super) struct State {
     api_version: Option<PartVersion>,
     workloads: Option<Named<Workload>>,

@@ -16,7 +16,7 @@ use crate::proto::ank_base::{self, AddCondition, RestartPolicy};
 
 /// A workload, or a part of one. A field that is `null` counts as absent.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a workload")]
 pub(crate) struct Workload {
     agent: Option<AgentName>,
     restart_policy: Option<OneOf<RestartPolicy>>,
@@ -107,6 +107,7 @@ impl<'de> Deserialize<'de> for Tags {
 struct TagsVisitor;
 
 #[derive(Deserialize)]
+#[serde(expecting = "a tag with key and value")]
 struct Tag {
     key: Option<Name>,
     value: Option<Text>,

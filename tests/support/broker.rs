@@ -19,6 +19,8 @@ use super::{DEADLINE, Process, free_port};
 pub struct Broker {
     folder: TempDir,
     port: u16,
+    /// Logs every packet.
+    verbose: bool,
     process: Option<Process>,
 }
 
@@ -36,6 +38,15 @@ impl Broker {
     /// Starts a broker with these lines in its configuration, after a listener on
     /// the loopback interface that lets anybody in.
     pub async fn with(lines: &[&str]) -> Self {
+        Self::new(lines, true).await
+    }
+
+    /// As [`with`](Self::with), for measuring: the broker does not log each packet.
+    pub async fn quiet(lines: &[&str]) -> Self {
+        Self::new(lines, false).await
+    }
+
+    async fn new(lines: &[&str], verbose: bool) -> Self {
         let folder = TempDir::new().unwrap();
         let port = free_port();
         let location = folder.path().display();
@@ -47,7 +58,7 @@ impl Broker {
             lines.join("\n")
         );
         std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
-        let mut broker = Self { folder, port, process: None };
+        let mut broker = Self { folder, port, verbose, process: None };
         broker.start_again().await;
         broker
     }
@@ -64,7 +75,7 @@ impl Broker {
         let mut command = Command::new("mosquitto");
         command
             .env("PATH", path)
-            .arg("-v")
+            .args(self.verbose.then_some("-v"))
             .arg("-c")
             .arg(self.folder.path().join("mosquitto.conf"));
         let process = Process::start("mosquitto", command);

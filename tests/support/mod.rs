@@ -16,6 +16,8 @@ pub mod client;
 pub mod connector;
 pub mod podman;
 pub mod process;
+pub mod proxy;
+pub mod requester;
 pub mod scene;
 pub mod scripted_broker;
 pub mod vehicle;
@@ -29,6 +31,8 @@ pub use broker::{Broker, Message, Subscription};
 pub use client::Client;
 pub use connector::start_connector;
 pub use process::Process;
+pub use proxy::Proxy;
+pub use requester::Requester;
 pub use scene::Scene;
 
 /// How long a test waits for what should happen at once.

@@ -8,8 +8,9 @@ use tempfile::TempDir;
 
 use super::Process;
 
-/// The image of the shipped Containerfile.
-pub const CONNECTOR_IMAGE: &str = "localhost/fleet-connector:test";
+/// The tag of the image of the shipped Containerfile. Tests go by the image's id: two
+/// checkouts on one machine share the tag.
+const CONNECTOR_TAG: &str = "localhost/fleet-connector:test";
 
 /// The image of a workload that prints a line per second.
 pub const WORKLOAD_IMAGE: &str = "localhost/fleet-connector-test-workload:latest";
@@ -40,13 +41,13 @@ impl Podman {
         Err(format!("Podman starts no container here:\n{reasons}"))
     }
 
-    /// Builds [`CONNECTOR_IMAGE`] from the shipped Containerfile and a static
-    /// binary of this machine's toolchain.
-    pub fn build_connector_image(&self) {
+    /// Builds the image of the shipped Containerfile, with a static binary of this
+    /// machine's toolchain; gives its id.
+    pub fn build_connector_image(&self) -> String {
         let script = root().join("scripts/image-local.sh");
         let mut command = self.command(script);
-        command.args([CONNECTOR_IMAGE.as_ref(), image_context().as_os_str()]);
-        output(&mut command).unwrap_or_else(|error| panic!("{error}"));
+        command.args([CONNECTOR_TAG.as_ref(), image_context().as_os_str()]);
+        output(&mut command).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Starts a container in the foreground of the test: its output is the
@@ -119,7 +120,7 @@ impl Drop for Container {
     }
 }
 
-/// The folder whose subfolder `out` holds what [`CONNECTOR_IMAGE`] consists of.
+/// The folder whose subfolder `out` holds what the connector's image consists of.
 pub fn image_context() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("image")
 }

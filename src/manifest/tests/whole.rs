@@ -21,6 +21,15 @@ fn nothing_to_update_is_refused() {
 }
 
 #[test]
+fn the_root_is_a_map() {
+    for (text, what) in [("[]", "sequence"), ("text", "string"), ("~", "unit")] {
+        let message = error(text);
+        assert!(message.starts_with("invalid "), "{message}");
+        assert!(message.contains(what) && message.contains("expected a manifest"), "{message}");
+    }
+}
+
+#[test]
 fn version_is_required_and_known() {
     for text in ["configs: {c: x}\n", "configs: {c: x}\napiVersion: ~\n"] {
         assert_eq!(error(text), "the manifest has no apiVersion, use v1");

@@ -1,16 +1,33 @@
 //! The settings: an environment variable and a flag of the same name each.
 
-use std::fmt;
+mod check;
+mod common;
+mod dashboard;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use tracing::level_filters::LevelFilter;
+use clap::{Args, Parser, Subcommand};
+
+pub use check::{Check, Mistakes};
+pub use common::{Log, LogArgs};
+pub use dashboard::DashboardSettings;
 
 use crate::mqtt;
 use crate::topics::Topics;
+use common::AnkaiosArgs;
+use dashboard::DashboardArgs;
+
+/// What the process is to do.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Connect the vehicle to its operators; what it does without a subcommand.
+    Connect(Settings),
+    /// Print the states of all workloads.
+    Dashboard(DashboardSettings),
+}
 
 /// What the connector is told at its start.
 #[derive(Debug, Clone)]
@@ -23,17 +40,10 @@ pub struct Settings {
     pub control_interface_dir: PathBuf,
     /// How long to wait for one answer of Ankaios.
     pub request_timeout: Duration,
+    /// How long an applied manifest is followed; `None` if it is not.
+    pub rollout_timeout: Option<Duration>,
     /// What is logged, and how.
     pub log: Log,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Log {
-    /// The least important level that is logged.
-    pub level: LevelFilter,
-    /// One JSON object per line, for machines.
-    pub json: bool,
 }
 
 /// Why there are no settings.
@@ -47,17 +57,6 @@ pub enum SettingsError {
     Invalid(Mistakes),
 }
 
-/// Settings that make no sense, each with what to change.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Mistakes(Vec<String>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the settings cannot be used:")?;
-        self.0.iter().try_for_each(|mistake| write!(formatter, "\n  {mistake}"))
-    }
-}
-
 /// Connects a vehicle that runs Eclipse Ankaios to its operators over MQTT.
 ///
 /// Operators publish a request to vehicle/<VIN>/<operation>/req and get the
@@ -65,17 +64,39 @@ impl fmt::Display for Mistakes {
 /// environment variable; a flag wins. Durations are written as 5s, 10m or 24h,
 /// sizes as 512KiB or 1MiB.
 #[derive(Debug, Parser)]
-#[command(name = "fleet-connector", version, max_term_width = 100)]
+#[command(
+    name = "fleet-connector",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 struct CommandLine {
+    #[command(subcommand)]
+    subcommand: Option<Subcommands>,
     #[command(flatten)]
     raw: Raw,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Prints the states of all workloads, now and at each change
+    ///
+    /// On a terminal the table is redrawn in place, in colour unless NO_COLOR is
+    /// set. Anywhere else, as in `ank logs -f dashboard`, each change is printed as
+    /// a block of its own with the time in front. Needs no MQTT broker: it runs as
+    /// a workload of Ankaios that may read workloadStates; see
+    /// manifests/dashboard.yaml.
+    // What goes wrong with the link is in the table already.
+    #[command(mut_arg("log_level", |arg| arg.default_value("error")))]
+    Dashboard(DashboardArgs),
 }
 
 /// The settings as they are written. Everything is text, so that all mistakes
 /// can be reported together.
 #[derive(Debug, Args)]
 struct Raw {
-    /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - [required]
+    /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - (required)
     #[arg(long, env, value_name = "VIN", hide_env_values = true)]
     vin: Option<String>,
     /// Host name or address of the MQTT broker
@@ -93,33 +114,22 @@ struct Raw {
     /// A connection on which the broker is silent for so long is given up
     #[arg(long, env, value_name = "DURATION", default_value = "30s", hide_env_values = true)]
     mqtt_keep_alive: String,
-    /// Folder with the FIFOs of Ankaios' control interface
-    #[arg(
-        long,
-        env,
-        value_name = "DIR",
-        default_value = "/run/ankaios/control_interface",
-        hide_env_values = true
-    )]
-    control_interface_dir: PathBuf,
-    /// How long to wait for one answer of Ankaios
-    #[arg(long, env, value_name = "DURATION", default_value = "5s", hide_env_values = true)]
-    request_timeout: String,
+    #[command(flatten)]
+    ankaios: AnkaiosArgs,
+    /// How long to tell of the progress of what was applied; 0s = not at all
+    #[arg(long, env, value_name = "DURATION", default_value = "10m", hide_env_values = true)]
+    rollout_timeout: String,
     /// Larger requests are answered with payload_too_large
     #[arg(long, env, value_name = "SIZE", default_value = "1MiB", hide_env_values = true)]
     max_payload_size: String,
     /// Topics, separated by commas, below which replies may go besides the vehicle's own
     #[arg(long, env, value_name = "TOPICS", default_value = "", hide_env_values = true)]
     response_topic_prefixes: String,
-    /// error, warn, info, debug or trace
-    #[arg(long, env, value_name = "LEVEL", default_value = "info", hide_env_values = true)]
-    log_level: String,
-    /// text or json
-    #[arg(long, env, value_name = "FORMAT", default_value = "text", hide_env_values = true)]
-    log_format: String,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
-impl Settings {
+impl Command {
     /// Reads flags and environment of the process.
     ///
     /// # Errors
@@ -133,11 +143,14 @@ impl Settings {
     /// # Errors
     /// See [`SettingsError`].
     pub fn from_args(
-        args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, SettingsError> {
-        let matches = CommandLine::command().try_get_matches_from(args)?;
-        let CommandLine { raw } = CommandLine::from_arg_matches(&matches)?;
-        raw.check().map_err(SettingsError::Invalid)
+        let CommandLine { subcommand, raw } = CommandLine::try_parse_from(args)?;
+        let command = match subcommand {
+            None => raw.check().map(Self::Connect),
+            Some(Subcommands::Dashboard(args)) => args.check().map(Self::Dashboard),
+        };
+        command.map_err(SettingsError::Invalid)
     }
 }
 
@@ -162,17 +175,7 @@ impl Raw {
         }
         let vin = vin.unwrap_or_else(|| "unknown".into());
         let topics = check.parsed("VIN", Topics::new(&vin, prefixes));
-        let host = self.mqtt_broker_addr.trim().to_owned();
-        if host.is_empty() || host.contains(['/', ' ']) {
-            check.mistake(
-                "MQTT_BROKER_ADDR",
-                format!("{host:?} is no host name or address; leave out scheme and path"),
-            );
-        }
-        let port = check.parse::<u16>("MQTT_BROKER_PORT", &self.mqtt_broker_port);
-        if port == Some(0) {
-            check.mistake("MQTT_BROKER_PORT", "0 is no port");
-        }
+        let broker = check.broker(&self.mqtt_broker_addr, &self.mqtt_broker_port);
         let client_id = match self.mqtt_client_id {
             Some(id) if id.is_empty() || id.len() > 256 || id.contains('\0') => {
                 check.mistake("MQTT_CLIENT_ID", "it needs 1 to 256 characters");
@@ -187,106 +190,53 @@ impl Raw {
             &self.mqtt_keep_alive,
             Duration::from_secs(5)..=Duration::from_secs(u16::MAX.into()),
         );
-        let request_timeout = check.duration_within(
-            "REQUEST_TIMEOUT",
-            &self.request_timeout,
-            Duration::from_millis(10)..=Duration::from_secs(600),
+        let request_timeout = self.ankaios.request_timeout(&mut check);
+        let rollout_timeout = check.duration_within(
+            "ROLLOUT_TIMEOUT",
+            &self.rollout_timeout,
+            Duration::ZERO..=Duration::from_secs(7 * 24 * 3600),
         );
         let max_payload = check.parse::<ByteSize>("MAX_PAYLOAD_SIZE", &self.max_payload_size);
         let allowed = ByteSize::b(1)..=ByteSize::mib(32);
         if let Some(size) = max_payload.filter(|size| !allowed.contains(size)) {
             check.mistake("MAX_PAYLOAD_SIZE", format!("{size} is not between 1B and 32MiB"));
         }
-        let level = match self.log_level.to_ascii_lowercase().as_str() {
-            "error" => Some(LevelFilter::ERROR),
-            "warn" => Some(LevelFilter::WARN),
-            "info" => Some(LevelFilter::INFO),
-            "debug" => Some(LevelFilter::DEBUG),
-            "trace" => Some(LevelFilter::TRACE),
-            other => {
-                let levels = "error, warn, info, debug or trace";
-                check.mistake("LOG_LEVEL", format!("{other:?} is no level; use {levels}"));
-                None
-            }
-        };
-        let json = match self.log_format.to_ascii_lowercase().as_str() {
-            "text" => Some(false),
-            "json" => Some(true),
-            other => {
-                check.mistake("LOG_FORMAT", format!("{other:?} is no format; use text or json"));
-                None
-            }
-        };
+        let log = self.log.check(&mut check);
         let settings = || {
+            let (host, port) = broker?;
             Some(Settings {
                 topics: topics?,
                 mqtt: mqtt::Options {
                     host,
-                    port: port?,
+                    port,
                     client_id: client_id?,
                     session_expiry: session_expiry?,
                     keep_alive: keep_alive?,
                     max_payload: usize::try_from(max_payload?.as_u64()).ok()?,
                 },
-                control_interface_dir: self.control_interface_dir,
+                control_interface_dir: self.ankaios.control_interface_dir,
                 request_timeout: request_timeout?,
-                log: Log { level: level?, json: json? },
+                rollout_timeout: rollout_timeout
+                    .map(|limit| Some(limit).filter(|l| !l.is_zero()))?,
+                log: log?,
             })
         };
-        match settings() {
-            Some(settings) if check.0.0.is_empty() => Ok(settings),
-            _ => Err(check.0),
-        }
-    }
-}
-
-/// Collects the mistakes.
-#[derive(Debug, Default)]
-struct Check(Mistakes);
-
-impl Check {
-    fn mistake(&mut self, name: &str, what: impl fmt::Display) {
-        self.0.0.push(format!("{name}: {what}"));
-    }
-
-    fn parsed<T, E: fmt::Display>(&mut self, name: &str, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.mistake(name, error)).ok()
-    }
-
-    fn parse<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, text: &str) -> Option<T> {
-        let result = text.trim().parse().map_err(|error| format!("{text:?}: {error}"));
-        self.parsed(name, result)
-    }
-
-    fn duration(&mut self, name: &str, text: &str) -> Option<Duration> {
-        let result = humantime::parse_duration(text.trim())
-            .map_err(|error| format!("{text:?}: {error}; write it as 5s, 10m or 24h"));
-        self.parsed(name, result)
-    }
-
-    fn duration_within(
-        &mut self,
-        name: &str,
-        text: &str,
-        range: std::ops::RangeInclusive<Duration>,
-    ) -> Option<Duration> {
-        let duration = self.duration(name, text)?;
-        if range.contains(&duration) {
-            return Some(duration);
-        }
-        let [least, most] = [range.start(), range.end()].map(|d| humantime::format_duration(*d));
-        self.mistake(name, format!("{text} is not between {least} and {most}"));
-        None
+        check.finish(settings())
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use tracing::level_filters::LevelFilter;
+
     use super::*;
 
     fn read(flags: &[&str]) -> Result<Settings, SettingsError> {
-        Settings::from_args([&["fleet-connector"], flags].concat())
+        match Command::from_args([&["fleet-connector"], flags].concat())? {
+            Command::Connect(settings) => Ok(settings),
+            Command::Dashboard(settings) => panic!("{settings:?}"),
+        }
     }
 
     fn mistakes(flags: &[&str]) -> String {
@@ -352,5 +302,28 @@ mod tests {
     #[test]
     fn an_unknown_flag_is_a_mistake_of_the_command_line() {
         assert!(matches!(read(&["--vin=1", "--vim=2"]), Err(SettingsError::CommandLine(_))));
+    }
+
+    #[test]
+    fn the_dashboard_has_settings_of_its_own() {
+        let args = ["fleet-connector", "dashboard", "--request-timeout=2s", "--log-level=warn"];
+        let Ok(Command::Dashboard(settings)) = Command::from_args(args) else { panic!() };
+        assert_eq!(settings.request_timeout, Duration::from_secs(2));
+        assert_eq!(settings.log.level, LevelFilter::WARN);
+        let args = ["fleet-connector", "dashboard"];
+        let Ok(Command::Dashboard(settings)) = Command::from_args(args) else { panic!() };
+        assert_eq!(settings.log.level, LevelFilter::ERROR);
+        let args = ["fleet-connector", "dashboard", "--request-timeout=x", "--log-format=xml"];
+        let Err(SettingsError::Invalid(mistakes)) = Command::from_args(args) else { panic!() };
+        let report = mistakes.to_string();
+        assert!(report.contains("REQUEST_TIMEOUT: \"x\""), "{report}");
+        assert!(report.contains("LOG_FORMAT: \"xml\""), "{report}");
+        assert_eq!(report.lines().count(), 3, "{report}");
+        for args in [
+            ["fleet-connector", "dashboard", "--vin=1"],
+            ["fleet-connector", "--vin=1", "dashboard"],
+        ] {
+            assert!(matches!(Command::from_args(args), Err(SettingsError::CommandLine(_))));
+        }
     }
 }

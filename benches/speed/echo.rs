@@ -1,0 +1,71 @@
+//! The MQTT part of the floor: a bare client that answers each request with the
+//! same packets as the connector, and does nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
+
+use crate::mqtt::Connection;
+
+/// The client, in a thread that ends when the broker does.
+pub(crate) struct Echo {
+    reply: Arc<Mutex<Bytes>>,
+}
+
+impl Echo {
+    /// Answers the requests to the vehicle whose topics start with `base`.
+    pub(crate) fn start(port: u16, base: &str) -> Self {
+        let connection = Connection::open(port, "echo", &format!("{base}/state/req"));
+        let topic = format!("{base}/state/resp");
+        let reply = Arc::new(Mutex::new(Bytes::new()));
+        let payload = Arc::clone(&reply);
+        thread::Builder::new()
+            .name("echo".into())
+            .spawn(|| run(connection, topic, payload))
+            .unwrap();
+        Self { reply }
+    }
+
+    /// The payload of the replies from now on.
+    pub(crate) fn reply_with(&self, payload: Bytes) {
+        *self.reply.lock().unwrap() = payload;
+    }
+}
+
+/// A request is acknowledged when the broker has acknowledged its reply.
+fn run(mut connection: Connection, topic: String, payload: Arc<Mutex<Bytes>>) {
+    let mut requests = HashMap::new();
+    while let Some(first) = connection.next() {
+        let mut packet = Some(first);
+        while let Some(received) = packet {
+            match received {
+                Packet::Publish(request) => {
+                    let payload = payload.lock().unwrap().clone();
+                    let properties = properties(request.properties.unwrap_or_default());
+                    let reply = connection.publish(&topic, payload, properties);
+                    requests.insert(reply, request.pkid);
+                }
+                Packet::PubAck(puback) => {
+                    connection.acknowledge(requests.remove(&puback.pkid).unwrap());
+                }
+                other => panic!("{other:?}"),
+            }
+            packet = connection.received();
+        }
+        connection.send();
+    }
+}
+
+/// The properties that a reply of the connector has.
+fn properties(request: PublishProperties) -> PublishProperties {
+    PublishProperties {
+        payload_format_indicator: Some(1),
+        content_type: Some("application/json".into()),
+        correlation_data: request.correlation_data,
+        user_properties: vec![("request-id".into(), "0123456789abcdef".into())],
+        ..PublishProperties::default()
+    }
+}

@@ -1,0 +1,193 @@
+//! How close the connector runs to the floor: what FIFOs and broker take by
+//! themselves, measured with bare clients on the same machine and in turn.
+//!
+//! `make bench` runs it. It prints tables and writes the same as JSON to
+//! `target/bench/speed.json`. With the path of a binary as its argument, that one
+//! is measured instead of the shipped one.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `scene` | broker, simulated vehicles, connector |
+//! | `fifo`, `echo` | the two parts of the floor |
+//! | `requester`, `mqtt` | the client that measures |
+//! | `round`, `usage` | latencies; processor and memory |
+//! | `states` | what large replies are made of |
+//! | `report` | tables and JSON |
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the tables are what it is for")]
+#![allow(clippy::cast_precision_loss, reason = "figures are shown with few digits")]
+
+mod echo;
+mod fifo;
+mod mqtt;
+mod report;
+mod requester;
+mod round;
+mod scene;
+mod states;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod usage;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use echo::Echo;
+use fifo::Fifos;
+use report::{Idle, LargeReply, Load, Report};
+use requester::Requester;
+use round::{Limit, Round};
+use scene::{Connector, Scene};
+use usage::{Cpu, machine, memory};
+
+/// The topics of the connector's vehicle and, of the same length, of the echo's.
+const CONNECTOR: &str = support::connector::BASE;
+const ECHO: &str = "vehicle/0";
+
+/// Requests in flight.
+const IN_FLIGHT: [usize; 3] = [1, 16, 64];
+
+/// The request of the rounds with small replies.
+const SMALL: [&str; 1] = ["workloadStates"];
+
+/// Rounds, and how long each of the clients is at it in a round. Many short ones:
+/// what disturbs the machine for a while must disturb floor and connector alike.
+const ROUNDS: usize = 40;
+const TURN: Duration = Duration::from_millis(100);
+
+/// Workloads in the state, each for about 1 KB of the reply, and requests per
+/// round and client.
+const LARGE: [(usize, usize); 4] = [(1, 100), (100, 30), (1_000, 6), (10_000, 3)];
+const LARGE_ROUNDS: usize = 5;
+
+/// How long the connector is watched doing nothing.
+const IDLE: Duration = Duration::from_secs(10);
+
+fn main() {
+    let argument = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let binary = argument.map_or_else(scene::shipped_binary, PathBuf::from);
+    let mut bench = Bench::start(&binary);
+    let loads = bench.loads();
+    let after_small_replies = bench.memory("VmRSS");
+    let large_replies = bench.large_replies();
+    let peak = bench.memory("VmHWM");
+    let idle = bench.idle();
+    let report = Report {
+        machine: machine(),
+        binary,
+        broker_settings: scene::BROKER_SETTINGS.to_vec(),
+        loads,
+        large_replies,
+        after_small_replies,
+        peak,
+        idle,
+    };
+    println!("{}", report.markdown());
+    let path = report.write_json();
+    eprintln!("written to {}", path.display());
+}
+
+/// All that is measured and measures.
+struct Bench {
+    scene: Scene,
+    connector: Connector,
+    echo: Echo,
+    fifos: Fifos,
+    /// Asks the echo, for the MQTT part of the floor.
+    bare: Requester,
+    /// Asks the connector.
+    requester: Requester,
+}
+
+impl Bench {
+    fn start(binary: &std::path::Path) -> Self {
+        let scene = Scene::start();
+        let port = scene.broker.port();
+        let connector = Connector::start(binary, port, scene.vehicle.control_interface());
+        requester::wait_until_connected(port, CONNECTOR);
+        Self {
+            connector,
+            echo: Echo::start(port, ECHO),
+            fifos: Fifos::open(scene.bare_vehicle.control_interface()),
+            bare: Requester::new(port, ECHO),
+            requester: Requester::new(port, CONNECTOR),
+            scene,
+        }
+    }
+
+    /// All ask for the same from now on, and the echo answers what the
+    /// connector answers.
+    fn ask_for(&mut self, masks: &[&str]) {
+        self.fifos.ask_for(masks);
+        let masks = serde_json::to_string(masks).unwrap();
+        self.bare.ask_for(&masks);
+        self.requester.ask_for(&masks);
+        self.echo.reply_with(self.requester.ask());
+    }
+
+    /// Small replies at each number of requests in flight.
+    fn loads(&mut self) -> Vec<Load> {
+        self.ask_for(&SMALL);
+        let mut loads: Vec<_> = IN_FLIGHT.into_iter().map(Load::new).collect();
+        for round in 0..=ROUNDS {
+            for load in &mut loads {
+                let limit = Limit::Time(TURN);
+                let fifo = self.fifos.run(load.in_flight, limit);
+                let mqtt = self.bare.run(load.in_flight, limit);
+                let mut meters = self.meters();
+                let before = meters.each_mut().map(Cpu::time);
+                let connector = self.requester.run(load.in_flight, limit);
+                let after = meters.each_mut().map(Cpu::time);
+                // The first round warms up.
+                if round > 0 {
+                    load.add(fifo, mqtt, connector, std::array::from_fn(|i| after[i] - before[i]));
+                }
+            }
+        }
+        loads
+    }
+
+    /// In the order of [`report::PARTIES`].
+    fn meters(&self) -> [Cpu; 4] {
+        [
+            Cpu::of_process(self.connector.pid()),
+            Cpu::of_process(self.scene.broker.process().pid()),
+            Cpu::of_threads("simulator"),
+            Cpu::of_threads("speed"),
+        ]
+    }
+
+    fn large_replies(&mut self) -> Vec<LargeReply> {
+        let mut replies: Vec<_> = LARGE.iter().map(|_| LargeReply::default()).collect();
+        let mut cpu = Cpu::of_process(self.connector.pid());
+        for _ in 0..LARGE_ROUNDS {
+            for ((workloads, requests), reply) in LARGE.into_iter().zip(&mut replies) {
+                let state = states::state(workloads);
+                self.scene.bare_vehicle.set_state(state.clone());
+                self.scene.vehicle.set_state(state);
+                self.ask_for(&[]);
+                let limit = Limit::Requests(requests);
+                let fifo = self.fifos.run(1, limit);
+                let mqtt = self.bare.run(1, limit);
+                let before = cpu.time();
+                let connector = self.requester.run(1, limit);
+                reply.add(fifo, mqtt, connector, cpu.time() - before);
+            }
+        }
+        replies
+    }
+
+    fn idle(&self) -> Idle {
+        let mut cpu = Cpu::of_process(self.connector.pid());
+        // What is still being cleaned up is not idleness.
+        std::thread::sleep(Duration::from_secs(1));
+        let before = cpu.time();
+        std::thread::sleep(IDLE);
+        Idle { watched: IDLE, cpu: cpu.time() - before, memory: self.memory("VmRSS") }
+    }
+
+    fn memory(&self, figure: &str) -> u64 {
+        memory(self.connector.pid(), figure)
+    }
+}

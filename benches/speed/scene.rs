@@ -1,0 +1,91 @@
+//! What the measured clients talk to: a Mosquitto, simulated vehicles, and the
+//! connector as it is shipped.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+
+use crate::support::Broker;
+use crate::support::connector::VIN;
+use crate::support::vehicle::Vehicle;
+
+/// Mosquitto sends 20 messages to a client before it waits for their
+/// acknowledgements, unless told otherwise. The connector's Receive Maximum of
+/// 64 is what is to be measured.
+pub(crate) const BROKER_SETTINGS: [&str; 3] =
+    ["persistence false", "max_inflight_messages 1000", "set_tcp_nodelay true"];
+
+/// A broker and two vehicles: one for the connector, one for the bare client.
+pub(crate) struct Scene {
+    pub(crate) broker: Broker,
+    pub(crate) vehicle: Vehicle,
+    pub(crate) bare_vehicle: Vehicle,
+}
+
+impl Scene {
+    /// Starts all of it; the vehicles live in a thread of their own.
+    pub(crate) fn start() -> Self {
+        let (sender, receiver) = mpsc::channel();
+        let run = move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let broker = Broker::quiet(&BROKER_SETTINGS).await;
+                let (vehicle, bare_vehicle) = (Vehicle::start().await, Vehicle::start().await);
+                sender.send(Self { broker, vehicle, bare_vehicle }).unwrap();
+                std::future::pending::<()>().await;
+            })
+        };
+        thread::Builder::new().name("simulator".into()).spawn(run).unwrap();
+        receiver.recv().unwrap()
+    }
+}
+
+/// The shipped binary: the one that goes into the image.
+pub(crate) fn shipped_binary() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image/out");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-static.sh");
+    let status = Command::new(script).arg(&folder).status().unwrap();
+    assert!(status.success(), "the connector cannot be built");
+    folder.join("fleet-connector")
+}
+
+/// A running connector with nothing set but where its peers are; its log goes to
+/// a file.
+pub(crate) struct Connector {
+    child: Child,
+    _log: TempDir,
+}
+
+impl Connector {
+    pub(crate) fn start(binary: &Path, port: u16, control_interface: &Path) -> Self {
+        let log = TempDir::new().unwrap();
+        let child = Command::new(binary)
+            .env_clear()
+            .env("VIN", VIN)
+            .env("MQTT_BROKER_ADDR", "127.0.0.1")
+            .env("MQTT_BROKER_PORT", port.to_string())
+            .env("CONTROL_INTERFACE_DIR", control_interface)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(log.path().join("connector.log")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, _log: log }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

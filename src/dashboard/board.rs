@@ -1,0 +1,127 @@
+//! What the dashboard shows: the link, the states, and what is wrong.
+
+use super::states::States;
+use super::table::{Style, Tone, render};
+use crate::ankaios::LinkStatus;
+use crate::ankaios::events::Event;
+use crate::proto::ank_base::CompleteState;
+
+/// News of the subscription.
+#[derive(Debug)]
+pub(super) enum Update {
+    /// All states, at the beginning.
+    Snapshot(CompleteState),
+    /// What has changed.
+    Event(Event),
+    /// There is no subscription, and why.
+    Failed(String),
+}
+
+/// What the dashboard shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Board {
+    /// `None` until it has been looked for.
+    link: Option<LinkStatus>,
+    failure: Option<String>,
+    states: States,
+    /// The states are those of this moment.
+    fresh: bool,
+}
+
+impl Board {
+    /// Takes notice of the link. States from before a loss may have changed; the
+    /// subscription begins anew with all of them.
+    pub(super) fn set_link(&mut self, link: LinkStatus) {
+        let connected = Some(LinkStatus::Connected);
+        let link = Some(link);
+        if link != connected || self.link != connected {
+            self.fresh = false;
+            self.failure = None;
+        }
+        self.link = link;
+    }
+
+    pub(super) fn update(&mut self, update: Update) {
+        match update {
+            Update::Snapshot(state) => self.states.replace(&state),
+            Update::Event(event) => self.states.apply(&event),
+            Update::Failed(reason) => {
+                self.fresh = false;
+                self.failure = Some(reason);
+                return;
+            }
+        }
+        self.fresh = true;
+        self.failure = None;
+    }
+
+    /// Whether the table is up to date.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh && self.link == Some(LinkStatus::Connected)
+    }
+
+    /// The line above the table.
+    pub(super) fn headline(&self) -> (Tone, String) {
+        match (&self.link, &self.failure) {
+            (None, _) => (Tone::Busy, "connecting to Ankaios".into()),
+            (Some(LinkStatus::Connected), Some(failure)) => {
+                (Tone::Bad, format!("no workload states: {failure}"))
+            }
+            (Some(LinkStatus::Connected), None) if !self.fresh => {
+                (Tone::Busy, "connected; waiting for the workload states".into())
+            }
+            (Some(LinkStatus::Connected), None) => {
+                let count = self.states.len();
+                let noun = if count == 1 { "workload" } else { "workloads" };
+                (Tone::Strong, format!("{count} {noun}"))
+            }
+            (Some(link), _) => (Tone::Bad, format!("no link to Ankaios: {}", link.reason())),
+        }
+    }
+
+    /// The table; old states are faint.
+    pub(super) fn table(&self, style: Style) -> Vec<String> {
+        render(&self.states, style, !self.is_fresh())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> LinkStatus {
+        LinkStatus::Disconnected { reason: "the agent has gone".into() }
+    }
+
+    #[test]
+    fn the_headline_says_what_is_wrong() {
+        let mut board = Board::default();
+        assert_eq!(board.headline().1, "connecting to Ankaios");
+        board.set_link(lost());
+        let no_link = (Tone::Bad, "no link to Ankaios: the agent has gone".to_owned());
+        assert_eq!(board.headline(), no_link);
+        board.set_link(LinkStatus::Connected);
+        assert_eq!(board.headline().1, "connected; waiting for the workload states");
+        board.update(Update::Failed("denied".into()));
+        assert_eq!(board.headline(), (Tone::Bad, "no workload states: denied".to_owned()));
+        board.update(Update::Snapshot(CompleteState::default()));
+        assert_eq!(board.headline(), (Tone::Strong, "0 workloads".to_owned()));
+        assert!(board.is_fresh());
+    }
+
+    #[test]
+    fn states_from_before_a_loss_are_old_until_there_are_new_ones() {
+        let mut board = Board::default();
+        board.set_link(LinkStatus::Connected);
+        board.update(Update::Snapshot(CompleteState::default()));
+        board.set_link(lost());
+        // An event that was under way when the link was lost.
+        board.update(Update::Snapshot(CompleteState::default()));
+        assert!(!board.is_fresh());
+        board.set_link(LinkStatus::Connected);
+        assert!(!board.is_fresh());
+        board.update(Update::Snapshot(CompleteState::default()));
+        board.set_link(LinkStatus::Connected);
+        assert!(board.is_fresh());
+    }
+}

@@ -1,0 +1,115 @@
+//! The dashboard: prints the states of all workloads, at its start and at each
+//! change.
+//!
+//! ```text
+//!  ankaios events ── listener ──► board ──► screen
+//!  ankaios link ── status ───────►  │ states   │ table
+//! ```
+
+mod board;
+mod screen;
+mod states;
+mod table;
+
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::ankaios::events::{
+    Event, EventListener, EventStream, Failure, ListenerError, Listeners,
+};
+use crate::ankaios::{self, Client, RequestError};
+use crate::proto::ank_base::CompleteState;
+use crate::settings::DashboardSettings;
+use board::{Board, Update};
+use screen::Screen;
+
+const FIELD_MASK: &str = "workloadStates";
+
+/// Updates that wait for the screen. What does not fit waits in the subscription,
+/// which begins anew if that is full too.
+const QUEUE: usize = 16;
+
+/// The pause before the first subscription is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Prints the states of all workloads until `stop` is cancelled.
+///
+/// # Errors
+/// Standard output cannot be written, or the size of the terminal not be watched.
+pub async fn run(settings: DashboardSettings, stop: CancellationToken) -> io::Result<()> {
+    let shown = show(settings);
+    stop.run_until_cancelled_owned(shown).await.unwrap_or(Ok(()))
+}
+
+/// Never returns but with an error.
+async fn show(settings: DashboardSettings) -> io::Result<()> {
+    let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
+    let mut status = link.status();
+    let (sender, mut updates) = mpsc::channel(QUEUE);
+    let _link = AbortOnDropHandle::new(tokio::spawn(link.run()));
+    let _listening = AbortOnDropHandle::new(tokio::spawn(listen(client, sender)));
+
+    let mut resized = signal(SignalKind::window_change())?;
+    let mut screen = Screen::new();
+    let mut board = Board::default();
+    let mut shown = None;
+    loop {
+        if shown.as_ref() != Some(&board) {
+            screen.show(&board).await?;
+            shown = Some(board.clone());
+        }
+        tokio::select! {
+            // The link first: what comes over a new link must not pass for old.
+            biased;
+            Ok(()) = status.changed() => board.set_link(status.borrow_and_update().clone()),
+            Some(update) = updates.recv() => board.update(update),
+            _ = resized.recv(), if screen.is_terminal() => shown = None,
+        }
+    }
+}
+
+/// Subscribes to the states, as often as it takes, and passes on all events.
+async fn listen(client: Client, updates: mpsc::Sender<Update>) {
+    loop {
+        match subscribe(&client).await {
+            Ok((state, events)) => {
+                if updates.send(Update::Snapshot(state)).await.is_err() {
+                    return;
+                }
+                return Listeners::new().with(Forwarder(updates)).run(events).await;
+            }
+            Err(error) => {
+                if updates.send(Update::Failed(error.to_string())).await.is_err() {
+                    return;
+                }
+            }
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn subscribe(client: &Client) -> Result<(CompleteState, EventStream), RequestError> {
+    client.subscribe(vec![FIELD_MASK.into()]).await?.answer().await
+}
+
+/// Passes events on to the board.
+struct Forwarder(mpsc::Sender<Update>);
+
+#[async_trait]
+impl EventListener for Forwarder {
+    async fn event(&mut self, event: &Event) -> Result<(), Failure> {
+        Ok(self.0.send(Update::Event(event.clone())).await?)
+    }
+
+    async fn error(&mut self, error: &ListenerError) {
+        // Without a receiver there is no dashboard any more.
+        let _ = self.0.send(Update::Failed(error.to_string())).await;
+    }
+}

@@ -1,0 +1,65 @@
+//! `events/subscribe` and `events/unsubscribe`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Context, ended, request, to_json};
+use crate::error::ErrorReply;
+use crate::json::{self, StateFormat};
+use crate::streams::{EventsRecord, Lifetime, SubscriptionId};
+
+const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
+                        {\"id\": \"my-id\", \"field_masks\": [...], \"ttl\": \"1h\"}";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subscribe {
+    #[serde(default)]
+    id: Option<SubscriptionId>,
+    field_masks: Vec<String>,
+    #[serde(default)]
+    ttl: Lifetime,
+}
+
+#[derive(Serialize)]
+struct Subscribed<'a, S> {
+    id: &'a SubscriptionId,
+    topic: &'a str,
+    /// `null` is never.
+    expires_in_s: Option<u64>,
+    complete_state: S,
+}
+
+pub(super) async fn subscribe(context: &Context, payload: &[u8]) -> Result<Answer, ErrorReply> {
+    let request = parse(payload)?;
+    context.subscriptions.check_room(&request)?;
+    let subscribing = context.ankaios.subscribe(request.field_masks.clone()).await?;
+    let subscriptions = context.subscriptions.clone();
+    Ok(Box::pin(async move {
+        let (state, events) = subscribing.answer().await?;
+        let topic = subscriptions.topic(&request);
+        let mut reply = to_json(&Subscribed {
+            id: &request.id,
+            topic: &topic,
+            expires_in_s: request.ttl.duration().map(|ttl| ttl.as_secs()),
+            complete_state: json::complete_state(&state, StateFormat::Sdk),
+        })?;
+        let begin = subscriptions.add_events(request, events).await.map_err(ended)?;
+        // It is gone if the subscription was replaced in the meantime.
+        reply.then(async move {
+            let _ = begin.send(());
+        });
+        Ok(reply)
+    }))
+}
+
+fn parse(payload: &[u8]) -> Result<EventsRecord, ErrorReply> {
+    let text = request::text(payload, EXPECTED)?;
+    let of_masks = |field_masks| Subscribe { id: None, field_masks, ttl: Lifetime::default() };
+    let Subscribe { id, field_masks, ttl } = request::parse_masks_or(text, EXPECTED, of_masks)?;
+    if field_masks.is_empty() {
+        let reason = "field_masks: there is none; name the parts whose changes you want";
+        return Err(request::invalid(reason, EXPECTED));
+    }
+    request::check_masks("field_masks", &field_masks, EXPECTED)?;
+    Ok(EventsRecord { id: id.unwrap_or_else(SubscriptionId::made_up), field_masks, ttl })
+}

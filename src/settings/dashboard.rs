@@ -1,0 +1,45 @@
+//! The settings of the subcommand `dashboard`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::common::AnkaiosArgs;
+use super::{Check, Log, LogArgs, Mistakes};
+
+/// What the dashboard is told at its start.
+#[derive(Debug, Clone)]
+pub struct DashboardSettings {
+    /// Folder of the FIFOs `input` and `output`.
+    pub control_interface_dir: PathBuf,
+    /// How long to wait for one answer of Ankaios.
+    pub request_timeout: Duration,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The settings as they are written.
+#[derive(Debug, Args)]
+pub(super) struct DashboardArgs {
+    #[command(flatten)]
+    ankaios: AnkaiosArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl DashboardArgs {
+    pub(super) fn check(self) -> Result<DashboardSettings, Mistakes> {
+        let mut check = Check::default();
+        let request_timeout = self.ankaios.request_timeout(&mut check);
+        let log = self.log.check(&mut check);
+        let settings = || {
+            Some(DashboardSettings {
+                control_interface_dir: self.ankaios.control_interface_dir,
+                request_timeout: request_timeout?,
+                log: log?,
+            })
+        };
+        check.finish(settings())
+    }
+}

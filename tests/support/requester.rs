@@ -1,0 +1,284 @@
+//! An operator that loses nothing: it publishes each request until the broker
+//! has accepted it, over any number of connections, and keeps every reply.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::v5::{
+    Connect, ConnectProperties, ConnectReturnCode, Filter, Packet, PingReq, PubAck, PubAckReason,
+    Publish, PublishProperties, Subscribe,
+};
+use rumqttc::v5::mqttbytes::{Error, QoS};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::client::number;
+use super::connector::BASE;
+
+/// Requests without an acknowledgement of the broker; Mosquitto bears 20.
+const WINDOW: usize = 16;
+
+/// How long the broker may take for anything while connecting.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between attempts to connect.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Keeps the connection alive.
+const PING: Duration = Duration::from_secs(10);
+
+/// What became of one request.
+#[derive(Clone, Debug, Default)]
+pub struct Fate {
+    /// When the broker acknowledged it. `None` as long as it has not.
+    pub accepted: Option<Instant>,
+    /// The broker had no session to keep it for.
+    pub nobody_there: bool,
+    /// All replies, in order.
+    pub replies: Vec<Answer>,
+}
+
+/// One reply.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub at: Instant,
+    pub topic: String,
+    pub payload: Bytes,
+}
+
+type Fates = BTreeMap<u32, Fate>;
+
+/// The operator. Its replies go to `<BASE>/replies/<number>`.
+pub struct Requester {
+    queue: mpsc::Sender<(u32, Publish)>,
+    fates: watch::Receiver<Fates>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Requester {
+    /// Connects with a session that survives; it stands on return.
+    pub async fn connect(port: u16) -> Self {
+        let (queue, requests) = mpsc::channel(1000);
+        let (fates, watched) = watch::channel(Fates::new());
+        let (ready, mut connected) = mpsc::channel(1);
+        let state = State { port, fates, ready, requests, unaccepted: VecDeque::new(), next: 0 };
+        let task = AbortOnDropHandle::new(tokio::spawn(state.run()));
+        timeout(super::DEADLINE, connected.recv()).await.unwrap().unwrap();
+        Self { queue, fates: watched, _task: task }
+    }
+
+    /// Hands a request over for publishing. Every number is used once; the
+    /// request is in [`fates`](Self::fates) on return.
+    pub async fn request(&self, number: u32, operation: &str, payload: impl Into<Bytes>) {
+        let properties = PublishProperties {
+            response_topic: Some(reply_topic(number)),
+            correlation_data: Some(Bytes::copy_from_slice(&number.to_be_bytes())),
+            ..PublishProperties::default()
+        };
+        let topic = format!("{BASE}/{operation}/req");
+        let publish = Publish::new(topic, QoS::AtLeastOnce, payload, Some(properties));
+        self.queue.send((number, publish)).await.unwrap();
+    }
+
+    /// What became of all requests so far.
+    pub fn fates(&self) -> Fates {
+        self.fates.borrow().clone()
+    }
+
+    /// What became of one request so far.
+    pub fn fate(&self, number: u32) -> Option<Fate> {
+        self.fates.borrow().get(&number).cloned()
+    }
+
+    /// Waits until the broker has accepted a request.
+    pub async fn accepted(&self, number: u32) {
+        let accepted = |fate: &Fate| fate.accepted.is_some();
+        self.until(super::DEADLINE, number, accepted).await.unwrap();
+    }
+
+    /// Waits for the first reply to a request.
+    pub async fn reply(&self, number: u32, limit: Duration) -> Option<Answer> {
+        let fate = self.until(limit, number, |fate| !fate.replies.is_empty()).await?;
+        fate.replies.into_iter().next()
+    }
+
+    /// Waits until each of the requests has a reply; gives the first without one.
+    pub async fn all_replied(&self, limit: Duration) -> Result<(), u32> {
+        let mut fates = self.fates.clone();
+        let missing =
+            |fates: &Fates| fates.iter().find(|(_, fate)| fate.replies.is_empty()).map(|(n, _)| *n);
+        match timeout(limit, fates.wait_for(|fates| missing(fates).is_none())).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => missing(&self.fates.borrow()).map_or(Ok(()), Err),
+        }
+    }
+
+    async fn until(
+        &self,
+        limit: Duration,
+        number: u32,
+        condition: impl Fn(&Fate) -> bool,
+    ) -> Option<Fate> {
+        let mut fates = self.fates.clone();
+        let found = |fates: &Fates| fates.get(&number).is_some_and(&condition);
+        let fates = timeout(limit, fates.wait_for(found)).await.ok()?.ok()?;
+        fates.get(&number).cloned()
+    }
+}
+
+/// Where the reply to a request goes.
+pub fn reply_topic(number: u32) -> String {
+    format!("{BASE}/replies/{number}")
+}
+
+struct State {
+    port: u16,
+    fates: watch::Sender<Fates>,
+    ready: mpsc::Sender<()>,
+    requests: mpsc::Receiver<(u32, Publish)>,
+    /// In order; those that were sent in this connection have an identifier.
+    unaccepted: VecDeque<(u32, Publish)>,
+    next: u16,
+}
+
+impl State {
+    async fn run(mut self) {
+        loop {
+            // Whatever ends the connection: the broker is being restarted by the test.
+            let _ = self.connection().await;
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn connection(&mut self) -> io::Result<()> {
+        let mut wire = Wire::connect(self.port).await?;
+        let session_present = timeout(PATIENCE, wire.open()).await??;
+        // The broker has kept no identifier of ours, but what it has stored it
+        // will see again.
+        for (_, publish) in &mut self.unaccepted {
+            publish.dup = session_present && publish.pkid != 0;
+            publish.pkid = 0;
+        }
+        // The test may not care.
+        let _ = self.ready.try_send(());
+        let mut ping = interval(PING);
+        loop {
+            self.publish(&mut wire).await?;
+            tokio::select! {
+                packet = wire.read() => self.incoming(packet?, &mut wire).await?,
+                request = self.requests.recv(), if self.unaccepted.len() < WINDOW => {
+                    let Some(request) = request else { return Ok(()) };
+                    self.fates.send_modify(|fates| drop(fates.insert(request.0, Fate::default())));
+                    self.unaccepted.push_back(request);
+                }
+                _ = ping.tick() => wire.send(&Packet::PingReq(PingReq)).await?,
+            }
+        }
+    }
+
+    async fn publish(&mut self, wire: &mut Wire) -> io::Result<()> {
+        for (_, publish) in self.unaccepted.iter_mut().filter(|(_, publish)| publish.pkid == 0) {
+            self.next = self.next % 60_000 + 1;
+            publish.pkid = self.next;
+            wire.send(&Packet::Publish(publish.clone())).await?;
+        }
+        Ok(())
+    }
+
+    async fn incoming(&mut self, packet: Packet, wire: &mut Wire) -> io::Result<()> {
+        match packet {
+            Packet::PubAck(puback) => {
+                let place = self.unaccepted.iter().position(|(_, it)| it.pkid == puback.pkid);
+                if let Some((number, _)) = place.and_then(|place| self.unaccepted.remove(place)) {
+                    self.fates.send_modify(|fates| {
+                        let fate = fates.entry(number).or_default();
+                        fate.accepted = Some(Instant::now());
+                        fate.nobody_there = puback.reason == PubAckReason::NoMatchingSubscribers;
+                    });
+                }
+                Ok(())
+            }
+            Packet::Publish(publish) => {
+                let number = number(&publish).expect("replies carry the correlation data");
+                let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
+                let answer = Answer { at: Instant::now(), topic, payload: publish.payload };
+                self.fates
+                    .send_modify(|fates| fates.entry(number).or_default().replies.push(answer));
+                let puback = PubAck::new(publish.pkid, None);
+                wire.send(&Packet::PubAck(puback)).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A connection packet by packet.
+struct Wire {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+impl Wire {
+    async fn connect(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: BytesMut::new() })
+    }
+
+    /// CONNECT and SUBSCRIBE; gives whether the broker still had the session.
+    async fn open(&mut self) -> io::Result<bool> {
+        let properties = ConnectProperties {
+            session_expiry_interval: Some(3600),
+            receive_maximum: Some(1000),
+            ..ConnectProperties::new()
+        };
+        let connect = Connect {
+            keep_alive: 60,
+            client_id: "requester".into(),
+            clean_start: false,
+            properties: Some(properties),
+        };
+        self.send(&Packet::Connect(connect, None, None)).await?;
+        let session_present = match self.read().await? {
+            Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
+                connack.session_present
+            }
+            other => return Err(io::Error::other(format!("{other:?}"))),
+        };
+        if !session_present {
+            let filter = Filter::new(format!("{BASE}/replies/+"), QoS::AtLeastOnce);
+            let mut subscribe = Subscribe::new(filter, None);
+            subscribe.pkid = u16::MAX;
+            self.send(&Packet::Subscribe(subscribe)).await?;
+            while !matches!(self.read().await?, Packet::SubAck(_)) {}
+        }
+        Ok(session_present)
+    }
+
+    async fn send(&mut self, packet: &Packet) -> io::Result<()> {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, None).map_err(io::Error::other)?;
+        self.stream.write_all(&bytes).await
+    }
+
+    /// The next packet. Dropping the future loses nothing.
+    async fn read(&mut self) -> io::Result<Packet> {
+        loop {
+            match Packet::read(&mut self.buffer, Some(u32::MAX)) {
+                Ok(packet) => return Ok(packet),
+                Err(Error::InsufficientBytes(_)) => {
+                    if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The settings: an environment variable and a flag of the same name each.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::Parser;
+use fleet_connector::settings::{Check, Log, LogArgs, Mistakes, SettingsError};
+
+/// The longest topic of MQTT, in bytes (MQTT 3.1.1, 4.7.3).
+const MAX_TOPIC: usize = 65_535;
+
+/// What the sender is told at its start.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Host name or address of the broker.
+    pub(crate) host: String,
+    /// Port of the broker.
+    pub(crate) port: u16,
+    /// Where the speed is published.
+    pub(crate) topic: String,
+    /// How often it is published.
+    pub(crate) interval: Duration,
+    /// What is logged, and how.
+    pub(crate) log: Log,
+}
+
+/// Publishes a random speed over MQTT, as a vehicle would.
+///
+/// The payload is a whole number from 0 to 100, as text. Every setting is a flag
+/// and an environment variable; a flag wins.
+#[derive(Debug, Parser)]
+#[command(name = "vehicle-data-sender", version, max_term_width = 100)]
+struct Raw {
+    /// Host name or address of the MQTT broker
+    #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
+    mqtt_broker_addr: String,
+    /// Port of the MQTT broker
+    #[arg(long, env, value_name = "PORT", default_value = "1883", hide_env_values = true)]
+    mqtt_broker_port: String,
+    /// Topic to publish to, such as vehicle/1/sensors/speed (required)
+    #[arg(long, env, value_name = "TOPIC", default_value = "", hide_env_values = true)]
+    topic: String,
+    /// Seconds from one message to the next
+    #[arg(long, env, value_name = "SECONDS", default_value = "1", hide_env_values = true)]
+    interval: String,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Settings {
+    /// Reads flags, the first of which is the program, and the environment.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub(crate) fn from_args(
+        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, SettingsError> {
+        Raw::try_parse_from(args)?.check().map_err(SettingsError::Invalid)
+    }
+}
+
+impl Raw {
+    fn check(self) -> Result<Settings, Mistakes> {
+        let mut check = Check::default();
+        let broker = check.broker(&self.mqtt_broker_addr, &self.mqtt_broker_port);
+        if self.topic.is_empty() {
+            let example = "for example TOPIC=vehicle/1/sensors/speed";
+            check.mistake("TOPIC", format!("it is not set; say where to publish, {example}"));
+        } else if self.topic.contains(['+', '#', '\0']) {
+            let what = format!("{:?} has a wildcard; name one topic", self.topic);
+            check.mistake("TOPIC", what);
+        } else if self.topic.len() > MAX_TOPIC {
+            check.mistake("TOPIC", format!("it is longer than {MAX_TOPIC} bytes"));
+        }
+        let seconds = match self.interval.trim().parse::<u32>() {
+            Ok(0) | Err(_) => {
+                let what = format!("{:?}: write whole seconds, 1 or more", self.interval);
+                check.mistake("INTERVAL", what);
+                None
+            }
+            Ok(seconds) => Some(seconds),
+        };
+        let log = self.log.check(&mut check);
+        let settings = || {
+            let (host, port) = broker?;
+            let interval = Duration::from_secs(seconds?.into());
+            Some(Settings { host, port, topic: self.topic, interval, log: log? })
+        };
+        check.finish(settings())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn read(flags: &[&str]) -> Result<Settings, SettingsError> {
+        Settings::from_args([&["vehicle-data-sender"], flags].concat())
+    }
+
+    #[test]
+    fn only_the_topic_is_needed() {
+        let settings = read(&["--topic=vehicle/1/sensors/speed"]).unwrap();
+        assert_eq!((settings.host.as_str(), settings.port), ("localhost", 1883));
+        assert_eq!(settings.topic, "vehicle/1/sensors/speed");
+        assert_eq!(settings.interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn mistakes_are_reported_with_what_to_do() {
+        for (flag, part) in [
+            ("--topic=", "TOPIC: it is not set"),
+            ("--topic=a/+/b", "TOPIC: \"a/+/b\" has a wildcard"),
+            ("--interval=0", "INTERVAL: \"0\": write whole seconds"),
+            ("--interval=10s", "INTERVAL: \"10s\": write whole seconds"),
+            ("--interval=-1", "INTERVAL: \"-1\""),
+            ("--interval=99999999999", "INTERVAL"),
+            ("--mqtt-broker-port=0", "MQTT_BROKER_PORT: 0 is no port"),
+            ("--mqtt-broker-addr=mqtt://x", "MQTT_BROKER_ADDR: \"mqtt://x\""),
+        ] {
+            let topic = if flag.starts_with("--topic") { "--log-level=info" } else { "--topic=t" };
+            let Err(SettingsError::Invalid(mistakes)) = read(&[flag, topic]) else {
+                panic!("{flag} is taken");
+            };
+            let report = mistakes.to_string();
+            assert!(report.contains(part), "{part} is missing in {report}");
+            assert_eq!(report.lines().count(), 2, "{report}");
+        }
+    }
+}

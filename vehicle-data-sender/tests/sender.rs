@@ -1,0 +1,112 @@
+//! The real binary with a real Mosquitto.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use support::broker::Message;
+use support::{Broker, Process};
+use tokio::process::Command;
+
+const TOPIC: &str = "vehicle/1/sensors/speed";
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-data-sender"));
+    command.env_clear();
+    command
+}
+
+fn start(broker: &Broker, settings: &[(&str, &str)]) -> Process {
+    let mut command = command();
+    command
+        .env("MQTT_BROKER_ADDR", "127.0.0.1")
+        .env("MQTT_BROKER_PORT", broker.port().to_string())
+        .env("TOPIC", TOPIC)
+        .envs(settings.iter().copied());
+    Process::start("vehicle-data-sender", command)
+}
+
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    command().args(arguments).envs(environment.iter().copied()).output().await.unwrap()
+}
+
+fn assert_is_speed(message: &Message) {
+    let speed: u8 = message.payload.as_ref().unwrap().parse().unwrap();
+    assert!(speed <= 100, "{message:?}");
+    assert!(message.topic == TOPIC && message.qos == 0 && !message.retain, "{message:?}");
+}
+
+#[tokio::test]
+async fn publishes_a_speed_at_each_interval() {
+    let broker = Broker::start().await;
+    let mut speeds = broker.subscribe(TOPIC, &[]).await;
+    let mut sender = start(&broker, &[]);
+    assert_is_speed(&speeds.next().await);
+    let begin = Instant::now();
+    for _ in 0..3 {
+        assert_is_speed(&speeds.next().await);
+    }
+    let took = begin.elapsed();
+    assert!(took > Duration::from_millis(2_500), "{took:?}");
+    assert_eq!(sender.terminate().await.code(), Some(0));
+    // With a farewell, not with a connection that breaks.
+    broker.process().line("Received DISCONNECT from vehicle-data-sender-").await;
+}
+
+#[tokio::test]
+async fn the_interval_is_kept() {
+    let broker = Broker::start().await;
+    let mut speeds = broker.subscribe(TOPIC, &[]).await;
+    let _sender = start(&broker, &[("INTERVAL", "3600")]);
+    speeds.next().await;
+    assert!(speeds.next_within(Duration::from_secs(2)).await.is_none());
+}
+
+#[tokio::test]
+async fn comes_back_after_the_broker() {
+    let mut broker = Broker::start().await;
+    broker.stop().await;
+    let mut sender = start(&broker, &[]);
+    sender.line("no connection to the MQTT broker").await;
+    broker.start_again().await;
+    broker.subscribe(TOPIC, &[]).await.next().await;
+    broker.kill().await;
+    broker.start_again().await;
+    broker.subscribe(TOPIC, &[]).await.next().await;
+    broker.stop().await;
+    assert_eq!(sender.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn all_mistakes_are_reported_at_once_and_exit_with_64() {
+    let environment =
+        [("TOPIC", "a/#"), ("INTERVAL", "soon"), ("MQTT_BROKER_PORT", "x"), ("LOG_LEVEL", "loud")];
+    let output = run(&["--mqtt-broker-addr=mqtt://host"], &environment).await;
+    assert_eq!(output.status.code(), Some(64));
+    let error = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "TOPIC: \"a/#\"",
+        "INTERVAL: \"soon\"",
+        "MQTT_BROKER_PORT: \"x\"",
+        "MQTT_BROKER_ADDR: \"mqtt://host\"",
+        "LOG_LEVEL: \"loud\"",
+        "vehicle-data-sender --help",
+    ] {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    assert_eq!(run(&[], &[]).await.status.code(), Some(64));
+    assert_eq!(run(&["--speed=1"], &[("TOPIC", "t")]).await.status.code(), Some(64));
+}
+
+#[tokio::test]
+async fn help_explains_every_setting() {
+    let output = run(&["--help"], &[]).await;
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).unwrap();
+    for part in ["MQTT_BROKER_ADDR", "MQTT_BROKER_PORT", "TOPIC", "INTERVAL", "LOG_LEVEL"] {
+        assert!(help.contains(part), "{part} is missing in {help}");
+    }
+}

@@ -1,0 +1,31 @@
+//! What these tests share with those of the connector: a private Mosquitto and its
+//! clients.
+
+#![allow(dead_code, unreachable_pub, reason = "only a part is used here")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "../../../tests/support/broker.rs"]
+pub mod broker;
+#[path = "../../../tests/support/process.rs"]
+pub mod process;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::Duration;
+
+pub use broker::Broker;
+pub use process::Process;
+
+/// How long a test waits for what should happen at once.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A TCP port of the loopback interface that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Writes past the capturing of the test harness.
+pub fn say(message: &str) {
+    let _ = std::io::stderr().write_all(message.as_bytes());
+}
