@@ -268,7 +268,7 @@ impl Agent {
     /// Returns when something happens next by itself.
     async fn deliver(&mut self) -> Option<Instant> {
         loop {
-            self.serve().await;
+            let half_a_frame = self.serve().await;
             let response = {
                 let mut simulation = self.shared.lock();
                 simulation.advance(Instant::now());
@@ -284,7 +284,7 @@ impl Agent {
                     self.shared.room.notify_waiters();
                     return due;
                 };
-                if simulation.faults.lose_half_read_frames && !self.buffer.is_empty() {
+                if simulation.faults.lose_half_read_frames && half_a_frame {
                     let received = self.buffer.len();
                     simulation.problem(Problem::LostHalfFrame { received });
                     self.buffer.clear();
@@ -303,11 +303,12 @@ impl Agent {
         }
     }
 
-    async fn serve(&mut self) {
+    /// Whether the rest is the beginning of a frame, not frames that have to wait.
+    async fn serve(&mut self) -> bool {
         while !self.discarding && self.shared.lock().outbox.len() < OUTBOX {
             match framing::take_frame(&mut self.buffer) {
                 Frame::Whole(frame) => self.receive(frame).await,
-                Frame::Partial => return,
+                Frame::Partial => return !self.buffer.is_empty(),
                 Frame::Absurd(length) => {
                     self.shared.lock().problem(Problem::AbsurdLength(length));
                     self.buffer.clear();
@@ -315,6 +316,7 @@ impl Agent {
                 }
             }
         }
+        false
     }
 
     async fn receive(&mut self, frame: Bytes) {

@@ -3,9 +3,13 @@
 use std::collections::VecDeque;
 
 use fleet_connector::proto::ank_base::Request;
+use prost::Message;
 
 /// Requests and problems kept; the oldest go first. The counters go on.
 const KEPT: usize = 10_000;
+
+/// Bytes of requests kept, as they were on the wire.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// Something the simulated agent could make no sense of, or that a workload
 /// should not do.
@@ -66,6 +70,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) requests: VecDeque<Request>,
+    request_bytes: usize,
     pub(crate) problems: VecDeque<Problem>,
     pub(crate) counters: Counters,
 }
@@ -73,18 +78,57 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn request(&mut self, request: &Request) {
         self.counters.requests += 1;
-        keep(&mut self.requests, request.clone());
+        self.requests.push_back(request.clone());
+        self.request_bytes += request.encoded_len();
+        while self.requests.len() > KEPT || self.request_bytes > KEPT_BYTES {
+            let Some(oldest) = self.requests.pop_front() else { break };
+            self.request_bytes -= oldest.encoded_len();
+        }
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.requests.clear();
+        self.request_bytes = 0;
+        self.problems.clear();
     }
 
     pub(crate) fn problem(&mut self, problem: Problem) {
         self.counters.problems += 1;
-        keep(&mut self.problems, problem);
+        self.problems.push_back(problem);
+        if self.problems.len() > KEPT {
+            self.problems.pop_front();
+        }
     }
 }
 
-fn keep<T>(queue: &mut VecDeque<T>, item: T) {
-    if queue.len() == KEPT {
-        queue.pop_front();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(id: String) -> Request {
+        Request { request_id: id, request_content: None }
     }
-    queue.push_back(item);
+
+    #[test]
+    fn only_the_last_requests_are_kept_and_all_are_counted() {
+        let mut record = Record::default();
+        for number in 0..=KEPT {
+            record.request(&request(number.to_string()));
+        }
+        assert_eq!(record.requests.len(), KEPT);
+        assert_eq!(record.requests.front(), Some(&request("1".to_owned())));
+        assert_eq!(record.counters.requests, KEPT as u64 + 1);
+    }
+
+    #[test]
+    fn large_requests_push_out_older_ones() {
+        let mut record = Record::default();
+        let large = request("x".repeat(KEPT_BYTES / 2 + 1));
+        record.request(&request("small".to_owned()));
+        record.request(&large);
+        record.request(&large);
+        assert_eq!(record.requests.len(), 1);
+        record.forget();
+        assert_eq!(record.request_bytes, 0);
+    }
 }

@@ -338,8 +338,8 @@ impl SimulatedVehicle {
 
     // ----------------------------------------------------------- what arrived
 
-    /// The last requests that reached Ankaios, oldest first, at most 10,000; the
-    /// dropped and denied ones included.
+    /// The last requests that reached Ankaios, oldest first, at most 10,000 and
+    /// 64 MiB; the dropped and denied ones included.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().record.requests.iter().cloned().collect()
     }
@@ -371,9 +371,7 @@ impl SimulatedVehicle {
 
     /// Forgets the requests and problems so far. The counters go on.
     pub fn forget_requests(&self) {
-        let mut simulation = self.shared.lock();
-        simulation.record.requests.clear();
-        simulation.record.problems.clear();
+        self.shared.lock().record.forget();
     }
 
     /// Waits until the counters fulfil a condition.

@@ -73,8 +73,8 @@ impl Simulation {
         let Answer { before, mut answer, after } = self.vehicle.request(request, now);
         self.outbox.extend(before);
         match fault {
-            None | Some(Fault::LoseRequest) => self.outbox.push_back(answer),
-            Some(Fault::LoseAnswer) => {}
+            None => self.outbox.push_back(answer),
+            Some(Fault::LoseRequest | Fault::LoseAnswer) => {}
             Some(Fault::DelayAnswer(delay)) => {
                 self.count += 1;
                 self.delayed.insert((now + delay, self.count), answer);

@@ -90,10 +90,10 @@ impl Vehicle {
                 put(&mut state, path, default);
             }
         }
-        self.state = state;
-        let desired = self.desired();
-        let configs = desired.get("configs");
-        let workloads = desired.get("workloads").and_then(Node::fields).into_iter().flatten();
+        let desired = state.get("desiredState");
+        let configs = desired.and_then(|desired| desired.get("configs"));
+        let workloads = desired.and_then(|desired| desired.get("workloads"));
+        let workloads = workloads.and_then(Node::fields).into_iter().flatten();
         self.rendered = workloads
             .map(|(name, workload)| {
                 let rendered = template::render(name, workload, configs).unwrap_or_else(|_| {
@@ -106,11 +106,10 @@ impl Vehicle {
                 (name.clone(), rendered.into())
             })
             .collect();
-        self.timeline.clear();
-        self.waiting.clear();
-        let mut state = self.state.clone();
         self.show_effective_state(&mut state);
         self.state = state;
+        self.timeline.clear();
+        self.waiting.clear();
     }
 
     fn show_effective_state(&self, state: &mut Node) {
