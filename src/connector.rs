@@ -54,13 +54,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Drai
         ankaios: client,
         rollouts,
     };
-    let router = Router::new(
-        settings.topics.clone(),
-        Operations::new(context),
-        max_payload,
-        request_receiver,
-        outgoing,
-    );
+    let operations = Operations::new(context);
+    let router = Router::new(settings.topics.clone(), operations, max_payload, outgoing);
     let session = Session::new(
         settings.mqtt,
         settings.topics,
@@ -73,7 +68,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Drai
     let _presence = AbortOnDropHandle::new(tokio::spawn(announce(link.status(), presence)));
     let _link = AbortOnDropHandle::new(tokio::spawn(link.run()));
     let _followed = followed;
-    let _router = AbortOnDropHandle::new(tokio::spawn(router.run()));
+    let _router = AbortOnDropHandle::new(tokio::spawn(router.run(request_receiver)));
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
 
     // The session ends by itself only after `stop`.

@@ -1,11 +1,15 @@
 //! From a request topic to the operation, and from its outcome to the reply.
 
-use std::collections::HashMap;
+use std::future::ready;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::unconstrained;
 
 use crate::error::{ErrorCode, ErrorReply};
 use crate::mqtt::{Outgoing, Refused, Reply, Request};
@@ -23,7 +27,6 @@ pub struct Router {
     topics: Topics,
     operations: Operations,
     max_payload: usize,
-    requests: mpsc::Receiver<Request>,
     outgoing: mpsc::Sender<Outgoing>,
 }
 
@@ -35,57 +38,84 @@ impl Router {
         topics: Topics,
         operations: Operations,
         max_payload: usize,
-        requests: mpsc::Receiver<Request>,
         outgoing: mpsc::Sender<Outgoing>,
     ) -> Self {
-        Self { topics, operations, max_payload, requests, outgoing }
+        Self { topics, operations, max_payload, outgoing }
     }
 
-    /// Ends when `requests` is closed and the last reply was given.
-    pub async fn run(mut self) {
-        let mut in_flight = InFlight::default();
-        loop {
-            tokio::select! {
-                request = self.requests.recv(), if in_flight.tasks.len() < MAX_IN_FLIGHT => {
-                    let Some(request) = request else { break };
-                    self.start(request, &mut in_flight).await;
-                }
-                Some(ended) = in_flight.tasks.join_next_with_id() => in_flight.ended(ended).await,
-            }
-        }
-        while let Some(ended) = in_flight.tasks.join_next_with_id().await {
-            in_flight.ended(ended).await;
-        }
+    /// Serves `requests` until they are closed and the last reply was given.
+    ///
+    /// Replies leave in the order in which Ankaios gives the answers. That needs
+    /// every answer to be awaited before it can come, so this task does not take
+    /// part in Tokio's budgets, which could interrupt it in between. It pauses
+    /// often enough by itself: it can do no more than the session hands over.
+    pub async fn run(self, requests: mpsc::Receiver<Request>) {
+        unconstrained(self.serve(requests)).await;
         self.operations.stop();
     }
 
-    async fn start(&self, request: Request, in_flight: &mut InFlight) {
+    async fn serve(&self, requests: mpsc::Receiver<Request>) {
+        let mut begun = pin!(stream::unfold(requests, |mut requests| async {
+            let request = requests.recv().await?;
+            Some((self.begin(request).await, requests))
+        }));
+        let mut in_flight = FuturesUnordered::new();
+        let mut following = FuturesUnordered::new();
+        let mut open = true;
+        while open || !in_flight.is_empty() || !following.is_empty() {
+            tokio::select! {
+                // First what is in flight: an answer is awaited before another
+                // request begins.
+                biased;
+                Some(Done { outgoing, then }) = in_flight.next() => {
+                    self.send(outgoing).await;
+                    following.extend(then.map(follow));
+                }
+                Some(()) = following.next() => {}
+                next = begun.next(), if open && in_flight.len() < MAX_IN_FLIGHT => match next {
+                    Some(answer) => in_flight.push(answer),
+                    None => open = false,
+                },
+            }
+        }
+    }
+
+    async fn send(&self, outgoing: Outgoing) {
+        if self.outgoing.send(outgoing).await.is_err() {
+            // The session has ended without waiting for the replies. The broker
+            // delivers the request again at the next start.
+            tracing::warn!("a reply comes too late for the MQTT session");
+        }
+    }
+
+    /// Hands a request to its operation.
+    async fn begin(&self, request: Request) -> InFlight {
         if self.topics.operation(&request.topic).is_none() || request.retained {
-            return self.take_record(&request).await;
+            self.take_record(&request);
+            let outgoing = Outgoing::Done { delivery: request.delivery };
+            return Box::pin(ready(Done { outgoing, then: None }));
         }
         let (responder, operation, payload) = self.open(request);
         let id = &responder.request_id;
         let started = match operation {
-            Ok(operation) => self.operations.start(operation, id, payload).await,
+            Ok(operation) => unless_panic(self.operations.start(operation, id, payload)).await,
             Err(error) => Err(error),
         };
         match started {
-            Ok(answer) => in_flight.add(responder, answer),
-            Err(error) => responder.send(Err(error)).await,
+            Ok(answer) => Box::pin(async move { responder.reply(unless_panic(answer).await) }),
+            Err(error) => Box::pin(ready(responder.reply(Err(error)))),
         }
     }
 
     /// Takes up the subscription of a retained record. Anything else that is
     /// retained was meant for another time, and is not executed.
-    async fn take_record(&self, request: &Request) {
+    fn take_record(&self, request: &Request) {
         match (self.topics.record_of(&request.topic), &request.payload) {
             // Whoever changes a record later does not change the subscription.
             (Some(_), _) if !request.retained => {}
             (Some((kind, id)), Ok(record)) => self.operations.restore(kind, id, record),
             _ => tracing::warn!(topic = request.topic, "a retained request is not executed"),
         }
-        // The session ends before this channel does; then there is nothing to acknowledge.
-        let _ = self.outgoing.send(Outgoing::Done { delivery: request.delivery }).await;
     }
 
     /// Finds out what is wanted, and where the reply goes.
@@ -146,44 +176,40 @@ impl Router {
             correlation_data: request.correlation_data,
             request_size: size,
             begin: Instant::now(),
-            outgoing: self.outgoing.clone(),
         };
         (responder, operation, payload)
     }
 }
 
-/// The requests whose outcome is awaited.
-#[derive(Debug, Default)]
-struct InFlight {
-    tasks: JoinSet<()>,
-    /// Who gets an answer if the task itself cannot give one.
-    responders: HashMap<Id, Responder>,
+/// A request whose outcome is awaited.
+type InFlight = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// A request that has its outcome.
+struct Done {
+    outgoing: Outgoing,
+    /// What is to be done once that has been sent.
+    then: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl InFlight {
-    fn add(&mut self, responder: Responder, answer: crate::operations::Answer) {
-        let own = responder.clone();
-        let task = self.tasks.spawn(async move { own.send(answer.await).await });
-        self.responders.insert(task.id(), responder);
-    }
+/// An operation that panics is an operation that fails.
+async fn unless_panic<T>(
+    work: impl Future<Output = Result<T, ErrorReply>>,
+) -> Result<T, ErrorReply> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        let message = "the connector has failed; see its log";
+        Err(ErrorReply::new(ErrorCode::Internal, message))
+    })
+}
 
-    async fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let id = match &ended {
-            Ok((id, ())) => *id,
-            Err(error) => error.id(),
-        };
-        let responder = self.responders.remove(&id);
-        if let (Err(error), Some(responder)) = (ended, responder) {
-            tracing::error!(%error, request_id = responder.request_id, "an operation has failed");
-            let error =
-                ErrorReply::new(ErrorCode::Internal, "the connector has failed; see its log");
-            responder.send(Err(error)).await;
-        }
+/// Does what was put off until after the reply.
+async fn follow(then: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    if AssertUnwindSafe(then).catch_unwind().await.is_err() {
+        tracing::error!("what follows a reply has failed");
     }
 }
 
 /// Where the reply to a request goes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Responder {
     delivery: u64,
     operation: String,
@@ -193,11 +219,10 @@ struct Responder {
     correlation_data: Option<Bytes>,
     request_size: usize,
     begin: Instant,
-    outgoing: mpsc::Sender<Outgoing>,
 }
 
 impl Responder {
-    async fn send(self, outcome: Outcome) {
+    fn reply(self, outcome: Outcome) -> Done {
         let took = self.begin.elapsed();
         let (payload, then) = match outcome {
             Ok(Success { payload, then }) => {
@@ -232,13 +257,6 @@ impl Responder {
             request_id: self.request_id,
             payload,
         };
-        if self.outgoing.send(Outgoing::Reply(reply)).await.is_err() {
-            // The session has ended without waiting for the replies. The broker
-            // delivers the request again at the next start.
-            tracing::warn!("a reply comes too late for the MQTT session");
-        }
-        if let Some(then) = then {
-            then.await;
-        }
+        Done { outgoing: Outgoing::Reply(reply), then }
     }
 }
