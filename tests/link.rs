@@ -18,6 +18,7 @@ use fleet_connector::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaios
 use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use vehicle_simulator::{Fault, Options, Problem, ReadPace, SimulatedVehicle};
@@ -247,6 +248,51 @@ async fn a_request_lost_in_the_swap_of_the_session_is_repeated() {
     vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
     vehicle.restart_server().await.unwrap();
     lost.await.unwrap().unwrap();
+    assert_hello_came_first(&vehicle);
+}
+
+#[tokio::test]
+async fn updates_lost_in_the_swap_of_the_session_come_before_newer_ones() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.state().await.unwrap();
+    vehicle.set_server_down(true);
+    let requests = vehicle.request_count();
+    let old = tokio::spawn(connector.client.update(update("door", 1)).await.unwrap().answer());
+    vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
+    vehicle.restart_server().await.unwrap();
+    let new = connector.client.update(update("door", 2)).await.unwrap();
+    new.answer().await.unwrap();
+    old.await.unwrap().unwrap();
+    let configs = connector.state().await.unwrap().desired_state.unwrap().configs.unwrap().configs;
+    let Some(ConfigItemEnum::String(door)) = &configs["door"].config_item_enum else { panic!() };
+    assert_eq!(door.len(), 2);
+    assert_hello_came_first(&vehicle);
+}
+
+#[tokio::test]
+async fn many_requests_without_a_link_end_together_and_say_why() {
+    let (_parent, folder) = folder();
+    let connector = Connector::with_timeout(&folder, Duration::from_millis(500));
+    let start = Instant::now();
+    let mut answers = JoinSet::new();
+    for _ in 0..200 {
+        answers.spawn(connector.client.state(vec![]).await.unwrap().answer());
+    }
+    // None has waited for another.
+    assert!(start.elapsed() < Duration::from_millis(500));
+    while let Some(answer) = answers.join_next().await {
+        match answer.unwrap() {
+            Err(RequestError::Unavailable(reason)) => {
+                assert!(reason.contains("does not exist"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let vehicle = vehicle(&folder).await;
+    connector.state().await.unwrap();
     assert_hello_came_first(&vehicle);
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::buffer::{Budget, Consumer, Item, buffer};
 use super::codec;
 use super::link::LinkStatus;
-use super::pending::{Answer, Pending};
+use super::pending::{Answer, Kind, Pending};
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
 use crate::proto::ank_base::{
@@ -64,7 +64,6 @@ pub enum RequestError {
 #[derive(Debug, Clone)]
 pub struct Client {
     pending: Arc<Pending>,
-    queue: mpsc::Sender<u64>,
     status: watch::Receiver<LinkStatus>,
     timeout: Duration,
     budget: Budget,
@@ -73,11 +72,10 @@ pub struct Client {
 impl Client {
     pub(super) fn new(
         pending: Arc<Pending>,
-        queue: mpsc::Sender<u64>,
         status: watch::Receiver<LinkStatus>,
         timeout: Duration,
     ) -> Self {
-        Self { pending, queue, status, timeout, budget: Budget::default() }
+        Self { pending, status, timeout, budget: Budget::default() }
     }
 
     /// Asks for the parts of the state that the field masks name: paths with
@@ -110,48 +108,48 @@ impl Client {
         self.send(RequestContent::UpdateStateRequest(update)).await
     }
 
-    /// Waits only for a place in the queue.
+    /// Waits only if very many requests wait for being written.
     async fn send<T>(&self, content: RequestContent) -> Result<Call<T>, RequestError> {
+        let deadline = Instant::now() + self.timeout;
+        let place = self.place(deadline).await?;
+        let kind = match &content {
+            RequestContent::UpdateStateRequest(_) => Kind::Update,
+            _ => Kind::Read,
+        };
         let (number, request_id) = self.pending.next_id();
-        let call = Call {
+        let frame = encode(request_id, content);
+        Ok(Call {
             client: self.clone(),
-            deadline: Instant::now() + self.timeout,
-            answer: self.pending.add(number, encode(request_id, content)),
+            deadline,
+            answer: self.pending.add(number, frame, kind, place),
             removal: Removal { number, pending: Arc::clone(&self.pending) },
             result: PhantomData,
-        };
-        self.enqueue(number, call.deadline).await?;
-        Ok(call)
+        })
     }
 
-    /// Sends a request that has many answers; `cancel` ends them. Waits only for
-    /// a place in the queue.
+    /// Sends a request that has many answers; `cancel` ends them. Waits only if
+    /// very many requests wait for being written.
     pub(super) async fn open(
         &self,
         content: RequestContent,
         cancel: RequestContent,
     ) -> Result<Stream, RequestError> {
+        let deadline = Instant::now() + self.timeout;
+        let place = self.place(deadline).await?;
         let (number, request_id) = self.pending.next_id();
         let (producer, consumer) = buffer(&self.budget);
-        let deadline = Instant::now() + self.timeout;
-        self.pending.add_stream(number, encode(request_id.clone(), content), producer);
-        let stream =
-            Stream { client: self.clone(), number, request_id, cancel, deadline, consumer };
-        self.enqueue(number, deadline).await?;
-        Ok(stream)
+        let frame = encode(request_id.clone(), content);
+        self.pending.add_stream(number, frame, producer, place);
+        Ok(Stream { client: self.clone(), number, request_id, cancel, deadline, consumer })
     }
 
-    async fn enqueue(&self, number: u64, deadline: Instant) -> Result<(), RequestError> {
+    async fn place(&self, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, RequestError> {
         if let LinkStatus::Closed { reason } = &*self.status.borrow() {
             return Err(RequestError::Unavailable(reason.clone()));
         }
-        match timeout_at(deadline, self.queue.send(number)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(RequestError::Unavailable("the connector is stopping".into())),
-            Err(_) => Err(RequestError::Unavailable(
-                "Ankaios does not take the requests that are waiting already".into(),
-            )),
-        }
+        timeout_at(deadline, self.pending.place())
+            .await
+            .map_err(|_| RequestError::Unavailable(self.status.borrow().reason()))
     }
 
     /// Why a request has no answer when its time is over.
@@ -203,15 +201,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.client.pending.remove(self.number);
-        let (number, _) = self.client.pending.next_id();
         let frame = encode(self.request_id.clone(), self.cancel.clone());
-        self.client.pending.add_unanswered(number, frame);
-        if self.client.queue.try_send(number).is_err() {
-            // Ankaios goes on sending what nobody waits for, until the session ends.
-            self.client.pending.remove(number);
-            tracing::debug!("a stream of Ankaios cannot be cancelled");
-        }
+        self.client.pending.cancel(self.number, frame);
     }
 }
 

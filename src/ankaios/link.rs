@@ -16,7 +16,6 @@
 //! - Closing and opening `output` makes an agent that is out of step begin anew
 //!   at the next frame.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -25,7 +24,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -44,9 +43,6 @@ const PROTOCOL_VERSION: &str = "1.0.0";
 
 /// The smallest part of the state that every Ankaios has.
 const PROBE_MASK: &str = "desiredState.apiVersion";
-
-/// Requests that may wait for being written.
-const QUEUE: usize = 64;
 
 /// How often missing FIFOs, or an agent that does not read, are looked for.
 const OPEN_INTERVAL: Duration = Duration::from_millis(50);
@@ -109,18 +105,9 @@ impl fmt::Display for LinkStatus {
 pub fn connect(folder: PathBuf, request_timeout: Duration) -> (Client, Link) {
     let reason = "the control interface has not been opened yet".into();
     let (status, status_receiver) = watch::channel(LinkStatus::Disconnected { reason });
-    let (queue, queue_receiver) = mpsc::channel(QUEUE);
     let pending = Arc::new(Pending::new());
-    let client = Client::new(Arc::clone(&pending), queue, status_receiver, request_timeout);
-    let link = Link {
-        folder,
-        request_timeout,
-        pending,
-        queue: queue_receiver,
-        again: VecDeque::new(),
-        opened: false,
-        status,
-    };
+    let client = Client::new(Arc::clone(&pending), status_receiver, request_timeout);
+    let link = Link { folder, request_timeout, pending, opened: false, status };
     (client, link)
 }
 
@@ -130,9 +117,6 @@ pub struct Link {
     folder: PathBuf,
     request_timeout: Duration,
     pending: Arc<Pending>,
-    queue: mpsc::Receiver<u64>,
-    /// What a former session has not answered, before anything new.
-    again: VecDeque<u64>,
     /// The FIFOs have been there before.
     opened: bool,
     status: watch::Sender<LinkStatus>,
@@ -224,8 +208,10 @@ struct Session<'a> {
     heard_sender: watch::Sender<Heard>,
     /// Requests may be written: this session has seen a Hello.
     proven: bool,
-    /// A Hello has been written since the files were removed.
-    hello_since_unlinked: bool,
+    /// The files were seen to be removed.
+    unlinked: bool,
+    /// A Hello must go in front of what is written next.
+    greet: bool,
     probe: Probe,
 }
 
@@ -243,7 +229,7 @@ impl<'a> Session<'a> {
     fn new(link: &'a mut Link, input: Receiver, output: Output) -> Self {
         let (heard_sender, heard) = watch::channel(Heard::default());
         let reader = spawn_reader(input, &link.pending, &heard_sender);
-        let hello_since_unlinked = output.is_unlinked();
+        let unlinked = output.is_unlinked();
         Self {
             link,
             output,
@@ -251,7 +237,8 @@ impl<'a> Session<'a> {
             reader,
             heard_sender,
             proven: false,
-            hello_since_unlinked,
+            unlinked,
+            greet: false,
             probe: Probe {
                 id: String::new(),
                 accepted: 0,
@@ -280,8 +267,8 @@ impl<'a> Session<'a> {
                     Ok(())
                 }
                 () = sleep_until(look) => self.look().await,
-                Some(number) = next(&mut self.link.again, &mut self.link.queue), if self.proven => {
-                    self.write_request(number).await
+                () = self.link.pending.wait_unwritten(), if self.proven => {
+                    self.write_request().await
                 }
             };
             if let Err(reason) = result {
@@ -306,16 +293,15 @@ impl<'a> Session<'a> {
         match self.link.pending.silent_since() {
             Some(since) => self.probe.next.max(Instant::from_std(since) + SILENCE),
             // The end of a stream by a restart of the server shows only in the files.
-            None if !self.hello_since_unlinked && self.link.pending.has_streams() => {
-                Instant::now() + SILENCE
-            }
+            None if !self.unlinked && self.link.pending.has_streams() => Instant::now() + SILENCE,
             None => Instant::now() + Duration::from_secs(3600),
         }
     }
 
     async fn look(&mut self) -> Result<(), String> {
         if self.proven {
-            if self.was_swapped() {
+            self.look_for_swap();
+            if self.greet {
                 return self.write_probe().await;
             }
             let silent = self.link.pending.silent_since().map(|since| since.elapsed());
@@ -353,19 +339,24 @@ impl<'a> Session<'a> {
         };
         let message = ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) };
         let frame = with_hello(&codec::encode(&message));
-        self.was_swapped();
+        self.look_for_swap();
+        self.greet = false;
         self.write(&frame).await
     }
 
-    async fn write_request(&mut self, number: u64) -> Result<(), String> {
-        let Some(mut frame) = self.link.pending.frame(number) else { return Ok(()) };
+    /// Writes the oldest request that is to be written.
+    async fn write_request(&mut self) -> Result<(), String> {
+        // First: what was written before the swap comes before anything newer.
+        self.look_for_swap();
+        let Some((number, mut frame)) = self.link.pending.first_unwritten() else { return Ok(()) };
         let capacity = self.output.capacity();
         if frame.len() > capacity {
             let error = RequestError::TooLarge { size: frame.len(), capacity };
             self.link.pending.fail(number, error);
             return Ok(());
         }
-        if self.was_swapped() || self.link.pending.is_overdue() {
+        if self.greet || self.link.pending.is_overdue() {
+            self.greet = false;
             let greeted = with_hello(&frame);
             if greeted.len() <= capacity {
                 frame = greeted;
@@ -378,17 +369,17 @@ impl<'a> Session<'a> {
         self.write(&frame).await
     }
 
-    /// Whether the agent has begun a new session on the same FIFOs, which did
-    /// not get what was not answered. Says so once; a Hello must follow.
-    fn was_swapped(&mut self) -> bool {
-        if self.hello_since_unlinked || !self.output.is_unlinked() {
-            return false;
+    /// Notices once that the agent has begun a new session on the same FIFOs. It
+    /// must get a Hello, and what the former session has not answered.
+    fn look_for_swap(&mut self) {
+        if self.unlinked || !self.output.is_unlinked() {
+            return;
         }
         tracing::info!("Ankaios' server has restarted; greeting its agent again");
-        self.hello_since_unlinked = true;
+        self.unlinked = true;
+        self.greet = true;
         self.link.pending.end_streams();
         self.write_unanswered_again();
-        true
     }
 
     /// Writes frames as a whole. What cannot be written within the timeout is
@@ -467,16 +458,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// All requests are safe to be repeated: they read, or they set a state
-    /// that is named in full.
     fn write_unanswered_again(&mut self) {
-        let unanswered = self.link.pending.unanswered();
-        if !unanswered.is_empty() {
-            tracing::info!(requests = unanswered.len(), "repeating what was not answered");
+        let requests = self.link.pending.begin_session();
+        if requests > 0 {
+            tracing::info!(requests, "repeating what was not answered");
         }
-        let mut again: BTreeSet<u64> = self.link.again.drain(..).collect();
-        again.extend(unanswered);
-        self.link.again = again.into_iter().collect();
     }
 }
 
@@ -487,13 +473,6 @@ fn spawn_reader(
 ) -> AbortOnDropHandle<(Receiver, Stop)> {
     let task = reader::read(input, Arc::clone(pending), heard.clone());
     AbortOnDropHandle::new(tokio::spawn(task))
-}
-
-async fn next(again: &mut VecDeque<u64>, queue: &mut mpsc::Receiver<u64>) -> Option<u64> {
-    match again.pop_front() {
-        Some(number) => Some(number),
-        None => queue.recv().await,
-    }
 }
 
 /// A Hello in front of frames, to be written together.

@@ -1,14 +1,14 @@
-//! Which requests wait for an answer, and for which one.
+//! Which requests wait for being written, and which for an answer.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::buffer::Producer;
 use super::client::RequestError;
@@ -16,6 +16,10 @@ use crate::proto::ank_base::response::ResponseContent;
 
 /// What a request ends with.
 pub(super) type Answer = Result<ResponseContent, RequestError>;
+
+/// Requests that may wait for being written. Beyond that, whoever has a further
+/// one waits: more than the operations and streams of a connector ever have.
+const MAX_UNWRITTEN: usize = 1024;
 
 /// The requests without an answer, shared by client, link and reader.
 #[derive(Debug)]
@@ -25,8 +29,11 @@ pub(super) struct Pending {
     /// for ours.
     prefix: String,
     next: AtomicU64,
-    /// Ordered by number, which is the order of arrival.
-    requests: Mutex<BTreeMap<u64, Request>>,
+    table: Mutex<Table>,
+    /// There may be something to write.
+    unwritten: Notify,
+    /// Places for what is to be written.
+    places: Arc<Semaphore>,
     /// A request has gone unanswered past its timeout, and nothing has been
     /// answered since.
     overdue: AtomicBool,
@@ -34,12 +41,41 @@ pub(super) struct Pending {
     heard: Mutex<Instant>,
 }
 
+/// Requests have numbers, in the order of arrival.
+#[derive(Debug, Default)]
+struct Table {
+    requests: BTreeMap<u64, Request>,
+    /// Those of them that the present session has not got yet.
+    unwritten: BTreeSet<u64>,
+    /// The last update that was answered.
+    updated: Option<u64>,
+}
+
+impl Table {
+    fn remove(&mut self, number: u64) -> Option<Request> {
+        self.unwritten.remove(&number);
+        self.requests.remove(&number)
+    }
+}
+
 #[derive(Debug)]
 struct Request {
     frame: Bytes,
+    kind: Kind,
     /// When it was written in the present session.
     written: Option<Instant>,
     answer: Answers,
+    /// Held until it was written for the first time.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// What happens if a request is written twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing: it only reads.
+    Read,
+    /// It may undo a later one.
+    Update,
 }
 
 /// Where answers go.
@@ -78,7 +114,9 @@ impl Pending {
         Self {
             prefix: format!("{:016x}-", RandomState::new().build_hasher().finish()),
             next: AtomicU64::new(0),
-            requests: Mutex::default(),
+            table: Mutex::default(),
+            unwritten: Notify::new(),
+            places: Arc::new(Semaphore::new(MAX_UNWRITTEN)),
             overdue: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
         }
@@ -96,43 +134,94 @@ impl Pending {
         (number, format!("{}{number}", self.prefix))
     }
 
+    /// Waits for a place for one more request. Cancelling the future takes none.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
     /// Adds a request, with the frame that carries it.
-    pub(super) fn add(&self, number: u64, frame: Bytes) -> oneshot::Receiver<Answer> {
+    pub(super) fn add(
+        &self,
+        number: u64,
+        frame: Bytes,
+        kind: Kind,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> oneshot::Receiver<Answer> {
         let (answer, receiver) = oneshot::channel();
-        let answer = Answers::One(answer);
-        self.requests().insert(number, Request { frame, written: None, answer });
+        self.insert(number, frame, kind, Answers::One(answer), place);
         receiver
     }
 
     /// Adds a request with many answers.
-    pub(super) fn add_stream(&self, number: u64, frame: Bytes, producer: Producer) {
+    pub(super) fn add_stream(
+        &self,
+        number: u64,
+        frame: Bytes,
+        producer: Producer,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
         let answer = Answers::Many { producer, stands: false };
-        self.requests().insert(number, Request { frame, written: None, answer });
+        self.insert(number, frame, Kind::Read, answer, place);
     }
 
-    /// Adds a request whose answer does not matter.
-    pub(super) fn add_unanswered(&self, number: u64, frame: Bytes) {
-        let answer = Answers::None;
-        self.requests().insert(number, Request { frame, written: None, answer });
+    fn insert(
+        &self,
+        number: u64,
+        frame: Bytes,
+        kind: Kind,
+        answer: Answers,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        let mut table = self.table();
+        table.requests.insert(number, Request { frame, kind, written: None, answer, place });
+        table.unwritten.insert(number);
+        drop(table);
+        self.unwritten.notify_one();
+    }
+
+    /// Nobody waits for the answers to `stream` any more. If Ankaios has begun
+    /// to give them, `cancel` is written to end them; its own answer does not
+    /// matter.
+    pub(super) fn cancel(&self, stream: u64, cancel: Bytes) {
+        let Some(Request { written: Some(_), .. }) = self.table().remove(stream) else { return };
+        let (number, _) = self.next_id();
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => self.insert(number, cancel, Kind::Read, Answers::None, Some(place)),
+            // Ankaios goes on sending what nobody waits for, until the session ends.
+            Err(_) => tracing::debug!("a stream of Ankaios cannot be cancelled"),
+        }
     }
 
     /// Whether events or logs are expected.
     pub(super) fn has_streams(&self) -> bool {
         let is_stream = |request: &Request| matches!(request.answer, Answers::Many { .. });
-        self.requests().values().any(is_stream)
+        self.table().requests.values().any(is_stream)
     }
 
-    /// The frame of a request that nobody has given up yet.
-    pub(super) fn frame(&self, number: u64) -> Option<Bytes> {
-        self.requests().get(&number).map(|request| request.frame.clone())
+    /// Waits until there is something to write.
+    pub(super) async fn wait_unwritten(&self) {
+        while self.table().unwritten.is_empty() {
+            self.unwritten.notified().await;
+        }
+    }
+
+    /// The request that is to be written next, and its frame.
+    pub(super) fn first_unwritten(&self) -> Option<(u64, Bytes)> {
+        let table = self.table();
+        let number = table.unwritten.first()?;
+        table.requests.get(number).map(|request| (*number, request.frame.clone()))
     }
 
     /// Notes that Ankaios has got the request.
     pub(super) fn written(&self, number: u64) {
-        let mut requests = self.requests();
-        match requests.get_mut(&number) {
-            Some(Request { answer: Answers::None, .. }) => drop(requests.remove(&number)),
-            Some(request) => request.written = Some(Instant::now()),
+        let mut table = self.table();
+        table.unwritten.remove(&number);
+        match table.requests.get_mut(&number) {
+            Some(Request { answer: Answers::None, .. }) => drop(table.requests.remove(&number)),
+            Some(request) => {
+                request.written = Some(Instant::now());
+                request.place = None;
+            }
             None => {}
         }
     }
@@ -140,12 +229,12 @@ impl Pending {
     /// Nobody waits for the request any more. Returns whether Ankaios has got
     /// it without answering.
     pub(super) fn remove(&self, number: u64) -> bool {
-        self.requests().remove(&number).is_some_and(|request| request.is_unanswered())
+        self.table().remove(number).is_some_and(|request| request.is_unanswered())
     }
 
     /// Ends a request without an answer of Ankaios.
     pub(super) fn fail(&self, number: u64, error: RequestError) {
-        let request = self.requests().remove(&number);
+        let request = self.table().remove(number);
         if let Some(request) = request {
             request.fail(error);
         }
@@ -153,7 +242,10 @@ impl Pending {
 
     /// Ends all requests without an answer of Ankaios.
     pub(super) fn fail_all(&self, error: &RequestError) {
-        let requests = std::mem::take(&mut *self.requests());
+        let mut table = self.table();
+        table.unwritten.clear();
+        let requests = std::mem::take(&mut table.requests);
+        drop(table);
         for (_, request) in requests {
             request.fail(error.clone());
         }
@@ -165,14 +257,21 @@ impl Pending {
         self.heard();
         let number = request_id.strip_prefix(&self.prefix).and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
-        let mut requests = self.requests();
+        let mut table = self.table();
+        let Table { requests, unwritten, updated } = &mut *table;
         let Entry::Occupied(mut entry) = requests.entry(number) else { return false };
+        // Also what is to be written once more may still be answered.
+        unwritten.remove(&number);
         if let Answers::Many { producer, stands } = &mut entry.get_mut().answer {
             *stands = true;
             producer.push(content, size);
             return true;
         }
-        match entry.remove().answer {
+        let request = entry.remove();
+        if request.kind == Kind::Update {
+            *updated = (*updated).max(Some(number));
+        }
+        match request.answer {
             Answers::One(answer) => answer.send(Ok(content)).is_ok(),
             Answers::Many { .. } | Answers::None => false,
         }
@@ -181,13 +280,14 @@ impl Pending {
     /// The session that the streams belong to has ended, or some of what it
     /// sent was lost.
     pub(super) fn end_streams(&self) {
-        let mut requests = self.requests();
-        let ended: Vec<_> = requests
+        let mut table = self.table();
+        let ended: Vec<_> = table
+            .requests
             .extract_if(.., |_, request| {
                 matches!(request.answer, Answers::Many { stands: true, .. })
             })
             .collect();
-        drop(requests);
+        drop(table);
         for (_, request) in ended {
             if let Answers::Many { producer, .. } = request.answer {
                 producer.end(None);
@@ -195,17 +295,48 @@ impl Pending {
         }
     }
 
-    /// Begins a new session: what the former one has not answered must be
-    /// written again. Returns it in order of arrival.
-    pub(super) fn unanswered(&self) -> Vec<u64> {
-        let mut requests = self.requests();
-        let written = requests.iter_mut().filter(|(_, request)| request.is_unanswered());
-        written
-            .map(|(&number, request)| {
-                request.written = None;
-                number
+    /// Begins a new session: what the former one has not answered is to be
+    /// written again, in order of arrival and before anything newer. Returns how
+    /// many requests that are.
+    ///
+    /// Reading twice does no harm, nor does an update, which names in full what
+    /// it sets. But an update that comes again after a later one could undo that:
+    /// it ends with an error.
+    pub(super) fn begin_session(&self) -> usize {
+        let mut table = self.table();
+        let Table { requests, unwritten, updated } = &mut *table;
+        let overtaken: Vec<_> = requests
+            .extract_if(.., |number, request| {
+                request.kind == Kind::Update
+                    && request.written.is_some()
+                    && updated.is_some_and(|updated| updated > *number)
             })
-            .collect()
+            .collect();
+        // The streams that these were to end have ended with their session.
+        requests.retain(|number, request| {
+            let keep = !matches!(request.answer, Answers::None);
+            if !keep {
+                unwritten.remove(number);
+            }
+            keep
+        });
+        let mut again = 0;
+        for (number, request) in requests.iter_mut().filter(|(_, request)| request.is_unanswered())
+        {
+            request.written = None;
+            unwritten.insert(*number);
+            again += 1;
+        }
+        drop(table);
+        for (_, request) in overtaken {
+            request.fail(RequestError::Unavailable(
+                "the answer was lost, and a later update was carried out; read the state to see \
+                 whether this one was, too"
+                    .into(),
+            ));
+        }
+        self.unwritten.notify_one();
+        again
     }
 
     /// Notes that Ankaios has answered something.
@@ -217,8 +348,8 @@ impl Pending {
     /// Since when Ankaios has had a request without answering anything.
     /// `None` if it has no request.
     pub(super) fn silent_since(&self) -> Option<Instant> {
-        let requests = self.requests();
-        let unanswered = requests.values().filter(|request| request.is_unanswered());
+        let table = self.table();
+        let unanswered = table.requests.values().filter(|request| request.is_unanswered());
         let oldest = unanswered.filter_map(|request| request.written).min()?;
         Some(oldest.max(*self.heard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -234,14 +365,14 @@ impl Pending {
         self.overdue.load(Ordering::Relaxed)
     }
 
-    fn requests(&self) -> MutexGuard<'_, BTreeMap<u64, Request>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         // No code that holds the lock can panic half-way through a change.
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::proto::ank_base::EventsCancelAccepted;
@@ -250,11 +381,22 @@ mod tests {
         ResponseContent::EventsCancelAccepted(EventsCancelAccepted {})
     }
 
+    fn add(pending: &Pending, kind: Kind) -> (u64, String, oneshot::Receiver<Answer>) {
+        let (number, id) = pending.next_id();
+        let receiver = pending.add(number, Bytes::new(), kind, None);
+        (number, id, receiver)
+    }
+
+    /// Writes everything, and returns what that is.
+    fn write_all(pending: &Pending) -> Vec<u64> {
+        let next = || pending.first_unwritten().map(|(number, _)| number);
+        std::iter::from_fn(|| next().inspect(|&number| pending.written(number))).collect()
+    }
+
     #[test]
     fn an_answer_reaches_its_request_once() {
         let pending = Pending::new();
-        let (number, id) = pending.next_id();
-        let mut receiver = pending.add(number, Bytes::new());
+        let (_, id, mut receiver) = add(&pending, Kind::Read);
         assert!(pending.answer(&id, content(), 0));
         assert!(!pending.answer(&id, content(), 0));
         assert!(receiver.try_recv().unwrap().is_ok());
@@ -263,8 +405,7 @@ mod tests {
     #[test]
     fn answers_to_another_process_are_nobodys() {
         let pending = Pending::new();
-        let (number, id) = pending.next_id();
-        let _receiver = pending.add(number, Bytes::new());
+        let (_, id, _receiver) = add(&pending, Kind::Read);
         let (_, foreign) = Pending::new().next_id();
         for unknown in [foreign.as_str(), "0", "", &id[1..], &format!("{id}9")] {
             assert!(!pending.answer(unknown, content(), 0), "{unknown}");
@@ -273,19 +414,73 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lost_session_has_not_answered_is_written_again_in_order() {
+    fn what_a_lost_session_has_not_answered_is_written_again_before_anything_newer() {
+        let pending = Pending::new();
+        let old: Vec<_> = (0..4).map(|_| add(&pending, Kind::Update)).collect();
+        assert_eq!(write_all(&pending), [0, 1, 2, 3]);
+        let _new = add(&pending, Kind::Read);
+        pending.remove(old[1].0);
+        assert_eq!(pending.begin_session(), 3);
+        assert_eq!(write_all(&pending), [0, 2, 3, 4]);
+        assert_eq!(write_all(&pending), [0u64; 0]);
+    }
+
+    #[test]
+    fn an_update_is_not_repeated_after_a_later_one_was_carried_out() {
+        let pending = Pending::new();
+        let (_, _, mut first) = add(&pending, Kind::Update);
+        let _read = add(&pending, Kind::Read);
+        let (_, id, _second) = add(&pending, Kind::Update);
+        let _third = add(&pending, Kind::Update);
+        write_all(&pending);
+        pending.answer(&id, content(), 0);
+        assert_eq!(pending.begin_session(), 2);
+        assert_eq!(write_all(&pending), [1, 3]);
+        assert!(matches!(first.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
+    }
+
+    #[test]
+    fn what_is_answered_late_is_not_written_again() {
+        let pending = Pending::new();
+        let (_, id, _receiver) = add(&pending, Kind::Read);
+        write_all(&pending);
+        pending.begin_session();
+        pending.answer(&id, content(), 0);
+        assert_eq!(write_all(&pending), [0u64; 0]);
+    }
+
+    #[test]
+    fn only_a_stream_that_ankaios_knows_of_is_cancelled() {
+        let pending = Pending::new();
+        for written in [false, true] {
+            let (number, _) = pending.next_id();
+            let (producer, _consumer) = crate::ankaios::buffer::buffer(&Default::default());
+            pending.add_stream(number, Bytes::new(), producer, None);
+            if written {
+                write_all(&pending);
+            }
+            pending.cancel(number, Bytes::from_static(b"cancel"));
+            let next = pending.first_unwritten().map(|(_, frame)| frame);
+            assert_eq!(next.as_deref(), written.then_some(&b"cancel"[..]));
+        }
+        // A new session knows of none.
+        pending.begin_session();
+        assert_eq!(write_all(&pending), [0u64; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_an_end_to_what_may_wait() {
         let pending = Pending::new();
         let mut receivers = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..MAX_UNWRITTEN {
+            let place = pending.place().await;
             let (number, _) = pending.next_id();
-            receivers.push(pending.add(number, Bytes::new()));
-            pending.written(number);
+            receivers.push(pending.add(number, Bytes::new(), Kind::Read, place));
         }
-        let (unwritten, _) = pending.next_id();
-        receivers.push(pending.add(unwritten, Bytes::new()));
-        pending.remove(1);
-        assert_eq!(pending.unanswered(), [0, 2, 3]);
-        assert_eq!(pending.unanswered(), [0u64; 0]);
+        let full = tokio::time::timeout(std::time::Duration::from_secs(1), pending.place()).await;
+        assert!(full.is_err());
+        pending.remove(7);
+        assert!(pending.place().await.is_some());
     }
 
     #[test]

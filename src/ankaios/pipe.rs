@@ -2,10 +2,11 @@
 //! state, and writing a frame as a whole.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::fstat;
+use rustix::fs::{Mode, OFlags, fstat};
 use rustix::io::ioctl_fionread;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use tokio::io::Interest;
@@ -103,24 +104,29 @@ impl Output {
     /// The FIFO is missing, cannot be opened, or no agent reads from it.
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let mut output = Self { path: folder.join("output"), sender: None, capacity: 0 };
-        output.open_path()?;
+        output.open_path(&folder.join("output"))?;
         Ok(output)
     }
 
     /// Closes the FIFO and opens it again after `pause`, in which the agent can
     /// see its end: it then takes the next byte for the first of a frame.
     ///
+    /// It is the same FIFO that is opened, even if its file is removed in the
+    /// meantime: after that there would be no other way back to the agent.
+    ///
     /// # Errors
-    /// As for [`Output::open`].
+    /// The FIFO cannot be opened, or no agent reads from it any more.
     pub(super) async fn reopen(&mut self, pause: Duration) -> Result<(), OpenError> {
+        let failed = |error: io::Error| OpenError::new(self.path.clone(), error);
+        let handle = self.sender().and_then(handle).map_err(failed)?;
         self.sender = None;
         tokio::time::sleep(pause).await;
-        self.open_path()
+        self.open_path(&descriptor_path(&handle))
     }
 
-    fn open_path(&mut self) -> Result<(), OpenError> {
+    fn open_path(&mut self, path: &Path) -> Result<(), OpenError> {
         let sender = OpenOptions::new()
-            .open_sender(&self.path)
+            .open_sender(path)
             .map_err(|error| OpenError::new(self.path.clone(), error))?;
         enlarge(&sender);
         self.capacity = fcntl_getpipe_size(&sender).unwrap_or(PAGE);
@@ -208,11 +214,39 @@ impl Output {
     }
 }
 
+/// Keeps a FIFO within reach without having it open for writing.
+fn handle(pipe: &Sender) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(descriptor_path(pipe), flags, Mode::empty())?)
+}
+
+/// What a descriptor refers to, as a path that can be opened (proc(5)).
+fn descriptor_path(descriptor: &impl AsRawFd) -> PathBuf {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    #[tokio::test]
+    async fn output_is_opened_anew_even_if_its_file_is_removed_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let agent = OpenOptions::new().open_receiver(&path).unwrap();
+        let mut output = Output::open(folder.path()).unwrap();
+        let (reopened, ()) = tokio::join!(output.reopen(ROOM_POLL), async {
+            std::fs::remove_file(&path).unwrap();
+        });
+        reopened.unwrap();
+        output.write_frame(b"a").await.unwrap();
+        agent.readable().await.unwrap();
+        assert_eq!(agent.try_read(&mut [0; 2]).unwrap(), 1);
+        assert!(output.is_unlinked());
+    }
 
     #[tokio::test]
     async fn nothing_is_written_to_an_agent_that_has_come_unseen() {
