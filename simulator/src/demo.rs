@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fleet_connector::connector::{self, DrainTimeout};
+use fleet_connector::connector;
 use fleet_connector::settings::{Settings, SettingsError};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,7 +100,7 @@ async fn reach_broker(host: &str, port: u16) -> anyhow::Result<()> {
 /// A running connector.
 struct Connector {
     stop: CancellationToken,
-    task: JoinHandle<Result<(), DrainTimeout>>,
+    task: JoinHandle<Result<(), connector::Error>>,
 }
 
 /// Starts the real connector, in this process. What it is not told here it takes
