@@ -174,6 +174,16 @@ fn introduce(arguments: &Arguments, host: &str, port: u16, own_broker: bool, fol
     println!("  mosquitto_pub{to} -t vehicle/{vin}/manifest/apply/req -f manifests/nginx.yaml");
     println!("  mosquitto_pub{to} -t vehicle/{vin}/state/req -m '[\"workloadStates\"]'");
     println!();
+    println!("Then follow what happens there, and let a workload crash:");
+    println!();
+    for (topic, message) in [
+        ("events/subscribe", r#"["workloadStates"]"#),
+        ("logs/subscribe", r#"{"workloads": ["telemetry"], "follow": true}"#),
+        ("manifest/apply", fleet::CRASH_MANIFEST),
+    ] {
+        println!("  mosquitto_pub{to} -t vehicle/{vin}/{topic}/req -m '{message}'");
+    }
+    println!();
     println!("Ctrl-C stops everything.");
 }
 
