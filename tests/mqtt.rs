@@ -159,6 +159,13 @@ async fn the_status_topic_tells_who_is_there() {
     let since = online["since"].as_str().unwrap();
     assert!(since.ends_with('Z') && since.len() == 20, "{since}");
 
+    scene.vehicle.close_session("because of a test").await.unwrap();
+    let closed = status.find("closed", |message| message.json()["ankaios"] == json!("closed"));
+    let reason = closed.await.json()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("because of a test") && reason.contains("restart"), "{reason}");
+    scene.vehicle.start_agent().await.unwrap();
+    status.find("connected", |message| message.json()["ankaios"] == json!("connected")).await;
+
     scene.vehicle.kill_agent().await.unwrap();
     let alone = status
         .find("disconnected", |message| message.json()["ankaios"] == json!("disconnected"))
