@@ -1,5 +1,5 @@
 //! The MQTT session under what brokers and networks do to it. Each known fault
-//! of the client library has its test here.
+//! of the client library's event loop, which is not used, has its test here.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -226,6 +226,40 @@ async fn a_refused_subscription_is_reported_and_tried_again() {
 }
 
 #[tokio::test]
+async fn an_answer_to_another_subscription_ends_the_connection() {
+    let stage = Stage::start().await;
+    for (id, codes) in [(0, 0), (1, 0), (0, -1), (0, 1)] {
+        let mut connection = stage.broker.accept().await;
+        connection.connack(false, connack_properties()).await;
+        let mut subscribe = connection.subscribe().await;
+        subscribe.pkid += id;
+        match codes {
+            -1 => drop(subscribe.filters.pop()),
+            1 => subscribe.filters.push(subscribe.filters[0].clone()),
+            _ => {}
+        }
+        connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
+        if (id, codes) == (0, 0) {
+            assert!(matches!(connection.read().await, Packet::Publish(birth) if birth.retain));
+            continue;
+        }
+        connection.closed().await;
+    }
+    stage.connector.line("its SUBACK does not answer the SUBSCRIBE").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_never_answers_the_subscription_is_given_up() {
+    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
+    let mut connection = stage.broker.accept().await;
+    connection.connack(false, connack_properties()).await;
+    connection.subscribe().await;
+    // It answers pings.
+    connection.closed().await;
+    stage.connector.line("it answers a ping, but not SUBSCRIBE").await;
+}
+
+#[tokio::test]
 async fn subscriptions_are_made_in_every_connection() {
     let stage = Stage::start().await;
     for session_present in [false, true, true] {
@@ -295,6 +329,26 @@ async fn garbage_and_half_packets_end_only_the_connection() {
     // Half a request, and no more.
     connection.send_bytes(&[0x32, 0x40, 0x00, 0x13, b'v']).await;
     drop(connection);
+    let mut connection = stage.broker.serve(false).await;
+    connection.request(1, false, 1).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+}
+
+#[tokio::test]
+async fn packets_that_were_not_asked_for_end_only_the_connection() {
+    let stage = Stage::start().await;
+    for bytes in [
+        // A PUBLISH with a topic alias instead of a topic, and one with QoS 2.
+        &[0x32, 0x09, 0x00, 0x00, 0x00, 0x01, 0x03, 0x23, 0x00, 0x01, b'{'][..],
+        &[0x34, 0x06, 0x00, 0x01, b'v', 0x00, 0x01, 0x00],
+        // A second SUBACK, and a packet that only clients send.
+        &[0x90, 0x07, 0x00, 0x01, 0x00, 0x01, 0x01, 0x01, 0x01],
+        &[0xc0, 0x00],
+    ] {
+        let mut connection = stage.broker.serve(false).await;
+        connection.send_bytes(bytes).await;
+        connection.closed().await;
+    }
     let mut connection = stage.broker.serve(false).await;
     connection.request(1, false, 1).await;
     assert_eq!(number(&take_reply(&mut connection).await), Some(1));

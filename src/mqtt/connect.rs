@@ -1,12 +1,13 @@
-//! The options of a connection.
+//! How a connection is opened: socket and CONNECT packet.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::NetworkOptions;
-use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::LastWill;
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, LastWill, Packet};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use super::liveness::SEND_BUFFER;
 
@@ -14,19 +15,12 @@ use super::liveness::SEND_BUFFER;
 /// 3.1.2.11.3).
 pub(super) const RECEIVE_MAXIMUM: u16 = 64;
 
-/// Replies that may be sent without an acknowledgement. The client library
-/// reserves memory for each.
-const MAX_UNACKNOWLEDGED: u16 = 100;
-
 /// Requests up to this many times the allowed size get an error as their reply;
 /// larger packets are kept away by the broker (MQTT 5, 3.1.2.11.4).
 const OVERSIZE: usize = 4;
 
 /// Room for topic and properties of a packet, in bytes.
 const PACKET_OVERHEAD: usize = 64 * 1024;
-
-/// How long to wait for the broker to accept a connection.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach the broker.
 #[derive(Debug, Clone)]
@@ -47,31 +41,53 @@ pub struct Options {
 
 impl Options {
     /// The largest packet that the broker may send, in bytes.
-    pub(super) fn max_packet(&self) -> usize {
-        self.max_payload.saturating_mul(OVERSIZE).saturating_add(PACKET_OVERHEAD)
+    pub(super) fn max_packet(&self) -> u32 {
+        let max_packet = self.max_payload.saturating_mul(OVERSIZE).saturating_add(PACKET_OVERHEAD);
+        u32::try_from(max_packet).unwrap_or(u32::MAX)
     }
 
-    /// The options of one connection, with its last will.
-    pub(super) fn connection(&self, will_topic: &str, will: Bytes) -> MqttOptions {
-        let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
-        let mut network = NetworkOptions::new();
-        // Without it, every reply waits for the broker's delayed ACK of the one before.
-        network.set_tcp_nodelay(true);
-        // What the kernel holds looks as if it were sent; see `liveness`.
-        network.set_tcp_send_buffer_size(SEND_BUFFER as u32);
-        options
-            .set_network_options(network)
-            .set_connection_timeout(CONNECTION_TIMEOUT.as_secs())
-            .set_keep_alive(self.keep_alive)
-            .set_clean_start(false)
-            .set_session_expiry_interval(Some(seconds(self.session_expiry)))
-            .set_receive_maximum(Some(RECEIVE_MAXIMUM))
-            .set_max_packet_size(Some(u32::try_from(self.max_packet()).unwrap_or(u32::MAX)))
-            .set_outgoing_inflight_upper_limit(MAX_UNACKNOWLEDGED)
-            .set_manual_acks(true)
-            .set_last_will(LastWill::new(will_topic, will, QoS::AtLeastOnce, true, None));
-        options
+    /// The keep-alive time that is proposed to the broker, in seconds.
+    pub(super) fn keep_alive(&self) -> u16 {
+        u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX)
     }
+
+    /// The CONNECT packet of one connection, with its last will.
+    pub(super) fn packet(&self, will_topic: &str, will: Bytes) -> Packet {
+        let connect = Connect {
+            keep_alive: self.keep_alive(),
+            client_id: self.client_id.clone(),
+            clean_start: false,
+            properties: Some(ConnectProperties {
+                session_expiry_interval: Some(seconds(self.session_expiry)),
+                receive_maximum: Some(RECEIVE_MAXIMUM),
+                max_packet_size: Some(self.max_packet()),
+                ..ConnectProperties::new()
+            }),
+        };
+        let will = LastWill::new(will_topic, will, QoS::AtLeastOnce, true, None);
+        Packet::Connect(connect, Some(will), None)
+    }
+
+    /// Connects to the first address of the broker that answers.
+    pub(super) async fn dial(&self) -> io::Result<TcpStream> {
+        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "its name has no address"));
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            outcome = dial(address).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Without it, every reply waits for the broker's delayed ACK of the one before.
+    socket.set_nodelay(true)?;
+    // What the kernel holds looks as if it were sent; see `liveness`.
+    socket.set_send_buffer_size(SEND_BUFFER as u32)?;
+    socket.connect(address).await
 }
 
 /// MQTT counts in seconds; the largest value means for ever.

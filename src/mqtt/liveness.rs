@@ -1,16 +1,15 @@
 //! Whether the connection to the broker is still alive.
 //!
 //! A connection that is gone without a word shows by silence only. So the
-//! broker is pinged after half the keep-alive time without a packet from it,
-//! and given up after the whole. A slow line is no dead one, hence:
-//! - What is being sent gets time by its size. While a packet waits for the
-//!   kernel to take it, a ping would have to wait behind it.
-//! - How far a request has come is not known before it is there as a whole. So
-//!   when a connection fell silent the next one gets twice the time, until the
-//!   broker answers a ping. Otherwise a request that takes longer would be
-//!   delivered again and again, and never arrive.
+//! broker is pinged after half the keep-alive time without a byte from it, and
+//! given up after the whole. It is also pinged when nothing was said to it for
+//! so long, because it gives up a silent client in the same way.
+//!
+//! A slow line is no dead one. Each part of a large packet that comes is a sign
+//! of life. So is room for more to be sent after there was none: the broker's
+//! side has taken something. What the kernel took at once says nothing, and may
+//! take its time.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,181 +20,101 @@ const SLOWEST_LINE: usize = 16 * 1024;
 /// What the kernel takes at most before the broker has got any of it, in bytes.
 pub(super) const SEND_BUFFER: usize = 128 * 1024;
 
-/// A packet that took longer to be sent had to wait for the broker to take what
-/// was sent before.
-const WAITED: Duration = Duration::from_millis(200);
-
-/// How much longer than the keep-alive time the broker may be silent.
-#[derive(Debug)]
-pub(super) struct Patience {
-    max_packet: usize,
-    doublings: u32,
-}
-
-impl Patience {
-    /// `max_packet` is the size of the largest packet that may come, in bytes.
-    pub(super) fn new(max_packet: usize) -> Self {
-        Self { max_packet, doublings: 0 }
-    }
-
-    /// A connection was given up because of silence.
-    pub(super) fn in_vain(&mut self) {
-        self.doublings += 1;
-    }
-
-    /// The broker has answered a ping.
-    pub(super) fn answered(&mut self) {
-        self.doublings = 0;
-    }
-
-    fn silence(&self, keep_alive: Duration) -> Duration {
-        let longest = keep_alive + time_for(self.max_packet);
-        keep_alive.saturating_mul(2u32.saturating_pow(self.doublings)).min(longest)
-    }
-}
-
-fn time_for(bytes: usize) -> Duration {
-    Duration::from_secs((bytes / SLOWEST_LINE) as u64)
+/// What the bytes of a connection tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signs {
+    /// When the line was surely alive for the last time.
+    pub(super) alive: Instant,
+    /// When something was sent for the last time.
+    pub(super) sent: Instant,
+    /// Something waits for being sent, and a ping would have to wait behind it.
+    pub(super) waiting: bool,
 }
 
 /// Watches one connection.
 #[derive(Debug)]
 pub(super) struct Liveness {
     keep_alive: Duration,
-    /// How long the broker may be silent.
-    silence: Duration,
-    /// When the line was surely alive for the last time.
-    alive: Instant,
-    pinged: bool,
-    /// Sizes of the packets that were submitted and not yet sent, in bytes.
-    unsent: VecDeque<usize>,
-    /// When the first of them could begin to be sent.
-    begun: Instant,
+    pinged: Instant,
 }
 
 impl Liveness {
     /// `keep_alive` is the time that was agreed with the broker.
-    pub(super) fn new(keep_alive: Duration, patience: &Patience) -> Self {
-        let now = Instant::now();
-        Self {
-            keep_alive,
-            silence: patience.silence(keep_alive),
-            alive: now,
-            pinged: false,
-            unsent: VecDeque::new(),
-            begun: now,
-        }
+    pub(super) fn new(keep_alive: Duration) -> Self {
+        Self { keep_alive, pinged: Instant::now() }
     }
 
-    /// A packet has come.
-    pub(super) fn heard(&mut self) {
-        self.alive = Instant::now();
-        self.pinged = false;
-    }
-
-    /// A packet of this many bytes was given to the client library.
-    pub(super) fn submitted(&mut self, bytes: usize) {
-        if self.unsent.is_empty() {
-            self.begun = Instant::now();
-        }
-        self.unsent.push_back(bytes);
-    }
-
-    /// A packet was sent. What the kernel takes at once says nothing: it would
-    /// do so also on a dead line.
-    pub(super) fn sent(&mut self) {
-        self.unsent.pop_front();
-        let now = Instant::now();
-        if now - self.begun > WAITED {
-            self.alive = now;
-        }
-        self.begun = now;
-    }
-
-    /// A ping was sent.
+    /// A ping is sent.
     pub(super) fn pinged(&mut self) {
-        self.pinged = true;
+        self.pinged = Instant::now();
+    }
+
+    /// How long nothing may be heard or said before the broker is pinged.
+    pub(super) fn ping_interval(&self) -> Duration {
+        self.keep_alive / 2
     }
 
     /// When to ping the broker; `None` while a ping would not be sent at once.
-    pub(super) fn ping_at(&self) -> Option<Instant> {
-        (self.unsent.is_empty() && !self.pinged).then(|| self.alive + self.keep_alive / 2)
+    pub(super) fn ping_at(&self, signs: Signs) -> Option<Instant> {
+        let quiet_since = signs.alive.max(self.pinged).min(signs.sent);
+        (!signs.waiting).then(|| quiet_since + self.ping_interval())
     }
 
     /// When the connection is to be given up. `under_way` is the size of what
     /// was sent and not acknowledged, in bytes.
-    pub(super) fn give_up_at(&self, under_way: usize) -> Instant {
-        let sending = self.unsent.front().copied().unwrap_or(0);
-        let bytes = under_way.min(SEND_BUFFER).saturating_add(sending);
-        self.alive + self.silence + time_for(bytes)
+    pub(super) fn give_up_at(&self, signs: Signs, under_way: usize) -> Instant {
+        let seconds = (under_way.min(SEND_BUFFER) / SLOWEST_LINE) as u64;
+        signs.alive + self.keep_alive + Duration::from_secs(seconds)
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use tokio::time::advance;
 
     const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-    fn patience() -> Patience {
-        Patience::new(100 * SLOWEST_LINE)
+    fn signs(waiting: bool) -> Signs {
+        Signs { alive: Instant::now(), sent: Instant::now(), waiting }
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_pinged_at_half_time_and_given_up_in_the_end() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(KEEP_ALIVE, &patience());
-        assert_eq!(liveness.ping_at(), Some(start + KEEP_ALIVE / 2));
-        assert_eq!(liveness.give_up_at(0), start + KEEP_ALIVE);
-        liveness.pinged();
-        assert_eq!(liveness.ping_at(), None);
+        let mut liveness = Liveness::new(KEEP_ALIVE);
+        let mut signs = signs(false);
+        assert_eq!(liveness.ping_at(signs), Some(start + KEEP_ALIVE / 2));
         advance(KEEP_ALIVE / 2).await;
-        liveness.heard();
-        assert_eq!(liveness.ping_at(), Some(start + KEEP_ALIVE));
+        liveness.pinged();
+        signs.sent = Instant::now();
+        // The ping itself is no sign of life.
+        assert_eq!(liveness.give_up_at(signs, 0), start + KEEP_ALIVE);
+        assert_eq!(liveness.ping_at(signs), Some(start + KEEP_ALIVE));
+        advance(Duration::from_secs(1)).await;
+        signs.alive = Instant::now();
+        assert_eq!(liveness.give_up_at(signs, 0), signs.alive + KEEP_ALIVE);
+        assert_eq!(liveness.ping_at(signs), Some(start + KEEP_ALIVE));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_packet_gets_time_to_be_sent() {
+    async fn a_broker_that_speaks_is_pinged_if_nothing_is_said_to_it() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(KEEP_ALIVE, &patience());
-        liveness.submitted(SLOWEST_LINE * 100);
-        assert_eq!(liveness.ping_at(), None);
-        assert_eq!(liveness.give_up_at(0), start + KEEP_ALIVE + Duration::from_secs(100));
-        advance(Duration::from_secs(90)).await;
-        liveness.sent();
-        // The kernel still has some of it.
-        let rest = Duration::from_secs((SEND_BUFFER / SLOWEST_LINE) as u64);
-        let give_up_at = liveness.give_up_at(SLOWEST_LINE * 100);
-        assert_eq!(give_up_at, start + Duration::from_secs(90) + KEEP_ALIVE + rest);
-        assert!(liveness.ping_at().is_some());
+        let liveness = Liveness::new(KEEP_ALIVE);
+        let mut signs = signs(false);
+        advance(KEEP_ALIVE / 2).await;
+        signs.alive = Instant::now();
+        assert_eq!(liveness.ping_at(signs), Some(start + KEEP_ALIVE / 2));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn small_packets_sent_into_the_void_do_not_keep_a_connection_alive() {
+    async fn what_the_kernel_holds_gets_time_to_arrive() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(KEEP_ALIVE, &patience());
-        for _ in 0..20 {
-            advance(Duration::from_secs(1)).await;
-            liveness.submitted(100);
-            liveness.sent();
-        }
-        assert_eq!(liveness.give_up_at(20 * 100), start + KEEP_ALIVE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_silence_in_a_row_is_borne_longer_until_a_ping_is_answered() {
-        let mut patience = patience();
-        let borne = |patience: &Patience| {
-            Liveness::new(KEEP_ALIVE, patience).give_up_at(0) - Instant::now()
-        };
-        patience.in_vain();
-        assert_eq!(borne(&patience), 2 * KEEP_ALIVE);
-        patience.in_vain();
-        patience.in_vain();
-        assert_eq!(borne(&patience), KEEP_ALIVE + Duration::from_secs(100));
-        patience.answered();
-        assert_eq!(borne(&patience), KEEP_ALIVE);
+        let liveness = Liveness::new(KEEP_ALIVE);
+        let signs = signs(true);
+        assert_eq!(liveness.ping_at(signs), None);
+        let whole = Duration::from_secs((SEND_BUFFER / SLOWEST_LINE) as u64);
+        assert_eq!(liveness.give_up_at(signs, 100), start + KEEP_ALIVE);
+        assert_eq!(liveness.give_up_at(signs, 10_000_000), start + KEEP_ALIVE + whole);
     }
 }

@@ -1,8 +1,9 @@
 //! The MQTT 5 session with the broker.
 //!
 //! ```text
-//!  session      the task that polls the connection; reconnects
-//!   ├ connect     options of a connection, last will
+//!  session      the task that owns the connection; reconnects
+//!   ├ connect     how a connection is opened, last will
+//!   ├ network     the connection: packets out, packets in
 //!   ├ deliveries  which requests may be acknowledged, in which order
 //!   ├ outbox      what is published, until the broker has taken it
 //!   ├ liveness    whether the connection is still alive
@@ -10,14 +11,30 @@
 //!   └ request     a PUBLISH packet as a request
 //! ```
 //!
-//! The client library polls one connection per `EventLoop`, and each connection
-//! gets a new one: what was queued for an old connection (acknowledgements,
-//! packet identifiers) cannot reach the next.
+//! Of the client library, rumqttc 0.25, only the packets are used: their types,
+//! how they are read and how they are written. Its `EventLoop` is not, because
+//! what it adds is what a session that must lose nothing has to do by itself:
+//! - It waits for a free packet identifier with the message in hand, and goes on
+//!   waiting if the broker refuses the message that held the identifier.
+//! - Acknowledgements that were queued for one connection reach the next, where
+//!   their identifiers mean something else. What was not acknowledged is thrown
+//!   away when the broker has lost the session.
+//! - It does not return while the broker reads nothing, and cannot be dropped
+//!   then without losing a packet. How far sending and receiving have come is
+//!   not to be seen, so a slow line looks like a dead one.
+//! - It does not subscribe again, only logs a refused subscription, has no
+//!   back-off, and tries a message that is too large for the broker for ever.
+//! - It makes a system call for each packet, copies each payload, and keeps for
+//!   the whole connection a buffer as large as the largest packet.
+//!
+//! What is put into one connection (acknowledgements, packet identifiers) cannot
+//! reach the next, because each has a [`network`] of its own.
 
 mod backoff;
 mod connect;
 mod deliveries;
 mod liveness;
+mod network;
 mod outbox;
 mod request;
 mod session;

@@ -109,12 +109,12 @@ impl Message {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: VecDeque<Message>,
-    /// Given to the client library, which has not sent them yet.
-    submitted: VecDeque<Message>,
-    /// Sent, with their packet identifiers.
+    /// Put into the connection, with their packet identifiers.
     sent: VecDeque<(u16, Message)>,
     /// Bytes of the payloads of what was sent.
     under_way: usize,
+    /// The packet identifier that was used last.
+    packet_id: u16,
 }
 
 impl Outbox {
@@ -129,29 +129,34 @@ impl Outbox {
 
     /// Messages that have not been sent.
     pub(super) fn unsent(&self) -> usize {
-        self.waiting.len() + self.submitted.len()
+        self.waiting.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.unsent() == 0 && self.sent.is_empty()
+        self.waiting.is_empty() && self.sent.is_empty()
     }
 
-    /// The message that is submitted next, if fewer than `window` wait there.
-    pub(super) fn next(&mut self, window: usize) -> Option<&mut Message> {
-        if self.submitted.len() < window { self.waiting.front_mut() } else { None }
+    /// The message that is sent next, if fewer than `max` have no
+    /// acknowledgement.
+    pub(super) fn next(&mut self, max: u16) -> Option<&mut Message> {
+        if self.sent.len() < usize::from(max) { self.waiting.front_mut() } else { None }
     }
 
-    /// What [`Outbox::next`] has returned was given to the client library.
-    pub(super) fn submitted(&mut self) {
-        self.submitted.extend(self.waiting.pop_front());
-    }
-
-    /// The client library has sent the message that was submitted first.
-    pub(super) fn sent(&mut self, packet_id: u16) {
-        if let Some(message) = self.submitted.pop_front() {
-            self.under_way += message.size();
-            self.sent.push_back((packet_id, message));
+    /// What [`Outbox::next`] has returned is sent under the packet identifier
+    /// that this returns.
+    pub(super) fn send(&mut self) -> u16 {
+        loop {
+            self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+            // Far fewer messages are sent than there are identifiers.
+            if self.sent.iter().all(|(id, _)| *id != self.packet_id) {
+                break;
+            }
         }
+        if let Some(message) = self.waiting.pop_front() {
+            self.under_way += message.size();
+            self.sent.push_back((self.packet_id, message));
+        }
+        self.packet_id
     }
 
     /// The broker has acknowledged a message.
@@ -172,10 +177,8 @@ impl Outbox {
     pub(super) fn disconnected(&mut self) {
         self.under_way = 0;
         let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, message)| message);
-        let submitted = std::mem::take(&mut self.submitted);
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting = sent
-            .chain(submitted)
             .chain(waiting)
             .filter(|message| !matches!(message, Message::Status { .. }))
             .collect();
@@ -198,25 +201,36 @@ mod tests {
         })
     }
 
-    fn submit(outbox: &mut Outbox) -> Option<Message> {
+    fn send(outbox: &mut Outbox) -> Option<(u16, Message)> {
         let message = outbox.next(2)?.clone();
-        outbox.submitted();
-        Some(message)
+        Some((outbox.send(), message))
     }
 
     #[test]
-    fn messages_are_submitted_in_order_within_the_window() {
+    fn messages_are_sent_in_order_up_to_the_maximum() {
         let mut outbox = Outbox::default();
         (1..=3).for_each(|delivery| outbox.push(reply(delivery)));
-        assert_eq!(submit(&mut outbox), Some(reply(1)));
-        assert_eq!(submit(&mut outbox), Some(reply(2)));
-        assert_eq!(submit(&mut outbox), None);
-        outbox.sent(7);
-        assert_eq!(submit(&mut outbox), Some(reply(3)));
+        assert_eq!(send(&mut outbox), Some((1, reply(1))));
+        assert_eq!(send(&mut outbox), Some((2, reply(2))));
+        assert_eq!(send(&mut outbox), None);
+        assert_eq!(outbox.under_way(), 4);
+        assert_eq!(outbox.acknowledged(3), None);
+        assert_eq!(outbox.acknowledged(1), Some(reply(1)));
         assert_eq!(outbox.under_way(), 2);
-        assert_eq!(outbox.acknowledged(8), None);
-        assert_eq!(outbox.acknowledged(7), Some(reply(1)));
-        assert_eq!(outbox.under_way(), 0);
+        assert_eq!(send(&mut outbox), Some((3, reply(3))));
+    }
+
+    #[test]
+    fn identifiers_in_use_are_passed_over() {
+        let mut outbox = Outbox::default();
+        outbox.push(reply(1));
+        let held = send(&mut outbox).unwrap();
+        for _ in 0..2 * u32::from(u16::MAX) {
+            outbox.push(reply(2));
+            let (id, _) = send(&mut outbox).unwrap();
+            assert!(id != 0 && id != held.0);
+            outbox.acknowledged(id).unwrap();
+        }
     }
 
     #[test]
@@ -224,15 +238,15 @@ mod tests {
         let mut outbox = Outbox::default();
         (1..=4).for_each(|delivery| outbox.push(reply(delivery)));
         outbox.push(Message::Status { topic: String::new(), payload: Bytes::new() });
-        submit(&mut outbox);
-        submit(&mut outbox);
-        outbox.sent(1);
+        send(&mut outbox);
+        send(&mut outbox);
         outbox.disconnected();
-        assert_eq!(outbox.unsent(), 4);
+        assert_eq!((outbox.unsent(), outbox.under_way()), (4, 0));
         for delivery in 1..=4 {
-            assert_eq!(submit(&mut outbox), Some(reply(delivery)));
-            outbox.sent(u16::try_from(delivery).unwrap());
+            let (id, message) = send(&mut outbox).unwrap();
+            assert_eq!(message, reply(delivery));
+            outbox.acknowledged(id);
         }
-        assert!(outbox.unsent() == 0 && !outbox.is_empty());
+        assert!(outbox.is_empty());
     }
 }

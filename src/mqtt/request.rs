@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
+use super::network::KEEP_BUFFER;
+
 /// Name of the user property that identifies a request.
 pub(super) const REQUEST_ID: &str = "request-id";
 
@@ -42,15 +44,20 @@ pub enum Refused {
 
 impl Request {
     /// Takes a packet apart. The payload is kept up to `max_payload` bytes.
+    ///
+    /// Small parts are copied: they would keep alive all that was read with them.
     pub(super) fn new(publish: Publish, topic: String, delivery: u64, max_payload: usize) -> Self {
         let retained = publish.retain;
         let PublishProperties { response_topic, correlation_data, user_properties, .. } =
             publish.properties.unwrap_or_default();
+        let correlation_data = correlation_data.map(|data| Bytes::copy_from_slice(&data));
         let request_id =
             user_properties.into_iter().find(|(key, _)| key == REQUEST_ID).map(|(_, value)| value);
-        let size = publish.payload.len();
-        let payload =
-            if size > max_payload { Err(Refused::TooLarge { size }) } else { Ok(publish.payload) };
+        let payload = match publish.payload.len() {
+            size if size > max_payload => Err(Refused::TooLarge { size }),
+            size if size > KEEP_BUFFER => Ok(publish.payload),
+            _ => Ok(Bytes::copy_from_slice(&publish.payload)),
+        };
         Self { delivery, topic, retained, payload, response_topic, correlation_data, request_id }
     }
 }

@@ -1,41 +1,47 @@
-//! The task that polls the connection to the broker, and awaits nothing that
-//! could keep it from polling.
+//! The task that owns the connection to the broker, and awaits nothing that
+//! could keep it from serving it.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rumqttc::Outgoing as Sent;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, Packet, PubAck, PubAckReason, Publish, RetainForwardRule, SubAck,
-    SubscribeReasonCode,
+    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, PubAck, PubAckReason,
+    Publish, RetainForwardRule, SubAck, Subscribe, SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use serde::Serialize;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connect::{Options, RECEIVE_MAXIMUM};
 use super::deliveries::{Accepted, Deliveries};
-use super::liveness::{Liveness, Patience};
+use super::liveness::Liveness;
+use super::network::{MAX_PACKET, Network, NetworkError};
 use super::outbox::{Message, Outbox, Outgoing};
 use super::request::{Fingerprints, Request};
 use super::waiting::Waiting;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::topics::Topics;
 
-/// Messages that are given to the client library before it has sent them.
-const WINDOW: usize = 32;
-
 /// Messages that are taken from the operations before they are sent. Operations
 /// with more replies wait.
 const MAX_UNSENT: usize = 64;
 
-/// Messages and acknowledgements that the client library queues.
-const COMMANDS: usize = WINDOW + RECEIVE_MAXIMUM as usize;
+/// Messages that are sent without an acknowledgement, unless the broker's own
+/// Receive Maximum is less.
+const MAX_UNACKNOWLEDGED: u16 = 100;
+
+/// How long to wait for the broker to accept a connection, and at the end for it
+/// to take DISCONNECT.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The packet identifier of SUBSCRIBE. Nothing is published before, so any is
+/// free.
+const SUBSCRIBE_ID: u16 = 1;
 
 /// What the status topic says besides `online`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,7 +57,11 @@ pub struct Presence {
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
     #[error("{0}")]
-    Connection(#[from] ConnectionError),
+    Network(#[from] NetworkError),
+    #[error("it cannot be reached: {0}")]
+    Unreachable(#[from] std::io::Error),
+    #[error("the broker does not answer within {}", humantime::format_duration(CONNECTION_TIMEOUT))]
+    Timeout,
     #[error(
         "the broker refuses the subscription to {filters:?}: {codes:?}; allow the client to read \
          and write below {base}/"
@@ -59,6 +69,8 @@ enum SessionError {
     Subscription { filters: [String; 2], codes: Vec<SubscribeReasonCode>, base: String },
     #[error("the broker is silent")]
     Silent,
+    #[error("the broker breaks the protocol: {0}")]
+    Protocol(&'static str),
     #[error(
         "the broker sends far more than the {RECEIVE_MAXIMUM} requests that were agreed in Receive \
          Maximum; with Mosquitto, set max_queued_messages to another value than 0"
@@ -89,7 +101,6 @@ pub struct Session {
     outgoing: mpsc::Receiver<Outgoing>,
     stop: CancellationToken,
     stage: Stage,
-    patience: Patience,
     fingerprints: Fingerprints,
     deliveries: Deliveries,
     waiting: Waiting,
@@ -98,16 +109,41 @@ pub struct Session {
 
 /// What belongs to one connection only.
 struct Connection {
-    client: AsyncClient,
+    network: Network<TcpStream>,
     liveness: Liveness,
+    /// When to look after `liveness`, at the latest.
+    look: Pin<Box<Sleep>>,
     /// Since when the connector is online, RFC 3339.
     since: String,
     /// Largest packet that the broker takes.
     max_packet: usize,
-    /// The broker has accepted the connection.
-    connected: bool,
+    /// Messages that the broker takes without acknowledging them.
+    max_unacknowledged: u16,
     /// Session and subscriptions stand.
     ready: Option<Instant>,
+}
+
+impl Connection {
+    /// Pings the broker, or gives it up, if it is time. `under_way` is the size
+    /// of what was sent and not acknowledged, in bytes.
+    fn look(&mut self, under_way: usize) -> Result<(), SessionError> {
+        let signs = self.network.signs();
+        let now = Instant::now();
+        let give_up_at = self.liveness.give_up_at(signs, under_way);
+        if give_up_at <= now {
+            return Err(SessionError::Silent);
+        }
+        let mut next = now + self.liveness.ping_interval();
+        match self.liveness.ping_at(signs) {
+            Some(ping_at) if ping_at <= now => {
+                self.network.put(Packet::PingReq(PingReq))?;
+                self.liveness.pinged();
+            }
+            ping_at => next = ping_at.unwrap_or(next),
+        }
+        self.look.as_mut().reset(next.min(give_up_at));
+        Ok(())
+    }
 }
 
 impl Session {
@@ -125,7 +161,6 @@ impl Session {
         outgoing: mpsc::Receiver<Outgoing>,
         stop: CancellationToken,
     ) -> Self {
-        let patience = Patience::new(options.max_packet());
         Self {
             options,
             topics,
@@ -134,7 +169,6 @@ impl Session {
             outgoing,
             stop,
             stage: Stage::Running,
-            patience,
             fingerprints: Fingerprints::default(),
             deliveries: Deliveries::default(),
             waiting: Waiting::default(),
@@ -152,9 +186,6 @@ impl Session {
                 Err(error) => error,
             };
             self.outbox.disconnected();
-            if matches!(error, SessionError::Silent) {
-                self.patience.in_vain();
-            }
             let wait = backoff.next(ready.map_or(Duration::ZERO, |ready| ready.elapsed()));
             tracing::warn!(
                 broker = %format_args!("{}:{}", self.options.host, self.options.port),
@@ -179,133 +210,106 @@ impl Session {
     /// was stopped, else the error and since when the connection was ready.
     async fn connection(&mut self) -> Result<(), (SessionError, Option<Instant>)> {
         let since = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let will = status("offline", &since, None);
-        let options = self.options.connection(&self.topics.status(), will);
-        let (client, mut events) = AsyncClient::new(options, COMMANDS);
-        let mut connection = Connection {
-            client,
-            liveness: Liveness::new(self.options.keep_alive, &self.patience),
-            since,
-            max_packet: usize::MAX,
-            connected: false,
-            ready: None,
-        };
+        let (network, connack) = self.open(&since).await.map_err(|error| (error, None))?;
+        let mut connection =
+            self.connected(network, &connack, since).map_err(|error| (error, None))?;
         loop {
-            match self.step(&mut connection, &mut events).await {
+            match self.step(&mut connection).await {
                 Ok(false) => {}
                 Ok(true) => return Ok(()),
-                Err(error) => {
-                    self.take_late_events(&mut events);
-                    return Err((error, connection.ready));
-                }
+                Err(error) => return Err((error, connection.ready)),
             }
         }
     }
 
-    /// Handles one event of the connection, and what happens until it comes.
-    /// Returns whether the session has ended.
-    async fn step(
-        &mut self,
-        connection: &mut Connection,
-        events: &mut EventLoop,
-    ) -> Result<bool, SessionError> {
-        // The client library would give up by itself a connection on which a ping
-        // has not been answered until its next one. Whether a connection is alive
-        // is for `liveness` to say.
-        events.state.await_pingresp = false;
-        let event = {
-            // Dropping `poll` while it writes would lose a packet, so it is
-            // kept until it is ready.
-            let mut poll = pin!(events.poll());
-            loop {
-                self.advance(connection);
-                let online = connection.ready.is_some();
-                let ping_at = connection.liveness.ping_at().filter(|_| online);
-                let give_up_at = connection.liveness.give_up_at(self.outbox.under_way());
-                tokio::select! {
-                    event = &mut poll => break Some(event?),
-                    () = sleep_until(give_up_at), if connection.connected => {
-                        return Err(SessionError::Silent);
-                    }
-                    // Everything was sent, so nothing can be lost by dropping `poll`.
-                    () = sleep_until(ping_at.unwrap_or_else(Instant::now)), if ping_at.is_some() => {
-                        break None;
-                    }
-                    outgoing = self.outgoing.recv(), if self.takes_more() => match outgoing {
-                        Some(outgoing) => self.take(outgoing),
-                        None => self.say_goodbye(&connection.since),
-                    },
-                    // The place is taken by `advance`.
-                    Some(()) = place(self.requests.as_ref()), if !self.waiting.is_empty() => {}
-                    Ok(()) = self.presence.changed(), if online && self.stage == Stage::Running => {
-                        self.announce(&connection.since);
-                    }
-                    () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
-                }
-            }
+    async fn open(&mut self, since: &str) -> Result<(Network<TcpStream>, ConnAck), SessionError> {
+        let options = self.options.clone();
+        let connect = options.packet(&self.topics.status(), status("offline", since, None));
+        let opening = async {
+            let stream = options.dial().await?;
+            Ok(Network::open(stream, connect, options.max_packet()).await?)
         };
-        match event {
-            Some(Event::Incoming(packet)) => {
-                connection.liveness.heard();
-                if let Packet::PubAck(puback) = &packet {
-                    release_collision(events, puback);
+        let mut opening = pin!(timeout(CONNECTION_TIMEOUT, opening));
+        loop {
+            tokio::select! {
+                opened = &mut opening => return opened.unwrap_or(Err(SessionError::Timeout)),
+                () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
+            }
+        }
+    }
+
+    /// Handles the next that happens. Returns whether the session has ended.
+    async fn step(&mut self, connection: &mut Connection) -> Result<bool, SessionError> {
+        self.hand_over();
+        self.advance(connection)?;
+        if self.stage == Stage::Disconnecting {
+            // All is published; whether the broker hears the last word matters little.
+            match timeout(CONNECTION_TIMEOUT, connection.network.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
+                Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker takes nothing"),
+            }
+            return Ok(true);
+        }
+        let online = connection.ready.is_some();
+        // What there is to be sent is collected first: it is sent while the next
+        // packet is waited for.
+        tokio::select! {
+            biased;
+            outgoing = self.outgoing.recv(), if self.takes_more() => match outgoing {
+                Some(outgoing) => self.take(outgoing),
+                None => self.say_goodbye(&connection.since),
+            },
+            // The place is taken by `hand_over`.
+            Some(()) = place(self.requests.as_ref()), if !self.waiting.is_empty() => {}
+            Ok(()) = self.presence.changed(), if online && self.stage == Stage::Running => {
+                self.announce(&connection.since);
+            }
+            () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
+            packet = connection.network.next() => {
+                let mut next = packet?;
+                while let Some(packet) = next {
+                    self.incoming(packet, connection)?;
+                    next = connection.network.received()?;
                 }
-                self.incoming(packet, connection)?;
             }
-            Some(Event::Outgoing(Sent::Disconnect)) => return Ok(true),
-            Some(Event::Outgoing(outgoing)) => self.outgoing(&outgoing, connection),
-            None => {
-                events.pending.push_back(rumqttc::v5::Request::PingReq);
-                connection.liveness.pinged();
-            }
+            () = &mut connection.look => connection.look(self.outbox.under_way())?,
         }
         Ok(false)
     }
 
-    /// Does what can be done without waiting: hands over requests, publishes,
-    /// acknowledges, and goes on with stopping. What does not fit into the queue
-    /// of the client library comes after the next event, which makes room there.
-    fn advance(&mut self, connection: &mut Connection) {
-        self.hand_over();
+    /// Does what can be done without waiting: publishes, acknowledges, and goes
+    /// on with stopping. What finds no room in the connection comes when that
+    /// has been drained.
+    fn advance(&mut self, connection: &mut Connection) -> Result<(), SessionError> {
         if connection.ready.is_none() {
-            return;
+            return Ok(());
         }
         let max_packet = connection.max_packet;
-        while let Some(message) = self.outbox.next(WINDOW) {
+        while connection.network.has_room()
+            && let Some(message) = self.outbox.next(connection.max_unacknowledged)
+        {
             let mut publish = message.publish();
             // The packet identifier is not counted before it is known.
             if publish.size() + 2 > max_packet {
                 replace_oversized(message, publish.size(), max_packet);
                 publish = message.publish();
             }
-            let size = publish.size();
-            let submitted = connection.client.try_publish_with_properties(
-                String::from_utf8_lossy(&publish.topic),
-                publish.qos,
-                publish.retain,
-                publish.payload,
-                publish.properties.unwrap_or_default(),
-            );
-            if submitted.is_err() {
-                return;
-            }
-            connection.liveness.submitted(size);
-            self.outbox.submitted();
+            publish.pkid = self.outbox.send();
+            connection.network.put(Packet::Publish(publish))?;
         }
-        while let Some(pkid) = self.deliveries.next_acknowledgement() {
-            let publish = Publish { pkid, qos: QoS::AtLeastOnce, ..Publish::default() };
-            if connection.client.try_ack(&publish).is_err() {
-                return;
-            }
-            connection.liveness.submitted(publish.size());
+        while connection.network.has_room()
+            && let Some(packet_id) = self.deliveries.next_acknowledgement()
+        {
+            connection.network.put(Packet::PubAck(PubAck::new(packet_id, None)))?;
             self.deliveries.acknowledged();
         }
-        if self.stage == Stage::Offline
-            && self.outbox.is_empty()
-            && connection.client.try_disconnect().is_ok()
-        {
+        if self.stage == Stage::Offline && self.outbox.is_empty() {
+            let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+            connection.network.put(Packet::Disconnect(disconnect))?;
             self.stage = Stage::Disconnecting;
         }
+        Ok(())
     }
 
     fn incoming(
@@ -314,37 +318,33 @@ impl Session {
         connection: &mut Connection,
     ) -> Result<(), SessionError> {
         match packet {
-            Packet::ConnAck(connack) => {
-                self.connected(&connack, connection);
-                Ok(())
-            }
-            Packet::SubAck(suback) => self.subscribed(&suback, connection),
             Packet::Publish(publish) => self.accept(publish),
-            Packet::PubAck(puback) => {
-                self.published(&puback);
-                Ok(())
+            Packet::PubAck(puback) => self.published(&puback),
+            Packet::SubAck(suback) => self.subscribed(&suback, connection),
+            // Packets are answered in their order.
+            Packet::PingResp(_) if connection.ready.is_none() => {
+                Err(SessionError::Protocol("it answers a ping, but not SUBSCRIBE"))
             }
-            Packet::PingResp(_) => {
-                self.patience.answered();
-                Ok(())
-            }
-            _ => Ok(()),
+            Packet::PingResp(_) => Ok(()),
+            _ => Err(SessionError::Protocol("it sends a packet that is not expected")),
         }
     }
 
-    fn connected(&mut self, connack: &ConnAck, connection: &mut Connection) {
+    /// The broker has accepted a connection.
+    fn connected(
+        &mut self,
+        mut network: Network<TcpStream>,
+        connack: &ConnAck,
+        since: String,
+    ) -> Result<Connection, SessionError> {
         self.deliveries.connected(connack.session_present);
-        connection.connected = true;
-        connection.liveness = Liveness::new(self.options.keep_alive, &self.patience);
-        if let Some(properties) = &connack.properties {
-            if let Some(max) = properties.max_packet_size {
-                connection.max_packet = usize::try_from(max).unwrap_or(usize::MAX);
-            }
-            if let Some(seconds) = properties.server_keep_alive {
-                let keep_alive = Duration::from_secs(seconds.max(1).into());
-                connection.liveness = Liveness::new(keep_alive, &self.patience);
-            }
-        }
+        let properties = connack.properties.as_ref();
+        let keep_alive = properties.and_then(|properties| properties.server_keep_alive);
+        let keep_alive = keep_alive.map_or(self.options.keep_alive(), |seconds| seconds.max(1));
+        let keep_alive = Duration::from_secs(keep_alive.into());
+        let max_packet = properties.and_then(|properties| properties.max_packet_size);
+        let max_packet = max_packet.and_then(|max| usize::try_from(max).ok());
+        let receive_maximum = properties.and_then(|properties| properties.receive_max);
         tracing::info!(
             broker = %format_args!("{}:{}", self.options.host, self.options.port),
             client_id = self.options.client_id,
@@ -358,10 +358,18 @@ impl Session {
         let records = self.topics.record_filters();
         let records = records.map(|path| filter(path, RetainForwardRule::OnEverySubscribe));
         let filters = requests.into_iter().chain(records);
-        connection.liveness.submitted(0);
         // In every connection: a broker may have lost them with the session.
-        let submitted = connection.client.try_subscribe_many(filters);
-        submitted.expect("the queue of a new connection is empty");
+        let subscribe = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
+        network.put(Packet::Subscribe(subscribe))?;
+        Ok(Connection {
+            network,
+            liveness: Liveness::new(keep_alive),
+            look: Box::pin(sleep_until(Instant::now())),
+            since,
+            max_packet: max_packet.unwrap_or(MAX_PACKET).min(MAX_PACKET),
+            max_unacknowledged: receive_maximum.unwrap_or(u16::MAX).clamp(1, MAX_UNACKNOWLEDGED),
+            ready: None,
+        })
     }
 
     fn subscribed(
@@ -369,8 +377,12 @@ impl Session {
         suback: &SubAck,
         connection: &mut Connection,
     ) -> Result<(), SessionError> {
-        let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
-        if !suback.return_codes.iter().all(granted) {
+        let filters = self.topics.request_filters().len() + self.topics.record_filters().len();
+        let codes = &suback.return_codes;
+        if connection.ready.is_some() || suback.pkid != SUBSCRIBE_ID || codes.len() != filters {
+            return Err(SessionError::Protocol("its SUBACK does not answer the SUBSCRIBE"));
+        }
+        if !codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))) {
             return Err(SessionError::Subscription {
                 filters: self.topics.request_filters(),
                 codes: suback.return_codes.clone(),
@@ -387,6 +399,13 @@ impl Session {
     }
 
     fn accept(&mut self, publish: Publish) -> Result<(), SessionError> {
+        if publish.qos == QoS::ExactlyOnce {
+            return Err(SessionError::Protocol("QoS 2 was not asked for"));
+        }
+        let properties = publish.properties.as_ref();
+        if publish.topic.is_empty() || properties.is_some_and(|all| all.topic_alias.is_some()) {
+            return Err(SessionError::Protocol("topic aliases were not allowed"));
+        }
         let acknowledged = publish.qos != QoS::AtMostOnce;
         let max_waiting = self.options.max_payload.saturating_mul(RECEIVE_MAXIMUM.into());
         if acknowledged && self.waiting.bytes() > max_waiting {
@@ -419,8 +438,10 @@ impl Session {
         Ok(())
     }
 
-    fn published(&mut self, puback: &PubAck) {
-        let Some(message) = self.outbox.acknowledged(puback.pkid) else { return };
+    fn published(&mut self, puback: &PubAck) -> Result<(), SessionError> {
+        let message = self.outbox.acknowledged(puback.pkid);
+        let message =
+            message.ok_or(SessionError::Protocol("it acknowledges a message that was not sent"))?;
         let taken =
             matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         if !taken {
@@ -431,41 +452,14 @@ impl Session {
                 "the broker does not take a message"
             );
         }
-        let Message::Reply(mut reply) = message else { return };
+        let Message::Reply(mut reply) = message else { return Ok(()) };
         if let Some(topic) = reply.fallback_topic.take().filter(|_| !taken) {
             reply.topic = topic;
             self.outbox.push_front(Message::Reply(reply));
-            return;
+            return Ok(());
         }
         self.deliveries.replied(reply.delivery);
-    }
-
-    fn outgoing(&mut self, outgoing: &Sent, connection: &mut Connection) {
-        match outgoing {
-            Sent::Publish(pkid) => {
-                self.outbox.sent(*pkid);
-                connection.liveness.sent();
-            }
-            Sent::PubAck(_) | Sent::Subscribe(_) => connection.liveness.sent(),
-            _ => {}
-        }
-    }
-
-    /// What had come before the connection was lost counts.
-    fn take_late_events(&mut self, events: &mut EventLoop) {
-        while let Some(event) = events.state.events.pop_front() {
-            match event {
-                Event::Incoming(Packet::PubAck(puback)) => self.published(&puback),
-                Event::Incoming(Packet::Publish(publish)) if publish.qos == QoS::AtMostOnce => {
-                    // Without QoS it cannot be delivered again.
-                    if let Err(error) = self.accept(publish) {
-                        tracing::warn!(%error, "a request is lost");
-                    }
-                }
-                Event::Outgoing(Sent::Publish(pkid)) => self.outbox.sent(pkid),
-                _ => {}
-            }
-        }
+        Ok(())
     }
 
     /// Gives waiting requests to the router, as many as it takes now.
@@ -512,16 +506,6 @@ impl Session {
         let presence = self.presence.borrow_and_update().clone();
         let payload = status("online", since, Some(&presence));
         self.outbox.push(Message::Status { topic: self.topics.status(), payload });
-    }
-}
-
-/// The client library keeps back a message whose packet identifier is still in
-/// use, and everything behind it, until the identifier is free. It does not see
-/// that it is when the broker has refused the message that used it.
-fn release_collision(events: &mut EventLoop, puback: &PubAck) {
-    let collision = &mut events.state.collision;
-    if let Some(publish) = collision.take_if(|publish| publish.pkid == puback.pkid) {
-        events.pending.push_back(rumqttc::v5::Request::Publish(publish));
     }
 }
 

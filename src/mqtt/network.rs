@@ -1,0 +1,478 @@
+//! The connection to the broker: packets out, packets in.
+//!
+//! What was put is sent with as few system calls as possible, and large payloads
+//! from where they are. Buffers that have grown are given back.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rumqttc::v5::mqttbytes;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, Publish,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use super::liveness::Signs;
+
+/// What is read at once, unless a larger packet is expected.
+const READ_SIZE: usize = 16 * 1024;
+
+/// Buffers that have grown beyond this are given back after use.
+pub(super) const KEEP_BUFFER: usize = 64 * 1024;
+
+/// The largest *Variable Byte Integer* there is (MQTT 5, 1.5.5).
+const MAX_LENGTH: usize = 268_435_455;
+
+/// The largest packet there is (MQTT 5, 2.1.4), in bytes.
+pub(super) const MAX_PACKET: usize = 5 + MAX_LENGTH;
+
+/// When so many bytes wait for being sent, nothing should be added.
+const MAX_UNSENT: usize = 64 * 1024;
+
+/// Payloads from this size on are sent from where they are.
+const LARGE_PAYLOAD: usize = 4 * 1024;
+
+/// Why there is no connection, or none any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NetworkError {
+    #[error("the broker refuses the connection: {0:?}")]
+    Refused(ConnectReturnCode),
+    #[error("the broker ends the connection: {reason:?} {text}")]
+    Disconnected { reason: DisconnectReasonCode, text: String },
+    #[error("the broker breaks the protocol: {0}")]
+    Packet(#[from] mqttbytes::Error),
+    #[error("the broker answers CONNECT with another packet than CONNACK")]
+    NoConnAck,
+    #[error("the broker has closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A connection that the broker has accepted, over any stream of bytes.
+#[derive(Debug)]
+pub(super) struct Network<S> {
+    stream: S,
+    incoming: BytesMut,
+    /// Largest packet that the broker may send.
+    max_incoming: u32,
+    outgoing: Outgoing,
+    /// The stream may still hold back what it has taken.
+    unflushed: bool,
+    /// The stream takes nothing more for now.
+    blocked: bool,
+    /// Why nothing more can be sent.
+    broken: Option<io::Error>,
+    alive: Instant,
+    sent: Instant,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
+    /// Sends `connect` and waits for the answer. `max_incoming` is the largest
+    /// packet that the broker may send, in bytes.
+    pub(super) async fn open(
+        stream: S,
+        connect: Packet,
+        max_incoming: u32,
+    ) -> Result<(Self, ConnAck), NetworkError> {
+        let now = Instant::now();
+        let mut network = Self {
+            stream,
+            incoming: BytesMut::new(),
+            max_incoming,
+            outgoing: Outgoing::default(),
+            unflushed: false,
+            blocked: false,
+            broken: None,
+            alive: now,
+            sent: now,
+        };
+        network.put(connect)?;
+        loop {
+            match network.next().await? {
+                Some(Packet::ConnAck(connack)) => match connack.code {
+                    ConnectReturnCode::Success => return Ok((network, connack)),
+                    code => return Err(NetworkError::Refused(code)),
+                },
+                Some(_) => return Err(NetworkError::NoConnAck),
+                None => {}
+            }
+        }
+    }
+
+    /// Adds a packet to what is sent. It is sent by [`Network::next`].
+    pub(super) fn put(&mut self, packet: Packet) -> Result<(), NetworkError> {
+        Ok(self.outgoing.put(packet)?)
+    }
+
+    /// Sends what was put, and gives the next packet that comes; `None` once
+    /// there is room again after there was none. Nothing is lost when the future is dropped.
+    pub(super) async fn next(&mut self) -> Result<Option<Packet>, NetworkError> {
+        loop {
+            if let Some(packet) = self.received()? {
+                return Ok(Some(packet));
+            }
+            match poll_fn(|context| self.poll_exchange(context)).await? {
+                Exchanged::Drained => return Ok(None),
+                Exchanged::Read(0) => return Err(NetworkError::Closed),
+                Exchanged::Read(_) => self.alive = Instant::now(),
+            }
+        }
+    }
+
+    /// The next packet of those that are here already.
+    pub(super) fn received(&mut self) -> Result<Option<Packet>, NetworkError> {
+        let before = self.incoming.len();
+        match Packet::read(&mut self.incoming, Some(self.max_incoming)) {
+            Ok(Packet::Disconnect(Disconnect { reason_code, properties })) => {
+                let text = properties.and_then(|properties| properties.reason_string);
+                let text = text.unwrap_or_default();
+                Err(NetworkError::Disconnected { reason: reason_code, text })
+            }
+            Ok(packet) => {
+                if before - self.incoming.len() > KEEP_BUFFER {
+                    self.incoming = BytesMut::from(self.incoming.as_ref());
+                }
+                Ok(Some(packet))
+            }
+            // A whole packet that is too short for what it says is an error.
+            Err(mqttbytes::Error::InsufficientBytes(missing)) if self.incoming.len() == before => {
+                self.incoming.reserve(missing.max(READ_SIZE));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends all that was put, and reads nothing.
+    pub(super) async fn flush(&mut self) -> Result<(), NetworkError> {
+        Ok(poll_fn(|context| self.poll_send(context)).await?)
+    }
+
+    /// Whether more should be put. If not, [`Network::next`] says when.
+    pub(super) fn has_room(&self) -> bool {
+        self.outgoing.remaining() < MAX_UNSENT
+    }
+
+    /// What its bytes tell about the broker.
+    pub(super) fn signs(&self) -> Signs {
+        let waiting = self.unflushed || self.outgoing.has_remaining();
+        Signs { alive: self.alive, sent: self.sent, waiting }
+    }
+
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Exchanged>> {
+        if self.broken.is_none() {
+            let waited = self.blocked || !self.has_room();
+            match self.poll_send(context) {
+                Poll::Ready(Ok(())) if waited => return Poll::Ready(Ok(Exchanged::Drained)),
+                Poll::Ready(Err(error)) => self.broken = Some(error),
+                _ => {}
+            }
+        }
+        let read = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.incoming);
+        match self.broken.take_if(|_| !matches!(read, Poll::Ready(Ok(1..)))) {
+            // Only now: what had come before the connection broke counts.
+            Some(error) => Poll::Ready(Err(error)),
+            None => read.map_ok(Exchanged::Read),
+        }
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = self.poll_write(context);
+        self.blocked = sent.is_pending();
+        sent
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.outgoing.has_remaining() {
+            ready!(poll_write_buf(Pin::new(&mut self.stream), context, &mut self.outgoing))?;
+            self.unflushed = true;
+            self.progress();
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+            self.unflushed = false;
+            self.progress();
+            self.outgoing.shrink();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The stream has taken something.
+    fn progress(&mut self) {
+        self.sent = Instant::now();
+        if self.blocked {
+            self.alive = self.sent;
+            self.blocked = false;
+        }
+    }
+}
+
+enum Exchanged {
+    /// So many bytes have come.
+    Read(usize),
+    /// All is sent, and something had to wait for it.
+    Drained,
+}
+
+/// What is to be sent: small packets together, large payloads as they are.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// In front of `last`.
+    parts: VecDeque<Bytes>,
+    last: BytesMut,
+}
+
+impl Outgoing {
+    fn put(&mut self, packet: Packet) -> Result<(), mqttbytes::Error> {
+        match packet {
+            Packet::Publish(publish) if publish.payload.len() >= LARGE_PAYLOAD => {
+                self.put_large(publish)
+            }
+            packet => packet.write(&mut self.last, None).map(drop),
+        }
+    }
+
+    fn put_large(&mut self, mut publish: Publish) -> Result<(), mqttbytes::Error> {
+        let payload = std::mem::take(&mut publish.payload);
+        let mut packet = BytesMut::new();
+        publish.write(&mut packet)?;
+        // The same packet with the length (MQTT 5, 2.1.4) of one with the payload.
+        self.last.put_u8(packet.get_u8());
+        while packet.get_u8() & 0x80 != 0 {}
+        put_length(&mut self.last, packet.len() + payload.len())?;
+        self.last.extend_from_slice(&packet);
+        self.parts.push_back(self.last.split().freeze());
+        self.parts.push_back(payload);
+        Ok(())
+    }
+
+    /// Gives memory back that many packets have needed.
+    fn shrink(&mut self) {
+        if self.last.is_empty() && self.last.capacity() > KEEP_BUFFER {
+            self.last = BytesMut::new();
+        }
+    }
+}
+
+/// Writes a *Variable Byte Integer* (MQTT 5, 1.5.5).
+fn put_length(buffer: &mut BytesMut, mut length: usize) -> Result<(), mqttbytes::Error> {
+    if length > MAX_LENGTH {
+        return Err(mqttbytes::Error::PayloadTooLong);
+    }
+    while length >= 0x80 {
+        buffer.put_u8((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    buffer.put_u8(length as u8);
+    Ok(())
+}
+
+impl Buf for Outgoing {
+    fn remaining(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum::<usize>() + self.last.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.parts.front().map_or(self.last.as_ref(), Bytes::as_ref)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [io::IoSlice<'a>]) -> usize {
+        let parts = self.parts.iter().map(Bytes::as_ref).chain([self.last.as_ref()]);
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
+            *slice = io::IoSlice::new(part);
+            count += 1;
+        }
+        count
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(part) = self.parts.front_mut() {
+            if count < part.len() {
+                part.advance(count);
+                return;
+            }
+            count -= part.len();
+            self.parts.pop_front();
+        }
+        self.last.advance(count);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{Connect, PingReq, PubAck};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{advance, timeout};
+
+    const MAX_INCOMING: u32 = 1_000_000;
+
+    /// A connection to a broker that holds so many bytes until they are read.
+    async fn connected(size: usize) -> (Network<DuplexStream>, DuplexStream) {
+        let (stream, mut broker) = duplex(size);
+        broker.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+        let connect =
+            Connect { keep_alive: 5, client_id: "1".into(), clean_start: false, properties: None };
+        let connect = Packet::Connect(connect, None, None);
+        let length = connect.size();
+        let (network, _) = Network::open(stream, connect, MAX_INCOMING).await.unwrap();
+        broker.read_exact(&mut vec![0; length]).await.unwrap();
+        (network, broker)
+    }
+
+    #[tokio::test]
+    async fn only_a_connack_opens_a_connection() {
+        for (answer, expected) in [
+            (&[0x20, 3, 0, 0x87, 0][..], "the broker refuses the connection: NotAuthorized"),
+            (&[0x40, 2, 0, 1], "the broker answers CONNECT with another packet than CONNACK"),
+            (&[0xe0, 2, 0x8b, 0], "the broker ends the connection: ServerShuttingDown "),
+            (&[0xff; 10], "the broker breaks the protocol: Remaining length is malformed"),
+            (&[], "the broker has closed the connection"),
+        ] {
+            let (stream, mut broker) = duplex(1000);
+            broker.write_all(answer).await.unwrap();
+            let _ = broker.shutdown().await;
+            let ping = Packet::PingReq(PingReq);
+            let error = Network::open(stream, ping, MAX_INCOMING).await.unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_come_whole_whatever_pieces_they_come_in() {
+        let (mut network, mut broker) = connected(100_000).await;
+        let mut bytes = BytesMut::new();
+        let packets = [publish(3), publish(200), publish(20_000), publish(1)];
+        packets.iter().for_each(|packet| assert!(packet.write(&mut bytes, None).is_ok()));
+        for piece in bytes.chunks(977) {
+            broker.write_all(piece).await.unwrap();
+            // Dropping the future loses nothing.
+            let _ = timeout(
+                Duration::from_millis(1),
+                poll_fn(|context| {
+                    let _ = network.poll_exchange(context);
+                    Poll::<()>::Pending
+                }),
+            )
+            .await;
+        }
+        for packet in packets {
+            assert_eq!(network.next().await.unwrap(), Some(packet));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_packet_that_is_too_large_is_not_waited_for() {
+        let (mut network, mut broker) = connected(1000).await;
+        broker.write_all(&[0x32, 0xc1, 0x84, 0x3d]).await.unwrap();
+        let error = network.next().await.unwrap_err();
+        assert!(matches!(error, NetworkError::Packet(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_large_packet_is_given_back() {
+        let (mut network, mut broker) = connected(1_000_000).await;
+        let mut bytes = BytesMut::new();
+        publish(900_000).write(&mut bytes, None).unwrap();
+        publish(1).write(&mut bytes, None).unwrap();
+        broker.write_all(&bytes).await.unwrap();
+        assert_eq!(network.next().await.unwrap(), Some(publish(900_000)));
+        assert!(network.incoming.capacity() <= KEEP_BUFFER);
+        assert_eq!(network.next().await.unwrap(), Some(publish(1)));
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_connection_broke_counts() {
+        let (mut network, mut broker) = connected(1000).await;
+        let mut bytes = BytesMut::new();
+        publish(1).write(&mut bytes, None).unwrap();
+        broker.write_all(&bytes).await.unwrap();
+        drop(broker);
+        network.put(Packet::PingReq(PingReq)).unwrap();
+        assert_eq!(network.next().await.unwrap(), Some(publish(1)));
+        assert!(matches!(network.next().await, Err(NetworkError::Io(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_room_is_made_is_a_sign_of_life_and_what_is_taken_at_once_is_none() {
+        let (mut network, mut broker) = connected(1000).await;
+        let start = network.signs().alive;
+        let wait = Duration::from_secs(1);
+        advance(wait).await;
+        network.put(Packet::PingReq(PingReq)).unwrap();
+        assert!(timeout(wait, network.next()).await.is_err());
+        assert!(network.signs().alive == start && network.signs().sent > start);
+        assert!(network.has_room() && !network.signs().waiting);
+
+        network.put(publish(2 * MAX_UNSENT)).unwrap();
+        assert!(timeout(wait, network.next()).await.is_err());
+        assert!(network.signs().alive == start);
+        assert!(!network.has_room() && network.signs().waiting);
+
+        let mut taken = vec![0; publish(2 * MAX_UNSENT).size() + 2];
+        let (drained, read) = tokio::join!(network.next(), broker.read_exact(&mut taken));
+        assert!(drained.unwrap().is_none() && read.is_ok());
+        assert!(network.signs().alive > start);
+        assert!(network.has_room() && !network.signs().waiting);
+    }
+
+    fn publish(size: usize) -> Packet {
+        let mut publish =
+            Publish::new("vehicle/1/state/resp", QoS::AtLeastOnce, vec![7; size], None);
+        publish.pkid = 5;
+        Packet::Publish(publish)
+    }
+
+    #[test]
+    fn what_is_sent_is_what_the_library_would_write() {
+        let sizes = [0, 100, LARGE_PAYLOAD - 1, LARGE_PAYLOAD, 20_000, 3_000_000];
+        let mut outgoing = Outgoing::default();
+        let mut expected = BytesMut::new();
+        for size in sizes {
+            for packet in [publish(size), Packet::PubAck(PubAck::new(9, None))] {
+                packet.write(&mut expected, None).unwrap();
+                outgoing.put(packet).unwrap();
+            }
+        }
+        assert_eq!(outgoing.remaining(), expected.len());
+        assert!(outgoing.copy_to_bytes(expected.len()) == expected);
+        outgoing.shrink();
+        assert!(!outgoing.has_remaining() && outgoing.last.capacity() <= KEEP_BUFFER);
+    }
+
+    #[test]
+    fn it_can_be_sent_in_pieces_of_any_size() {
+        let packets = || [publish(10), publish(10_000), publish(10), publish(5_000), publish(1)];
+        let mut expected = BytesMut::new();
+        for packet in packets() {
+            packet.write(&mut expected, None).unwrap();
+        }
+        for piece in [1, 7, 100, 9_999, 20_000] {
+            let mut outgoing = Outgoing::default();
+            packets().into_iter().for_each(|packet| outgoing.put(packet).unwrap());
+            let mut sent = Vec::new();
+            while outgoing.has_remaining() {
+                let mut slices = [io::IoSlice::new(&[]); 3];
+                let count = outgoing.chunks_vectored(&mut slices);
+                let bytes: Vec<u8> =
+                    slices.iter().take(count).flat_map(|slice| slice.iter().copied()).collect();
+                let taken = bytes.len().min(piece);
+                sent.extend(bytes.iter().take(taken));
+                outgoing.advance(taken);
+            }
+            assert!(sent == expected, "in pieces of {piece}");
+        }
+    }
+}
