@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::ankaios::{self, LinkStatus};
-use crate::mqtt::{Presence, Session};
+use crate::mqtt::{self, Presence, Session};
 use crate::operations::{Context, Operations};
 use crate::router::Router;
 use crate::settings::Settings;
 use crate::streams::{Publisher, Rollouts, Subscriptions};
 
-/// Requests to the router, and what is to be published.
+/// Requests that wait for the router.
 const QUEUE: usize = 64;
 
 /// How long requests in flight may take once the connector is to stop. Ankaios
@@ -47,7 +47,7 @@ pub enum Error {
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
     let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
     let (requests, request_receiver) = mpsc::channel(QUEUE);
-    let (outgoing, outgoing_receiver) = mpsc::channel(QUEUE);
+    let (outgoing, outgoing_receiver) = mqtt::queue();
     let (presence, presence_receiver) = watch::channel(to_presence(&link.status().borrow()));
     let max_payload = settings.mqtt.max_payload;
     let publisher = Publisher::new(outgoing.clone());

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::unconstrained;
 
 use crate::error::{ErrorCode, ErrorReply};
-use crate::mqtt::{Outgoing, Refused, Reply, Request};
+use crate::mqtt::{Outgoing, Refused, Reply, Request, Sender};
 use crate::operations::{Operation, Operations, Outcome, Success};
 use crate::random;
 use crate::topics::{MAX_TOPIC, Topics};
@@ -27,7 +27,7 @@ pub struct Router {
     topics: Topics,
     operations: Operations,
     max_payload: usize,
-    outgoing: mpsc::Sender<Outgoing>,
+    outgoing: Sender,
 }
 
 impl Router {
@@ -38,7 +38,7 @@ impl Router {
         topics: Topics,
         operations: Operations,
         max_payload: usize,
-        outgoing: mpsc::Sender<Outgoing>,
+        outgoing: Sender,
     ) -> Self {
         Self { topics, operations, max_payload, outgoing }
     }
@@ -90,12 +90,11 @@ impl Router {
 
     /// Hands a request to its operation.
     async fn begin(&self, request: Request) -> InFlight {
-        let operation = self.topics.operation(&request.topic);
-        if operation.is_none() || request.retained {
+        let Some(name) = self.topics.operation(&request.topic) else {
             self.take_record(&request);
             return Box::pin(ready(Done::without_reply(&request)));
-        }
-        if operation.is_some_and(|name| self.topics.reply(name).len() > MAX_TOPIC) {
+        };
+        if self.topics.reply(name).len() > MAX_TOPIC {
             tracing::warn!("a request gets no reply: the topic for it would be too long");
             return Box::pin(ready(Done::without_reply(&request)));
         }
@@ -111,14 +110,13 @@ impl Router {
         }
     }
 
-    /// Takes up the subscription of a retained record. Anything else that is
-    /// retained was meant for another time, and is not executed.
+    /// Takes up the subscription of a retained record.
     fn take_record(&self, request: &Request) {
         match (self.topics.record_of(&request.topic), &request.payload) {
             // Whoever changes a record later does not change the subscription.
             (Some(_), _) if !request.retained => {}
             (Some((kind, id)), Ok(record)) => self.operations.restore(kind, id, record),
-            _ => tracing::warn!(topic = request.topic, "a retained request is not executed"),
+            _ => tracing::warn!(topic = request.topic, "a message that is no request is skipped"),
         }
     }
 
@@ -149,6 +147,15 @@ impl Router {
         };
         tracing::debug!(operation = name, request_id, size, payload = ?request.payload, "request");
         let (operation, payload) = match request.payload {
+            // It was meant for another time, and would come again to every new session.
+            Ok(_) if request.retained => (
+                Err(ErrorReply::new(
+                    ErrorCode::Forbidden,
+                    "a retained message is not executed; publish the request without the retain \
+                     flag, and remove it from the broker by an empty retained message",
+                )),
+                Bytes::new(),
+            ),
             Ok(payload) => (Operation::from_name(&name), payload),
             Err(Refused::TooLarge { size }) => (
                 Err(ErrorReply::new(

@@ -6,6 +6,8 @@ mod support;
 
 use std::time::Duration;
 
+use fleet_connector::proto::ank_base::Request;
+use fleet_connector::proto::ank_base::request::RequestContent;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::json;
 use support::client::number;
@@ -150,14 +152,26 @@ async fn a_topic_that_leaves_no_room_for_a_reply_stops_nothing() {
 
 #[tokio::test]
 async fn retained_requests_are_not_executed() {
+    let topic = format!("{BASE}/state/req");
     let broker = Broker::with(&["persistence false"]).await;
-    broker.publish(&format!("{BASE}/state/req"), "[]", &["-r"]).await;
+    broker.publish(&topic, "[]", &["-r"]).await;
     let mut replies = broker.subscribe(&format!("{BASE}/state/resp"), &[]).await;
     let mut scene = Scene::around(broker, &[]).await;
     scene.restart_connector(&[]).await;
-    let requests = scene.vehicle.request_count();
     assert!(replies.next_within(Duration::from_secs(1)).await.is_none());
-    assert_eq!(scene.vehicle.request_count(), requests);
+
+    // Published while the connector is there, and while its session waits for it.
+    scene.broker.publish(&topic, "[]", &["-r"]).await;
+    assert_eq!(replies.next().await.json()["error"]["code"], json!("forbidden"));
+    scene.connector.kill().await;
+    scene.broker.publish(&topic, "[]", &["-r"]).await;
+    scene.restart_connector(&[]).await;
+    assert_eq!(replies.next().await.json()["error"]["code"], json!("forbidden"));
+    let of_everything = |request: &Request| match &request.request_content {
+        Some(RequestContent::CompleteStateRequest(state)) => state.field_mask.is_empty(),
+        _ => false,
+    };
+    assert!(!scene.vehicle.requests().iter().any(of_everything));
 }
 
 #[tokio::test]

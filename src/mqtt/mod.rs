@@ -5,6 +5,7 @@
 //!   ├ connect     how a connection is opened, last will
 //!   ├ network     the connection: packets out, packets in
 //!   ├ deliveries  which requests may be acknowledged, in which order
+//!   ├ queue       the way to the session for what is to be published
 //!   ├ outbox      what is published, until the broker has taken it
 //!   ├ liveness    whether the connection is still alive
 //!   ├ waiting     requests that nobody has taken yet
@@ -36,6 +37,7 @@ mod deliveries;
 mod liveness;
 mod network;
 mod outbox;
+mod queue;
 mod request;
 mod session;
 mod waiting;
@@ -43,5 +45,6 @@ mod waiting;
 pub use backoff::Backoff;
 pub use connect::Options;
 pub use outbox::{Outgoing, Publication, Reply};
+pub use queue::{Receiver, Sender, SessionEnded, queue};
 pub use request::{Refused, Request};
 pub use session::{Presence, Session};

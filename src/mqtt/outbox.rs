@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::connect::seconds;
 use super::request::REQUEST_ID;
@@ -72,7 +73,7 @@ pub(super) enum Message {
 
 impl Message {
     /// Bytes of the payload.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         match self {
             Self::Reply(Reply { payload, .. })
             | Self::Publication(Publication { payload, .. })
@@ -105,12 +106,15 @@ impl Message {
     }
 }
 
+/// A message and its place, which it keeps until the broker has taken it.
+pub(super) type Placed = (Message, Option<OwnedSemaphorePermit>);
+
 /// Messages in the order in which they are published.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<Placed>,
     /// Put into the connection, with their packet identifiers.
-    sent: VecDeque<(u16, Message)>,
+    sent: VecDeque<(u16, Placed)>,
     /// Bytes of the payloads of what was sent.
     under_way: usize,
     /// The packet identifier that was used last.
@@ -118,13 +122,13 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, message: Message) {
-        self.waiting.push_back(message);
+    pub(super) fn push(&mut self, placed: Placed) {
+        self.waiting.push_back(placed);
     }
 
     /// Publishes a message before all others.
-    pub(super) fn push_front(&mut self, message: Message) {
-        self.waiting.push_front(message);
+    pub(super) fn push_front(&mut self, placed: Placed) {
+        self.waiting.push_front(placed);
     }
 
     /// Messages that have not been sent.
@@ -139,7 +143,13 @@ impl Outbox {
     /// The message that is sent next, if fewer than `max` have no
     /// acknowledgement.
     pub(super) fn next(&mut self, max: u16) -> Option<&mut Message> {
-        if self.sent.len() < usize::from(max) { self.waiting.front_mut() } else { None }
+        let first = self.waiting.front_mut().map(|(message, _)| message);
+        first.filter(|_| self.sent.len() < usize::from(max))
+    }
+
+    /// What [`Outbox::next`] has returned is not sent.
+    pub(super) fn give_up(&mut self) -> Option<Message> {
+        self.waiting.pop_front().map(|(message, _)| message)
     }
 
     /// What [`Outbox::next`] has returned is sent under the packet identifier
@@ -152,19 +162,19 @@ impl Outbox {
                 break;
             }
         }
-        if let Some(message) = self.waiting.pop_front() {
-            self.under_way += message.size();
-            self.sent.push_back((self.packet_id, message));
+        if let Some(placed) = self.waiting.pop_front() {
+            self.under_way += placed.0.size();
+            self.sent.push_back((self.packet_id, placed));
         }
         self.packet_id
     }
 
     /// The broker has acknowledged a message.
-    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Message> {
+    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Placed> {
         let position = self.sent.iter().position(|(id, _)| *id == packet_id)?;
-        let (_, message) = self.sent.remove(position)?;
-        self.under_way -= message.size();
-        Some(message)
+        let (_, placed) = self.sent.remove(position)?;
+        self.under_way -= placed.0.size();
+        Some(placed)
     }
 
     /// Bytes that were sent and that the broker has not acknowledged.
@@ -176,11 +186,11 @@ impl Outbox {
     /// is out of date by then.
     pub(super) fn disconnected(&mut self) {
         self.under_way = 0;
-        let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, message)| message);
+        let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, placed)| placed);
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting = sent
             .chain(waiting)
-            .filter(|message| !matches!(message, Message::Status { .. }))
+            .filter(|(message, _)| !matches!(message, Message::Status { .. }))
             .collect();
     }
 }
@@ -209,13 +219,13 @@ mod tests {
     #[test]
     fn messages_are_sent_in_order_up_to_the_maximum() {
         let mut outbox = Outbox::default();
-        (1..=3).for_each(|delivery| outbox.push(reply(delivery)));
+        (1..=3).for_each(|delivery| outbox.push((reply(delivery), None)));
         assert_eq!(send(&mut outbox), Some((1, reply(1))));
         assert_eq!(send(&mut outbox), Some((2, reply(2))));
         assert_eq!(send(&mut outbox), None);
         assert_eq!(outbox.under_way(), 4);
-        assert_eq!(outbox.acknowledged(3), None);
-        assert_eq!(outbox.acknowledged(1), Some(reply(1)));
+        assert!(outbox.acknowledged(3).is_none());
+        assert_eq!(outbox.acknowledged(1).unwrap().0, reply(1));
         assert_eq!(outbox.under_way(), 2);
         assert_eq!(send(&mut outbox), Some((3, reply(3))));
     }
@@ -223,10 +233,10 @@ mod tests {
     #[test]
     fn identifiers_in_use_are_passed_over() {
         let mut outbox = Outbox::default();
-        outbox.push(reply(1));
+        outbox.push((reply(1), None));
         let held = send(&mut outbox).unwrap();
         for _ in 0..2 * u32::from(u16::MAX) {
-            outbox.push(reply(2));
+            outbox.push((reply(2), None));
             let (id, _) = send(&mut outbox).unwrap();
             assert!(id != 0 && id != held.0);
             outbox.acknowledged(id).unwrap();
@@ -236,8 +246,8 @@ mod tests {
     #[test]
     fn a_lost_connection_loses_nothing_and_keeps_the_order() {
         let mut outbox = Outbox::default();
-        (1..=4).for_each(|delivery| outbox.push(reply(delivery)));
-        outbox.push(Message::Status { topic: String::new(), payload: Bytes::new() });
+        (1..=4).for_each(|delivery| outbox.push((reply(delivery), None)));
+        outbox.push((Message::Status { topic: String::new(), payload: Bytes::new() }, None));
         send(&mut outbox);
         send(&mut outbox);
         outbox.disconnected();

@@ -1,6 +1,7 @@
 //! The task that owns the connection to the broker, and awaits nothing that
 //! could keep it from serving it.
 
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +22,8 @@ use super::connect::{Options, RECEIVE_MAXIMUM};
 use super::deliveries::{Accepted, Deliveries};
 use super::liveness::Liveness;
 use super::network::{MAX_PACKET, Network, NetworkError};
-use super::outbox::{Message, Outbox, Outgoing};
+use super::outbox::{Message, Outbox, Publication};
+use super::queue::{Queued, Receiver};
 use super::request::{Fingerprints, Request};
 use super::waiting::Waiting;
 use crate::error::{ErrorCode, ErrorReply};
@@ -42,6 +44,14 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The packet identifier of SUBSCRIBE. Nothing is published before, so any is
 /// free.
 const SUBSCRIBE_ID: u16 = 1;
+
+/// No messages of streams are taken while so many wait for being sent.
+const MAX_UNSENT_BEFORE_PUBLICATIONS: usize = 8;
+
+/// How long to wait before a message that the broker has not taken is published
+/// again, and how often in a row.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
+const MAX_REFUSALS: u32 = 10;
 
 /// What the status topic says besides `online`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -98,13 +108,18 @@ pub struct Session {
     presence: watch::Receiver<Presence>,
     /// `None` once the session is being stopped.
     requests: Option<mpsc::Sender<Request>>,
-    outgoing: mpsc::Receiver<Outgoing>,
+    outgoing: Receiver,
     stop: CancellationToken,
     stage: Stage,
     fingerprints: Fingerprints,
     deliveries: Deliveries,
     waiting: Waiting,
     outbox: Outbox,
+    /// What the broker keeps for this vehicle, by topic.
+    records: BTreeMap<String, Publication>,
+    /// The broker was asked once for what it keeps.
+    records_fetched: bool,
+    refusals: Refusals,
 }
 
 /// What belongs to one connection only.
@@ -158,7 +173,7 @@ impl Session {
         topics: Topics,
         presence: watch::Receiver<Presence>,
         requests: mpsc::Sender<Request>,
-        outgoing: mpsc::Receiver<Outgoing>,
+        outgoing: Receiver,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -173,6 +188,9 @@ impl Session {
             deliveries: Deliveries::default(),
             waiting: Waiting::default(),
             outbox: Outbox::default(),
+            records: BTreeMap::new(),
+            records_fetched: false,
+            refusals: Refusals::default(),
         }
     }
 
@@ -195,8 +213,8 @@ impl Session {
                 )),
                 "no connection to the MQTT broker"
             );
-            if self.stage == Stage::Draining && self.outgoing.is_closed() && self.outbox.is_empty()
-            {
+            // The last will says the rest.
+            if self.stage != Stage::Running && self.outgoing.is_over() && self.outbox.is_empty() {
                 return;
             }
             tokio::select! {
@@ -256,8 +274,8 @@ impl Session {
         // packet is waited for.
         tokio::select! {
             biased;
-            outgoing = self.outgoing.recv(), if self.takes_more() => match outgoing {
-                Some(outgoing) => self.take(outgoing),
+            queued = self.outgoing.next(self.takes_publications()), if self.takes_replies() => match queued {
+                Some(queued) => self.take(queued),
                 None => self.say_goodbye(&connection.since),
             },
             // The place is taken by `hand_over`.
@@ -273,6 +291,9 @@ impl Session {
                     next = connection.network.received()?;
                 }
             }
+            () = sleep_until(self.refusals.until()), if self.refusals.is_pause() => {
+                self.refusals.resume();
+            }
             () = &mut connection.look => connection.look(self.outbox.under_way())?,
         }
         Ok(false)
@@ -285,16 +306,16 @@ impl Session {
         if connection.ready.is_none() {
             return Ok(());
         }
-        let max_packet = connection.max_packet;
         while connection.network.has_room()
+            && !self.refusals.is_pause()
             && let Some(message) = self.outbox.next(connection.max_unacknowledged)
         {
-            let mut publish = message.publish();
-            // The packet identifier is not counted before it is known.
-            if publish.size() + 2 > max_packet {
-                replace_oversized(message, publish.size(), max_packet);
-                publish = message.publish();
-            }
+            let Some(mut publish) = within(message, connection.max_packet) else {
+                if let Some(Message::Reply(reply)) = self.outbox.give_up() {
+                    self.deliveries.replied(reply.delivery);
+                }
+                continue;
+            };
             publish.pkid = self.outbox.send();
             connection.network.put(Packet::Publish(publish))?;
         }
@@ -351,12 +372,21 @@ impl Session {
             session_present = connack.session_present,
             "connected to the MQTT broker"
         );
-        // A retained request would be executed again at every connection.
+        if !connack.session_present {
+            self.publish_records();
+        }
+        // A retained request would be executed again at every connection. One that
+        // is published now is told by its flag.
         let requests = self.topics.request_filters();
-        let requests = requests.map(|path| filter(path, RetainForwardRule::Never));
-        // These tell a new process which subscriptions the former one had.
+        let requests = requests.map(|path| filter(path, RetainForwardRule::Never, true));
+        // These tell a new process which subscriptions the former one had. Later
+        // this process knows better.
+        let rule = match self.records_fetched {
+            false => RetainForwardRule::OnEverySubscribe,
+            true => RetainForwardRule::Never,
+        };
         let records = self.topics.record_filters();
-        let records = records.map(|path| filter(path, RetainForwardRule::OnEverySubscribe));
+        let records = records.map(|path| filter(path, rule.clone(), false));
         let filters = requests.into_iter().chain(records);
         // In every connection: a broker may have lost them with the session.
         let subscribe = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
@@ -391,6 +421,7 @@ impl Session {
         }
         tracing::info!(filters = ?self.topics.request_filters(), "ready for requests");
         connection.ready = Some(Instant::now());
+        self.records_fetched = true;
         self.presence.mark_unchanged();
         if self.stage == Stage::Running {
             self.announce(&connection.since);
@@ -439,27 +470,40 @@ impl Session {
     }
 
     fn published(&mut self, puback: &PubAck) -> Result<(), SessionError> {
-        let message = self.outbox.acknowledged(puback.pkid);
-        let message =
-            message.ok_or(SessionError::Protocol("it acknowledges a message that was not sent"))?;
+        let placed = self.outbox.acknowledged(puback.pkid);
+        let (message, place) =
+            placed.ok_or(SessionError::Protocol("it acknowledges a message that was not sent"))?;
         let taken =
             matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-        if !taken {
+        if taken {
+            self.refusals = Refusals::default();
+        } else {
             let topic = message.publish().topic;
             tracing::error!(
                 topic = %String::from_utf8_lossy(&topic),
                 reason = ?puback.reason,
                 "the broker does not take a message"
             );
+            if is_transient(puback.reason) && self.refusals.pause() {
+                self.outbox.push_front((message, place));
+                return Ok(());
+            }
         }
         let Message::Reply(mut reply) = message else { return Ok(()) };
         if let Some(topic) = reply.fallback_topic.take().filter(|_| !taken) {
             reply.topic = topic;
-            self.outbox.push_front(Message::Reply(reply));
+            self.outbox.push_front((Message::Reply(reply), place));
             return Ok(());
         }
         self.deliveries.replied(reply.delivery);
         Ok(())
+    }
+
+    /// A broker that has lost the session may have lost what it was to keep.
+    fn publish_records(&mut self) {
+        for record in self.records.values() {
+            self.outbox.push((Message::Publication(record.clone()), None));
+        }
     }
 
     /// Gives waiting requests to the router, as many as it takes now.
@@ -473,22 +517,34 @@ impl Session {
         }
     }
 
-    fn takes_more(&self) -> bool {
+    fn takes_replies(&self) -> bool {
         matches!(self.stage, Stage::Running | Stage::Draining) && self.outbox.unsent() < MAX_UNSENT
     }
 
-    fn take(&mut self, outgoing: Outgoing) {
-        match outgoing {
-            Outgoing::Reply(reply) => self.outbox.push(Message::Reply(reply)),
-            Outgoing::Publication(publication) => {
-                self.outbox.push(Message::Publication(publication));
+    /// A reply that comes next shall not wait behind many of them.
+    fn takes_publications(&self) -> bool {
+        self.outbox.unsent() < MAX_UNSENT_BEFORE_PUBLICATIONS
+    }
+
+    fn take(&mut self, queued: Queued) {
+        let (message, place) = match queued {
+            Queued::Message(message, place) => (message, place),
+            Queued::Done { delivery } => return self.deliveries.replied(delivery),
+        };
+        if let Message::Publication(publication) = &message
+            && publication.retain
+        {
+            if publication.payload.is_empty() {
+                self.records.remove(&publication.topic);
+            } else {
+                self.records.insert(publication.topic.clone(), publication.clone());
             }
-            Outgoing::Done { delivery } => self.deliveries.replied(delivery),
         }
+        self.outbox.push((message, place));
     }
 
     /// Takes no more requests. Those that nobody has begun with stay with the
-    /// broker.
+    /// broker, if it was asked by QoS 1 to keep them.
     fn drain(&mut self) {
         self.requests = None;
         self.waiting.clear();
@@ -499,19 +555,58 @@ impl Session {
     fn say_goodbye(&mut self, since: &str) {
         self.stage = Stage::Offline;
         let payload = status("offline", since, None);
-        self.outbox.push(Message::Status { topic: self.topics.status(), payload });
+        self.outbox.push((Message::Status { topic: self.topics.status(), payload }, None));
     }
 
     fn announce(&mut self, since: &str) {
         let presence = self.presence.borrow_and_update().clone();
         let payload = status("online", since, Some(&presence));
-        self.outbox.push(Message::Status { topic: self.topics.status(), payload });
+        self.outbox.push((Message::Status { topic: self.topics.status(), payload }, None));
     }
 }
 
-fn filter(path: String, retain_forward_rule: RetainForwardRule) -> Filter {
-    let qos = QoS::AtLeastOnce;
-    Filter { path, qos, nolocal: true, preserve_retain: false, retain_forward_rule }
+fn filter(path: String, retain_forward_rule: RetainForwardRule, preserve_retain: bool) -> Filter {
+    Filter { path, qos: QoS::AtLeastOnce, nolocal: true, preserve_retain, retain_forward_rule }
+}
+
+/// Whether the same message may be taken later (MQTT 5, 3.4.2.1).
+fn is_transient(reason: PubAckReason) -> bool {
+    matches!(
+        reason,
+        PubAckReason::UnspecifiedError
+            | PubAckReason::ImplementationSpecificError
+            | PubAckReason::QuotaExceeded
+    )
+}
+
+/// How often in a row the broker has not taken a message that it may take later.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u32,
+    /// Nothing is published until then.
+    until: Option<Instant>,
+}
+
+impl Refusals {
+    /// Makes a pause, unless there were too many.
+    fn pause(&mut self) -> bool {
+        self.count += 1;
+        let again = self.count <= MAX_REFUSALS;
+        self.until = again.then(|| Instant::now() + REFUSAL_PAUSE);
+        again
+    }
+
+    fn is_pause(&self) -> bool {
+        self.until.is_some()
+    }
+
+    fn until(&self) -> Instant {
+        self.until.unwrap_or_else(Instant::now)
+    }
+
+    fn resume(&mut self) {
+        self.until = None;
+    }
 }
 
 /// Waits for a place for one request.
@@ -533,28 +628,101 @@ fn status(status: &str, since: &str, presence: Option<&Presence>) -> Bytes {
     serde_json::to_vec(&status).expect("strings always become JSON").into()
 }
 
-/// The broker would close the connection over such a packet, again and again.
-fn replace_oversized(message: &mut Message, size: usize, max: usize) {
+/// The message as a packet. One that is too large for the broker becomes an error
+/// that is not: the broker would close the connection over it, again and again.
+/// `None` if nothing can be published instead.
+fn within(message: &mut Message, max: usize) -> Option<Publish> {
+    // The packet identifier is not counted before it is known.
+    let size = |publish: &Publish| publish.size() + 2;
+    let publish = message.publish();
+    if size(&publish) <= max {
+        return Some(publish);
+    }
+    tracing::error!(
+        size = size(&publish),
+        max,
+        topic = %String::from_utf8_lossy(&publish.topic).chars().take(200).collect::<String>(),
+        "the broker does not take so large a message"
+    );
     let error = ErrorReply::new(
         ErrorCode::PayloadTooLarge,
         format!(
-            "this message needs a packet of {size} bytes, but the broker takes no more than {max}; \
-             ask for less, for example with field masks"
+            "this message needs a packet of {} bytes, but the broker takes no more than {max}; ask \
+             for less, for example with field masks",
+            size(&publish)
         ),
     );
-    let error = error.with("size", size).with("max_size", max).to_payload();
-    let topic = match message {
-        Message::Reply(reply) => {
-            reply.payload = error;
-            let data = reply.correlation_data.take();
-            reply.correlation_data = data.filter(|data| data.len() < max / 4);
-            &reply.topic
+    let error = error.with("size", size(&publish)).with("max_size", max).to_payload();
+    match message {
+        Message::Reply(reply) => reply.payload = error,
+        Message::Publication(publication) if !publication.retain => publication.payload = error,
+        Message::Publication(_) | Message::Status { .. } => return None,
+    }
+    if size(&message.publish()) > max
+        && let Message::Reply(reply) = message
+    {
+        // What came with the request may be as large as a packet.
+        reply.correlation_data = None;
+        reply.request_id.clear();
+    }
+    Some(message.publish()).filter(|publish| size(publish) <= max)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::outbox::Reply;
+    use super::*;
+
+    fn reply(topic: String, request_id: String, payload: usize) -> Message {
+        Message::Reply(Reply {
+            delivery: 1,
+            topic,
+            fallback_topic: None,
+            correlation_data: Some(Bytes::from_static(b"c")),
+            request_id,
+            payload: vec![b'x'; payload].into(),
+        })
+    }
+
+    fn publication(retain: bool) -> Message {
+        let topic = "vehicle/1/events/x".into();
+        let payload = vec![b'x'; 2000].into();
+        Message::Publication(Publication { topic, payload, retain, expiry: None })
+    }
+
+    #[test]
+    fn too_large_a_message_becomes_an_error_that_fits() {
+        let short = || "vehicle/1/state/resp".to_owned();
+        for (mut message, keeps_correlation) in [
+            (reply(short(), "r".into(), 2000), true),
+            (reply(short(), "r".repeat(900), 2000), false),
+            (publication(false), false),
+        ] {
+            let publish = within(&mut message, 1000).unwrap();
+            assert!(publish.size() <= 1000);
+            assert!(publish.payload.starts_with(b"{\"error\""));
+            let properties = publish.properties.unwrap();
+            assert_eq!(properties.correlation_data.is_some(), keeps_correlation);
         }
-        Message::Publication(publication) => {
-            publication.payload = error;
-            &publication.topic
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_made_to_fit_is_given_up() {
+        let mut message = reply("t".repeat(2000), "r".into(), 1);
+        assert!(within(&mut message, 1000).is_none());
+        // An error shall not be kept in the place of what was to be kept.
+        assert!(within(&mut publication(true), 1000).is_none());
+        assert!(within(&mut publication(true), 3000).is_some());
+    }
+
+    #[tokio::test]
+    async fn there_is_an_end_to_trying_again() {
+        let mut refusals = Refusals::default();
+        for _ in 0..MAX_REFUSALS {
+            assert!(refusals.pause() && refusals.is_pause());
+            refusals.resume();
         }
-        Message::Status { topic, .. } => topic,
-    };
-    tracing::error!(size, max, topic, "the broker does not take so large a message");
+        assert!(!refusals.pause() && !refusals.is_pause());
+    }
 }

@@ -4,25 +4,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
-use crate::mqtt::{Outgoing, Publication};
-
-/// The MQTT session has ended; there is nobody left to publish to.
-#[derive(Debug, thiserror::Error)]
-#[error("the MQTT session has ended")]
-pub struct Ended;
+pub use crate::mqtt::SessionEnded as Ended;
+use crate::mqtt::{Outgoing, Publication, Sender};
 
 /// Hands messages to the MQTT session, and waits while it has too many.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    outgoing: mpsc::Sender<Outgoing>,
+    outgoing: Sender,
 }
 
 impl Publisher {
     /// Publishes by way of `outgoing`.
     #[must_use]
-    pub fn new(outgoing: mpsc::Sender<Outgoing>) -> Self {
+    pub fn new(outgoing: Sender) -> Self {
         Self { outgoing }
     }
 
@@ -54,7 +49,7 @@ impl Publisher {
         expiry: Option<Duration>,
     ) -> Result<(), Ended> {
         let publication = Publication { topic: topic.to_owned(), payload, retain, expiry };
-        self.outgoing.send(Outgoing::Publication(publication)).await.map_err(|_| Ended)
+        self.outgoing.send(Outgoing::Publication(publication)).await
     }
 }
 
