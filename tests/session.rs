@@ -271,6 +271,57 @@ async fn subscriptions_are_made_in_every_connection() {
 }
 
 #[tokio::test]
+async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost_them() {
+    let stage = Stage::start().await;
+    let record = format!("{BASE}/events/x/subscription");
+    let is_record = |publish: &Publish| publish.retain && publish.topic == record.as_bytes();
+    for (session_present, rule) in [
+        (false, RetainForwardRule::OnEverySubscribe),
+        (true, RetainForwardRule::Never),
+        (false, RetainForwardRule::Never),
+    ] {
+        let first = rule == RetainForwardRule::OnEverySubscribe;
+        let mut connection = stage.broker.accept().await;
+        connection.connack(session_present, connack_properties()).await;
+        let subscribe = connection.subscribe().await;
+        let of_records = subscribe.filters.iter().filter(|filter| filter.path.contains("subscr"));
+        let rules: Vec<_> = of_records.map(|filter| filter.retain_forward_rule.clone()).collect();
+        assert_eq!(rules, [rule.clone(), rule]);
+        connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
+        if first {
+            let mut subscribe = request(1, false, 1);
+            subscribe.topic = format!("{BASE}/events/subscribe/req").into();
+            subscribe.payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#.into();
+            connection.send(Packet::Publish(subscribe)).await;
+        }
+        // A request, so that something comes in any case.
+        connection.request(2, false, 2).await;
+        let mut recorded = false;
+        while !recorded {
+            let Packet::Publish(publish) = connection.read().await else { continue };
+            connection.puback(publish.pkid).await;
+            recorded = is_record(&publish);
+            if session_present && number(&publish) == Some(2) {
+                break;
+            }
+        }
+        assert_eq!(recorded, !session_present);
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_the_broker_may_take_later_is_published_again() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    connection.request(1, false, 1).await;
+    let refused = connection.reply().await;
+    connection.puback_with(refused.pkid, PubAckReason::QuotaExceeded).await;
+    let again = take_reply(&mut connection).await;
+    assert_eq!((number(&again), &again.payload), (Some(1), &refused.payload));
+    assert_eq!(connection.acknowledgement().await, 1);
+}
+
+#[tokio::test]
 async fn a_reply_that_the_broker_cannot_take_becomes_an_error() {
     let stage = Stage::start().await;
     let properties = ConnAckProperties { max_packet_size: Some(500), ..connack_properties() };
