@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Context, ended, request, to_json};
 use crate::error::ErrorReply;
 use crate::json::InstanceName;
-use crate::streams::{Lifetime, LogsRecord, SubscriptionId, WorkloadRef};
+use crate::streams::{Lifetime, LogsSubscription, SubscriptionId, WorkloadRef};
 
 const EXPECTED: &str = "{\"workloads\": [\"nginx\"]}, and optionally \"id\", \"follow\": true, \
                         \"tail\": 10, \"since\" and \"until\" such as \"2026-01-31T12:00:00Z\", \
@@ -42,20 +42,20 @@ struct Subscribed<'a> {
 }
 
 pub(super) async fn subscribe(context: &Context, payload: &[u8]) -> Result<Answer, ErrorReply> {
-    let request = parse(payload)?;
-    context.subscriptions.check_room(&request)?;
+    let subscription = parse(payload)?;
+    context.subscriptions.check_room(&subscription)?;
     let subscriptions = context.subscriptions.clone();
     Ok(Box::pin(async move {
-        let topic = subscriptions.topic(&request);
-        let mut follower = subscriptions.follower(&request);
+        let topic = subscriptions.topic(&subscription);
+        let mut follower = subscriptions.follower(&subscription);
         let workloads = follower.open().await?;
         let mut reply = to_json(&Subscribed {
-            id: &request.id,
+            id: &subscription.id,
             topic: &topic,
-            expires_in_s: request.ttl.duration().map(|ttl| ttl.as_secs()),
+            expires_in_s: subscription.ttl.duration().map(|ttl| ttl.as_secs()),
             workloads,
         })?;
-        let begin = subscriptions.add_logs(request, follower).await.map_err(ended)?;
+        let begin = subscriptions.add_logs(subscription, follower).await.map_err(ended)?;
         // It is gone if the subscription was replaced in the meantime.
         reply.then(async move {
             let _ = begin.send(());
@@ -64,7 +64,7 @@ pub(super) async fn subscribe(context: &Context, payload: &[u8]) -> Result<Answe
     }))
 }
 
-fn parse(payload: &[u8]) -> Result<LogsRecord, ErrorReply> {
+fn parse(payload: &[u8]) -> Result<LogsSubscription, ErrorReply> {
     let Subscribe { id, workloads, follow, tail, since, until, ttl } =
         request::parse(payload, EXPECTED)?;
     let invalid = |reason: String| Err(request::invalid(reason, EXPECTED));
@@ -80,7 +80,7 @@ fn parse(payload: &[u8]) -> Result<LogsRecord, ErrorReply> {
         }
     }
     let id = id.unwrap_or_else(SubscriptionId::made_up);
-    Ok(LogsRecord { id, workloads, follow, tail, since, until, ttl })
+    Ok(LogsSubscription { id, workloads, follow, tail, since, until, ttl })
 }
 
 /// With `Z` or an offset such as `+01:00`.

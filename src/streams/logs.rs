@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::publisher::{Ended, Publisher};
-use super::record::{LogsRecord, WorkloadRef};
+use super::record::{LogsSubscription, WorkloadRef};
 use crate::ankaios::events::{Event, EventStream};
 use crate::ankaios::logs::{LogItem, LogStream, LogsOptions};
 use crate::ankaios::{Client, RequestError};
@@ -59,16 +59,16 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(ankaios: Client, request: &LogsRecord) -> Self {
+    pub(super) fn new(ankaios: Client, subscription: &LogsSubscription) -> Self {
         let (sender, items) = mpsc::channel(QUEUE);
         Self {
             ankaios,
-            workloads: request.workloads.clone(),
+            workloads: subscription.workloads.clone(),
             options: LogsOptions {
-                follow: request.follow,
-                tail: request.tail,
-                since: request.since.clone(),
-                until: request.until.clone(),
+                follow: subscription.follow,
+                tail: subscription.tail,
+                since: subscription.since.clone(),
+                until: subscription.until.clone(),
             },
             streams: BTreeMap::new(),
             sender,

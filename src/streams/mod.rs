@@ -16,6 +16,8 @@ mod rollout;
 mod subscriptions;
 
 pub use publisher::{Ended, Publisher};
-pub use record::{EventsRecord, Lifetime, LogsRecord, Record, SubscriptionId, WorkloadRef};
+pub use record::{
+    EventsSubscription, Lifetime, LogsSubscription, Record, SubscriptionId, WorkloadRef,
+};
 pub use rollout::{Rollout, Rollouts};
 pub use subscriptions::Subscriptions;

@@ -107,7 +107,7 @@ impl From<Lifetime> for String {
 
 /// A subscription to events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventsRecord {
+pub struct EventsSubscription {
     /// Its id.
     pub id: SubscriptionId,
     /// The parts of the state whose changes are wanted.
@@ -129,7 +129,7 @@ pub enum WorkloadRef {
 
 /// A subscription to logs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogsRecord {
+pub struct LogsSubscription {
     /// Its id.
     pub id: SubscriptionId,
     /// Whose logs are wanted.
@@ -154,9 +154,9 @@ pub struct LogsRecord {
 /// A subscription, and when it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record<T> {
-    /// What was asked for.
+    /// The subscription itself.
     #[serde(flatten)]
-    pub request: T,
+    pub subscription: T,
     /// When it ends, RFC 3339; `None` is never.
     pub expires_at: Option<String>,
 }
@@ -183,7 +183,7 @@ pub(crate) trait Subscription: Serialize {
     fn ttl(&self) -> Lifetime;
 }
 
-impl Subscription for EventsRecord {
+impl Subscription for EventsSubscription {
     const KIND: StreamKind = StreamKind::Events;
 
     fn id(&self) -> &SubscriptionId {
@@ -195,7 +195,7 @@ impl Subscription for EventsRecord {
     }
 }
 
-impl Subscription for LogsRecord {
+impl Subscription for LogsSubscription {
     const KIND: StreamKind = StreamKind::Logs;
 
     fn id(&self) -> &SubscriptionId {
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_record_can_be_read_again() {
         let record = Record {
-            request: LogsRecord {
+            subscription: LogsSubscription {
                 id: SubscriptionId("x".into()),
                 workloads: vec![WorkloadRef::Name("nginx".into())],
                 follow: true,
@@ -255,13 +255,13 @@ mod tests {
             json!({"id": "x", "workloads": ["nginx"], "follow": true, "tail": 5, "ttl": "0s",
                 "expires_at": null})
         );
-        assert_eq!(serde_json::from_value::<Record<LogsRecord>>(written).unwrap(), record);
+        assert_eq!(serde_json::from_value::<Record<LogsSubscription>>(written).unwrap(), record);
     }
 
     #[test]
     fn a_record_knows_when_it_is_over() {
         let record = |expires_at: Option<&str>| Record {
-            request: (),
+            subscription: (),
             expires_at: expires_at.map(str::to_owned),
         };
         assert_eq!(record(None).remaining(), Ok(None));

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::events::Forwarder;
 use super::logs::Follower;
 use super::publisher::{Ended, Publisher};
-use super::record::{EventsRecord, LogsRecord, Record, Subscription, SubscriptionId};
+use super::record::{EventsSubscription, LogsSubscription, Record, Subscription, SubscriptionId};
 use crate::ankaios::Client;
 use crate::ankaios::events::{EventStream, Listeners};
 use crate::error::{ErrorCode, ErrorReply};
@@ -64,14 +64,14 @@ impl Subscriptions {
     }
 
     /// The topic of a subscription's messages.
-    pub(crate) fn topic<T: Subscription>(&self, request: &T) -> String {
-        self.0.topics.stream(T::KIND, request.id().as_str())
+    pub(crate) fn topic<T: Subscription>(&self, subscription: &T) -> String {
+        self.0.topics.stream(T::KIND, subscription.id().as_str())
     }
 
     /// Checks that there may be one more.
-    pub(crate) fn check_room<T: Subscription>(&self, request: &T) -> Result<(), ErrorReply> {
+    pub(crate) fn check_room<T: Subscription>(&self, subscription: &T) -> Result<(), ErrorReply> {
         let live = self.0.live();
-        if live.len() < MAX_SUBSCRIPTIONS || live.contains_key(&key(request)) {
+        if live.len() < MAX_SUBSCRIPTIONS || live.contains_key(&key(subscription)) {
             return Ok(());
         }
         Err(ErrorReply::new(
@@ -84,40 +84,41 @@ impl Subscriptions {
     /// subscription of the same id.
     pub(crate) async fn add_events(
         &self,
-        request: EventsRecord,
+        subscription: EventsSubscription,
         events: EventStream,
     ) -> Result<oneshot::Sender<()>, Ended> {
         let publisher = self.0.publisher.clone();
-        let listeners = Listeners::new().with(Forwarder { topic: self.topic(&request), publisher });
-        self.add(request, listeners.run(events)).await
+        let listeners =
+            Listeners::new().with(Forwarder { topic: self.topic(&subscription), publisher });
+        self.add(subscription, listeners.run(events)).await
     }
 
     /// Begins to publish logs, once the reply has been sent. Replaces a
     /// subscription of the same id.
     pub(crate) async fn add_logs(
         &self,
-        request: LogsRecord,
+        subscription: LogsSubscription,
         follower: Follower,
     ) -> Result<oneshot::Sender<()>, Ended> {
-        let topic = self.topic(&request);
+        let topic = self.topic(&subscription);
         let publisher = self.0.publisher.clone();
-        self.add(request, follower.run(topic, publisher)).await
+        self.add(subscription, follower.run(topic, publisher)).await
     }
 
     /// Makes a follower of logs for a subscription.
-    pub(crate) fn follower(&self, request: &LogsRecord) -> Follower {
-        Follower::new(self.0.ankaios.clone(), request)
+    pub(crate) fn follower(&self, subscription: &LogsSubscription) -> Follower {
+        Follower::new(self.0.ankaios.clone(), subscription)
     }
 
     async fn add<T: Subscription>(
         &self,
-        request: T,
+        subscription: T,
         stream: impl Future<Output = ()> + Send + 'static,
     ) -> Result<oneshot::Sender<()>, Ended> {
-        let ttl = request.ttl();
-        let key = key(&request);
-        let topic = self.0.topics.record(T::KIND, request.id().as_str());
-        let record = Record { request, expires_at: ttl.end() };
+        let ttl = subscription.ttl();
+        let key = key(&subscription);
+        let topic = self.0.topics.record(T::KIND, subscription.id().as_str());
+        let record = Record { subscription, expires_at: ttl.end() };
         // Before the reply: what was promised must survive a crash.
         self.0.publisher.retain(&topic, &record, ttl.duration()).await?;
         let (begin, begun) = oneshot::channel();
@@ -187,13 +188,15 @@ impl Subscriptions {
     }
 
     fn restore_events(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let Some((request, ttl)) = self.read::<EventsRecord>(id, payload)? else { return Ok(()) };
-        let topic = self.topic(&request);
+        let Some((subscription, ttl)) = self.read::<EventsSubscription>(id, payload)? else {
+            return Ok(());
+        };
+        let topic = self.topic(&subscription);
         let publisher = self.0.publisher.clone();
         let ankaios = self.0.ankaios.clone();
-        self.start(key(&request), ttl, async move {
+        self.start(key(&subscription), ttl, async move {
             let events = loop {
-                let subscribing = ankaios.subscribe(request.field_masks.clone()).await;
+                let subscribing = ankaios.subscribe(subscription.field_masks.clone()).await;
                 let events = match subscribing {
                     Ok(subscribing) => subscribing.answer().await,
                     Err(error) => Err(error),
@@ -219,12 +222,14 @@ impl Subscriptions {
     }
 
     fn restore_logs(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let Some((request, ttl)) = self.read::<LogsRecord>(id, payload)? else { return Ok(()) };
-        let topic = self.topic(&request);
+        let Some((subscription, ttl)) = self.read::<LogsSubscription>(id, payload)? else {
+            return Ok(());
+        };
+        let topic = self.topic(&subscription);
         let publisher = self.0.publisher.clone();
-        let mut follower = self.follower(&request);
+        let mut follower = self.follower(&subscription);
         follower.resume();
-        self.start(key(&request), ttl, follower.run(topic, publisher));
+        self.start(key(&subscription), ttl, follower.run(topic, publisher));
         Ok(())
     }
 
@@ -236,16 +241,16 @@ impl Subscriptions {
     ) -> Result<Option<(T, Option<Duration>)>, &'static str> {
         let record: Record<T> =
             serde_json::from_slice(payload).map_err(|_| "its record cannot be read")?;
-        if record.request.id().as_str() != id {
+        if record.subscription.id().as_str() != id {
             return Err("its record belongs to another id");
         }
         let ttl = record.remaining().map_err(|()| "its time is over")?;
-        if self.0.live().contains_key(&key(&record.request)) {
+        if self.0.live().contains_key(&key(&record.subscription)) {
             return Ok(None);
         }
-        self.check_room(&record.request).map_err(|_| "there are too many")?;
+        self.check_room(&record.subscription).map_err(|_| "there are too many")?;
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
-        Ok(Some((record.request, ttl)))
+        Ok(Some((record.subscription, ttl)))
     }
 
     /// Stops all streams without ending the subscriptions: the next process
@@ -288,6 +293,6 @@ impl Shared {
     }
 }
 
-fn key<T: Subscription>(request: &T) -> Key {
-    (T::KIND, request.id().clone())
+fn key<T: Subscription>(subscription: &T) -> Key {
+    (T::KIND, subscription.id().clone())
 }
