@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use fleet_connector::proto::ank_base::ExecutionState;
 use serde_json::{Value, json};
 use support::connector::BASE;
 use support::scene::payload;
@@ -338,6 +339,47 @@ async fn waiting_ends_with_the_state_or_with_a_timeout() {
     let reply = payload(&client.next().await);
     assert_eq!(reply["execution_state"]["state"], json!("FAILED"), "{reply}");
     assert_eq!(reply["workload_name"], json!("later"));
+}
+
+#[tokio::test]
+async fn waiting_for_removal_ends_when_the_instance_is_gone() {
+    let scene = Scene::start().await;
+    let wait = r#"{"workload_name": "w", "state": "REMOVED", "timeout": "10s"}"#;
+    let reply = scene.request("workload/wait", wait).await;
+    assert_eq!(code(&reply), "not_found", "there is nothing that could go");
+
+    let applied = scene.request("manifest/apply", workload("w", "localhost/w")).await;
+    let mut client = scene.client("wait/resp").await;
+    let reply_topic = format!("{BASE}/wait/resp");
+    client.request(&format!("{BASE}/workload/wait/req"), wait, &reply_topic, 1).await;
+    scene.request("state", r#"["desiredState.apiVersion"]"#).await;
+    scene.request("manifest/delete", workload("w", "localhost/w")).await;
+    let reply = payload(&client.next().await);
+    assert_eq!(reply["execution_state"]["state"], json!("REMOVED"), "{reply}");
+    assert_eq!(reply["workload_id"], applied["added_workloads"][0]["workload_id"]);
+}
+
+#[tokio::test]
+async fn waiting_answers_with_what_was_known_of_the_instance() {
+    let scene = Scene::start().await;
+    let instance = scene.vehicle.instance("fleetconnector").unwrap();
+    let info = |mut state: ExecutionState, info: &str| {
+        state.additional_info = Some(info.into());
+        state
+    };
+    let running = info(vehicle_simulator::execution::running(), "as it was");
+    scene.vehicle.set_execution_state(&instance, running);
+    let mut client = scene.client("wait/resp").await;
+    let wait = r#"{"workload_name": "fleetconnector", "state": "FAILED"}"#;
+    let reply_topic = format!("{BASE}/wait/resp");
+    client.request(&format!("{BASE}/workload/wait/req"), wait, &reply_topic, 1).await;
+    scene.request("state", r#"["desiredState.apiVersion"]"#).await;
+    // The event holds the state alone.
+    let failed = info(vehicle_simulator::execution::failed(1), "as it was");
+    scene.vehicle.set_execution_state(&instance, failed);
+    let reply = payload(&client.next().await);
+    assert_eq!(reply["execution_state"]["state"], json!("FAILED"), "{reply}");
+    assert_eq!(reply["execution_state"]["additional_info"], json!("as it was"), "{reply}");
 }
 
 #[tokio::test]

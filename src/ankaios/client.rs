@@ -135,10 +135,15 @@ impl Client {
         let (producer, consumer) = buffer(&self.budget);
         let deadline = Instant::now() + self.timeout;
         self.pending.add_stream(number, encode(request_id.clone(), content), producer);
-        let stream =
-            Stream { client: self.clone(), number, request_id, cancel, deadline, consumer };
+        let removal = Removal { number, pending: Arc::clone(&self.pending) };
         self.enqueue(number, deadline).await?;
-        Ok(stream)
+        // Not before: what was not handed over must not be cancelled.
+        Ok(Stream { client: self.clone(), removal, request_id, cancel, deadline, consumer })
+    }
+
+    /// The state of the link, to be watched.
+    pub(super) fn link_status(&self) -> watch::Receiver<LinkStatus> {
+        self.status.clone()
     }
 
     async fn enqueue(&self, number: u64, deadline: Instant) -> Result<(), RequestError> {
@@ -174,7 +179,7 @@ fn encode(request_id: String, content: RequestContent) -> Bytes {
 #[derive(Debug)]
 pub(super) struct Stream {
     client: Client,
-    number: u64,
+    removal: Removal,
     request_id: String,
     cancel: RequestContent,
     deadline: Instant,
@@ -191,7 +196,7 @@ impl Stream {
             Ok(Item::Dropped(_) | Item::End(None)) => Err(RequestError::Unavailable(
                 "the session was lost a moment ago; try again".into(),
             )),
-            Err(_) => Err(self.client.overdue(self.number)),
+            Err(_) => Err(self.client.overdue(self.removal.number)),
         }
     }
 
@@ -203,7 +208,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.client.pending.remove(self.number);
+        self.client.pending.remove(self.removal.number);
         let (number, _) = self.client.pending.next_id();
         let frame = encode(self.request_id.clone(), self.cancel.clone());
         self.client.pending.add_unanswered(number, frame);

@@ -2,28 +2,26 @@
 //!
 //! All roll-outs share one subscription, which lives as long as there are any.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::publisher::{Ended, Publisher};
 use crate::ankaios::events::{Event, EventStream};
-use crate::ankaios::{Client, RequestError};
-use crate::json::{InstanceName, execution_state, instance_states};
+use crate::ankaios::{Client, WorkloadStates};
+use crate::json::{InstanceName, execution_state};
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
-use crate::proto::ank_base::{CompleteState, ExecutionState, Pending, UpdateStateSuccess};
+use crate::proto::ank_base::{ExecutionState, Pending, UpdateStateSuccess};
 
 /// Roll-outs that wait for being followed.
 const QUEUE: usize = 64;
 
 /// Roll-outs that are followed at the same time; the oldest gives way.
 const MAX_ROLLOUTS: usize = 256;
-
-/// How long to wait before a subscription that has failed is made again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Begins the additional information of a workload that Ankaios has given up to
 /// start.
@@ -70,16 +68,7 @@ impl Rollouts {
         limit: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let tracker = Tracker {
-            ankaios,
-            topic,
-            publisher,
-            limit,
-            rollouts: Vec::new(),
-            states: BTreeMap::new(),
-            events: None,
-            subscribe_at: None,
-        };
+        let tracker = Tracker::new(ankaios, topic, publisher, limit);
         (Self(sender), tracker.run(receiver))
     }
 
@@ -95,6 +84,9 @@ struct Following {
     request_id: String,
     instances: BTreeSet<InstanceName>,
     deadline: Instant,
+    /// The subscription was made after it had begun: an instance that a snapshot
+    /// does not have is gone.
+    covered: bool,
 }
 
 struct Tracker {
@@ -104,10 +96,8 @@ struct Tracker {
     limit: Duration,
     rollouts: Vec<Following>,
     /// The states of all instances, while there is a subscription.
-    states: BTreeMap<InstanceName, ExecutionState>,
+    states: WorkloadStates,
     events: Option<EventStream>,
-    /// When to subscribe, if there is something to follow.
-    subscribe_at: Option<Instant>,
 }
 
 #[derive(Serialize)]
@@ -118,6 +108,11 @@ struct Progress<'a> {
 }
 
 impl Tracker {
+    fn new(ankaios: Client, topic: String, publisher: Publisher, limit: Duration) -> Self {
+        let states = WorkloadStates::default();
+        Self { ankaios, topic, publisher, limit, rollouts: Vec::new(), states, events: None }
+    }
+
     async fn run(mut self, mut rollouts: mpsc::Receiver<Rollout>) {
         loop {
             let deadline = self.rollouts.iter().map(|rollout| rollout.deadline).min();
@@ -126,39 +121,34 @@ impl Tracker {
                     Some(rollout) => self.begin(rollout).await,
                     None => return,
                 },
-                event = next(&mut self.events) => match event {
+                Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
                     Ok(event) => self.learn(&event).await,
                     Err(error) => {
                         tracing::warn!(%error, "the progress of roll-outs is not known");
                         Ok(())
                     }
                 },
-                () = until(deadline) => self.give_up().await,
-                () = until(self.subscribe_at) => self.subscribe().await,
+                Some(()) = OptionFuture::from(deadline.map(sleep_until)) => self.give_up().await,
             };
             if result.is_err() {
                 return;
             }
             if self.rollouts.is_empty() {
                 self.events = None;
-                self.subscribe_at = None;
-                self.states.clear();
+                self.states = WorkloadStates::default();
             }
         }
     }
 
     async fn begin(&mut self, rollout: Rollout) -> Result<(), Ended> {
         let deleted: BTreeSet<_> = rollout.deleted.into_iter().collect();
-        let superseded = |following: &mut Following| !following.instances.is_disjoint(&deleted);
-        let superseded: Vec<_> = self.rollouts.extract_if(.., superseded).collect();
-        for following in superseded {
-            self.tell(&following, "superseded").await?;
-        }
+        self.supersede(&deleted).await?;
         let Some(request_id) = rollout.request_id else { return Ok(()) };
         let following = Following {
             request_id,
             instances: rollout.added.into_iter().collect(),
             deadline: Instant::now() + self.limit,
+            covered: self.events.is_none(),
         };
         if following.instances.is_empty() {
             return self.tell(&following, "succeeded").await;
@@ -167,64 +157,48 @@ impl Tracker {
             let oldest = self.rollouts.remove(0);
             self.tell(&oldest, "timed_out").await?;
         }
-        if self.events.is_none() && self.subscribe_at.is_none() {
-            self.subscribe_at = Some(Instant::now());
+        if self.events.is_none() {
+            self.subscribe();
         }
-        let known = following.instances.iter().any(|one| self.states.contains_key(one));
+        let known = following.instances.iter().any(|one| self.states.get(one).is_some());
         let unsettled = following.instances.clone();
         self.rollouts.push(following);
         if known { self.report(&unsettled).await } else { Ok(()) }
     }
 
-    async fn subscribe(&mut self) -> Result<(), Ended> {
-        let masks = vec!["workloadStates".into()];
-        let answer = match self.ankaios.subscribe(masks).await {
-            Ok(subscribing) => subscribing.answer().await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok((state, events)) => {
-                self.events = Some(events);
-                self.subscribe_at = None;
-                self.learn_snapshot(&state).await
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the progress of roll-outs is not known yet");
-                self.subscribe_at = Some(Instant::now() + RETRY);
-                Ok(())
-            }
-        }
-    }
-
-    async fn learn_snapshot(&mut self, state: &CompleteState) -> Result<(), Ended> {
-        let states = instance_states(state).map(|(instance, state)| (instance, state.clone()));
-        self.states = states.collect();
-        let all = self.rollouts.iter().flat_map(|following| following.instances.clone()).collect();
-        self.report(&all).await
+    fn subscribe(&mut self) {
+        self.events = Some(self.ankaios.events(vec!["workloadStates".into()]));
+        self.rollouts.iter_mut().for_each(|following| following.covered = true);
     }
 
     async fn learn(&mut self, event: &Event) -> Result<(), Ended> {
-        let Some(state) = &event.response.complete_state else { return Ok(()) };
+        let mut changes = self.states.apply(event);
         if event.resynced {
-            return self.learn_snapshot(state).await;
-        }
-        let mut changed = BTreeSet::new();
-        for (instance, state) in instance_states(state) {
-            self.states.insert(instance.clone(), state.clone());
-            changed.insert(instance);
-        }
-        let removed =
-            event.response.altered_fields.iter().flat_map(|fields| &fields.removed_fields);
-        for instance in removed.filter_map(|field| InstanceName::from_state_path(field)) {
-            self.states.remove(&instance);
-            // Somebody else has deleted or changed it.
-            let gone = |following: &mut Following| following.instances.contains(&instance);
-            let superseded: Vec<_> = self.rollouts.extract_if(.., gone).collect();
-            for following in superseded {
-                self.tell(&following, "superseded").await?;
+            let missing = |following: &&Following| {
+                following.instances.iter().any(|instance| self.states.get(instance).is_none())
+            };
+            let (covered, begun_since): (Vec<_>, Vec<_>) =
+                self.rollouts.iter().filter(missing).partition(|following| following.covered);
+            changes.gone.extend(covered.iter().flat_map(|one| one.instances.iter().cloned()));
+            changes.gone.retain(|instance| self.states.get(instance).is_none());
+            if !begun_since.is_empty() {
+                // The snapshot may be older than what it does not have.
+                self.subscribe();
             }
         }
-        self.report(&changed).await
+        // Somebody else has deleted or changed it.
+        self.supersede(&changes.gone).await?;
+        self.report(&changes.changed).await
+    }
+
+    /// Ends all roll-outs that have one of these instances.
+    async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), Ended> {
+        let superseded = |following: &mut Following| !following.instances.is_disjoint(gone);
+        let superseded: Vec<_> = self.rollouts.extract_if(.., superseded).collect();
+        for following in superseded {
+            self.tell(&following, "superseded").await?;
+        }
+        Ok(())
     }
 
     /// Tells of all roll-outs that have one of these instances.
@@ -311,21 +285,8 @@ fn outcome(state: &ExecutionState) -> Option<Outcome> {
     }
 }
 
-async fn next(events: &mut Option<EventStream>) -> Result<Event, RequestError> {
-    match events {
-        Some(events) => events.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
     use crate::proto::ank_base::{Failed, Running, Stopping, Succeeded};
@@ -349,6 +310,101 @@ mod tests {
             (ExecutionState::default(), None),
         ] {
             assert_eq!(outcome(&state), expected, "{state:?}");
+        }
+    }
+
+    mod tracker {
+        use std::time::Duration;
+
+        use serde_json::{Value, json};
+
+        use super::*;
+        use crate::ankaios::connect;
+        use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+        use crate::mqtt::Outgoing;
+
+        const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
+
+        /// A tracker without an Ankaios, and what it publishes.
+        fn tracker() -> (Tracker, mpsc::Receiver<Outgoing>) {
+            let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
+            let (sender, published) = mpsc::channel(100);
+            let limit = Duration::from_secs(60);
+            (Tracker::new(client, "status".into(), Publisher::new(sender), limit), published)
+        }
+
+        fn rollout(request_id: &str, added: &[&str]) -> Rollout {
+            let added = added.iter().map(|name| name.parse().unwrap()).collect();
+            Rollout { request_id: Some(request_id.into()), added, deleted: Vec::new() }
+        }
+
+        /// The request ids and statuses of what was published.
+        fn told(published: &mut mpsc::Receiver<Outgoing>) -> Vec<(String, String, Value)> {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            std::iter::from_fn(|| published.try_recv().ok())
+                .map(|outgoing| {
+                    let Outgoing::Publication(publication) = outgoing else { panic!() };
+                    let message: Value = serde_json::from_slice(&publication.payload).unwrap();
+                    let state = message["workloads"][0]["execution_state"].clone();
+                    (text(&message["request_id"]), text(&message["status"]), state)
+                })
+                .collect()
+        }
+
+        #[tokio::test]
+        async fn what_somebody_else_removes_is_superseded_whatever_names_it() {
+            for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
+                let (mut tracker, mut published) = tracker();
+                tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+                let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
+                tracker.learn(&first).await.unwrap();
+                tracker.learn(&event(Default::default(), &[removed])).await.unwrap();
+                let told = told(&mut published);
+                assert_eq!(told.last().map(|told| &*told.1), Some("superseded"), "{removed}");
+                assert!(tracker.rollouts.is_empty());
+            }
+        }
+
+        #[tokio::test]
+        async fn an_event_of_one_field_leaves_the_other_as_it_is() {
+            let (mut tracker, mut published) = tracker();
+            tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+            let instances = [("a", "w", "1")];
+            let first = snapshot(state(&instances, PENDING, Some("pulling")));
+            tracker.learn(&first).await.unwrap();
+            tracker.learn(&event(state(&instances, None, Some("pulled")), &[])).await.unwrap();
+            tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+            let states: Vec<_> = told(&mut published)
+                .into_iter()
+                .map(|(_, status, state)| {
+                    (status, state["state"].clone(), state["additional_info"].clone())
+                })
+                .collect();
+            assert_eq!(
+                states,
+                [
+                    ("in_progress".into(), json!("PENDING"), json!("pulling")),
+                    ("in_progress".into(), json!("PENDING"), json!("pulled")),
+                    ("succeeded".into(), json!("RUNNING"), json!("pulled")),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn what_a_snapshot_does_not_have_is_gone_unless_it_may_be_newer() {
+            let (mut tracker, mut published) = tracker();
+            tracker.begin(rollout("old", &["w.1.a"])).await.unwrap();
+            let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
+            tracker.learn(&first).await.unwrap();
+            tracker.begin(rollout("new", &["v.1.a"])).await.unwrap();
+            told(&mut published);
+            // It was asked for before the second roll-out had begun, perhaps.
+            tracker.learn(&snapshot(Default::default())).await.unwrap();
+            let superseded = told(&mut published);
+            assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["old"]);
+            tracker.learn(&snapshot(Default::default())).await.unwrap();
+            assert_eq!(told(&mut published)[0].1, "superseded");
+            assert!(tracker.rollouts.is_empty());
         }
     }
 }

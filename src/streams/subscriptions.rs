@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::events::Forwarder;
@@ -17,15 +17,10 @@ use super::record::{EventsSubscription, LogsSubscription, Record, Subscription, 
 use crate::ankaios::Client;
 use crate::ankaios::events::{EventStream, Listeners};
 use crate::error::{ErrorCode, ErrorReply};
-use crate::json;
-use crate::proto::ank_base::CompleteStateResponse;
 use crate::topics::{StreamKind, Topics};
 
 /// Subscriptions that may live at the same time.
 const MAX_SUBSCRIPTIONS: usize = 256;
-
-/// How long to wait before a subscription of a former process is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The subscriptions of one vehicle. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -191,33 +186,10 @@ impl Subscriptions {
         let Some((subscription, ttl)) = self.read::<EventsSubscription>(id, payload)? else {
             return Ok(());
         };
+        let events = self.0.ankaios.events(subscription.field_masks.clone());
         let topic = self.topic(&subscription);
-        let publisher = self.0.publisher.clone();
-        let ankaios = self.0.ankaios.clone();
-        self.start(key(&subscription), ttl, async move {
-            let events = loop {
-                let subscribing = ankaios.subscribe(subscription.field_masks.clone()).await;
-                let events = match subscribing {
-                    Ok(subscribing) => subscribing.answer().await,
-                    Err(error) => Err(error),
-                };
-                match events {
-                    Ok((state, events)) => {
-                        let complete_state = Some(state);
-                        let state = CompleteStateResponse { complete_state, altered_fields: None };
-                        if publisher.send(&topic, &json::resynced_event(&state)).await.is_err() {
-                            return;
-                        }
-                        break events;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, topic, "a subscription waits to be taken up again");
-                        sleep(RETRY).await;
-                    }
-                }
-            };
-            Listeners::new().with(Forwarder { topic, publisher }).run(events).await;
-        });
+        let forwarder = Forwarder { topic, publisher: self.0.publisher.clone() };
+        self.start(key(&subscription), ttl, Listeners::new().with(forwarder).run(events));
         Ok(())
     }
 
