@@ -77,7 +77,11 @@ impl EventListener for Forwarder {
     }
 
     async fn error(&mut self, error: &ListenerError) {
+        let reason = match error {
+            ListenerError::Subscription(reason) => reason.to_string(),
+            failure => failure.to_string(),
+        };
         // Without a receiver there is no dashboard any more.
-        let _ = self.0.send(Update::Failed(error.to_string())).await;
+        let _ = self.0.send(Update::Failed(reason)).await;
     }
 }
