@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -203,6 +203,11 @@ impl Stream {
     /// The next answer. Cancelling the future loses nothing.
     pub(super) async fn next(&mut self) -> Item {
         self.consumer.next().await
+    }
+
+    /// When the last answer had come.
+    pub(super) fn arrived(&self) -> SystemTime {
+        self.consumer.arrived()
     }
 }
 
