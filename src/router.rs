@@ -1,5 +1,6 @@
 //! From a request topic to the operation, and from its outcome to the reply.
 
+use std::collections::VecDeque;
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 use tokio::task::unconstrained;
 
 use crate::error::{ErrorCode, ErrorReply};
@@ -60,31 +62,30 @@ impl Router {
             Some((self.begin(request).await, requests))
         }));
         let mut in_flight = FuturesUnordered::new();
+        let mut answered = VecDeque::new();
         let mut following = FuturesUnordered::new();
         let mut open = true;
-        while open || !in_flight.is_empty() || !following.is_empty() {
+        while open || !in_flight.is_empty() || !answered.is_empty() || !following.is_empty() {
+            let room = in_flight.len() + answered.len() < MAX_IN_FLIGHT;
             tokio::select! {
                 // First what is in flight: an answer is awaited before another
                 // request begins.
                 biased;
-                Some(Done { outgoing, then }) = in_flight.next() => {
-                    self.send(outgoing).await;
-                    following.extend(then.map(follow));
+                Some(done) = in_flight.next() => answered.push_back(done),
+                // Beside the answers: those that publish something themselves have
+                // their places in the queue before this one.
+                place = self.outgoing.reserve(), if !answered.is_empty() => {
+                    if let Some(Done { outgoing, then }) = answered.pop_front() {
+                        send(place, outgoing);
+                        following.extend(then.map(follow));
+                    }
                 }
                 Some(()) = following.next() => {}
-                next = begun.next(), if open && in_flight.len() < MAX_IN_FLIGHT => match next {
+                next = begun.next(), if open && room => match next {
                     Some(answer) => in_flight.push(answer),
                     None => open = false,
                 },
             }
-        }
-    }
-
-    async fn send(&self, outgoing: Outgoing) {
-        if self.outgoing.send(outgoing).await.is_err() {
-            // The session has ended without waiting for the replies. The broker
-            // delivers the request again at the next start.
-            tracing::warn!("a reply comes too late for the MQTT session");
         }
     }
 
@@ -199,6 +200,15 @@ async fn unless_panic<T>(
         let message = "the connector has failed; see its log";
         Err(ErrorReply::new(ErrorCode::Internal, message))
     })
+}
+
+fn send(place: Result<mpsc::Permit<'_, Outgoing>, SendError<()>>, outgoing: Outgoing) {
+    match place {
+        Ok(place) => place.send(outgoing),
+        // The session has ended without waiting for the replies. The broker
+        // delivers the request again at the next start.
+        Err(_) => tracing::warn!("a reply comes too late for the MQTT session"),
+    }
 }
 
 /// Does what was put off until after the reply.
