@@ -2,13 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Context, ended, request, to_json};
+use super::{Answer, Context, request, to_json};
 use crate::error::ErrorReply;
 use crate::json::{self, StateFormat};
 use crate::streams::{EventsSubscription, Lifetime, SubscriptionId};
+use crate::topics::StreamKind;
 
 const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
                         {\"id\": \"my-id\", \"field_masks\": [...], \"ttl\": \"1h\"}";
+
+/// Field masks of one subscription, which Ankaios checks for every change.
+const MAX_MASKS: usize = 100;
+
+/// Bytes of all of them.
+const MAX_MASKS_SIZE: usize = 16 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +39,7 @@ struct Subscribed<'a, S> {
 pub(super) async fn subscribe(context: &Context, payload: &[u8]) -> Result<Answer, ErrorReply> {
     let subscription = parse(payload)?;
     context.subscriptions.check_room(&subscription)?;
+    let mut turn = context.subscriptions.turn(StreamKind::Events, &subscription.id);
     let subscribing = context.ankaios.subscribe(subscription.field_masks.clone()).await?;
     let subscriptions = context.subscriptions.clone();
     Ok(Box::pin(async move {
@@ -43,7 +51,8 @@ pub(super) async fn subscribe(context: &Context, payload: &[u8]) -> Result<Answe
             expires_in_s: subscription.ttl.duration().map(|ttl| ttl.as_secs()),
             complete_state: json::complete_state(&state, StateFormat::Sdk),
         })?;
-        let begin = subscriptions.add_events(subscription, events).await.map_err(ended)?;
+        turn.comes().await;
+        let begin = subscriptions.add_events(subscription, events).await?;
         // It is gone if the subscription was replaced in the meantime.
         reply.then(async move {
             let _ = begin.send(());
@@ -58,6 +67,15 @@ fn parse(payload: &[u8]) -> Result<EventsSubscription, ErrorReply> {
     let Subscribe { id, field_masks, ttl } = request::parse_masks_or(text, EXPECTED, of_masks)?;
     if field_masks.is_empty() {
         let reason = "field_masks: there is none; name the parts whose changes you want";
+        return Err(request::invalid(reason, EXPECTED));
+    }
+    let size: usize = field_masks.iter().map(String::len).sum();
+    if field_masks.len() > MAX_MASKS || size > MAX_MASKS_SIZE {
+        let reason = format!(
+            "field_masks: {} of {size} bytes together; allowed are {MAX_MASKS} of {MAX_MASKS_SIZE} \
+             bytes",
+            field_masks.len()
+        );
         return Err(request::invalid(reason, EXPECTED));
     }
     request::check_masks("field_masks", &field_masks, EXPECTED)?;

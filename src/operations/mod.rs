@@ -213,8 +213,10 @@ fn to_json(value: &impl Serialize) -> Outcome {
 }
 
 /// A subscription that came while the connector stops.
-fn ended(error: Ended) -> ErrorReply {
-    ErrorReply::new(ErrorCode::Unavailable, error.to_string())
+impl From<Ended> for ErrorReply {
+    fn from(error: Ended) -> Self {
+        Self::new(ErrorCode::Unavailable, error.to_string())
+    }
 }
 
 /// Does what takes long off the async threads.

@@ -4,13 +4,25 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::time::Instant;
 
+use super::publisher::{Ended, Publisher};
+use super::time::format_rfc3339;
 use crate::json::InstanceName;
 use crate::topics::StreamKind;
 
 /// Longest id of a subscription, in characters.
 const MAX_ID: usize = 63;
+
+/// Longest name of a workload, in bytes. Ankaios' own limit is far below.
+const MAX_NAME: usize = 256;
+
+/// How often the position in followed logs is noted. So much of them may come
+/// twice after a restart of the connector.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A subscription without a `ttl` lives so long.
 const DEFAULT_TTL: Duration = Duration::from_secs(3600);
@@ -22,7 +34,7 @@ pub struct SubscriptionId(String);
 
 /// A text that is no [`SubscriptionId`].
 #[derive(Debug, thiserror::Error)]
-#[error("id: {0:?} is no id, which has 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, _ and -")]
+#[error("{0:?} is no id, which has 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidId(String);
 
 impl TryFrom<String> for SubscriptionId {
@@ -76,7 +88,7 @@ impl Lifetime {
     }
 
     /// The end of a subscription that begins now, RFC 3339.
-    pub(super) fn end(self) -> Option<String> {
+    fn end(self) -> Option<String> {
         let end = SystemTime::now().checked_add(self.0?)?;
         Some(humantime::format_rfc3339_seconds(end).to_string())
     }
@@ -90,10 +102,10 @@ impl TryFrom<Option<String>> for Lifetime {
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let Some(text) = text else { return Ok(Self::default()) };
         let ttl = humantime::parse_duration(&text).map_err(|error| {
-            format!("ttl: {text:?}: {error}; write it as 30s, 10m or 24h, or 0s for ever")
+            format!("{text:?}: {error}; write it as 30s, 10m or 24h, or 0s for ever")
         })?;
         if ttl > LONGEST {
-            return Err(format!("ttl: {text:?} is more than 100 years; write 0s for ever"));
+            return Err(format!("{text:?} is more than 100 years; write 0s for ever"));
         }
         Ok(Self(Some(ttl).filter(|ttl| !ttl.is_zero())))
     }
@@ -118,13 +130,61 @@ pub struct EventsSubscription {
 }
 
 /// A workload by its name, or one instance of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum WorkloadRef {
     /// All instances of a workload, also those that will be.
     Name(String),
     /// One instance.
     Instance(InstanceName),
+}
+
+impl WorkloadRef {
+    /// The workload, or that of the instance.
+    #[must_use]
+    pub fn workload_name(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::Instance(instance) => &instance.workload_name,
+        }
+    }
+
+    /// The name becomes a part of a field mask.
+    fn check<E: de::Error>(self) -> Result<Self, E> {
+        let name = self.workload_name();
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(['.', '*']) {
+            let name: String = name.chars().take(MAX_NAME).collect();
+            return Err(E::custom(format!("{name:?} is no name of a workload")));
+        }
+        Ok(self)
+    }
+}
+
+/// By hand, so that an error says what is wrong and where, and not only that no
+/// variant fits.
+impl<'de> Deserialize<'de> for WorkloadRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RefVisitor;
+
+        impl<'de> Visitor<'de> for RefVisitor {
+            type Value = WorkloadRef;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("the name of a workload, or an instance name as an object")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<WorkloadRef, E> {
+                WorkloadRef::Name(name.into()).check()
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WorkloadRef, A::Error> {
+                let instance = InstanceName::deserialize(MapAccessDeserializer::new(map))?;
+                WorkloadRef::Instance(instance).check()
+            }
+        }
+
+        deserializer.deserialize_any(RefVisitor)
+    }
 }
 
 /// A subscription to logs.
@@ -149,6 +209,43 @@ pub struct LogsSubscription {
     /// How long it lives.
     #[serde(default)]
     pub ttl: Lifetime,
+    /// Of followed logs: what had arrived at this time has been published.
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_at: Option<String>,
+}
+
+/// Notes in the retained record of followed logs how far they have come.
+#[derive(Debug)]
+pub(super) struct Bookmark {
+    topic: String,
+    record: Record<LogsSubscription>,
+    publisher: Publisher,
+    noted: Instant,
+}
+
+impl Bookmark {
+    /// `topic` is that of the record.
+    pub(super) fn new(
+        topic: String,
+        record: Record<LogsSubscription>,
+        publisher: Publisher,
+    ) -> Self {
+        Self { topic, record, publisher, noted: Instant::now() }
+    }
+
+    /// Everything that had arrived at that time has been published. Not each time
+    /// is noted.
+    pub(super) async fn put(&mut self, arrived: SystemTime) -> Result<(), Ended> {
+        if self.noted.elapsed() < BOOKMARK_INTERVAL {
+            return Ok(());
+        }
+        self.noted = Instant::now();
+        self.record.subscription.resume_at = Some(format_rfc3339(arrived));
+        // A subscription whose time is over is being ended.
+        let Ok(remaining) = self.record.remaining() else { return Ok(()) };
+        self.publisher.retain(&self.topic, &self.record, remaining).await
+    }
 }
 
 /// A subscription, and when it ends.
@@ -162,6 +259,15 @@ pub struct Record<T> {
 }
 
 impl<T> Record<T> {
+    /// The record of a subscription that begins now.
+    pub(super) fn new(subscription: T) -> Self
+    where
+        T: Subscription,
+    {
+        let expires_at = subscription.ttl().end();
+        Self { subscription, expires_at }
+    }
+
     /// How long it still lives: `Ok(None)` is for ever, and `Err` that it is over,
     /// or that the end cannot be read.
     pub(super) fn remaining(&self) -> Result<Option<Duration>, ()> {
@@ -246,6 +352,7 @@ mod tests {
                 since: None,
                 until: None,
                 ttl: Lifetime(None),
+                resume_at: None,
             },
             expires_at: None,
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -12,8 +12,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::events::Forwarder;
 use super::logs::Follower;
-use super::publisher::{Ended, Publisher};
-use super::record::{EventsSubscription, LogsSubscription, Record, Subscription, SubscriptionId};
+use super::publisher::Publisher;
+use super::record::{
+    Bookmark, EventsSubscription, LogsSubscription, Record, Subscription, SubscriptionId,
+};
+use super::time::format_rfc3339;
+use super::turns::{Turn, Turns};
 use crate::ankaios::Client;
 use crate::ankaios::events::{EventStream, Listeners};
 use crate::error::{ErrorCode, ErrorReply};
@@ -32,10 +36,12 @@ struct Shared {
     topics: Topics,
     publisher: Publisher,
     live: Mutex<BTreeMap<Key, Live>>,
+    turns: Turns,
     next: AtomicU64,
 }
 
-type Key = (StreamKind, SubscriptionId);
+/// What a subscription is known by.
+pub(super) type Key = (StreamKind, SubscriptionId);
 
 /// Dropping it ends the stream.
 #[derive(Debug)]
@@ -54,6 +60,7 @@ impl Subscriptions {
             topics,
             publisher,
             live: Mutex::default(),
+            turns: Turns::default(),
             next: AtomicU64::new(0),
         }))
     }
@@ -61,6 +68,12 @@ impl Subscriptions {
     /// The topic of a subscription's messages.
     pub(crate) fn topic<T: Subscription>(&self, subscription: &T) -> String {
         self.0.topics.stream(T::KIND, subscription.id().as_str())
+    }
+
+    /// The place of a request for a subscription among others for it. To be taken
+    /// in the order in which they come.
+    pub(crate) fn turn(&self, kind: StreamKind, id: &SubscriptionId) -> Turn {
+        self.0.turns.take((kind, id.clone()))
     }
 
     /// Checks that there may be one more.
@@ -77,27 +90,40 @@ impl Subscriptions {
 
     /// Begins to publish events, once the reply has been sent. Replaces a
     /// subscription of the same id.
+    ///
+    /// # Errors
+    /// There are too many, or the connector stops.
     pub(crate) async fn add_events(
         &self,
         subscription: EventsSubscription,
         events: EventStream,
-    ) -> Result<oneshot::Sender<()>, Ended> {
+    ) -> Result<oneshot::Sender<()>, ErrorReply> {
         let publisher = self.0.publisher.clone();
-        let listeners =
-            Listeners::new().with(Forwarder { topic: self.topic(&subscription), publisher });
-        self.add(subscription, listeners.run(events)).await
+        let forwarder = Forwarder { topic: self.topic(&subscription), publisher };
+        let record = Record::new(subscription);
+        self.add(record, |_| Listeners::new().with(forwarder).run(events)).await
     }
 
     /// Begins to publish logs, once the reply has been sent. Replaces a
     /// subscription of the same id.
+    ///
+    /// # Errors
+    /// There are too many, or the connector stops.
     pub(crate) async fn add_logs(
         &self,
-        subscription: LogsSubscription,
+        mut subscription: LogsSubscription,
         follower: Follower,
-    ) -> Result<oneshot::Sender<()>, Ended> {
+    ) -> Result<oneshot::Sender<()>, ErrorReply> {
+        if subscription.follow {
+            subscription.resume_at = Some(format_rfc3339(SystemTime::now()));
+        }
         let topic = self.topic(&subscription);
         let publisher = self.0.publisher.clone();
-        self.add(subscription, follower.run(topic, publisher)).await
+        self.add(Record::new(subscription), |record| {
+            let bookmark = self.bookmark(record);
+            follower.run(topic, publisher, bookmark)
+        })
+        .await
     }
 
     /// Makes a follower of logs for a subscription.
@@ -105,19 +131,29 @@ impl Subscriptions {
         Follower::new(self.0.ankaios.clone(), subscription)
     }
 
-    async fn add<T: Subscription>(
+    fn bookmark(&self, record: Record<LogsSubscription>) -> Bookmark {
+        let topic = self.0.topics.record(StreamKind::Logs, record.subscription.id().as_str());
+        Bookmark::new(topic, record, self.0.publisher.clone())
+    }
+
+    async fn add<T: Subscription, S: Future<Output = ()> + Send + 'static>(
         &self,
-        subscription: T,
-        stream: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<oneshot::Sender<()>, Ended> {
-        let ttl = subscription.ttl();
-        let key = key(&subscription);
-        let topic = self.0.topics.record(T::KIND, subscription.id().as_str());
-        let record = Record { subscription, expires_at: ttl.end() };
+        record: Record<T>,
+        stream: impl FnOnce(Record<T>) -> S,
+    ) -> Result<oneshot::Sender<()>, ErrorReply> {
+        // Again: others may have been added since.
+        self.check_room(&record.subscription)?;
+        let key = key(&record.subscription);
+        let ttl = record.subscription.ttl().duration();
+        let topic = self.0.topics.record(T::KIND, record.subscription.id().as_str());
+        // What is replaced must not write its record any more.
+        let replaced = self.0.live().remove(&key);
+        drop(replaced);
         // Before the reply: what was promised must survive a crash.
-        self.0.publisher.retain(&topic, &record, ttl.duration()).await?;
+        self.0.publisher.retain(&topic, &record, ttl).await?;
         let (begin, begun) = oneshot::channel();
-        self.start(key, ttl.duration(), async move {
+        let stream = stream(record);
+        self.start(key, ttl, async move {
             // A reply that could not be sent is no reason not to begin.
             let _ = begun.await;
             stream.await;
@@ -183,9 +219,8 @@ impl Subscriptions {
     }
 
     fn restore_events(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let Some((subscription, ttl)) = self.read::<EventsSubscription>(id, payload)? else {
-            return Ok(());
-        };
+        let restored = self.read::<EventsSubscription>(id, payload)?;
+        let Some((Record { subscription, .. }, ttl)) = restored else { return Ok(()) };
         let events = self.0.ankaios.events(subscription.field_masks.clone());
         let topic = self.topic(&subscription);
         let forwarder = Forwarder { topic, publisher: self.0.publisher.clone() };
@@ -194,14 +229,13 @@ impl Subscriptions {
     }
 
     fn restore_logs(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let Some((subscription, ttl)) = self.read::<LogsSubscription>(id, payload)? else {
-            return Ok(());
-        };
-        let topic = self.topic(&subscription);
+        let restored = self.read::<LogsSubscription>(id, payload)?;
+        let Some((record, ttl)) = restored else { return Ok(()) };
+        let topic = self.topic(&record.subscription);
         let publisher = self.0.publisher.clone();
-        let mut follower = self.follower(&subscription);
-        follower.resume();
-        self.start(key(&subscription), ttl, follower.run(topic, publisher));
+        let follower = Follower::restored(self.0.ankaios.clone(), &record.subscription);
+        let key = key(&record.subscription);
+        self.start(key, ttl, follower.run(topic, publisher, self.bookmark(record)));
         Ok(())
     }
 
@@ -210,7 +244,7 @@ impl Subscriptions {
         &self,
         id: &str,
         payload: &[u8],
-    ) -> Result<Option<(T, Option<Duration>)>, &'static str> {
+    ) -> Result<Option<(Record<T>, Option<Duration>)>, &'static str> {
         let record: Record<T> =
             serde_json::from_slice(payload).map_err(|_| "its record cannot be read")?;
         if record.subscription.id().as_str() != id {
@@ -222,7 +256,7 @@ impl Subscriptions {
         }
         self.check_room(&record.subscription).map_err(|_| "there are too many")?;
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
-        Ok(Some((record.subscription, ttl)))
+        Ok(Some((record, ttl)))
     }
 
     /// Stops all streams without ending the subscriptions: the next process
