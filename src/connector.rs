@@ -43,8 +43,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Drai
     let publisher = Publisher::new(outgoing.clone());
     let (rollouts, followed) = match settings.rollout_timeout {
         Some(limit) => {
-            let topic = settings.topics.apply_status();
-            let (rollouts, task) = Rollouts::new(client.clone(), topic, publisher.clone(), limit);
+            let topics = settings.topics.clone();
+            let (rollouts, task) = Rollouts::new(client.clone(), topics, publisher.clone(), limit);
             (Some(rollouts), Some(AbortOnDropHandle::new(tokio::spawn(task))))
         }
         None => (None, None),

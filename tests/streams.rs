@@ -394,6 +394,43 @@ async fn a_roll_out_is_superseded_or_given_up() {
 }
 
 #[tokio::test]
+async fn a_roll_out_is_followed_further_after_a_restart_of_the_connector() {
+    let mut scene = Scene::around(Broker::persistent().await, &[]).await;
+    let mut status = scene.client("manifest/apply/status").await;
+    let mut records = scene.client("manifest/apply/+/rollout").await;
+    // Their agent comes later.
+    let waiting = |name: &str| workload(name, "localhost/w").replace("agent_A", "agent_Z");
+    let options = ["-D", "publish", "user-property", "request-id", "before"];
+    scene.reply("manifest/apply", waiting("kept"), &options).await;
+    scene.request("manifest/apply", waiting("gone")).await;
+    for _ in 0..2 {
+        assert!(payload(&records.next().await)["workloads"].is_array());
+    }
+    scene.connector.kill().await;
+    scene.vehicle.start_agent().await.unwrap();
+    // What nobody wants any more by then is gone without a trace.
+    let mut state = scene.vehicle.state();
+    let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;
+    agents.get_mut("agent_Z").unwrap().wl_name_state_map.remove("gone").unwrap();
+    state.desired_state.as_mut().unwrap().workloads.as_mut().unwrap().workloads.remove("gone");
+    scene.vehicle.set_state(state);
+
+    scene.restart_connector(&[]).await;
+    let superseded = find(&mut status, |message| message["status"] == json!("superseded")).await;
+    assert_eq!(superseded["workloads"][0]["workload_name"], json!("gone"));
+    scene.vehicle.connect_agent("agent_Z", Default::default());
+    let done = find(&mut status, |message| message["status"] == json!("succeeded")).await;
+    assert_eq!(done["request_id"], json!("before"));
+    for _ in 0..2 {
+        assert!(records.next().await.payload.is_empty(), "a record is removed in the end");
+    }
+    scene.connector.kill().await;
+    scene.vehicle.start_agent().await.unwrap();
+    scene.restart_connector(&[]).await;
+    assert!(status.next_within(Duration::from_millis(500)).await.is_none(), "nothing again");
+}
+
+#[tokio::test]
 async fn waiting_ends_with_the_state_or_with_a_timeout() {
     let scene = Scene::start().await;
     let wait = r#"{"workload_name": "later", "state": "RUNNING", "timeout": "1s"}"#;

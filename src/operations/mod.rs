@@ -180,6 +180,13 @@ impl Operations {
         self.context.subscriptions.restore(kind, id, record);
     }
 
+    /// Takes up a roll-out of a former process.
+    pub fn restore_rollout(&self, id: &str, record: &[u8]) {
+        if let Some(rollouts) = &self.context.rollouts {
+            rollouts.restore(id, record);
+        }
+    }
+
     /// Stops all streams. The next process takes them up again.
     pub fn stop(self) {
         self.context.subscriptions.stop();

@@ -1,27 +1,39 @@
 //! The progress of what was applied, until it has settled.
 //!
 //! All roll-outs share one subscription, which lives as long as there are any.
+//! Each is kept as a retained message until it has settled, so that it is followed
+//! further after a restart of the connector.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::OptionFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::publisher::{Ended, Publisher};
+use super::time::{format_rfc3339, parse_rfc3339};
 use crate::ankaios::events::{Event, EventStream};
 use crate::ankaios::{Client, WorkloadStates};
 use crate::json::{InstanceName, execution_state};
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 use crate::proto::ank_base::{ExecutionState, Pending, UpdateStateSuccess};
+use crate::random;
+use crate::topics::Topics;
 
 /// Roll-outs that wait for being followed.
 const QUEUE: usize = 64;
 
 /// Roll-outs that are followed at the same time; the oldest gives way.
 const MAX_ROLLOUTS: usize = 256;
+
+/// A roll-out of a former process is followed at least so long.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// So long after its end the broker keeps the record of a roll-out whose connector
+/// does not come back.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Begins the additional information of a workload that Ankaios has given up to
 /// start.
@@ -52,35 +64,76 @@ impl Rollout {
     }
 }
 
+/// What is retained of a roll-out.
+#[derive(Debug, Serialize, Deserialize)]
+struct RolloutRecord {
+    request_id: String,
+    workloads: BTreeSet<InstanceName>,
+    /// When it is given up, RFC 3339.
+    expires_at: String,
+}
+
+/// What the task is told.
+#[derive(Debug)]
+enum News {
+    Update(Rollout),
+    Restored { id: String, record: RolloutRecord },
+}
+
 /// Hands updates to the task that follows them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Rollouts(mpsc::Sender<Rollout>);
+pub struct Rollouts {
+    news: mpsc::Sender<News>,
+    topics: Topics,
+    publisher: Publisher,
+}
 
 impl Rollouts {
     /// Makes the task, and what hands updates to it. The task ends when all
     /// [`Rollouts`] are gone.
     ///
-    /// `limit` is how long a roll-out is followed, `topic` where its progress goes.
+    /// `limit` is how long a roll-out is followed.
     pub fn new(
         ankaios: Client,
-        topic: String,
+        topics: Topics,
         publisher: Publisher,
         limit: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let tracker = Tracker::new(ankaios, topic, publisher, limit);
-        (Self(sender), tracker.run(receiver))
+        let (news, receiver) = mpsc::channel(QUEUE);
+        let tracker = Tracker::new(ankaios, topics.clone(), publisher.clone(), limit);
+        (Self { news, topics, publisher }, tracker.run(receiver))
     }
 
     /// Follows an update.
     pub(crate) async fn follow(&self, rollout: Rollout) {
         // The task is gone only when the connector stops.
-        let _ = self.0.send(rollout).await;
+        let _ = self.news.send(News::Update(rollout)).await;
+    }
+
+    /// Follows further what a former process has followed.
+    pub(crate) fn restore(&self, id: &str, record: &[u8]) {
+        let Self { news, topics, publisher } = self.clone();
+        let topic = topics.rollout(id);
+        let id = id.to_owned();
+        let record = serde_json::from_slice::<RolloutRecord>(record);
+        // The session that hands over the record must not be waited for here.
+        tokio::spawn(async move {
+            match record {
+                // As above.
+                Ok(record) => drop(news.send(News::Restored { id, record }).await),
+                Err(error) => {
+                    tracing::info!(%error, topic, "the record of a roll-out cannot be read");
+                    let _ = publisher.remove(&topic).await;
+                }
+            }
+        });
     }
 }
 
 /// One roll-out that has not settled.
 struct Following {
+    /// Names its record.
+    id: String,
     request_id: String,
     instances: BTreeSet<InstanceName>,
     deadline: Instant,
@@ -91,10 +144,13 @@ struct Following {
 
 struct Tracker {
     ankaios: Client,
-    topic: String,
+    topics: Topics,
     publisher: Publisher,
     limit: Duration,
     rollouts: Vec<Following>,
+    /// The last ones that have settled: a broker that has not been told yet may
+    /// bring them again.
+    settled: VecDeque<String>,
     /// The states of all instances, while there is a subscription.
     states: WorkloadStates,
     events: Option<EventStream>,
@@ -108,17 +164,26 @@ struct Progress<'a> {
 }
 
 impl Tracker {
-    fn new(ankaios: Client, topic: String, publisher: Publisher, limit: Duration) -> Self {
-        let states = WorkloadStates::default();
-        Self { ankaios, topic, publisher, limit, rollouts: Vec::new(), states, events: None }
+    fn new(ankaios: Client, topics: Topics, publisher: Publisher, limit: Duration) -> Self {
+        Self {
+            ankaios,
+            topics,
+            publisher,
+            limit,
+            rollouts: Vec::new(),
+            settled: VecDeque::new(),
+            states: WorkloadStates::default(),
+            events: None,
+        }
     }
 
-    async fn run(mut self, mut rollouts: mpsc::Receiver<Rollout>) {
+    async fn run(mut self, mut news: mpsc::Receiver<News>) {
         loop {
             let deadline = self.rollouts.iter().map(|rollout| rollout.deadline).min();
             let result = tokio::select! {
-                rollout = rollouts.recv() => match rollout {
-                    Some(rollout) => self.begin(rollout).await,
+                news = news.recv() => match news {
+                    Some(News::Update(rollout)) => self.begin(rollout).await,
+                    Some(News::Restored { id, record }) => self.restore(id, record).await,
                     None => return,
                 },
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
@@ -145,6 +210,7 @@ impl Tracker {
         self.supersede(&deleted).await?;
         let Some(request_id) = rollout.request_id else { return Ok(()) };
         let following = Following {
+            id: random::hex(),
             request_id,
             instances: rollout.added.into_iter().collect(),
             deadline: Instant::now() + self.limit,
@@ -153,9 +219,37 @@ impl Tracker {
         if following.instances.is_empty() {
             return self.tell(&following, "succeeded").await;
         }
+        let end = SystemTime::now() + self.limit;
+        let record = RolloutRecord {
+            request_id: following.request_id.clone(),
+            workloads: following.instances.clone(),
+            expires_at: format_rfc3339(end),
+        };
+        let topic = self.topics.rollout(&following.id);
+        self.publisher.retain(&topic, &record, Some(self.limit + KEPT)).await?;
+        self.follow(following).await
+    }
+
+    /// Follows a roll-out of a former process until its original end, but long
+    /// enough to see what has become of it.
+    async fn restore(&mut self, id: String, record: RolloutRecord) -> Result<(), Ended> {
+        let known = self.rollouts.iter().map(|following| &following.id).chain(&self.settled);
+        if known.into_iter().any(|known| *known == id) {
+            return Ok(());
+        }
+        let RolloutRecord { request_id, workloads, expires_at } = record;
+        tracing::info!(request_id, "a roll-out is taken up again");
+        let end = parse_rfc3339(&expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
+        let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+        let deadline = Instant::now() + left.clamp(SHORTEST.min(self.limit), self.limit);
+        let covered = self.events.is_none();
+        self.follow(Following { id, request_id, instances: workloads, deadline, covered }).await
+    }
+
+    async fn follow(&mut self, following: Following) -> Result<(), Ended> {
         if self.rollouts.len() >= MAX_ROLLOUTS {
             let oldest = self.rollouts.remove(0);
-            self.tell(&oldest, "timed_out").await?;
+            self.settle(&oldest, "timed_out").await?;
         }
         if self.events.is_none() {
             self.subscribe();
@@ -196,7 +290,7 @@ impl Tracker {
         let superseded = |following: &mut Following| !following.instances.is_disjoint(gone);
         let superseded: Vec<_> = self.rollouts.extract_if(.., superseded).collect();
         for following in superseded {
-            self.tell(&following, "superseded").await?;
+            self.settle(&following, "superseded").await?;
         }
         Ok(())
     }
@@ -210,9 +304,11 @@ impl Tracker {
                 continue;
             }
             let status = self.status(&following);
-            self.tell(&following, status).await?;
             if status == "in_progress" {
+                self.tell(&following, status).await?;
                 self.rollouts.push(following);
+            } else {
+                self.settle(&following, status).await?;
             }
         }
         Ok(())
@@ -234,9 +330,19 @@ impl Tracker {
         let now = Instant::now();
         let late: Vec<_> = self.rollouts.extract_if(.., |one| one.deadline <= now).collect();
         for following in late {
-            self.tell(&following, "timed_out").await?;
+            self.settle(&following, "timed_out").await?;
         }
         Ok(())
+    }
+
+    /// Tells how it has ended, and forgets it.
+    async fn settle(&mut self, following: &Following, status: &str) -> Result<(), Ended> {
+        self.tell(following, status).await?;
+        self.settled.push_back(following.id.clone());
+        if self.settled.len() > MAX_ROLLOUTS {
+            self.settled.pop_front();
+        }
+        self.publisher.remove(&self.topics.rollout(&following.id)).await
     }
 
     async fn tell(&self, following: &Following, status: &str) -> Result<(), Ended> {
@@ -258,7 +364,7 @@ impl Tracker {
         let workloads = workloads.collect();
         let progress = Progress { request_id: &following.request_id, status, workloads };
         tracing::info!(request_id = following.request_id, status, "roll-out");
-        self.publisher.send(&self.topic, &progress).await
+        self.publisher.send(&self.topics.apply_status(), &progress).await
     }
 }
 
@@ -330,7 +436,8 @@ mod tests {
             let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
             let (sender, published) = mpsc::channel(100);
             let limit = Duration::from_secs(60);
-            (Tracker::new(client, "status".into(), Publisher::new(sender), limit), published)
+            let topics = Topics::new("1", Vec::new()).unwrap();
+            (Tracker::new(client, topics, Publisher::new(sender), limit), published)
         }
 
         fn rollout(request_id: &str, added: &[&str]) -> Rollout {
@@ -342,8 +449,11 @@ mod tests {
         fn told(published: &mut mpsc::Receiver<Outgoing>) -> Vec<(String, String, Value)> {
             let text = |value: &Value| value.as_str().unwrap().to_owned();
             std::iter::from_fn(|| published.try_recv().ok())
-                .map(|outgoing| {
-                    let Outgoing::Publication(publication) = outgoing else { panic!() };
+                .filter_map(|outgoing| match outgoing {
+                    Outgoing::Publication(publication) if !publication.retain => Some(publication),
+                    _ => None,
+                })
+                .map(|publication| {
                     let message: Value = serde_json::from_slice(&publication.payload).unwrap();
                     let state = message["workloads"][0]["execution_state"].clone();
                     (text(&message["request_id"]), text(&message["status"]), state)
