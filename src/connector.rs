@@ -54,8 +54,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     // These run as long as the connector does.
     let mut tasks = JoinSet::new();
     let rollouts = settings.rollout_timeout.map(|limit| {
-        let topic = settings.topics.apply_status();
-        let (rollouts, task) = Rollouts::new(client.clone(), topic, publisher.clone(), limit);
+        let topics = settings.topics.clone();
+        let (rollouts, task) = Rollouts::new(client.clone(), topics, publisher.clone(), limit);
         tasks.spawn(named("the task that follows roll-outs", task));
         rollouts
     });

@@ -87,10 +87,12 @@ impl Topics {
         topic.strip_prefix(&self.base)?.strip_prefix('/')?.strip_suffix("/req")
     }
 
-    /// The filters that match the retained records of all subscriptions.
+    /// The filters that match the retained records of all subscriptions and
+    /// roll-outs.
     #[must_use]
-    pub fn record_filters(&self) -> [String; 2] {
-        StreamKind::ALL.map(|kind| format!("{}/{}/+/subscription", self.base, kind.name()))
+    pub fn record_filters(&self) -> [String; 3] {
+        let [events, logs] = StreamKind::ALL.map(|kind| self.record(kind, "+"));
+        [events, logs, self.rollout("+")]
     }
 
     /// The subscription that a record belongs to.
@@ -117,6 +119,19 @@ impl Topics {
     #[must_use]
     pub fn apply_status(&self) -> String {
         format!("{}/manifest/apply/status", self.base)
+    }
+
+    /// Where the retained record of a roll-out is kept, until it has settled.
+    #[must_use]
+    pub fn rollout(&self, id: &str) -> String {
+        format!("{}/manifest/apply/{id}/rollout", self.base)
+    }
+
+    /// The roll-out that a record belongs to.
+    #[must_use]
+    pub fn rollout_of<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let path = topic.strip_prefix(&self.base)?.strip_prefix("/manifest/apply/")?;
+        path.strip_suffix("/rollout").filter(|id| !id.contains('/'))
     }
 
     /// Where replies go that have no Response Topic.

@@ -13,12 +13,14 @@ use fleet_connector::ankaios::events::{
 use fleet_connector::ankaios::{self, Client};
 use fleet_connector::json::InstanceName;
 use fleet_connector::manifest::Manifest;
+use fleet_connector::proto::ank_base::Request;
+use fleet_connector::proto::ank_base::request::RequestContent;
 use support::vehicle::Vehicle;
 use support::{DEADLINE, eventually};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
-use vehicle_simulator::{CONNECTOR_WORKLOAD, execution};
+use vehicle_simulator::{CONNECTOR_WORKLOAD, Fault, execution};
 
 /// A simulated vehicle and a client that is linked to it.
 struct Scene {
@@ -202,6 +204,70 @@ async fn one_that_fails_or_panics_is_told_so_and_stops_nobody() {
         assert_eq!(listening.health().failures, 2 * (round as u64 + 1));
     }
     assert!(listening.health().subscribed);
+}
+
+#[tokio::test]
+async fn a_factory_that_panics_stops_nobody() {
+    let scene = Scene::start().await;
+    let (log, mut calls) = mpsc::unbounded_channel();
+    let factory_log = log.clone();
+    let mut made = 0;
+    let listening = Listeners::new()
+        .with_factory(move || {
+            made += 1;
+            assert_ne!(made, 1, "out of clay");
+            Recorder::new(1, &factory_log)
+        })
+        .with(Recorder::new(2, &log))
+        .listen(scene.subscribe("desiredState.configs.door").await);
+    scene.set_door("open").await;
+    assert_eq!(next(&mut calls).await.0, 2);
+    assert_eq!(listening.health().failures, 1);
+    scene.set_door("shut").await;
+    assert_eq!(next(&mut calls).await.0, 1, "it is tried again");
+    assert_eq!(next(&mut calls).await.0, 2);
+}
+
+#[tokio::test]
+async fn a_subscription_does_not_stand_while_the_agent_is_gone() {
+    let scene = Scene::start().await;
+    let (log, mut calls) = mpsc::unbounded_channel();
+    let listening = Listeners::new()
+        .with(Recorder::new(1, &log))
+        .listen(scene.subscribe("desiredState.configs.door").await);
+    assert!(listening.health().subscribed);
+    scene.vehicle.kill_agent().await.unwrap();
+    eventually("it shows", DEADLINE, async || (!listening.health().subscribed).then_some(())).await;
+    scene.vehicle.start_agent().await.unwrap();
+    find(&mut calls, "resynced").await;
+    eventually("it is back", DEADLINE, async || listening.health().subscribed.then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_being_made_survives_being_interrupted() {
+    let scene = Scene::start().await;
+    let is_subscription = |request: &Request| {
+        let subscribes = |content: &RequestContent| {
+            matches!(content,
+            RequestContent::CompleteStateRequest(request) if request.subscribe_for_events)
+        };
+        request.request_content.as_ref().is_some_and(subscribes)
+    };
+    scene.vehicle.inject_fault(1, Fault::DelayAnswer(Duration::from_millis(500)), is_subscription);
+    let mut events = scene.client.events(vec!["desiredState.configs.door".into()]);
+    let event = timeout(DEADLINE, async {
+        loop {
+            // What else its task has to do interrupts it all the time.
+            if let Ok(event) = timeout(Duration::from_millis(10), events.next()).await {
+                return event.unwrap();
+            }
+        }
+    });
+    assert!(event.await.unwrap().resynced);
+    let subscriptions = scene.vehicle.requests().iter().filter(|one| is_subscription(one)).count();
+    assert_eq!(subscriptions, 1, "no more than one was handed over");
+    scene.set_door("open").await;
+    assert!(!events.next().await.unwrap().resynced);
 }
 
 #[tokio::test]

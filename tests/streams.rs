@@ -5,38 +5,24 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use fleet_connector::proto::ank_base::ExecutionState;
+use fleet_connector::proto::ank_base::request::RequestContent;
 use serde_json::{Value, json};
+use support::client::number;
 use support::connector::BASE;
-use support::scene::payload;
-use support::{Broker, Client, Scene, eventually};
-use vehicle_simulator::UNKNOWN_IMAGE;
+use support::scene::{find, payload, workload};
+use support::{Broker, DEADLINE, Scene, eventually};
+use vehicle_simulator::{Fault, UNKNOWN_IMAGE};
 
 fn code(reply: &Value) -> &str {
     reply["error"]["code"].as_str().unwrap_or_else(|| panic!("no error: {reply}"))
 }
 
-fn workload(name: &str, image: &str) -> String {
-    format!(
-        "apiVersion: v1\nworkloads:\n  {name}:\n    runtime: podman\n    agent: agent_A\n    \
-         runtimeConfig: 'image: {image}'\n"
-    )
-}
-
 fn config(name: &str, value: &str) -> String {
     format!("apiVersion: v1\nconfigs:\n  {name}: '{value}'\n")
-}
-
-/// The next message of a client as JSON, for which a condition holds.
-async fn find(client: &mut Client, condition: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        let message = payload(&client.next().await);
-        if condition(&message) {
-            return message;
-        }
-    }
 }
 
 #[tokio::test]
@@ -77,6 +63,8 @@ async fn custom_events_come_in_order_with_what_has_changed() {
 #[tokio::test]
 async fn bad_subscriptions_are_refused_with_the_field_and_the_reason() {
     let scene = Scene::start().await;
+    let many_masks = json!(vec!["desiredState"; 101]).to_string();
+    let long_mask = json!(["x".repeat(20_000)]).to_string();
     for (operation, payload, part) in [
         ("events/subscribe", "", "EOF"),
         ("events/subscribe", "[]", "field_masks"),
@@ -91,7 +79,14 @@ async fn bad_subscriptions_are_refused_with_the_field_and_the_reason() {
         ("logs/subscribe", r#"{"workloads": ["a"], "tail": -1}"#, "tail:"),
         ("logs/subscribe", r#"{"workloads": ["a"], "since": "yesterday"}"#, "since:"),
         ("logs/subscribe", r#"{"workloads": ["a"], "until": "1"}"#, "until:"),
-        ("logs/subscribe", r#"{"workloads": ["a"], "follow": "yes"}"#, "boolean"),
+        ("logs/subscribe", r#"{"workloads": ["a"], "follow": "yes"}"#, "follow: invalid type"),
+        ("logs/subscribe", r#"{"workloads": ["a", 1]}"#, "workloads[1]: invalid type: integer"),
+        ("logs/subscribe", r#"{"workloads": ["a.b"]}"#, "workloads[0]: \"a.b\" is no name"),
+        ("logs/subscribe", r#"{"workloads": [{"agent_name": "a"}]}"#, "workloads[0]: missing"),
+        ("logs/subscribe", r#"{"workloads": ["a"]} x"#, "trailing"),
+        ("events/subscribe", r#"["a", 1]"#, "[1]: invalid type: integer"),
+        ("events/subscribe", &many_masks, "field_masks: 101 of"),
+        ("events/subscribe", &long_mask, "field_masks: 1 of 20000 bytes"),
         ("workload/wait", r#"{"workload_name": "a"}"#, "`state`"),
         ("workload/wait", r#"{"workload_name": "a", "state": "running"}"#, "RUNNING"),
         ("workload/wait", r#"{"workload_name": "*", "state": "RUNNING"}"#, "workload_name:"),
@@ -120,6 +115,84 @@ async fn bad_subscriptions_are_refused_with_the_field_and_the_reason() {
     scene.vehicle.set_access(Default::default());
     let reply = scene.request("events/subscribe", r#"["workloadStates"]"#).await;
     assert_eq!(code(&reply), "access_denied");
+}
+
+/// Sends requests one after the other, without waiting for replies, and gives the
+/// replies in the order of the requests.
+async fn pipeline(scene: &Scene, requests: &[(&str, Value)]) -> Vec<Value> {
+    let mut client = scene.client("pipelined/resp").await;
+    let reply_topic = format!("{BASE}/pipelined/resp");
+    for (number, (operation, request)) in (0..).zip(requests) {
+        let topic = format!("{BASE}/{operation}/req");
+        client.request(&topic, request.to_string(), &reply_topic, number).await;
+    }
+    let mut replies = BTreeMap::new();
+    while replies.len() < requests.len() {
+        let reply = client.next().await;
+        replies.insert(number(&reply), payload(&reply));
+    }
+    replies.into_values().collect()
+}
+
+#[tokio::test]
+async fn pipelined_requests_for_one_subscription_take_effect_in_their_order() {
+    let scene = Scene::start().await;
+    let delayed_subscription = |scene: &Scene| {
+        let fault = Fault::DelayAnswer(Duration::from_millis(500));
+        let subscribes = |content: &RequestContent| {
+            matches!(content,
+            RequestContent::CompleteStateRequest(request) if request.subscribe_for_events)
+        };
+        scene.vehicle.inject_fault(1, fault, move |request| {
+            request.request_content.as_ref().is_some_and(subscribes)
+        });
+    };
+    let subscribe = |config: &str| {
+        let mask = format!("desiredState.configs.{config}");
+        ("events/subscribe", json!({"id": "x", "field_masks": [mask]}))
+    };
+    let unsubscribe = ("events/unsubscribe", json!({"id": "x"}));
+
+    delayed_subscription(&scene);
+    let replies = pipeline(&scene, &[subscribe("a"), unsubscribe.clone()]).await;
+    assert_eq!((&replies[0]["id"], &replies[1]), (&json!("x"), &json!({"id": "x"})), "{replies:?}");
+    eventually("nothing is left", DEADLINE, async || {
+        scene.vehicle.streams()["events"].is_empty().then_some(())
+    })
+    .await;
+
+    delayed_subscription(&scene);
+    pipeline(&scene, &[subscribe("a"), subscribe("b")]).await;
+    let mut events = scene.client("events/x").await;
+    scene.request("manifest/apply", config("a", "1")).await;
+    scene.request("manifest/apply", config("b", "1")).await;
+    let event = payload(&events.next().await);
+    assert_eq!(event["complete_state"]["desired_state"]["configs"], json!({"b": "1"}));
+
+    let logs =
+        ("logs/subscribe", json!({"id": "x", "workloads": ["fleetconnector"], "follow": true}));
+    let replies = pipeline(&scene, &[logs, ("logs/unsubscribe", json!({"id": "x"}))]).await;
+    assert_eq!((&replies[0]["id"], &replies[1]), (&json!("x"), &json!({"id": "x"})), "{replies:?}");
+}
+
+#[tokio::test]
+async fn no_more_subscriptions_than_allowed_live_at_a_time() {
+    let scene = Scene::with(&[("LOG_LEVEL", "info")]).await;
+    let subscribe = |id: usize| {
+        (
+            "events/subscribe",
+            json!({"id": id.to_string(), "field_masks": ["desiredState.configs.x"]}),
+        )
+    };
+    let requests: Vec<_> = (0..257).map(subscribe).collect();
+    let replies = pipeline(&scene, &requests).await;
+    let refused: Vec<_> = replies.iter().filter(|reply| reply["id"].is_null()).collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(code(refused[0]), "forbidden");
+    assert!(refused[0]["error"]["message"].as_str().unwrap().contains("256"));
+    // One that is there may be renewed.
+    assert!(pipeline(&scene, &[subscribe(0)]).await[0]["id"].is_string());
+    assert_eq!(scene.vehicle.streams()["events"].len(), 256);
 }
 
 #[tokio::test]
@@ -321,6 +394,43 @@ async fn a_roll_out_is_superseded_or_given_up() {
 }
 
 #[tokio::test]
+async fn a_roll_out_is_followed_further_after_a_restart_of_the_connector() {
+    let mut scene = Scene::around(Broker::persistent().await, &[]).await;
+    let mut status = scene.client("manifest/apply/status").await;
+    let mut records = scene.client("manifest/apply/+/rollout").await;
+    // Their agent comes later.
+    let waiting = |name: &str| workload(name, "localhost/w").replace("agent_A", "agent_Z");
+    let options = ["-D", "publish", "user-property", "request-id", "before"];
+    scene.reply("manifest/apply", waiting("kept"), &options).await;
+    scene.request("manifest/apply", waiting("gone")).await;
+    for _ in 0..2 {
+        assert!(payload(&records.next().await)["workloads"].is_array());
+    }
+    scene.connector.kill().await;
+    scene.vehicle.start_agent().await.unwrap();
+    // What nobody wants any more by then is gone without a trace.
+    let mut state = scene.vehicle.state();
+    let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;
+    agents.get_mut("agent_Z").unwrap().wl_name_state_map.remove("gone").unwrap();
+    state.desired_state.as_mut().unwrap().workloads.as_mut().unwrap().workloads.remove("gone");
+    scene.vehicle.set_state(state);
+
+    scene.restart_connector(&[]).await;
+    let superseded = find(&mut status, |message| message["status"] == json!("superseded")).await;
+    assert_eq!(superseded["workloads"][0]["workload_name"], json!("gone"));
+    scene.vehicle.connect_agent("agent_Z", Default::default());
+    let done = find(&mut status, |message| message["status"] == json!("succeeded")).await;
+    assert_eq!(done["request_id"], json!("before"));
+    for _ in 0..2 {
+        assert!(records.next().await.payload.is_empty(), "a record is removed in the end");
+    }
+    scene.connector.kill().await;
+    scene.vehicle.start_agent().await.unwrap();
+    scene.restart_connector(&[]).await;
+    assert!(status.next_within(Duration::from_millis(500)).await.is_none(), "nothing again");
+}
+
+#[tokio::test]
 async fn waiting_ends_with_the_state_or_with_a_timeout() {
     let scene = Scene::start().await;
     let wait = r#"{"workload_name": "later", "state": "RUNNING", "timeout": "1s"}"#;
@@ -338,6 +448,47 @@ async fn waiting_ends_with_the_state_or_with_a_timeout() {
     let reply = payload(&client.next().await);
     assert_eq!(reply["execution_state"]["state"], json!("FAILED"), "{reply}");
     assert_eq!(reply["workload_name"], json!("later"));
+}
+
+#[tokio::test]
+async fn waiting_for_removal_ends_when_the_instance_is_gone() {
+    let scene = Scene::start().await;
+    let wait = r#"{"workload_name": "w", "state": "REMOVED", "timeout": "10s"}"#;
+    let reply = scene.request("workload/wait", wait).await;
+    assert_eq!(code(&reply), "not_found", "there is nothing that could go");
+
+    let applied = scene.request("manifest/apply", workload("w", "localhost/w")).await;
+    let mut client = scene.client("wait/resp").await;
+    let reply_topic = format!("{BASE}/wait/resp");
+    client.request(&format!("{BASE}/workload/wait/req"), wait, &reply_topic, 1).await;
+    scene.request("state", r#"["desiredState.apiVersion"]"#).await;
+    scene.request("manifest/delete", workload("w", "localhost/w")).await;
+    let reply = payload(&client.next().await);
+    assert_eq!(reply["execution_state"]["state"], json!("REMOVED"), "{reply}");
+    assert_eq!(reply["workload_id"], applied["added_workloads"][0]["workload_id"]);
+}
+
+#[tokio::test]
+async fn waiting_answers_with_what_was_known_of_the_instance() {
+    let scene = Scene::start().await;
+    let instance = scene.vehicle.instance("fleetconnector").unwrap();
+    let info = |mut state: ExecutionState, info: &str| {
+        state.additional_info = Some(info.into());
+        state
+    };
+    let running = info(vehicle_simulator::execution::running(), "as it was");
+    scene.vehicle.set_execution_state(&instance, running);
+    let mut client = scene.client("wait/resp").await;
+    let wait = r#"{"workload_name": "fleetconnector", "state": "FAILED"}"#;
+    let reply_topic = format!("{BASE}/wait/resp");
+    client.request(&format!("{BASE}/workload/wait/req"), wait, &reply_topic, 1).await;
+    scene.request("state", r#"["desiredState.apiVersion"]"#).await;
+    // The event holds the state alone.
+    let failed = info(vehicle_simulator::execution::failed(1), "as it was");
+    scene.vehicle.set_execution_state(&instance, failed);
+    let reply = payload(&client.next().await);
+    assert_eq!(reply["execution_state"]["state"], json!("FAILED"), "{reply}");
+    assert_eq!(reply["execution_state"]["additional_info"], json!("as it was"), "{reply}");
 }
 
 #[tokio::test]

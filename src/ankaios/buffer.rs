@@ -1,11 +1,13 @@
 //! The buffer between the reader and one slow consumer of events or logs.
 //!
 //! The reader never waits for a consumer. Who consumes too slowly loses the
-//! oldest of what waits for it, and is told how much.
+//! oldest entries and events that wait for it, and is told how many. What says
+//! that a log has ended is never lost.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
@@ -15,8 +17,14 @@ use crate::proto::ank_base::response::ResponseContent;
 /// Messages that wait for one consumer.
 const MAX_MESSAGES: usize = 2048;
 
-/// Bytes, as they were sent by Ankaios, that wait for all consumers together.
+/// Memory for what waits for all consumers together, in bytes.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a log entry takes in memory beyond its bytes.
+const ENTRY: usize = 256;
+
+/// What an event takes in memory for each of its bytes: it is made of maps.
+const EVENT: usize = 4;
 
 /// What a consumer gets.
 #[derive(Debug, PartialEq)]
@@ -30,13 +38,47 @@ pub(super) enum Item {
     End(Option<RequestError>),
 }
 
-/// Bytes that wait for all consumers together.
+/// What all consumers share.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Budget(Arc<AtomicUsize>);
+pub(super) struct Budget(Arc<Holders>);
+
+#[derive(Debug, Default)]
+struct Holders {
+    /// Memory that is in use.
+    used: AtomicUsize,
+    holders: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl Budget {
+    /// Lets those who hold most lose their oldest, until the budget is kept, or
+    /// until nobody has anything to lose. So who is fast loses nothing because
+    /// of those who are slow.
+    fn keep(&self) {
+        let mut held: Vec<Arc<Shared>> = Vec::new();
+        while self.0.used.load(Ordering::Relaxed) > MAX_BYTES {
+            if held.is_empty() {
+                let holders = self.0.holders.lock().unwrap_or_else(PoisonError::into_inner);
+                held.extend(holders.iter().filter_map(Weak::upgrade));
+            }
+            let size = |holder: &Arc<Shared>| holder.held.load(Ordering::Relaxed);
+            let Some(largest) = (0..held.len()).max_by_key(|index| held.get(*index).map(size))
+            else {
+                return;
+            };
+            let exhausted = held.get(largest).is_none_or(|holder| !holder.drop_oldest());
+            if exhausted {
+                held.swap_remove(largest);
+                if held.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
-    messages: VecDeque<(ResponseContent, usize)>,
+    messages: VecDeque<Waiting>,
     dropped: u64,
     end: Option<Option<RequestError>>,
     /// The consumer has gone.
@@ -44,9 +86,19 @@ struct State {
 }
 
 #[derive(Debug)]
+struct Waiting {
+    content: ResponseContent,
+    /// Memory that it takes, about.
+    size: usize,
+    arrived: SystemTime,
+}
+
+#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
+    /// Memory that is in use here.
+    held: AtomicUsize,
     budget: Budget,
 }
 
@@ -56,18 +108,45 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pop(&self, state: &mut State) -> Option<ResponseContent> {
-        let (message, size) = state.messages.pop_front()?;
-        self.budget.0.fetch_sub(size, Ordering::Relaxed);
+    fn takes(&self, size: usize) {
+        self.held.fetch_add(size, Ordering::Relaxed);
+        self.budget.0.used.fetch_add(size, Ordering::Relaxed);
+    }
+
+    fn gives_back(&self, size: usize) {
+        self.held.fetch_sub(size, Ordering::Relaxed);
+        self.budget.0.used.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    fn pop(&self, state: &mut State) -> Option<Waiting> {
+        let message = state.messages.pop_front()?;
+        self.gives_back(message.size);
         Some(message)
+    }
+
+    fn drop_oldest(&self) -> bool {
+        self.drop_oldest_of(&mut self.state())
+    }
+
+    /// Throws away the oldest of what may be lost, but not the newest message,
+    /// whatever its size. Returns whether there was any.
+    fn drop_oldest_of(&self, state: &mut State) -> bool {
+        let older = state.messages.len().saturating_sub(1);
+        let mut older = state.messages.iter().take(older);
+        let Some(index) = older.position(|message| entries(&message.content).is_some()) else {
+            return false;
+        };
+        if let Some(message) = state.messages.remove(index) {
+            self.gives_back(message.size);
+            state.dropped += entries(&message.content).unwrap_or_default();
+        }
+        true
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let bytes = state.messages.iter().map(|(_, size)| size).sum();
-        self.budget.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.gives_back(self.held.load(Ordering::Relaxed));
     }
 }
 
@@ -77,42 +156,49 @@ pub(super) struct Producer(Arc<Shared>);
 
 /// The consumer's end.
 #[derive(Debug)]
-pub(super) struct Consumer(Arc<Shared>);
+pub(super) struct Consumer {
+    shared: Arc<Shared>,
+    arrived: SystemTime,
+}
 
 /// Makes a buffer that shares a budget with others.
 pub(super) fn buffer(budget: &Budget) -> (Producer, Consumer) {
     let shared = Arc::new(Shared {
         state: Mutex::default(),
         changed: Notify::new(),
+        held: AtomicUsize::new(0),
         budget: budget.clone(),
     });
-    (Producer(Arc::clone(&shared)), Consumer(shared))
+    let mut holders = budget.0.holders.lock().unwrap_or_else(PoisonError::into_inner);
+    holders.retain(|holder| holder.strong_count() > 0);
+    holders.push(Arc::downgrade(&shared));
+    drop(holders);
+    (Producer(Arc::clone(&shared)), Consumer { shared, arrived: SystemTime::now() })
 }
 
 impl Producer {
-    /// Adds a message of `size` bytes, at the cost of the oldest ones.
-    pub(super) fn push(&self, message: ResponseContent, size: usize) {
+    /// Adds a message that had `size` bytes on its way, at the cost of the oldest
+    /// ones of those who have most.
+    pub(super) fn push(&self, content: ResponseContent, size: usize) {
         let mut state = self.0.state();
-        if state.closed {
+        if state.closed || state.end.is_some() {
             return;
         }
-        let used = self.0.budget.0.fetch_add(size, Ordering::Relaxed) + size;
-        state.messages.push_back((message, size));
-        let mut surplus = used.saturating_sub(MAX_BYTES);
-        // The newest stays, whatever its size.
-        while state.messages.len() > 1 && (surplus > 0 || state.messages.len() > MAX_MESSAGES) {
-            let oldest = state.messages.front().map_or(0, |(_, size)| *size);
-            surplus = surplus.saturating_sub(oldest.max(1));
-            let message = self.0.pop(&mut state);
-            state.dropped += message.as_ref().map_or(0, entries);
+        let size = memory(&content, size);
+        self.0.takes(size);
+        state.messages.push_back(Waiting { content, size, arrived: SystemTime::now() });
+        if state.messages.len() > MAX_MESSAGES && !self.0.drop_oldest_of(&mut state) {
+            // Ankaios sends one end for each log, so nothing sane comes here.
+            state.end = Some(None);
         }
         drop(state);
         self.0.changed.notify_one();
+        self.0.budget.keep();
     }
 
     /// Says that no more will come.
     pub(super) fn end(self, error: Option<RequestError>) {
-        self.0.state().end = Some(error);
+        self.0.state().end.get_or_insert(error);
         self.0.changed.notify_one();
     }
 }
@@ -124,17 +210,24 @@ impl Consumer {
             if let Some(item) = self.try_next() {
                 return item;
             }
-            self.0.changed.notified().await;
+            self.shared.changed.notified().await;
         }
     }
 
-    fn try_next(&self) -> Option<Item> {
-        let mut state = self.0.state();
+    /// When the last message that was taken had come from Ankaios; before the
+    /// first, when the buffer was made.
+    pub(super) fn arrived(&self) -> SystemTime {
+        self.arrived
+    }
+
+    fn try_next(&mut self) -> Option<Item> {
+        let mut state = self.shared.state();
         if state.dropped > 0 {
             return Some(Item::Dropped(std::mem::take(&mut state.dropped)));
         }
-        if let Some(message) = self.0.pop(&mut state) {
-            return Some(Item::Message(message));
+        if let Some(Waiting { content, arrived, .. }) = self.shared.pop(&mut state) {
+            self.arrived = arrived;
+            return Some(Item::Message(content));
         }
         state.end.clone().map(Item::End)
     }
@@ -142,17 +235,27 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.shared.state();
         state.closed = true;
-        while self.0.pop(&mut state).is_some() {}
+        while self.shared.pop(&mut state).is_some() {}
     }
 }
 
-/// What a message counts for when it is thrown away.
-fn entries(message: &ResponseContent) -> u64 {
-    match message {
-        ResponseContent::LogEntriesResponse(logs) => logs.log_entries.len() as u64,
-        _ => 1,
+/// What a message counts for when it is thrown away; `None` if it must not be.
+fn entries(content: &ResponseContent) -> Option<u64> {
+    match content {
+        ResponseContent::LogEntriesResponse(logs) => Some(logs.log_entries.len() as u64),
+        ResponseContent::CompleteStateResponse(_) => Some(1),
+        _ => None,
+    }
+}
+
+/// About how much memory a message takes that had `size` bytes on its way.
+fn memory(content: &ResponseContent, size: usize) -> usize {
+    match content {
+        ResponseContent::LogEntriesResponse(logs) => size + logs.log_entries.len() * ENTRY,
+        ResponseContent::CompleteStateResponse(_) => size * EVENT,
+        _ => size + ENTRY,
     }
 }
 
@@ -160,20 +263,36 @@ fn entries(message: &ResponseContent) -> u64 {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::proto::ank_base::{Error, LogEntriesResponse, LogEntry};
+    use crate::proto::ank_base::{
+        CompleteStateResponse, LogEntriesResponse, LogEntry, LogsStopResponse,
+    };
 
-    fn message(number: usize) -> ResponseContent {
-        ResponseContent::Error(Error { message: number.to_string() })
+    /// So many lines.
+    fn lines(count: usize) -> ResponseContent {
+        let log_entries = vec![LogEntry::default(); count];
+        ResponseContent::LogEntriesResponse(LogEntriesResponse { log_entries })
+    }
+
+    fn stop() -> ResponseContent {
+        ResponseContent::LogsStopResponse(LogsStopResponse::default())
+    }
+
+    fn event() -> ResponseContent {
+        ResponseContent::CompleteStateResponse(CompleteStateResponse::default())
+    }
+
+    fn used(budget: &Budget) -> usize {
+        budget.0.used.load(Ordering::Relaxed)
     }
 
     #[tokio::test]
     async fn messages_come_in_order_and_then_the_end() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        producer.push(message(1), 10);
-        producer.push(message(2), 10);
+        producer.push(lines(1), 10);
+        producer.push(stop(), 10);
         producer.end(None);
-        assert_eq!(consumer.next().await, Item::Message(message(1)));
-        assert_eq!(consumer.next().await, Item::Message(message(2)));
+        assert_eq!(consumer.next().await, Item::Message(lines(1)));
+        assert_eq!(consumer.next().await, Item::Message(stop()));
         assert_eq!(consumer.next().await, Item::End(None));
         assert_eq!(consumer.next().await, Item::End(None));
     }
@@ -181,36 +300,74 @@ mod tests {
     #[tokio::test]
     async fn a_slow_consumer_loses_the_oldest_and_is_told_how_many() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        (0..MAX_MESSAGES + 5).for_each(|number| producer.push(message(number), 1));
-        assert_eq!(consumer.next().await, Item::Dropped(5));
-        assert_eq!(consumer.next().await, Item::Message(message(5)));
-        let logs = ResponseContent::LogEntriesResponse(LogEntriesResponse {
-            log_entries: vec![LogEntry::default(); 3],
-        });
-        (0..MAX_MESSAGES + 1).for_each(|_| producer.push(logs.clone(), 1));
-        assert!(matches!(consumer.next().await, Item::Dropped(2049..)));
+        (0..MAX_MESSAGES + 5).for_each(|number| producer.push(lines(number.min(7)), 1));
+        assert_eq!(consumer.next().await, Item::Dropped(1 + 2 + 3 + 4));
+        assert_eq!(consumer.next().await, Item::Message(lines(5)));
+        (0..MAX_MESSAGES).for_each(|_| producer.push(event(), 1));
+        assert!(matches!(consumer.next().await, Item::Dropped(2047..)));
     }
 
     #[tokio::test]
-    async fn all_consumers_share_one_budget() {
+    async fn the_end_of_a_log_is_never_thrown_away() {
+        let (producer, mut consumer) = buffer(&Budget::default());
+        producer.push(stop(), 1);
+        (0..MAX_MESSAGES).for_each(|_| producer.push(lines(2), 1));
+        producer.push(stop(), 1);
+        (0..MAX_MESSAGES).for_each(|_| producer.push(lines(2), MAX_BYTES));
+        let (mut dropped, mut stops, mut left) = (0, 0, 0);
+        while let Some(item) = consumer.try_next() {
+            match item {
+                Item::Dropped(count) => dropped += count,
+                Item::Message(message) if message == stop() => stops += 1,
+                Item::Message(_) => left += 2,
+                end @ Item::End(_) => panic!("{end:?}"),
+            }
+        }
+        assert_eq!((stops, dropped + left), (2, 4 * MAX_MESSAGES as u64));
+    }
+
+    #[tokio::test]
+    async fn nothing_but_ends_ends_the_stream_instead_of_filling_the_memory() {
         let budget = Budget::default();
-        let (first, consumer) = buffer(&budget);
-        let (second, mut other) = buffer(&budget);
-        first.push(message(1), MAX_BYTES);
-        second.push(message(2), 100);
-        second.push(message(3), 100);
-        assert_eq!(other.next().await, Item::Dropped(1));
-        assert_eq!(other.next().await, Item::Message(message(3)));
-        drop(consumer);
-        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
-        first.push(message(4), 100);
-        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+        let (producer, mut consumer) = buffer(&budget);
+        (0..10 * MAX_MESSAGES).for_each(|_| producer.push(stop(), 1));
+        assert!(used(&budget) <= (MAX_MESSAGES + 1) * (ENTRY + 1));
+        let items: Vec<_> = std::iter::from_fn(|| consumer.try_next()).take(3000).collect();
+        assert_eq!(items.last(), Some(&Item::End(None)));
+    }
+
+    #[tokio::test]
+    async fn who_holds_most_loses_and_not_who_is_fast() {
+        let budget = Budget::default();
+        let (slow, mut stalled) = buffer(&budget);
+        let (fast, mut consumer) = buffer(&budget);
+        (0..20).for_each(|_| slow.push(lines(1), MAX_BYTES / 10));
+        assert!(used(&budget) <= MAX_BYTES);
+        for _ in 0..20 {
+            fast.push(lines(1), MAX_BYTES / 20);
+            assert_eq!(consumer.next().await, Item::Message(lines(1)));
+        }
+        assert!(matches!(stalled.next().await, Item::Dropped(10..)));
+        drop(stalled);
+        assert_eq!(used(&budget), 0);
+        slow.push(lines(1), 100);
+        assert_eq!(used(&budget), 0, "nobody takes it");
     }
 
     #[tokio::test]
     async fn one_large_message_is_not_thrown_away() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        producer.push(message(1), 2 * MAX_BYTES);
-        assert_eq!(consumer.next().await, Item::Message(message(1)));
+        producer.push(lines(1), 2 * MAX_BYTES);
+        assert_eq!(consumer.next().await, Item::Message(lines(1)));
+    }
+
+    #[tokio::test]
+    async fn a_message_has_the_time_of_its_arrival() {
+        let (producer, mut consumer) = buffer(&Budget::default());
+        let begin = SystemTime::now();
+        producer.push(lines(1), 1);
+        let pushed = SystemTime::now();
+        consumer.next().await;
+        assert!((begin..=pushed).contains(&consumer.arrived()));
     }
 }

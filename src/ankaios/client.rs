@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -143,6 +143,11 @@ impl Client {
         Ok(Stream { client: self.clone(), number, request_id, cancel, deadline, consumer })
     }
 
+    /// The state of the link, to be watched.
+    pub(super) fn link_status(&self) -> watch::Receiver<LinkStatus> {
+        self.status.clone()
+    }
+
     async fn place(&self, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, RequestError> {
         if let LinkStatus::Closed { reason } = &*self.status.borrow() {
             return Err(RequestError::Unavailable(reason.clone()));
@@ -196,6 +201,11 @@ impl Stream {
     /// The next answer. Cancelling the future loses nothing.
     pub(super) async fn next(&mut self) -> Item {
         self.consumer.next().await
+    }
+
+    /// When the last answer had come.
+    pub(super) fn arrived(&self) -> SystemTime {
+        self.consumer.arrived()
     }
 }
 

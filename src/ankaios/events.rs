@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::buffer::Item;
 use super::client::{Client, RequestError, Stream, name};
+use super::link::LinkStatus;
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
 use crate::proto::ank_base::{
@@ -33,7 +35,7 @@ pub struct Event {
 /// How a subscription has fared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
-    /// The subscription stands.
+    /// The subscription stands, and so does the link that it came over.
     pub subscribed: bool,
     /// When the last event has come.
     pub last_event: Option<SystemTime>,
@@ -44,26 +46,45 @@ pub struct Health {
 }
 
 /// The health of a subscription that runs elsewhere.
-#[derive(Debug, Clone, Default)]
-pub struct HealthHandle(Arc<Mutex<Health>>);
+#[derive(Debug, Clone)]
+pub struct HealthHandle {
+    health: Arc<Mutex<Health>>,
+    link: watch::Receiver<LinkStatus>,
+}
 
 impl HealthHandle {
+    fn new(client: &Client) -> Self {
+        Self { health: Arc::default(), link: client.link_status() }
+    }
+
     /// The health at this moment.
     #[must_use]
     pub fn get(&self) -> Health {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The end of a session shows in the subscription only with the next one.
+        health.subscribed &= *self.link.borrow() == LinkStatus::Connected;
+        health
+    }
+
+    /// Waits until the link is connected, if it is not. Otherwise never returns.
+    async fn link_is_back(&self) {
+        let mut link = self.link.clone();
+        if *link.borrow_and_update() == LinkStatus::Connected
+            || link.wait_for(|link| *link == LinkStatus::Connected).await.is_err()
+        {
+            std::future::pending().await
+        }
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Health)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 /// A subscription that has been handed over. See [`Client::subscribe`].
 #[derive(Debug)]
 pub struct Subscribing {
-    client: Client,
-    field_masks: Vec<String>,
+    events: EventStream,
     stream: Stream,
 }
 
@@ -73,18 +94,11 @@ impl Subscribing {
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn answer(mut self) -> Result<(CompleteState, EventStream), RequestError> {
-        let state = snapshot(&mut self.stream).await?;
-        let health = HealthHandle::default();
-        health.change(|health| health.subscribed = true);
-        let events = EventStream {
-            client: self.client,
-            field_masks: self.field_masks,
-            stream: Some(self.stream),
-            retry_at: Instant::now(),
-            retry_after: RETRY.0,
-            health,
-        };
+    pub async fn answer(self) -> Result<(CompleteState, EventStream), RequestError> {
+        let Self { mut events, mut stream } = self;
+        let state = snapshot(&mut stream).await?;
+        events.stage = Stage::Standing(stream);
+        events.health.change(|health| health.subscribed = true);
         Ok((state, events))
     }
 }
@@ -97,7 +111,21 @@ impl Client {
     /// See [`RequestError`].
     pub async fn subscribe(&self, field_masks: Vec<String>) -> Result<Subscribing, RequestError> {
         let stream = open(self, &field_masks).await?;
-        Ok(Subscribing { client: self.clone(), field_masks, stream })
+        Ok(Subscribing { events: self.events(field_masks), stream })
+    }
+
+    /// The same for those who can wait: the stream subscribes when it is asked
+    /// for its first event, as often as it takes. That event holds the whole
+    /// state and is marked as `resynced`.
+    #[must_use]
+    pub fn events(&self, field_masks: Vec<String>) -> EventStream {
+        EventStream {
+            client: self.clone(),
+            field_masks,
+            stage: Stage::Due(Instant::now()),
+            retry_after: RETRY.0,
+            health: HealthHandle::new(self),
+        }
     }
 }
 
@@ -111,22 +139,46 @@ impl Client {
 pub struct EventStream {
     client: Client,
     field_masks: Vec<String>,
-    /// `None` while it has to be made again.
-    stream: Option<Stream>,
-    retry_at: Instant,
+    stage: Stage,
     retry_after: Duration,
     health: HealthHandle,
 }
 
+/// How far the subscription has come.
+#[derive(Debug)]
+enum Stage {
+    /// It must be made, but not before this time.
+    Due(Instant),
+    /// It has been handed over; its answer is awaited.
+    Opening(Stream),
+    Standing(Stream),
+}
+
 impl EventStream {
-    /// The next event. Cancelling the future loses none.
+    /// The next event. Cancelling the future loses none, and no subscription that
+    /// is being made: the next call goes on with it.
     ///
     /// # Errors
     /// The subscription was lost and could not be made again this time. The
     /// stream tries again when it is asked for the next event.
     pub async fn next(&mut self) -> Result<Event, RequestError> {
         loop {
-            let Some(stream) = &mut self.stream else { return self.resubscribe().await };
+            let stream = match &mut self.stage {
+                Stage::Due(due) => {
+                    // There is nothing to wait for once the link is back.
+                    let _ = timeout_at(*due, self.health.link_is_back()).await;
+                    match open(&self.client, &self.field_masks).await {
+                        Ok(stream) => self.stage = Stage::Opening(stream),
+                        Err(error) => return Err(self.failed(error)),
+                    }
+                    continue;
+                }
+                Stage::Opening(stream) => match snapshot(stream).await {
+                    Ok(state) => return Ok(self.resynced(state)),
+                    Err(error) => return Err(self.failed(error)),
+                },
+                Stage::Standing(stream) => stream,
+            };
             match stream.next().await {
                 Item::Message(ResponseContent::CompleteStateResponse(response)) => {
                     self.health.change(|health| health.last_event = Some(SystemTime::now()));
@@ -156,39 +208,32 @@ impl EventStream {
     }
 
     fn lost(&mut self) {
-        self.stream = None;
+        self.stage = Stage::Due(Instant::now());
         self.health.change(|health| health.subscribed = false);
     }
 
-    async fn resubscribe(&mut self) -> Result<Event, RequestError> {
-        sleep_until(self.retry_at).await;
-        match self.try_resubscribe().await {
-            Ok((state, stream)) => {
-                self.stream = Some(stream);
-                self.retry_after = RETRY.0;
-                let now = SystemTime::now();
-                self.health.change(|health| {
-                    health.subscribed = true;
-                    health.last_event = Some(now);
-                    health.last_resync = Some(now);
-                });
-                let complete_state = Some(state);
-                let response = CompleteStateResponse { complete_state, altered_fields: None };
-                Ok(Event { response, resynced: true })
-            }
-            Err(error) => {
-                self.retry_at = Instant::now() + self.retry_after;
-                self.retry_after = (self.retry_after * 2).min(RETRY.1);
-                self.health.change(|health| health.failures += 1);
-                Err(error)
-            }
-        }
+    fn failed(&mut self, error: RequestError) -> RequestError {
+        self.stage = Stage::Due(Instant::now() + self.retry_after);
+        self.retry_after = (self.retry_after * 2).min(RETRY.1);
+        self.health.change(|health| health.failures += 1);
+        error
     }
 
-    async fn try_resubscribe(&self) -> Result<(CompleteState, Stream), RequestError> {
-        let mut stream = open(&self.client, &self.field_masks).await?;
-        let state = snapshot(&mut stream).await?;
-        Ok((state, stream))
+    fn resynced(&mut self, state: CompleteState) -> Event {
+        let opened = std::mem::replace(&mut self.stage, Stage::Due(Instant::now()));
+        if let Stage::Opening(stream) = opened {
+            self.stage = Stage::Standing(stream);
+        }
+        self.retry_after = RETRY.0;
+        let now = SystemTime::now();
+        self.health.change(|health| {
+            health.subscribed = true;
+            health.last_event = Some(now);
+            health.last_resync = Some(now);
+        });
+        let complete_state = Some(state);
+        let response = CompleteStateResponse { complete_state, altered_fields: None };
+        Event { response, resynced: true }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Listeners: code that is called for each change on the vehicle.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -135,7 +135,8 @@ impl Listeners {
         self
     }
 
-    /// Adds a factory that makes a new listener for each event.
+    /// Adds a factory that makes a new listener for each event. If it panics, that
+    /// goes to the log and counts as a failure; the next event tries it again.
     #[must_use]
     pub fn with_factory<L: EventListener + 'static>(
         mut self,
@@ -162,10 +163,19 @@ impl Listeners {
                 let mut fresh;
                 let listener = match registered {
                     Registered::Instance(listener) => listener,
-                    Registered::Factory(factory) => {
-                        fresh = factory();
-                        &mut fresh
-                    }
+                    Registered::Factory(factory) => match catch_unwind(AssertUnwindSafe(factory)) {
+                        Ok(listener) => {
+                            fresh = listener;
+                            &mut fresh
+                        }
+                        Err(panic) => {
+                            // There is no listener to tell.
+                            let error = panic_message(&*panic);
+                            tracing::error!(error, "the factory of a listener has panicked");
+                            health.change(|health| health.failures += 1);
+                            continue;
+                        }
+                    },
                 };
                 match &next {
                     Ok(event) => call(listener.as_mut(), event, &health).await,

@@ -1,5 +1,7 @@
 //! Log streams of workloads.
 
+use std::time::SystemTime;
+
 use super::buffer::Item;
 use super::client::{Client, RequestError, Stream, name};
 use crate::json::InstanceName;
@@ -70,6 +72,13 @@ impl Client {
 }
 
 impl LogStream {
+    /// When the last item had come from Ankaios; before the first, when the stream
+    /// was asked for. An item may have waited long before it was taken.
+    #[must_use]
+    pub fn arrived(&self) -> SystemTime {
+        self.stream.arrived()
+    }
+
     /// What comes next. Cancelling the future loses nothing.
     pub async fn next(&mut self) -> LogItem {
         loop {

@@ -1,6 +1,7 @@
 //! Ankaios' control interface: two FIFOs with length-delimited protobuf.
 //!
 //! ```text
+//!  workload_states       what events tell of the workloads
 //!  events, logs          subscriptions, listeners, log streams
 //!  Client (cheap clone)  request ids, timeouts, typed calls
 //!     │ pending          who waits for which answer
@@ -24,7 +25,9 @@ pub mod logs;
 mod pending;
 mod pipe;
 mod reader;
+pub(crate) mod workload_states;
 
 pub use client::{Call, Client, RequestError};
 pub use codec::{Frame, FrameDecoder, FrameError, MAX_INCOMING_FRAME, encode};
 pub use link::{Link, LinkStatus, connect};
+pub use workload_states::{Changes, WorkloadStates};

@@ -1,17 +1,13 @@
 //! What the dashboard shows: the link, the states, and what is wrong.
 
-use super::states::States;
 use super::table::{Style, Tone, render};
-use crate::ankaios::LinkStatus;
 use crate::ankaios::events::Event;
-use crate::proto::ank_base::CompleteState;
+use crate::ankaios::{LinkStatus, WorkloadStates};
 
 /// News of the subscription.
 #[derive(Debug)]
 pub(super) enum Update {
-    /// All states, at the beginning.
-    Snapshot(CompleteState),
-    /// What has changed.
+    /// What has changed; at the beginning, all states.
     Event(Event),
     /// There is no subscription, and why.
     Failed(String),
@@ -23,13 +19,13 @@ pub(super) struct Board {
     /// `None` until it has been looked for.
     link: Option<LinkStatus>,
     failure: Option<String>,
-    states: States,
+    states: WorkloadStates,
     /// The states are those of this moment.
     fresh: bool,
 }
 
 impl Board {
-    /// Takes notice of the link. States from before a loss may have changed; the
+    /// Takes notice of the link. WorkloadStates from before a loss may have changed; the
     /// subscription begins anew with all of them.
     pub(super) fn set_link(&mut self, link: LinkStatus) {
         let connected = Some(LinkStatus::Connected);
@@ -43,8 +39,9 @@ impl Board {
 
     pub(super) fn update(&mut self, update: Update) {
         match update {
-            Update::Snapshot(state) => self.states.replace(&state),
-            Update::Event(event) => self.states.apply(&event),
+            Update::Event(event) => {
+                self.states.apply(&event);
+            }
             Update::Failed(reason) => {
                 self.fresh = false;
                 self.failure = Some(reason);
@@ -88,6 +85,12 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ankaios::workload_states::tests;
+    use crate::proto::ank_base::CompleteState;
+
+    fn snapshot() -> Update {
+        Update::Event(tests::snapshot(CompleteState::default()))
+    }
 
     fn lost() -> LinkStatus {
         LinkStatus::Disconnected { reason: "the agent has gone".into() }
@@ -104,7 +107,7 @@ mod tests {
         assert_eq!(board.headline().1, "connected; waiting for the workload states");
         board.update(Update::Failed("denied".into()));
         assert_eq!(board.headline(), (Tone::Bad, "no workload states: denied".to_owned()));
-        board.update(Update::Snapshot(CompleteState::default()));
+        board.update(snapshot());
         assert_eq!(board.headline(), (Tone::Strong, "0 workloads".to_owned()));
         assert!(board.is_fresh());
     }
@@ -113,14 +116,14 @@ mod tests {
     fn states_from_before_a_loss_are_old_until_there_are_new_ones() {
         let mut board = Board::default();
         board.set_link(LinkStatus::Connected);
-        board.update(Update::Snapshot(CompleteState::default()));
+        board.update(snapshot());
         board.set_link(lost());
         // An event that was under way when the link was lost.
-        board.update(Update::Snapshot(CompleteState::default()));
+        board.update(snapshot());
         assert!(!board.is_fresh());
         board.set_link(LinkStatus::Connected);
         assert!(!board.is_fresh());
-        board.update(Update::Snapshot(CompleteState::default()));
+        board.update(snapshot());
         board.set_link(LinkStatus::Connected);
         assert!(board.is_fresh());
     }

@@ -3,29 +3,23 @@
 //!
 //! ```text
 //!  ankaios events ── listener ──► board ──► screen
-//!  ankaios link ── status ───────►  │ states   │ table
+//!  ankaios link ── status ───────►  │ table
 //! ```
 
 mod board;
 mod screen;
-mod states;
 mod table;
 
 use std::io;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::ankaios::events::{
-    Event, EventListener, EventStream, Failure, ListenerError, Listeners,
-};
-use crate::ankaios::{self, Client, RequestError};
-use crate::proto::ank_base::CompleteState;
+use crate::ankaios;
+use crate::ankaios::events::{Event, EventListener, Failure, ListenerError, Listeners};
 use crate::settings::DashboardSettings;
 use board::{Board, Update};
 use screen::Screen;
@@ -35,9 +29,6 @@ const FIELD_MASK: &str = "workloadStates";
 /// Updates that wait for the screen. What does not fit waits in the subscription,
 /// which begins anew if that is full too.
 const QUEUE: usize = 16;
-
-/// The pause before the first subscription is tried again.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Prints the states of all workloads until `stop` is cancelled.
 ///
@@ -54,7 +45,8 @@ async fn show(settings: DashboardSettings) -> io::Result<()> {
     let mut status = link.status();
     let (sender, mut updates) = mpsc::channel(QUEUE);
     let _link = AbortOnDropHandle::new(tokio::spawn(link.run()));
-    let _listening = AbortOnDropHandle::new(tokio::spawn(listen(client, sender)));
+    let events = client.events(vec![FIELD_MASK.into()]);
+    let _listening = Listeners::new().with(Forwarder(sender)).listen(events);
 
     let mut resized = signal(SignalKind::window_change())?;
     let mut screen = Screen::new();
@@ -75,30 +67,6 @@ async fn show(settings: DashboardSettings) -> io::Result<()> {
     }
 }
 
-/// Subscribes to the states, as often as it takes, and passes on all events.
-async fn listen(client: Client, updates: mpsc::Sender<Update>) {
-    loop {
-        match subscribe(&client).await {
-            Ok((state, events)) => {
-                if updates.send(Update::Snapshot(state)).await.is_err() {
-                    return;
-                }
-                return Listeners::new().with(Forwarder(updates)).run(events).await;
-            }
-            Err(error) => {
-                if updates.send(Update::Failed(error.to_string())).await.is_err() {
-                    return;
-                }
-            }
-        }
-        sleep(RETRY).await;
-    }
-}
-
-async fn subscribe(client: &Client) -> Result<(CompleteState, EventStream), RequestError> {
-    client.subscribe(vec![FIELD_MASK.into()]).await?.answer().await
-}
-
 /// Passes events on to the board.
 struct Forwarder(mpsc::Sender<Update>);
 
@@ -109,7 +77,11 @@ impl EventListener for Forwarder {
     }
 
     async fn error(&mut self, error: &ListenerError) {
+        let reason = match error {
+            ListenerError::Subscription(reason) => reason.to_string(),
+            failure => failure.to_string(),
+        };
         // Without a receiver there is no dashboard any more.
-        let _ = self.0.send(Update::Failed(error.to_string())).await;
+        let _ = self.0.send(Update::Failed(reason)).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthChar;
 
-use super::states::States;
+use crate::ankaios::WorkloadStates;
 use crate::json::{InstanceName, state_names};
 use crate::proto::ank_base::ExecutionState;
 
@@ -77,7 +77,7 @@ impl Style {
 
 /// The lines of the table: a header and a line for each instance. `faint` if the
 /// states are not up to date.
-pub(super) fn render(states: &States, style: Style, faint: bool) -> Vec<String> {
+pub(super) fn render(states: &WorkloadStates, style: Style, faint: bool) -> Vec<String> {
     if states.len() == 0 {
         return Vec::new();
     }
@@ -113,7 +113,7 @@ fn row(name: &InstanceName, state: &ExecutionState, width: usize) -> [String; CO
 fn execution(state: &ExecutionState) -> String {
     let (state, substate) = state_names(state);
     match substate.strip_prefix(state).map(|rest| rest.trim_start_matches('_')) {
-        // States that have no others below them.
+        // WorkloadStates that have no others below them.
         Some("") if state != "STOPPING" => camel_case(state),
         Some("") => format!("{0}({0})", camel_case(state)),
         Some(rest) => format!("{}({})", camel_case(state), camel_case(rest)),
@@ -232,7 +232,7 @@ mod tests {
     const PLAIN: Style = Style { width: 100, height: None, colour: false };
     const ID: &str = "f1ff876c25a1f36d0ad275e2d10ffc8a";
 
-    fn states(rows: &[(&str, &str, E, &str)]) -> States {
+    fn states(rows: &[(&str, &str, E, &str)]) -> WorkloadStates {
         let mut map = WorkloadStatesMap::default();
         for (workload, agent, state, info) in rows {
             let agent: &mut ExecutionsStatesOfWorkload =
@@ -245,7 +245,7 @@ mod tests {
             };
             ids.id_state_map.insert(ID.to_owned(), state);
         }
-        let mut states = States::default();
+        let mut states = WorkloadStates::default();
         states.replace(&CompleteState { workload_states: Some(map), ..CompleteState::default() });
         states
     }
@@ -264,7 +264,7 @@ mod tests {
                 "db             b        f1ff876c  Pending(StartingFailed)  No such image",
             ]
         );
-        assert!(render(&States::default(), PLAIN, false).is_empty());
+        assert!(render(&WorkloadStates::default(), PLAIN, false).is_empty());
     }
 
     #[test]

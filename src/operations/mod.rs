@@ -184,6 +184,13 @@ impl Operations {
         self.context.subscriptions.restore(kind, id, record);
     }
 
+    /// Takes up a roll-out of a former process.
+    pub fn restore_rollout(&self, id: &str, record: &[u8]) {
+        if let Some(rollouts) = &self.context.rollouts {
+            rollouts.restore(id, record);
+        }
+    }
+
     /// Stops all streams. The next process takes them up again.
     pub fn stop(self) {
         self.context.subscriptions.stop();
@@ -217,8 +224,10 @@ fn to_json(value: &impl Serialize) -> Outcome {
 }
 
 /// A subscription that came while the connector stops.
-fn ended(error: Ended) -> ErrorReply {
-    ErrorReply::new(ErrorCode::Unavailable, error.to_string())
+impl From<Ended> for ErrorReply {
+    fn from(error: Ended) -> Self {
+        Self::new(ErrorCode::Unavailable, error.to_string())
+    }
 }
 
 /// Does what takes long off the async threads.

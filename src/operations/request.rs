@@ -6,7 +6,19 @@ use crate::error::{ErrorCode, ErrorReply};
 
 /// Reads a JSON payload; `expected` says in the error what it should look like.
 pub(super) fn parse<T: DeserializeOwned>(payload: &[u8], expected: &str) -> Result<T, ErrorReply> {
-    serde_json::from_str(text(payload, expected)?).map_err(|error| invalid(error, expected))
+    from_json(text(payload, expected)?).map_err(|error| invalid(error, expected))
+}
+
+/// Reads JSON; the error says which field is wrong.
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        // That of the whole is a dot.
+        if path == "." { error.inner().to_string() } else { format!("{path}: {}", error.inner()) }
+    })?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(value)
 }
 
 /// The payload as text without blanks around it.
@@ -22,11 +34,8 @@ pub(super) fn parse_masks_or<T: DeserializeOwned>(
     expected: &str,
     of_masks: impl FnOnce(Vec<String>) -> T,
 ) -> Result<T, ErrorReply> {
-    let request = if text.starts_with('[') {
-        serde_json::from_str(text).map(of_masks)
-    } else {
-        serde_json::from_str(text)
-    };
+    let request =
+        if text.starts_with('[') { from_json(text).map(of_masks) } else { from_json(text) };
     request.map_err(|error| invalid(error, expected))
 }
 

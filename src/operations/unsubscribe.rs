@@ -22,7 +22,9 @@ pub(super) fn start(
 ) -> Result<Answer, ErrorReply> {
     let request: Unsubscribe = request::parse(payload, EXPECTED)?;
     let subscriptions = context.subscriptions.clone();
+    let mut turn = subscriptions.turn(kind, &request.id);
     Ok(Box::pin(async move {
+        turn.comes().await;
         subscriptions.remove(kind, &request.id).await?;
         to_json(&request)
     }))

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::{Answer, request, to_json};
-use crate::ankaios::Client;
+use crate::ankaios::{Client, WorkloadStates};
 use crate::error::{ErrorCode, ErrorReply};
-use crate::json::{self, InstanceName, execution_state, instance_states};
-use crate::proto::ank_base::{CompleteState, ExecutionState};
+use crate::json::{self, InstanceName, execution_state};
+use crate::proto::ank_base::execution_state::ExecutionStateEnum;
+use crate::proto::ank_base::{ExecutionState, Removed};
 
 const EXPECTED: &str = "{\"workload_name\": \"nginx\", \"state\": \"RUNNING\"}, and optionally \
                         \"agent_name\" and \"timeout\" such as \"30s\"";
@@ -20,6 +21,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A longer wait would keep the broker from delivering further requests: they
 /// are acknowledged in their order.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The state of what is no longer there.
+const REMOVED: &str = "REMOVED";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,15 +63,25 @@ pub(super) async fn start(ankaios: &Client, payload: &[u8]) -> Result<Answer, Er
     let subscribing = ankaios.subscribe(vec![mask]).await?;
     Ok(Box::pin(async move {
         let (state, mut events) = subscribing.answer().await?;
-        if let Some(reached) = reached(&state, &wait) {
+        let mut states = WorkloadStates::default();
+        states.replace(&state);
+        if let Some(reached) = wait.reached(&states) {
             return reached;
+        }
+        if wait.state == REMOVED && !states.iter().any(|(instance, _)| wait.is_for(instance)) {
+            return Err(nothing_to_remove(&wait));
         }
         let watch = async {
             loop {
                 // An interrupted subscription is made again by the next call.
                 let Ok(event) = events.next().await else { continue };
-                let state = event.response.complete_state.as_ref();
-                if let Some(reached) = state.and_then(|state| reached(state, &wait)) {
+                let changes = states.apply(&event);
+                let gone = changes.gone.into_iter().find(|instance| wait.is_for(instance));
+                // Most often an instance is gone without having been in the state.
+                if let Some(instance) = gone.filter(|_| wait.state == REMOVED) {
+                    return to_json(&Reached { instance, execution_state: removed() });
+                }
+                if let Some(reached) = wait.reached(&states) {
                     return reached;
                 }
             }
@@ -83,21 +97,43 @@ fn limit(text: Option<&str>) -> Result<Duration, ErrorReply> {
     })?;
     if limit > LONGEST_TIMEOUT {
         let longest = humantime::format_duration(LONGEST_TIMEOUT);
-        let reason = format!("timeout: {text:?} is longer than {longest}; subscribe to events");
+        let reason = format!(
+            "timeout: {text:?} is longer than {longest}, the longest that a request may wait; for \
+             more, subscribe to events"
+        );
         return Err(request::invalid(reason, EXPECTED));
     }
     Ok(limit)
 }
 
-/// The reply, if an instance of the workload is in the wanted state.
-fn reached(state: &CompleteState, wait: &Wait) -> Option<super::Outcome> {
-    let is_wanted = |(instance, state): &(InstanceName, &ExecutionState)| {
-        instance.workload_name == wait.workload_name
-            && wait.agent_name.as_ref().is_none_or(|agent| *agent == instance.agent_name)
-            && json::state_name(state) == wait.state
+impl Wait {
+    fn is_for(&self, instance: &InstanceName) -> bool {
+        instance.workload_name == self.workload_name
+            && self.agent_name.as_ref().is_none_or(|agent| *agent == instance.agent_name)
+    }
+
+    /// The reply, if an instance of the workload is in the wanted state.
+    fn reached(&self, states: &WorkloadStates) -> Option<super::Outcome> {
+        let (instance, state) = states.iter().find(|(instance, state)| {
+            self.is_for(instance) && json::state_name(state) == self.state
+        })?;
+        let instance = instance.clone();
+        Some(to_json(&Reached { instance, execution_state: execution_state(state) }))
+    }
+}
+
+/// What would be the state of an instance that is gone.
+fn removed() -> impl Serialize {
+    static GONE: ExecutionState = ExecutionState {
+        additional_info: None,
+        execution_state_enum: Some(ExecutionStateEnum::Removed(Removed::Removed as i32)),
     };
-    let (instance, state) = instance_states(state).find(is_wanted)?;
-    Some(to_json(&Reached { instance, execution_state: execution_state(state) }))
+    execution_state(&GONE)
+}
+
+fn nothing_to_remove(wait: &Wait) -> ErrorReply {
+    let message = format!("there is no instance of the workload {:?}", wait.workload_name);
+    ErrorReply::new(ErrorCode::NotFound, message).with("workload", wait.workload_name.as_str())
 }
 
 fn not_reached(wait: &Wait, limit: Duration) -> ErrorReply {

@@ -2,28 +2,29 @@
 //!
 //! A log stream of Ankaios ends with the container and with the session. What is
 //! followed is asked for again: after a lost session, and when an instance runs
-//! that was not there before or was restarted.
+//! that was not there before or was restarted. Lines have no times that would tell
+//! them apart, so the last ones before an interruption may come twice; none is
+//! left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use futures_util::future::OptionFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::log_messages::{Dropped, Stopped, batches};
 use super::publisher::{Ended, Publisher};
-use super::record::{LogsRecord, WorkloadRef};
+use super::record::{Bookmark, LogsSubscription, WorkloadRef};
+use super::time::{format_rfc3339, parse_rfc3339};
 use crate::ankaios::events::{Event, EventStream};
 use crate::ankaios::logs::{LogItem, LogStream, LogsOptions};
-use crate::ankaios::{Client, RequestError};
+use crate::ankaios::{Client, RequestError, WorkloadStates};
 use crate::error::{ErrorCode, ErrorReply};
-use crate::json::{InstanceName, instance_states};
+use crate::json::InstanceName;
+use crate::proto::ank_base::ExecutionState;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
-use crate::proto::ank_base::{CompleteState, LogEntry};
-
-/// Messages are kept below about this size, in bytes.
-const MAX_MESSAGE: usize = 128 * 1024;
 
 /// After the end of a log, Ankaios may not have told yet that the container has
 /// ended. So long is waited before it is asked for more.
@@ -32,11 +33,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long to wait before logs are asked for again that could not be had.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A line needs some time from being written to its arrival. So much of a log is
+/// asked for again after it was interrupted.
+const OVERLAP: Duration = Duration::from_secs(1);
+
+/// How long Ankaios may take to end logs whose time is over.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Items that wait between the streams and the one who publishes.
 const QUEUE: usize = 4;
 
-/// An item, and the number of the stream that it comes from.
-type Numbered = (u64, LogItem);
+/// An item with the number of the stream that it comes from, and its arrival.
+type Numbered = (u64, LogItem, SystemTime);
 
 /// Publishes the logs of one subscription.
 #[derive(Debug)]
@@ -44,57 +52,84 @@ pub(crate) struct Follower {
     ankaios: Client,
     workloads: Vec<WorkloadRef>,
     options: LogsOptions,
+    until: Option<SystemTime>,
     streams: BTreeMap<u64, AbortOnDropHandle<()>>,
-    /// What the streams deliver, each by its number.
+    /// What the streams deliver.
     sender: mpsc::Sender<Numbered>,
     items: mpsc::Receiver<Numbered>,
     next_stream: u64,
-    /// Instances whose logs are coming, and by which stream.
-    active: BTreeMap<InstanceName, u64>,
-    /// Instances whose logs must be asked for, and since when they are missing.
-    missing: BTreeMap<InstanceName, (SystemTime, Instant)>,
-    /// Followed instances that run, as far as is known.
-    running: BTreeSet<InstanceName>,
+    /// The instances whose logs have been asked for, or will be.
+    logs: BTreeMap<InstanceName, Log>,
+    /// Lines of new instances are wanted from this time on.
+    begin: SystemTime,
+    /// A former process has begun with it.
+    restored: bool,
     opened: bool,
+    states: WorkloadStates,
+    /// Tells of restarts; `None` if nothing is followed, or if that is denied.
+    events: Option<EventStream>,
+    /// The states are known.
+    watched: bool,
+    /// When the last item was dealt with.
+    quiet_since: Instant,
+}
+
+/// The log of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// It comes from a stream.
+    Coming(u64),
+    /// It must be asked for, but not before this time.
+    Due { at: Instant, since: SystemTime },
+    /// It has ended, then.
+    Ended(SystemTime),
 }
 
 impl Follower {
-    pub(super) fn new(ankaios: Client, request: &LogsRecord) -> Self {
+    pub(super) fn new(ankaios: Client, subscription: &LogsSubscription) -> Self {
         let (sender, items) = mpsc::channel(QUEUE);
         Self {
             ankaios,
-            workloads: request.workloads.clone(),
+            workloads: subscription.workloads.clone(),
             options: LogsOptions {
-                follow: request.follow,
-                tail: request.tail,
-                since: request.since.clone(),
-                until: request.until.clone(),
+                follow: subscription.follow,
+                tail: subscription.tail,
+                since: subscription.since.clone(),
+                until: subscription.until.clone(),
             },
+            until: subscription.until.as_deref().and_then(parse_rfc3339),
             streams: BTreeMap::new(),
             sender,
             items,
             next_stream: 0,
-            active: BTreeMap::new(),
-            missing: BTreeMap::new(),
-            running: BTreeSet::new(),
+            logs: BTreeMap::new(),
+            begin: SystemTime::now(),
+            restored: false,
             opened: false,
+            states: WorkloadStates::default(),
+            events: None,
+            watched: false,
+            quiet_since: Instant::now(),
         }
     }
 
-    /// Goes on where a former process was interrupted: what it has published of
-    /// a followed log must not come again.
-    pub(super) fn resume(&mut self) {
-        if self.options.follow {
-            self.options.tail = None;
-            self.options.since = Some(rfc3339(SystemTime::now()));
+    /// Goes on where a former process was interrupted: of a followed log, what it
+    /// has published must not come again. Other logs begin anew.
+    pub(super) fn restored(ankaios: Client, subscription: &LogsSubscription) -> Self {
+        let mut follower = Self::new(ankaios, subscription);
+        follower.restored = true;
+        if let Some(resume_at) = subscription.resume_at.as_deref().and_then(parse_rfc3339) {
+            follower.begin = resume_at.checked_sub(OVERLAP).unwrap_or(resume_at);
         }
+        follower
     }
 
     /// Finds the instances and asks for their logs.
     pub(crate) async fn open(&mut self) -> Result<Vec<InstanceName>, ErrorReply> {
-        let masks = vec!["workloadStates".into()];
-        let state = self.ankaios.state(masks).await?.answer().await?;
-        let instances = self.resolve(&state)?;
+        let state = self.ankaios.state(self.field_masks()).await?.answer().await?;
+        let mut states = WorkloadStates::default();
+        states.replace(&state);
+        let instances = self.resolve(&states)?;
         let (accepted, stream) =
             self.ankaios.logs(instances, self.options.clone()).await.map_err(ErrorReply::from)?;
         self.add(&accepted, stream);
@@ -102,11 +137,11 @@ impl Follower {
         Ok(accepted)
     }
 
-    fn resolve(&self, state: &CompleteState) -> Result<BTreeSet<InstanceName>, ErrorReply> {
-        let known: Vec<_> = instance_states(state).map(|(instance, _)| instance).collect();
+    fn resolve(&self, states: &WorkloadStates) -> Result<BTreeSet<InstanceName>, ErrorReply> {
         let mut instances = BTreeSet::new();
         for workload in &self.workloads {
-            let mut found = known.iter().filter(|instance| is_meant(workload, instance)).peekable();
+            let known = states.iter().map(|(instance, _)| instance);
+            let mut found = known.filter(|instance| is_meant(workload, instance)).peekable();
             if found.peek().is_none() {
                 let name = match workload {
                     WorkloadRef::Name(name) => name.clone(),
@@ -120,183 +155,268 @@ impl Follower {
         Ok(instances)
     }
 
-    /// Publishes until all logs have ended; for ever if they are followed.
-    pub(super) async fn run(mut self, topic: String, publisher: Publisher) {
-        if let Err(error) = self.publish(&topic, &publisher).await {
+    /// The states of the workloads.
+    fn field_masks(&self) -> Vec<String> {
+        let names: BTreeSet<_> = self.workloads.iter().map(WorkloadRef::workload_name).collect();
+        names.into_iter().map(|name| format!("workloadStates.*.{name}")).collect()
+    }
+
+    /// Publishes until all logs have ended, and will not go on.
+    pub(super) async fn run(mut self, topic: String, publisher: Publisher, bookmark: Bookmark) {
+        if let Err(error) = self.publish(&topic, &publisher, bookmark).await {
             tracing::debug!(%error, topic, "a log stream ends");
         }
     }
 
-    async fn publish(&mut self, topic: &str, publisher: &Publisher) -> Result<(), Ended> {
-        while !self.opened {
-            if let Err(error) = self.open().await {
-                tracing::warn!(%error, topic, "logs wait to be taken up again");
-                sleep_until(Instant::now() + RETRY).await;
-            }
+    async fn publish(
+        &mut self,
+        topic: &str,
+        publisher: &Publisher,
+        mut bookmark: Bookmark,
+    ) -> Result<(), Ended> {
+        if self.options.follow {
+            self.events = Some(self.ankaios.events(self.field_masks()));
+        } else if !self.opened && !self.open_again(topic).await {
+            return Ok(());
         }
-        let mut events = self.watch().await;
-        while self.options.follow || !self.active.is_empty() || !self.missing.is_empty() {
-            let due = self.missing.values().map(|(_, due)| *due).min();
+        while self.goes_on() {
+            let due = self.logs.values().filter_map(|log| log.due()).min();
+            let over = self.until.filter(|_| self.options.follow);
+            let over = over.map(|until| in_time(until).max(self.quiet_since) + GRACE);
             tokio::select! {
-                Some((stream, item)) = self.items.recv() => {
-                    self.take(stream, item, topic, publisher).await?;
+                Some((stream, item, arrived)) = self.items.recv() => {
+                    self.take(stream, item, arrived, topic, publisher).await?;
+                    self.quiet_since = Instant::now();
+                    if self.options.follow {
+                        bookmark.put(arrived).await?;
+                    }
                 }
-                event = next(&mut events) => match event {
-                    Ok(event) => self.learn(&event),
-                    Err(error) => tracing::warn!(%error, topic, "restarts are not noticed"),
-                },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    self.ask_again(topic).await;
+                Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => {
+                    match event {
+                        Ok(event) => self.learn(&event),
+                        Err(error) => self.cannot_watch(&error, topic),
+                    }
+                }
+                Some(()) = OptionFuture::from(due.map(sleep_until)) => {
+                    self.ask(topic, publisher).await?;
+                }
+                Some(()) = OptionFuture::from(over.map(sleep_until)) => {
+                    self.time_is_over(topic, publisher).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Subscribes to the states of followed workloads.
-    async fn watch(&mut self) -> Option<EventStream> {
-        if !self.options.follow {
-            return None;
-        }
-        let masks: BTreeSet<String> = self
-            .workloads
-            .iter()
-            .map(|workload| match workload {
-                WorkloadRef::Name(name) => format!("workloadStates.*.{name}"),
-                WorkloadRef::Instance(instance) => {
-                    format!("workloadStates.{}.{}", instance.agent_name, instance.workload_name)
-                }
-            })
-            .collect();
-        loop {
-            let subscribing = self.ankaios.subscribe(masks.iter().cloned().collect()).await;
-            let answer = match subscribing {
-                Ok(subscribing) => subscribing.answer().await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok((state, events)) => {
-                    self.learn_states(&state);
-                    return Some(events);
-                }
-                Err(RequestError::AccessDenied) => {
-                    tracing::warn!(
-                        "the states of workloads may not be read: restarted workloads \
-                        are not followed"
-                    );
-                    return None;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "waiting to follow restarted workloads");
-                    sleep_until(Instant::now() + RETRY).await;
-                }
+    /// Asks for the logs of a former process until it is clear whether there are
+    /// any.
+    async fn open_again(&mut self, topic: &str) -> bool {
+        while let Err(error) = self.open().await {
+            tracing::warn!(%error, topic, "logs cannot be taken up again");
+            if !matches!(error.code, ErrorCode::Timeout | ErrorCode::Unavailable) {
+                return false;
             }
+            sleep_until(Instant::now() + RETRY).await;
         }
+        true
+    }
+
+    /// Whether there is something to wait for.
+    fn goes_on(&self) -> bool {
+        if self.logs.values().any(|log| !matches!(log, Log::Ended(_))) {
+            return true;
+        }
+        if self.events.is_none() || self.is_over() {
+            return false;
+        }
+        // A workload may come again, but not an instance that is gone.
+        let may_run = |workload: &WorkloadRef| match workload {
+            WorkloadRef::Name(_) => true,
+            WorkloadRef::Instance(instance) => self.states.get(instance).is_some(),
+        };
+        !self.watched || self.workloads.iter().any(may_run)
+    }
+
+    /// Whether all that is wanted has been written.
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until <= SystemTime::now())
     }
 
     async fn take(
         &mut self,
         stream: u64,
         item: LogItem,
+        arrived: SystemTime,
         topic: &str,
         publisher: &Publisher,
     ) -> Result<(), Ended> {
         match item {
             LogItem::Entries(entries) => {
                 for entries in batches(entries) {
-                    publisher.send(topic, &Entries { entries }).await?;
+                    publisher.send(topic, &entries).await?;
                 }
             }
             LogItem::Dropped(dropped) => publisher.send(topic, &Dropped { dropped }).await?,
             LogItem::Stopped(stopped) => {
-                self.active.remove(&stopped);
-                if self.running.contains(&stopped) {
-                    self.miss(stopped.clone(), PAUSE);
-                }
+                self.stopped(stream, &stopped, arrived);
                 publisher.send(topic, &Stopped { stopped }).await?;
-                if !self.active.values().any(|active| *active == stream) {
-                    self.streams.remove(&stream);
-                }
             }
-            LogItem::Lost => {
-                self.streams.remove(&stream);
-                let lost: Vec<_> = self
-                    .active
-                    .extract_if(.., |_, active| *active == stream)
-                    .map(|(instance, _)| instance)
-                    .collect();
-                for instance in lost {
-                    self.miss(instance, Duration::ZERO);
+            LogItem::Lost => self.lost(stream, arrived),
+        }
+        Ok(())
+    }
+
+    /// The log of an instance has ended, with its container.
+    fn stopped(&mut self, stream: u64, instance: &InstanceName, arrived: SystemTime) {
+        if self.logs.get(instance) == Some(&Log::Coming(stream)) {
+            if self.options.follow && !self.is_over() && self.runs(instance) {
+                let at = Instant::now() + PAUSE;
+                self.logs.insert(instance.clone(), Log::Due { at, since: arrived });
+            } else if self.watched && self.states.get(instance).is_none() {
+                self.logs.remove(instance);
+            } else {
+                self.logs.insert(instance.clone(), Log::Ended(arrived));
+            }
+        }
+        if !self.logs.values().any(|log| *log == Log::Coming(stream)) {
+            self.streams.remove(&stream);
+        }
+    }
+
+    /// A stream has ended with its session. All that was written before its last
+    /// item has come, but for what was under way.
+    fn lost(&mut self, stream: u64, arrived: SystemTime) {
+        self.streams.remove(&stream);
+        let since = arrived.checked_sub(OVERLAP).unwrap_or(arrived);
+        let due = Log::Due { at: Instant::now(), since };
+        for log in self.logs.values_mut().filter(|log| **log == Log::Coming(stream)) {
+            *log = due;
+        }
+    }
+
+    fn cannot_watch(&mut self, error: &RequestError, topic: &str) {
+        tracing::warn!(%error, topic, "restarts of workloads are not noticed");
+        if *error == RequestError::AccessDenied {
+            self.events = None;
+        }
+    }
+
+    /// Looks for instances whose logs must be asked for.
+    fn learn(&mut self, event: &Event) {
+        let changes = self.states.apply(event);
+        let first_after_restart = self.restored && !self.watched;
+        self.watched = true;
+        for instance in &changes.changed {
+            if !self.workloads.iter().any(|workload| is_meant(workload, instance)) {
+                continue;
+            }
+            let since = match self.logs.get(instance) {
+                Some(Log::Ended(end)) => *end,
+                Some(_) => continue,
+                None => self.begin,
+            };
+            // What has ended while there was no connector has lines, too.
+            if (self.runs(instance) || first_after_restart) && !self.is_over() {
+                self.logs.insert(instance.clone(), Log::Due { at: Instant::now(), since });
+            }
+        }
+        // The end of a log that is coming is told by its stream.
+        self.logs.retain(|instance, log| {
+            matches!(log, Log::Coming(_)) || self.states.get(instance).is_some()
+        });
+    }
+
+    fn runs(&self, instance: &InstanceName) -> bool {
+        let runs = |state: &ExecutionState| {
+            matches!(state.execution_state_enum, Some(ExecutionStateEnum::Running(_)))
+        };
+        self.states.get(instance).is_some_and(runs)
+    }
+
+    /// Asks for the logs that are due, together those that are missing since the
+    /// same time.
+    async fn ask(&mut self, topic: &str, publisher: &Publisher) -> Result<(), Ended> {
+        let now = Instant::now();
+        let mut due = BTreeMap::<SystemTime, Vec<InstanceName>>::new();
+        for (instance, log) in &self.logs {
+            if let Log::Due { at, since } = log
+                && *at <= now
+            {
+                due.entry(*since).or_default().push(instance.clone());
+            }
+        }
+        for (since, instances) in due {
+            let options = if self.options.follow {
+                let since = Some(format_rfc3339(since));
+                LogsOptions { tail: None, since, ..self.options.clone() }
+            } else {
+                // How much of it has come is not known.
+                self.options.clone()
+            };
+            match self.ankaios.logs(instances.clone(), options).await {
+                Ok((accepted, stream)) => {
+                    self.add(&accepted, stream);
+                    for instance in instances {
+                        if !accepted.contains(&instance) {
+                            self.not_accepted(instance, since, topic, publisher).await?;
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, topic, "logs cannot be asked for again");
+                    for instance in instances {
+                        self.put_off(instance, since, is_transient(&error));
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn miss(&mut self, instance: InstanceName, pause: Duration) {
-        let due = Instant::now() + pause;
-        self.missing.entry(instance).or_insert_with(|| (SystemTime::now(), due));
+    /// Ankaios does not know the instance: it is gone, or not there yet.
+    async fn not_accepted(
+        &mut self,
+        instance: InstanceName,
+        since: SystemTime,
+        topic: &str,
+        publisher: &Publisher,
+    ) -> Result<(), Ended> {
+        let runs = self.runs(&instance);
+        self.put_off(instance.clone(), since, runs);
+        if runs { Ok(()) } else { publisher.send(topic, &Stopped { stopped: instance }).await }
     }
 
-    fn learn(&mut self, event: &Event) {
-        if event.resynced {
-            self.running.clear();
-        }
-        if let Some(state) = &event.response.complete_state {
-            self.learn_states(state);
-        }
-        let removed =
-            event.response.altered_fields.iter().flat_map(|fields| &fields.removed_fields);
-        for instance in removed.filter_map(|field| InstanceName::from_state_path(field)) {
-            self.running.remove(&instance);
-            self.missing.remove(&instance);
-        }
+    fn put_off(&mut self, instance: InstanceName, since: SystemTime, again: bool) {
+        let at = Instant::now() + RETRY;
+        let log = if again { Log::Due { at, since } } else { Log::Ended(since) };
+        self.logs.insert(instance, log);
     }
 
-    fn learn_states(&mut self, state: &CompleteState) {
-        for (instance, state) in instance_states(state) {
-            if !self.workloads.iter().any(|workload| is_meant(workload, &instance)) {
-                continue;
-            }
-            if matches!(state.execution_state_enum, Some(ExecutionStateEnum::Running(_))) {
-                if !self.active.contains_key(&instance) {
-                    self.miss(instance.clone(), Duration::ZERO);
-                }
-                self.running.insert(instance);
-            } else {
-                self.running.remove(&instance);
-            }
+    /// Ends followed logs whose time is over and that Ankaios has not ended.
+    async fn time_is_over(&mut self, topic: &str, publisher: &Publisher) -> Result<(), Ended> {
+        if !self.is_over() || !self.items.is_empty() {
+            return Ok(());
         }
-    }
-
-    /// Asks for logs that are missing, from the moment on since which they are.
-    async fn ask_again(&mut self, topic: &str) {
-        let now = Instant::now();
-        let due: BTreeMap<_, _> = self.missing.extract_if(.., |_, (_, due)| *due <= now).collect();
-        // What has stopped for good is asked for again when it runs.
-        let due: BTreeMap<_, _> = due
-            .into_iter()
-            .filter(|(instance, _)| !self.options.follow || self.running.contains(instance))
-            .filter(|(instance, _)| !self.active.contains_key(instance))
-            .collect();
-        let Some(since) = due.values().map(|(since, _)| *since).min() else { return };
-        let options =
-            LogsOptions { tail: None, since: Some(rfc3339(since)), ..self.options.clone() };
-        match self.ankaios.logs(due.keys().cloned(), options).await {
-            Ok((accepted, stream)) => self.add(&accepted, stream),
-            Err(error) => {
-                tracing::warn!(%error, topic, "logs cannot be asked for again yet");
-                for (instance, (since, _)) in due {
-                    self.missing.insert(instance, (since, Instant::now() + RETRY));
-                }
+        let now = SystemTime::now();
+        let logs = std::mem::take(&mut self.logs);
+        self.streams.clear();
+        for (instance, log) in logs {
+            if !matches!(log, Log::Ended(_)) {
+                publisher.send(topic, &Stopped { stopped: instance.clone() }).await?;
             }
+            self.logs.insert(instance, Log::Ended(now));
         }
+        Ok(())
     }
 
     fn add(&mut self, instances: &[InstanceName], mut stream: LogStream) {
+        if instances.is_empty() {
+            // It would never end.
+            return;
+        }
         self.next_stream += 1;
         let number = self.next_stream;
-        self.active.extend(instances.iter().map(|instance| (instance.clone(), number)));
+        self.logs.extend(instances.iter().map(|name| (name.clone(), Log::Coming(number))));
         let items = self.sender.clone();
         // A task of its own, which waits while the items are not taken: what then
         // comes in the meantime is thrown away, oldest first.
@@ -304,22 +424,21 @@ impl Follower {
             loop {
                 let item = stream.next().await;
                 let last = item == LogItem::Lost;
-                if items.send((number, item)).await.is_err() || last {
+                if items.send((number, item, stream.arrived())).await.is_err() || last {
                     return;
                 }
             }
         });
-        if !instances.is_empty() {
-            self.streams.insert(number, AbortOnDropHandle::new(task));
-        }
+        self.streams.insert(number, AbortOnDropHandle::new(task));
     }
 }
 
-/// The next event of the states, if they are watched.
-async fn next(events: &mut Option<EventStream>) -> Result<Event, RequestError> {
-    match events {
-        Some(events) => events.next().await,
-        None => std::future::pending().await,
+impl Log {
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Due { at, .. } => Some(at),
+            Self::Coming(_) | Self::Ended(_) => None,
+        }
     }
 }
 
@@ -330,84 +449,14 @@ fn is_meant(workload: &WorkloadRef, instance: &InstanceName) -> bool {
     }
 }
 
-fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
+/// Whether it may be different the next time.
+fn is_transient(error: &RequestError) -> bool {
+    matches!(error, RequestError::Timeout(_) | RequestError::Unavailable(_))
 }
 
-#[derive(Serialize)]
-struct Entries {
-    entries: Vec<Entry>,
-}
-
-#[derive(Serialize)]
-struct Entry {
-    #[serde(flatten)]
-    instance: InstanceName,
-    message: String,
-}
-
-#[derive(Serialize)]
-struct Stopped {
-    stopped: InstanceName,
-}
-
-#[derive(Serialize)]
-struct Dropped {
-    dropped: u64,
-}
-
-/// The entries as Ankaios has put them together, but no message too large. A
-/// single line that is larger is cut.
-fn batches(entries: Vec<LogEntry>) -> Vec<Vec<Entry>> {
-    let mut batches = vec![Vec::new()];
-    let mut size = 0;
-    for LogEntry { workload_name, mut message } in entries {
-        cut(&mut message);
-        if size + message.len() > MAX_MESSAGE {
-            batches.push(Vec::new());
-            size = 0;
-        }
-        size += message.len();
-        let instance = InstanceName::from(&workload_name.unwrap_or_default());
-        if let Some(batch) = batches.last_mut() {
-            batch.push(Entry { instance, message });
-        }
-    }
-    batches.retain(|batch| !batch.is_empty());
-    batches
-}
-
-fn cut(line: &mut String) {
-    if line.len() > MAX_MESSAGE {
-        let surplus = line.len() - MAX_MESSAGE;
-        line.truncate(line.floor_char_boundary(MAX_MESSAGE));
-        line.push_str(&format!(" … [{surplus} bytes cut]"));
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-mod tests {
-    use super::*;
-
-    fn entry(message: &str) -> LogEntry {
-        LogEntry { workload_name: None, message: message.into() }
-    }
-
-    #[test]
-    fn small_batches_stay_together_and_large_ones_are_divided() {
-        assert_eq!(batches(vec![entry("a"), entry("b")]).len(), 1);
-        assert!(batches(Vec::new()).is_empty());
-        let line = "x".repeat(MAX_MESSAGE / 2);
-        let sizes: Vec<_> = batches(vec![entry(&line); 5]).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [2, 2, 1]);
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_cut_between_characters() {
-        let line = "ü".repeat(MAX_MESSAGE);
-        let cut = &batches(vec![entry(&line)])[0][0].message;
-        assert!(cut.len() < MAX_MESSAGE + 50);
-        assert!(cut.ends_with(&format!("ü … [{MAX_MESSAGE} bytes cut]")));
-    }
+/// The moment at which that time has come, but at most an hour from now.
+fn in_time(time: SystemTime) -> Instant {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let wait = time.duration_since(SystemTime::now()).unwrap_or_default();
+    Instant::now() + wait.min(LONGEST)
 }

@@ -2,20 +2,28 @@
 //!
 //! ```text
 //!  subscriptions   which there are, by id; their end
+//!   ├ turns        order of the requests for one subscription
 //!   ├ record       what is retained of one at the broker
 //!   ├ events       events to messages
-//!   ├ logs         log lines to messages; follows restarted workloads
+//!   ├ logs         follows the logs of workloads over restarts
+//!   │ └ log_messages   log lines to messages
 //!   └ rollout      progress of what was applied
 //! ```
 
 mod events;
+mod log_messages;
 mod logs;
 mod publisher;
 mod record;
 mod rollout;
 mod subscriptions;
+mod time;
+mod turns;
 
 pub use publisher::{Ended, Publisher};
-pub use record::{EventsRecord, Lifetime, LogsRecord, Record, SubscriptionId, WorkloadRef};
+pub use record::{
+    EventsSubscription, Lifetime, LogsSubscription, Record, SubscriptionId, WorkloadRef,
+};
 pub use rollout::{Rollout, Rollouts};
 pub use subscriptions::Subscriptions;
+pub(crate) use time::parse_rfc3339;

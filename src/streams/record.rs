@@ -4,13 +4,25 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::time::Instant;
 
+use super::publisher::{Ended, Publisher};
+use super::time::format_rfc3339;
 use crate::json::InstanceName;
 use crate::topics::StreamKind;
 
 /// Longest id of a subscription, in characters.
 const MAX_ID: usize = 63;
+
+/// Longest name of a workload, in bytes. Ankaios' own limit is far below.
+const MAX_NAME: usize = 256;
+
+/// How often the position in followed logs is noted. So much of them may come
+/// twice after a restart of the connector.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A subscription without a `ttl` lives so long.
 const DEFAULT_TTL: Duration = Duration::from_secs(3600);
@@ -22,7 +34,7 @@ pub struct SubscriptionId(String);
 
 /// A text that is no [`SubscriptionId`].
 #[derive(Debug, thiserror::Error)]
-#[error("id: {0:?} is no id, which has 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, _ and -")]
+#[error("{0:?} is no id, which has 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidId(String);
 
 impl TryFrom<String> for SubscriptionId {
@@ -76,7 +88,7 @@ impl Lifetime {
     }
 
     /// The end of a subscription that begins now, RFC 3339.
-    pub(super) fn end(self) -> Option<String> {
+    fn end(self) -> Option<String> {
         let end = SystemTime::now().checked_add(self.0?)?;
         Some(humantime::format_rfc3339_seconds(end).to_string())
     }
@@ -90,10 +102,10 @@ impl TryFrom<Option<String>> for Lifetime {
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let Some(text) = text else { return Ok(Self::default()) };
         let ttl = humantime::parse_duration(&text).map_err(|error| {
-            format!("ttl: {text:?}: {error}; write it as 30s, 10m or 24h, or 0s for ever")
+            format!("{text:?}: {error}; write it as 30s, 10m or 24h, or 0s for ever")
         })?;
         if ttl > LONGEST {
-            return Err(format!("ttl: {text:?} is more than 100 years; write 0s for ever"));
+            return Err(format!("{text:?} is more than 100 years; write 0s for ever"));
         }
         Ok(Self(Some(ttl).filter(|ttl| !ttl.is_zero())))
     }
@@ -107,7 +119,7 @@ impl From<Lifetime> for String {
 
 /// A subscription to events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventsRecord {
+pub struct EventsSubscription {
     /// Its id.
     pub id: SubscriptionId,
     /// The parts of the state whose changes are wanted.
@@ -118,7 +130,7 @@ pub struct EventsRecord {
 }
 
 /// A workload by its name, or one instance of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum WorkloadRef {
     /// All instances of a workload, also those that will be.
@@ -127,9 +139,57 @@ pub enum WorkloadRef {
     Instance(InstanceName),
 }
 
+impl WorkloadRef {
+    /// The workload, or that of the instance.
+    #[must_use]
+    pub fn workload_name(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::Instance(instance) => &instance.workload_name,
+        }
+    }
+
+    /// The name becomes a part of a field mask.
+    fn check<E: de::Error>(self) -> Result<Self, E> {
+        let name = self.workload_name();
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(['.', '*']) {
+            let name: String = name.chars().take(MAX_NAME).collect();
+            return Err(E::custom(format!("{name:?} is no name of a workload")));
+        }
+        Ok(self)
+    }
+}
+
+/// By hand, so that an error says what is wrong and where, and not only that no
+/// variant fits.
+impl<'de> Deserialize<'de> for WorkloadRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RefVisitor;
+
+        impl<'de> Visitor<'de> for RefVisitor {
+            type Value = WorkloadRef;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("the name of a workload, or an instance name as an object")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<WorkloadRef, E> {
+                WorkloadRef::Name(name.into()).check()
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WorkloadRef, A::Error> {
+                let instance = InstanceName::deserialize(MapAccessDeserializer::new(map))?;
+                WorkloadRef::Instance(instance).check()
+            }
+        }
+
+        deserializer.deserialize_any(RefVisitor)
+    }
+}
+
 /// A subscription to logs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogsRecord {
+pub struct LogsSubscription {
     /// Its id.
     pub id: SubscriptionId,
     /// Whose logs are wanted.
@@ -149,19 +209,65 @@ pub struct LogsRecord {
     /// How long it lives.
     #[serde(default)]
     pub ttl: Lifetime,
+    /// Of followed logs: what had arrived at this time has been published.
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_at: Option<String>,
+}
+
+/// Notes in the retained record of followed logs how far they have come.
+#[derive(Debug)]
+pub(super) struct Bookmark {
+    topic: String,
+    record: Record<LogsSubscription>,
+    publisher: Publisher,
+    noted: Instant,
+}
+
+impl Bookmark {
+    /// `topic` is that of the record.
+    pub(super) fn new(
+        topic: String,
+        record: Record<LogsSubscription>,
+        publisher: Publisher,
+    ) -> Self {
+        Self { topic, record, publisher, noted: Instant::now() }
+    }
+
+    /// Everything that had arrived at that time has been published. Not each time
+    /// is noted.
+    pub(super) async fn put(&mut self, arrived: SystemTime) -> Result<(), Ended> {
+        if self.noted.elapsed() < BOOKMARK_INTERVAL {
+            return Ok(());
+        }
+        self.noted = Instant::now();
+        self.record.subscription.resume_at = Some(format_rfc3339(arrived));
+        // A subscription whose time is over is being ended.
+        let Ok(remaining) = self.record.remaining() else { return Ok(()) };
+        self.publisher.retain(&self.topic, &self.record, remaining).await
+    }
 }
 
 /// A subscription, and when it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record<T> {
-    /// What was asked for.
+    /// The subscription itself.
     #[serde(flatten)]
-    pub request: T,
+    pub subscription: T,
     /// When it ends, RFC 3339; `None` is never.
     pub expires_at: Option<String>,
 }
 
 impl<T> Record<T> {
+    /// The record of a subscription that begins now.
+    pub(super) fn new(subscription: T) -> Self
+    where
+        T: Subscription,
+    {
+        let expires_at = subscription.ttl().end();
+        Self { subscription, expires_at }
+    }
+
     /// How long it still lives: `Ok(None)` is for ever, and `Err` that it is over,
     /// or that the end cannot be read.
     pub(super) fn remaining(&self) -> Result<Option<Duration>, ()> {
@@ -183,7 +289,7 @@ pub(crate) trait Subscription: Serialize {
     fn ttl(&self) -> Lifetime;
 }
 
-impl Subscription for EventsRecord {
+impl Subscription for EventsSubscription {
     const KIND: StreamKind = StreamKind::Events;
 
     fn id(&self) -> &SubscriptionId {
@@ -195,7 +301,7 @@ impl Subscription for EventsRecord {
     }
 }
 
-impl Subscription for LogsRecord {
+impl Subscription for LogsSubscription {
     const KIND: StreamKind = StreamKind::Logs;
 
     fn id(&self) -> &SubscriptionId {
@@ -238,7 +344,7 @@ mod tests {
     #[test]
     fn a_record_can_be_read_again() {
         let record = Record {
-            request: LogsRecord {
+            subscription: LogsSubscription {
                 id: SubscriptionId("x".into()),
                 workloads: vec![WorkloadRef::Name("nginx".into())],
                 follow: true,
@@ -246,6 +352,7 @@ mod tests {
                 since: None,
                 until: None,
                 ttl: Lifetime(None),
+                resume_at: None,
             },
             expires_at: None,
         };
@@ -255,13 +362,13 @@ mod tests {
             json!({"id": "x", "workloads": ["nginx"], "follow": true, "tail": 5, "ttl": "0s",
                 "expires_at": null})
         );
-        assert_eq!(serde_json::from_value::<Record<LogsRecord>>(written).unwrap(), record);
+        assert_eq!(serde_json::from_value::<Record<LogsSubscription>>(written).unwrap(), record);
     }
 
     #[test]
     fn a_record_knows_when_it_is_over() {
         let record = |expires_at: Option<&str>| Record {
-            request: (),
+            subscription: (),
             expires_at: expires_at.map(str::to_owned),
         };
         assert_eq!(record(None).remaining(), Ok(None));

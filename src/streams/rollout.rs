@@ -1,20 +1,26 @@
 //! The progress of what was applied, until it has settled.
 //!
 //! All roll-outs share one subscription, which lives as long as there are any.
+//! Each is kept as a retained message until it has settled, so that it is followed
+//! further after a restart of the connector.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use futures_util::future::OptionFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::publisher::{Ended, Publisher};
+use super::time::{format_rfc3339, parse_rfc3339};
 use crate::ankaios::events::{Event, EventStream};
-use crate::ankaios::{Client, RequestError};
-use crate::json::{InstanceName, execution_state, instance_states};
+use crate::ankaios::{Client, WorkloadStates};
+use crate::json::{InstanceName, execution_state};
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
-use crate::proto::ank_base::{CompleteState, ExecutionState, Pending, UpdateStateSuccess};
+use crate::proto::ank_base::{ExecutionState, Pending, UpdateStateSuccess};
+use crate::random;
+use crate::topics::Topics;
 
 /// Roll-outs that wait for being followed.
 const QUEUE: usize = 64;
@@ -22,8 +28,12 @@ const QUEUE: usize = 64;
 /// Roll-outs that are followed at the same time; the oldest gives way.
 const MAX_ROLLOUTS: usize = 256;
 
-/// How long to wait before a subscription that has failed is made again.
-const RETRY: Duration = Duration::from_secs(1);
+/// A roll-out of a former process is followed at least so long.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// So long after its end the broker keeps the record of a roll-out whose connector
+/// does not come back.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Begins the additional information of a workload that Ankaios has given up to
 /// start.
@@ -54,60 +64,96 @@ impl Rollout {
     }
 }
 
+/// What is retained of a roll-out.
+#[derive(Debug, Serialize, Deserialize)]
+struct RolloutRecord {
+    request_id: String,
+    workloads: BTreeSet<InstanceName>,
+    /// When it is given up, RFC 3339.
+    expires_at: String,
+}
+
+/// What the task is told.
+#[derive(Debug)]
+enum News {
+    Update(Rollout),
+    Restored { id: String, record: RolloutRecord },
+}
+
 /// Hands updates to the task that follows them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Rollouts(mpsc::Sender<Rollout>);
+pub struct Rollouts {
+    news: mpsc::Sender<News>,
+    topics: Topics,
+    publisher: Publisher,
+}
 
 impl Rollouts {
     /// Makes the task, and what hands updates to it. The task ends when all
     /// [`Rollouts`] are gone.
     ///
-    /// `limit` is how long a roll-out is followed, `topic` where its progress goes.
+    /// `limit` is how long a roll-out is followed.
     pub fn new(
         ankaios: Client,
-        topic: String,
+        topics: Topics,
         publisher: Publisher,
         limit: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let tracker = Tracker {
-            ankaios,
-            topic,
-            publisher,
-            limit,
-            rollouts: Vec::new(),
-            states: BTreeMap::new(),
-            events: None,
-            subscribe_at: None,
-        };
-        (Self(sender), tracker.run(receiver))
+        let (news, receiver) = mpsc::channel(QUEUE);
+        let tracker = Tracker::new(ankaios, topics.clone(), publisher.clone(), limit);
+        (Self { news, topics, publisher }, tracker.run(receiver))
     }
 
     /// Follows an update.
     pub(crate) async fn follow(&self, rollout: Rollout) {
         // The task is gone only when the connector stops.
-        let _ = self.0.send(rollout).await;
+        let _ = self.news.send(News::Update(rollout)).await;
+    }
+
+    /// Follows further what a former process has followed.
+    pub(crate) fn restore(&self, id: &str, record: &[u8]) {
+        let Self { news, topics, publisher } = self.clone();
+        let topic = topics.rollout(id);
+        let id = id.to_owned();
+        let record = serde_json::from_slice::<RolloutRecord>(record);
+        // The session that hands over the record must not be waited for here.
+        tokio::spawn(async move {
+            match record {
+                // As above.
+                Ok(record) => drop(news.send(News::Restored { id, record }).await),
+                Err(error) => {
+                    tracing::info!(%error, topic, "the record of a roll-out cannot be read");
+                    let _ = publisher.remove(&topic).await;
+                }
+            }
+        });
     }
 }
 
 /// One roll-out that has not settled.
 struct Following {
+    /// Names its record.
+    id: String,
     request_id: String,
     instances: BTreeSet<InstanceName>,
     deadline: Instant,
+    /// The subscription was made after it had begun: an instance that a snapshot
+    /// does not have is gone.
+    covered: bool,
 }
 
 struct Tracker {
     ankaios: Client,
-    topic: String,
+    topics: Topics,
     publisher: Publisher,
     limit: Duration,
     rollouts: Vec<Following>,
+    /// The last ones that have settled: a broker that has not been told yet may
+    /// bring them again.
+    settled: VecDeque<String>,
     /// The states of all instances, while there is a subscription.
-    states: BTreeMap<InstanceName, ExecutionState>,
+    states: WorkloadStates,
     events: Option<EventStream>,
-    /// When to subscribe, if there is something to follow.
-    subscribe_at: Option<Instant>,
 }
 
 #[derive(Serialize)]
@@ -118,113 +164,135 @@ struct Progress<'a> {
 }
 
 impl Tracker {
-    async fn run(mut self, mut rollouts: mpsc::Receiver<Rollout>) {
+    fn new(ankaios: Client, topics: Topics, publisher: Publisher, limit: Duration) -> Self {
+        Self {
+            ankaios,
+            topics,
+            publisher,
+            limit,
+            rollouts: Vec::new(),
+            settled: VecDeque::new(),
+            states: WorkloadStates::default(),
+            events: None,
+        }
+    }
+
+    async fn run(mut self, mut news: mpsc::Receiver<News>) {
         loop {
             let deadline = self.rollouts.iter().map(|rollout| rollout.deadline).min();
             let result = tokio::select! {
-                rollout = rollouts.recv() => match rollout {
-                    Some(rollout) => self.begin(rollout).await,
+                news = news.recv() => match news {
+                    Some(News::Update(rollout)) => self.begin(rollout).await,
+                    Some(News::Restored { id, record }) => self.restore(id, record).await,
                     None => return,
                 },
-                event = next(&mut self.events) => match event {
+                Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
                     Ok(event) => self.learn(&event).await,
                     Err(error) => {
                         tracing::warn!(%error, "the progress of roll-outs is not known");
                         Ok(())
                     }
                 },
-                () = until(deadline) => self.give_up().await,
-                () = until(self.subscribe_at) => self.subscribe().await,
+                Some(()) = OptionFuture::from(deadline.map(sleep_until)) => self.give_up().await,
             };
             if result.is_err() {
                 return;
             }
             if self.rollouts.is_empty() {
                 self.events = None;
-                self.subscribe_at = None;
-                self.states.clear();
+                self.states = WorkloadStates::default();
             }
         }
     }
 
     async fn begin(&mut self, rollout: Rollout) -> Result<(), Ended> {
         let deleted: BTreeSet<_> = rollout.deleted.into_iter().collect();
-        let superseded = |following: &mut Following| !following.instances.is_disjoint(&deleted);
-        let superseded: Vec<_> = self.rollouts.extract_if(.., superseded).collect();
-        for following in superseded {
-            self.tell(&following, "superseded").await?;
-        }
+        self.supersede(&deleted).await?;
         let Some(request_id) = rollout.request_id else { return Ok(()) };
         let following = Following {
+            id: random::hex(),
             request_id,
             instances: rollout.added.into_iter().collect(),
             deadline: Instant::now() + self.limit,
+            covered: self.events.is_none(),
         };
         if following.instances.is_empty() {
             return self.tell(&following, "succeeded").await;
         }
+        let end = SystemTime::now() + self.limit;
+        let record = RolloutRecord {
+            request_id: following.request_id.clone(),
+            workloads: following.instances.clone(),
+            expires_at: format_rfc3339(end),
+        };
+        let topic = self.topics.rollout(&following.id);
+        self.publisher.retain(&topic, &record, Some(self.limit + KEPT)).await?;
+        self.follow(following).await
+    }
+
+    /// Follows a roll-out of a former process until its original end, but long
+    /// enough to see what has become of it.
+    async fn restore(&mut self, id: String, record: RolloutRecord) -> Result<(), Ended> {
+        let known = self.rollouts.iter().map(|following| &following.id).chain(&self.settled);
+        if known.into_iter().any(|known| *known == id) {
+            return Ok(());
+        }
+        let RolloutRecord { request_id, workloads, expires_at } = record;
+        tracing::info!(request_id, "a roll-out is taken up again");
+        let end = parse_rfc3339(&expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
+        let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+        let deadline = Instant::now() + left.clamp(SHORTEST.min(self.limit), self.limit);
+        let covered = self.events.is_none();
+        self.follow(Following { id, request_id, instances: workloads, deadline, covered }).await
+    }
+
+    async fn follow(&mut self, following: Following) -> Result<(), Ended> {
         if self.rollouts.len() >= MAX_ROLLOUTS {
             let oldest = self.rollouts.remove(0);
-            self.tell(&oldest, "timed_out").await?;
+            self.settle(&oldest, "timed_out").await?;
         }
-        if self.events.is_none() && self.subscribe_at.is_none() {
-            self.subscribe_at = Some(Instant::now());
+        if self.events.is_none() {
+            self.subscribe();
         }
-        let known = following.instances.iter().any(|one| self.states.contains_key(one));
+        let known = following.instances.iter().any(|one| self.states.get(one).is_some());
         let unsettled = following.instances.clone();
         self.rollouts.push(following);
         if known { self.report(&unsettled).await } else { Ok(()) }
     }
 
-    async fn subscribe(&mut self) -> Result<(), Ended> {
-        let masks = vec!["workloadStates".into()];
-        let answer = match self.ankaios.subscribe(masks).await {
-            Ok(subscribing) => subscribing.answer().await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok((state, events)) => {
-                self.events = Some(events);
-                self.subscribe_at = None;
-                self.learn_snapshot(&state).await
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the progress of roll-outs is not known yet");
-                self.subscribe_at = Some(Instant::now() + RETRY);
-                Ok(())
-            }
-        }
-    }
-
-    async fn learn_snapshot(&mut self, state: &CompleteState) -> Result<(), Ended> {
-        let states = instance_states(state).map(|(instance, state)| (instance, state.clone()));
-        self.states = states.collect();
-        let all = self.rollouts.iter().flat_map(|following| following.instances.clone()).collect();
-        self.report(&all).await
+    fn subscribe(&mut self) {
+        self.events = Some(self.ankaios.events(vec!["workloadStates".into()]));
+        self.rollouts.iter_mut().for_each(|following| following.covered = true);
     }
 
     async fn learn(&mut self, event: &Event) -> Result<(), Ended> {
-        let Some(state) = &event.response.complete_state else { return Ok(()) };
+        let mut changes = self.states.apply(event);
         if event.resynced {
-            return self.learn_snapshot(state).await;
-        }
-        let mut changed = BTreeSet::new();
-        for (instance, state) in instance_states(state) {
-            self.states.insert(instance.clone(), state.clone());
-            changed.insert(instance);
-        }
-        let removed =
-            event.response.altered_fields.iter().flat_map(|fields| &fields.removed_fields);
-        for instance in removed.filter_map(|field| InstanceName::from_state_path(field)) {
-            self.states.remove(&instance);
-            // Somebody else has deleted or changed it.
-            let gone = |following: &mut Following| following.instances.contains(&instance);
-            let superseded: Vec<_> = self.rollouts.extract_if(.., gone).collect();
-            for following in superseded {
-                self.tell(&following, "superseded").await?;
+            let missing = |following: &&Following| {
+                following.instances.iter().any(|instance| self.states.get(instance).is_none())
+            };
+            let (covered, begun_since): (Vec<_>, Vec<_>) =
+                self.rollouts.iter().filter(missing).partition(|following| following.covered);
+            changes.gone.extend(covered.iter().flat_map(|one| one.instances.iter().cloned()));
+            changes.gone.retain(|instance| self.states.get(instance).is_none());
+            if !begun_since.is_empty() {
+                // The snapshot may be older than what it does not have.
+                self.subscribe();
             }
         }
-        self.report(&changed).await
+        // Somebody else has deleted or changed it.
+        self.supersede(&changes.gone).await?;
+        self.report(&changes.changed).await
+    }
+
+    /// Ends all roll-outs that have one of these instances.
+    async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), Ended> {
+        let superseded = |following: &mut Following| !following.instances.is_disjoint(gone);
+        let superseded: Vec<_> = self.rollouts.extract_if(.., superseded).collect();
+        for following in superseded {
+            self.settle(&following, "superseded").await?;
+        }
+        Ok(())
     }
 
     /// Tells of all roll-outs that have one of these instances.
@@ -236,9 +304,11 @@ impl Tracker {
                 continue;
             }
             let status = self.status(&following);
-            self.tell(&following, status).await?;
             if status == "in_progress" {
+                self.tell(&following, status).await?;
                 self.rollouts.push(following);
+            } else {
+                self.settle(&following, status).await?;
             }
         }
         Ok(())
@@ -260,9 +330,19 @@ impl Tracker {
         let now = Instant::now();
         let late: Vec<_> = self.rollouts.extract_if(.., |one| one.deadline <= now).collect();
         for following in late {
-            self.tell(&following, "timed_out").await?;
+            self.settle(&following, "timed_out").await?;
         }
         Ok(())
+    }
+
+    /// Tells how it has ended, and forgets it.
+    async fn settle(&mut self, following: &Following, status: &str) -> Result<(), Ended> {
+        self.tell(following, status).await?;
+        self.settled.push_back(following.id.clone());
+        if self.settled.len() > MAX_ROLLOUTS {
+            self.settled.pop_front();
+        }
+        self.publisher.remove(&self.topics.rollout(&following.id)).await
     }
 
     async fn tell(&self, following: &Following, status: &str) -> Result<(), Ended> {
@@ -284,7 +364,7 @@ impl Tracker {
         let workloads = workloads.collect();
         let progress = Progress { request_id: &following.request_id, status, workloads };
         tracing::info!(request_id = following.request_id, status, "roll-out");
-        self.publisher.send(&self.topic, &progress).await
+        self.publisher.send(&self.topics.apply_status(), &progress).await
     }
 }
 
@@ -311,21 +391,8 @@ fn outcome(state: &ExecutionState) -> Option<Outcome> {
     }
 }
 
-async fn next(events: &mut Option<EventStream>) -> Result<Event, RequestError> {
-    match events {
-        Some(events) => events.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
     use crate::proto::ank_base::{Failed, Running, Stopping, Succeeded};
@@ -349,6 +416,105 @@ mod tests {
             (ExecutionState::default(), None),
         ] {
             assert_eq!(outcome(&state), expected, "{state:?}");
+        }
+    }
+
+    mod tracker {
+        use std::time::Duration;
+
+        use serde_json::{Value, json};
+
+        use super::*;
+        use crate::ankaios::connect;
+        use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+        use crate::mqtt::Outgoing;
+
+        const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
+
+        /// A tracker without an Ankaios, and what it publishes.
+        fn tracker() -> (Tracker, mpsc::Receiver<Outgoing>) {
+            let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
+            let (sender, published) = mpsc::channel(100);
+            let limit = Duration::from_secs(60);
+            let topics = Topics::new("1", Vec::new()).unwrap();
+            (Tracker::new(client, topics, Publisher::new(sender), limit), published)
+        }
+
+        fn rollout(request_id: &str, added: &[&str]) -> Rollout {
+            let added = added.iter().map(|name| name.parse().unwrap()).collect();
+            Rollout { request_id: Some(request_id.into()), added, deleted: Vec::new() }
+        }
+
+        /// The request ids and statuses of what was published.
+        fn told(published: &mut mpsc::Receiver<Outgoing>) -> Vec<(String, String, Value)> {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            std::iter::from_fn(|| published.try_recv().ok())
+                .filter_map(|outgoing| match outgoing {
+                    Outgoing::Publication(publication) if !publication.retain => Some(publication),
+                    _ => None,
+                })
+                .map(|publication| {
+                    let message: Value = serde_json::from_slice(&publication.payload).unwrap();
+                    let state = message["workloads"][0]["execution_state"].clone();
+                    (text(&message["request_id"]), text(&message["status"]), state)
+                })
+                .collect()
+        }
+
+        #[tokio::test]
+        async fn what_somebody_else_removes_is_superseded_whatever_names_it() {
+            for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
+                let (mut tracker, mut published) = tracker();
+                tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+                let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
+                tracker.learn(&first).await.unwrap();
+                tracker.learn(&event(Default::default(), &[removed])).await.unwrap();
+                let told = told(&mut published);
+                assert_eq!(told.last().map(|told| &*told.1), Some("superseded"), "{removed}");
+                assert!(tracker.rollouts.is_empty());
+            }
+        }
+
+        #[tokio::test]
+        async fn an_event_of_one_field_leaves_the_other_as_it_is() {
+            let (mut tracker, mut published) = tracker();
+            tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+            let instances = [("a", "w", "1")];
+            let first = snapshot(state(&instances, PENDING, Some("pulling")));
+            tracker.learn(&first).await.unwrap();
+            tracker.learn(&event(state(&instances, None, Some("pulled")), &[])).await.unwrap();
+            tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+            let states: Vec<_> = told(&mut published)
+                .into_iter()
+                .map(|(_, status, state)| {
+                    (status, state["state"].clone(), state["additional_info"].clone())
+                })
+                .collect();
+            assert_eq!(
+                states,
+                [
+                    ("in_progress".into(), json!("PENDING"), json!("pulling")),
+                    ("in_progress".into(), json!("PENDING"), json!("pulled")),
+                    ("succeeded".into(), json!("RUNNING"), json!("pulled")),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn what_a_snapshot_does_not_have_is_gone_unless_it_may_be_newer() {
+            let (mut tracker, mut published) = tracker();
+            tracker.begin(rollout("old", &["w.1.a"])).await.unwrap();
+            let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
+            tracker.learn(&first).await.unwrap();
+            tracker.begin(rollout("new", &["v.1.a"])).await.unwrap();
+            told(&mut published);
+            // It was asked for before the second roll-out had begun, perhaps.
+            tracker.learn(&snapshot(Default::default())).await.unwrap();
+            let superseded = told(&mut published);
+            assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["old"]);
+            tracker.learn(&snapshot(Default::default())).await.unwrap();
+            assert_eq!(told(&mut published)[0].1, "superseded");
+            assert!(tracker.rollouts.is_empty());
         }
     }
 }

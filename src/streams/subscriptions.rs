@@ -3,29 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::events::Forwarder;
 use super::logs::Follower;
-use super::publisher::{Ended, Publisher};
-use super::record::{EventsRecord, LogsRecord, Record, Subscription, SubscriptionId};
+use super::publisher::Publisher;
+use super::record::{
+    Bookmark, EventsSubscription, LogsSubscription, Record, Subscription, SubscriptionId,
+};
+use super::time::format_rfc3339;
+use super::turns::{Turn, Turns};
 use crate::ankaios::Client;
 use crate::ankaios::events::{EventStream, Listeners};
 use crate::error::{ErrorCode, ErrorReply};
-use crate::json;
-use crate::proto::ank_base::CompleteStateResponse;
 use crate::topics::{StreamKind, Topics};
 
 /// Subscriptions that may live at the same time.
 const MAX_SUBSCRIPTIONS: usize = 256;
-
-/// How long to wait before a subscription of a former process is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The subscriptions of one vehicle. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,10 +36,12 @@ struct Shared {
     topics: Topics,
     publisher: Publisher,
     live: Mutex<BTreeMap<Key, Live>>,
+    turns: Turns,
     next: AtomicU64,
 }
 
-type Key = (StreamKind, SubscriptionId);
+/// What a subscription is known by.
+pub(super) type Key = (StreamKind, SubscriptionId);
 
 /// Dropping it ends the stream.
 #[derive(Debug)]
@@ -59,19 +60,26 @@ impl Subscriptions {
             topics,
             publisher,
             live: Mutex::default(),
+            turns: Turns::default(),
             next: AtomicU64::new(0),
         }))
     }
 
     /// The topic of a subscription's messages.
-    pub(crate) fn topic<T: Subscription>(&self, request: &T) -> String {
-        self.0.topics.stream(T::KIND, request.id().as_str())
+    pub(crate) fn topic<T: Subscription>(&self, subscription: &T) -> String {
+        self.0.topics.stream(T::KIND, subscription.id().as_str())
+    }
+
+    /// The place of a request for a subscription among others for it. To be taken
+    /// in the order in which they come.
+    pub(crate) fn turn(&self, kind: StreamKind, id: &SubscriptionId) -> Turn {
+        self.0.turns.take((kind, id.clone()))
     }
 
     /// Checks that there may be one more.
-    pub(crate) fn check_room<T: Subscription>(&self, request: &T) -> Result<(), ErrorReply> {
+    pub(crate) fn check_room<T: Subscription>(&self, subscription: &T) -> Result<(), ErrorReply> {
         let live = self.0.live();
-        if live.len() < MAX_SUBSCRIPTIONS || live.contains_key(&key(request)) {
+        if live.len() < MAX_SUBSCRIPTIONS || live.contains_key(&key(subscription)) {
             return Ok(());
         }
         Err(ErrorReply::new(
@@ -82,46 +90,70 @@ impl Subscriptions {
 
     /// Begins to publish events, once the reply has been sent. Replaces a
     /// subscription of the same id.
+    ///
+    /// # Errors
+    /// There are too many, or the connector stops.
     pub(crate) async fn add_events(
         &self,
-        request: EventsRecord,
+        subscription: EventsSubscription,
         events: EventStream,
-    ) -> Result<oneshot::Sender<()>, Ended> {
+    ) -> Result<oneshot::Sender<()>, ErrorReply> {
         let publisher = self.0.publisher.clone();
-        let listeners = Listeners::new().with(Forwarder { topic: self.topic(&request), publisher });
-        self.add(request, listeners.run(events)).await
+        let forwarder = Forwarder { topic: self.topic(&subscription), publisher };
+        let record = Record::new(subscription);
+        self.add(record, |_| Listeners::new().with(forwarder).run(events)).await
     }
 
     /// Begins to publish logs, once the reply has been sent. Replaces a
     /// subscription of the same id.
+    ///
+    /// # Errors
+    /// There are too many, or the connector stops.
     pub(crate) async fn add_logs(
         &self,
-        request: LogsRecord,
+        mut subscription: LogsSubscription,
         follower: Follower,
-    ) -> Result<oneshot::Sender<()>, Ended> {
-        let topic = self.topic(&request);
+    ) -> Result<oneshot::Sender<()>, ErrorReply> {
+        if subscription.follow {
+            subscription.resume_at = Some(format_rfc3339(SystemTime::now()));
+        }
+        let topic = self.topic(&subscription);
         let publisher = self.0.publisher.clone();
-        self.add(request, follower.run(topic, publisher)).await
+        self.add(Record::new(subscription), |record| {
+            let bookmark = self.bookmark(record);
+            follower.run(topic, publisher, bookmark)
+        })
+        .await
     }
 
     /// Makes a follower of logs for a subscription.
-    pub(crate) fn follower(&self, request: &LogsRecord) -> Follower {
-        Follower::new(self.0.ankaios.clone(), request)
+    pub(crate) fn follower(&self, subscription: &LogsSubscription) -> Follower {
+        Follower::new(self.0.ankaios.clone(), subscription)
     }
 
-    async fn add<T: Subscription>(
+    fn bookmark(&self, record: Record<LogsSubscription>) -> Bookmark {
+        let topic = self.0.topics.record(StreamKind::Logs, record.subscription.id().as_str());
+        Bookmark::new(topic, record, self.0.publisher.clone())
+    }
+
+    async fn add<T: Subscription, S: Future<Output = ()> + Send + 'static>(
         &self,
-        request: T,
-        stream: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<oneshot::Sender<()>, Ended> {
-        let ttl = request.ttl();
-        let key = key(&request);
-        let topic = self.0.topics.record(T::KIND, request.id().as_str());
-        let record = Record { request, expires_at: ttl.end() };
+        record: Record<T>,
+        stream: impl FnOnce(Record<T>) -> S,
+    ) -> Result<oneshot::Sender<()>, ErrorReply> {
+        // Again: others may have been added since.
+        self.check_room(&record.subscription)?;
+        let key = key(&record.subscription);
+        let ttl = record.subscription.ttl().duration();
+        let topic = self.0.topics.record(T::KIND, record.subscription.id().as_str());
+        // What is replaced must not write its record any more.
+        let replaced = self.0.live().remove(&key);
+        drop(replaced);
         // Before the reply: what was promised must survive a crash.
-        self.0.publisher.retain(&topic, &record, ttl.duration()).await?;
+        self.0.publisher.retain(&topic, &record, ttl).await?;
         let (begin, begun) = oneshot::channel();
-        self.start(key, ttl.duration(), async move {
+        let stream = stream(record);
+        self.start(key, ttl, async move {
             // A reply that could not be sent is no reason not to begin.
             let _ = begun.await;
             stream.await;
@@ -187,44 +219,23 @@ impl Subscriptions {
     }
 
     fn restore_events(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let Some((request, ttl)) = self.read::<EventsRecord>(id, payload)? else { return Ok(()) };
-        let topic = self.topic(&request);
-        let publisher = self.0.publisher.clone();
-        let ankaios = self.0.ankaios.clone();
-        self.start(key(&request), ttl, async move {
-            let events = loop {
-                let subscribing = ankaios.subscribe(request.field_masks.clone()).await;
-                let events = match subscribing {
-                    Ok(subscribing) => subscribing.answer().await,
-                    Err(error) => Err(error),
-                };
-                match events {
-                    Ok((state, events)) => {
-                        let complete_state = Some(state);
-                        let state = CompleteStateResponse { complete_state, altered_fields: None };
-                        if publisher.send(&topic, &json::resynced_event(&state)).await.is_err() {
-                            return;
-                        }
-                        break events;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, topic, "a subscription waits to be taken up again");
-                        sleep(RETRY).await;
-                    }
-                }
-            };
-            Listeners::new().with(Forwarder { topic, publisher }).run(events).await;
-        });
+        let restored = self.read::<EventsSubscription>(id, payload)?;
+        let Some((Record { subscription, .. }, ttl)) = restored else { return Ok(()) };
+        let events = self.0.ankaios.events(subscription.field_masks.clone());
+        let topic = self.topic(&subscription);
+        let forwarder = Forwarder { topic, publisher: self.0.publisher.clone() };
+        self.start(key(&subscription), ttl, Listeners::new().with(forwarder).run(events));
         Ok(())
     }
 
     fn restore_logs(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let Some((request, ttl)) = self.read::<LogsRecord>(id, payload)? else { return Ok(()) };
-        let topic = self.topic(&request);
+        let restored = self.read::<LogsSubscription>(id, payload)?;
+        let Some((record, ttl)) = restored else { return Ok(()) };
+        let topic = self.topic(&record.subscription);
         let publisher = self.0.publisher.clone();
-        let mut follower = self.follower(&request);
-        follower.resume();
-        self.start(key(&request), ttl, follower.run(topic, publisher));
+        let follower = Follower::restored(self.0.ankaios.clone(), &record.subscription);
+        let key = key(&record.subscription);
+        self.start(key, ttl, follower.run(topic, publisher, self.bookmark(record)));
         Ok(())
     }
 
@@ -233,19 +244,19 @@ impl Subscriptions {
         &self,
         id: &str,
         payload: &[u8],
-    ) -> Result<Option<(T, Option<Duration>)>, &'static str> {
+    ) -> Result<Option<(Record<T>, Option<Duration>)>, &'static str> {
         let record: Record<T> =
             serde_json::from_slice(payload).map_err(|_| "its record cannot be read")?;
-        if record.request.id().as_str() != id {
+        if record.subscription.id().as_str() != id {
             return Err("its record belongs to another id");
         }
         let ttl = record.remaining().map_err(|()| "its time is over")?;
-        if self.0.live().contains_key(&key(&record.request)) {
+        if self.0.live().contains_key(&key(&record.subscription)) {
             return Ok(None);
         }
-        self.check_room(&record.request).map_err(|_| "there are too many")?;
+        self.check_room(&record.subscription).map_err(|_| "there are too many")?;
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
-        Ok(Some((record.request, ttl)))
+        Ok(Some((record, ttl)))
     }
 
     /// Stops all streams without ending the subscriptions: the next process
@@ -288,6 +299,6 @@ impl Shared {
     }
 }
 
-fn key<T: Subscription>(request: &T) -> Key {
-    (T::KIND, request.id().clone())
+fn key<T: Subscription>(subscription: &T) -> Key {
+    (T::KIND, subscription.id().clone())
 }

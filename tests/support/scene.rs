@@ -75,3 +75,21 @@ async fn wait_until_connected(broker: &Broker) {
 pub fn payload(message: &Publish) -> Value {
     serde_json::from_slice(&message.payload).unwrap()
 }
+
+/// The next message of a client as JSON, for which a condition holds.
+pub async fn find(client: &mut Client, condition: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let message = payload(&client.next().await);
+        if condition(&message) {
+            return message;
+        }
+    }
+}
+
+/// A manifest of one workload on `agent_A`.
+pub fn workload(name: &str, image: &str) -> String {
+    format!(
+        "apiVersion: v1\nworkloads:\n  {name}:\n    runtime: podman\n    agent: agent_A\n    \
+         runtimeConfig: 'image: {image}'\n"
+    )
+}

@@ -1,60 +1,93 @@
-//! The states of all workload instances, as events tell of them.
+//! The states of workload instances, put together from what events tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ankaios::events::Event;
+use super::events::Event;
 use crate::json::{InstanceName, instance_states};
 use crate::proto::ank_base::{CompleteState, ExecutionState};
 
-/// The states of all workload instances, by name.
+/// The states of workload instances, by name.
+///
+/// An event holds the fields that have changed and no others: only the state of an
+/// instance, or only its additional information. And it names the highest part
+/// that is gone: an instance, but also a workload or an agent with all instances.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct States(BTreeMap<InstanceName, ExecutionState>);
+pub struct WorkloadStates(BTreeMap<InstanceName, ExecutionState>);
 
-impl States {
+/// Which instances an event was about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// They are new, or something about them has changed.
+    pub changed: BTreeSet<InstanceName>,
+    /// They were known, and are gone.
+    pub gone: BTreeSet<InstanceName>,
+}
+
+impl WorkloadStates {
     /// All instances, in the order of agent, workload and id.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&InstanceName, &ExecutionState)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&InstanceName, &ExecutionState)> {
         self.0.iter()
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many instances there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The state of an instance, if it is known.
+    #[must_use]
+    pub fn get(&self, instance: &InstanceName) -> Option<&ExecutionState> {
+        self.0.get(instance)
+    }
+
     /// Forgets everything for a state that is complete.
-    pub(super) fn replace(&mut self, state: &CompleteState) {
-        let states = instance_states(state);
-        self.0 = states.map(|(instance, state)| (instance, state.clone())).collect();
+    pub fn replace(&mut self, state: &CompleteState) -> Changes {
+        let states = instance_states(state).map(|(instance, state)| (instance, state.clone()));
+        let former = std::mem::replace(&mut self.0, states.collect());
+        Changes {
+            changed: self.0.keys().cloned().collect(),
+            gone: former.into_keys().filter(|instance| !self.0.contains_key(instance)).collect(),
+        }
     }
 
     /// Takes over what an event tells of.
-    pub(super) fn apply(&mut self, event: &Event) {
+    pub fn apply(&mut self, event: &Event) -> Changes {
         let nothing = CompleteState::default();
         let state = event.response.complete_state.as_ref().unwrap_or(&nothing);
         if event.resynced {
             return self.replace(state);
         }
+        let mut changes = Changes::default();
         // First what is gone: an instance may go and come in one event.
         if let Some(altered) = &event.response.altered_fields {
             for field in &altered.removed_fields {
-                self.0.retain(|instance, _| !is_gone(instance, field));
+                let gone = self.0.extract_if(.., |instance, _| is_gone(instance, field));
+                changes.gone.extend(gone.map(|(instance, _)| instance));
             }
         }
         for (instance, news) in instance_states(state) {
-            let known = self.0.entry(instance).or_default();
-            // An event holds the fields that have changed and no others.
+            let known = self.0.entry(instance.clone()).or_default();
             if news.execution_state_enum.is_some() {
                 known.execution_state_enum = news.execution_state_enum;
             }
             if news.additional_info.is_some() {
                 known.additional_info.clone_from(&news.additional_info);
             }
+            changes.changed.insert(instance);
         }
+        changes
     }
 }
 
-/// Whether a removed field takes an instance away. Ankaios names the highest part
-/// that is gone: the state of one instance, a workload or an agent. The path of an
-/// instance without an agent leaves the agent out.
+/// Whether a removed field takes an instance away. The path of an instance without
+/// an agent leaves the agent out.
 fn is_gone(instance: &InstanceName, field: &str) -> bool {
     let Some(field) = field.strip_prefix("workloadStates") else { return false };
     let field = field.strip_suffix(".state").unwrap_or(field);
@@ -69,7 +102,7 @@ fn is_gone(instance: &InstanceName, field: &str) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::proto::ank_base::execution_state::ExecutionStateEnum as E;
     use crate::proto::ank_base::{
@@ -77,10 +110,10 @@ mod tests {
         WorkloadStatesMap,
     };
 
-    const RUNNING: Option<E> = Some(E::Running(0));
-    const FAILED: Option<E> = Some(E::Failed(0));
+    pub(crate) const RUNNING: Option<E> = Some(E::Running(0));
+    pub(crate) const FAILED: Option<E> = Some(E::Failed(0));
 
-    fn state(
+    pub(crate) fn state(
         instances: &[(&str, &str, &str)],
         state: Option<E>,
         info: Option<&str>,
@@ -101,7 +134,7 @@ mod tests {
         CompleteState { workload_states, ..CompleteState::default() }
     }
 
-    fn event(state: CompleteState, removed: &[&str]) -> Event {
+    pub(crate) fn event(state: CompleteState, removed: &[&str]) -> Event {
         let altered_fields = Some(AlteredFields {
             removed_fields: removed.iter().map(ToString::to_string).collect(),
             ..AlteredFields::default()
@@ -113,16 +146,23 @@ mod tests {
         }
     }
 
-    fn names(states: &States) -> Vec<String> {
+    /// What a subscription that was made again begins with.
+    pub(crate) fn snapshot(state: CompleteState) -> Event {
+        let complete_state = Some(state);
+        let response = CompleteStateResponse { complete_state, altered_fields: None };
+        Event { response, resynced: true }
+    }
+
+    fn names(states: &WorkloadStates) -> Vec<String> {
         states.iter().map(|(instance, _)| instance.to_string()).collect()
     }
 
     #[test]
     fn what_an_event_leaves_out_has_not_changed() {
-        let mut states = States::default();
+        let mut states = WorkloadStates::default();
         states.replace(&state(&[("a", "w", "1"), ("a", "v", "2")], RUNNING, Some("since today")));
         states.apply(&event(state(&[("a", "w", "1")], FAILED, None), &[]));
-        let of = |states: &States, workload: &str| {
+        let of = |states: &WorkloadStates, workload: &str| {
             let found = states.iter().find(|(name, _)| name.workload_name == workload);
             found.map(|(_, state)| state.clone()).unwrap()
         };
@@ -148,7 +188,7 @@ mod tests {
             ("workloadStates.a.w.1.additionalInfo", &["w.1.", "w.1.a", "w.2.a", "ww.1.a", "w.1.b"]),
             ("desiredState.workloads.w", &["w.1.", "w.1.a", "w.2.a", "ww.1.a", "w.1.b"]),
         ] {
-            let mut states = States::default();
+            let mut states = WorkloadStates::default();
             states.replace(&state(&all, RUNNING, None));
             states.apply(&event(CompleteState::default(), &[field]));
             assert_eq!(names(&states), left, "{field}");
@@ -157,13 +197,13 @@ mod tests {
 
     #[test]
     fn a_resynced_event_replaces_everything() {
-        let mut states = States::default();
-        states.replace(&state(&[("a", "w", "1")], RUNNING, Some("old")));
-        let mut resynced = event(state(&[("a", "v", "1"), ("a", "w", "1")], FAILED, None), &[]);
-        resynced.resynced = true;
-        resynced.response.altered_fields = None;
-        states.apply(&resynced);
+        let mut states = WorkloadStates::default();
+        states.replace(&state(&[("a", "w", "1"), ("a", "u", "1")], RUNNING, Some("old")));
+        let resynced = snapshot(state(&[("a", "v", "1"), ("a", "w", "1")], FAILED, None));
+        let changes = states.apply(&resynced);
         assert_eq!(names(&states), ["v.1.a", "w.1.a"]);
+        assert_eq!(changes.changed, states.iter().map(|(name, _)| name.clone()).collect());
+        assert_eq!(changes.gone, ["u.1.a".parse().unwrap()].into());
         assert!(states.iter().all(|(_, state)| state.additional_info().is_empty()));
         assert_eq!(states.len(), 2);
     }

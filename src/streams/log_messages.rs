@@ -1,0 +1,167 @@
+//! The messages of a log subscription.
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::json::InstanceName;
+use crate::proto::ank_base::LogEntry;
+
+/// No message of entries is larger than this, in bytes of JSON.
+pub(super) const MAX_MESSAGE: usize = 128 * 1024;
+
+/// What is around the entries of a message.
+const FRAME: usize = r#"{"entries":[]}"#.len();
+
+/// Room for what is said about the rest of a line that was cut.
+const CUT_NOTE: usize = 64;
+
+/// Lines of some instances.
+#[derive(Serialize)]
+pub(super) struct Entries {
+    entries: Vec<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    instance: InstanceName,
+    message: String,
+}
+
+/// There will be no more lines of an instance for now.
+#[derive(Serialize)]
+pub(super) struct Stopped {
+    pub(super) stopped: InstanceName,
+}
+
+/// So many lines had to be thrown away.
+#[derive(Serialize)]
+pub(super) struct Dropped {
+    pub(super) dropped: u64,
+}
+
+/// The entries as Ankaios has put them together, but no message too large. A
+/// single line that is larger is cut.
+pub(super) fn batches(entries: Vec<LogEntry>) -> Vec<Entries> {
+    let mut batches: Vec<Entries> = Vec::new();
+    let mut size = usize::MAX;
+    for LogEntry { workload_name, message } in entries {
+        let instance = InstanceName::from(&workload_name.unwrap_or_default());
+        let entry = to_raw(instance, message);
+        // With a comma.
+        let entry_size = entry.get().len() + 1;
+        size = size.saturating_add(entry_size);
+        match batches.last_mut() {
+            Some(batch) if size <= MAX_MESSAGE => batch.entries.push(entry),
+            _ => {
+                size = FRAME + entry_size;
+                batches.push(Entries { entries: vec![entry] });
+            }
+        }
+    }
+    batches
+}
+
+fn to_raw(instance: InstanceName, message: String) -> Box<RawValue> {
+    let mut entry = Entry { instance, message: String::new() };
+    // The line alone could be too long only if it has so many bytes.
+    if message.len() > MAX_MESSAGE / 8 {
+        let around = write(&entry).get().len() + FRAME + 1;
+        entry.message = cut(message, MAX_MESSAGE.saturating_sub(around));
+    } else {
+        entry.message = message;
+    }
+    write(&entry)
+}
+
+fn write(entry: &Entry) -> Box<RawValue> {
+    to_raw_value(entry).expect("a map with text as keys always becomes JSON")
+}
+
+/// Cuts a line that would take more than `limit` bytes of JSON.
+fn cut(mut line: String, limit: usize) -> String {
+    let mut size = 0;
+    let mut fits = 0;
+    for (index, character) in line.char_indices() {
+        size += escaped_len(character);
+        if size > limit {
+            let surplus = line.len() - fits;
+            line.truncate(fits);
+            line.push_str(&format!(" … [{surplus} bytes cut]"));
+            return line;
+        }
+        if size + CUT_NOTE <= limit {
+            fits = index + character.len_utf8();
+        }
+    }
+    line
+}
+
+/// How many bytes a character takes in a JSON string.
+fn escaped_len(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..' ' => 6,
+        other => other.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn entry(message: &str) -> LogEntry {
+        LogEntry { workload_name: None, message: message.into() }
+    }
+
+    /// Sizes of the messages, and all their lines.
+    fn written(entries: Vec<LogEntry>) -> (Vec<usize>, Vec<String>) {
+        let texts =
+            batches(entries).into_iter().map(|batch| serde_json::to_string(&batch).unwrap());
+        let texts: Vec<String> = texts.collect();
+        let lines = texts.iter().flat_map(|text| {
+            let message: Value = serde_json::from_str(text).unwrap();
+            let entries = message["entries"].as_array().unwrap().clone();
+            entries.into_iter().map(|entry| entry["message"].as_str().unwrap().to_owned())
+        });
+        (texts.iter().map(String::len).collect(), lines.collect())
+    }
+
+    #[test]
+    fn what_ankaios_has_put_together_stays_together() {
+        assert_eq!(batches(vec![entry("a"), entry("b")]).len(), 1);
+        assert!(batches(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn no_message_is_too_large_whatever_the_lines() {
+        let controls = "\u{1}".repeat(1000);
+        let long = "ü\"".repeat(MAX_MESSAGE);
+        for (line, count) in
+            [("", 10_000), ("x", 10_000), (controls.as_str(), 1000), (long.as_str(), 3)]
+        {
+            let (sizes, lines) = written(vec![entry(line); count]);
+            assert!(sizes.iter().all(|size| *size <= MAX_MESSAGE), "{sizes:?}");
+            // And none is smaller than it must be.
+            assert!(sizes.len() == 1 || sizes.iter().rev().skip(1).all(|size| *size > 120_000));
+            assert_eq!(lines.len(), count);
+            if line.len() < MAX_MESSAGE {
+                assert!(lines.iter().all(|written| written == line));
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_between_characters() {
+        for part in ["ü", "\u{1}", "x\\"] {
+            let line = part.repeat(MAX_MESSAGE);
+            let (sizes, lines) = written(vec![entry(&line)]);
+            assert_eq!(sizes.len(), 1);
+            let (kept, note) = lines.first().unwrap().split_once(" … [").unwrap();
+            assert!(line.starts_with(kept) && kept.len() > 10_000);
+            assert_eq!(note, format!("{} bytes cut]", line.len() - kept.len()));
+        }
+    }
+}

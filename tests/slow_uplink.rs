@@ -1,0 +1,127 @@
+//! Streams over an uplink that is too slow for them: memory is bounded, what is
+//! thrown away is told, and nobody else suffers.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::connector::{BASE, start_connector_at};
+use support::proxy::Line;
+use support::scene::{find, payload, workload};
+use support::vehicle::Vehicle;
+use support::{Broker, Client, DEADLINE, Process, Proxy};
+
+/// The most that the connector may take, in bytes: 16 MiB of what waits for the
+/// streams, 16 MiB of messages of at most 128 KiB on their way to the broker, and
+/// itself.
+const MAX_MEMORY: u64 = 64 * 1024 * 1024;
+
+/// A connector whose way to the broker leads through a proxy.
+struct Uplink {
+    broker: Broker,
+    proxy: Proxy,
+    vehicle: Vehicle,
+    connector: Process,
+}
+
+impl Uplink {
+    async fn start() -> Self {
+        let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
+        let proxy = Proxy::start(broker.port()).await;
+        let vehicle = Vehicle::start().await;
+        let settings = [("LOG_LEVEL", "info")];
+        let connector = start_connector_at(proxy.port(), vehicle.control_interface(), &settings);
+        connector.line("ready for requests").await;
+        connector.line("the link to Ankaios is up").await;
+        Self { broker, proxy, vehicle, connector }
+    }
+
+    async fn request(&self, operation: &str, payload: impl AsRef<[u8]>) -> Value {
+        self.broker.request(&format!("{BASE}/{operation}"), payload, &[]).await.json()
+    }
+
+    async fn client(&self, filter: &str) -> Client {
+        Client::connect(self.broker.port(), &format!("{BASE}/{filter}")).await
+    }
+
+    /// The most memory that the connector has ever taken, in bytes.
+    fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.connector.pid()));
+        let status = status.unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+/// The simulated Ankaios must not be held up: it gives up writing after 500 ms.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_uplink_costs_log_entries_and_neither_memory_nor_the_end_of_the_log() {
+    const LINES: usize = 300_000;
+    let uplink = Uplink::start().await;
+    uplink.request("manifest/apply", workload("talker", "localhost/talker")).await;
+    let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
+    uplink.request("workload/wait", wait).await;
+    let mut logs = uplink.client("logs/l").await;
+    let request = r#"{"id": "l", "workloads": ["talker"], "follow": true}"#;
+    uplink.request("logs/subscribe", request).await;
+
+    uplink.proxy.set(Line::Silent);
+    let filling = "x".repeat(60);
+    for first in (0..LINES).step_by(1000) {
+        let lines = (first..first + 1000).map(|number| format!("{number} {filling}"));
+        uplink.vehicle.log("talker", lines).await.unwrap();
+    }
+    uplink.vehicle.finish("talker").unwrap();
+    let memory = uplink.peak_memory();
+    support::say(&format!("stalled uplink: peak of {} MiB\n", memory >> 20));
+    assert!(memory < MAX_MEMORY, "{memory} bytes");
+
+    uplink.proxy.set(Line::Open);
+    let (mut received, mut dropped, mut last) = (0, 0, None);
+    loop {
+        let message = payload(&logs.next_within(2 * DEADLINE).await.unwrap());
+        for entry in message["entries"].as_array().into_iter().flatten() {
+            let line = entry["message"].as_str().unwrap();
+            let number: usize = line.split(' ').next().unwrap().parse().unwrap();
+            assert!(Some(number) > last, "{number} after {last:?}");
+            (received, last) = (received + 1, Some(number));
+        }
+        dropped += message["dropped"].as_u64().unwrap_or_default();
+        if !message["stopped"].is_null() {
+            break;
+        }
+    }
+    assert_eq!(last, Some(LINES - 1));
+    assert!(dropped > 0);
+    assert_eq!(received + dropped as usize, LINES);
+    assert!(uplink.peak_memory() < MAX_MEMORY);
+}
+
+#[tokio::test]
+async fn events_that_were_too_fast_are_followed_by_the_whole_state() {
+    let uplink = Uplink::start().await;
+    let mut events = uplink.client("events/e").await;
+    let request = r#"{"id": "e", "field_masks": ["workloadStates"]}"#;
+    uplink.request("events/subscribe", request).await;
+    uplink.proxy.set(Line::Silent);
+    let instance = uplink.vehicle.instance("fleetconnector").unwrap();
+    for number in 0..5000 {
+        let mut state = vehicle_simulator::execution::running();
+        state.additional_info = Some(number.to_string());
+        uplink.vehicle.set_execution_state(&instance, state);
+        if number % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    uplink.proxy.set(Line::Open);
+    let resynced = find(&mut events, |event| event["resynced"] == json!(true)).await;
+    let states = &resynced["complete_state"]["workload_states"]["agent_A"]["fleetconnector"];
+    assert_eq!(states[&instance.id]["additional_info"], json!("4999"), "{resynced}");
+    // And it goes on from there.
+    let state = vehicle_simulator::execution::failed(1);
+    uplink.vehicle.set_execution_state(&instance, state);
+    find(&mut events, |event| event["resynced"].is_null()).await;
+}
