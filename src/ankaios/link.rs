@@ -402,9 +402,10 @@ impl<'a> Session<'a> {
     fn listen(&mut self) {
         let heard = self.heard.borrow_and_update().clone();
         let answered = heard.probe.as_ref() == Some(&self.probe.id);
-        if answered || heard.accepted > self.probe.accepted {
+        let accepted = heard.accepted > self.probe.accepted;
+        self.probe.accepted = heard.accepted;
+        if heard.closed.is_none() && (answered || accepted) {
             self.proven = true;
-            self.probe.accepted = heard.accepted;
             self.probe.interval = PROBE_INTERVAL.0;
             self.link.set_status(LinkStatus::Connected);
         }
@@ -414,6 +415,8 @@ impl<'a> Session<'a> {
                 false
             });
             self.proven = false;
+            // Its answer was the former session's.
+            self.probe.id.clear();
             let reason = format!(
                 "the agent has closed the control interface: {reason:?}; restart the connector's \
                  workload or the Ankaios agent"
