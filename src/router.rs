@@ -110,13 +110,17 @@ impl Router {
         }
     }
 
-    /// Takes up the subscription of a retained record.
+    /// Takes up the subscription or the roll-out of a retained record.
     fn take_record(&self, request: &Request) {
-        match (self.topics.record_of(&request.topic), &request.payload) {
-            // Whoever changes a record later does not change the subscription.
-            (Some(_), _) if !request.retained => {}
-            (Some((kind, id)), Ok(record)) => self.operations.restore(kind, id, record),
-            _ => tracing::warn!(topic = request.topic, "a message that is no request is skipped"),
+        let topic = &request.topic;
+        let record =
+            (self.topics.record_of(topic), self.topics.rollout_of(topic), &request.payload);
+        match record {
+            // Whoever changes a record later does not change what it stands for.
+            (Some(_), _, _) | (_, Some(_), _) if !request.retained => {}
+            (Some((kind, id)), _, Ok(record)) => self.operations.restore(kind, id, record),
+            (_, Some(id), Ok(record)) => self.operations.restore_rollout(id, record),
+            _ => tracing::warn!(topic, "a message that is no request is skipped"),
         }
     }
 

@@ -115,6 +115,15 @@ impl Receiver {
         }
     }
 
+    /// A message of a stream that is there already.
+    #[cfg(test)]
+    pub(crate) fn publication(&mut self) -> Option<crate::mqtt::Publication> {
+        match self.publications.try_recv().ok()? {
+            Queued::Message(Message::Publication(publication), _) => Some(publication),
+            _ => None,
+        }
+    }
+
     /// Whether nothing will come any more.
     pub(super) fn is_over(&self) -> bool {
         let over = |way: &mpsc::Receiver<Queued>| way.is_closed() && way.is_empty();

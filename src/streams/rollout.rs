@@ -427,14 +427,14 @@ mod tests {
         use super::*;
         use crate::ankaios::connect;
         use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
-        use crate::mqtt::Outgoing;
+        use crate::mqtt::{Receiver, queue};
 
         const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
 
         /// A tracker without an Ankaios, and what it publishes.
-        fn tracker() -> (Tracker, mpsc::Receiver<Outgoing>) {
+        fn tracker() -> (Tracker, Receiver) {
             let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
-            let (sender, published) = mpsc::channel(100);
+            let (sender, published) = queue();
             let limit = Duration::from_secs(60);
             let topics = Topics::new("1", Vec::new()).unwrap();
             (Tracker::new(client, topics, Publisher::new(sender), limit), published)
@@ -446,13 +446,10 @@ mod tests {
         }
 
         /// The request ids and statuses of what was published.
-        fn told(published: &mut mpsc::Receiver<Outgoing>) -> Vec<(String, String, Value)> {
+        fn told(published: &mut Receiver) -> Vec<(String, String, Value)> {
             let text = |value: &Value| value.as_str().unwrap().to_owned();
-            std::iter::from_fn(|| published.try_recv().ok())
-                .filter_map(|outgoing| match outgoing {
-                    Outgoing::Publication(publication) if !publication.retain => Some(publication),
-                    _ => None,
-                })
+            std::iter::from_fn(|| published.publication())
+                .filter(|publication| !publication.retain)
                 .map(|publication| {
                     let message: Value = serde_json::from_slice(&publication.payload).unwrap();
                     let state = message["workloads"][0]["execution_state"].clone();

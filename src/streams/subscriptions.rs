@@ -26,6 +26,9 @@ use crate::topics::{StreamKind, Topics};
 /// Subscriptions that may live at the same time.
 const MAX_SUBSCRIPTIONS: usize = 256;
 
+/// The number of all that have not begun.
+const RESERVED: u64 = 0;
+
 /// The subscriptions of one vehicle. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Subscriptions(Arc<Shared>);
@@ -43,12 +46,16 @@ struct Shared {
 /// What a subscription is known by.
 pub(super) type Key = (StreamKind, SubscriptionId);
 
+/// A record, and how long the subscription still lives.
+type Restored<T> = (Record<T>, Option<Duration>);
+
 /// Dropping it ends the stream.
 #[derive(Debug)]
 struct Live {
     /// Tells it from those that it has replaced, or that replace it.
     number: u64,
-    _task: AbortOnDropHandle<()>,
+    /// `None` while its place is taken and it has not begun.
+    _task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Subscriptions {
@@ -61,7 +68,7 @@ impl Subscriptions {
             publisher,
             live: Mutex::default(),
             turns: Turns::default(),
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(RESERVED + 1),
         }))
     }
 
@@ -78,14 +85,7 @@ impl Subscriptions {
 
     /// Checks that there may be one more.
     pub(crate) fn check_room<T: Subscription>(&self, subscription: &T) -> Result<(), ErrorReply> {
-        let live = self.0.live();
-        if live.len() < MAX_SUBSCRIPTIONS || live.contains_key(&key(subscription)) {
-            return Ok(());
-        }
-        Err(ErrorReply::new(
-            ErrorCode::Forbidden,
-            format!("there are {MAX_SUBSCRIPTIONS} subscriptions already; end one of them first"),
-        ))
+        check_room(&self.0.live(), &key(subscription))
     }
 
     /// Begins to publish events, once the reply has been sent. Replaces a
@@ -141,16 +141,22 @@ impl Subscriptions {
         record: Record<T>,
         stream: impl FnOnce(Record<T>) -> S,
     ) -> Result<oneshot::Sender<()>, ErrorReply> {
-        // Again: others may have been added since.
-        self.check_room(&record.subscription)?;
         let key = key(&record.subscription);
         let ttl = record.subscription.ttl().duration();
         let topic = self.0.topics.record(T::KIND, record.subscription.id().as_str());
+        let replaced = {
+            let mut live = self.0.live();
+            // Again: others may have been added since.
+            check_room(&live, &key)?;
+            live.insert(key.clone(), Live { number: RESERVED, _task: None })
+        };
         // What is replaced must not write its record any more.
-        let replaced = self.0.live().remove(&key);
         drop(replaced);
         // Before the reply: what was promised must survive a crash.
-        self.0.publisher.retain(&topic, &record, ttl).await?;
+        if let Err(ended) = self.0.publisher.retain(&topic, &record, ttl).await {
+            self.0.live().remove(&key);
+            return Err(ended.into());
+        }
         let (begin, begun) = oneshot::channel();
         let stream = stream(record);
         self.start(key, ttl, async move {
@@ -177,7 +183,7 @@ impl Subscriptions {
             }
             shared.end(&own, number).await;
         });
-        let live = Live { number, _task: AbortOnDropHandle::new(task) };
+        let live = Live { number, _task: Some(AbortOnDropHandle::new(task)) };
         let replaced = self.0.live().insert(key, live);
         drop(replaced);
     }
@@ -244,7 +250,7 @@ impl Subscriptions {
         &self,
         id: &str,
         payload: &[u8],
-    ) -> Result<Option<(Record<T>, Option<Duration>)>, &'static str> {
+    ) -> Result<Option<Restored<T>>, &'static str> {
         let record: Record<T> =
             serde_json::from_slice(payload).map_err(|_| "its record cannot be read")?;
         if record.subscription.id().as_str() != id {
@@ -297,6 +303,17 @@ impl Shared {
         // No code that holds the lock can panic half-way through a change.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether there may be a further subscription.
+fn check_room(live: &BTreeMap<Key, Live>, key: &Key) -> Result<(), ErrorReply> {
+    if live.len() < MAX_SUBSCRIPTIONS || live.contains_key(key) {
+        return Ok(());
+    }
+    Err(ErrorReply::new(
+        ErrorCode::Forbidden,
+        format!("there are {MAX_SUBSCRIPTIONS} subscriptions already; end one of them first"),
+    ))
 }
 
 fn key<T: Subscription>(subscription: &T) -> Key {
