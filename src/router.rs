@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{self, FuturesUnordered};
@@ -67,8 +67,13 @@ impl Router {
                 // First what is in flight: an answer is awaited before another
                 // request begins.
                 biased;
-                Some(Done { outgoing, then }) = in_flight.next() => {
+                Some(Done { outgoing, entry, then }) = in_flight.next() => {
                     self.send(outgoing).await;
+                    // Its turn comes after that of the session, which sends the
+                    // reply: nobody waits for the log.
+                    if let Some(entry) = entry {
+                        tokio::spawn(async move { entry.write() });
+                    }
                     following.extend(then.map(follow));
                 }
                 Some(()) = following.next() => {}
@@ -202,13 +207,15 @@ type InFlight = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// A request that has its outcome.
 struct Done {
     outgoing: Outgoing,
+    entry: Option<LogEntry>,
     /// What is to be done once that has been sent.
     then: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Done {
     fn without_reply(request: &Request) -> Self {
-        Self { outgoing: Outgoing::Done { delivery: request.delivery }, then: None }
+        let outgoing = Outgoing::Done { delivery: request.delivery };
+        Self { outgoing, entry: None, then: None }
     }
 }
 
@@ -245,30 +252,17 @@ struct Responder {
 impl Responder {
     fn reply(self, outcome: Outcome) -> Done {
         let took = self.begin.elapsed();
-        let (payload, then) = match outcome {
-            Ok(Success { payload, then }) => {
-                tracing::info!(
-                    operation = self.operation,
-                    request_id = self.request_id,
-                    request_size = self.request_size,
-                    reply_size = payload.len(),
-                    ?took,
-                    "done"
-                );
-                (payload, then)
-            }
-            Err(error) => {
-                tracing::warn!(
-                    operation = self.operation,
-                    request_id = self.request_id,
-                    request_size = self.request_size,
-                    code = %error.code,
-                    %error,
-                    ?took,
-                    "refused"
-                );
-                (error.to_payload(), None)
-            }
+        let (payload, error, then) = match outcome {
+            Ok(Success { payload, then }) => (payload, None, then),
+            Err(error) => (error.to_payload(), Some(error), None),
+        };
+        let entry = LogEntry {
+            operation: self.operation,
+            request_id: self.request_id.clone(),
+            request_size: self.request_size,
+            reply_size: payload.len(),
+            took,
+            error,
         };
         let reply = Reply {
             delivery: self.delivery,
@@ -278,6 +272,37 @@ impl Responder {
             request_id: self.request_id,
             payload,
         };
-        Done { outgoing: Outgoing::Reply(reply), then }
+        Done { outgoing: Outgoing::Reply(reply), entry: Some(entry), then }
+    }
+}
+
+/// What the log says about a request.
+#[derive(Debug)]
+struct LogEntry {
+    operation: String,
+    request_id: String,
+    request_size: usize,
+    reply_size: usize,
+    took: Duration,
+    error: Option<ErrorReply>,
+}
+
+impl LogEntry {
+    fn write(self) {
+        let Self { operation, request_id, request_size, reply_size, took, error } = self;
+        match error {
+            None => {
+                tracing::info!(operation, request_id, request_size, reply_size, ?took, "done");
+            }
+            Some(error) => tracing::warn!(
+                operation,
+                request_id,
+                request_size,
+                code = %error.code,
+                %error,
+                ?took,
+                "refused"
+            ),
+        }
     }
 }

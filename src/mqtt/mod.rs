@@ -29,7 +29,7 @@
 //!   the whole connection a buffer as large as the largest packet.
 //!
 //! What is put into one connection (acknowledgements, packet identifiers) cannot
-//! reach the next, because each has a [`network`] of its own.
+//! reach the next, because each has a network of its own.
 
 mod backoff;
 mod connect;
