@@ -375,6 +375,25 @@ async fn unknown_late_and_repeated_answers_are_nobodys() {
 }
 
 #[tokio::test]
+async fn an_update_whose_answer_was_lost_undoes_no_later_one() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
+    let first = tokio::spawn(connector.client.update(update("w", 1)).await.unwrap().answer());
+    connector.update(2).await.unwrap();
+    vehicle.inject(&[0xff; 64]).await.unwrap();
+    match first.await.unwrap().unwrap_err() {
+        RequestError::Unavailable(reason) => assert!(reason.contains("later"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    connector.state().await.unwrap();
+    let item = &vehicle.desired_state().configs.unwrap().configs["w"];
+    assert_eq!(item.config_item_enum, Some(ConfigItemEnum::String("xx".into())));
+}
+
+#[tokio::test]
 async fn garbage_from_the_agent_is_overcome_within_three_seconds() {
     for garbage in [
         &[0xff; 64][..],

@@ -56,6 +56,19 @@ impl Table {
         self.unwritten.remove(&number);
         self.requests.remove(&number)
     }
+
+    /// Takes out the updates that are to be written again although a later one
+    /// was answered, which they could undo.
+    fn take_overtaken(&mut self) -> Vec<Request> {
+        let Some(updated) = self.updated else { return Vec::new() };
+        let numbers: Vec<u64> = self.unwritten.range(..updated).copied().collect();
+        let is_overtaken = |number: &u64| {
+            let request = self.requests.get(number);
+            request.is_some_and(|request| request.kind == Kind::Update && request.place.is_none())
+        };
+        let overtaken: Vec<u64> = numbers.into_iter().filter(is_overtaken).collect();
+        overtaken.into_iter().filter_map(|number| self.remove(number)).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +119,14 @@ impl Request {
             Answers::Many { producer, .. } => producer.end(Some(error)),
             Answers::None => {}
         }
+    }
+
+    fn fail_as_overtaken(self) {
+        self.fail(RequestError::Unavailable(
+            "the answer was lost, and a later update was carried out; read the state to see \
+             whether this one was, too"
+                .into(),
+        ));
     }
 }
 
@@ -271,6 +292,10 @@ impl Pending {
         if request.kind == Kind::Update {
             *updated = (*updated).max(Some(number));
         }
+        // The answer may be one to the former session, which has been given up.
+        let overtaken = table.take_overtaken();
+        drop(table);
+        overtaken.into_iter().for_each(Request::fail_as_overtaken);
         match request.answer {
             Answers::One(answer) => answer.send(Ok(content)).is_ok(),
             Answers::Many { .. } | Answers::None => false,
@@ -304,14 +329,7 @@ impl Pending {
     /// it ends with an error.
     pub(super) fn begin_session(&self) -> usize {
         let mut table = self.table();
-        let Table { requests, unwritten, updated } = &mut *table;
-        let overtaken: Vec<_> = requests
-            .extract_if(.., |number, request| {
-                request.kind == Kind::Update
-                    && request.written.is_some()
-                    && updated.is_some_and(|updated| updated > *number)
-            })
-            .collect();
+        let Table { requests, unwritten, .. } = &mut *table;
         // The streams that these were to end have ended with their session.
         requests.retain(|number, request| {
             let keep = !matches!(request.answer, Answers::None);
@@ -320,21 +338,17 @@ impl Pending {
             }
             keep
         });
-        let mut again = 0;
+        let mut again = 0_usize;
         for (number, request) in requests.iter_mut().filter(|(_, request)| request.is_unanswered())
         {
             request.written = None;
             unwritten.insert(*number);
             again += 1;
         }
+        let overtaken = table.take_overtaken();
         drop(table);
-        for (_, request) in overtaken {
-            request.fail(RequestError::Unavailable(
-                "the answer was lost, and a later update was carried out; read the state to see \
-                 whether this one was, too"
-                    .into(),
-            ));
-        }
+        let again = again.saturating_sub(overtaken.len());
+        overtaken.into_iter().for_each(Request::fail_as_overtaken);
         self.unwritten.notify_one();
         again
     }
@@ -437,6 +451,20 @@ mod tests {
         assert_eq!(pending.begin_session(), 2);
         assert_eq!(write_all(&pending), [1, 3]);
         assert!(matches!(first.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
+    }
+
+    #[test]
+    fn an_update_is_not_repeated_after_a_later_one_was_answered_late() {
+        let pending = Pending::new();
+        let (_, _, mut first) = add(&pending, Kind::Update);
+        let (_, id, _second) = add(&pending, Kind::Update);
+        write_all(&pending);
+        assert_eq!(pending.begin_session(), 2);
+        let (_, _, mut new) = add(&pending, Kind::Update);
+        pending.answer(&id, content(), 0);
+        assert_eq!(write_all(&pending), [2]);
+        assert!(matches!(first.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
+        assert!(new.try_recv().is_err());
     }
 
     #[test]
