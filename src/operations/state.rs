@@ -12,17 +12,20 @@ use crate::proto::ank_base::CompleteState;
 const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
                         {\"field_masks\": [...], \"format\": \"sdk\" or \"ankaios\"}";
 
+/// What a request for the state asks for.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StateRequest {
+pub struct StateRequest {
+    /// Paths with dots, without empty parts. None means everything.
     #[serde(default)]
-    field_masks: Vec<String>,
+    pub field_masks: Vec<String>,
+    /// The format of the reply.
     #[serde(default)]
-    format: StateFormat,
+    pub format: StateFormat,
 }
 
 pub(super) async fn start(ankaios: &Client, payload: &[u8]) -> Result<Answer, ErrorReply> {
-    let StateRequest { field_masks, format } = parse(payload)?;
+    let StateRequest { field_masks, format } = StateRequest::parse(payload)?;
     let call = ankaios.state(field_masks).await?;
     Ok(Box::pin(async move { reply(call.answer().await?, format).await }))
 }
@@ -33,13 +36,19 @@ async fn reply(state: CompleteState, format: StateFormat) -> Outcome {
     if large { apart(write).await? } else { write() }
 }
 
-fn parse(payload: &[u8]) -> Result<StateRequest, ErrorReply> {
-    let text = request::text(payload, EXPECTED)?;
-    if text.is_empty() {
-        return Ok(StateRequest::default());
+impl StateRequest {
+    /// Reads an array of field masks, an object, or nothing at all.
+    ///
+    /// # Errors
+    /// `invalid_payload`, with what is wrong and what was expected.
+    pub fn parse(payload: &[u8]) -> Result<Self, ErrorReply> {
+        let text = request::text(payload, EXPECTED)?;
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let of_masks = |field_masks| Self { field_masks, ..Self::default() };
+        let request = request::parse_masks_or(text, EXPECTED, of_masks)?;
+        request::check_masks("field_masks", &request.field_masks, EXPECTED)?;
+        Ok(request)
     }
-    let of_masks = |field_masks| StateRequest { field_masks, ..StateRequest::default() };
-    let request = request::parse_masks_or(text, EXPECTED, of_masks)?;
-    request::check_masks("field_masks", &request.field_masks, EXPECTED)?;
-    Ok(request)
 }
