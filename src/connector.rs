@@ -1,8 +1,11 @@
 //! The daemon without a process around it: makes the tasks and ends them.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,34 +24,41 @@ const QUEUE: usize = 64;
 /// kills a workload that has not ended after 10 s.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// The connector was stopped with requests in flight; the broker keeps them.
+/// Why the connector has not ended as it should.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "some requests were not answered within {}; the broker delivers them at the next start",
-    humantime::format_duration(DRAIN)
-)]
-pub struct DrainTimeout;
+pub enum Error {
+    /// It was stopped with requests in flight; the broker keeps them.
+    #[error(
+        "some requests were not answered within {}; the broker delivers them at the next start",
+        humantime::format_duration(DRAIN)
+    )]
+    DrainTimeout,
+    /// One of its tasks has ended, which is a fault of the connector. Without it
+    /// the others would look healthy and answer nothing.
+    #[error("{0} has failed; see the log, and please report it")]
+    TaskFailed(&'static str),
+}
 
 /// Runs the connector until `stop` is cancelled. Then it takes no more
 /// requests, answers those in flight and disconnects from the broker.
 ///
 /// # Errors
-/// See [`DrainTimeout`].
-pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), DrainTimeout> {
+/// See [`Error`].
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
     let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
     let (requests, request_receiver) = mpsc::channel(QUEUE);
     let (outgoing, outgoing_receiver) = mpsc::channel(QUEUE);
     let (presence, presence_receiver) = watch::channel(to_presence(&link.status().borrow()));
     let max_payload = settings.mqtt.max_payload;
     let publisher = Publisher::new(outgoing.clone());
-    let (rollouts, followed) = match settings.rollout_timeout {
-        Some(limit) => {
-            let topic = settings.topics.apply_status();
-            let (rollouts, task) = Rollouts::new(client.clone(), topic, publisher.clone(), limit);
-            (Some(rollouts), Some(AbortOnDropHandle::new(tokio::spawn(task))))
-        }
-        None => (None, None),
-    };
+    // These run as long as the connector does.
+    let mut tasks = JoinSet::new();
+    let rollouts = settings.rollout_timeout.map(|limit| {
+        let topic = settings.topics.apply_status();
+        let (rollouts, task) = Rollouts::new(client.clone(), topic, publisher.clone(), limit);
+        tasks.spawn(named("the task that follows roll-outs", task));
+        rollouts
+    });
     let context = Context {
         subscriptions: Subscriptions::new(client.clone(), settings.topics.clone(), publisher),
         ankaios: client,
@@ -65,19 +75,29 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Drai
         stop.clone(),
     );
 
-    let _presence = AbortOnDropHandle::new(tokio::spawn(announce(link.status(), presence)));
-    let _link = AbortOnDropHandle::new(tokio::spawn(link.run()));
-    let _followed = followed;
-    let _router = AbortOnDropHandle::new(tokio::spawn(router.run(request_receiver)));
+    tasks.spawn(named("the task that reports the link", announce(link.status(), presence)));
+    tasks.spawn(named("the link to Ankaios", link.run()));
+    tasks.spawn(named("the router", router.run(request_receiver)));
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
 
-    // The session ends by itself only after `stop`.
     tokio::select! {
         () = stop.cancelled() => {}
-        _ = &mut session => return Ok(()),
+        _ = &mut session => return Err(Error::TaskFailed("the MQTT session")),
+        Some(ended) = tasks.join_next() => return Err(Error::TaskFailed(ended.unwrap_or("a task"))),
     }
     tracing::info!("stopping");
-    timeout(DRAIN, session).await.map(drop).map_err(|_| DrainTimeout)
+    match timeout(DRAIN, session).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Error::TaskFailed("the MQTT session")),
+        Err(_) => Err(Error::DrainTimeout),
+    }
+}
+
+/// A task that tells its name when it ends, also by a panic, which has been
+/// written to the log by then.
+async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
+    let _: Result<T, _> = AssertUnwindSafe(task).catch_unwind().await;
+    name
 }
 
 /// Tells the MQTT session about the link to Ankaios.
@@ -95,4 +115,15 @@ async fn announce(mut status: watch::Receiver<LinkStatus>, presence: watch::Send
 fn to_presence(status: &LinkStatus) -> Presence {
     let reason = (*status != LinkStatus::Connected).then(|| status.reason());
     Presence { ankaios: status.to_string(), reason }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_tells_its_name() {
+        assert_eq!(named("the router", async { panic!("for a test") }).await, "the router");
+    }
 }

@@ -50,10 +50,14 @@ async fn connect(settings: Settings) -> anyhow::Result<()> {
         "fleet connector"
     );
     let stop = process::stop_on_signals().context("signals cannot be handled")?;
-    if let Err(timeout) = connector::run(settings, stop).await {
-        tracing::warn!("{timeout}");
+    match connector::run(settings, stop).await {
+        // Nothing is lost, and whoever has stopped it need not care.
+        Err(timeout @ connector::Error::DrainTimeout) => {
+            tracing::warn!("{timeout}");
+            Ok(())
+        }
+        ended => Ok(ended?),
     }
-    Ok(())
 }
 
 async fn show(settings: DashboardSettings) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use fleet_connector::manifest::Manifest;
 use serde_json::{Value, json};
 use support::Scene;
 use support::connector::BASE;
@@ -51,6 +52,43 @@ async fn a_manifest_is_applied_and_deleted() {
     let desired = scene.vehicle.desired_state();
     assert!(!desired.workloads.unwrap_or_default().workloads.contains_key("nginx"));
     assert!(desired.configs.unwrap_or_default().configs.is_empty());
+}
+
+#[tokio::test]
+async fn the_rights_of_the_shipped_manifest_allow_every_operation_and_no_wiping() {
+    let scene = Scene::start().await;
+    let shipped = include_bytes!("../manifests/state.yaml");
+    let shipped = Manifest::parse(shipped).unwrap().desired_state().workloads.clone().unwrap();
+    let access = shipped.workloads["fleetconnector"].control_interface_access.clone().unwrap();
+    scene.vehicle.set_access(access);
+    let tags = json!({"update_mask": ["agents.agent_A.tags"],
+        "state": {"agents": {"agent_A": {"tags": {"fleet": "north"}}}}});
+    let config = json!({"update_mask": ["desiredState.configs.web"],
+        "state": {"desiredState": {"configs": {"web": "on"}}}});
+    let wait = json!({"workload_name": "nginx", "state": "RUNNING"});
+    let logs = json!({"id": "l", "workloads": ["nginx"], "follow": true});
+    for (operation, payload) in [
+        ("manifest/apply", MANIFEST.to_owned()),
+        ("state", "[]".into()),
+        ("state/update", tags.to_string()),
+        ("state/update", config.to_string()),
+        ("workload/wait", wait.to_string()),
+        ("events/subscribe", r#"{"id": "e", "field_masks": ["desiredState"]}"#.into()),
+        ("events/unsubscribe", r#"{"id": "e"}"#.into()),
+        ("logs/subscribe", logs.to_string()),
+        ("logs/unsubscribe", r#"{"id": "l"}"#.into()),
+        ("manifest/delete", MANIFEST.to_owned()),
+    ] {
+        let reply = scene.request(operation, &payload).await;
+        assert!(reply.get("error").is_none(), "{operation}: {reply}");
+    }
+    let tags = &scene.request("state", r#"["agents"]"#).await["agents"]["agent_A"]["tags"];
+    assert_eq!(*tags, json!({"fleet": "north"}));
+    for mask in ["desiredState", "desiredState.workloads", "desiredState.configs", "agents"] {
+        let update = json!({"update_mask": [mask], "state": {}});
+        let reply = scene.request("state/update", &update.to_string()).await;
+        assert_eq!(code(&reply), "access_denied", "{mask}");
+    }
 }
 
 #[tokio::test]

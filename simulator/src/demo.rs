@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fleet_connector::connector::{self, DrainTimeout};
+use fleet_connector::connector;
 use fleet_connector::settings::{Settings, SettingsError};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,7 +100,7 @@ async fn reach_broker(host: &str, port: u16) -> anyhow::Result<()> {
 /// A running connector.
 struct Connector {
     stop: CancellationToken,
-    task: JoinHandle<Result<(), DrainTimeout>>,
+    task: JoinHandle<Result<(), connector::Error>>,
 }
 
 /// Starts the real connector, in this process. What it is not told here it takes
@@ -173,6 +173,16 @@ fn introduce(arguments: &Arguments, host: &str, port: u16, own_broker: bool, fol
     println!("  mosquitto_sub{to} -v -t 'vehicle/{vin}/#'");
     println!("  mosquitto_pub{to} -t vehicle/{vin}/manifest/apply/req -f manifests/nginx.yaml");
     println!("  mosquitto_pub{to} -t vehicle/{vin}/state/req -m '[\"workloadStates\"]'");
+    println!();
+    println!("Then follow what happens there, and let a workload crash:");
+    println!();
+    for (topic, message) in [
+        ("events/subscribe", r#"["workloadStates"]"#),
+        ("logs/subscribe", r#"{"workloads": ["telemetry"], "follow": true}"#),
+        ("manifest/apply", fleet::CRASH_MANIFEST),
+    ] {
+        println!("  mosquitto_pub{to} -t vehicle/{vin}/{topic}/req -m '{message}'");
+    }
     println!();
     println!("Ctrl-C stops everything.");
 }

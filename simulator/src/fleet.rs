@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleet_connector::proto::ank_base::config_item::ConfigItemEnum;
 use fleet_connector::proto::ank_base::{
     AgentStatus, CompleteState, CpuUsage, ExecutionsStatesForId, FreeMemory, RestartPolicy, Tags,
     Workload,
@@ -13,8 +14,14 @@ use vehicle_simulator::{InstanceName, Options, SimulatedVehicle, Timing, executi
 /// Between two signs of life.
 const TICK: Duration = Duration::from_secs(2);
 
-/// Every so many ticks a workload crashes and is restarted.
-const CRASH: u64 = 15;
+/// How often the config [`CRASH`] is looked at.
+const CRASH_TICK: Duration = Duration::from_millis(200);
+
+/// A workload crashes when a config of this name is given its name.
+const CRASH: &str = "crash";
+
+/// Lets a workload crash.
+pub(crate) const CRASH_MANIFEST: &str = "{apiVersion: v1, configs: {crash: telemetry}}";
 
 /// Name, agent and image of what runs from the start.
 const WORKLOADS: [(&str, &str, &str); 3] = [
@@ -69,9 +76,13 @@ pub(crate) fn with_workloads(mut state: CompleteState) -> CompleteState {
     state
 }
 
-/// Lets the workloads log, the load of the agents change, and now and then a
-/// workload crash. Never ends by itself.
+/// Lets the workloads log, the load of the agents change, and workloads crash on
+/// request. Never ends by itself.
 pub(crate) async fn live(vehicle: &SimulatedVehicle) {
+    tokio::join!(work(vehicle), crash_on_request(vehicle));
+}
+
+async fn work(vehicle: &SimulatedVehicle) {
     let mut ticks = interval(TICK);
     for tick in 0_u64.. {
         ticks.tick().await;
@@ -93,9 +104,25 @@ pub(crate) async fn live(vehicle: &SimulatedVehicle) {
             };
             vehicle.set_agent_load(agent, status);
         }
-        if tick % CRASH == CRASH - 1 {
-            // It may have been deleted.
-            let _gone = vehicle.crash("telemetry");
+    }
+}
+
+/// The workload that the config names crashes once; it does so again after the
+/// config was deleted, or has named another one.
+async fn crash_on_request(vehicle: &SimulatedVehicle) {
+    let mut ticks = interval(CRASH_TICK);
+    let mut former = None;
+    loop {
+        ticks.tick().await;
+        let configs = vehicle.desired_state().configs.unwrap_or_default().configs;
+        let named = match configs.get(CRASH).and_then(|item| item.config_item_enum.as_ref()) {
+            Some(ConfigItemEnum::String(name)) => Some(name.clone()),
+            _ => None,
+        };
+        if let Some(name) = named.as_ref().filter(|_| named != former) {
+            // There may be no such workload.
+            let _unknown = vehicle.crash(name);
         }
+        former = named;
     }
 }

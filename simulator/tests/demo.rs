@@ -63,6 +63,15 @@ async fn the_demo_serves_its_operators_and_stops_cleanly() {
         message(&mut events, "vehicle/7/state/resp", name).await;
     }
 
+    let telemetry = r#"{"id": "t", "field_masks": ["workloadStates.*.telemetry"]}"#;
+    let crash = "{apiVersion: v1, configs: {crash: telemetry}}";
+    for (topic, payload) in [("events/subscribe", telemetry), ("manifest/apply", crash)] {
+        let topic = format!("vehicle/7/{topic}/req");
+        client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+    }
+    message(&mut events, "vehicle/7/events/t", "FAILED_EXEC_FAILED").await;
+    message(&mut events, "vehicle/7/events/t", "RUNNING_OK").await;
+
     let id = demo.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).unwrap();
     kill_process(id, Signal::TERM).unwrap();
     message(&mut events, "vehicle/7/connector/status", "\"status\":\"offline\"").await;
@@ -71,6 +80,7 @@ async fn the_demo_serves_its_operators_and_stops_cleanly() {
     let mut output = String::new();
     demo.stdout.unwrap().read_to_string(&mut output).await.unwrap();
     assert!(output.contains("mosquitto_sub"), "{output}");
+    assert!(output.contains(crash), "{output}");
     assert!(output.ends_with("Stopped.\n"), "{output}");
 }
 

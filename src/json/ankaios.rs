@@ -33,19 +33,30 @@ pub struct StateError {
 ///
 /// # Errors
 ///
-/// Fields of the complete state and of the desired state that are not known are
-/// errors: with a misspelled one ignored, an update would delete what it was to
-/// set.
+/// Fields that are not known are errors: with a misspelled one ignored, an update
+/// would delete what it was to set.
 pub fn parse_complete_state<'de, D>(state: D) -> Result<ank_base::CompleteState, StateError>
 where
     D: Deserializer<'de>,
 {
+    let mut unknown = None;
+    let mut ignored = |path: serde_ignored::Path<'_>| {
+        unknown.get_or_insert_with(|| path.to_string());
+    };
+    let state = serde_ignored::Deserializer::new(state, &mut ignored);
     let state: schema::CompleteState =
         serde_path_to_error::deserialize(state).map_err(|error| StateError {
             path: error.path().to_string(),
             message: error.into_inner().to_string(),
         })?;
-    Ok(state.into())
+    match unknown {
+        None => Ok(state.into()),
+        // It marks optional fields on the way by question marks.
+        Some(path) => Err(StateError {
+            path: path.replace(".?", ""),
+            message: "there is no such field".into(),
+        }),
+    }
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,8 @@
 //! One module per kind of field, in each plain serde structs that turn into the
 //! protobuf messages with `From`. They are read straight from the text and never
 //! by way of a generic value, so that an unquoted `1.10` in a field of text stays
-//! `1.10`. Fields that are not known are ignored, as Ankaios does.
+//! `1.10`. Fields of a workload that are not known are ignored, as Ankaios does;
+//! whoever wants to refuse them reads through `serde_ignored`.
 
 mod access;
 mod config;

@@ -17,9 +17,8 @@ use crate::proto::ank_base::{
 
 /// The complete state or a part of it.
 ///
-/// Unknown fields are refused here and in the desired state. This is what an
-/// update sets by masks: with a misspelled field ignored, it would delete what it
-/// was meant to set.
+/// Unknown fields are refused here and in the desired state, with a list of those
+/// that are known: a state in another format must not be taken for an empty one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a complete state")]
 pub(crate) struct CompleteState {

@@ -161,7 +161,7 @@ impl Subscriptions {
     ) -> Result<(), ErrorReply> {
         let key = (kind, id.clone());
         if !self.0.live().contains_key(&key) {
-            let message = format!("there is no {} subscription with the id {id:?}", kind.name());
+            let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
             return Err(ErrorReply::new(ErrorCode::NotFound, message));
         }
         // First its task, so that nothing comes after the end.

@@ -63,7 +63,30 @@ fn errors_name_the_field() {
 fn unknown_fields_at_the_top_are_refused() {
     assert!(error(json!({"desired_state": {}})).contains("unknown field `desired_state`"));
     assert!(error(json!({"desiredState": {"workload": {}}})).contains("unknown field `workload`"));
-    parse_complete_state(workload(json!({"unknown": 1}))).unwrap();
+}
+
+/// With a misspelled field ignored, an update would delete what it was to set.
+#[test]
+fn unknown_fields_below_are_refused_with_their_path() {
+    let rule = json!({"type": "StateRule", "operation": "Read", "filterMask": [], "mask": []});
+    for (state, path) in [
+        (workload(json!({"restartpolicy": "ALWAYS"})), "desiredState.workloads.w.restartpolicy"),
+        (
+            workload(json!({"controlInterfaceAccess": {"allowRule": []}})),
+            "desiredState.workloads.w.controlInterfaceAccess.allowRule",
+        ),
+        (
+            workload(json!({"controlInterfaceAccess": {"allowRules": [rule]}})),
+            "desiredState.workloads.w.controlInterfaceAccess.allowRules.0.mask",
+        ),
+        (
+            workload(json!({"files": [{"mountPoint": "/x", "data": "", "mode": "0644"}]})),
+            "desiredState.workloads.w.files.0.mode",
+        ),
+        (json!({"agents": {"a": {"tag": {"k": "v"}}}}), "agents.a.tag"),
+    ] {
+        assert_eq!(error(state), format!("{path}: there is no such field"));
+    }
 }
 
 #[test]
