@@ -52,3 +52,57 @@ impl StateRequest {
         Ok(request)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    #[test]
+    fn the_forms_of_the_request() {
+        for all in [&b""[..], b" \r\n", b"[]", b"[ ]  \n", b"{}", br#"{"format": "sdk"}"#] {
+            assert_eq!(StateRequest::parse(all).unwrap(), StateRequest::default());
+        }
+        let field_masks = vec!["a.*.b".to_owned(), "\u{396}".into()];
+        let array = StateRequest { field_masks: field_masks.clone(), format: StateFormat::Sdk };
+        assert_eq!(StateRequest::parse(br#"["a.*.b", "\u0396"]"#).unwrap(), array);
+        let object = StateRequest { field_masks, format: StateFormat::Ankaios };
+        let payload = "{\"field_masks\": [\"a.*.b\", \"\u{396}\"], \"format\": \"ankaios\"}";
+        assert_eq!(StateRequest::parse(payload.as_bytes()).unwrap(), object);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for payload in [
+            &b"\xa4"[..],
+            b"[\"a\xff\"]",
+            b"[ ]  \n\0",
+            b"\xef\xbb\xbf[]",
+            b"-0",
+            b"14e e \"2\"",
+            b"\"a\"",
+            b"null",
+            b"[,",
+            b"[3]",
+            b"[[\"a\"]]",
+            br#"["a",]"#,
+            br#"[""]"#,
+            br#"["."]"#,
+            br#"["a..b"]"#,
+            br#"["a."]"#,
+            br#"{"field_masks": [".a"]}"#,
+            br#"{"field_masks": null}"#,
+            br#"{"field_masks": [], "field_masks": []}"#,
+            br#"{"format": "SDK"}"#,
+            br#"{"mask": []}"#,
+        ] {
+            let error = StateRequest::parse(payload).unwrap_err();
+            let text = String::from_utf8_lossy(payload);
+            assert_eq!(error.code, ErrorCode::InvalidPayload, "{text}");
+        }
+        // However deep it is.
+        let deep = "[".repeat(100_000);
+        assert!(StateRequest::parse(deep.as_bytes()).is_err());
+    }
+}

@@ -124,7 +124,7 @@ impl<'a> Load<'a> {
         if self.busy[slot].is_some() {
             return None;
         }
-        if random.bool() {
+        if random.u32(0..4) == 0 {
             return Some(Kind::Delete { slot });
         }
         let padding = if random.u32(0..10) == 0 { random.usize(..100_000) } else { 0 };

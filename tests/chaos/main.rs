@@ -23,9 +23,6 @@ use world::World;
 /// How long faults happen without `CHAOS_SECONDS`.
 const SHORT: u64 = 10;
 
-/// Seeds of runs that have failed, with their length in seconds.
-const FAILED_ONCE: [(u64, u64); 0] = [];
-
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
@@ -37,12 +34,4 @@ async fn every_request_is_answered_whatever_happens() {
     let seconds = number("CHAOS_SECONDS").unwrap_or(SHORT);
     support::say(&format!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds}\n"));
     World::start().await.survive(seed, Duration::from_secs(seconds)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_failed_once_does_not_fail_again() {
-    for (seed, seconds) in FAILED_ONCE {
-        support::say(&format!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds}\n"));
-        World::start().await.survive(seed, Duration::from_secs(seconds)).await;
-    }
 }
