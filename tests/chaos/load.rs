@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::journal::Journal;
 use super::request::{CONFIGS, Flaw, Kind, SLOTS};
 use super::support::Requester;
-use super::support::requester::Fate;
+use super::support::requester::{Answer, Fate};
 
 /// Requests that may wait for their replies; more would only fill the broker.
 const OUTSTANDING: usize = 400;
@@ -155,7 +155,9 @@ impl<'a> Load<'a> {
             Some(number) => {
                 let fate = self.operator.fate(number).unwrap_or_default();
                 let reply = fate.replies.first();
-                reply.is_some_and(|it| Kind::Subscribe.judge(number, &it.payload).is_err())
+                let refused = |it: &Answer| Kind::Subscribe.judge(number, &it.payload).is_err();
+                // Whether that may be is judged in the end.
+                reply.map_or(fate.nobody_there, refused)
             }
         };
         if failed {
@@ -191,11 +193,15 @@ impl<'a> Load<'a> {
         for slot in 0..SLOTS {
             let Some(number) = self.busy[slot] else { continue };
             let fate = self.operator.fate(number).unwrap_or_default();
-            let Some(answer) = fate.replies.first() else { continue };
             let kind = &self.asked[&number].kind;
-            self.slots[slot] = match (kind.judge(number, &answer.payload), kind) {
-                (Ok(()), Kind::Apply { version, .. }) => Slot::Present { version: *version },
-                (Ok(()), Kind::Delete { .. }) => Slot::Absent,
+            let done = match fate.replies.first() {
+                Some(answer) => kind.judge(number, &answer.payload).is_ok(),
+                None if fate.nobody_there => false,
+                None => continue,
+            };
+            self.slots[slot] = match kind {
+                Kind::Apply { version, .. } if done => Slot::Present { version: *version },
+                Kind::Delete { .. } if done => Slot::Absent,
                 _ => Slot::Unknown,
             };
             self.busy[slot] = None;
