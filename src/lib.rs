@@ -10,6 +10,7 @@
 //!         ┌────────▼────────────────────┴───┐
 //!         │ router      topic → operation    │  keeps the order, one reply for each request
 //!         │ operations  one file each        │
+//!         │ streams     what goes on         │  subscriptions, logs, roll-outs
 //!         └────────┬────────────────────▲───┘
 //!                  │ typed call         │ typed result
 //!         ┌────────▼────────────────────┴───┐
@@ -44,3 +45,8 @@ mod schema;
 pub mod settings;
 pub mod streams;
 pub mod topics;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

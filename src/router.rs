@@ -15,7 +15,7 @@ use crate::error::{ErrorCode, ErrorReply};
 use crate::mqtt::{Outgoing, Refused, Reply, Request};
 use crate::operations::{Operation, Operations, Outcome, Success};
 use crate::random;
-use crate::topics::Topics;
+use crate::topics::{MAX_TOPIC, Topics};
 
 /// Requests that may wait for their outcome at the same time.
 const MAX_IN_FLIGHT: usize = 128;
@@ -90,10 +90,14 @@ impl Router {
 
     /// Hands a request to its operation.
     async fn begin(&self, request: Request) -> InFlight {
-        if self.topics.operation(&request.topic).is_none() || request.retained {
+        let operation = self.topics.operation(&request.topic);
+        if operation.is_none() || request.retained {
             self.take_record(&request);
-            let outgoing = Outgoing::Done { delivery: request.delivery };
-            return Box::pin(ready(Done { outgoing, then: None }));
+            return Box::pin(ready(Done::without_reply(&request)));
+        }
+        if operation.is_some_and(|name| self.topics.reply(name).len() > MAX_TOPIC) {
+            tracing::warn!("a request gets no reply: the topic for it would be too long");
+            return Box::pin(ready(Done::without_reply(&request)));
         }
         let (responder, operation, payload) = self.open(request);
         let id = &responder.request_id;
@@ -189,6 +193,12 @@ struct Done {
     outgoing: Outgoing,
     /// What is to be done once that has been sent.
     then: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Done {
+    fn without_reply(request: &Request) -> Self {
+        Self { outgoing: Outgoing::Done { delivery: request.delivery }, then: None }
+    }
 }
 
 /// An operation that panics is an operation that fails.

@@ -6,7 +6,7 @@ use std::fmt;
 const MAX_VIN: usize = 64;
 
 /// Longest topic, in bytes (MQTT 5, 1.5.4).
-const MAX_TOPIC: usize = 65_535;
+pub(crate) const MAX_TOPIC: usize = 65_535;
 
 /// The VIN cannot be a topic level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@ mod support;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 use support::connector::BASE;
 use support::{Broker, Scene, start_connector};
@@ -79,6 +80,16 @@ async fn a_signal_ends_it_after_the_requests_in_flight() {
     assert_eq!(scene.connector.terminate().await.code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(support::scene::payload(&client.next().await)["agents"].is_object());
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_it_like_a_termination() {
+    let mut scene = Scene::start().await;
+    scene.connector.signal(Signal::INT);
+    assert_eq!(scene.connector.wait().await.code(), Some(0));
+    let topic = format!("{BASE}/connector/status");
+    let mut status = scene.broker.subscribe(&topic, &[]).await;
+    assert_eq!(status.next().await.json()["status"], "offline");
 }
 
 #[tokio::test]

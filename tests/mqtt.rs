@@ -133,6 +133,22 @@ async fn two_thousand_requests_at_once_are_answered_once_each_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_topic_that_leaves_no_room_for_a_reply_stops_nothing() {
+    let scene = Scene::start().await;
+    let mut client = scene.client("#").await;
+    // The longest that MQTT allows (MQTT 5, 1.5.4), and so one byte less than its reply topic.
+    let longest = format!("{BASE}/{}/req", "x".repeat(usize::from(u16::MAX) - BASE.len() - 5));
+    client.publish(&longest, "[]").await;
+    scene.connector.line("would be too long").await;
+    let shorter = longest.replacen("xx", "x", 1);
+    client.publish(&shorter, "[]").await;
+    let topic = |message: &rumqttc::v5::mqttbytes::v5::Publish| message.topic.clone();
+    while topic(&client.next().await) != shorter.replace("/req", "/resp") {}
+    client.publish(&format!("{BASE}/state/req"), "[]").await;
+    while topic(&client.next().await) != format!("{BASE}/state/resp") {}
+}
+
+#[tokio::test]
 async fn retained_requests_are_not_executed() {
     let broker = Broker::with(&["persistence false"]).await;
     broker.publish(&format!("{BASE}/state/req"), "[]", &["-r"]).await;
@@ -158,6 +174,13 @@ async fn the_status_topic_tells_who_is_there() {
     assert!(online["reason"].is_null());
     let since = online["since"].as_str().unwrap();
     assert!(since.ends_with('Z') && since.len() == 20, "{since}");
+
+    scene.vehicle.close_session("because of a test").await.unwrap();
+    let closed = status.find("closed", |message| message.json()["ankaios"] == json!("closed"));
+    let reason = closed.await.json()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("because of a test") && reason.contains("restart"), "{reason}");
+    scene.vehicle.start_agent().await.unwrap();
+    status.find("connected", |message| message.json()["ankaios"] == json!("connected")).await;
 
     scene.vehicle.kill_agent().await.unwrap();
     let alone = status

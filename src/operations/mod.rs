@@ -99,7 +99,11 @@ impl Operation {
             let known: Vec<_> = Self::ALL.iter().map(|operation| operation.name()).collect();
             ErrorReply::new(
                 ErrorCode::NotFound,
-                format!("there is no operation {name:?}; there are {}", known.join(", ")),
+                format!(
+                    "there is no operation {:?}; there are {}",
+                    name.chars().take(100).collect::<String>(),
+                    known.join(", ")
+                ),
             )
         })
     }
