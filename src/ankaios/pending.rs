@@ -39,6 +39,8 @@ pub(super) struct Pending {
     overdue: AtomicBool,
     /// When Ankaios has answered for the last time.
     heard: Mutex<Instant>,
+    /// When the first request since then was written.
+    asked: Mutex<Option<Instant>>,
 }
 
 /// Requests have numbers, in the order of arrival.
@@ -140,6 +142,7 @@ impl Pending {
             places: Arc::new(Semaphore::new(MAX_UNWRITTEN)),
             overdue: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
+            asked: Mutex::default(),
         }
     }
 
@@ -240,8 +243,10 @@ impl Pending {
         match table.requests.get_mut(&number) {
             Some(Request { answer: Answers::None, .. }) => drop(table.requests.remove(&number)),
             Some(request) => {
-                request.written = Some(Instant::now());
+                let now = Instant::now();
+                request.written = Some(now);
                 request.place = None;
+                self.asked().get_or_insert(now);
             }
             None => {}
         }
@@ -356,12 +361,16 @@ impl Pending {
     /// Notes that Ankaios has answered something.
     pub(super) fn heard(&self) {
         self.overdue.store(false, Ordering::Relaxed);
+        *self.asked() = None;
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Since when Ankaios has had a request without answering anything.
-    /// `None` if it has no request.
+    /// Since when Ankaios has had a request without answering anything, also if
+    /// that has been given up. `None` if it has no request.
     pub(super) fn silent_since(&self) -> Option<Instant> {
+        if self.is_overdue() {
+            return *self.asked();
+        }
         let table = self.table();
         let unanswered = table.requests.values().filter(|request| request.is_unanswered());
         let oldest = unanswered.filter_map(|request| request.written).min()?;
@@ -377,6 +386,10 @@ impl Pending {
     /// been answered since.
     pub(super) fn is_overdue(&self) -> bool {
         self.overdue.load(Ordering::Relaxed)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -509,6 +522,23 @@ mod tests {
         assert!(full.is_err());
         pending.remove(7);
         assert!(pending.place().await.is_some());
+    }
+
+    #[test]
+    fn the_silence_outlasts_the_requests_that_were_given_up() {
+        let pending = Pending::new();
+        assert!(pending.silent_since().is_none());
+        let (first, _, _receiver) = add(&pending, Kind::Read);
+        write_all(&pending);
+        let since = pending.silent_since().unwrap();
+        assert!(pending.remove(first));
+        assert!(pending.silent_since().is_none());
+        pending.set_overdue();
+        let _second = add(&pending, Kind::Read);
+        write_all(&pending);
+        assert!(pending.silent_since().unwrap() <= since);
+        pending.answer("unknown", content(), 0);
+        assert!(pending.silent_since().is_none_or(|again| again >= since));
     }
 
     #[test]
