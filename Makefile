@@ -4,7 +4,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 IMAGE := localhost/fleet-connector:$(VERSION)
 SENDER := localhost/vehicle-data-sender:$(VERSION)
 
-.PHONY: help test check demo image image-local bench figures
+.PHONY: help test check demo image image-local bench figures chaos fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -12,6 +12,12 @@ help: ## Show this list
 # The broker, its clients and Podman are installed if need be, so nothing may be skipped.
 test: check ## Install what the tests need (Debian), check the sources, run all tests
 	FAIL_ON_SKIP=1 cargo test --workspace
+
+chaos: ## Break everything at random for CHAOS_SECONDS (60); CHAOS_SEED repeats a run
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-60} cargo test --test chaos -- --nocapture
+
+fuzz: ## Fuzz all that reads input, FUZZ_SECONDS (600) each; needs cargo-fuzz and a nightly Rust
+	scripts/fuzz.sh
 
 check:
 	scripts/install-test-tools.sh

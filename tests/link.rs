@@ -7,12 +7,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fleet_connector::ankaios::logs::LogsOptions;
 use fleet_connector::ankaios::{self, Client, LinkStatus, RequestError};
+use fleet_connector::json::InstanceName;
 use fleet_connector::proto::ank_base::request::RequestContent;
 use fleet_connector::proto::ank_base::response::ResponseContent;
 use fleet_connector::proto::ank_base::{
     CompleteState, CompleteStateResponse, ConfigItem, ConfigMap, ControlInterfaceAccess, Response,
-    State, UpdateStateRequest, Workload, WorkloadMap, config_item::ConfigItemEnum,
+    State, UpdateStateRequest, Workload, WorkloadInstanceName, WorkloadMap,
+    config_item::ConfigItemEnum,
 };
 use fleet_connector::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaiosEnum};
 use prost::Message;
@@ -372,6 +375,68 @@ async fn unknown_late_and_repeated_answers_are_nobodys() {
         let item = &state.desired_state.unwrap().configs.unwrap().configs["w"];
         assert_eq!(item.config_item_enum, Some(ConfigItemEnum::String("x".repeat(size))));
     }
+}
+
+#[tokio::test]
+async fn an_update_whose_answer_was_lost_undoes_no_later_one() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
+    let first = tokio::spawn(connector.client.update(update("w", 1)).await.unwrap().answer());
+    connector.update(2).await.unwrap();
+    vehicle.inject(&[0xff; 64]).await.unwrap();
+    match first.await.unwrap().unwrap_err() {
+        RequestError::Unavailable(reason) => assert!(reason.contains("later"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    connector.state().await.unwrap();
+    let item = &vehicle.desired_state().configs.unwrap().configs["w"];
+    assert_eq!(item.config_item_enum, Some(ConfigItemEnum::String("xx".into())));
+}
+
+#[tokio::test]
+async fn an_agent_out_of_step_is_brought_back_however_short_the_timeout_is() {
+    let (_parent, folder) = folder();
+    let _vehicle = vehicle(&folder).await;
+    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
+    connector.connected().await;
+    // The beginning of a frame of a megabyte, which swallows what comes after it.
+    let mut output = OpenOptions::new().write(true).open(folder.join("output")).unwrap();
+    output.write_all(&[0x80, 0x80, 0x40, 0x1a]).unwrap();
+    drop(output);
+    let start = Instant::now();
+    while let Err(error) = connector.state().await {
+        assert!(start.elapsed() < DEADLINE, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_lost_first_answer_is_not_taken_for_it() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let connector = Connector::start(&folder);
+    connector.connected().await;
+    let lost = |error: RequestError| match error {
+        RequestError::Unavailable(reason) => assert!(reason.contains("first"), "{reason}"),
+        other => panic!("{other:?}"),
+    };
+
+    let requests = vehicle.request_count();
+    vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
+    let subscribing = connector.client.subscribe(vec!["desiredState.configs".into()]).await;
+    vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
+    connector.update(2).await.unwrap();
+    lost(subscribing.unwrap().answer().await.unwrap_err());
+
+    vehicle.inject_fault(1, Fault::LoseAnswer, |request| {
+        matches!(request.request_content, Some(RequestContent::LogsRequest(_)))
+    });
+    let instance = InstanceName::from(&WorkloadInstanceName::from(
+        &vehicle.instance("fleetconnector").unwrap(),
+    ));
+    lost(connector.client.logs([instance], LogsOptions::default()).await.unwrap_err());
 }
 
 #[tokio::test]

@@ -191,6 +191,7 @@ impl Agent {
     async fn close(&mut self, reason: String) {
         let closed = FromAnkaiosEnum::ConnectionClosed(ConnectionClosed { reason });
         self.send(closed).await;
+        self.shared.lock().record.counters.closed += 1;
         self.end_session();
     }
 

@@ -60,6 +60,8 @@ pub struct Counters {
     /// How often the workload has closed `output` and the agent has seen it. One
     /// that is reopened at once may go unseen.
     pub closings: u64,
+    /// Sessions that the agent has ended with `ConnectionClosed`.
+    pub closed: u64,
     /// Frames written to the workload in full.
     pub delivered: u64,
     /// Problems of all kinds.

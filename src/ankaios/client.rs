@@ -189,6 +189,9 @@ impl Stream {
     pub(super) async fn first(&mut self) -> Result<ResponseContent, RequestError> {
         match timeout_at(self.deadline, self.consumer.next()).await {
             Ok(Item::Message(ResponseContent::Error(error))) => Err(refusal(error.message)),
+            Ok(Item::Message(content)) if is_later(&content) => Err(RequestError::Unavailable(
+                "the first answer to the subscription was lost; try again".into(),
+            )),
             Ok(Item::Message(content)) => Ok(content),
             Ok(Item::End(Some(error))) => Err(error),
             Ok(Item::Dropped(_) | Item::End(None)) => Err(RequestError::Unavailable(
@@ -213,6 +216,16 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let frame = encode(self.request_id.clone(), self.cancel.clone());
         self.client.pending.cancel(self.number, frame);
+    }
+}
+
+/// Whether an answer is one that only comes after the first one of a stream.
+/// Taken for the first, an event would pass for the whole state.
+fn is_later(content: &ResponseContent) -> bool {
+    match content {
+        ResponseContent::LogEntriesResponse(_) | ResponseContent::LogsStopResponse(_) => true,
+        ResponseContent::CompleteStateResponse(response) => response.altered_fields.is_some(),
+        _ => false,
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Pending {
     overdue: AtomicBool,
     /// When Ankaios has answered for the last time.
     heard: Mutex<Instant>,
+    /// When the first request since then was written.
+    asked: Mutex<Option<Instant>>,
 }
 
 /// Requests have numbers, in the order of arrival.
@@ -55,6 +57,19 @@ impl Table {
     fn remove(&mut self, number: u64) -> Option<Request> {
         self.unwritten.remove(&number);
         self.requests.remove(&number)
+    }
+
+    /// Takes out the updates that are to be written again although a later one
+    /// was answered, which they could undo.
+    fn take_overtaken(&mut self) -> Vec<Request> {
+        let Some(updated) = self.updated else { return Vec::new() };
+        let numbers: Vec<u64> = self.unwritten.range(..updated).copied().collect();
+        let is_overtaken = |number: &u64| {
+            let request = self.requests.get(number);
+            request.is_some_and(|request| request.kind == Kind::Update && request.place.is_none())
+        };
+        let overtaken: Vec<u64> = numbers.into_iter().filter(is_overtaken).collect();
+        overtaken.into_iter().filter_map(|number| self.remove(number)).collect()
     }
 }
 
@@ -107,6 +122,14 @@ impl Request {
             Answers::None => {}
         }
     }
+
+    fn fail_as_overtaken(self) {
+        self.fail(RequestError::Unavailable(
+            "the answer was lost, and a later update was carried out; read the state to see \
+             whether this one was, too"
+                .into(),
+        ));
+    }
 }
 
 impl Pending {
@@ -119,6 +142,7 @@ impl Pending {
             places: Arc::new(Semaphore::new(MAX_UNWRITTEN)),
             overdue: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
+            asked: Mutex::default(),
         }
     }
 
@@ -219,8 +243,10 @@ impl Pending {
         match table.requests.get_mut(&number) {
             Some(Request { answer: Answers::None, .. }) => drop(table.requests.remove(&number)),
             Some(request) => {
-                request.written = Some(Instant::now());
+                let now = Instant::now();
+                request.written = Some(now);
                 request.place = None;
+                self.asked().get_or_insert(now);
             }
             None => {}
         }
@@ -271,6 +297,10 @@ impl Pending {
         if request.kind == Kind::Update {
             *updated = (*updated).max(Some(number));
         }
+        // The answer may be one to the former session, which has been given up.
+        let overtaken = table.take_overtaken();
+        drop(table);
+        overtaken.into_iter().for_each(Request::fail_as_overtaken);
         match request.answer {
             Answers::One(answer) => answer.send(Ok(content)).is_ok(),
             Answers::Many { .. } | Answers::None => false,
@@ -304,14 +334,7 @@ impl Pending {
     /// it ends with an error.
     pub(super) fn begin_session(&self) -> usize {
         let mut table = self.table();
-        let Table { requests, unwritten, updated } = &mut *table;
-        let overtaken: Vec<_> = requests
-            .extract_if(.., |number, request| {
-                request.kind == Kind::Update
-                    && request.written.is_some()
-                    && updated.is_some_and(|updated| updated > *number)
-            })
-            .collect();
+        let Table { requests, unwritten, .. } = &mut *table;
         // The streams that these were to end have ended with their session.
         requests.retain(|number, request| {
             let keep = !matches!(request.answer, Answers::None);
@@ -320,21 +343,17 @@ impl Pending {
             }
             keep
         });
-        let mut again = 0;
+        let mut again = 0_usize;
         for (number, request) in requests.iter_mut().filter(|(_, request)| request.is_unanswered())
         {
             request.written = None;
             unwritten.insert(*number);
             again += 1;
         }
+        let overtaken = table.take_overtaken();
         drop(table);
-        for (_, request) in overtaken {
-            request.fail(RequestError::Unavailable(
-                "the answer was lost, and a later update was carried out; read the state to see \
-                 whether this one was, too"
-                    .into(),
-            ));
-        }
+        let again = again.saturating_sub(overtaken.len());
+        overtaken.into_iter().for_each(Request::fail_as_overtaken);
         self.unwritten.notify_one();
         again
     }
@@ -342,12 +361,16 @@ impl Pending {
     /// Notes that Ankaios has answered something.
     pub(super) fn heard(&self) {
         self.overdue.store(false, Ordering::Relaxed);
+        *self.asked() = None;
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Since when Ankaios has had a request without answering anything.
-    /// `None` if it has no request.
+    /// Since when Ankaios has had a request without answering anything, also if
+    /// that has been given up. `None` if it has no request.
     pub(super) fn silent_since(&self) -> Option<Instant> {
+        if self.is_overdue() {
+            return *self.asked();
+        }
         let table = self.table();
         let unanswered = table.requests.values().filter(|request| request.is_unanswered());
         let oldest = unanswered.filter_map(|request| request.written).min()?;
@@ -363,6 +386,10 @@ impl Pending {
     /// been answered since.
     pub(super) fn is_overdue(&self) -> bool {
         self.overdue.load(Ordering::Relaxed)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -440,6 +467,20 @@ mod tests {
     }
 
     #[test]
+    fn an_update_is_not_repeated_after_a_later_one_was_answered_late() {
+        let pending = Pending::new();
+        let (_, _, mut first) = add(&pending, Kind::Update);
+        let (_, id, _second) = add(&pending, Kind::Update);
+        write_all(&pending);
+        assert_eq!(pending.begin_session(), 2);
+        let (_, _, mut new) = add(&pending, Kind::Update);
+        pending.answer(&id, content(), 0);
+        assert_eq!(write_all(&pending), [2]);
+        assert!(matches!(first.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
+        assert!(new.try_recv().is_err());
+    }
+
+    #[test]
     fn what_is_answered_late_is_not_written_again() {
         let pending = Pending::new();
         let (_, id, _receiver) = add(&pending, Kind::Read);
@@ -481,6 +522,23 @@ mod tests {
         assert!(full.is_err());
         pending.remove(7);
         assert!(pending.place().await.is_some());
+    }
+
+    #[test]
+    fn the_silence_outlasts_the_requests_that_were_given_up() {
+        let pending = Pending::new();
+        assert!(pending.silent_since().is_none());
+        let (first, _, _receiver) = add(&pending, Kind::Read);
+        write_all(&pending);
+        let since = pending.silent_since().unwrap();
+        assert!(pending.remove(first));
+        assert!(pending.silent_since().is_none());
+        pending.set_overdue();
+        let _second = add(&pending, Kind::Read);
+        write_all(&pending);
+        assert!(pending.silent_since().unwrap() <= since);
+        pending.answer("unknown", content(), 0);
+        assert!(pending.silent_since().is_none_or(|again| again >= since));
     }
 
     #[test]

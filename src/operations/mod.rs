@@ -16,6 +16,8 @@ mod unsubscribe;
 mod validate;
 mod workload_wait;
 
+pub use state::StateRequest;
+
 use std::pin::Pin;
 
 use bytes::Bytes;

@@ -103,6 +103,12 @@ impl Broker {
         self.process.take().unwrap().kill().await;
     }
 
+    /// Takes its sessions and messages from a broker that does not run.
+    pub fn forget(&self) {
+        assert!(self.process.is_none(), "a running broker would write them again");
+        std::fs::remove_file(self.folder.path().join("mosquitto.db")).unwrap();
+    }
+
     /// The process of the running broker, with its log.
     pub fn process(&self) -> &Process {
         self.process.as_ref().unwrap()

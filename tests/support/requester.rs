@@ -1,9 +1,10 @@
 //! An operator that loses nothing: it publishes each request until the broker
-//! has accepted it, over any number of connections, and keeps every reply.
+//! has accepted it, over any number of connections, and keeps every reply and
+//! every event.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::client::number;
 use super::connector::BASE;
+
+/// The messages of event subscriptions.
+const EVENTS: &str = "vehicle/1/events/";
 
 /// Requests without an acknowledgement of the broker; Mosquitto bears 20.
 const WINDOW: usize = 16;
@@ -58,6 +62,7 @@ type Fates = BTreeMap<u32, Fate>;
 pub struct Requester {
     queue: mpsc::Sender<(u32, Publish)>,
     fates: watch::Receiver<Fates>,
+    events: Arc<Mutex<Vec<Answer>>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -67,10 +72,19 @@ impl Requester {
         let (queue, requests) = mpsc::channel(1000);
         let (fates, watched) = watch::channel(Fates::new());
         let (ready, mut connected) = mpsc::channel(1);
-        let state = State { port, fates, ready, requests, unaccepted: VecDeque::new(), next: 0 };
+        let events = Arc::default();
+        let state = State {
+            port,
+            fates,
+            events: Arc::clone(&events),
+            ready,
+            requests,
+            unaccepted: VecDeque::new(),
+            next: 0,
+        };
         let task = AbortOnDropHandle::new(tokio::spawn(state.run()));
         timeout(super::DEADLINE, connected.recv()).await.unwrap().unwrap();
-        Self { queue, fates: watched, _task: task }
+        Self { queue, fates: watched, events, _task: task }
     }
 
     /// Hands a request over for publishing. Every number is used once; the
@@ -94,6 +108,16 @@ impl Requester {
     /// What became of one request so far.
     pub fn fate(&self, number: u32) -> Option<Fate> {
         self.fates.borrow().get(&number).cloned()
+    }
+
+    /// How many requests from this number on have no reply yet.
+    pub fn unanswered(&self, from: u32) -> usize {
+        self.fates.borrow().range(from..).filter(|(_, fate)| fate.replies.is_empty()).count()
+    }
+
+    /// The messages of the event subscriptions so far.
+    pub fn events(&self) -> Vec<Answer> {
+        self.events.lock().unwrap().clone()
     }
 
     /// Waits until the broker has accepted a request.
@@ -140,6 +164,7 @@ pub fn reply_topic(number: u32) -> String {
 struct State {
     port: u16,
     fates: watch::Sender<Fates>,
+    events: Arc<Mutex<Vec<Answer>>>,
     ready: mpsc::Sender<()>,
     requests: mpsc::Receiver<(u32, Publish)>,
     /// In order; those that were sent in this connection have an identifier.
@@ -205,11 +230,16 @@ impl State {
                 Ok(())
             }
             Packet::Publish(publish) => {
-                let number = number(&publish).expect("replies carry the correlation data");
+                let number = number(&publish);
                 let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
                 let answer = Answer { at: Instant::now(), topic, payload: publish.payload };
-                self.fates
-                    .send_modify(|fates| fates.entry(number).or_default().replies.push(answer));
+                if answer.topic.starts_with(EVENTS) {
+                    self.events.lock().unwrap().push(answer);
+                } else {
+                    let number = number.expect("replies carry the correlation data");
+                    self.fates
+                        .send_modify(|fates| fates.entry(number).or_default().replies.push(answer));
+                }
                 let puback = PubAck::new(publish.pkid, None);
                 wire.send(&Packet::PubAck(puback)).await
             }
@@ -252,8 +282,9 @@ impl Wire {
             other => return Err(io::Error::other(format!("{other:?}"))),
         };
         if !session_present {
-            let filter = Filter::new(format!("{BASE}/replies/+"), QoS::AtLeastOnce);
-            let mut subscribe = Subscribe::new(filter, None);
+            let filters = [format!("{BASE}/replies/+"), format!("{EVENTS}+")]
+                .map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+            let mut subscribe = Subscribe::new_many(filters, None);
             subscribe.pkid = u16::MAX;
             self.send(&Packet::Subscribe(subscribe)).await?;
             while !matches!(self.read().await?, Packet::SubAck(_)) {}

@@ -1,6 +1,7 @@
 //! The text as a whole: encoding, documents, version, errors.
 
 use super::*;
+use crate::json::{self, StateFormat};
 
 #[test]
 fn nothing_to_update_is_refused() {
@@ -100,5 +101,27 @@ fn not_utf8_is_told_apart() {
         [(&b"\xff"[..], 0), (b"apiVersion: v1 \xc3\x28", 15), (b"a\xf0\x9f", 1)]
     {
         assert_eq!(Manifest::parse(payload), Err(ManifestError::NotUtf8 { offset }));
+    }
+}
+
+/// In Ankaios' own format an empty part is left out, which means the same.
+#[test]
+fn empty_parts_are_written_as_absent_ones() {
+    let plain = parse(&with("")).unwrap();
+    for part in [
+        "controlInterfaceAccess: {}",
+        "controlInterfaceAccess: {allowRules0o7: [{type: StateRule}]}",
+        "controlInterfaceAccess: {allowRules: [], denyRules: []}",
+        "tags: {}",
+        "dependencies: {}",
+        "configs: {}",
+        "files: []",
+    ] {
+        let manifest = parse(&with(part)).unwrap();
+        let desired_state = Some(manifest.desired_state().clone());
+        let state = CompleteState { desired_state, ..CompleteState::default() };
+        let written = json::complete_state(&state, StateFormat::Ankaios);
+        let written = serde_json::to_value(written).unwrap();
+        assert_eq!(parse(&written["desiredState"].to_string()).unwrap(), plain, "{part}");
     }
 }

@@ -1,0 +1,63 @@
+//! Manifests: no panic, an end in bounded time, no update without masks, and
+//! what was understood can be written in Ankaios' format and read again.
+
+#![no_main]
+
+use std::time::{Duration, Instant};
+
+use fleet_connector::json::{self, StateFormat};
+use fleet_connector::manifest::Manifest;
+use fleet_connector::proto::ank_base::{CompleteState, State};
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+/// For inputs of a few kilobytes, with all checks of the sanitizer.
+const LIMIT: Duration = Duration::from_secs(2);
+
+fuzz_target!(|payload: &[u8]| -> Corpus {
+    let start = Instant::now();
+    let parsed = Manifest::parse(payload);
+    assert!(start.elapsed() < LIMIT, "took {:?}", start.elapsed());
+    let manifest = match parsed {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return Corpus::Keep;
+        }
+    };
+
+    let masks = manifest.update_mask();
+    assert!(!masks.is_empty());
+    let names = manifest.workload_names().count() + manifest.config_names().count();
+    assert_eq!(masks.len(), names);
+
+    let delete = manifest.clone().into_delete_request();
+    assert_eq!(delete.update_mask, masks);
+    let apply = manifest.clone().into_apply_request();
+    assert_eq!(apply.update_mask, masks);
+
+    let state = CompleteState {
+        desired_state: Some(manifest.desired_state().clone()),
+        ..CompleteState::default()
+    };
+    let state = serde_json::to_value(json::complete_state(&state, StateFormat::Ankaios)).unwrap();
+    let again = Manifest::parse(state["desiredState"].to_string().as_bytes()).unwrap();
+    assert_eq!(normal(again.desired_state()), normal(manifest.desired_state()));
+    Corpus::Keep
+});
+
+/// A state without the empty parts that mean the same as absent ones.
+fn normal(state: &State) -> State {
+    fn clear<T: Default + PartialEq>(part: &mut Option<T>) {
+        part.take_if(|part| *part == T::default());
+    }
+    let mut state = state.clone();
+    let workloads = state.workloads.iter_mut().flat_map(|map| map.workloads.values_mut());
+    for workload in workloads {
+        clear(&mut workload.control_interface_access);
+        clear(&mut workload.dependencies);
+        clear(&mut workload.tags);
+        clear(&mut workload.configs);
+        clear(&mut workload.files);
+    }
+    state
+}

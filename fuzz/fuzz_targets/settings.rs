@@ -1,0 +1,25 @@
+//! Settings, one argument per line: no panic, and settings that are taken keep
+//! what the rest relies on.
+
+#![no_main]
+
+use std::time::Duration;
+
+use fleet_connector::settings::{Settings, SettingsError};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|lines: &str| {
+    let args = std::iter::once("fleet-connector").chain(lines.lines());
+    match Settings::from_args(args) {
+        Ok(settings) => {
+            assert!(settings.mqtt.port > 0);
+            assert!(settings.mqtt.keep_alive >= Duration::from_secs(5));
+            assert!(settings.mqtt.max_payload > 0);
+            assert!(!settings.mqtt.client_id.is_empty());
+            assert!(settings.request_timeout > Duration::ZERO);
+            assert!(!settings.topics.to_string().contains(['+', '#', '\0']));
+        }
+        Err(SettingsError::CommandLine(error)) => drop(error.to_string()),
+        Err(SettingsError::Invalid(mistakes)) => drop(mistakes.to_string()),
+    }
+});

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Fuzzes what reads input from outside, one target after another. Each runs for
+# FUZZ_SECONDS; the arguments name targets, without any it is all of them.
+# Needs cargo-fuzz and a nightly Rust, for the sanitizers.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${FUZZ_SECONDS:-600}
+
+# The corpus of earlier runs comes first, then inputs to begin with.
+fuzz() {
+    target=$1
+    inputs=$2
+    shift 2
+    mkdir -p "fuzz/corpus/$target"
+    # Each input is a word.
+    # shellcheck disable=SC2086
+    cargo +nightly fuzz run "$target" "fuzz/corpus/$target" $inputs -- \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 "$@"
+}
+
+for name in ${*:-frames manifest state_request settings}; do
+    dictionary="-dict=fuzz/dictionaries/$name.dict"
+    case $name in
+    frames) fuzz frames "tests/golden/recorded tests/golden/states" -max_len=65536 ;;
+    manifest) fuzz manifest "tests/golden/manifests manifests" -max_len=4096 "$dictionary" ;;
+    state_request) fuzz state_request "" -max_len=4096 "$dictionary" ;;
+    settings) fuzz settings "" -max_len=1024 "$dictionary" ;;
+    *)
+        echo "there is no fuzz target $name" >&2
+        exit 64
+        ;;
+    esac
+done

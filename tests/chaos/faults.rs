@@ -1,0 +1,250 @@
+//! What goes wrong. Three lanes at the same time, each one fault after another:
+//! Ankaios, the connector itself, and the way to the operators.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use rustix::process::Signal;
+use tokio::net::unix::pipe;
+use tokio::time::sleep;
+use vehicle_simulator::{Fault, ReadPace};
+
+use super::journal::Journal;
+use super::support::proxy::{Direction, Line};
+use super::support::vehicle::Vehicle;
+use super::support::{Broker, Process, Proxy};
+
+fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(random.u64(range))
+}
+
+/// Faults of agent, server and session.
+pub(crate) async fn of_ankaios(
+    vehicle: &Vehicle,
+    mut random: Rng,
+    end: Instant,
+    journal: &Journal,
+) {
+    while Instant::now() < end {
+        sleep(millis(&mut random, 0..1000)).await;
+        let outage = journal.outage();
+        let closed = vehicle.counters().closed;
+        let restarted = ankaios_fault(vehicle, &mut random, journal).await;
+        // After some of this only a new agent helps.
+        let folder_gone = !vehicle.control_interface().exists();
+        if !restarted && (folder_gone || vehicle.counters().closed > closed) {
+            sleep(millis(&mut random, 0..1500)).await;
+            restart_agent(vehicle, &mut random, journal).await;
+        }
+        journal.over(outage);
+    }
+    vehicle.clear_faults();
+    vehicle.set_read_pace(ReadPace::Full);
+    vehicle.set_server_down(false);
+}
+
+/// Returns whether the agent was restarted in the end.
+async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -> bool {
+    match random.u32(0..12) {
+        0 | 1 => {
+            for _ in 0..random.u32(1..4) {
+                restart_agent(vehicle, random, journal).await;
+            }
+            return true;
+        }
+        2 => {
+            journal.note("ankaios: server restarts");
+            vehicle.set_server_down(true);
+            sleep(millis(random, 0..500)).await;
+            let _ = vehicle.restart_server().await;
+            sleep(millis(random, 0..3000)).await;
+            if random.bool() {
+                journal.note("ankaios: server restarts again");
+                let _ = vehicle.restart_server().await;
+            }
+        }
+        3 => {
+            journal.note("ankaios: server down");
+            vehicle.set_server_down(true);
+            sleep(millis(random, 100..4000)).await;
+            vehicle.set_server_down(false);
+        }
+        4 => {
+            journal.note("ankaios: session closed");
+            vehicle.close_session("of chaos").await.unwrap();
+        }
+        5 => {
+            let speed = random.u32(20_000..2_000_000);
+            journal.note(format!("ankaios: agent reads {speed} bytes/s"));
+            vehicle.set_read_pace(ReadPace::BytesPerSecond(speed));
+            sleep(millis(random, 200..3000)).await;
+            vehicle.set_read_pace(ReadPace::Full);
+        }
+        6 => {
+            journal.note("ankaios: agent does not read");
+            vehicle.set_read_pace(ReadPace::Paused);
+            sleep(millis(random, 200..4000)).await;
+            vehicle.set_read_pace(ReadPace::Full);
+        }
+        7 => {
+            let garbage = garbage(random);
+            journal.note(format!("ankaios: {} bytes of garbage on input", garbage.len()));
+            // The connector may not be there at the moment.
+            let _ = vehicle.inject(&garbage).await;
+            sleep(millis(random, 0..2000)).await;
+        }
+        8 => {
+            let garbage = garbage(random);
+            journal.note(format!("ankaios: {} bytes of garbage on output", garbage.len()));
+            let output = vehicle.control_interface().join("output");
+            if let Ok(output) = pipe::OpenOptions::new().open_sender(output) {
+                let _ = output.try_write(&garbage);
+            }
+            sleep(millis(random, 0..3000)).await;
+        }
+        _ => {
+            let times = random.usize(1..30);
+            let delay = millis(random, 10..2500);
+            let fault = match random.u32(0..5) {
+                0 => Fault::LoseRequest,
+                1 => Fault::LoseAnswer,
+                2 => Fault::AnswerAs("of-chaos".into()),
+                3 => Fault::RepeatAnswer(random.usize(1..4)),
+                _ => Fault::DelayAnswer(delay),
+            };
+            journal.note(format!("ankaios: {times} times {fault:?}"));
+            vehicle.inject_fault(times, fault, |_| true);
+            sleep(millis(random, 100..2000)).await;
+            vehicle.clear_faults();
+            sleep(delay).await;
+        }
+    }
+    false
+}
+
+async fn restart_agent(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) {
+    let pause = millis(random, 100..1000);
+    journal.note(format!("ankaios: agent restarts after {pause:?}"));
+    vehicle.restart_agent(pause).await.unwrap();
+}
+
+/// Bytes that are no frame, or only the first half of one.
+fn garbage(random: &mut Rng) -> Vec<u8> {
+    let beginnings: [&[u8]; 5] =
+        [&[], &[0x80], &[0x80, 0x10, 0x1a], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[0xff; 10]];
+    let mut garbage = random.choice(beginnings).unwrap_or_default().to_vec();
+    garbage.extend((0..random.usize(1..3000)).map(|_| random.u8(..)));
+    garbage
+}
+
+/// Faults of the connector: it is killed, stopped in good order, or gets no time.
+pub(crate) async fn of_the_connector(
+    connector: &mut Process,
+    start: impl Fn() -> Process,
+    logs: &mut Vec<String>,
+    mut random: Rng,
+    end: Instant,
+    journal: &Journal,
+) {
+    while Instant::now() < end {
+        sleep(millis(&mut random, 0..3000)).await;
+        let pause = millis(&mut random, 0..800);
+        match random.u32(0..5) {
+            0 | 1 => {
+                journal.note(format!("connector: killed, started after {pause:?}"));
+                connector.kill().await;
+            }
+            2 => {
+                journal.note(format!("connector: terminated, started after {pause:?}"));
+                let begin = Instant::now();
+                assert_eq!(connector.terminate().await.code(), Some(0));
+                journal.note(format!("connector: ended after {:?}", begin.elapsed()));
+            }
+            _ => {
+                let time = millis(&mut random, 100..1500);
+                journal.note(format!("connector: gets no time for {time:?}"));
+                let outage = journal.outage();
+                connector.signal(Signal::STOP);
+                sleep(time).await;
+                connector.signal(Signal::CONT);
+                journal.over(outage);
+                continue;
+            }
+        }
+        logs.extend(connector.output());
+        sleep(pause).await;
+        *connector = start();
+    }
+}
+
+/// Faults of broker and uplink.
+pub(crate) async fn of_the_way(
+    broker: &mut Broker,
+    proxy: &Proxy,
+    mut random: Rng,
+    end: Instant,
+    journal: &Journal,
+) {
+    // What a forgetful broker has lost excuses much, so half of the runs have none.
+    let kinds = if random.bool() { 9 } else { 8 };
+    while Instant::now() < end {
+        sleep(millis(&mut random, 0..2000)).await;
+        match random.u32(0..kinds) {
+            0 => {
+                let pause = millis(&mut random, 0..2000);
+                journal.note(format!("broker: restarts after {pause:?}"));
+                broker.stop().await;
+                sleep(pause).await;
+                broker.start_again().await;
+            }
+            1 => {
+                let time = millis(&mut random, 100..7000);
+                journal.note(format!("broker: gets no time for {time:?}"));
+                broker.process().signal(Signal::STOP);
+                sleep(time).await;
+                broker.process().signal(Signal::CONT);
+            }
+            2 | 3 => {
+                journal.note("uplink: cut");
+                proxy.cut();
+            }
+            4 => {
+                let direction =
+                    *random.choice(&[Direction::ToBroker, Direction::ToConnector]).unwrap();
+                let bytes = random.usize(1..50_000);
+                journal.note(format!("uplink: cut after {bytes} bytes {direction:?}"));
+                proxy.cut_after(direction, bytes);
+            }
+            5 => {
+                let time = millis(&mut random, 100..8000);
+                let cut = random.bool();
+                journal.note(format!("uplink: silent for {time:?}, then cut: {cut}"));
+                proxy.set(Line::Silent);
+                sleep(time).await;
+                if cut {
+                    proxy.cut();
+                }
+            }
+            6 => {
+                let speed = random.usize(20_000..1_000_000);
+                journal.note(format!("uplink: {speed} bytes/s"));
+                proxy.set(Line::Slow(speed));
+                sleep(millis(&mut random, 500..4000)).await;
+            }
+            7 => {
+                journal.note("uplink: refused");
+                proxy.set(Line::Refused);
+                proxy.cut();
+                sleep(millis(&mut random, 100..3000)).await;
+            }
+            _ => {
+                journal.note("broker: restarts and has forgotten everything");
+                broker.stop().await;
+                broker.forget();
+                broker.start_again().await;
+                journal.broker_forgot();
+            }
+        }
+        proxy.set(Line::Open);
+    }
+}

@@ -1,0 +1,85 @@
+//! What happened, and when: to be read after a failure, and to tell errors that
+//! have a cause from those that have none.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How long Ankaios may be out of reach after a fault has ended.
+const RECOVERY: Duration = Duration::from_secs(3);
+
+/// A time in which requests to Ankaios may fail.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    begin: Instant,
+    /// `None` as long as it lasts.
+    end: Option<Instant>,
+}
+
+/// The events of one run.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    start: Instant,
+    events: Mutex<Vec<String>>,
+    outages: Mutex<Vec<Outage>>,
+    forgotten: Mutex<Vec<Instant>>,
+}
+
+impl Journal {
+    pub(crate) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            events: Mutex::default(),
+            outages: Mutex::default(),
+            forgotten: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn note(&self, event: impl AsRef<str>) {
+        let line = format!("{:8.3} {}", self.start.elapsed().as_secs_f64(), event.as_ref());
+        self.events.lock().unwrap().push(line);
+    }
+
+    /// From now on requests to Ankaios may fail, until [`Journal::over`].
+    pub(crate) fn outage(&self) -> usize {
+        let mut outages = self.outages.lock().unwrap();
+        outages.push(Outage { begin: Instant::now(), end: None });
+        outages.len() - 1
+    }
+
+    pub(crate) fn over(&self, outage: usize) {
+        self.outages.lock().unwrap()[outage].end = Some(Instant::now() + RECOVERY);
+    }
+
+    /// Whether a request that was under way at that time may have failed.
+    pub(crate) fn excuses(&self, begin: Instant, end: Instant) -> bool {
+        let overlaps = |outage: &Outage| {
+            outage.begin <= end && outage.end.is_none_or(|outage_end| outage_end >= begin)
+        };
+        self.outages.lock().unwrap().iter().any(overlaps)
+    }
+
+    /// The broker has lost all sessions and messages, and runs again.
+    pub(crate) fn broker_forgot(&self) {
+        self.forgotten.lock().unwrap().push(Instant::now());
+    }
+
+    /// When the broker ran again after it had lost everything, for the last time
+    /// before that moment.
+    pub(crate) fn forgotten_before(&self, moment: Instant) -> Option<Instant> {
+        self.forgotten.lock().unwrap().iter().rev().find(|when| **when <= moment).copied()
+    }
+
+    /// How often that was.
+    pub(crate) fn times_forgotten(&self) -> usize {
+        self.forgotten.lock().unwrap().len()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.events.lock().unwrap().join("\n")
+    }
+
+    /// Seconds since the start.
+    pub(crate) fn at(&self, when: Instant) -> f64 {
+        when.saturating_duration_since(self.start).as_secs_f64()
+    }
+}

@@ -1,0 +1,298 @@
+//! Requests of all kinds, as they come.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use tokio::time::sleep;
+
+use super::journal::Journal;
+use super::request::{CONFIGS, Flaw, Kind, SLOTS};
+use super::support::Requester;
+use super::support::requester::{Answer, Fate};
+
+/// Requests that may wait for their replies; more would only fill the broker.
+const OUTSTANDING: usize = 400;
+
+/// Config of the state that is asked for often.
+const LARGEST: usize = CONFIGS.len() - 1;
+
+/// What was asked, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) kind: Kind,
+    pub(crate) at: Instant,
+}
+
+/// What is known of the workload of a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// A request has failed: it may have been carried out, or not.
+    #[default]
+    Unknown,
+    Absent,
+    Present {
+        version: u32,
+    },
+}
+
+/// The requests of one run.
+pub(crate) struct Load<'a> {
+    operator: &'a Requester,
+    journal: &'a Journal,
+    pub(crate) asked: BTreeMap<u32, Asked>,
+    slots: [Slot; SLOTS],
+    /// The request on a slot that has no reply yet. The next one waits for it, as
+    /// an operator would.
+    busy: [Option<u32>; SLOTS],
+    /// How often the broker had lost everything, as far as is known here.
+    times_forgotten: usize,
+    /// The first request since then.
+    first: u32,
+    /// The request that is to make the subscription, until it has.
+    subscribing: Option<u32>,
+}
+
+impl<'a> Load<'a> {
+    pub(crate) fn new(operator: &'a Requester, journal: &'a Journal) -> Self {
+        Self {
+            operator,
+            journal,
+            asked: BTreeMap::new(),
+            slots: [Slot::Absent; SLOTS],
+            busy: [None; SLOTS],
+            times_forgotten: 0,
+            first: 0,
+            subscribing: None,
+        }
+    }
+
+    /// Asks until the end.
+    pub(crate) async fn flow(&mut self, mut random: Rng, end: Instant) {
+        while Instant::now() < end {
+            self.notice_loss();
+            self.stay_subscribed().await;
+            let waiting = self.operator.unanswered(self.first);
+            let burst = match random.u32(0..100) {
+                _ if waiting > OUTSTANDING => 0,
+                0 => random.usize(50..150),
+                1..5 => random.usize(5..30),
+                _ => 1,
+            };
+            let large = random.u32(0..10) == 0;
+            for _ in 0..burst {
+                let kind = if burst > 1 && large {
+                    Some(Kind::Config(random.usize(LARGEST - 2..=LARGEST)))
+                } else {
+                    self.some_kind(&mut random)
+                };
+                if let Some(kind) = kind {
+                    self.ask(kind).await;
+                }
+            }
+            sleep(Duration::from_millis(random.u64(0..30))).await;
+        }
+    }
+
+    fn some_kind(&mut self, random: &mut Rng) -> Option<Kind> {
+        Some(match random.u32(0..100) {
+            // Seldom: the state that it gives hides what events were lost before.
+            0 if random.u32(0..10) == 0 => Kind::Subscribe,
+            0..30 => Kind::Config(random.usize(..LARGEST)),
+            30..36 => Kind::ConfigOwnFormat(random.usize(..LARGEST)),
+            36..37 => Kind::Everything,
+            37..45 => Kind::Nothing,
+            45..75 => return self.change(random),
+            75..78 => Kind::Validate,
+            78..79 => Kind::Logs,
+            79..82 => Kind::NoWorkload,
+            82..84 => Kind::NoSubscription,
+            84..86 => Kind::Wait,
+            86..88 => Kind::NoUpdate,
+            88..91 => Kind::Refused,
+            91..94 => Kind::NoManifest,
+            94..97 => Kind::NoMasks,
+            97..99 => Kind::NoOperation,
+            _ => Kind::TooLarge,
+        })
+    }
+
+    /// A change of a slot on which nothing is under way.
+    fn change(&mut self, random: &mut Rng) -> Option<Kind> {
+        self.learn();
+        let slot = random.usize(..SLOTS);
+        if self.busy[slot].is_some() {
+            return None;
+        }
+        if random.u32(0..4) == 0 {
+            return Some(Kind::Delete { slot });
+        }
+        let padding = if random.u32(0..10) == 0 { random.usize(..100_000) } else { 0 };
+        Some(Kind::Apply { slot, version: self.number(), padding })
+    }
+
+    /// Gives up what was under way when the broker has lost everything.
+    pub(crate) fn notice_loss(&mut self) {
+        let times = self.journal.times_forgotten();
+        if times == self.times_forgotten {
+            return;
+        }
+        self.times_forgotten = times;
+        self.learn();
+        for (slot, busy) in self.slots.iter_mut().zip(&mut self.busy) {
+            if busy.take().is_some() {
+                *slot = Slot::Unknown;
+            }
+        }
+        self.first = self.number();
+        self.subscribing = None;
+    }
+
+    /// Subscribes until it has succeeded.
+    pub(crate) async fn stay_subscribed(&mut self) {
+        let failed = match self.subscribing {
+            None => true,
+            Some(number) => {
+                let fate = self.operator.fate(number).unwrap_or_default();
+                let reply = fate.replies.first();
+                let refused = |it: &Answer| Kind::Subscribe.judge(number, &it.payload).is_err();
+                // Whether that may be is judged in the end.
+                reply.map_or(fate.nobody_there, refused)
+            }
+        };
+        if failed {
+            self.subscribing = Some(self.ask(Kind::Subscribe).await);
+        }
+    }
+
+    /// The first request without a reply that must have one.
+    pub(crate) fn unanswered(&self) -> Option<u32> {
+        let fates = self.operator.fates();
+        let mut missing = fates.iter().filter(|(_, fate)| fate.replies.is_empty());
+        missing.find(|(_, fate)| !self.is_lost(fate, &fates)).map(|(number, _)| *number)
+    }
+
+    /// Whether the broker has lost a request, or its reply, with all the rest.
+    fn is_lost(&self, fate: &Fate, fates: &BTreeMap<u32, Fate>) -> bool {
+        let Some(accepted) = fate.accepted else { return false };
+        if self.journal.forgotten_before(Instant::now()).is_some_and(|when| accepted < when) {
+            return true;
+        }
+        // The connector has not been there again.
+        fate.nobody_there
+            && self.journal.forgotten_before(accepted).is_some_and(|when| {
+                !fates.values().any(|other| {
+                    !other.nobody_there
+                        && other.accepted.is_some_and(|at| when < at && at < accepted)
+                })
+            })
+    }
+
+    /// Takes notice of the replies to changes.
+    fn learn(&mut self) {
+        for slot in 0..SLOTS {
+            let Some(number) = self.busy[slot] else { continue };
+            let fate = self.operator.fate(number).unwrap_or_default();
+            let kind = &self.asked[&number].kind;
+            let done = match fate.replies.first() {
+                Some(answer) => kind.judge(number, &answer.payload).is_ok(),
+                None if fate.nobody_there => false,
+                None => continue,
+            };
+            self.slots[slot] = match kind {
+                Kind::Apply { version, .. } if done => Slot::Present { version: *version },
+                Kind::Delete { .. } if done => Slot::Absent,
+                _ => Slot::Unknown,
+            };
+            self.busy[slot] = None;
+        }
+    }
+
+    /// The number of the next request.
+    fn number(&self) -> u32 {
+        self.asked.last_key_value().map_or(0, |(last, _)| last + 1)
+    }
+
+    /// Publishes a request; gives its number.
+    pub(crate) async fn ask(&mut self, kind: Kind) -> u32 {
+        let number = self.number();
+        if let Kind::Apply { slot, .. } | Kind::Delete { slot } = kind {
+            self.learn();
+            self.busy[slot] = Some(number);
+        }
+        self.asked.insert(number, Asked { kind: kind.clone(), at: Instant::now() });
+        self.operator.request(number, &kind.operation(number), kind.payload(number)).await;
+        number
+    }
+
+    /// What each slot must hold in the end.
+    pub(crate) fn slots(&mut self) -> [Slot; SLOTS] {
+        self.learn();
+        self.slots
+    }
+
+    /// The replies that are wrong, and the errors that nothing explains.
+    pub(crate) fn flaws(&self) -> Vec<String> {
+        let fates = self.operator.fates();
+        let mut flaws = Vec::new();
+        for (number, fate) in &fates {
+            let Some(Asked { kind, at }) = self.asked.get(number) else {
+                flaws.push(format!("{number} was never asked"));
+                continue;
+            };
+            let at_second = self.journal.at(*at);
+            for answer in &fate.replies {
+                let flaw = match kind.judge(*number, &answer.payload) {
+                    Ok(()) => continue,
+                    Err(Flaw::Outage(_)) if self.journal.excuses(*at, answer.at) => continue,
+                    Err(Flaw::Outage(what)) => format!("no outage explains {what}"),
+                    Err(Flaw::Wrong(what)) => what,
+                };
+                let answered = self.journal.at(answer.at);
+                flaws.push(format!(
+                    "{number} of {at_second:.3}, answered at {answered:.3}: {kind:?}: {flaw}"
+                ));
+            }
+            if let Some(missing) = missing(fate)
+                && !self.is_lost(fate, &fates)
+            {
+                flaws.push(format!("{number} of {at_second:.3}: {kind:?}: {missing}"));
+            }
+        }
+        flaws
+    }
+
+    /// How it went, for people.
+    pub(crate) fn summary(&self) -> String {
+        let fates = self.operator.fates();
+        let mut outages = BTreeMap::<String, usize>::new();
+        let mut repeated = 0;
+        for (number, fate) in &fates {
+            repeated += fate.replies.len().saturating_sub(1);
+            for answer in &fate.replies {
+                if let Err(Flaw::Outage(what)) =
+                    self.asked[number].kind.judge(*number, &answer.payload)
+                {
+                    let (code, _) = what.split_once(':').unwrap_or((&what, ""));
+                    *outages.entry(code.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        let lost = fates.values().filter(|fate| fate.replies.is_empty()).count();
+        format!(
+            "{} requests, {lost} lost by the broker, {repeated} replies repeated, errors {outages:?}",
+            fates.len()
+        )
+    }
+}
+
+fn missing(fate: &Fate) -> Option<&'static str> {
+    if fate.nobody_there {
+        return Some("the broker had lost the session of the connector");
+    }
+    match fate.accepted {
+        Some(_) if fate.replies.is_empty() => Some("accepted, but no reply"),
+        Some(_) => None,
+        None => Some("not even accepted by the broker"),
+    }
+}

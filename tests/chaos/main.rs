@@ -1,0 +1,37 @@
+//! Everything goes wrong at once, at random, while requests of all kinds flow:
+//! agent, server, connector, broker and uplink break, and in the end every
+//! request that the broker has accepted has its reply, and no reply is wrong.
+//!
+//! `CHAOS_SEED` repeats a run, as far as the timing of the machine allows;
+//! `CHAOS_SECONDS` says how long faults happen.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod faults;
+mod journal;
+mod load;
+mod request;
+mod stream;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+use std::time::Duration;
+
+use world::World;
+
+/// How long faults happen without `CHAOS_SECONDS`.
+const SHORT: u64 = 10;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_is_answered_whatever_happens() {
+    let seed = number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seconds = number("CHAOS_SECONDS").unwrap_or(SHORT);
+    support::say(&format!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds}\n"));
+    World::start().await.survive(seed, Duration::from_secs(seconds)).await;
+}

@@ -1,0 +1,245 @@
+//! The vehicle, its way to the operators, and what must hold in the end.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use fleet_connector::proto::ank_base::ConfigItem;
+use fleet_connector::proto::ank_base::config_item::ConfigItemEnum;
+use tokio::time::{sleep, timeout};
+use vehicle_simulator::Problem;
+
+use super::faults;
+use super::journal::Journal;
+use super::load::{Load, Slot};
+use super::request::{CONFIGS, Flaw, Kind, config_text, slot_name, slot_text};
+use super::stream;
+use super::support::connector::start_connector_at;
+use super::support::vehicle::Vehicle;
+use super::support::{Broker, Process, Proxy, Requester, say};
+
+/// Settings of the connector: everything that takes time is short.
+const SETTINGS: [(&str, &str); 4] = [
+    ("MQTT_KEEP_ALIVE", "5s"),
+    ("REQUEST_TIMEOUT", "2s"),
+    ("MAX_PAYLOAD_SIZE", "256KiB"),
+    ("LOG_LEVEL", "info"),
+];
+
+/// After the last fault: keep-alive time, the longest wait of the back-off, and
+/// what is to be served then.
+const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// What "at once" means on a machine that runs other tests beside this one.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The memory that the connector may take, in kB: 64 requests and as many
+/// replies, the largest of which is the whole state, and the program itself.
+const MAX_RESIDENT: u32 = 100_000;
+
+/// Everything that the test breaks.
+pub(crate) struct World {
+    broker: Broker,
+    proxy: Proxy,
+    vehicle: Vehicle,
+    connector: Process,
+    operator: Requester,
+}
+
+impl World {
+    /// Starts everything and waits until requests are served.
+    pub(crate) async fn start() -> Self {
+        let settings = ["persistence true", "autosave_interval 1", "max_queued_messages 100000"];
+        let broker = Broker::with(&settings).await;
+        let proxy = Proxy::start(broker.port()).await;
+        let vehicle = Vehicle::start().await;
+        vehicle.set_lose_half_read_frames(true);
+        add_configs(&vehicle);
+        let connector = start(&proxy, &vehicle);
+        connector.line("ready for requests").await;
+        connector.line("the link to Ankaios is up").await;
+        let operator = Requester::connect(broker.port()).await;
+        Self { broker, proxy, vehicle, connector, operator }
+    }
+
+    /// Lets faults happen for a while, then checks that nothing was lost.
+    pub(crate) async fn survive(self, seed: u64, time: Duration) {
+        let Self { mut broker, proxy, vehicle, mut connector, operator } = self;
+        let journal = Journal::new();
+        let mut random = Rng::with_seed(seed);
+        let [a, b, c, d] = std::array::from_fn(|_| random.fork());
+        let end = Instant::now() + time;
+        let mut load = Load::new(&operator, &journal);
+        let mut logs = Vec::new();
+        let process = AtomicU32::new(connector.pid());
+        let start = || {
+            let connector = start(&proxy, &vehicle);
+            process.store(connector.pid(), Ordering::Relaxed);
+            connector
+        };
+        let (.., resident) = tokio::join!(
+            load.flow(a, end),
+            faults::of_ankaios(&vehicle, b, end, &journal),
+            faults::of_the_connector(&mut connector, start, &mut logs, c, end, &journal),
+            faults::of_the_way(&mut broker, &proxy, d, end, &journal),
+            watch_memory(&process, end),
+        );
+        journal.note("all faults are over");
+        let outcome = settle(&mut load, &operator, &vehicle, &journal).await;
+
+        let mut flaws = load.flaws();
+        flaws.extend(outcome.err());
+        flaws.extend(wrong_slots(&mut load, &vehicle));
+        if resident > MAX_RESIDENT {
+            flaws.push(format!("the connector has taken {resident} kB"));
+        }
+        let events = operator.events().len();
+        say(&format!("{}, {events} events, at most {resident} kB\n", load.summary()));
+        if !flaws.is_empty() {
+            logs.extend(connector.output());
+            let file = format!("{}/chaos-{seed}.log", env!("CARGO_TARGET_TMPDIR"));
+            let problems = vehicle.problems();
+            let problems: Vec<_> = problems.iter().map(shown).collect();
+            let all = [journal.text(), problems.join("\n"), flaws.join("\n"), logs.join("\n")];
+            std::fs::write(&file, all.join("\n\n")).unwrap();
+            flaws.truncate(20);
+            panic!(
+                "CHAOS_SEED={seed} CHAOS_SECONDS={}; all in {file}\n{}\n{}",
+                time.as_secs(),
+                journal.text(),
+                flaws.join("\n")
+            );
+        }
+    }
+}
+
+fn start(proxy: &Proxy, vehicle: &Vehicle) -> Process {
+    start_connector_at(proxy.port(), vehicle.control_interface(), &SETTINGS)
+}
+
+fn add_configs(vehicle: &Vehicle) {
+    let mut state = vehicle.state();
+    let desired = state.desired_state.get_or_insert_default();
+    let configs = desired.configs.get_or_insert_default();
+    for index in 0..CONFIGS.len() {
+        let text = ConfigItemEnum::String(config_text(index));
+        let item = ConfigItem { config_item_enum: Some(text) };
+        configs.configs.insert(format!("static-{index}"), item);
+    }
+    vehicle.set_state(state);
+}
+
+/// The largest resident memory of any process of the connector, in kB.
+async fn watch_memory(process: &AtomicU32, end: Instant) -> u32 {
+    let mut most = 0;
+    while Instant::now() < end {
+        let path = format!("/proc/{}/status", process.load(Ordering::Relaxed));
+        // It may just have been killed.
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+        most = most.max(peak.unwrap_or(0));
+        sleep(Duration::from_millis(100)).await;
+    }
+    most
+}
+
+/// Waits until everything is answered, and asks once more.
+async fn settle(
+    load: &mut Load<'_>,
+    operator: &Requester,
+    vehicle: &Vehicle,
+    journal: &Journal,
+) -> Result<(), String> {
+    let begin = Instant::now();
+    load.notice_loss();
+    // Requests that have no reply at all show in the flaws.
+    while let Some(number) = load.unanswered() {
+        if begin.elapsed() > CATCH_UP {
+            return Err(format!("{number} and others were not answered within {CATCH_UP:?}"));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    journal.note(format!("caught up within {:?}", begin.elapsed()));
+    if let Err(flaw) = ask(load, operator, Kind::Nothing, AT_ONCE * 2).await {
+        // Ankaios itself may need a new agent by now. Nothing else is an excuse.
+        if !["closed the control interface", "does not exist"]
+            .iter()
+            .any(|part| flaw.contains(part))
+        {
+            return Err(format!("it does not recover: {flaw}"));
+        }
+        journal.note(format!("ankaios: agent restarts, because {flaw}"));
+        let outage = journal.outage();
+        vehicle.restart_agent(Duration::from_millis(100)).await.unwrap();
+        journal.over(outage);
+    }
+    let slot = 0;
+    for kind in [
+        Kind::Config(0),
+        Kind::ConfigOwnFormat(CONFIGS.len() - 1),
+        Kind::Everything,
+        Kind::Apply { slot, version: 0, padding: 0 },
+        Kind::Delete { slot },
+        Kind::Logs,
+        Kind::NoWorkload,
+        Kind::NoSubscription,
+        Kind::Wait,
+        Kind::NoUpdate,
+        Kind::Validate,
+        Kind::Refused,
+        Kind::NoManifest,
+        Kind::NoMasks,
+        Kind::NoOperation,
+        Kind::TooLarge,
+    ] {
+        ask(load, operator, kind, AT_ONCE).await?;
+    }
+    stream::settle(load, operator, vehicle, journal).await
+}
+
+/// Asks, and expects the right reply.
+pub(crate) async fn ask(
+    load: &mut Load<'_>,
+    operator: &Requester,
+    kind: Kind,
+    limit: Duration,
+) -> Result<(), String> {
+    let number = load.ask(kind.clone()).await;
+    let reply = timeout(limit, operator.reply(number, limit)).await;
+    let Ok(Some(answer)) = reply else {
+        return Err(format!("{number}: {kind:?}: no reply within {limit:?}"));
+    };
+    match kind.judge(number, &answer.payload) {
+        Ok(()) => Ok(()),
+        Err(Flaw::Outage(what) | Flaw::Wrong(what)) => Err(format!("{number}: {kind:?}: {what}")),
+    }
+}
+
+/// Slots that do not hold what their last successful request has put there.
+fn wrong_slots(load: &mut Load<'_>, vehicle: &Vehicle) -> Vec<String> {
+    let desired = vehicle.desired_state();
+    let workloads = desired.workloads.unwrap_or_default().workloads;
+    let configs = desired.configs.unwrap_or_default().configs;
+    let mut wrong = Vec::new();
+    for (slot, expected) in load.slots().into_iter().enumerate() {
+        let name = slot_name(slot);
+        let text = workloads.get(&name).map(|workload| workload.runtime_config().to_owned());
+        let right = match expected {
+            Slot::Unknown => text.is_some() == configs.contains_key(&name),
+            Slot::Absent => text.is_none() && !configs.contains_key(&name),
+            Slot::Present { version } => {
+                text == Some(slot_text(slot, version)) && configs.contains_key(&name)
+            }
+        };
+        if !right {
+            wrong.push(format!("{name} should be {expected:?}, but is {text:?}"));
+        }
+    }
+    wrong
+}
+
+/// A problem without the payload of its request.
+fn shown(problem: &Problem) -> String {
+    format!("{problem:?}").chars().take(200).collect()
+}
