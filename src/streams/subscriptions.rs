@@ -43,6 +43,9 @@ struct Shared {
 /// What a subscription is known by.
 pub(super) type Key = (StreamKind, SubscriptionId);
 
+/// A record that has been read, and how long the subscription still lives.
+type Restored<T> = (Record<T>, Option<Duration>);
+
 /// Dropping it ends the stream.
 #[derive(Debug)]
 struct Live {
@@ -244,7 +247,7 @@ impl Subscriptions {
         &self,
         id: &str,
         payload: &[u8],
-    ) -> Result<Option<(Record<T>, Option<Duration>)>, &'static str> {
+    ) -> Result<Option<Restored<T>>, &'static str> {
         let record: Record<T> =
             serde_json::from_slice(payload).map_err(|_| "its record cannot be read")?;
         if record.subscription.id().as_str() != id {
