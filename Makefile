@@ -38,6 +38,7 @@ image-local: ## Build the images with the Rust of this machine, without a regist
 
 bench: ## Measure how close the connector runs to the floor
 	cargo bench --bench speed
+	cargo bench --bench streams
 
 figures: ## Measure the figures of the README
 	cargo bench --profile dev --bench figures

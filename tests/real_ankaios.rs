@@ -54,6 +54,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
 
     vehicle.step("deployed", Vehicle::is_served).await;
     vehicle.step("workload", applies_and_deletes_a_workload).await;
+    vehicle.step("streams", tells_what_becomes_of_a_workload).await;
     vehicle.step("config", reconfigures_a_workload).await;
     vehicle.step("errors", explains_what_is_wrong).await;
     vehicle.step("connector killed", survives_a_kill_of_the_connector).await;
@@ -65,14 +66,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
 
 /// Tutorial: a workload is installed, shows up as running and is removed.
 async fn applies_and_deletes_a_workload(vehicle: &mut Vehicle) {
-    let manifest = adapt(
-        NGINX,
-        &[
-            ("agent: agent_A", &vehicle.agent()),
-            ("docker.io/library/nginx:1.29-alpine", WORKLOAD_IMAGE),
-            (r#"["-p", "8081:80"]"#, r#"["--net=host"]"#),
-        ],
-    );
+    let manifest = vehicle.nginx();
 
     let valid = vehicle.request("manifest/validate", &manifest).await;
     assert_eq!(valid["valid"], json!(true), "{valid}");
@@ -97,6 +91,64 @@ async fn applies_and_deletes_a_workload(vehicle: &mut Vehicle) {
         vehicle.ankaios.container("nginx").is_none().then_some(())
     })
     .await;
+}
+
+/// From the apply to the deletion, as it happens: progress, events, logs that go on
+/// after a restart of the container, and waiting for the end.
+async fn tells_what_becomes_of_a_workload(vehicle: &mut Vehicle) {
+    let manifest = vehicle.nginx();
+    let subscribe =
+        async |topic: &str| vehicle.broker.subscribe(&format!("{BASE}/{topic}"), &[]).await;
+    let mut status = subscribe("manifest/apply/status").await;
+    let mut events = subscribe("events/real").await;
+    let mut logs = subscribe("logs/real").await;
+    let request = r#"{"id": "real", "field_masks": ["workloadStates.*.nginx"]}"#;
+    let subscribed = vehicle.request("events/subscribe", request).await;
+    assert_eq!(subscribed["topic"], json!(format!("{BASE}/events/real")), "{subscribed}");
+
+    let applied = vehicle.request("manifest/apply", &manifest).await;
+    let instance = vehicle.only_instance(&applied, "added_workloads", "nginx");
+    let settled = |message: &Message| message.json()["status"] != "in_progress";
+    let settled = status.find("it has settled", settled).await.json();
+    assert_eq!(settled["status"], json!("succeeded"), "{settled}");
+    assert_eq!(settled["workloads"][0]["execution_state"]["state"], json!("RUNNING"));
+    assert_eq!(settled["workloads"][0]["workload_id"], instance["workload_id"]);
+    let running = |message: &Message| {
+        let id = instance["workload_id"].as_str().unwrap();
+        let states = &message.json()["complete_state"]["workload_states"];
+        states[vehicle.ankaios.agent_name()]["nginx"][id]["state"] == "RUNNING"
+    };
+    events.find("it runs", running).await;
+
+    let request = r#"{"id": "real", "workloads": ["nginx"], "follow": true}"#;
+    let subscribed = vehicle.request("logs/subscribe", request).await;
+    assert_eq!(subscribed["workloads"], json!([instance]), "{subscribed}");
+    let has_line = |message: &Message, line: &str| {
+        let entries = message.json()["entries"].as_array().cloned().unwrap_or_default();
+        entries.iter().any(|entry| entry["message"].as_str().unwrap().trim_end() == line)
+    };
+    logs.find("a line", |message| has_line(message, "tick 2")).await;
+    let container = vehicle.ankaios.container("nginx").unwrap();
+    vehicle.podman.run(["kill", &container]);
+    logs.find("the end of the container", |message| message.json()["stopped"].is_object()).await;
+    logs.find("the first line of another", |message| has_line(message, "tick 1")).await;
+
+    let wait = r#"{"workload_name": "nginx", "state": "REMOVED", "timeout": "60s"}"#;
+    let (removed, deleted) = tokio::join!(
+        vehicle.request("workload/wait", wait),
+        vehicle.request("manifest/delete", &manifest)
+    );
+    vehicle.only_instance(&deleted, "deleted_workloads", "nginx");
+    assert_eq!(removed["execution_state"]["state"], json!("REMOVED"), "{removed}");
+    assert_eq!(removed["workload_id"], instance["workload_id"]);
+    let gone = |message: &Message| {
+        message.json()["removed_fields"].as_array().is_some_and(|fields| !fields.is_empty())
+    };
+    let event = events.find("it is gone", gone).await;
+    say(&format!("real Ankaios: removed fields: {}\n", event.json()["removed_fields"]));
+    vehicle.request("logs/unsubscribe", r#"{"id": "real"}"#).await;
+    vehicle.request("events/unsubscribe", r#"{"id": "real"}"#).await;
+    logs.find("the end", |message| message.json()["ended"] == json!(true)).await;
 }
 
 /// Tutorial: the settings of a workload are changed without its manifest.
@@ -260,6 +312,18 @@ impl Vehicle {
         let format = "--format={{json .Config.Env}}";
         let environment = self.podman.run(["inspect", format, &container]);
         serde_json::from_str(&environment).unwrap()
+    }
+
+    /// The manifest of the tutorial, with a workload that prints a line per second.
+    fn nginx(&self) -> String {
+        adapt(
+            NGINX,
+            &[
+                ("agent: agent_A", &self.agent()),
+                ("docker.io/library/nginx:1.29-alpine", WORKLOAD_IMAGE),
+                (r#"["-p", "8081:80"]"#, r#"["--net=host"]"#),
+            ],
+        )
     }
 
     /// The line of a manifest that names the agent.

@@ -52,15 +52,14 @@ impl Fifos {
 
     /// The field masks to ask for from now on.
     pub(crate) fn ask_for(&mut self, masks: &[&str]) {
-        let request = CompleteStateRequest {
-            field_mask: masks.iter().map(|&mask| mask.into()).collect(),
-            subscribe_for_events: false,
-        };
-        let request = Request {
-            request_id: "0123456789abcdef-1".into(),
-            request_content: Some(RequestContent::CompleteStateRequest(request)),
-        };
-        self.request = frame(ToAnkaiosEnum::Request(request));
+        self.request = state_request(masks, false);
+    }
+
+    /// Subscribes to events; each is a frame.
+    #[allow(dead_code, reason = "not every benchmark has events")]
+    pub(crate) fn subscribe(&mut self, masks: &[&str]) {
+        self.output.write_all(&state_request(masks, true)).unwrap();
+        self.next_frame();
     }
 
     /// Keeps `in_flight` requests in flight until the limit is reached.
@@ -86,7 +85,7 @@ impl Fifos {
     }
 
     /// Reads a frame and gives its size.
-    fn next_frame(&mut self) -> usize {
+    pub(crate) fn next_frame(&mut self) -> usize {
         while length(&self.buffer[..self.filled]).is_none() {
             self.filled += read(&mut self.input, &mut self.buffer[self.filled..]);
         }
@@ -105,6 +104,15 @@ impl Fifos {
         self.filled = 0;
         size
     }
+}
+
+fn state_request(masks: &[&str], subscribe_for_events: bool) -> Vec<u8> {
+    let field_mask = masks.iter().map(|&mask| mask.into()).collect();
+    let request = CompleteStateRequest { field_mask, subscribe_for_events };
+    frame(ToAnkaiosEnum::Request(Request {
+        request_id: "0123456789abcdef-1".into(),
+        request_content: Some(RequestContent::CompleteStateRequest(request)),
+    }))
 }
 
 /// Without one, a blocking read gives the end of the file.

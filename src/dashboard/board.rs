@@ -8,7 +8,7 @@ use crate::ankaios::{LinkStatus, WorkloadStates};
 #[derive(Debug)]
 pub(super) enum Update {
     /// What has changed; at the beginning, all states.
-    Event(Event),
+    Event(Box<Event>),
     /// There is no subscription, and why.
     Failed(String),
 }
@@ -89,7 +89,7 @@ mod tests {
     use crate::proto::ank_base::CompleteState;
 
     fn snapshot() -> Update {
-        Update::Event(tests::snapshot(CompleteState::default()))
+        Update::Event(Box::new(tests::snapshot(CompleteState::default())))
     }
 
     fn lost() -> LinkStatus {

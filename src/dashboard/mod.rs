@@ -73,7 +73,7 @@ struct Forwarder(mpsc::Sender<Update>);
 #[async_trait]
 impl EventListener for Forwarder {
     async fn event(&mut self, event: &Event) -> Result<(), Failure> {
-        Ok(self.0.send(Update::Event(event.clone())).await?)
+        Ok(self.0.send(Update::Event(Box::new(event.clone()))).await?)
     }
 
     async fn error(&mut self, error: &ListenerError) {

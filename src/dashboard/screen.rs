@@ -124,7 +124,7 @@ mod tests {
     fn a_terminal_is_written_over_line_by_line() {
         let mut board = Board::default();
         board.set_link(LinkStatus::Connected);
-        board.update(Update::Event(snapshot(CompleteState::default())));
+        board.update(Update::Event(Box::new(snapshot(CompleteState::default()))));
         let text = in_place(&board, NOW, STYLE);
         assert_eq!(text, "\x1b[H2026-01-02T03:04:05Z  0 workloads\x1b[K\n\x1b[K\n\x1b[J");
         let text = in_place(&board, NOW, Style { colour: true, ..STYLE });
@@ -139,7 +139,7 @@ mod tests {
         let text = block(&board, NOW, STYLE);
         assert_eq!(text, format!("{NOW} no link to Ankaios: {reason}\n"));
         board.set_link(LinkStatus::Connected);
-        board.update(Update::Event(snapshot(CompleteState::default())));
+        board.update(Update::Event(Box::new(snapshot(CompleteState::default()))));
         assert_eq!(block(&board, NOW, STYLE), format!("{NOW} 0 workloads\n\n"));
     }
 }

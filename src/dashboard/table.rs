@@ -78,7 +78,7 @@ impl Style {
 /// The lines of the table: a header and a line for each instance. `faint` if the
 /// states are not up to date.
 pub(super) fn render(states: &WorkloadStates, style: Style, faint: bool) -> Vec<String> {
-    if states.len() == 0 {
+    if states.is_empty() {
         return Vec::new();
     }
     let rows: Vec<_> = states.iter().map(|(name, state)| row(name, state, style.width)).collect();

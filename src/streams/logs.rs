@@ -346,13 +346,7 @@ impl Follower {
             }
         }
         for (since, instances) in due {
-            let options = if self.options.follow {
-                let since = Some(format_rfc3339(since));
-                LogsOptions { tail: None, since, ..self.options.clone() }
-            } else {
-                // How much of it has come is not known.
-                self.options.clone()
-            };
+            let options = self.options_again(since);
             match self.ankaios.logs(instances.clone(), options).await {
                 Ok((accepted, stream)) => {
                     self.add(&accepted, stream);
@@ -371,6 +365,16 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// What to ask for if everything before a time has come.
+    fn options_again(&self, since: SystemTime) -> LogsOptions {
+        let options = self.options.clone();
+        if !options.follow {
+            // How much of it has come is not known.
+            return options;
+        }
+        LogsOptions { tail: None, since: Some(format_rfc3339(since)), ..options }
     }
 
     /// Ankaios does not know the instance: it is gone, or not there yet.
@@ -459,4 +463,67 @@ fn in_time(time: SystemTime) -> Instant {
     const LONGEST: Duration = Duration::from_secs(3600);
     let wait = time.duration_since(SystemTime::now()).unwrap_or_default();
     Instant::now() + wait.min(LONGEST)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ankaios::connect;
+    use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+
+    const ARRIVED: &str = "2026-01-31T12:00:05.000Z";
+
+    /// A follower of the workload `w`, whose instance has a log that comes.
+    fn follower(follow: bool) -> Follower {
+        let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
+        let subscription = json!({"id": "x", "workloads": ["w"], "follow": follow, "tail": 5,
+            "since": "2026-01-31T11:00:00Z"});
+        let subscription = serde_json::from_value(subscription).unwrap();
+        let mut follower = Follower::new(client, &subscription);
+        follower.logs.insert(instance(), Log::Coming(1));
+        follower
+    }
+
+    fn instance() -> InstanceName {
+        "w.1.a".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
+        for (follow, tail, since) in
+            [(true, None, "2026-01-31T12:00:04.000Z"), (false, Some(5), "2026-01-31T11:00:00Z")]
+        {
+            let mut follower = follower(follow);
+            follower.lost(1, parse_rfc3339(ARRIVED).unwrap());
+            let Some(Log::Due { since: due_since, .. }) = follower.logs.get(&instance()) else {
+                unreachable!("it is due");
+            };
+            let options = follower.options_again(*due_since);
+            assert_eq!((options.tail, options.since.as_deref()), (tail, Some(since)));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_forgotten_whatever_names_it() {
+        for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
+            let mut follower = follower(true);
+            follower.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None)));
+            follower.learn(&event(Default::default(), &[removed]));
+            follower.stopped(1, &instance(), parse_rfc3339(ARRIVED).unwrap());
+            assert!(follower.logs.is_empty(), "{removed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_without_a_state_does_not_stop_what_runs() {
+        let mut follower = follower(true);
+        let instances = [("a", "w", "1")];
+        follower.learn(&snapshot(state(&instances, RUNNING, None)));
+        follower.learn(&event(state(&instances, None, Some("news")), &[]));
+        follower.stopped(1, &instance(), parse_rfc3339(ARRIVED).unwrap());
+        assert!(matches!(follower.logs.get(&instance()), Some(Log::Due { .. })));
+    }
 }

@@ -28,6 +28,10 @@ const QUEUE: usize = 64;
 /// Roll-outs that are followed at the same time; the oldest gives way.
 const MAX_ROLLOUTS: usize = 256;
 
+/// So long an instance must be gone before somebody else has removed it. Ankaios
+/// forgets for a moment one that was deleted and is applied again at once.
+const GONE: Duration = Duration::from_secs(5);
+
 /// A roll-out of a former process is followed at least so long.
 const SHORTEST: Duration = Duration::from_secs(10);
 
@@ -140,6 +144,16 @@ struct Following {
     /// The subscription was made after it had begun: an instance that a snapshot
     /// does not have is gone.
     covered: bool,
+    /// An instance is gone; the roll-out is superseded if it does not come back by
+    /// then.
+    gone_until: Option<Instant>,
+}
+
+impl Following {
+    /// When it must be looked at even if nothing happens.
+    fn next_look(&self) -> Instant {
+        self.gone_until.map_or(self.deadline, |gone| gone.min(self.deadline))
+    }
 }
 
 struct Tracker {
@@ -179,7 +193,7 @@ impl Tracker {
 
     async fn run(mut self, mut news: mpsc::Receiver<News>) {
         loop {
-            let deadline = self.rollouts.iter().map(|rollout| rollout.deadline).min();
+            let deadline = self.rollouts.iter().map(Following::next_look).min();
             let result = tokio::select! {
                 news = news.recv() => match news {
                     Some(News::Update(rollout)) => self.begin(rollout).await,
@@ -215,6 +229,7 @@ impl Tracker {
             instances: rollout.added.into_iter().collect(),
             deadline: Instant::now() + self.limit,
             covered: self.events.is_none(),
+            gone_until: None,
         };
         if following.instances.is_empty() {
             return self.tell(&following, "succeeded").await;
@@ -242,8 +257,15 @@ impl Tracker {
         let end = parse_rfc3339(&expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
         let left = end.duration_since(SystemTime::now()).unwrap_or_default();
         let deadline = Instant::now() + left.clamp(SHORTEST.min(self.limit), self.limit);
-        let covered = self.events.is_none();
-        self.follow(Following { id, request_id, instances: workloads, deadline, covered }).await
+        let following = Following {
+            id,
+            request_id,
+            instances: workloads,
+            deadline,
+            covered: self.events.is_none(),
+            gone_until: None,
+        };
+        self.follow(following).await
     }
 
     async fn follow(&mut self, following: Following) -> Result<(), Ended> {
@@ -280,8 +302,15 @@ impl Tracker {
                 self.subscribe();
             }
         }
-        // Somebody else has deleted or changed it.
-        self.supersede(&changes.gone).await?;
+        let gone_until = Instant::now() + GONE;
+        for following in &mut self.rollouts {
+            if !following.instances.is_disjoint(&changes.gone) {
+                following.gone_until.get_or_insert(gone_until);
+            }
+            if following.instances.iter().all(|instance| self.states.get(instance).is_some()) {
+                following.gone_until = None;
+            }
+        }
         self.report(&changes.changed).await
     }
 
@@ -326,11 +355,18 @@ impl Tracker {
         }
     }
 
+    /// Ends those whose time is over.
     async fn give_up(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
         let late: Vec<_> = self.rollouts.extract_if(.., |one| one.deadline <= now).collect();
         for following in late {
             self.settle(&following, "timed_out").await?;
+        }
+        // Somebody else has deleted or changed it.
+        let gone = |one: &mut Following| one.gone_until.is_some_and(|gone| gone <= now);
+        let superseded: Vec<_> = self.rollouts.extract_if(.., gone).collect();
+        for following in superseded {
+            self.settle(&following, "superseded").await?;
         }
         Ok(())
     }
@@ -458,7 +494,7 @@ mod tests {
                 .collect()
         }
 
-        #[tokio::test]
+        #[tokio::test(start_paused = true)]
         async fn what_somebody_else_removes_is_superseded_whatever_names_it() {
             for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
                 let (mut tracker, mut published) = tracker();
@@ -466,10 +502,31 @@ mod tests {
                 let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
                 tracker.learn(&first).await.unwrap();
                 tracker.learn(&event(Default::default(), &[removed])).await.unwrap();
+                wait(&mut tracker).await;
                 let told = told(&mut published);
                 assert_eq!(told.last().map(|told| &*told.1), Some("superseded"), "{removed}");
                 assert!(tracker.rollouts.is_empty());
             }
+        }
+
+        async fn wait(tracker: &mut Tracker) {
+            tokio::time::advance(GONE).await;
+            tracker.give_up().await.unwrap();
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn an_instance_that_comes_back_at_once_was_not_removed() {
+            let (mut tracker, mut published) = tracker();
+            tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+            let instances = [("a", "w", "1")];
+            tracker.learn(&snapshot(state(&instances, PENDING, None))).await.unwrap();
+            let removed = event(Default::default(), &["workloadStates.a.w"]);
+            tracker.learn(&removed).await.unwrap();
+            tracker.learn(&event(state(&instances, PENDING, None), &[])).await.unwrap();
+            wait(&mut tracker).await;
+            tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+            let statuses: Vec<_> = told(&mut published).into_iter().map(|told| told.1).collect();
+            assert_eq!(statuses, ["in_progress", "in_progress", "succeeded"]);
         }
 
         #[tokio::test]
@@ -497,7 +554,7 @@ mod tests {
             );
         }
 
-        #[tokio::test]
+        #[tokio::test(start_paused = true)]
         async fn what_a_snapshot_does_not_have_is_gone_unless_it_may_be_newer() {
             let (mut tracker, mut published) = tracker();
             tracker.begin(rollout("old", &["w.1.a"])).await.unwrap();
@@ -507,9 +564,11 @@ mod tests {
             told(&mut published);
             // It was asked for before the second roll-out had begun, perhaps.
             tracker.learn(&snapshot(Default::default())).await.unwrap();
+            wait(&mut tracker).await;
             let superseded = told(&mut published);
             assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["old"]);
             tracker.learn(&snapshot(Default::default())).await.unwrap();
+            wait(&mut tracker).await;
             assert_eq!(told(&mut published)[0].1, "superseded");
             assert!(tracker.rollouts.is_empty());
         }

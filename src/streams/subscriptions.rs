@@ -46,7 +46,7 @@ struct Shared {
 /// What a subscription is known by.
 pub(super) type Key = (StreamKind, SubscriptionId);
 
-/// A record, and how long the subscription still lives.
+/// A record that has been read, and how long the subscription still lives.
 type Restored<T> = (Record<T>, Option<Duration>);
 
 /// Dropping it ends the stream.
