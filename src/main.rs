@@ -11,6 +11,7 @@ use fleet_connector::{connector, dashboard, logging, process};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
+    heap::keep_large_blocks_apart();
     let command = match Command::read() {
         Ok(command) => command,
         Err(error) => return process::refuse("fleet-connector", &error),

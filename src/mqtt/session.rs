@@ -53,6 +53,9 @@ const MAX_UNSENT_BEFORE_PUBLICATIONS: usize = 8;
 const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 const MAX_REFUSALS: u32 = 10;
 
+/// What has needed memory that is worth giving back, in bytes.
+const LARGE: usize = 256 * 1024;
+
 /// What the status topic says besides `online`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Presence {
@@ -120,6 +123,8 @@ pub struct Session {
     /// The broker was asked once for what it keeps.
     records_fetched: bool,
     refusals: Refusals,
+    /// Something large was received or published since memory was given back.
+    had_large: bool,
 }
 
 /// What belongs to one connection only.
@@ -191,6 +196,7 @@ impl Session {
             records: BTreeMap::new(),
             records_fetched: false,
             refusals: Refusals::default(),
+            had_large: false,
         }
     }
 
@@ -340,7 +346,11 @@ impl Session {
     ) -> Result<(), SessionError> {
         match packet {
             Packet::Publish(publish) => self.accept(publish),
-            Packet::PubAck(puback) => self.published(&puback),
+            Packet::PubAck(puback) => {
+                self.published(&puback)?;
+                self.give_back_memory();
+                Ok(())
+            }
             Packet::SubAck(suback) => self.subscribed(&suback, connection),
             // Packets are answered in their order.
             Packet::PingResp(_) if connection.ready.is_none() => {
@@ -460,6 +470,7 @@ impl Session {
             self.deliveries.replied(delivery);
             return Ok(());
         };
+        self.had_large |= publish.payload.len() >= LARGE;
         let request = Request::new(publish, topic, delivery, self.options.max_payload);
         if acknowledged {
             self.waiting.push(request);
@@ -497,6 +508,14 @@ impl Session {
         }
         self.deliveries.replied(reply.delivery);
         Ok(())
+    }
+
+    /// After something large, once there is time for it.
+    fn give_back_memory(&mut self) {
+        if self.had_large && self.outbox.is_empty() {
+            self.had_large = false;
+            heap::give_back();
+        }
     }
 
     /// A broker that has lost the session may have lost what it was to keep.
@@ -540,6 +559,7 @@ impl Session {
                 self.records.insert(publication.topic.clone(), publication.clone());
             }
         }
+        self.had_large |= message.size() >= LARGE;
         self.outbox.push((message, place));
     }
 
