@@ -8,8 +8,12 @@ use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, LastWill, Packet};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::liveness::SEND_BUFFER;
+use super::login::{Login, PasswordError};
+use super::tls::Tls;
 
 /// Requests that the broker may send without an acknowledgement (MQTT 5,
 /// 3.1.2.11.3).
@@ -22,6 +26,9 @@ const OVERSIZE: usize = 4;
 /// Room for topic and properties of a packet, in bytes.
 const PACKET_OVERHEAD: usize = 64 * 1024;
 
+/// What packets go over.
+pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
 /// How to reach the broker.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -29,6 +36,10 @@ pub struct Options {
     pub host: String,
     /// Port of the broker.
     pub port: u16,
+    /// How the connection is protected; `None` if it is not.
+    pub tls: Option<Tls>,
+    /// How the connector logs in; `None` if the broker needs no login.
+    pub login: Option<Login>,
     /// Client identifier; the session belongs to it.
     pub client_id: String,
     /// How long the broker keeps the session without a connection.
@@ -52,7 +63,10 @@ impl Options {
     }
 
     /// The CONNECT packet of one connection, with its last will.
-    pub(super) fn packet(&self, will_topic: &str, will: Bytes) -> Packet {
+    ///
+    /// # Errors
+    /// The password cannot be read.
+    pub(super) fn packet(&self, will_topic: &str, will: Bytes) -> Result<Packet, PasswordError> {
         let connect = Connect {
             keep_alive: self.keep_alive(),
             client_id: self.client_id.clone(),
@@ -65,11 +79,21 @@ impl Options {
             }),
         };
         let will = LastWill::new(will_topic, will, QoS::AtLeastOnce, true, None);
-        Packet::Connect(connect, Some(will), None)
+        let login = self.login.as_ref().map(Login::packet).transpose()?;
+        Ok(Packet::Connect(connect, Some(will), login))
+    }
+
+    /// Connects to the broker, with TLS if that is wanted.
+    pub(super) async fn open(&self) -> io::Result<Stream> {
+        let stream = self.dial().await?;
+        Ok(match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => Either::Right(tls.connect(&self.host, stream).await?),
+        })
     }
 
     /// Connects to the first address of the broker that answers.
-    pub(super) async fn dial(&self) -> io::Result<TcpStream> {
+    async fn dial(&self) -> io::Result<TcpStream> {
         let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "its name has no address"));
         for address in lookup_host((self.host.as_str(), self.port)).await? {
             outcome = dial(address).await;

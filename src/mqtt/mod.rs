@@ -3,6 +3,8 @@
 //! ```text
 //!  session      the task that owns the connection; reconnects
 //!   ├ connect     how a connection is opened, last will
+//!   ├ tls         certificates, and what a failed handshake means
+//!   ├ login       user name and password
 //!   ├ network     the connection: packets out, packets in
 //!   ├ deliveries  which requests may be acknowledged, in which order
 //!   ├ queue       the way to the session for what is to be published
@@ -35,16 +37,22 @@ mod backoff;
 mod connect;
 mod deliveries;
 mod liveness;
+mod login;
 mod network;
 mod outbox;
 mod queue;
 mod request;
 mod session;
+mod tls;
 mod waiting;
 
 pub use backoff::Backoff;
 pub use connect::Options;
+pub(crate) use login::is_loopback;
+pub use login::{Login, Password, PasswordError};
 pub use outbox::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, queue};
 pub use request::{Refused, Request};
 pub use session::{Presence, Session};
+pub(crate) use tls::server_name;
+pub use tls::{Identity, Tls, TlsError};

@@ -8,23 +8,24 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, PubAck, PubAckReason,
-    Publish, RetainForwardRule, SubAck, Subscribe, SubscribeReasonCode,
+    ConnAck, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, PubAck,
+    PubAckReason, Publish, RetainForwardRule, SubAck, Subscribe, SubscribeReasonCode,
 };
 use serde::Serialize;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::connect::{Options, RECEIVE_MAXIMUM};
+use super::connect::{Options, RECEIVE_MAXIMUM, Stream};
 use super::deliveries::{Accepted, Deliveries};
 use super::liveness::Liveness;
+use super::login::PasswordError;
 use super::network::{MAX_PACKET, Network, NetworkError};
 use super::outbox::{Message, Outbox, Publication};
 use super::queue::{Queued, Receiver};
 use super::request::{Fingerprints, Request};
+use super::tls;
 use super::waiting::Waiting;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::topics::Topics;
@@ -73,6 +74,8 @@ enum SessionError {
     Network(#[from] NetworkError),
     #[error("it cannot be reached: {0}")]
     Unreachable(#[from] std::io::Error),
+    #[error("{0}")]
+    Password(#[from] PasswordError),
     #[error("the broker does not answer within {}", humantime::format_duration(CONNECTION_TIMEOUT))]
     Timeout,
     #[error(
@@ -89,6 +92,37 @@ enum SessionError {
          Maximum; with Mosquitto, set max_queued_messages to another value than 0"
     )]
     ReceiveMaximum,
+}
+
+impl SessionError {
+    /// What to do about it, where that is known. `early` is before the connection
+    /// stood.
+    fn help(&self, options: &Options, early: bool) -> Option<String> {
+        match self {
+            // The TLS library of the broker does not know what to make of CONNECT.
+            Self::Network(NetworkError::Closed | NetworkError::Io(_))
+                if early && options.tls.is_none() =>
+            {
+                Some("if it is a port for TLS, set MQTT_TLS=true".into())
+            }
+            Self::Unreachable(error) | Self::Network(NetworkError::Io(error)) => {
+                tls::explain(error, &options.host)
+            }
+            Self::Network(NetworkError::Refused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+            )) => Some(match &options.login {
+                Some(login) => format!(
+                    "it does not let in {:?} with this password and client identifier; look at \
+                     MQTT_USERNAME and MQTT_PASSWORD_FILE",
+                    login.username
+                ),
+                None => "it wants a login; set MQTT_USERNAME and MQTT_PASSWORD_FILE, or a client \
+                         certificate"
+                    .into(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// How far stopping has come.
@@ -129,7 +163,7 @@ pub struct Session {
 
 /// What belongs to one connection only.
 struct Connection {
-    network: Network<TcpStream>,
+    network: Network<Stream>,
     liveness: Liveness,
     /// When to look after `liveness`, at the latest.
     look: Pin<Box<Sleep>>,
@@ -211,9 +245,11 @@ impl Session {
             };
             self.outbox.disconnected();
             let wait = backoff.next(ready.map_or(Duration::ZERO, |ready| ready.elapsed()));
+            let help = error.help(&self.options, ready.is_none());
             tracing::warn!(
                 broker = %format_args!("{}:{}", self.options.host, self.options.port),
                 %error,
+                help,
                 retry_in = %humantime::format_duration(Duration::from_millis(
                     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
                 )),
@@ -246,11 +282,11 @@ impl Session {
         }
     }
 
-    async fn open(&mut self, since: &str) -> Result<(Network<TcpStream>, ConnAck), SessionError> {
+    async fn open(&mut self, since: &str) -> Result<(Network<Stream>, ConnAck), SessionError> {
         let options = self.options.clone();
-        let connect = options.packet(&self.topics.status(), status("offline", since, None));
+        let connect = options.packet(&self.topics.status(), status("offline", since, None))?;
         let opening = async {
-            let stream = options.dial().await?;
+            let stream = options.open().await?;
             Ok(Network::open(stream, connect, options.max_packet()).await?)
         };
         let mut opening = pin!(timeout(CONNECTION_TIMEOUT, opening));
@@ -364,7 +400,7 @@ impl Session {
     /// The broker has accepted a connection.
     fn connected(
         &mut self,
-        mut network: Network<TcpStream>,
+        mut network: Network<Stream>,
         connack: &ConnAck,
         since: String,
     ) -> Result<Connection, SessionError> {

@@ -3,6 +3,7 @@
 mod check;
 mod common;
 mod dashboard;
+mod mqtt;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,16 +16,17 @@ pub use check::{Check, Mistakes};
 pub use common::{Log, LogArgs};
 pub use dashboard::DashboardSettings;
 
-use crate::mqtt;
+use crate::mqtt::Options;
 use crate::topics::Topics;
 use common::AnkaiosArgs;
 use dashboard::DashboardArgs;
+use mqtt::MqttArgs;
 
 /// What the process is to do.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Connect the vehicle to its operators; what it does without a subcommand.
-    Connect(Settings),
+    Connect(Box<Settings>),
     /// Print the states of all workloads.
     Dashboard(DashboardSettings),
 }
@@ -35,7 +37,7 @@ pub struct Settings {
     /// The topics of the vehicle.
     pub topics: Topics,
     /// How to reach the broker.
-    pub mqtt: mqtt::Options,
+    pub mqtt: Options,
     /// Folder of the FIFOs `input` and `output`.
     pub control_interface_dir: PathBuf,
     /// How long to wait for one answer of Ankaios.
@@ -99,21 +101,8 @@ struct Raw {
     /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - (required)
     #[arg(long, env, value_name = "VIN", hide_env_values = true)]
     vin: Option<String>,
-    /// Host name or address of the MQTT broker
-    #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
-    mqtt_broker_addr: String,
-    /// Port of the MQTT broker
-    #[arg(long, env, value_name = "PORT", default_value = "1883", hide_env_values = true)]
-    mqtt_broker_port: String,
-    /// Client identifier; the broker keeps requests for it [default: fleet-connector-<VIN>]
-    #[arg(long, env, value_name = "ID", hide_env_values = true)]
-    mqtt_client_id: Option<String>,
-    /// How long the broker keeps requests while the vehicle is offline
-    #[arg(long, env, value_name = "DURATION", default_value = "24h", hide_env_values = true)]
-    mqtt_session_expiry: String,
-    /// A connection on which the broker is silent for so long is given up
-    #[arg(long, env, value_name = "DURATION", default_value = "30s", hide_env_values = true)]
-    mqtt_keep_alive: String,
+    #[command(flatten)]
+    mqtt: MqttArgs,
     #[command(flatten)]
     ankaios: AnkaiosArgs,
     /// How long to tell of the progress of what was applied; 0s = not at all
@@ -147,7 +136,7 @@ impl Command {
     ) -> Result<Self, SettingsError> {
         let CommandLine { subcommand, raw } = CommandLine::try_parse_from(args)?;
         let command = match subcommand {
-            None => raw.check().map(Self::Connect),
+            None => raw.check().map(Box::new).map(Self::Connect),
             Some(Subcommands::Dashboard(args)) => args.check().map(Self::Dashboard),
         };
         command.map_err(SettingsError::Invalid)
@@ -188,21 +177,7 @@ impl Raw {
         }
         let vin = vin.unwrap_or_else(|| "unknown".into());
         let topics = check.parsed("VIN", Topics::new(&vin, prefixes));
-        let broker = check.broker(&self.mqtt_broker_addr, &self.mqtt_broker_port);
-        let client_id = match self.mqtt_client_id {
-            Some(id) if id.is_empty() || id.len() > 256 || id.contains('\0') => {
-                check.mistake("MQTT_CLIENT_ID", "it needs 1 to 256 characters");
-                None
-            }
-            Some(id) => Some(id),
-            None => Some(format!("fleet-connector-{vin}")),
-        };
-        let session_expiry = check.duration("MQTT_SESSION_EXPIRY", &self.mqtt_session_expiry);
-        let keep_alive = check.duration_within(
-            "MQTT_KEEP_ALIVE",
-            &self.mqtt_keep_alive,
-            Duration::from_secs(5)..=Duration::from_secs(u16::MAX.into()),
-        );
+        let broker = self.mqtt.check(&vin, &mut check);
         let request_timeout = self.ankaios.request_timeout(&mut check);
         let rollout_timeout = check.duration_within(
             "ROLLOUT_TIMEOUT",
@@ -216,15 +191,17 @@ impl Raw {
         }
         let log = self.log.check(&mut check);
         let settings = || {
-            let (host, port) = broker?;
+            let broker = broker?;
             Some(Settings {
                 topics: topics?,
-                mqtt: mqtt::Options {
-                    host,
-                    port,
-                    client_id: client_id?,
-                    session_expiry: session_expiry?,
-                    keep_alive: keep_alive?,
+                mqtt: Options {
+                    host: broker.host,
+                    port: broker.port,
+                    tls: broker.tls,
+                    login: broker.login,
+                    client_id: broker.client_id,
+                    session_expiry: broker.session_expiry,
+                    keep_alive: broker.keep_alive,
                     max_payload: usize::try_from(max_payload?.as_u64()).ok()?,
                 },
                 control_interface_dir: self.ankaios.control_interface_dir,
@@ -247,7 +224,7 @@ mod tests {
 
     fn read(flags: &[&str]) -> Result<Settings, SettingsError> {
         match Command::from_args([&["fleet-connector"], flags].concat())? {
-            Command::Connect(settings) => Ok(settings),
+            Command::Connect(settings) => Ok(*settings),
             Command::Dashboard(settings) => panic!("{settings:?}"),
         }
     }

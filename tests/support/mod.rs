@@ -12,6 +12,7 @@
 
 pub mod ankaios;
 pub mod broker;
+pub mod certificates;
 pub mod client;
 pub mod connector;
 pub mod podman;

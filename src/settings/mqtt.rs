@@ -1,0 +1,179 @@
+//! How to reach the broker.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Check;
+use crate::mqtt::{Identity, Login, Tls, is_loopback, server_name};
+
+/// Where the broker is and how the connection is protected, as they are written.
+#[derive(Debug, Args)]
+pub(super) struct MqttArgs {
+    /// Host name or address of the MQTT broker
+    #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
+    mqtt_broker_addr: String,
+    /// Port of the MQTT broker [default: 1883, with TLS 8883]
+    #[arg(long, env, value_name = "PORT", hide_env_values = true)]
+    mqtt_broker_port: Option<String>,
+    /// true: use TLS. A CA file alone switches it on
+    #[arg(long, env, value_name = "BOOL", hide_env_values = true)]
+    mqtt_tls: Option<String>,
+    /// Certificates (PEM) of the authorities that may vouch for the broker [default: the system's]
+    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
+    mqtt_ca_file: Option<PathBuf>,
+    /// Client certificate (PEM) of this vehicle, with those that lead to its root
+    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
+    mqtt_cert_file: Option<PathBuf>,
+    /// Private key (PEM) of the client certificate
+    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
+    mqtt_key_file: Option<PathBuf>,
+    /// Application protocols to offer, separated by commas, for brokers on port 443
+    #[arg(long, env, value_name = "NAMES", default_value = "", hide_env_values = true)]
+    mqtt_alpn: String,
+    /// User name for the broker
+    #[arg(long, env, value_name = "NAME", hide_env_values = true)]
+    mqtt_username: Option<String>,
+    /// File with the password for the broker
+    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
+    mqtt_password_file: Option<PathBuf>,
+    /// true: log in without TLS even if the broker is on another machine
+    #[arg(long, env, value_name = "BOOL", default_value = "false", hide_env_values = true)]
+    mqtt_allow_insecure_login: String,
+    /// Client identifier; the broker keeps requests for it [default: fleet-connector-<VIN>]
+    #[arg(long, env, value_name = "ID", hide_env_values = true)]
+    mqtt_client_id: Option<String>,
+    /// How long the broker keeps requests while the vehicle is offline
+    #[arg(long, env, value_name = "DURATION", default_value = "24h", hide_env_values = true)]
+    mqtt_session_expiry: String,
+    /// A connection on which the broker is silent for so long is given up
+    #[arg(long, env, value_name = "DURATION", default_value = "30s", hide_env_values = true)]
+    mqtt_keep_alive: String,
+}
+
+/// What [`MqttArgs`] say.
+pub(super) struct Broker {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: Option<Tls>,
+    pub(super) login: Option<Login>,
+    pub(super) client_id: String,
+    pub(super) session_expiry: Duration,
+    pub(super) keep_alive: Duration,
+}
+
+impl MqttArgs {
+    /// Checks them, and the files that they name.
+    pub(super) fn check(self, vin: &str, check: &mut Check) -> Option<Broker> {
+        let tls = self.tls(check);
+        let default_port = if tls.is_some() { "8883" } else { "1883" };
+        let port = self.mqtt_broker_port.as_deref().filter(|port| !port.is_empty());
+        let broker = check.broker(&self.mqtt_broker_addr, port.unwrap_or(default_port));
+        if let (Some(_), Some((host, _))) = (&tls, &broker) {
+            check.parsed("MQTT_BROKER_ADDR", server_name(host));
+        }
+        let login = self.login(tls.is_some(), check);
+        let client_id = match self.mqtt_client_id {
+            Some(id) if id.is_empty() || id.len() > 256 || id.contains('\0') => {
+                check.mistake("MQTT_CLIENT_ID", "it needs 1 to 256 characters");
+                None
+            }
+            Some(id) => Some(id),
+            None => Some(format!("fleet-connector-{vin}")),
+        };
+        let session_expiry = check.duration("MQTT_SESSION_EXPIRY", &self.mqtt_session_expiry);
+        let keep_alive = check.duration_within(
+            "MQTT_KEEP_ALIVE",
+            &self.mqtt_keep_alive,
+            Duration::from_secs(5)..=Duration::from_secs(u16::MAX.into()),
+        );
+        let (host, port) = broker?;
+        Some(Broker {
+            host,
+            port,
+            tls,
+            login,
+            client_id: client_id?,
+            session_expiry: session_expiry?,
+            keep_alive: keep_alive?,
+        })
+    }
+
+    fn tls(&self, check: &mut Check) -> Option<Tls> {
+        let ca_file = set(self.mqtt_ca_file.as_ref());
+        let wanted = match self.mqtt_tls.as_deref().filter(|text| !text.is_empty()) {
+            Some(text) => check.parse::<bool>("MQTT_TLS", text)?,
+            None => ca_file.is_some(),
+        };
+        let alpn: Vec<_> =
+            self.mqtt_alpn.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let cert_file = set(self.mqtt_cert_file.as_ref());
+        let key_file = set(self.mqtt_key_file.as_ref());
+        if !wanted {
+            for (name, given) in [
+                ("MQTT_CA_FILE", ca_file.is_some()),
+                ("MQTT_CERT_FILE", cert_file.is_some()),
+                ("MQTT_KEY_FILE", key_file.is_some()),
+                ("MQTT_ALPN", !alpn.is_empty()),
+            ] {
+                if given {
+                    check.mistake(name, "it is for TLS, which is off; set MQTT_TLS=true");
+                }
+            }
+            return None;
+        }
+        for name in alpn.iter().filter(|name| name.len() > 255) {
+            check.mistake("MQTT_ALPN", format!("{name:?} is longer than 255 bytes"));
+        }
+        let identity = match (cert_file, key_file) {
+            (Some(cert_file), Some(key_file)) => {
+                Some(Identity { cert_file: cert_file.clone(), key_file: key_file.clone() })
+            }
+            (None, None) => None,
+            (Some(_), None) => {
+                check.mistake("MQTT_KEY_FILE", "it is not set, but MQTT_CERT_FILE is");
+                None
+            }
+            (None, Some(_)) => {
+                check.mistake("MQTT_CERT_FILE", "it is not set, but MQTT_KEY_FILE is");
+                None
+            }
+        };
+        let alpn = alpn.into_iter().map(str::to_owned).collect();
+        let tls = Tls { ca_file: ca_file.cloned(), identity, alpn };
+        check.parsed("MQTT_TLS", tls.config())?;
+        Some(tls)
+    }
+
+    fn login(&self, tls: bool, check: &mut Check) -> Option<Login> {
+        let insecure =
+            check.parse::<bool>("MQTT_ALLOW_INSECURE_LOGIN", &self.mqtt_allow_insecure_login);
+        let password_file = set(self.mqtt_password_file.as_ref()).cloned();
+        let username = self.mqtt_username.clone().filter(|name| !name.is_empty());
+        let Some(username) = username else {
+            if password_file.is_some() {
+                check.mistake("MQTT_USERNAME", "it is not set, but MQTT_PASSWORD_FILE is");
+            }
+            return None;
+        };
+        if username.len() > usize::from(u16::MAX) || username.contains('\0') {
+            check.mistake("MQTT_USERNAME", "it needs 1 to 65535 bytes");
+        }
+        let login = Login { username, password_file };
+        check.parsed("MQTT_PASSWORD_FILE", login.password());
+        if !tls && insecure == Some(false) && !is_loopback(self.mqtt_broker_addr.trim()) {
+            check.mistake(
+                "MQTT_USERNAME",
+                "without TLS everybody on the way can read the password; set MQTT_TLS=true, or \
+                 MQTT_ALLOW_INSECURE_LOGIN=true if that does not matter",
+            );
+        }
+        Some(login)
+    }
+}
+
+/// A variable that is empty is not set.
+fn set(file: Option<&PathBuf>) -> Option<&PathBuf> {
+    file.filter(|path| !path.as_os_str().is_empty())
+}

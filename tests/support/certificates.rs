@@ -1,0 +1,65 @@
+//! Certificates that are made for one test.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use tempfile::TempDir;
+
+/// A certificate authority with a folder for its files.
+pub struct Authority {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as files.
+pub struct Certified {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "Authority of a test");
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
+    /// The certificate of the authority.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// A folder for what else the test needs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A certificate for a host or, with a common name only, for a client.
+    pub fn certify(&self, name: &str) -> Certified {
+        self.sign(name, CertificateParams::new([name.to_owned()]).unwrap())
+    }
+
+    /// A certificate for a host that has not been valid for long.
+    pub fn certify_expired(&self, name: &str) -> Certified {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+        self.sign(name, params)
+    }
+
+    fn sign(&self, name: &str, mut params: CertificateParams) -> Certified {
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let file = |suffix: &str| self.folder.path().join(format!("{name}{suffix}"));
+        let certified = Certified { cert: file(".pem"), key: file(".key") };
+        std::fs::write(&certified.cert, certificate.pem()).unwrap();
+        std::fs::write(&certified.key, key.serialize_pem()).unwrap();
+        certified
+    }
+}

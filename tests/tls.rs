@@ -1,0 +1,257 @@
+//! TLS and login, against a real Mosquitto with certificates made for the test.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::certificates::{Authority, Certified};
+use support::connector::{BASE, start_connector_at};
+use support::vehicle::Vehicle;
+use support::{Broker, Process, free_port};
+
+/// A Mosquitto with a second listener for TLS, or with a login. Operators use the
+/// first one, without either.
+struct Stage {
+    broker: Broker,
+    secure: u16,
+    vehicle: Vehicle,
+}
+
+impl Stage {
+    /// `lines` configure the second listener.
+    async fn with(server: &Certified, ca: &Path, lines: &[&str]) -> Self {
+        let secure = free_port();
+        let mut config = vec![
+            format!("listener {secure} 127.0.0.1"),
+            format!("cafile {}", ca.display()),
+            format!("certfile {}", server.cert.display()),
+            format!("keyfile {}", server.key.display()),
+        ];
+        config.extend(lines.iter().map(|&line| line.to_owned()));
+        let config: Vec<_> = config.iter().map(String::as_str).collect();
+        Self::of(&config, secure).await
+    }
+
+    async fn of(config: &[&str], secure: u16) -> Self {
+        let broker = Broker::with(config).await;
+        Self { broker, secure, vehicle: Vehicle::start().await }
+    }
+
+    fn connect(&self, settings: &[(&str, &str)]) -> Process {
+        start_connector_at(self.secure, self.vehicle.control_interface(), settings)
+    }
+
+    async fn serves(&self, connector: &Process) {
+        connector.line("ready for requests").await;
+        connector.line("the link to Ankaios is up").await;
+        let state = self.broker.request(&format!("{BASE}/state"), "[]", &[]).await.json();
+        assert!(state["agents"].is_object(), "{state}");
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn it_serves_over_tls_1_2_and_1_3() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let ca = authority.ca();
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let lines = [&*format!("tls_version {version}")];
+        let stage = Stage::with(&server, &ca, &lines).await;
+        // Protocols that the broker does not know of do no harm.
+        let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca)), ("MQTT_ALPN", "mqtt")]);
+        stage.serves(&connector).await;
+    }
+}
+
+#[tokio::test]
+async fn the_certificates_of_the_system_are_taken_without_a_file() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let stage = Stage::with(&server, &authority.ca(), &[]).await;
+    let ca = authority.ca();
+    let connector = stage.connect(&[("MQTT_TLS", "true"), ("SSL_CERT_FILE", text(&ca))]);
+    stage.serves(&connector).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_wants_a_certificate_gets_it() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let vehicle = authority.certify("vehicle-1");
+    let ca = authority.ca();
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let lines = ["require_certificate true", &*format!("tls_version {version}")];
+        let stage = Stage::with(&server, &ca, &lines).await;
+        let without = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+        without.line("look at MQTT_CERT_FILE and MQTT_KEY_FILE").await;
+        drop(without);
+        let connector = stage.connect(&[
+            ("MQTT_CA_FILE", text(&ca)),
+            ("MQTT_CERT_FILE", text(&vehicle.cert)),
+            ("MQTT_KEY_FILE", text(&vehicle.key)),
+        ]);
+        stage.serves(&connector).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_is_named_and_a_right_one_is_taken_without_a_restart() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let stage = Stage::with(&server, &authority.ca(), &[]).await;
+    let ca = authority.folder().join("known.pem");
+    std::fs::copy(Authority::new().ca(), &ca).unwrap();
+    let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+    connector.line("set MQTT_CA_FILE to the certificate of its authority").await;
+    std::fs::write(&ca, "half a fi").unwrap();
+    connector.line("it holds no certificate in PEM format").await;
+    std::fs::copy(authority.ca(), &ca).unwrap();
+    stage.serves(&connector).await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate_and_one_of_another_host_are_refused() {
+    let authority = Authority::new();
+    let ca = authority.ca();
+    for (server, help) in [
+        (authority.certify_expired("127.0.0.1"), "has expired; renew it, or set the clock"),
+        (authority.certify("broker.example"), "set MQTT_BROKER_ADDR to a name that it is for"),
+    ] {
+        let stage = Stage::with(&server, &ca, &[]).await;
+        let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+        connector.line(help).await;
+        // It goes on trying.
+        connector.line(help).await;
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_port_is_named() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let ca = authority.ca();
+    let stage = Stage::with(&server, &ca, &[]).await;
+    let settings = [("MQTT_CA_FILE", text(&ca))];
+    let folder = stage.vehicle.control_interface();
+    let connector = start_connector_at(stage.broker.port(), folder, &settings);
+    // Mosquitto hangs up without a word at what is no MQTT.
+    connector.line("no connection to the MQTT broker").await;
+    let connector = stage.connect(&[]);
+    connector.line("if it is a port for TLS, set MQTT_TLS=true").await;
+}
+
+/// A Mosquitto with a user `1` who may use the topics of vehicle 1 only. Whoever
+/// has no name may do everything.
+async fn stage_with_login(authority: &Authority) -> Stage {
+    let passwords = authority.folder().join("passwords");
+    let status = Command::new("mosquitto_passwd")
+        .args(["-c", "-b", text(&passwords), "1", "s3cret"])
+        .status();
+    assert!(status.unwrap().success());
+    let rules = authority.folder().join("rules");
+    std::fs::write(&rules, "topic readwrite #\nuser 1\ntopic readwrite vehicle/1/#\n").unwrap();
+    let secure = free_port();
+    let config = [
+        format!("password_file {}", passwords.display()),
+        format!("acl_file {}", rules.display()),
+        format!("listener {secure} 127.0.0.1"),
+    ];
+    let config: Vec<_> = config.iter().map(String::as_str).collect();
+    Stage::of(&config, secure).await
+}
+
+#[tokio::test]
+async fn it_logs_in_with_a_password_that_may_be_changed_without_a_restart() {
+    let authority = Authority::new();
+    let stage = stage_with_login(&authority).await;
+    let password = authority.folder().join("password");
+    std::fs::write(&password, "wr0ng\n").unwrap();
+    let settings = [("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
+    let connector = stage.connect(&settings);
+    connector.line("look at MQTT_USERNAME and MQTT_PASSWORD_FILE").await;
+    std::fs::write(&password, "s3cret\n").unwrap();
+    stage.serves(&connector).await;
+    let log = connector.output().join("\n");
+    assert!(!log.contains("s3cret") && !log.contains("wr0ng"), "{log}");
+}
+
+#[tokio::test]
+async fn a_vehicle_that_may_not_use_the_topics_of_another_does_not_hear_of_them() {
+    let authority = Authority::new();
+    let stage = stage_with_login(&authority).await;
+    let password = authority.folder().join("password");
+    std::fs::write(&password, "s3cret").unwrap();
+    let neighbour = Vehicle::start().await;
+    let settings = [("VIN", "2"), ("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
+    let connector = start_connector_at(stage.secure, neighbour.control_interface(), &settings);
+    connector.line("the broker does not take a message").await;
+    stage.broker.publish("vehicle/2/state/req", "[]", &[]).await;
+    let own = stage.connect(&[("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))]);
+    stage.serves(&own).await;
+    assert!(!connector.output().iter().any(|line| line.contains("operation=")));
+    // Its status did not get through: what is retained comes before this.
+    let mut seen = stage.broker.subscribe("vehicle/2/#", &[]).await;
+    stage.broker.publish("vehicle/2/end", "", &[]).await;
+    assert_eq!(seen.next().await.topic, "vehicle/2/end");
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    let authority = Authority::new();
+    let certified = authority.certify("a");
+    let other = authority.certify("b");
+    let ca = authority.ca();
+    let missing = authority.folder().join("missing");
+    let run = |settings: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fleet-connector"))
+            .env_clear()
+            .env("VIN", "1")
+            .env("MQTT_BROKER_ADDR", "broker.example")
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (settings, expected) in [
+        (&[("MQTT_USERNAME", "1")][..], "set MQTT_TLS=true, or MQTT_ALLOW_INSECURE_LOGIN=true"),
+        (
+            &[("MQTT_CERT_FILE", text(&certified.cert))],
+            "MQTT_CERT_FILE: it is for TLS, which is off",
+        ),
+        (&[("MQTT_TLS", "yes")], "MQTT_TLS: \"yes\""),
+        (
+            &[("MQTT_CA_FILE", text(&ca)), ("MQTT_KEY_FILE", text(&certified.key))],
+            "MQTT_CERT_FILE: it is not set",
+        ),
+        (&[("MQTT_CA_FILE", text(&missing))], "missing cannot be read"),
+        (&[("MQTT_CA_FILE", text(&certified.key))], "a.key: it holds no certificate"),
+        (
+            &[
+                ("MQTT_CA_FILE", text(&ca)),
+                ("MQTT_CERT_FILE", text(&certified.cert)),
+                ("MQTT_KEY_FILE", text(&other.key)),
+            ],
+            "b.key: it does not go with ",
+        ),
+        (
+            &[
+                ("MQTT_CA_FILE", text(&ca)),
+                ("MQTT_USERNAME", "1"),
+                ("MQTT_PASSWORD_FILE", text(&missing)),
+            ],
+            "MQTT_PASSWORD_FILE: the password cannot be read from ",
+        ),
+        (&[("MQTT_PASSWORD_FILE", text(&ca))], "MQTT_USERNAME: it is not set"),
+    ] {
+        let error = run(settings);
+        assert!(error.contains(expected), "{expected:?} is missing in {error}");
+    }
+}
