@@ -81,6 +81,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
 
     tokio::select! {
+        // Once it is to stop, tasks end as they should.
+        biased;
         () = stop.cancelled() => {}
         _ = &mut session => return Err(Error::TaskFailed("the MQTT session")),
         Some(ended) = tasks.join_next() => return Err(Error::TaskFailed(ended.unwrap_or("a task"))),
