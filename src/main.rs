@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let outcome = runtime.context("the runtime cannot be started").and_then(|runtime| {
         let outcome = runtime.block_on(async {
             match command {
-                Command::Connect(settings) => connect(settings).await,
+                Command::Connect(settings) => connect(*settings).await,
                 Command::Dashboard(settings) => show(settings).await,
             }
         });

@@ -95,10 +95,13 @@ impl Router {
             let outgoing = Outgoing::Done { delivery: request.delivery };
             return Box::pin(ready(Done { outgoing, then: None }));
         }
+        let force = request.force;
         let (responder, operation, payload) = self.open(request);
         let id = &responder.request_id;
         let started = match operation {
-            Ok(operation) => unless_panic(self.operations.start(operation, id, payload)).await,
+            Ok(operation) => {
+                unless_panic(self.operations.start(operation, id, force, payload)).await
+            }
             Err(error) => Err(error),
         };
         match started {

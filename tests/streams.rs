@@ -14,6 +14,10 @@ use support::scene::payload;
 use support::{Broker, Client, Scene, eventually};
 use vehicle_simulator::UNKNOWN_IMAGE;
 
+/// The guard subscribes to what is protected; without it all subscriptions are those
+/// of the test.
+const UNGUARDED: (&str, &str) = ("PROTECTED_WORKLOADS", "");
+
 fn code(reply: &Value) -> &str {
     reply["error"]["code"].as_str().unwrap_or_else(|| panic!("no error: {reply}"))
 }
@@ -124,7 +128,7 @@ async fn bad_subscriptions_are_refused_with_the_field_and_the_reason() {
 
 #[tokio::test]
 async fn a_subscription_ends_with_its_ttl_and_is_replaced_by_one_of_the_same_id() {
-    let scene = Scene::start().await;
+    let scene = Scene::with(&[UNGUARDED]).await;
     let mut records = scene.client("events/+/subscription").await;
     let mut events = scene.client("events/x").await;
     let subscribe =
@@ -266,7 +270,7 @@ async fn logs_that_are_not_followed_end() {
 
 #[tokio::test]
 async fn a_roll_out_is_followed_until_it_has_settled() {
-    let scene = Scene::start().await;
+    let scene = Scene::with(&[UNGUARDED]).await;
     let mut status = scene.client("manifest/apply/status").await;
     let options = ["-D", "publish", "user-property", "request-id", "roll-1"];
     let applied = scene.reply("manifest/apply", workload("good", "localhost/good"), &options).await;
@@ -366,7 +370,7 @@ async fn single_fields_and_agent_tags_can_be_updated() {
 
 #[tokio::test]
 async fn a_hundred_subscriptions_live_side_by_side() {
-    let scene = Scene::with(&[("LOG_LEVEL", "info")]).await;
+    let scene = Scene::with(&[("LOG_LEVEL", "info"), UNGUARDED]).await;
     let mut events = scene.client("events/+").await;
     for number in 0..100 {
         let request =

@@ -8,6 +8,9 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 /// Name of the user property that identifies a request.
 pub(super) const REQUEST_ID: &str = "request-id";
 
+/// Name of the user property that lifts the protection of workloads.
+const FORCE: &str = "force";
+
 /// A message on a request topic, or a retained record of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -25,6 +28,8 @@ pub struct Request {
     pub correlation_data: Option<Bytes>,
     /// User property `request-id`.
     pub request_id: Option<String>,
+    /// User property `force` with the value `true`.
+    pub force: bool,
 }
 
 /// Why the payload of a request was thrown away.
@@ -46,12 +51,22 @@ impl Request {
         let retained = publish.retain;
         let PublishProperties { response_topic, correlation_data, user_properties, .. } =
             publish.properties.unwrap_or_default();
-        let request_id =
-            user_properties.into_iter().find(|(key, _)| key == REQUEST_ID).map(|(_, value)| value);
+        let property = |name| user_properties.iter().find(|(key, _)| key == name);
+        let request_id = property(REQUEST_ID).map(|(_, value)| value.clone());
+        let force = property(FORCE).is_some_and(|(_, value)| value == "true");
         let size = publish.payload.len();
         let payload =
             if size > max_payload { Err(Refused::TooLarge { size }) } else { Ok(publish.payload) };
-        Self { delivery, topic, retained, payload, response_topic, correlation_data, request_id }
+        Self {
+            delivery,
+            topic,
+            retained,
+            payload,
+            response_topic,
+            correlation_data,
+            request_id,
+            force,
+        }
     }
 }
 
