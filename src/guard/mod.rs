@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Some verdicts depend on the state of the vehicle. Those of the protection use
-//! the [view](Guard::known): nobody can change which configs a protected workload
+//! the view: nobody can change which configs a protected workload
 //! uses without having passed the guard. Those of the policy must not: two requests
 //! right after each other could make together what is refused in one, before the
 //! event of the first has come. So the operation reads the state between the
