@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::ankaios::{self, LinkStatus};
+use crate::guard::Guard;
 use crate::mqtt::{self, Presence, Session};
-use crate::operations::{Context, Operations};
+use crate::operations::{Context, Lane, Operations};
 use crate::router::Router;
 use crate::settings::Settings;
 use crate::streams::{Publisher, Rollouts, Subscriptions};
@@ -59,7 +60,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         tasks.spawn(named("the task that follows roll-outs", task));
         rollouts
     });
+    let guard = Guard::new(settings.guard);
+    if guard.needs_the_vehicle() {
+        let watch = guard.clone().watch(client.clone());
+        tasks.spawn(named("the task that knows what is protected", watch));
+    }
     let context = Context {
+        guard,
+        updates: Lane::new(settings.request_timeout),
         subscriptions: Subscriptions::new(client.clone(), settings.topics.clone(), publisher),
         ankaios: client,
         rollouts,

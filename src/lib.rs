@@ -11,6 +11,7 @@
 //!         │ router      topic → operation    │  keeps the order, one reply for each request
 //!         │ operations  one file each        │
 //!         │ streams     what goes on         │  subscriptions, logs, roll-outs
+//!         │ guard       what is allowed      │  protected workloads, policy, rate limit
 //!         └────────┬────────────────────▲───┘
 //!                  │ typed call         │ typed result
 //!         ┌────────▼────────────────────┴───┐
@@ -32,6 +33,7 @@ pub mod ankaios;
 pub mod connector;
 pub mod dashboard;
 pub mod error;
+pub mod guard;
 pub mod json;
 pub mod logging;
 pub mod manifest;

@@ -103,10 +103,13 @@ impl Router {
             tracing::warn!("a request gets no reply: the topic for it would be too long");
             return Box::pin(ready(Done::without_reply(&request)));
         }
+        let force = request.force;
         let (responder, operation, payload) = self.open(request);
         let id = &responder.request_id;
         let started = match operation {
-            Ok(operation) => unless_panic(self.operations.start(operation, id, payload)).await,
+            Ok(operation) => {
+                unless_panic(self.operations.start(operation, id, force, payload)).await
+            }
             Err(error) => Err(error),
         };
         match started {

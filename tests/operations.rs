@@ -86,7 +86,8 @@ async fn the_rights_of_the_shipped_manifest_allow_every_operation_and_no_wiping(
     assert_eq!(*tags, json!({"fleet": "north"}));
     for mask in ["desiredState", "desiredState.workloads", "desiredState.configs", "agents"] {
         let update = json!({"update_mask": [mask], "state": {}});
-        let reply = scene.request("state/update", &update.to_string()).await;
+        let force = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
+        let reply = scene.reply("state/update", &update.to_string(), &force).await.json();
         assert_eq!(code(&reply), "access_denied", "{mask}");
     }
 }

@@ -17,6 +17,10 @@ use support::scene::{find, payload, workload};
 use support::{Broker, DEADLINE, Scene, eventually};
 use vehicle_simulator::{Fault, UNKNOWN_IMAGE};
 
+/// The guard subscribes to what is protected; without it all subscriptions are those
+/// of the test.
+const UNGUARDED: (&str, &str) = ("PROTECTED_WORKLOADS", "");
+
 fn code(reply: &Value) -> &str {
     reply["error"]["code"].as_str().unwrap_or_else(|| panic!("no error: {reply}"))
 }
@@ -197,7 +201,7 @@ async fn no_more_subscriptions_than_allowed_live_at_a_time() {
 
 #[tokio::test]
 async fn a_subscription_ends_with_its_ttl_and_is_replaced_by_one_of_the_same_id() {
-    let scene = Scene::start().await;
+    let scene = Scene::with(&[UNGUARDED]).await;
     let mut records = scene.client("events/+/subscription").await;
     let mut events = scene.client("events/x").await;
     let subscribe =
@@ -339,7 +343,7 @@ async fn logs_that_are_not_followed_end() {
 
 #[tokio::test]
 async fn a_roll_out_is_followed_until_it_has_settled() {
-    let scene = Scene::start().await;
+    let scene = Scene::with(&[UNGUARDED]).await;
     let mut status = scene.client("manifest/apply/status").await;
     let options = ["-D", "publish", "user-property", "request-id", "roll-1"];
     let applied = scene.reply("manifest/apply", workload("good", "localhost/good"), &options).await;
@@ -517,7 +521,7 @@ async fn single_fields_and_agent_tags_can_be_updated() {
 
 #[tokio::test]
 async fn a_hundred_subscriptions_live_side_by_side() {
-    let scene = Scene::with(&[("LOG_LEVEL", "info")]).await;
+    let scene = Scene::with(&[("LOG_LEVEL", "info"), UNGUARDED]).await;
     let mut events = scene.client("events/+").await;
     for number in 0..100 {
         let request =

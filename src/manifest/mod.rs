@@ -15,6 +15,7 @@ mod tests;
 use serde::Deserialize;
 
 pub use error::{ManifestError, Position};
+pub(crate) use yaml::read_yaml;
 
 use crate::proto::ank_base::{CompleteState, ConfigMap, State, UpdateStateRequest, WorkloadMap};
 use crate::schema::{ApiVersion, Complete, Configs, Named};

@@ -4,7 +4,7 @@ use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
 use super::aliases::check_expansion;
 use super::error::ManifestError;
-use super::scan::{MAX_FLOW_DEPTH, Reason, Refusal, scan};
+use super::scan::{MAX_FLOW_DEPTH, Reason, Refusal, Scan, scan};
 
 /// Reads one YAML document, or JSON.
 pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestError> {
@@ -23,11 +23,28 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestErr
     {
         return Ok(value);
     }
+    read_scanned(text, &found)
+}
+
+/// Reads another YAML document, within the bounds of a manifest.
+///
+/// # Errors
+/// See [`ManifestError`]. A text without content is one of them.
+pub(crate) fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, ManifestError> {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let found = scan(text)?;
+    if !found.has_content || text.trim().is_empty() {
+        return Err(ManifestError::invalid("it is empty"));
+    }
+    read_scanned(text, &found)
+}
+
+fn read_scanned<T: DeserializeOwned>(text: &str, found: &Scan) -> Result<T, ManifestError> {
     if found.has_alias {
         check_expansion(text)?;
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
-    let first = documents.next().ok_or_else(|| ManifestError::invalid("the manifest is empty"))?;
+    let first = documents.next().ok_or_else(|| ManifestError::invalid("it is empty"))?;
     let value = T::deserialize(first)?;
     match documents.next().map(IgnoredAny::deserialize) {
         None => Ok(value),

@@ -10,6 +10,9 @@ use super::network::KEEP_BUFFER;
 /// Name of the user property that identifies a request.
 pub(super) const REQUEST_ID: &str = "request-id";
 
+/// Name of the user property that lifts the protection of workloads.
+const FORCE: &str = "force";
+
 /// A message on a request topic, or a retained record of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -27,6 +30,8 @@ pub struct Request {
     pub correlation_data: Option<Bytes>,
     /// User property `request-id`.
     pub request_id: Option<String>,
+    /// User property `force` with the value `true`.
+    pub force: bool,
 }
 
 /// Why the payload of a request was thrown away.
@@ -51,14 +56,24 @@ impl Request {
         let PublishProperties { response_topic, correlation_data, user_properties, .. } =
             publish.properties.unwrap_or_default();
         let correlation_data = correlation_data.map(|data| Bytes::copy_from_slice(&data));
-        let request_id =
-            user_properties.into_iter().find(|(key, _)| key == REQUEST_ID).map(|(_, value)| value);
+        let property = |name| user_properties.iter().find(|(key, _)| key == name);
+        let request_id = property(REQUEST_ID).map(|(_, value)| value.clone());
+        let force = property(FORCE).is_some_and(|(_, value)| value == "true");
         let payload = match publish.payload.len() {
             size if size > max_payload => Err(Refused::TooLarge { size }),
             size if size > KEEP_BUFFER => Ok(publish.payload),
             _ => Ok(Bytes::copy_from_slice(&publish.payload)),
         };
-        Self { delivery, topic, retained, payload, response_topic, correlation_data, request_id }
+        Self {
+            delivery,
+            topic,
+            retained,
+            payload,
+            response_topic,
+            correlation_data,
+            request_id,
+            force,
+        }
     }
 }
 

@@ -83,6 +83,7 @@ mod tests {
             response_topic: None,
             correlation_data: None,
             request_id: None,
+            force: false,
         }
     }
 

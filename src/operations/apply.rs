@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Answer, Context, manifest, to_json};
+use super::{Answer, Context, manifest, to_json, update};
 use crate::error::ErrorReply;
 use crate::json;
 use crate::streams::Rollout;
@@ -10,14 +10,15 @@ use crate::streams::Rollout;
 pub(super) async fn start(
     context: &Context,
     request_id: &str,
+    force: bool,
     payload: Bytes,
 ) -> Result<Answer, ErrorReply> {
     let manifest = manifest::parse(payload).await?;
-    let call = context.ankaios.update(manifest.into_apply_request()).await?;
+    let updating = update::send(context, manifest.into_apply_request(), force).await?;
     let rollouts = context.rollouts.clone();
     let request_id = request_id.to_owned();
     Ok(Box::pin(async move {
-        let success = call.answer().await?;
+        let success = updating.answer().await?;
         let mut reply = to_json(&json::update_state_success(&success))?;
         if let Some(rollouts) = rollouts {
             let rollout = Rollout::new(Some(request_id), &success);

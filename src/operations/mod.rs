@@ -13,6 +13,7 @@ mod request;
 mod state;
 mod state_update;
 mod unsubscribe;
+mod update;
 mod validate;
 mod workload_wait;
 
@@ -26,8 +27,11 @@ use tokio::task::JoinError;
 
 use crate::ankaios::{Client, RequestError};
 use crate::error::{ErrorCode, ErrorReply};
+use crate::guard::Guard;
 use crate::streams::{Ended, Rollouts, Subscriptions};
 use crate::topics::StreamKind;
+
+pub use update::Lane;
 
 /// A reply that is larger than this is written off the async threads, so that
 /// it delays nothing else. In bytes of its protobuf form.
@@ -134,6 +138,10 @@ pub type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 pub struct Context {
     /// The vehicle.
     pub ankaios: Client,
+    /// What requests may do to it.
+    pub guard: Guard,
+    /// Where updates wait for each other.
+    pub updates: Lane,
     /// The subscriptions of operators.
     pub subscriptions: Subscriptions,
     /// Follows what is applied; `None` if that is not wanted.
@@ -154,7 +162,7 @@ impl Operations {
     }
 
     /// Decodes a request and hands it to Ankaios. `request_id` names it in
-    /// messages about its progress.
+    /// messages about its progress; `force` lifts the protection of workloads.
     ///
     /// # Errors
     /// The error that is the reply.
@@ -162,15 +170,17 @@ impl Operations {
         &self,
         operation: Operation,
         request_id: &str,
+        force: bool,
         payload: Bytes,
     ) -> Result<Answer, ErrorReply> {
         let context = &self.context;
+        context.guard.admit(operation.name())?;
         match operation {
-            Operation::ManifestApply => apply::start(context, request_id, payload).await,
-            Operation::ManifestDelete => delete::start(context, payload).await,
-            Operation::ManifestValidate => validate::start(payload).await,
+            Operation::ManifestApply => apply::start(context, request_id, force, payload).await,
+            Operation::ManifestDelete => delete::start(context, force, payload).await,
+            Operation::ManifestValidate => validate::start(&context.guard, force, payload).await,
             Operation::State => state::start(&context.ankaios, &payload).await,
-            Operation::StateUpdate => state_update::start(context, payload).await,
+            Operation::StateUpdate => state_update::start(context, force, payload).await,
             Operation::WorkloadWait => workload_wait::start(&context.ankaios, &payload).await,
             Operation::EventsSubscribe => events::subscribe(context, &payload).await,
             Operation::LogsSubscribe => logs::subscribe(context, &payload).await,

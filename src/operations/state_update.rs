@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Context, apart, request, to_json};
+use super::{Answer, Context, apart, request, to_json, update};
 use crate::error::ErrorReply;
 use crate::json;
 use crate::proto::ank_base::UpdateStateRequest;
@@ -20,12 +20,16 @@ struct Update {
     state: Box<RawValue>,
 }
 
-pub(super) async fn start(context: &Context, payload: Bytes) -> Result<Answer, ErrorReply> {
-    let update = apart(move || parse(&payload)).await??;
-    let call = context.ankaios.update(update).await?;
+pub(super) async fn start(
+    context: &Context,
+    force: bool,
+    payload: Bytes,
+) -> Result<Answer, ErrorReply> {
+    let request = apart(move || parse(&payload)).await??;
+    let updating = update::send(context, request, force).await?;
     let rollouts = context.rollouts.clone();
     Ok(Box::pin(async move {
-        let success = call.answer().await?;
+        let success = updating.answer().await?;
         let mut reply = to_json(&json::update_state_success(&success))?;
         if let Some(rollouts) = rollouts {
             reply.then(async move { rollouts.follow(Rollout::new(None, &success)).await });

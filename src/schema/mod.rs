@@ -18,7 +18,9 @@ mod text;
 mod workload;
 
 pub(crate) use map::Named;
+pub(crate) use name::is_name;
 pub(crate) use observed::CompleteState;
 pub(crate) use spelling::spelling;
 pub(crate) use state::{ApiVersion, Configs};
+pub(crate) use text::{FromText, deserialize as text};
 pub(crate) use workload::Complete;

@@ -11,7 +11,8 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a text is a name: 1 to 63 of `[a-zA-Z0-9_-]`.
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 /// What a field of text holds.
-pub(super) trait FromText: Sized {
+pub(crate) trait FromText: Sized {
     /// Checks the text; the error says what is wrong with it and what to do.
     fn from_text(text: String) -> Result<Self, String>;
 }
@@ -16,7 +16,7 @@ pub(super) trait FromText: Sized {
 /// A scalar of YAML keeps its spelling, quoted or not: `1.10` is the text `1.10`
 /// and `yes` is `yes`. Only `null` is refused. The text is checked inside of the
 /// visitor, so that an error gets the position of the field.
-pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: FromText,

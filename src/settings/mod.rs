@@ -3,6 +3,7 @@
 mod check;
 mod common;
 mod dashboard;
+mod guard;
 mod mqtt;
 
 use std::ffi::OsString;
@@ -16,10 +17,12 @@ pub use check::{Check, Mistakes};
 pub use common::{Log, LogArgs};
 pub use dashboard::DashboardSettings;
 
+use crate::guard as rails;
 use crate::mqtt::Options;
 use crate::topics::Topics;
 use common::AnkaiosArgs;
 use dashboard::DashboardArgs;
+use guard::GuardArgs;
 use mqtt::MqttArgs;
 
 /// What the process is to do.
@@ -44,6 +47,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long an applied manifest is followed; `None` if it is not.
     pub rollout_timeout: Option<Duration>,
+    /// What requests may do to the vehicle.
+    pub guard: rails::Options,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -114,6 +119,8 @@ struct Raw {
     /// Topics, separated by commas, below which replies may go besides the vehicle's own
     #[arg(long, env, value_name = "TOPICS", default_value = "", hide_env_values = true)]
     response_topic_prefixes: String,
+    #[command(flatten)]
+    guard: GuardArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -189,6 +196,7 @@ impl Raw {
         if let Some(size) = max_payload.filter(|size| !allowed.contains(size)) {
             check.mistake("MAX_PAYLOAD_SIZE", format!("{size} is not between 1B and 32MiB"));
         }
+        let guard = self.guard.check(&mut check);
         let log = self.log.check(&mut check);
         let settings = || {
             let broker = broker?;
@@ -208,6 +216,7 @@ impl Raw {
                 request_timeout: request_timeout?,
                 rollout_timeout: rollout_timeout
                     .map(|limit| Some(limit).filter(|l| !l.is_zero()))?,
+                guard: guard?,
                 log: log?,
             })
         };
@@ -245,6 +254,18 @@ mod tests {
         assert_eq!(settings.mqtt.max_payload, 1024 * 1024);
         assert_eq!(settings.mqtt.session_expiry, Duration::from_secs(86_400));
         assert_eq!(settings.request_timeout, Duration::from_secs(5));
+        assert_eq!(settings.guard.protected_workloads, ["fleetconnector"]);
+        assert!(settings.guard.policy.is_none() && settings.guard.rate_limit.is_none());
+    }
+
+    #[test]
+    fn workloads_to_protect_are_a_list_that_may_be_empty() {
+        let protected = |list: &str| {
+            let flag = format!("--protected-workloads={list}");
+            read(&["--vin=7", &flag]).unwrap().guard.protected_workloads
+        };
+        assert_eq!(protected("a, b,"), ["a", "b"]);
+        assert!(protected("").is_empty());
     }
 
     #[test]
@@ -259,6 +280,9 @@ mod tests {
             "--request-timeout=0s",
             "--max-payload-size=1TB",
             "--response-topic-prefixes=a,b/#",
+            "--protected-workloads=a b",
+            "--policy-file=/nowhere/policy.yaml",
+            "--rate-limit=0",
             "--log-level=loud",
             "--log-format=xml",
         ]);
@@ -272,12 +296,15 @@ mod tests {
             "REQUEST_TIMEOUT",
             "MAX_PAYLOAD_SIZE",
             "RESPONSE_TOPIC_PREFIXES: \"b/#\"",
+            "PROTECTED_WORKLOADS: \"a b\"",
+            "POLICY_FILE: /nowhere/policy.yaml: No such file",
+            "RATE_LIMIT: \"0\"",
             "LOG_LEVEL: \"loud\"",
             "LOG_FORMAT: \"xml\"",
         ] {
             assert!(report.contains(&format!("\n  {name}")), "{name} is missing in {report}");
         }
-        assert_eq!(report.lines().count(), 12, "{report}");
+        assert_eq!(report.lines().count(), 15, "{report}");
     }
 
     #[test]

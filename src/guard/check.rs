@@ -1,0 +1,157 @@
+//! The policy applied to what a request makes of the state.
+//!
+//! Pure: a state, an update and a policy in, a verdict out.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::mask::{get, merge, touches};
+use super::podman;
+use super::policy::Policy;
+use super::refusal::Refusal;
+use super::template::Renderer;
+use super::violation::{Violation, listed, shown};
+
+const WORKLOADS: [&str; 2] = ["desiredState", "workloads"];
+const CONFIGS: [&str; 2] = ["desiredState", "configs"];
+
+/// Checks the workloads that an update names, and those that use a config which it
+/// names, as they are after the update.
+///
+/// `state` is the complete state before it, `new` the new state of the update,
+/// both in Ankaios' own format.
+///
+/// # Errors
+/// The first rule that is broken, or why it can not be said.
+pub(super) fn check(
+    policy: &Policy,
+    mut state: Value,
+    new: &Value,
+    masks: &[String],
+) -> Result<(), Refusal> {
+    for mask in masks.iter().filter(|mask| touches(mask, &["desiredState"])) {
+        let refuse = |message: &str| {
+            Err(Refusal {
+                rule: "update_mask",
+                field: mask.clone(),
+                workload: None,
+                message: format!("the mask {mask:?} {message}, so the policy can not be checked"),
+            })
+        };
+        if mask.split('.').any(|part| part == "*") {
+            return refuse("has a wildcard, which Ankaios does not know in updates");
+        }
+        if merge(&mut state, new, mask).is_err() {
+            return refuse("leads into a field that has no parts");
+        }
+    }
+    let nothing = Map::new();
+    let map = |path| get(&state, path).and_then(Value::as_object).unwrap_or(&nothing);
+    let configs = map(&CONFIGS);
+    let mut renderer = Renderer::new();
+    for (name, workload) in map(&WORKLOADS) {
+        let [state, workloads] = WORKLOADS;
+        let path = [state, workloads, name];
+        let is_named = masks.iter().any(|mask| touches(mask, &path));
+        if is_named || uses_config(workload, masks) {
+            check_workload(policy, workload, configs, &mut renderer).map_err(|violation| {
+                let Violation { rule, field, reason } = violation;
+                let message =
+                    format!("{field}: {reason} (rule {rule} of the policy); nothing was done");
+                Refusal { rule, field: field.to_owned(), workload: Some(name.clone()), message }
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a workload uses a config that a mask touches.
+fn uses_config(workload: &Value, masks: &[String]) -> bool {
+    let [state, configs] = CONFIGS;
+    let used: BTreeSet<_> = aliases(workload).filter_map(|(_, config)| config.as_str()).collect();
+    used.into_iter().any(|config| {
+        let path = [state, configs, config];
+        masks.iter().any(|mask| touches(mask, &path))
+    })
+}
+
+fn aliases(workload: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    workload.get("configs").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn check_workload(
+    policy: &Policy,
+    workload: &Value,
+    configs: &Map<String, Value>,
+    renderer: &mut Renderer,
+) -> Result<(), Violation> {
+    let text = |field| workload.get(field).and_then(Value::as_str).unwrap_or_default();
+    let runtime = text("runtime");
+    if let Some(allowed) = &policy.runtimes
+        && !allowed.iter().any(|name| name.is(runtime))
+    {
+        return Err(not_allowed("runtimes", "runtime", runtime, &listed(allowed)));
+    }
+    let allow_rules = get(workload, &["controlInterfaceAccess", "allowRules"]);
+    let grants = allow_rules.is_some_and(|rules| *rules != json!([]) && !rules.is_null());
+    if grants && policy.control_interface_access == Some(false) {
+        let reason = "no access to the control interface may be granted";
+        let field = "controlInterfaceAccess";
+        return Err(Violation::new("control_interface_access", field, reason));
+    }
+    if let Some(allowed) = &policy.agents {
+        let agent = render("agents", "agent", workload, configs, renderer)?;
+        if !allowed.iter().any(|name| name.is(&agent)) {
+            return Err(not_allowed("agents", "agent", &agent, &listed(allowed)));
+        }
+    }
+    if policy.covers_runtime_config() {
+        let rule = if policy.images.is_some() { "images" } else { "forbidden_options" };
+        if runtime != "podman" {
+            let reason = format!(
+                "{:?} can not be checked, as the rules images and forbidden_options only know \
+                 the runtime podman",
+                shown(runtime)
+            );
+            return Err(Violation::new(rule, "runtime", reason));
+        }
+        let config = render(rule, "runtimeConfig", workload, configs, renderer)?;
+        podman::check(policy, &config)?;
+    }
+    Ok(())
+}
+
+/// A field as the agent gets it. Without configs Ankaios takes it as it is.
+fn render(
+    rule: &'static str,
+    field: &'static str,
+    workload: &Value,
+    configs: &Map<String, Value>,
+    renderer: &mut Renderer,
+) -> Result<String, Violation> {
+    let text = workload.get(field).and_then(Value::as_str).unwrap_or_default();
+    let mut context = Map::new();
+    for (alias, name) in aliases(workload) {
+        let name = name.as_str().unwrap_or_default();
+        let Some(config) = configs.get(name) else {
+            let reason = format!("it depends on the config {name}, which does not exist");
+            return Err(Violation::new(rule, field, reason));
+        };
+        context.insert(alias.clone(), config.clone());
+    }
+    if context.is_empty() {
+        return Ok(text.to_owned());
+    }
+    renderer
+        .render(text, &context)
+        .map_err(|reason| Violation::new(rule, field, format!("it can not be rendered: {reason}")))
+}
+
+fn not_allowed(rule: &'static str, field: &'static str, value: &str, allowed: &str) -> Violation {
+    let reason = format!("{:?} is not allowed; allowed are {allowed}", shown(value));
+    Violation::new(rule, field, reason)
+}
+
+#[cfg(test)]
+mod tests;

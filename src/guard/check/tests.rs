@@ -1,0 +1,320 @@
+//! Attempts to get something past a policy.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use super::*;
+use crate::guard::view::to_value;
+use crate::json::ankaios::parse_complete_state;
+use crate::manifest::Manifest;
+
+const POLICY: &str = "
+runtimes: [podman]
+agents: [agent_A]
+images: [docker.io/library/]
+forbidden_options: [--privileged, --volume=/*, --mount, --network=host]
+control_interface_access: false
+";
+
+fn vehicle() -> Value {
+    json!({"desiredState": {
+        "apiVersion": "v1",
+        "workloads": {
+            // The local administrator may do what the policy does not allow.
+            "fleetconnector": {"runtime": "podman", "agent": "agent_A",
+                "runtimeConfig": "image: localhost/c\ncommandOptions: [--net=host]"},
+            "web": {"runtime": "podman", "agent": "{{where}}", "configs": {"c": "web", "where": "place"},
+                "runtimeConfig": "image: docker.io/library/nginx\ncommandOptions: [{{c.options}}]"},
+        },
+        "configs": {"web": {"options": "-t"}, "place": "agent_A", "other": "x"},
+    }})
+}
+
+/// The rule and the field that refuse an update of the vehicle.
+fn update(policy: &str, masks: &[&str], new: Value) -> Result<(), (&'static str, String)> {
+    let policy = Policy::parse(policy).unwrap();
+    let new = to_value(&parse_complete_state(new).unwrap());
+    let masks: Vec<_> = masks.iter().map(|&mask| mask.to_owned()).collect();
+    check(&policy, vehicle(), &new, &masks).map_err(|refusal| (refusal.rule, refusal.field))
+}
+
+fn apply(policy: &str, manifest: &str) -> Result<(), (&'static str, String)> {
+    let manifest = Manifest::parse(manifest.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let request = manifest.into_apply_request();
+    let new = to_value(&request.new_state.unwrap());
+    let policy = Policy::parse(policy).unwrap();
+    check(&policy, vehicle(), &new, &request.update_mask)
+        .map_err(|refusal| (refusal.rule, refusal.field))
+}
+
+fn workload(config: &str) -> String {
+    json!({"apiVersion": "v1", "workloads": {"w": {
+        "runtime": "podman", "agent": "agent_A", "runtimeConfig": config,
+    }}})
+    .to_string()
+}
+
+#[test]
+fn what_is_allowed_passes() {
+    for config in [
+        "image: docker.io/library/nginx:1.29",
+        "image: docker.io/library/nginx\ncommandOptions: ['-p', '80:80', '-e', 'A=--privileged']",
+        "image: docker.io/library/nginx\ncommandArgs: [--privileged, -v, '/:/x']",
+        "image: docker.io/library/nginx\ncommandOptions: [-v, 'data:/data', --net=none]",
+        "{image: docker.io/library/nginx, unknown: 1}",
+    ] {
+        assert_eq!(apply(POLICY, &workload(config)), Ok(()), "{config}");
+    }
+    assert_eq!(apply("{}", &workload("anything")), Ok(()));
+    assert_eq!(apply(POLICY, "{apiVersion: v1, configs: {other: y}}"), Ok(()));
+}
+
+#[test]
+fn options_are_found_in_all_spellings() {
+    for options in [
+        "[--privileged]",
+        "[--privileged=true]",
+        "[--privileged=1]",
+        "[--rm, '--privileged']",
+        "[\"\\x2d-privileged\"]",
+        "[-v, '/:/host']",
+        "[-v=/:/host]",
+        "[-v/:/host]",
+        "['-dv', '/:/host']",
+        "[--volume, '/:/host']",
+        "['--volume=/:/host']",
+        "['--volume=//etc/:/host']",
+        "[--mount, 'type=bind,src=/,dst=/x']",
+        "['--mount=type=bind,src=/,dst=/x']",
+        "[--net=host]",
+        "[--net, host]",
+        "[--network=host]",
+        "[--network, HOST]",
+        "&a [*b]",
+    ] {
+        let anchor = if options.contains('*') { "commandArgs: [&b --privileged]\n" } else { "" };
+        for field in ["commandOptions", "generalOptions"] {
+            let config = format!("image: docker.io/library/x\n{anchor}{field}: {options}");
+            let refusal = apply(POLICY, &workload(&config)).unwrap_err();
+            let (rule, place) = &refusal;
+            let is_short = options.contains("-v") || options.contains("-dv");
+            if field == "commandOptions" || !is_short {
+                assert_eq!(*rule, "forbidden_options", "{config}");
+            }
+            assert_eq!(*place, format!("runtimeConfig.{field}"), "{config}");
+        }
+    }
+}
+
+#[test]
+fn an_image_can_not_be_smuggled_in() {
+    for config in [
+        "image: evil.io/x",
+        "image: docker.io/library-evil/x",
+        "image: docker://docker.io/library/x",
+        "image: ''",
+        // The image is what Podman finds first that is no option.
+        "image: docker.io/library/x\ncommandOptions: [evil.io/x]",
+        "image: docker.io/library/x\ncommandOptions: [-e, A=1, evil.io/x]",
+        "image: docker.io/library/x\ncommandOptions: [--tty, evil.io/x]",
+        "image: docker.io/library/x\ncommandOptions: [--, evil.io/x]",
+        "image: docker.io/library/x\ncommandOptions: [--new-switch, evil.io/x]",
+        "image: docker.io/library/x\ngeneralOptions: [run, evil.io/x]",
+        "image: docker.io/library/x\ncommandOptions: [--rootfs]",
+        // An option that takes what Ankaios adds for its value.
+        "image: docker.io/library/x\ncommandOptions: [-e]",
+        // The image as an option, and the image as an argument.
+        "image: --privileged\ncommandArgs: [evil.io/x]",
+    ] {
+        let refusal = apply(POLICY, &workload(config)).unwrap_err();
+        assert_eq!(refusal.0, "images", "{config}");
+    }
+    let option = "image: --privileged\ncommandArgs: [evil.io/x]";
+    let refusal = apply("forbidden_options: [--privileged]", &workload(option)).unwrap_err();
+    assert_eq!(refusal, ("forbidden_options", "runtimeConfig.image".into()));
+}
+
+#[test]
+fn what_can_not_be_read_is_refused_if_a_rule_needs_it() {
+    for config in
+        ["", "image: [", "- image", "image: docker.io/library/x\ncommandOptions: -v", "a: b"]
+    {
+        let refusal = apply(POLICY, &workload(config)).unwrap_err();
+        assert_eq!(refusal, ("images", "runtimeConfig".into()), "{config}");
+        assert_eq!(apply("runtimes: [podman]", &workload(config)), Ok(()), "{config}");
+    }
+}
+
+#[test]
+fn runtimes_agents_and_access_are_limited() {
+    let with = |field: &str, value: Value| {
+        let mut manifest: Value =
+            serde_json::from_str(&workload("image: docker.io/library/x")).unwrap();
+        manifest["workloads"]["w"][field] = value;
+        apply(POLICY, &manifest.to_string())
+    };
+    let refused = |rule, field: &str| Err((rule, field.to_owned()));
+    assert_eq!(with("runtime", json!("podman-kube")), refused("runtimes", "runtime"));
+    assert_eq!(with("agent", json!("agent_B")), refused("agents", "agent"));
+    assert_eq!(with("agent", json!("")), refused("agents", "agent"));
+    let rule = json!({"type": "StateRule", "operation": "Read", "filterMasks": ["*"]});
+    assert_eq!(
+        with("controlInterfaceAccess", json!({"allowRules": [rule]})),
+        refused("control_interface_access", "controlInterfaceAccess")
+    );
+    assert_eq!(with("controlInterfaceAccess", json!({"denyRules": [rule]})), Ok(()));
+    // The configuration of other runtimes is not understood.
+    let kube = workload("manifest: x").replace("\"podman\"", "\"podman-kube\"");
+    for policy in ["images: [docker.io]", "{runtimes: [podman-kube], forbidden_options: [--x]}"] {
+        assert_eq!(apply(policy, &kube).unwrap_err().1, "runtime", "{policy}");
+    }
+    assert_eq!(apply("runtimes: [podman-kube]", &kube), Ok(()));
+}
+
+#[test]
+fn templates_are_checked_as_they_are_rendered() {
+    let manifest = |agent: &str, config: &str, configs: Value| {
+        json!({"apiVersion": "v1", "workloads": {"w": {
+            "runtime": "podman", "agent": agent, "runtimeConfig": config, "configs": {"a": "mine"},
+        }}, "configs": configs})
+        .to_string()
+    };
+    let image = "image: docker.io/library/x\n";
+    let fine = json!({"mine": {"options": ["-t"], "agent": "agent_A"}});
+    let template =
+        format!("{image}commandOptions: [{{{{#each a.options}}}}'{{{{this}}}}',{{{{/each}}}}]");
+    assert_eq!(apply(POLICY, &manifest("{{a.agent}}", &template, fine)), Ok(()));
+    for (agent, config, configs, rule) in [
+        (
+            "agent_A",
+            &template[..],
+            json!({"mine": {"options": ["--privileged"]}}),
+            "forbidden_options",
+        ),
+        ("agent_A", &template, json!({"mine": {"options": ["evil.io/x"]}}), "images"),
+        ("{{a.agent}}", image, json!({"mine": {"agent": "agent_B"}}), "agents"),
+        ("agent_A", "image: {{a}}", json!({"mine": "evil.io/x"}), "images"),
+        // A config may bring more than its place suggests.
+        (
+            "agent_A",
+            "image: {{a}}",
+            json!({"mine": "docker.io/library/x\ngeneralOptions: [--net=host]"}),
+            "forbidden_options",
+        ),
+        (
+            "agent_A",
+            "image: docker.io/library/x\n{{a}}: [--privileged]",
+            json!({"mine": "commandOptions"}),
+            "forbidden_options",
+        ),
+        (
+            "agent_A",
+            "image: docker.io/library/x{{#if a}}\ncommandOptions: [--mount=x]{{/if}}",
+            json!({"mine": "x"}),
+            "forbidden_options",
+        ),
+        // What is not known, or can not be rendered.
+        ("agent_A", image, json!({"another": "x"}), "agents"),
+        ("agent_A", "image: {{a.nothing}}", json!({"mine": "x"}), "images"),
+        (
+            "agent_A",
+            "{{#*inline \"x\"}}{{/inline}}image: docker.io/library/x",
+            json!({"mine": "x"}),
+            "images",
+        ),
+    ] {
+        let refusal = apply(POLICY, &manifest(agent, config, configs)).unwrap_err();
+        assert_eq!(refusal.0, rule, "{agent} {config}");
+    }
+    // The configs of the manifest stand over those of the vehicle, and these count where
+    // the manifest has none.
+    let uses = |name: &str, configs: Value| {
+        let manifest = json!({"apiVersion": "v1", "workloads": {"w": {
+            "runtime": "podman", "agent": "{{a}}", "configs": {"a": name},
+            "runtimeConfig": "image: docker.io/library/x",
+        }}, "configs": configs});
+        apply(POLICY, &manifest.to_string())
+    };
+    assert_eq!(uses("place", json!({"unused": "x"})), Ok(()));
+    assert_eq!(uses("place", json!({"place": "agent_B"})).unwrap_err().0, "agents");
+    assert_eq!(uses("other", json!({"unused": "x"})).unwrap_err().0, "agents");
+    // Without configs there are no templates.
+    let plain = workload("image: '{{evil}}'");
+    assert_eq!(apply(POLICY, &plain).unwrap_err().0, "images");
+}
+
+#[test]
+fn a_config_is_checked_in_the_workloads_that_use_it() {
+    let refused =
+        |config: Value| apply(POLICY, &json!({"apiVersion": "v1", "configs": config}).to_string());
+    assert_eq!(refused(json!({"web": {"options": "-i"}})), Ok(()));
+    let privileged = json!({"web": {"options": "--privileged"}});
+    assert_eq!(refused(privileged).unwrap_err().0, "forbidden_options");
+    assert_eq!(refused(json!({"place": "agent_B"})).unwrap_err().0, "agents");
+    let options = json!({"web": {"options": "--privileged"}, "place": "agent_A"});
+    for mask in
+        ["desiredState.configs.web.options", "desiredState.configs.web", "desiredState.configs"]
+    {
+        let new = json!({"desiredState": {"configs": options}});
+        assert_eq!(update(POLICY, &[mask], new).unwrap_err().0, "forbidden_options", "{mask}");
+    }
+    let mut whole = vehicle();
+    whole["desiredState"]["configs"] = options;
+    whole["desiredState"]["workloads"].as_object_mut().unwrap().remove("fleetconnector");
+    assert_eq!(update(POLICY, &["desiredState"], whole).unwrap_err().0, "forbidden_options");
+    // Taking a config away leaves the workload without.
+    assert!(update(POLICY, &["desiredState.configs.web"], json!({})).is_err());
+    assert_eq!(update(POLICY, &["desiredState.configs.other"], json!({})), Ok(()));
+}
+
+#[test]
+fn parts_of_workloads_are_checked_with_the_rest() {
+    let part = |fields: Value| json!({"desiredState": {"workloads": {"web": fields}}});
+    let base = "desiredState.workloads.web";
+    for (mask, new) in [
+        ("runtimeConfig", json!({"runtimeConfig": "image: evil.io/x"})),
+        ("agent", json!({"agent": "agent_B"})),
+        ("runtime", json!({"runtime": "podman-kube"})),
+        ("configs.c", json!({"configs": {"c": "other"}})),
+        ("configs.where", json!({"configs": {"where": "other"}})),
+        ("configs", json!({})),
+        (
+            "controlInterfaceAccess",
+            json!({"controlInterfaceAccess": {"allowRules": [
+            {"type": "LogRule", "workloadNames": ["*"]}]}}),
+        ),
+        ("agent.x", json!({})),
+    ] {
+        let mask = format!("{base}.{mask}");
+        assert!(update(POLICY, &[&mask], part(new)).is_err(), "{mask}");
+    }
+    assert_eq!(
+        update(POLICY, &[&format!("{base}.tags.owner")], part(json!({"tags": {"owner": "me"}}))),
+        Ok(())
+    );
+    // Two masks that are harmless each by itself.
+    let new = json!({"desiredState": {
+        "configs": {"fresh": {"options": "--privileged"}},
+        "workloads": {"web": {"configs": {"c": "fresh"}}},
+    }});
+    assert_eq!(update(POLICY, &["desiredState.configs.fresh"], new.clone()), Ok(()));
+    assert!(
+        update(POLICY, &["desiredState.configs.fresh", &format!("{base}.configs.c")], new).is_err()
+    );
+}
+
+#[test]
+fn deleting_is_allowed_and_wildcards_are_not() {
+    assert_eq!(update(POLICY, &["desiredState.workloads.web"], json!({})), Ok(()));
+    assert_eq!(update(POLICY, &["agents.agent_A.tags"], json!({})), Ok(()));
+    for mask in ["*", "desiredState.*", "desiredState.workloads.*", "*.workloads.web"] {
+        assert_eq!(update(POLICY, &[mask], json!({})).unwrap_err().0, "update_mask", "{mask}");
+    }
+    // What the request does not touch may be as it is.
+    assert_eq!(
+        update(POLICY, &["desiredState.apiVersion"], json!({"desiredState": {"apiVersion": "v1"}})),
+        Ok(())
+    );
+    let all = vehicle();
+    let refusal = update(POLICY, &["desiredState.workloads"], all).unwrap_err();
+    assert_eq!(refusal.1, "runtimeConfig.commandOptions");
+}

@@ -1,0 +1,117 @@
+//! Patterns of the policy for options of Podman.
+
+use wildmatch::WildMatch;
+
+use super::podman_options::{PodmanOption, is_known, long_name, unalias};
+use crate::schema::FromText;
+
+/// A pattern such as `--privileged`, `--cap-*`, `--volume=/*` or `-v /*`: the name
+/// of an option and what its value looks like; without a value it stands for all.
+/// `*` stands for any text, `?` for one character; case does not matter in values.
+#[derive(Debug, Clone)]
+pub(super) struct OptionPattern {
+    text: String,
+    name: WildMatch,
+    value: Option<WildMatch>,
+    /// The name stands for no option that is known.
+    unknown: bool,
+}
+
+impl OptionPattern {
+    /// As it stands in the policy.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it may be misspelled.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
+    pub(super) fn matches(&self, option: &PodmanOption) -> bool {
+        self.name.matches(&option.name)
+            && self
+                .value
+                .as_ref()
+                .is_none_or(|pattern| option.values().iter().any(|value| pattern.matches(value)))
+    }
+}
+
+impl FromText for OptionPattern {
+    fn from_text(text: String) -> Result<Self, String> {
+        let trimmed = text.trim();
+        let (name, value) = match trimmed.split_once(|c: char| c == '=' || c.is_whitespace()) {
+            Some((name, value)) => (name, Some(value.trim())),
+            None => (trimmed, None),
+        };
+        let long = match name.strip_prefix("--") {
+            Some(long) => Some(unalias(long)),
+            None => {
+                let mut letters = name.strip_prefix('-').unwrap_or_default().chars();
+                let letter = letters.next().filter(|_| letters.next().is_none());
+                letter.and_then(long_name)
+            }
+        };
+        let is_name = |long: &&str| {
+            let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-*?".contains(&byte);
+            !long.is_empty() && long.bytes().all(byte)
+        };
+        let Some(long) = long.filter(is_name) else {
+            return Err(format!(
+                "{text:?} is no pattern of an option, write it as --privileged or --volume=/*"
+            ));
+        };
+        if value.is_some_and(str::is_empty) {
+            return Err(format!("{text:?} has an empty value, leave out what follows the name"));
+        }
+        Ok(Self {
+            name: WildMatch::new(&format!("--{long}")),
+            value: value.map(WildMatch::new_case_insensitive),
+            unknown: !long.contains(['*', '?']) && !is_known(long),
+            text,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::podman_options::{Place, read};
+    use super::*;
+
+    fn matches(pattern: &str, entries: &[&str]) -> bool {
+        let pattern = OptionPattern::from_text(pattern.into()).unwrap();
+        let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
+        read(&entries, Place::Run).unwrap().iter().any(|option| pattern.matches(option))
+    }
+
+    #[test]
+    fn a_pattern_matches_all_spellings() {
+        for pattern in ["-v /:*", "--volume=/:*", "-v=/:*", "--volume /:*"] {
+            for entries in [&["-v", "/:/x"][..], &["-iv//:/x:rw"], &["--volume=/etc/../:/x"]] {
+                assert!(matches(pattern, entries), "{pattern} {entries:?}");
+            }
+            assert!(!matches(pattern, &["-v", "data:/x"]));
+            assert!(!matches(pattern, &["-v", "/data:/x"]));
+        }
+        assert!(matches("--net=host", &["--network=HOST"]));
+        assert!(matches("--network=host", &["--net", "host"]));
+        assert!(!matches("--network=host", &["--net", "none"]));
+        assert!(matches("--privileged", &["--privileged=true"]));
+        assert!(matches("--privileged=true", &["--privileged"]));
+        assert!(!matches("--privileged=true", &["--privileged=false"]));
+        assert!(matches("--cap-*", &["--cap-add", "x"]));
+        assert!(matches("--cap-add=*sys_admin", &["--cap-add=net_raw,CAP_SYS_ADMIN"]));
+        assert!(!matches("--privileged", &["-e", "--privileged"]));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for wrong in ["", "privileged", "-", "--", "-vx", "-Z", "*", "--a b=", "--x=", "--A_"] {
+            let pattern = OptionPattern::from_text(wrong.into());
+            assert!(pattern.is_err() || wrong == "--a b=", "{wrong}");
+        }
+        assert!(OptionPattern::from_text("--priviledged".into()).unwrap().is_unknown());
+        assert!(!OptionPattern::from_text("--priv*".into()).unwrap().is_unknown());
+    }
+}

@@ -1,0 +1,89 @@
+//! The runtime configuration of the runtime `podman`, checked against the policy.
+
+use serde::Deserialize;
+
+use super::podman_options::{Place, PodmanOption, read};
+use super::policy::Policy;
+use super::violation::{Violation, listed, shown};
+use crate::manifest::read_yaml;
+
+/// The fields, as Ankaios reads them: others are ignored there.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a map with the field image")]
+struct RuntimeConfig {
+    #[serde(default)]
+    general_options: Vec<String>,
+    #[serde(default)]
+    command_options: Vec<String>,
+    image: String,
+    // Not looked at: they are the command in the container. They are read because a
+    // configuration that is none here must not be one to Ankaios.
+    #[serde(default)]
+    #[allow(dead_code, reason = "read to be checked for its shape")]
+    command_args: Vec<String>,
+}
+
+/// Checks the text of a runtime configuration after rendering.
+pub(super) fn check(policy: &Policy, text: &str) -> Result<(), Violation> {
+    let rule = if policy.images.is_some() { "images" } else { "forbidden_options" };
+    let config: RuntimeConfig = read_yaml(text).map_err(|error| {
+        Violation::new(rule, "runtimeConfig", format!("it can not be read: {error}"))
+    })?;
+    let mut options = read_options(&config.general_options, Place::General, rule)?;
+    options.extend(read_options(&config.command_options, Place::Run, rule)?);
+
+    for (field, option) in &options {
+        let patterns = policy.forbidden_options.iter().flatten();
+        if let Some(pattern) = patterns.into_iter().find(|pattern| pattern.matches(option)) {
+            let option = format!("{}={}", option.name, option.value);
+            return Err(Violation::new(
+                "forbidden_options",
+                field,
+                format!("the option {} is not allowed, by {:?}", shown(&option), pattern.text()),
+            ));
+        }
+    }
+    check_image(policy, &config.image, &options, rule)
+}
+
+type Placed = (&'static str, PodmanOption);
+
+fn read_options(
+    entries: &[String],
+    place: Place,
+    rule: &'static str,
+) -> Result<Vec<Placed>, Violation> {
+    let field = match place {
+        Place::General => "runtimeConfig.generalOptions",
+        Place::Run => "runtimeConfig.commandOptions",
+    };
+    let options = read(entries, place).map_err(|reason| Violation::new(rule, field, reason))?;
+    Ok(options.into_iter().map(|option| (field, option)).collect())
+}
+
+fn check_image(
+    policy: &Policy,
+    image: &str,
+    options: &[Placed],
+    rule: &'static str,
+) -> Result<(), Violation> {
+    let field = "runtimeConfig.image";
+    // Podman would take it for an option, and the first argument for the image.
+    if image.is_empty() || image.starts_with('-') {
+        return Err(Violation::new(rule, field, format!("{:?} is no image", shown(image))));
+    }
+    let Some(prefixes) = &policy.images else { return Ok(()) };
+    // With it the image is a folder of the host.
+    if options.iter().any(|(_, option)| option.name == "--rootfs" && option.value == "true") {
+        let reason =
+            "--rootfs runs a folder instead of an image, and the policy has a rule for images";
+        return Err(Violation::new(rule, "runtimeConfig.commandOptions", reason));
+    }
+    if prefixes.iter().any(|prefix| prefix.allows(image)) {
+        return Ok(());
+    }
+    let allowed = listed(prefixes);
+    let reason =
+        format!("{:?} is not allowed; allowed is what begins with {allowed}", shown(image));
+    Err(Violation::new(rule, field, reason))
+}

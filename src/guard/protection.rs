@@ -1,0 +1,112 @@
+//! `PROTECTED_WORKLOADS`: workloads that nobody deletes or changes by mistake.
+//!
+//! A workload is changed by a mask that touches it, and by one that touches a
+//! config which it uses: Ankaios fills the new config into its templates and
+//! starts it again.
+
+use serde_json::Value;
+
+use super::mask::{get, touches};
+use super::refusal::Refusal;
+
+/// The rule in replies.
+const RULE: &str = "PROTECTED_WORKLOADS";
+
+/// Names of workloads.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Protection(Vec<String>);
+
+impl Protection {
+    pub(super) fn new(names: Vec<String>) -> Self {
+        Self(names)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Masks of what has to be known of the vehicle.
+    pub(super) fn field_masks(&self) -> Vec<String> {
+        self.0.iter().map(|name| format!("desiredState.workloads.{name}")).collect()
+    }
+
+    /// Refuses masks that touch a protected workload itself.
+    pub(super) fn check_workloads(&self, masks: &[String]) -> Result<(), Refusal> {
+        for name in &self.0 {
+            let path = ["desiredState", "workloads", name];
+            if let Some(mask) = masks.iter().find(|mask| touches(mask, &path)) {
+                return Err(refusal(name, mask, "it is protected"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses masks that touch a config which a protected workload uses. `state`
+    /// is the complete state, or the part that [`Protection::field_masks`] names.
+    pub(super) fn check_configs(&self, masks: &[String], state: &Value) -> Result<(), Refusal> {
+        for name in &self.0 {
+            let configs = get(state, &["desiredState", "workloads", name, "configs"]);
+            let configs = configs.and_then(Value::as_object).into_iter().flatten();
+            for config in configs.filter_map(|(_, config)| config.as_str()) {
+                let path = ["desiredState", "configs", config];
+                if let Some(mask) = masks.iter().find(|mask| touches(mask, &path)) {
+                    let reason = format!("it is protected, and uses the config {config}");
+                    return Err(refusal(name, mask, &reason));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusal(workload: &str, mask: &str, reason: &str) -> Refusal {
+    Refusal {
+        rule: RULE,
+        field: mask.to_owned(),
+        workload: Some(workload.to_owned()),
+        message: format!(
+            "{reason}; nothing of this request was done. To change it all the same, send the \
+             request with the MQTT 5 user property force: true"
+        ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn masks(masks: &[&str]) -> Vec<String> {
+        masks.iter().map(|&mask| mask.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_protected_workload_is_covered_with_what_lies_above_and_below() {
+        let protection = Protection::new(vec!["fleetconnector".into()]);
+        let fine = masks(&["desiredState.workloads.nginx", "desiredState.configs.c", "agents"]);
+        assert_eq!(protection.check_workloads(&fine), Ok(()));
+        for mask in ["desiredState", "*.*", "desiredState.workloads.fleetconnector.restartPolicy"] {
+            let refusal = protection.check_workloads(&masks(&["agents", mask])).unwrap_err();
+            assert_eq!(refusal.field, mask);
+            assert_eq!(refusal.workload.as_deref(), Some("fleetconnector"));
+        }
+        assert_eq!(Protection::default().check_workloads(&masks(&["desiredState"])), Ok(()));
+    }
+
+    #[test]
+    fn its_configs_are_covered_as_well() {
+        let protection = Protection::new(vec!["fleetconnector".into()]);
+        let state = json!({"desiredState": {"workloads": {
+            "fleetconnector": {"configs": {"c": "broker"}},
+            "nginx": {"configs": {"c": "web"}},
+        }}});
+        let fine = masks(&["desiredState.configs.web"]);
+        assert_eq!(protection.check_configs(&fine, &state), Ok(()));
+        for mask in ["desiredState.configs", "desiredState.configs.broker.port", "*"] {
+            let refusal = protection.check_configs(&masks(&[mask]), &state).unwrap_err();
+            assert!(refusal.message.contains("broker"), "{}", refusal.message);
+        }
+        assert_eq!(protection.check_configs(&masks(&["*"]), &json!({})), Ok(()));
+    }
+}

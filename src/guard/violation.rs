@@ -1,0 +1,36 @@
+//! What a workload has that the policy does not allow.
+
+use std::fmt::Display;
+
+/// How many characters of a value from outside a message repeats.
+const SHOWN: usize = 100;
+
+/// A rule that is broken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// The name of the rule in the policy.
+    pub(super) rule: &'static str,
+    /// The field of the workload.
+    pub(super) field: &'static str,
+    /// What is wrong with it.
+    pub(super) reason: String,
+}
+
+impl Violation {
+    pub(super) fn new(rule: &'static str, field: &'static str, reason: impl Into<String>) -> Self {
+        Self { rule, field, reason: reason.into() }
+    }
+}
+
+/// What is allowed, for a message.
+pub(super) fn listed<T: Display>(allowed: &[T]) -> String {
+    if allowed.is_empty() {
+        return "nothing".into();
+    }
+    allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The beginning of a value from outside, for a message.
+pub(super) fn shown(value: &str) -> String {
+    value.chars().take(SHOWN).collect()
+}

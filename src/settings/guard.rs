@@ -1,0 +1,63 @@
+//! The settings of the guard rails.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::Check;
+use crate::guard::{Options, PolicyFile};
+use crate::schema::is_name;
+
+/// The settings as they are written.
+#[derive(Debug, Args)]
+pub(super) struct GuardArgs {
+    /// Workloads, separated by commas, that are deleted or changed only by requests with the
+    /// MQTT 5 user property force: true; empty = none
+    #[arg(
+        long,
+        env,
+        value_name = "NAMES",
+        default_value = "fleetconnector",
+        hide_env_values = true
+    )]
+    protected_workloads: String,
+    /// YAML file that says what remote manifests may contain; see docs/policy.md
+    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
+    policy_file: Option<PathBuf>,
+    /// Requests of each operation per second; more are refused [default: no limit]
+    #[arg(long, env, value_name = "NUMBER", hide_env_values = true)]
+    rate_limit: Option<String>,
+}
+
+impl GuardArgs {
+    /// Checks them and reads the policy; `None` after a mistake.
+    pub(super) fn check(self, check: &mut Check) -> Option<Options> {
+        let protected_workloads: Vec<String> = self
+            .protected_workloads
+            .split(',')
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect();
+        for name in protected_workloads.iter().filter(|name| !is_name(name)) {
+            let reason = "is no name of a workload; use 1 to 63 of a-z, A-Z, 0-9, _ and -";
+            check.mistake("PROTECTED_WORKLOADS", format!("{name:?} {reason}"));
+        }
+        let path = self.policy_file.filter(|path| !path.as_os_str().is_empty());
+        // All mistakes are reported, so none may end the check.
+        let policy = path.map(|path| check.parsed("POLICY_FILE", PolicyFile::open(path)));
+        let rate_limit = self.rate_limit.filter(|text| !text.trim().is_empty());
+        let rate_limit = rate_limit.map(|text| check.parse("RATE_LIMIT", &text));
+        Some(Options {
+            protected_workloads,
+            policy: match policy {
+                Some(policy) => Some(Arc::new(policy?)),
+                None => None,
+            },
+            rate_limit: match rate_limit {
+                Some(limit) => Some(limit?),
+                None => None,
+            },
+        })
+    }
+}
