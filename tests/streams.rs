@@ -140,7 +140,7 @@ async fn pipeline(scene: &Scene, requests: &[(&str, Value)]) -> Vec<Value> {
 
 #[tokio::test]
 async fn pipelined_requests_for_one_subscription_take_effect_in_their_order() {
-    let scene = Scene::start().await;
+    let scene = Scene::with(&[UNGUARDED]).await;
     let delayed_subscription = |scene: &Scene| {
         let fault = Fault::DelayAnswer(Duration::from_millis(500));
         let subscribes = |content: &RequestContent| {
@@ -181,7 +181,7 @@ async fn pipelined_requests_for_one_subscription_take_effect_in_their_order() {
 
 #[tokio::test]
 async fn no_more_subscriptions_than_allowed_live_at_a_time() {
-    let scene = Scene::with(&[("LOG_LEVEL", "info")]).await;
+    let scene = Scene::with(&[("LOG_LEVEL", "info"), UNGUARDED]).await;
     let subscribe = |id: usize| {
         (
             "events/subscribe",
