@@ -35,12 +35,16 @@ pub(super) async fn start(
 /// What the guard would say of it, as far as the vehicle is known.
 async fn check(guard: &Guard, force: bool, manifest: Manifest) -> Result<(), ErrorReply> {
     let update = manifest.into_apply_request();
-    let state = match guard.need(&update, force)? {
-        Need::Nothing => None,
-        Need::Known | Need::Fresh => Some(guard.known().map_err(|reason| {
-            let message = format!("whether the guard lets it pass is not known: {reason}");
-            ErrorReply::new(ErrorCode::Unavailable, message)
-        })?),
+    let state = match (guard.need(&update, force)?, guard.known()) {
+        (Need::Nothing, _) => None,
+        (Need::Known | Need::Fresh, Ok(state)) => Some(state),
+        // Whether a config of it is used by a protected workload shows when it is
+        // applied. Without Ankaios a manifest can be checked all the same.
+        (Need::Known, Err(_)) => return Ok(()),
+        (Need::Fresh, Err(reason)) => {
+            let message = format!("whether the policy lets it pass is not known: {reason}");
+            return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+        }
     };
     let guard = guard.clone();
     Ok(apart(move || guard.check(&update, force, state.as_deref())).await??)
