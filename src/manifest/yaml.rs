@@ -61,6 +61,9 @@ impl From<Refusal> for ManifestError {
             Reason::TooDeep => {
                 format!("brackets are nested more than {MAX_FLOW_DEPTH} deep")
             }
+            Reason::Directive => {
+                "directives such as %TAG have no place in a manifest; remove the line".into()
+            }
             Reason::MergeKey => {
                 "merge keys (<<) are not part of Ankaios' format, write the fields out".to_owned()
             }

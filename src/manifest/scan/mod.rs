@@ -39,6 +39,9 @@ pub(super) enum Reason {
     TooDeep,
     /// A merge key (`<<`), which the parser would take for an unknown field.
     MergeKey,
+    /// A directive that is not `%YAML`. Of `%TAG`, libyaml compares each with all
+    /// others: 1 MiB of them takes half a minute.
+    Directive,
 }
 
 /// Scans `text`.
@@ -109,7 +112,7 @@ impl<'a> Scanner<'a> {
         let merge_key = self.merge_key.take();
         let in_flow = self.flow_depth > 0;
         let step = match byte {
-            b'%' if self.cursor.column == 0 => self.directive(),
+            b'%' if self.cursor.column == 0 => self.directive()?,
             _ if self.cursor.is_document_marker() => self.document_marker(),
             b'[' | b'{' => self.flow_start()?,
             b']' | b'}' => self.flow_end(),
@@ -159,13 +162,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn directive(&mut self) -> Step {
+    fn directive(&mut self) -> Result<Step, Refusal> {
+        let is_version = b"%YAML".iter().enumerate().all(|(i, byte)| self.cursor.peek(i) == *byte);
+        if !is_version {
+            return Err(Self::refusal(Reason::Directive, self.cursor.line, self.cursor.column));
+        }
         self.leave_blocks();
         self.cursor.skip_to_line_end();
         if self.cursor.line_break(0) > 0 {
             self.cursor.skip_line_break();
         }
-        Step::Continue
+        Ok(Step::Continue)
     }
 
     fn document_marker(&mut self) -> Step {

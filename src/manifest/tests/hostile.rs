@@ -143,6 +143,18 @@ fn duplicate_keys() {
     }
 }
 
+/// The parser compares each with all others.
+#[test]
+fn tag_directives() {
+    let directives: String = (0..60_000).map(|i| format!("%TAG !{i}! b\n")).collect();
+    let begin = std::time::Instant::now();
+    let error = Manifest::parse((directives + "---\napiVersion: v1\n").as_bytes()).unwrap_err();
+    assert!(error.to_string().starts_with("directives such as %TAG"), "{error}");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(1));
+    let version = format!("%YAML 1.1\n---\n{}", with(""));
+    Manifest::parse(version.as_bytes()).unwrap();
+}
+
 #[test]
 fn merge_keys() {
     let text = with("<<: {restartPolicy: NEVER}");
