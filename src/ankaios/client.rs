@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::buffer::{Budget, Consumer, Item, buffer};
 use super::codec;
 use super::link::LinkStatus;
-use super::pending::{Answer, Kind, Pending};
+use super::pending::{Answer, Held, Kind, Pending};
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
 use crate::proto::ank_base::{
@@ -253,7 +253,16 @@ impl<T: FromContent> Call<T> {
     /// # Errors
     /// See [`RequestError`].
     pub async fn answer(self) -> Result<T, RequestError> {
-        let content = match timeout_at(self.deadline, self.answer).await {
+        self.held_answer().await.map(|(answer, _)| answer)
+    }
+
+    /// As [`Call::answer`], with the share of the memory for answers that it takes
+    /// until it has been worked on.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn held_answer(self) -> Result<(T, Held), RequestError> {
+        let (content, held) = match timeout_at(self.deadline, self.answer).await {
             Ok(Ok(answer)) => answer?,
             Ok(Err(_)) => {
                 return Err(RequestError::Unavailable("the connector is stopping".into()));
@@ -262,7 +271,7 @@ impl<T: FromContent> Call<T> {
         };
         match content {
             ResponseContent::Error(error) => Err(refusal(error.message)),
-            content => T::from_content(content),
+            content => Ok((T::from_content(content)?, held)),
         }
     }
 }

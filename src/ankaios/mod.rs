@@ -30,4 +30,5 @@ pub(crate) mod workload_states;
 pub use client::{Call, Client, RequestError};
 pub use codec::{Frame, FrameDecoder, FrameError, MAX_INCOMING_FRAME, encode};
 pub use link::{Link, LinkStatus, connect};
+pub use pending::Held;
 pub use workload_states::{Changes, WorkloadStates};

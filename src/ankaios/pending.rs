@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,8 +14,34 @@ use super::buffer::Producer;
 use super::client::RequestError;
 use crate::proto::ank_base::response::ResponseContent;
 
-/// What a request ends with.
-pub(super) type Answer = Result<ResponseContent, RequestError>;
+/// What a request ends with, and its share of the memory for answers.
+pub(super) type Answer = Result<(ResponseContent, Held), RequestError>;
+
+/// Answers that are being worked on, in bytes as they came. One finds room however
+/// large it is.
+const MAX_HELD: usize = 32 * 1024 * 1024;
+
+/// A share of the memory for answers, until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    size: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Held {
+    /// `None` if there is no room.
+    fn new(size: usize, all: &Arc<AtomicUsize>) -> Option<Self> {
+        let add = |held: usize| (held == 0 || held + size <= MAX_HELD).then_some(held + size);
+        all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some(Self { size, all: Arc::clone(all) })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
 
 /// Requests that may wait for being written. Beyond that, whoever has a further
 /// one waits: more than the operations and streams of a connector ever have.
@@ -34,6 +60,8 @@ pub(super) struct Pending {
     unwritten: Notify,
     /// Places for what is to be written.
     places: Arc<Semaphore>,
+    /// Bytes of the answers that are being worked on.
+    held: Arc<AtomicUsize>,
     /// A request has gone unanswered past its timeout, and nothing has been
     /// answered since.
     overdue: AtomicBool,
@@ -140,6 +168,7 @@ impl Pending {
             table: Mutex::default(),
             unwritten: Notify::new(),
             places: Arc::new(Semaphore::new(MAX_UNWRITTEN)),
+            held: Arc::default(),
             overdue: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
             asked: Mutex::default(),
@@ -302,7 +331,15 @@ impl Pending {
         drop(table);
         overtaken.into_iter().for_each(Request::fail_as_overtaken);
         match request.answer {
-            Answers::One(answer) => answer.send(Ok(content)).is_ok(),
+            Answers::One(answer) => {
+                let held = Held::new(size, &self.held).ok_or_else(|| {
+                    RequestError::Unavailable(
+                        "too many large answers are being worked on; ask again, for less at a time"
+                            .into(),
+                    )
+                });
+                answer.send(held.map(|held| (content, held))).is_ok()
+            }
             Answers::Many { .. } | Answers::None => false,
         }
     }
@@ -450,6 +487,21 @@ mod tests {
         assert_eq!(pending.begin_session(), 3);
         assert_eq!(write_all(&pending), [0, 2, 3, 4]);
         assert_eq!(write_all(&pending), [0u64; 0]);
+    }
+
+    #[test]
+    fn there_is_an_end_to_the_answers_that_are_worked_on() {
+        let pending = Pending::new();
+        let size = MAX_HELD / 2 + 1;
+        let mut requests: Vec<_> = (0..3).map(|_| add(&pending, Kind::Read)).collect();
+        assert!(pending.answer(&requests[0].1, content(), 2 * MAX_HELD));
+        let first = requests[0].2.try_recv().unwrap();
+        assert!(first.is_ok());
+        assert!(pending.answer(&requests[1].1, content(), size));
+        assert!(matches!(requests[1].2.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
+        drop(first);
+        assert!(pending.answer(&requests[2].1, content(), size));
+        assert!(requests[2].2.try_recv().unwrap().is_ok());
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub struct StateRequest {
 pub(super) async fn start(ankaios: &Client, payload: &[u8]) -> Result<Answer, ErrorReply> {
     let StateRequest { field_masks, format } = StateRequest::parse(payload)?;
     let call = ankaios.state(field_masks).await?;
-    Ok(Box::pin(async move { reply(call.answer().await?, format).await }))
+    Ok(Box::pin(async move {
+        // Kept until the reply is written: there may be many large states at once.
+        let (state, _held) = call.held_answer().await?;
+        reply(state, format).await
+    }))
 }
 
 async fn reply(state: CompleteState, format: StateFormat) -> Outcome {
