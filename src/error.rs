@@ -6,6 +6,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+/// Longest message, in characters.
+const MAX_MESSAGE: usize = 2000;
+
 /// What went wrong, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,7 +57,13 @@ pub struct ErrorReply {
 impl ErrorReply {
     /// An error without details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Map::new() }
+        let mut message = message.into();
+        // It may repeat what was sent.
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { code, message, details: Map::new() }
     }
 
     /// Adds a detail.

@@ -8,6 +8,11 @@ const MAX_VIN: usize = 64;
 /// Longest topic, in bytes (MQTT 5, 1.5.4).
 pub(crate) const MAX_TOPIC: usize = 65_535;
 
+/// Longest Response Topic, in bytes, and the most levels of one. A broker may end the
+/// connection over more: Mosquitto takes 200 levels.
+const MAX_RESPONSE_TOPIC: usize = 1024;
+const MAX_LEVELS: usize = 32;
+
 /// The VIN cannot be a topic level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no VIN: it needs 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
@@ -16,9 +21,12 @@ pub struct InvalidVin(String);
 /// Why a reply does not go to the Response Topic of its request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResponseTopic {
-    /// It is empty, too long, or has a wildcard or a NUL character.
+    /// It is empty, too long, has too many levels, a wildcard or a control character.
     #[error("it is not a topic name")]
     NotATopic,
+    /// A reply must not look like what the connector says by itself.
+    #[error("the connector publishes other messages there")]
+    Own,
     /// A reply must not become a request.
     #[error("it ends in /req, so the reply would be a request")]
     Request,
@@ -146,14 +154,37 @@ impl Topics {
         format!("{}/connector/status", self.base)
     }
 
+    /// Whether the connector publishes there by itself.
+    fn is_own(&self, topic: &str) -> bool {
+        let below = |stream: &str| {
+            let rest = topic.strip_prefix(&self.base)?.strip_prefix('/')?.strip_prefix(stream)?;
+            rest.starts_with('/').then_some(rest)
+        };
+        let reply = |rest: &str| matches!(rest, "/subscribe/resp" | "/unsubscribe/resp");
+        topic == self.status()
+            || topic == self.apply_status()
+            || self.rollout_of(topic).is_some()
+            || StreamKind::ALL
+                .iter()
+                .any(|kind| below(kind.name()).is_some_and(|rest| !reply(rest)))
+    }
+
     /// Whether a reply may go to a Response Topic (MQTT 5, 4.10.1). Otherwise
     /// whoever may send requests could publish with the rights of the connector.
     ///
     /// # Errors
     /// Why it may not.
     pub fn check_response_topic(&self, topic: &str) -> Result<(), InvalidResponseTopic> {
-        if topic.is_empty() || topic.len() > MAX_TOPIC || topic.contains(['+', '#', '\0']) {
+        let bad = |c: char| matches!(c, '+' | '#') || c.is_control();
+        if topic.is_empty()
+            || topic.len() > MAX_RESPONSE_TOPIC
+            || topic.split('/').count() > MAX_LEVELS
+            || topic.contains(bad)
+        {
             return Err(InvalidResponseTopic::NotATopic);
+        }
+        if self.is_own(topic) {
+            return Err(InvalidResponseTopic::Own);
         }
         if topic.ends_with("/req") {
             return Err(InvalidResponseTopic::Request);
@@ -218,21 +249,33 @@ mod tests {
 
     #[test]
     fn a_response_topic_below_the_vehicle_or_a_prefix_is_taken() {
-        for topic in ["vehicle/1/rr/7", "vehicle/1/state/resp", "backend/replies/x", "rr/x/y"] {
+        for topic in [
+            "vehicle/1/rr/7",
+            "vehicle/1/state/resp",
+            "backend/replies/x",
+            "rr/x/y",
+            "vehicle/1/events/subscribe/resp",
+        ] {
             assert_eq!(topics().check_response_topic(topic), Ok(()), "{topic}");
         }
     }
 
     #[test]
     fn other_response_topics_are_refused() {
-        use InvalidResponseTopic::{Foreign, NotATopic, Request};
+        use InvalidResponseTopic::{Foreign, NotATopic, Own, Request};
         let foreign = || Foreign("vehicle/1".into());
         for (topic, reason) in [
             ("", NotATopic),
             ("vehicle/1/+", NotATopic),
             ("vehicle/1/#", NotATopic),
             ("vehicle/1/a\0", NotATopic),
-            (&"x".repeat(70_000), NotATopic),
+            (&format!("vehicle/1/{}", "x".repeat(1020)), NotATopic),
+            (&format!("vehicle/1/{}", "a/".repeat(40)), NotATopic),
+            ("vehicle/1/\u{1b}[0m", NotATopic),
+            ("vehicle/1/connector/status", Own),
+            ("vehicle/1/manifest/apply/status", Own),
+            ("vehicle/1/events/x", Own),
+            ("vehicle/1/logs/x/subscription", Own),
             ("vehicle/1/manifest/delete/req", Request),
             ("backend/replies/x/req", Request),
             ("vehicle/1", foreign()),
