@@ -3,12 +3,13 @@
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::unconstrained;
 
 use crate::error::{ErrorCode, ErrorReply};
@@ -18,7 +19,10 @@ use crate::random;
 use crate::topics::{MAX_TOPIC, Topics};
 
 /// Requests that may wait for their outcome at the same time.
-const MAX_IN_FLIGHT: usize = 128;
+const MAX_IN_FLIGHT: usize = 160;
+
+/// Those among them that wait for a workload, which may take long.
+const MAX_WAITS: usize = 32;
 
 /// Starts an operation for each request, in the order of arrival, and sees to
 /// it that each gets exactly one reply.
@@ -28,6 +32,7 @@ pub struct Router {
     operations: Operations,
     max_payload: usize,
     outgoing: Sender,
+    waits: Arc<Semaphore>,
 }
 
 impl Router {
@@ -40,7 +45,8 @@ impl Router {
         max_payload: usize,
         outgoing: Sender,
     ) -> Self {
-        Self { topics, operations, max_payload, outgoing }
+        let waits = Arc::new(Semaphore::new(MAX_WAITS));
+        Self { topics, operations, max_payload, outgoing, waits }
     }
 
     /// Serves `requests` until they are closed and the last reply was given.
@@ -106,14 +112,25 @@ impl Router {
         let force = request.force;
         let (responder, operation, payload) = self.open(request);
         let id = &responder.request_id;
-        let started = match operation {
-            Ok(operation) => {
+        let waits = match operation {
+            Ok(Operation::WorkloadWait) => Arc::clone(&self.waits).try_acquire_owned().map(Some),
+            _ => Ok(None),
+        };
+        let started = match (operation, &waits) {
+            (Ok(_), Err(_)) => Err(ErrorReply::new(
+                ErrorCode::Unavailable,
+                format!("{MAX_WAITS} requests wait for workloads already; subscribe to events"),
+            )),
+            (Ok(operation), Ok(_)) => {
                 unless_panic(self.operations.start(operation, id, force, payload)).await
             }
-            Err(error) => Err(error),
+            (Err(error), _) => Err(error),
         };
         match started {
-            Ok(answer) => Box::pin(async move { responder.reply(unless_panic(answer).await) }),
+            Ok(answer) => Box::pin(async move {
+                let _wait = waits;
+                responder.reply(unless_panic(answer).await)
+            }),
             Err(error) => Box::pin(ready(responder.reply(Err(error)))),
         }
     }
@@ -184,8 +201,8 @@ impl Router {
             Err(Refused::TooMany) => (
                 Err(ErrorReply::new(
                     ErrorCode::Unavailable,
-                    "too many requests are waiting; publish with QoS 1, so that the broker can \
-                     hold them back",
+                    "too many requests are waiting; publish less at a time, and with QoS 1, so that \
+                     the broker can hold it back",
                 )),
                 Bytes::new(),
             ),

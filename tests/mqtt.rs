@@ -135,6 +135,32 @@ async fn two_thousand_requests_at_once_are_answered_once_each_and_in_order() {
 }
 
 #[tokio::test]
+async fn many_waits_hold_up_nothing_else() {
+    let scene = Scene::start().await;
+    let mut waits = scene.client("workload/wait/resp").await;
+    let wait = r#"{"workload_name": "x", "state": "FAILED", "timeout": "600s"}"#;
+    let topic = format!("{BASE}/workload/wait/req");
+    let mut command = tokio::process::Command::new("mosquitto_pub");
+    let port = scene.broker.port().to_string();
+    command.args(["-p", &port, "-q", "0", "-t", &topic, "-m", wait, "--repeat", "200"]);
+    assert!(command.status().await.unwrap().success());
+    assert_eq!(payload(&waits.next().await)["error"]["code"], json!("unavailable"));
+    for _ in 0..5 {
+        assert!(scene.request("state", "[]").await["agents"].is_object());
+    }
+}
+
+#[tokio::test]
+async fn a_response_topic_that_would_end_the_connection_is_not_used() {
+    let scene = Scene::start().await;
+    let mut replies = scene.client("state/resp").await;
+    // Mosquitto takes no more than 200 levels.
+    let topic = format!("{BASE}/{}x", "a/".repeat(210));
+    replies.request(&format!("{BASE}/state/req"), "[]", &topic, 7).await;
+    assert_eq!(number(&replies.next().await), Some(7));
+}
+
+#[tokio::test]
 async fn a_topic_that_leaves_no_room_for_a_reply_stops_nothing() {
     let scene = Scene::start().await;
     let mut client = scene.client("#").await;

@@ -119,6 +119,8 @@ pub(super) struct Outbox {
     under_way: usize,
     /// The packet identifier that was used last.
     packet_id: u16,
+    /// Those of the messages at the front of `waiting` that are published again.
+    again: VecDeque<u16>,
 }
 
 impl Outbox {
@@ -129,6 +131,14 @@ impl Outbox {
     /// Publishes a message before all others.
     pub(super) fn push_front(&mut self, placed: Placed) {
         self.waiting.push_front(placed);
+    }
+
+    /// Publishes a message again that the broker has not taken, before all that were
+    /// sent after it or not yet.
+    pub(super) fn push_again(&mut self, packet_id: u16, placed: Placed) {
+        let position = self.again.partition_point(|id| is_before(*id, packet_id));
+        self.again.insert(position, packet_id);
+        self.waiting.insert(position.min(self.waiting.len()), placed);
     }
 
     /// Messages that have not been sent.
@@ -149,6 +159,7 @@ impl Outbox {
 
     /// What [`Outbox::next`] has returned is not sent.
     pub(super) fn give_up(&mut self) -> Option<Message> {
+        self.again.pop_front();
         self.waiting.pop_front().map(|(message, _)| message)
     }
 
@@ -162,6 +173,7 @@ impl Outbox {
                 break;
             }
         }
+        self.again.pop_front();
         if let Some(placed) = self.waiting.pop_front() {
             self.under_way += placed.0.size();
             self.sent.push_back((self.packet_id, placed));
@@ -186,6 +198,7 @@ impl Outbox {
     /// is out of date by then.
     pub(super) fn disconnected(&mut self) {
         self.under_way = 0;
+        self.again.clear();
         let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, placed)| placed);
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting = sent
@@ -193,6 +206,12 @@ impl Outbox {
             .filter(|(message, _)| !matches!(message, Message::Status { .. }))
             .collect();
     }
+}
+
+/// Whether a packet identifier was given out before another; they begin anew
+/// after the last one.
+fn is_before(one: u16, other: u16) -> bool {
+    (other.wrapping_sub(one) as i16) > 0
 }
 
 #[cfg(test)]
@@ -228,6 +247,23 @@ mod tests {
         assert_eq!(outbox.acknowledged(1).unwrap().0, reply(1));
         assert_eq!(outbox.under_way(), 2);
         assert_eq!(send(&mut outbox), Some((3, reply(3))));
+    }
+
+    #[test]
+    fn what_is_published_again_keeps_its_order() {
+        let mut outbox = Outbox { packet_id: u16::MAX - 1, ..Outbox::default() };
+        (1..=5).for_each(|delivery| outbox.push((reply(delivery), None)));
+        let ids: Vec<_> = (0..3).map(|_| outbox.next(9).is_some().then(|| outbox.send())).collect();
+        assert_eq!(ids, [Some(u16::MAX), Some(1), Some(2)]);
+        for id in [2, u16::MAX, 1] {
+            let placed = outbox.acknowledged(id).unwrap();
+            outbox.push_again(id, placed);
+        }
+        for delivery in 1..=5 {
+            let message = outbox.next(9).unwrap().clone();
+            assert_eq!(message, reply(delivery));
+            outbox.send();
+        }
     }
 
     #[test]

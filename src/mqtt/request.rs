@@ -10,6 +10,9 @@ use super::network::KEEP_BUFFER;
 /// Name of the user property that identifies a request.
 pub(super) const REQUEST_ID: &str = "request-id";
 
+/// Longest value of it that is taken, in bytes.
+const MAX_REQUEST_ID: usize = 256;
+
 /// Name of the user property that lifts the protection of workloads.
 const FORCE: &str = "force";
 
@@ -57,7 +60,9 @@ impl Request {
             publish.properties.unwrap_or_default();
         let correlation_data = correlation_data.map(|data| Bytes::copy_from_slice(&data));
         let property = |name| user_properties.iter().find(|(key, _)| key == name);
+        // It is repeated in replies, progress and log.
         let request_id = property(REQUEST_ID).map(|(_, value)| value.clone());
+        let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID);
         let force = property(FORCE).is_some_and(|(_, value)| value == "true");
         let payload = match publish.payload.len() {
             size if size > max_payload => Err(Refused::TooLarge { size }),

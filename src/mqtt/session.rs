@@ -407,7 +407,9 @@ impl Session {
         self.deliveries.connected(connack.session_present);
         let properties = connack.properties.as_ref();
         let keep_alive = properties.and_then(|properties| properties.server_keep_alive);
-        let keep_alive = keep_alive.map_or(self.options.keep_alive(), |seconds| seconds.max(1));
+        // A broker that turns it off (0) or sets it long must not keep a dead line unnoticed.
+        let own = self.options.keep_alive();
+        let keep_alive = keep_alive.filter(|seconds| *seconds > 0).map_or(own, |max| max.min(own));
         let keep_alive = Duration::from_secs(keep_alive.into());
         let max_packet = properties.and_then(|properties| properties.max_packet_size);
         let max_packet = max_packet.and_then(|max| usize::try_from(max).ok());
@@ -458,7 +460,8 @@ impl Session {
         if connection.ready.is_some() || suback.pkid != SUBSCRIBE_ID || codes.len() != filters {
             return Err(SessionError::Protocol("its SUBACK does not answer the SUBSCRIBE"));
         }
-        if !codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))) {
+        let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+        if !codes.iter().all(|code| *code == granted) {
             return Err(SessionError::Subscription {
                 filters: self.topics.request_filters(),
                 codes: suback.return_codes.clone(),
@@ -484,10 +487,6 @@ impl Session {
             return Err(SessionError::Protocol("topic aliases were not allowed"));
         }
         let acknowledged = publish.qos != QoS::AtMostOnce;
-        let max_waiting = self.options.max_payload.saturating_mul(RECEIVE_MAXIMUM.into());
-        if acknowledged && self.waiting.bytes() > max_waiting {
-            return Err(SessionError::ReceiveMaximum);
-        }
         if self.deliveries.unacknowledged() == usize::from(RECEIVE_MAXIMUM) {
             tracing::debug!("the broker takes no notice of Receive Maximum");
         }
@@ -508,8 +507,9 @@ impl Session {
         };
         self.had_large |= publish.payload.len() >= LARGE;
         let request = Request::new(publish, topic, delivery, self.options.max_payload);
+        let max_waiting = self.options.max_payload.saturating_mul(RECEIVE_MAXIMUM.into());
         if acknowledged {
-            self.waiting.push(request);
+            self.waiting.push(request, max_waiting);
         } else if let Err(dropped) = self.waiting.push_within_limits(request) {
             tracing::warn!(dropped, "requests with QoS 0 come faster than they can be served");
         }
@@ -531,8 +531,10 @@ impl Session {
                 reason = ?puback.reason,
                 "the broker does not take a message"
             );
-            if is_transient(puback.reason) && self.refusals.pause() {
-                self.outbox.push_front((message, place));
+            let give_up = self.refusals.count >= MAX_REFUSALS;
+            if is_transient(puback.reason) && !give_up {
+                self.refusals.pause();
+                self.outbox.push_again(puback.pkid, (message, place));
                 return Ok(());
             }
         }
@@ -635,7 +637,8 @@ fn is_transient(reason: PubAckReason) -> bool {
     )
 }
 
-/// How often in a row the broker has not taken a message that it may take later.
+/// How many pauses there were in a row because the broker has not taken a message
+/// that it may take later.
 #[derive(Debug, Default)]
 struct Refusals {
     count: u32,
@@ -644,12 +647,12 @@ struct Refusals {
 }
 
 impl Refusals {
-    /// Makes a pause, unless there were too many.
-    fn pause(&mut self) -> bool {
-        self.count += 1;
-        let again = self.count <= MAX_REFUSALS;
-        self.until = again.then(|| Instant::now() + REFUSAL_PAUSE);
-        again
+    /// Makes a pause, one for all that were not taken before it is over.
+    fn pause(&mut self) {
+        if self.until.is_none() {
+            self.count += 1;
+            self.until = Some(Instant::now() + REFUSAL_PAUSE);
+        }
     }
 
     fn is_pause(&self) -> bool {
@@ -773,12 +776,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_an_end_to_trying_again() {
+    async fn pauses_are_counted_and_not_refusals() {
         let mut refusals = Refusals::default();
-        for _ in 0..MAX_REFUSALS {
-            assert!(refusals.pause() && refusals.is_pause());
+        for count in 1..=MAX_REFUSALS {
+            refusals.pause();
+            refusals.pause();
+            assert!(refusals.is_pause() && refusals.count == count);
             refusals.resume();
         }
-        assert!(!refusals.pause() && !refusals.is_pause());
     }
 }

@@ -24,8 +24,12 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds a request of QoS 1, whose number is limited by the broker.
-    pub(super) fn push(&mut self, request: Request) {
+    /// Adds a request of QoS 1, whose number is limited by the broker; its payload
+    /// only while there are less than `max_bytes` of them.
+    pub(super) fn push(&mut self, mut request: Request, max_bytes: usize) {
+        if self.bytes >= max_bytes && request.payload.is_ok() {
+            request.payload = Err(Refused::TooMany);
+        }
         self.bytes += size(&request);
         self.requests.push_back(request);
     }
@@ -40,7 +44,7 @@ impl Waiting {
         if self.requests.len() >= MAX_SERVED || self.bytes + size(&request) > MAX_SERVED_BYTES {
             request.payload = Err(Refused::TooMany);
         }
-        self.push(request);
+        self.push(request, usize::MAX);
         Ok(())
     }
 
@@ -48,11 +52,6 @@ impl Waiting {
         let request = self.requests.pop_front()?;
         self.bytes -= size(&request);
         Some(request)
-    }
-
-    /// Bytes of all payloads.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
