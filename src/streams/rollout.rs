@@ -5,11 +5,12 @@
 //! further after a restart of the connector.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::OptionFuture;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::publisher::{Ended, Publisher};
@@ -27,6 +28,10 @@ const QUEUE: usize = 64;
 
 /// Roll-outs that are followed at the same time; the oldest gives way.
 const MAX_ROLLOUTS: usize = 256;
+
+/// The largest record that is taken up, in bytes: that of a roll-out of some
+/// thousand workloads. Whoever may publish for the vehicle may retain anything.
+const MAX_RECORD: usize = 256 * 1024;
 
 /// So long an instance must be gone before somebody else has removed it. Ankaios
 /// forgets for a moment one that was deleted and is applied again at once.
@@ -90,6 +95,8 @@ pub struct Rollouts {
     news: mpsc::Sender<News>,
     topics: Topics,
     publisher: Publisher,
+    /// Records that this process may still take up.
+    restorable: Arc<Semaphore>,
 }
 
 impl Rollouts {
@@ -105,7 +112,8 @@ impl Rollouts {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (news, receiver) = mpsc::channel(QUEUE);
         let tracker = Tracker::new(ankaios, topics.clone(), publisher.clone(), limit);
-        (Self { news, topics, publisher }, tracker.run(receiver))
+        let restorable = Arc::new(Semaphore::new(MAX_ROLLOUTS));
+        (Self { news, topics, publisher, restorable }, tracker.run(receiver))
     }
 
     /// Follows an update.
@@ -116,8 +124,15 @@ impl Rollouts {
 
     /// Follows further what a former process has followed.
     pub(crate) fn restore(&self, id: &str, record: &[u8]) {
-        let Self { news, topics, publisher } = self.clone();
+        let Self { news, topics, publisher, restorable } = self.clone();
         let topic = topics.rollout(id);
+        let place = restorable.try_acquire_owned().ok().filter(|_| record.len() <= MAX_RECORD);
+        let Some(place) = place else {
+            tracing::warn!(size = record.len(), "a roll-out is not taken up again: too much");
+            return;
+        };
+        // There are no more of them than there may be roll-outs.
+        place.forget();
         let id = id.to_owned();
         let record = serde_json::from_slice::<RolloutRecord>(record);
         // The session that hands over the record must not be waited for here.
@@ -250,6 +265,10 @@ impl Tracker {
     async fn restore(&mut self, id: String, record: RolloutRecord) -> Result<(), Ended> {
         let known = self.rollouts.iter().map(|following| &following.id).chain(&self.settled);
         if known.into_iter().any(|known| *known == id) {
+            return Ok(());
+        }
+        if self.rollouts.len() >= MAX_ROLLOUTS {
+            tracing::warn!("a roll-out is not taken up again: there are too many");
             return Ok(());
         }
         let RolloutRecord { request_id, workloads, expires_at } = record;
@@ -571,6 +590,24 @@ mod tests {
             wait(&mut tracker).await;
             assert_eq!(told(&mut published)[0].1, "superseded");
             assert!(tracker.rollouts.is_empty());
+        }
+
+        #[tokio::test]
+        async fn forged_records_are_limited_in_size_and_number() {
+            let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
+            let (sender, _published) = queue();
+            let topics = Topics::new("1", Vec::new()).unwrap();
+            let limit = Duration::from_secs(60);
+            let (rollouts, _) = Rollouts::new(client, topics, Publisher::new(sender), limit);
+            let record = json!({"request_id": "r", "workloads": [], "expires_at": ""}).to_string();
+            let large = format!("{record}{}", " ".repeat(MAX_RECORD));
+            rollouts.restore("x", large.as_bytes());
+            for _ in 0..2 * MAX_ROLLOUTS {
+                rollouts.restore("x", record.as_bytes());
+            }
+            assert_eq!(rollouts.restorable.available_permits(), 0);
+            let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            assert!(tasks <= MAX_ROLLOUTS, "{tasks}");
         }
     }
 }
