@@ -158,7 +158,8 @@ async fn since_and_until_bound_what_comes() {
 
 #[tokio::test]
 async fn what_is_followed_until_a_time_ends_then() {
-    let scene = Scene::start().await;
+    // The guard has no subscription then.
+    let scene = Scene::with(&[("PROTECTED_WORKLOADS", "")]).await;
     run(&scene, "talker").await;
     let mut logs = scene.client("logs/l").await;
     let until = humantime::format_rfc3339_millis(SystemTime::now() + 2 * SECOND).to_string();
