@@ -4,11 +4,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Context, apart, request, to_json, update};
+use super::{Answer, Context, apart, request, update};
 use crate::error::ErrorReply;
 use crate::json;
 use crate::proto::ank_base::UpdateStateRequest;
-use crate::streams::Rollout;
 
 const EXPECTED: &str =
     "{\"update_mask\": [\"desiredState.configs.x\"], \"state\": {\"desiredState\": {...}}}";
@@ -25,17 +24,8 @@ pub(super) async fn start(
     force: bool,
     payload: Bytes,
 ) -> Result<Answer, ErrorReply> {
-    let request = apart(move || parse(&payload)).await??;
-    let updating = update::send(context, request, force).await?;
-    let rollouts = context.rollouts.clone();
-    Ok(Box::pin(async move {
-        let success = updating.answer().await?;
-        let mut reply = to_json(&json::update_state_success(&success))?;
-        if let Some(rollouts) = rollouts {
-            reply.then(async move { rollouts.follow(Rollout::new(None, &success)).await });
-        }
-        Ok(reply)
-    }))
+    let update = apart(move || parse(&payload)).await??;
+    update::start(context, None, force, update).await
 }
 
 fn parse(payload: &[u8]) -> Result<UpdateStateRequest, ErrorReply> {

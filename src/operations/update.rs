@@ -14,11 +14,13 @@ use futures_util::poll;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use super::{Context, apart};
+use super::{Answer, Context, apart, to_json};
 use crate::ankaios::{Call, Client};
 use crate::error::{ErrorCode, ErrorReply};
 use crate::guard::{Guard, Need, to_value};
+use crate::json;
 use crate::proto::ank_base::{CompleteState, UpdateStateRequest, UpdateStateSuccess};
+use crate::streams::Rollout;
 
 /// Where updates wait for each other. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,13 +38,13 @@ impl Lane {
 }
 
 /// An update that has been handed over, or waits for it.
-pub(super) enum Updating {
+enum Updating {
     Sent(Call<UpdateStateSuccess>),
     Waiting(Pin<Box<dyn Future<Output = Result<UpdateStateSuccess, ErrorReply>> + Send>>),
 }
 
 impl Updating {
-    pub(super) async fn answer(self) -> Result<UpdateStateSuccess, ErrorReply> {
+    async fn answer(self) -> Result<UpdateStateSuccess, ErrorReply> {
         match self {
             Self::Sent(call) => Ok(call.answer().await?),
             Self::Waiting(answer) => answer.await,
@@ -50,11 +52,35 @@ impl Updating {
     }
 }
 
+/// Judges an update and hands it over. What becomes of it is followed, as that of
+/// the request `request_id` if operators are to be told.
+///
+/// # Errors
+/// See [`send`].
+pub(super) async fn start(
+    context: &Context,
+    request_id: Option<String>,
+    force: bool,
+    update: UpdateStateRequest,
+) -> Result<Answer, ErrorReply> {
+    let updating = send(context, update, force).await?;
+    let rollouts = context.rollouts.clone();
+    Ok(Box::pin(async move {
+        let success = updating.answer().await?;
+        let mut reply = to_json(&json::update_state_success(&success))?;
+        if let Some(rollouts) = rollouts {
+            let rollout = Rollout::new(request_id, &success);
+            reply.then(async move { rollouts.follow(rollout).await });
+        }
+        Ok(reply)
+    }))
+}
+
 /// Judges an update and hands it over.
 ///
 /// # Errors
 /// The guard refuses it, or it can not be handed over.
-pub(super) async fn send(
+async fn send(
     context: &Context,
     update: UpdateStateRequest,
     force: bool,
