@@ -2,7 +2,6 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,6 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use super::buffer::Producer;
 use super::client::RequestError;
 use crate::proto::ank_base::response::ResponseContent;
+use crate::random;
 
 /// What a request ends with, and its share of the memory for answers.
 pub(super) type Answer = Result<(ResponseContent, Held), RequestError>;
@@ -163,7 +163,7 @@ impl Request {
 impl Pending {
     pub(super) fn new() -> Self {
         Self {
-            prefix: format!("{:016x}-", RandomState::new().build_hasher().finish()),
+            prefix: format!("{}-", random::hex()),
             next: AtomicU64::new(0),
             table: Mutex::default(),
             unwritten: Notify::new(),

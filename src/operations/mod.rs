@@ -28,7 +28,8 @@ use tokio::task::JoinError;
 use crate::ankaios::{Client, RequestError};
 use crate::error::{ErrorCode, ErrorReply};
 use crate::guard::Guard;
-use crate::streams::{Ended, Rollouts, Subscriptions};
+use crate::mqtt::SessionEnded;
+use crate::streams::{Rollouts, Subscriptions};
 use crate::topics::StreamKind;
 
 pub use update::Lane;
@@ -236,8 +237,8 @@ fn to_json(value: &impl Serialize) -> Outcome {
 }
 
 /// A subscription that came while the connector stops.
-impl From<Ended> for ErrorReply {
-    fn from(error: Ended) -> Self {
+impl From<SessionEnded> for ErrorReply {
+    fn from(error: SessionEnded) -> Self {
         Self::new(ErrorCode::Unavailable, error.to_string())
     }
 }

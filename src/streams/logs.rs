@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::log_messages::{Dropped, Stopped, batches};
-use super::publisher::{Ended, Publisher};
+use super::publisher::Publisher;
 use super::record::{Bookmark, LogsSubscription, WorkloadRef};
 use super::time::{format_rfc3339, parse_rfc3339};
 use crate::ankaios::events::{Event, EventStream};
@@ -23,6 +23,7 @@ use crate::ankaios::logs::{LogItem, LogStream, LogsOptions};
 use crate::ankaios::{Client, RequestError, WorkloadStates};
 use crate::error::{ErrorCode, ErrorReply};
 use crate::json::InstanceName;
+use crate::mqtt::SessionEnded;
 use crate::proto::ank_base::ExecutionState;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 
@@ -173,7 +174,7 @@ impl Follower {
         topic: &str,
         publisher: &Publisher,
         mut bookmark: Bookmark,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SessionEnded> {
         if self.options.follow {
             self.events = Some(self.ankaios.events(self.field_masks()));
         } else if !self.opened && !self.open_again(topic).await {
@@ -249,7 +250,7 @@ impl Follower {
         arrived: SystemTime,
         topic: &str,
         publisher: &Publisher,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SessionEnded> {
         match item {
             LogItem::Entries(entries) => {
                 for entries in batches(entries) {
@@ -335,7 +336,7 @@ impl Follower {
 
     /// Asks for the logs that are due, together those that are missing since the
     /// same time.
-    async fn ask(&mut self, topic: &str, publisher: &Publisher) -> Result<(), Ended> {
+    async fn ask(&mut self, topic: &str, publisher: &Publisher) -> Result<(), SessionEnded> {
         let now = Instant::now();
         let mut due = BTreeMap::<SystemTime, Vec<InstanceName>>::new();
         for (instance, log) in &self.logs {
@@ -384,7 +385,7 @@ impl Follower {
         since: SystemTime,
         topic: &str,
         publisher: &Publisher,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SessionEnded> {
         let runs = self.runs(&instance);
         self.put_off(instance.clone(), since, runs);
         if runs { Ok(()) } else { publisher.send(topic, &Stopped { stopped: instance }).await }
@@ -397,7 +398,11 @@ impl Follower {
     }
 
     /// Ends followed logs whose time is over and that Ankaios has not ended.
-    async fn time_is_over(&mut self, topic: &str, publisher: &Publisher) -> Result<(), Ended> {
+    async fn time_is_over(
+        &mut self,
+        topic: &str,
+        publisher: &Publisher,
+    ) -> Result<(), SessionEnded> {
         if !self.is_over() || !self.items.is_empty() {
             return Ok(());
         }

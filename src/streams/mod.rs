@@ -20,7 +20,7 @@ mod subscriptions;
 mod time;
 mod turns;
 
-pub use publisher::{Ended, Publisher};
+pub use publisher::Publisher;
 pub use record::{
     EventsSubscription, Lifetime, LogsSubscription, Record, SubscriptionId, WorkloadRef,
 };

@@ -5,8 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-pub use crate::mqtt::SessionEnded as Ended;
-use crate::mqtt::{Outgoing, Publication, Sender};
+use crate::mqtt::{Outgoing, Publication, Sender, SessionEnded};
 
 /// Hands messages to the MQTT session, and waits while it has too many.
 #[derive(Debug, Clone)]
@@ -22,7 +21,11 @@ impl Publisher {
     }
 
     /// Publishes a message.
-    pub(super) async fn send(&self, topic: &str, message: &impl Serialize) -> Result<(), Ended> {
+    pub(super) async fn send(
+        &self,
+        topic: &str,
+        message: &impl Serialize,
+    ) -> Result<(), SessionEnded> {
         self.publish(topic, to_json(message), false, None).await
     }
 
@@ -32,12 +35,12 @@ impl Publisher {
         topic: &str,
         message: &impl Serialize,
         expiry: Option<Duration>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SessionEnded> {
         self.publish(topic, to_json(message), true, expiry).await
     }
 
     /// Removes what the broker keeps.
-    pub(super) async fn remove(&self, topic: &str) -> Result<(), Ended> {
+    pub(super) async fn remove(&self, topic: &str) -> Result<(), SessionEnded> {
         self.publish(topic, Bytes::new(), true, None).await
     }
 
@@ -47,7 +50,7 @@ impl Publisher {
         payload: Bytes,
         retain: bool,
         expiry: Option<Duration>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SessionEnded> {
         let publication = Publication { topic: topic.to_owned(), payload, retain, expiry };
         self.outgoing.send(Outgoing::Publication(publication)).await
     }

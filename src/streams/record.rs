@@ -9,9 +9,11 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
-use super::publisher::{Ended, Publisher};
+use super::publisher::Publisher;
 use super::time::format_rfc3339;
 use crate::json::InstanceName;
+use crate::mqtt::SessionEnded;
+use crate::schema::is_name;
 use crate::topics::StreamKind;
 
 /// Longest id of a subscription, in characters.
@@ -41,8 +43,7 @@ impl TryFrom<String> for SubscriptionId {
     type Error = InvalidId;
 
     fn try_from(id: String) -> Result<Self, InvalidId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(allowed) {
+        if !is_name(&id) {
             return Err(InvalidId(id.chars().take(MAX_ID + 1).collect()));
         }
         Ok(Self(id))
@@ -236,7 +237,7 @@ impl Bookmark {
 
     /// Everything that had arrived at that time has been published. Not each time
     /// is noted.
-    pub(super) async fn put(&mut self, arrived: SystemTime) -> Result<(), Ended> {
+    pub(super) async fn put(&mut self, arrived: SystemTime) -> Result<(), SessionEnded> {
         if self.noted.elapsed() < BOOKMARK_INTERVAL {
             return Ok(());
         }

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::publisher::{Ended, Publisher};
+use super::publisher::Publisher;
 use super::time::{format_rfc3339, parse_rfc3339};
 use crate::ankaios::events::{Event, EventStream};
 use crate::ankaios::{Client, WorkloadStates};
 use crate::json::{InstanceName, execution_state};
+use crate::mqtt::SessionEnded;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 use crate::proto::ank_base::{ExecutionState, Pending, UpdateStateSuccess};
 use crate::random;
@@ -234,7 +235,7 @@ impl Tracker {
         }
     }
 
-    async fn begin(&mut self, rollout: Rollout) -> Result<(), Ended> {
+    async fn begin(&mut self, rollout: Rollout) -> Result<(), SessionEnded> {
         let deleted: BTreeSet<_> = rollout.deleted.into_iter().collect();
         self.supersede(&deleted).await?;
         let Some(request_id) = rollout.request_id else { return Ok(()) };
@@ -262,7 +263,7 @@ impl Tracker {
 
     /// Follows a roll-out of a former process until its original end, but long
     /// enough to see what has become of it.
-    async fn restore(&mut self, id: String, record: RolloutRecord) -> Result<(), Ended> {
+    async fn restore(&mut self, id: String, record: RolloutRecord) -> Result<(), SessionEnded> {
         let known = self.rollouts.iter().map(|following| &following.id).chain(&self.settled);
         if known.into_iter().any(|known| *known == id) {
             return Ok(());
@@ -287,7 +288,7 @@ impl Tracker {
         self.follow(following).await
     }
 
-    async fn follow(&mut self, following: Following) -> Result<(), Ended> {
+    async fn follow(&mut self, following: Following) -> Result<(), SessionEnded> {
         if self.rollouts.len() >= MAX_ROLLOUTS {
             let oldest = self.rollouts.remove(0);
             self.settle(&oldest, "timed_out").await?;
@@ -306,7 +307,7 @@ impl Tracker {
         self.rollouts.iter_mut().for_each(|following| following.covered = true);
     }
 
-    async fn learn(&mut self, event: &Event) -> Result<(), Ended> {
+    async fn learn(&mut self, event: &Event) -> Result<(), SessionEnded> {
         let mut changes = self.states.apply(event);
         if event.resynced {
             let missing = |following: &&Following| {
@@ -334,7 +335,7 @@ impl Tracker {
     }
 
     /// Ends all roll-outs that have one of these instances.
-    async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), Ended> {
+    async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
         let superseded = |following: &mut Following| !following.instances.is_disjoint(gone);
         let superseded: Vec<_> = self.rollouts.extract_if(.., superseded).collect();
         for following in superseded {
@@ -344,7 +345,7 @@ impl Tracker {
     }
 
     /// Tells of all roll-outs that have one of these instances.
-    async fn report(&mut self, changed: &BTreeSet<InstanceName>) -> Result<(), Ended> {
+    async fn report(&mut self, changed: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
         let rollouts = std::mem::take(&mut self.rollouts);
         for following in rollouts {
             if following.instances.is_disjoint(changed) {
@@ -375,7 +376,7 @@ impl Tracker {
     }
 
     /// Ends those whose time is over.
-    async fn give_up(&mut self) -> Result<(), Ended> {
+    async fn give_up(&mut self) -> Result<(), SessionEnded> {
         let now = Instant::now();
         let late: Vec<_> = self.rollouts.extract_if(.., |one| one.deadline <= now).collect();
         for following in late {
@@ -391,7 +392,7 @@ impl Tracker {
     }
 
     /// Tells how it has ended, and forgets it.
-    async fn settle(&mut self, following: &Following, status: &str) -> Result<(), Ended> {
+    async fn settle(&mut self, following: &Following, status: &str) -> Result<(), SessionEnded> {
         self.tell(following, status).await?;
         self.settled.push_back(following.id.clone());
         if self.settled.len() > MAX_ROLLOUTS {
@@ -400,7 +401,7 @@ impl Tracker {
         self.publisher.remove(&self.topics.rollout(&following.id)).await
     }
 
-    async fn tell(&self, following: &Following, status: &str) -> Result<(), Ended> {
+    async fn tell(&self, following: &Following, status: &str) -> Result<(), SessionEnded> {
         #[derive(Serialize)]
         struct Workload<'a, S> {
             #[serde(flatten)]
