@@ -12,11 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::ankaios::{self, LinkStatus};
 use crate::guard::Guard;
-use crate::mqtt::{self, Presence, Session};
+use crate::health::{self, BindError, Health, Liveness, Readiness, Server};
+use crate::mqtt::{self, Presence, Reporter, Session};
 use crate::operations::{Context, Lane, Operations};
-use crate::router::Router;
+use crate::progress::Monitor;
+use crate::router::{self, Router};
 use crate::settings::Settings;
-use crate::streams::{Publisher, Rollouts, Subscriptions};
+use crate::streams::{self, Publisher, Rollouts, Subscriptions};
 
 /// Requests that wait for the router.
 const QUEUE: usize = 64;
@@ -34,6 +36,9 @@ pub enum Error {
         humantime::format_duration(DRAIN)
     )]
     DrainTimeout,
+    /// Health and metrics cannot be served.
+    #[error(transparent)]
+    Health(#[from] BindError),
     /// One of its tasks has ended, which is a fault of the connector. Without it
     /// the others would look healthy and answer nothing.
     #[error("{0} has failed; see the log, and please report it")]
@@ -46,7 +51,17 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
+    let server = match &settings.health {
+        Some(address) => Some(Server::bind(address).await?),
+        None => None,
+    };
     let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
+    let link_monitor = Monitor::new("the link to Ankaios");
+    let link = link.monitored(&link_monitor);
+    let router_monitor = Monitor::new("the router");
+    let reporter = Reporter::default();
+    let router_metrics = router::Metrics::default();
+    let stream_metrics = streams::Metrics::default();
     let (requests, request_receiver) = mpsc::channel(QUEUE);
     let (outgoing, outgoing_receiver) = mqtt::queue();
     let (presence, presence_receiver) = watch::channel(to_presence(&link.status().borrow()));
@@ -65,15 +80,45 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         let watch = guard.clone().watch(client.clone());
         tasks.spawn(named("the task that knows what is protected", watch));
     }
+    if let Some(server) = server {
+        let health = Health {
+            liveness: Liveness::new(vec![
+                reporter.monitor().clone(),
+                router_monitor.clone(),
+                link_monitor,
+            ]),
+            readiness: Readiness {
+                session: reporter.status(),
+                link: link.status(),
+                ankaios: client.clone(),
+                guard: guard.needs_the_vehicle().then(|| guard.clone()),
+                stop: stop.clone(),
+            },
+            metrics: health::Metrics::new(|registry| {
+                router_metrics.register(registry);
+                stream_metrics.register(registry);
+                reporter.metrics().register(registry);
+                link.metrics().register(registry);
+                client.event_streams().register(registry);
+            }),
+        };
+        tasks.spawn(named("the server of health and metrics", server.run(health)));
+    }
     let context = Context {
         guard,
         updates: Lane::new(settings.request_timeout),
-        subscriptions: Subscriptions::new(client.clone(), settings.topics.clone(), publisher),
+        subscriptions: Subscriptions::new(
+            client.clone(),
+            settings.topics.clone(),
+            publisher,
+            stream_metrics,
+        ),
         ankaios: client,
         rollouts,
     };
     let operations = Operations::new(context);
-    let router = Router::new(settings.topics.clone(), operations, max_payload, outgoing);
+    let router =
+        Router::new(settings.topics.clone(), operations, max_payload, outgoing, router_metrics);
     let session = Session::new(
         settings.mqtt,
         settings.topics,
@@ -81,11 +126,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         requests,
         outgoing_receiver,
         stop.clone(),
+        reporter,
     );
 
     tasks.spawn(named("the task that reports the link", announce(link.status(), presence)));
     tasks.spawn(named("the link to Ankaios", link.run()));
-    tasks.spawn(named("the router", router.run(request_receiver)));
+    tasks.spawn(named("the router", router.run(request_receiver, router_monitor.begin())));
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
 
     tokio::select! {

@@ -25,7 +25,8 @@
 //! below it. Beside them stand pure functions: [`manifest`] (YAML to desired
 //! state and masks), [`json`] (state to reply), [`topics`] and [`error`].
 //! [`connector`] makes the tasks; `main.rs` gives them settings and signals.
-//! [`dashboard`] is another user of [`ankaios`], without MQTT.
+//! [`dashboard`] is another user of [`ankaios`], without MQTT. [`health`] tells over
+//! HTTP how all of them fare: it looks at them, and none of them knows it.
 
 #![forbid(unsafe_code)]
 
@@ -34,12 +35,14 @@ pub mod connector;
 pub mod dashboard;
 pub mod error;
 pub mod guard;
+pub mod health;
 pub mod json;
 pub mod logging;
 pub mod manifest;
 pub mod mqtt;
 pub mod operations;
 pub mod process;
+pub mod progress;
 pub mod proto;
 mod random;
 pub mod router;

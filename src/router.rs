@@ -1,5 +1,7 @@
 //! From a request topic to the operation, and from its outcome to the reply.
 
+mod metrics;
+
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -15,8 +17,11 @@ use tokio::task::unconstrained;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::mqtt::{Outgoing, Refused, Reply, Request, Sender};
 use crate::operations::{Operation, Operations, Outcome, Success};
+use crate::progress::Progress;
 use crate::random;
 use crate::topics::{MAX_TOPIC, Topics};
+
+pub use metrics::Metrics;
 
 /// Requests that may wait for their outcome at the same time.
 const MAX_IN_FLIGHT: usize = 160;
@@ -33,34 +38,37 @@ pub struct Router {
     max_payload: usize,
     outgoing: Sender,
     waits: Arc<Semaphore>,
+    metrics: Metrics,
 }
 
 impl Router {
     /// `max_payload` is the largest payload of a request in bytes, for the
-    /// error message.
+    /// error message. Requests are counted in `metrics`.
     #[must_use]
     pub fn new(
         topics: Topics,
         operations: Operations,
         max_payload: usize,
         outgoing: Sender,
+        metrics: Metrics,
     ) -> Self {
         let waits = Arc::new(Semaphore::new(MAX_WAITS));
-        Self { topics, operations, max_payload, outgoing, waits }
+        Self { topics, operations, max_payload, outgoing, waits, metrics }
     }
 
-    /// Serves `requests` until they are closed and the last reply was given.
+    /// Serves `requests` until they are closed and the last reply was given. Who
+    /// wants to know whether it gets on is answered by `progress`.
     ///
     /// Replies leave in the order in which Ankaios gives the answers. That needs
     /// every answer to be awaited before it can come, so this task does not take
     /// part in Tokio's budgets, which could interrupt it in between. It pauses
     /// often enough by itself: it can do no more than the session hands over.
-    pub async fn run(self, requests: mpsc::Receiver<Request>) {
-        unconstrained(self.serve(requests)).await;
+    pub async fn run(self, requests: mpsc::Receiver<Request>, progress: Progress) {
+        unconstrained(self.serve(requests, progress)).await;
         self.operations.stop();
     }
 
-    async fn serve(&self, requests: mpsc::Receiver<Request>) {
+    async fn serve(&self, requests: mpsc::Receiver<Request>, mut progress: Progress) {
         let mut begun = pin!(stream::unfold(requests, |mut requests| async {
             let request = requests.recv().await?;
             Some((self.begin(request).await, requests))
@@ -73,8 +81,13 @@ impl Router {
                 // First what is in flight: an answer is awaited before another
                 // request begins.
                 biased;
+                () = progress.asked() => {}
                 Some(Done { outgoing, entry, then }) = in_flight.next() => {
-                    self.send(outgoing).await;
+                    if let Some(LogEntry { known, error, took, .. }) = &entry {
+                        self.metrics.replied(*known, error.as_ref().map(|e| e.code), *took);
+                    }
+                    // While there is no connection to the broker, it takes its time.
+                    progress.during(self.send(outgoing)).await;
                     // Its turn comes after that of the session, which sends the
                     // reply: nobody waits for the log.
                     if let Some(entry) = entry {
@@ -153,6 +166,8 @@ impl Router {
     fn open(&self, request: Request) -> (Responder, Result<Operation, ErrorReply>, Bytes) {
         let name = self.topics.operation(&request.topic).unwrap_or(&request.topic).to_owned();
         let request_id = request.request_id.unwrap_or_else(random::hex);
+        let operation = Operation::from_name(&name);
+        let known = operation.as_ref().ok().copied();
         let usual_topic = self.topics.reply(&name);
         let (topic, fallback_topic) = match request.response_topic {
             None => (usual_topic, None),
@@ -185,7 +200,7 @@ impl Router {
                 )),
                 Bytes::new(),
             ),
-            Ok(payload) => (Operation::from_name(&name), payload),
+            Ok(payload) => (operation, payload),
             Err(Refused::TooLarge { size }) => (
                 Err(ErrorReply::new(
                     ErrorCode::PayloadTooLarge,
@@ -209,6 +224,7 @@ impl Router {
         };
         let responder = Responder {
             delivery: request.delivery,
+            known,
             operation: name,
             request_id,
             topic,
@@ -260,6 +276,8 @@ async fn follow(then: Pin<Box<dyn Future<Output = ()> + Send>>) {
 #[derive(Debug)]
 struct Responder {
     delivery: u64,
+    /// `None` if there is no such operation.
+    known: Option<Operation>,
     operation: String,
     request_id: String,
     topic: String,
@@ -277,6 +295,7 @@ impl Responder {
             Err(error) => (error.to_payload(), Some(error), None),
         };
         let entry = LogEntry {
+            known: self.known,
             operation: self.operation,
             request_id: self.request_id.clone(),
             request_size: self.request_size,
@@ -299,6 +318,7 @@ impl Responder {
 /// What the log says about a request.
 #[derive(Debug)]
 struct LogEntry {
+    known: Option<Operation>,
     operation: String,
     request_id: String,
     request_size: usize,
@@ -309,7 +329,7 @@ struct LogEntry {
 
 impl LogEntry {
     fn write(self) {
-        let Self { operation, request_id, request_size, reply_size, took, error } = self;
+        let Self { operation, request_id, request_size, reply_size, took, error, .. } = self;
         match error {
             None => {
                 tracing::info!(operation, request_id, request_size, reply_size, ?took, "done");

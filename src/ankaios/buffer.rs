@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::client::RequestError;
+use super::metrics::Metrics;
 use crate::proto::ank_base::response::ResponseContent;
 
 /// Messages that wait for one consumer.
@@ -47,9 +48,15 @@ struct Holders {
     /// Memory that is in use.
     used: AtomicUsize,
     holders: Mutex<Vec<Weak<Shared>>>,
+    metrics: Metrics,
 }
 
 impl Budget {
+    /// A budget that is all there; what has to be thrown away counts in `metrics`.
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Holders { metrics, ..Holders::default() }))
+    }
+
     /// Lets those who hold most lose their oldest, until the budget is kept, or
     /// until nobody has anything to lose. So who is fast loses nothing because
     /// of those who are slow.
@@ -138,7 +145,9 @@ impl Shared {
         };
         if let Some(message) = state.messages.remove(index) {
             self.gives_back(message.size);
-            state.dropped += entries(&message.content).unwrap_or_default();
+            let dropped = entries(&message.content).unwrap_or_default();
+            state.dropped += dropped;
+            self.budget.0.metrics.dropped(&message.content, dropped);
         }
         true
     }

@@ -30,9 +30,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Client, RequestError};
 use super::codec;
+use super::metrics::Metrics;
 use super::pending::Pending;
 use super::pipe::{OpenError, Output, open_input};
 use super::reader::{self, Heard, PROBE_SUFFIX, Stop};
+use crate::progress::{Monitor, Progress};
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::{CompleteStateRequest, Request};
 use crate::proto::control_api::to_ankaios::ToAnkaiosEnum;
@@ -106,8 +108,11 @@ pub fn connect(folder: PathBuf, request_timeout: Duration) -> (Client, Link) {
     let reason = "the control interface has not been opened yet".into();
     let (status, status_receiver) = watch::channel(LinkStatus::Disconnected { reason });
     let pending = Arc::new(Pending::new());
-    let client = Client::new(Arc::clone(&pending), status_receiver, request_timeout);
-    let link = Link { folder, request_timeout, pending, opened: false, status };
+    let metrics = Metrics::new(&status.borrow());
+    let client =
+        Client::new(Arc::clone(&pending), status_receiver, request_timeout, metrics.clone());
+    let progress = Progress::unasked();
+    let link = Link { folder, request_timeout, pending, opened: false, status, metrics, progress };
     (client, link)
 }
 
@@ -120,6 +125,8 @@ pub struct Link {
     /// The FIFOs have been there before.
     opened: bool,
     status: watch::Sender<LinkStatus>,
+    metrics: Metrics,
+    progress: Progress,
 }
 
 impl Link {
@@ -127,6 +134,19 @@ impl Link {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<LinkStatus> {
         self.status.subscribe()
+    }
+
+    /// What is counted of the link and its clients.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Lets `monitor` ask whether the link gets on.
+    #[must_use]
+    pub fn monitored(mut self, monitor: &Monitor) -> Self {
+        self.progress = monitor.begin();
+        self
     }
 
     /// Serves the clients. Never returns; drop it to stop it.
@@ -151,7 +171,7 @@ impl Link {
                 }
                 Err(error) => self.disconnected(format!("{error}; {}", self.hint(&error))),
             }
-            sleep(OPEN_INTERVAL).await;
+            self.progress.during(sleep(OPEN_INTERVAL)).await;
         }
     }
 
@@ -193,6 +213,7 @@ impl Link {
                     tracing::error!(reason, "Ankaios has closed the control interface");
                 }
             }
+            self.metrics.status(&status);
             *present = status;
             true
         });
@@ -228,7 +249,7 @@ struct Probe {
 impl<'a> Session<'a> {
     fn new(link: &'a mut Link, input: Receiver, output: Output) -> Self {
         let (heard_sender, heard) = watch::channel(Heard::default());
-        let reader = spawn_reader(input, &link.pending, &heard_sender);
+        let reader = spawn_reader(input, link, &heard_sender);
         let unlinked = output.is_unlinked();
         Self {
             link,
@@ -256,6 +277,7 @@ impl<'a> Session<'a> {
             let look = self.next_look();
             let result = tokio::select! {
                 biased;
+                () = self.link.progress.asked() => Ok(()),
                 stopped = &mut self.reader => match stopped {
                     Ok((input, stop)) => self.reader_stopped(input, stop).await,
                     // Only a panic ends the task like this; the FIFO is gone with it.
@@ -341,7 +363,7 @@ impl<'a> Session<'a> {
         let frame = with_hello(&codec::encode(&message));
         self.look_for_swap();
         self.greet = false;
-        self.write(&frame).await
+        self.write(&frame, 2).await
     }
 
     /// Writes the oldest request that is to be written.
@@ -355,18 +377,20 @@ impl<'a> Session<'a> {
             self.link.pending.fail(number, error);
             return Ok(());
         }
+        let mut frames = 1;
         if self.greet || self.link.pending.is_overdue() {
             self.greet = false;
             let greeted = with_hello(&frame);
             if greeted.len() <= capacity {
                 frame = greeted;
+                frames = 2;
             } else {
-                self.write(&with_hello(&[])).await?;
+                self.write(&with_hello(&[]), 1).await?;
             }
         }
         // Before writing: the answer may be there before `write` returns.
         self.link.pending.written(number);
-        self.write(&frame).await
+        self.write(&frame, frames).await
     }
 
     /// Notices once that the agent has begun a new session on the same FIFOs. It
@@ -376,17 +400,23 @@ impl<'a> Session<'a> {
             return;
         }
         tracing::info!("Ankaios' server has restarted; greeting its agent again");
+        self.link.metrics.reconnected();
         self.unlinked = true;
         self.greet = true;
         self.link.pending.end_streams();
         self.write_unanswered_again();
     }
 
-    /// Writes frames as a whole. What cannot be written within the timeout is
+    /// Writes so many frames as a whole. What cannot be written within the timeout is
     /// dropped: whoever waits for it has given up by then.
-    async fn write(&mut self, frames: &[u8]) -> Result<(), String> {
-        match timeout(self.link.request_timeout, self.output.write_frame(frames)).await {
-            Ok(Ok(())) => Ok(()),
+    async fn write(&mut self, frames: &[u8], count: u64) -> Result<(), String> {
+        let link = &mut *self.link;
+        let written = timeout(link.request_timeout, self.output.write_frame(frames));
+        match link.progress.during(written).await {
+            Ok(Ok(())) => {
+                link.metrics.sent(count, frames.len());
+                Ok(())
+            }
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Err(self.agent_gone().await)
             }
@@ -446,7 +476,7 @@ impl<'a> Session<'a> {
             }
             Stop::Io(_) => return Err(stop.to_string()),
         }
-        self.reader = spawn_reader(input, &self.link.pending, &self.heard_sender);
+        self.reader = spawn_reader(input, self.link, &self.heard_sender);
         Ok(())
     }
 
@@ -471,10 +501,11 @@ impl<'a> Session<'a> {
 
 fn spawn_reader(
     input: Receiver,
-    pending: &Arc<Pending>,
+    link: &Link,
     heard: &watch::Sender<Heard>,
 ) -> AbortOnDropHandle<(Receiver, Stop)> {
-    let task = reader::read(input, Arc::clone(pending), heard.clone());
+    let pending = Arc::clone(&link.pending);
+    let task = reader::read(input, pending, heard.clone(), link.metrics.clone());
     AbortOnDropHandle::new(tokio::spawn(task))
 }
 

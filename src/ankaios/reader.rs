@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::Decoder;
 
 use super::codec::{Frame, FrameDecoder, FrameError};
+use super::metrics::Metrics;
 use super::pending::Pending;
 use crate::proto::ank_base::Response;
 use crate::proto::control_api::from_ankaios::FromAnkaiosEnum;
@@ -63,8 +64,9 @@ pub(super) async fn read(
     mut input: Receiver,
     pending: std::sync::Arc<Pending>,
     heard: watch::Sender<Heard>,
+    metrics: Metrics,
 ) -> (Receiver, Stop) {
-    let stop = read_frames(&mut input, &pending, &heard).await;
+    let stop = read_frames(&mut input, &pending, &heard, &metrics).await;
     (input, stop)
 }
 
@@ -72,13 +74,17 @@ async fn read_frames(
     input: &mut Receiver,
     pending: &Pending,
     heard: &watch::Sender<Heard>,
+    metrics: &Metrics,
 ) -> Stop {
     let mut decoder = FrameDecoder::new(pending.prefix());
     let mut buffer = BytesMut::new();
     loop {
         loop {
             match decoder.decode(&mut buffer) {
-                Ok(Some(frame)) => deliver(frame, pending, heard),
+                Ok(Some(frame)) => {
+                    metrics.frame_received();
+                    deliver(frame, pending, heard);
+                }
                 Ok(None) => break,
                 Err(error) => return Stop::OutOfStep(error),
             }
@@ -94,7 +100,7 @@ async fn read_frames(
         };
         match read {
             Ok(0) => return Stop::Eof,
-            Ok(_) => {}
+            Ok(bytes) => metrics.received(bytes),
             Err(error) => return Stop::Io(error),
         }
     }

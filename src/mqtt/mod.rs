@@ -11,6 +11,8 @@
 //!   ├ outbox      what is published, until the broker has taken it
 //!   ├ liveness    whether the connection is still alive
 //!   ├ waiting     requests that nobody has taken yet
+//!   ├ reporter    how the session fares, for those who watch it
+//!   ├ metrics     what is counted of it
 //!   └ request     a PUBLISH packet as a request
 //! ```
 //!
@@ -38,9 +40,11 @@ mod connect;
 mod deliveries;
 mod liveness;
 mod login;
+mod metrics;
 mod network;
 mod outbox;
 mod queue;
+mod reporter;
 mod request;
 mod session;
 mod tls;
@@ -50,8 +54,10 @@ pub use backoff::Backoff;
 pub use connect::Options;
 pub(crate) use login::is_loopback;
 pub use login::{Login, Password, PasswordError};
+pub use metrics::Metrics;
 pub use outbox::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, queue};
+pub use reporter::{Reporter, SessionStatus};
 pub use request::{Refused, Request};
 pub use session::{Presence, Session};
 pub(crate) use tls::server_name;

@@ -24,10 +24,12 @@ use super::login::PasswordError;
 use super::network::{MAX_PACKET, Network, NetworkError};
 use super::outbox::{Message, Outbox, Publication};
 use super::queue::{Queued, Receiver};
+use super::reporter::Reporter;
 use super::request::{Fingerprints, Request};
 use super::tls;
 use super::waiting::Waiting;
 use crate::error::{ErrorCode, ErrorReply};
+use crate::progress::Progress;
 use crate::topics::Topics;
 
 /// Messages that are taken from the operations before they are sent. Operations
@@ -147,6 +149,8 @@ pub struct Session {
     requests: Option<mpsc::Sender<Request>>,
     outgoing: Receiver,
     stop: CancellationToken,
+    reporter: Reporter,
+    progress: Progress,
     stage: Stage,
     fingerprints: Fingerprints,
     deliveries: Deliveries,
@@ -205,7 +209,8 @@ impl Session {
     /// else is to be published.
     ///
     /// When `stop` is cancelled the session drops `requests`, publishes what
-    /// still comes from `outgoing` until that is closed, and ends.
+    /// still comes from `outgoing` until that is closed, and ends. How it fares it
+    /// tells `reporter`.
     #[must_use]
     pub fn new(
         options: Options,
@@ -214,6 +219,7 @@ impl Session {
         requests: mpsc::Sender<Request>,
         outgoing: Receiver,
         stop: CancellationToken,
+        reporter: Reporter,
     ) -> Self {
         Self {
             options,
@@ -222,6 +228,8 @@ impl Session {
             requests: Some(requests),
             outgoing,
             stop,
+            progress: reporter.begin(),
+            reporter,
             stage: Stage::Running,
             fingerprints: Fingerprints::default(),
             deliveries: Deliveries::default(),
@@ -240,14 +248,17 @@ impl Session {
         let mut backoff = Backoff::new();
         loop {
             let (error, ready) = match self.connection().await {
-                Ok(()) => return,
+                Ok(()) => return self.reporter.ended(),
                 Err(error) => error,
             };
             self.outbox.disconnected();
             let wait = backoff.next(ready.map_or(Duration::ZERO, |ready| ready.elapsed()));
             let help = error.help(&self.options, ready.is_none());
+            let broker = format!("{}:{}", self.options.host, self.options.port);
+            let hint = help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+            self.reporter.failed(format!("no connection to {broker}: {error}{hint}"));
             tracing::warn!(
-                broker = %format_args!("{}:{}", self.options.host, self.options.port),
+                broker,
                 %error,
                 help,
                 retry_in = %humantime::format_duration(Duration::from_millis(
@@ -259,9 +270,15 @@ impl Session {
             if self.stage != Stage::Running && self.outgoing.is_over() && self.outbox.is_empty() {
                 return;
             }
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
+            let running = self.stage == Stage::Running;
+            let stopped = async {
+                tokio::select! {
+                    () = sleep(wait) => false,
+                    () = self.stop.cancelled(), if running => true,
+                }
+            };
+            if self.progress.during(stopped).await {
+                self.drain();
             }
         }
     }
@@ -285,14 +302,16 @@ impl Session {
     async fn open(&mut self, since: &str) -> Result<(Network<Stream>, ConnAck), SessionError> {
         let options = self.options.clone();
         let connect = options.packet(&self.topics.status(), status("offline", since, None))?;
+        let metrics = self.reporter.metrics().clone();
         let opening = async {
             let stream = options.open().await?;
-            Ok(Network::open(stream, connect, options.max_packet()).await?)
+            Ok(Network::open(stream, connect, options.max_packet(), metrics).await?)
         };
         let mut opening = pin!(timeout(CONNECTION_TIMEOUT, opening));
         loop {
             tokio::select! {
                 opened = &mut opening => return opened.unwrap_or(Err(SessionError::Timeout)),
+                () = self.progress.asked() => {}
                 () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
             }
         }
@@ -312,11 +331,13 @@ impl Session {
             return Ok(true);
         }
         let online = connection.ready.is_some();
+        let publications = self.takes_publications();
         // What there is to be sent is collected first: it is sent while the next
         // packet is waited for.
         tokio::select! {
             biased;
-            queued = self.outgoing.next(self.takes_publications()), if self.takes_replies() => match queued {
+            () = self.progress.asked() => {}
+            queued = self.outgoing.next(publications), if self.takes_replies() => match queued {
                 Some(queued) => self.take(queued),
                 None => self.say_goodbye(&connection.since),
             },
@@ -471,6 +492,7 @@ impl Session {
         tracing::info!(filters = ?self.topics.request_filters(), "ready for requests");
         connection.ready = Some(Instant::now());
         self.records_fetched = true;
+        self.reporter.up();
         self.presence.mark_unchanged();
         if self.stage == Stage::Running {
             self.announce(&connection.since);

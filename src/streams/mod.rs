@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  subscriptions   which there are, by id; their end
+//!   ├ metrics      what is counted of them
 //!   ├ turns        order of the requests for one subscription
 //!   ├ record       what is retained of one at the broker
 //!   ├ events       events to messages
@@ -13,6 +14,7 @@
 mod events;
 mod log_messages;
 mod logs;
+mod metrics;
 mod publisher;
 mod record;
 mod rollout;
@@ -20,6 +22,7 @@ mod subscriptions;
 mod time;
 mod turns;
 
+pub use metrics::Metrics;
 pub use publisher::Publisher;
 pub use record::{
     EventsSubscription, Lifetime, LogsSubscription, Record, SubscriptionId, WorkloadRef,

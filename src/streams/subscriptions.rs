@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::events::Forwarder;
 use super::logs::Follower;
+use super::metrics::{Counted, Metrics};
 use super::publisher::Publisher;
 use super::record::{
     Bookmark, EventsSubscription, LogsSubscription, Record, Subscription, SubscriptionId,
@@ -41,6 +42,7 @@ struct Shared {
     live: Mutex<BTreeMap<Key, Live>>,
     turns: Turns,
     next: AtomicU64,
+    metrics: Metrics,
 }
 
 /// What a subscription is known by.
@@ -56,12 +58,14 @@ struct Live {
     number: u64,
     /// `None` while its place is taken and it has not begun.
     _task: Option<AbortOnDropHandle<()>>,
+    _counted: Counted,
 }
 
 impl Subscriptions {
-    /// No subscriptions yet; their messages go to `publisher`.
+    /// No subscriptions yet; their messages go to `publisher`, and `metrics` has how
+    /// many there are.
     #[must_use]
-    pub fn new(ankaios: Client, topics: Topics, publisher: Publisher) -> Self {
+    pub fn new(ankaios: Client, topics: Topics, publisher: Publisher, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             ankaios,
             topics,
@@ -69,6 +73,7 @@ impl Subscriptions {
             live: Mutex::default(),
             turns: Turns::default(),
             next: AtomicU64::new(RESERVED + 1),
+            metrics,
         }))
     }
 
@@ -148,7 +153,8 @@ impl Subscriptions {
             let mut live = self.0.live();
             // Again: others may have been added since.
             check_room(&live, &key)?;
-            live.insert(key.clone(), Live { number: RESERVED, _task: None })
+            let counted = self.0.metrics.count(key.0);
+            live.insert(key.clone(), Live { number: RESERVED, _task: None, _counted: counted })
         };
         // What is replaced must not write its record any more.
         drop(replaced);
@@ -183,7 +189,11 @@ impl Subscriptions {
             }
             shared.end(&own, number).await;
         });
-        let live = Live { number, _task: Some(AbortOnDropHandle::new(task)) };
+        let live = Live {
+            number,
+            _task: Some(AbortOnDropHandle::new(task)),
+            _counted: self.0.metrics.count(key.0),
+        };
         let replaced = self.0.live().insert(key, live);
         drop(replaced);
     }
