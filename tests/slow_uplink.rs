@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::connector::{BASE, start_connector_at};
+use support::openmetrics::Scrape;
 use support::proxy::Line;
 use support::scene::{find, payload, workload};
 use support::vehicle::Vehicle;
-use support::{Broker, Client, DEADLINE, Process, Proxy};
+use support::{Broker, Client, DEADLINE, Process, Proxy, free_port};
 
 /// The most that the connector may take, in bytes: 16 MiB of what waits for the
 /// streams, 16 MiB of messages of at most 128 KiB on their way to the broker, and
@@ -25,6 +26,8 @@ struct Uplink {
     proxy: Proxy,
     vehicle: Vehicle,
     connector: Process,
+    /// Where the connector serves its metrics.
+    health: u16,
 }
 
 impl Uplink {
@@ -32,11 +35,13 @@ impl Uplink {
         let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
         let proxy = Proxy::start(broker.port()).await;
         let vehicle = Vehicle::start().await;
-        let settings = [("LOG_LEVEL", "info")];
+        let health = free_port();
+        let address = format!("127.0.0.1:{health}");
+        let settings = [("LOG_LEVEL", "info"), ("HEALTH_ADDR", &address)];
         let connector = start_connector_at(proxy.port(), vehicle.control_interface(), &settings);
         connector.line("ready for requests").await;
         connector.line("the link to Ankaios is up").await;
-        Self { broker, proxy, vehicle, connector }
+        Self { broker, proxy, vehicle, connector, health }
     }
 
     async fn request(&self, operation: &str, payload: impl AsRef<[u8]>) -> Value {
@@ -97,6 +102,9 @@ async fn a_stalled_uplink_costs_log_entries_and_neither_memory_nor_the_end_of_th
     assert_eq!(last, Some(LINES - 1));
     assert!(dropped > 0);
     assert_eq!(received + dropped as usize, LINES);
+    let counted = Scrape::of(uplink.health).await;
+    let counted = counted.get("fleet_connector_ankaios_dropped_log_entries_total");
+    assert_eq!(counted, dropped as f64);
     assert!(uplink.peak_memory() < MAX_MEMORY);
 }
 
@@ -120,6 +128,8 @@ async fn events_that_were_too_fast_are_followed_by_the_whole_state() {
     let resynced = find(&mut events, |event| event["resynced"] == json!(true)).await;
     let states = &resynced["complete_state"]["workload_states"]["agent_A"]["fleetconnector"];
     assert_eq!(states[&instance.id]["additional_info"], json!("4999"), "{resynced}");
+    let metrics = Scrape::of(uplink.health).await;
+    assert!(metrics.get("fleet_connector_ankaios_dropped_events_total") > 0.0);
     // And it goes on from there.
     let state = vehicle_simulator::execution::failed(1);
     uplink.vehicle.set_execution_state(&instance, state);
