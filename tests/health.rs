@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 use support::connector::BASE;
 use support::openmetrics::Scrape;
@@ -372,6 +373,40 @@ async fn many_clients_at_once_are_served_or_closed() {
     let served = answers.iter().flatten().filter(|response| response.status == 200).count();
     assert!(served > 0);
     assert_serves(&scene, port).await;
+}
+
+#[tokio::test]
+async fn without_file_descriptors_clients_wait_and_the_processor_rests() {
+    let (scene, port) = start().await;
+    ready(port).await;
+    let pid = Pid::from_raw(i32::try_from(scene.connector.pid()).unwrap());
+    let limit = getrlimit(Resource::Nofile);
+    let none = Rlimit { current: Some(3), ..limit.clone() };
+    prlimit(pid, Resource::Nofile, none).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    scene.connector.line("no connection for health and metrics").await;
+    let before = processor_time(&scene);
+    assert!(scene.request("state", "[]").await["agents"].is_object());
+    let pause = Duration::from_secs(1);
+    tokio::time::sleep(pause).await;
+    let spent = processor_time(&scene) - before;
+    assert!(spent < pause / 4, "{spent:?} of {pause:?}");
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+    assert_eq!(http::read(&mut stream).await.unwrap().status, 200);
+    let log = scene.connector.output();
+    let lines = log.iter().filter(|line| line.contains("no connection for health")).count();
+    assert_eq!(lines, 1, "it is not said again and again");
+}
+
+/// What the connector has had of the processor.
+fn processor_time(scene: &Scene) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", scene.connector.pid())).unwrap();
+    // After the name of the program, which may have spaces; in hundredths of a second.
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: u64 =
+        [11, 12].map(|index: usize| fields[index].parse::<u64>().unwrap()).iter().sum();
+    Duration::from_millis(10 * ticks)
 }
 
 #[tokio::test]

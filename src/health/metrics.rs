@@ -62,7 +62,7 @@ impl Collector for Memory {
         let gauge = ConstGauge::new(bytes);
         let family = encoder.encode_descriptor(
             "process_resident_memory",
-            "Memory that the process has in use (RSS)",
+            "Memory that the process has in use (RSS).",
             Some(&Unit::Bytes),
             gauge.metric_type(),
         )?;

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,12 +49,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "HEALTH_ADDR: {address} cannot be listened on: {source}; choose an address of this machine and \
+    "HEALTH_ADDR: {address} cannot be listened on: {reason}; choose an address of this machine and \
      a port that nothing else listens on"
 )]
 pub struct BindError {
     address: Address,
-    source: io::Error,
+    reason: String,
 }
 
 /// Takes connections.
@@ -75,7 +74,7 @@ impl Server {
                 tracing::info!(%address, "health and metrics are served");
                 Ok(Self { listener })
             }
-            Err(source) => Err(BindError { address: address.clone(), source }),
+            Err(error) => Err(BindError { address: address.clone(), reason: error.to_string() }),
         }
     }
 
