@@ -159,6 +159,31 @@ async fn an_ankaios_that_does_not_answer_is_not_ready() {
 }
 
 #[tokio::test]
+async fn an_event_stream_that_is_denied_is_named() {
+    let (scene, port) = start().await;
+    let subscribe = json!({"id": "e", "field_masks": ["desiredState.configs.door"]});
+    scene.request("events/subscribe", subscribe.to_string()).await;
+    ready(port).await;
+    scene.vehicle.set_access(Default::default());
+    scene.vehicle.restart_agent(Duration::ZERO).await.unwrap();
+    let denied = |_, answer: &Value| {
+        let reasons = &answer["reasons"];
+        let streams = reasons["event_streams"].as_str().unwrap_or_default();
+        // The link stands: what is denied is also an answer.
+        reasons["ankaios"].is_null()
+            && streams.contains("desiredState.configs.door: ")
+            && streams.contains("controlInterfaceAccess")
+    };
+    let answer = readyz("the stream that is denied", port, denied).await;
+    let guard = answer["reasons"]["guard"].as_str().unwrap();
+    assert!(guard.contains("subscription"), "{guard}");
+    let failures = "fleet_connector_ankaios_event_stream_failures_total";
+    assert!(Scrape::of(port).await.get(failures) >= 1.0);
+    scene.vehicle.set_access(vehicle_simulator::access::allow_all());
+    ready(port).await;
+}
+
+#[tokio::test]
 async fn before_anything_is_there_it_says_what_is_missing() {
     let mut broker = Broker::start().await;
     broker.stop().await;
