@@ -114,6 +114,7 @@ mod tests {
             let mut hangs = pin!(hangs);
             loop {
                 tokio::select! {
+                    biased;
                     _ = &mut hangs => pending().await,
                     () = progress.asked() => {}
                 }

@@ -406,7 +406,7 @@ async fn without_file_descriptors_clients_wait_and_the_processor_rests() {
     ready(port).await;
     let pid = Pid::from_raw(i32::try_from(scene.connector.pid()).unwrap());
     let limit = getrlimit(Resource::Nofile);
-    let none = Rlimit { current: Some(3), ..limit.clone() };
+    let none = Rlimit { current: Some(3), ..limit };
     prlimit(pid, Resource::Nofile, none).unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
