@@ -24,6 +24,10 @@ const MAX_IN_FLIGHT: usize = 160;
 /// Those among them that wait for a workload, which may take long.
 const MAX_WAITS: usize = 32;
 
+/// Requests with a reply that something is still done for, such as publishing
+/// their record, which waits for the uplink. Beyond that no other request begins.
+const MAX_FOLLOWING: usize = 1024;
+
 /// Starts an operation for each request, in the order of arrival, and sees to
 /// it that each gets exactly one reply.
 #[derive(Debug)]
@@ -83,7 +87,8 @@ impl Router {
                     following.extend(then.map(follow));
                 }
                 Some(()) = following.next() => {}
-                next = begun.next(), if open && in_flight.len() < MAX_IN_FLIGHT => match next {
+                next = begun.next(),
+                    if open && in_flight.len() < MAX_IN_FLIGHT && following.len() < MAX_FOLLOWING => match next {
                     Some(answer) => in_flight.push(answer),
                     None => open = false,
                 },
@@ -161,7 +166,7 @@ impl Router {
                 Err(reason) => {
                     tracing::warn!(
                         request_id,
-                        response_topic = topic.chars().take(200).collect::<String>(),
+                        response_topic = short(&topic),
                         %reason,
                         "the reply does not go to the Response Topic but to {usual_topic}"
                     );
@@ -174,7 +179,8 @@ impl Router {
             Err(Refused::TooLarge { size }) => size,
             Err(Refused::TooMany) => 0,
         };
-        tracing::debug!(operation = name, request_id, size, payload = ?request.payload, "request");
+        let operation = short(&name);
+        tracing::debug!(operation, request_id, size, payload = ?request.payload, "request");
         let (operation, payload) = match request.payload {
             // It was meant for another time, and would come again to every new session.
             Ok(_) if request.retained => (
@@ -296,6 +302,11 @@ impl Responder {
     }
 }
 
+/// The beginning of a text that may be as long as a topic, for the log.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(200).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 /// What the log says about a request.
 #[derive(Debug)]
 struct LogEntry {
@@ -310,6 +321,7 @@ struct LogEntry {
 impl LogEntry {
     fn write(self) {
         let Self { operation, request_id, request_size, reply_size, took, error } = self;
+        let operation = short(&operation);
         match error {
             None => {
                 tracing::info!(operation, request_id, request_size, reply_size, ?took, "done");
