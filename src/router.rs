@@ -107,8 +107,7 @@ impl Router {
     /// Hands a request to its operation.
     async fn begin(&self, request: Request) -> InFlight {
         let Some(name) = self.topics.operation(&request.topic) else {
-            self.take_record(&request);
-            return Box::pin(ready(Done::without_reply(&request)));
+            return self.take_record(request);
         };
         if self.topics.reply(name).len() > MAX_TOPIC {
             tracing::warn!("a request gets no reply: the topic for it would be too long");
@@ -140,18 +139,28 @@ impl Router {
         }
     }
 
-    /// Takes up the subscription or the roll-out of a retained record.
-    fn take_record(&self, request: &Request) {
+    /// Takes up the subscription or the roll-out of a retained record. It is
+    /// acknowledged once that has been done, so that however many there are, only so
+    /// many are being worked on.
+    fn take_record(&self, request: Request) -> InFlight {
+        let done = Done::without_reply(&request);
         let topic = &request.topic;
-        let record =
-            (self.topics.record_of(topic), self.topics.rollout_of(topic), &request.payload);
-        match record {
+        let restoring = match (self.topics.record_of(topic), self.topics.rollout_of(topic)) {
             // Whoever changes a record later does not change what it stands for.
-            (Some(_), _, _) | (_, Some(_), _) if !request.retained => {}
-            (Some((kind, id)), _, Ok(record)) => self.operations.restore(kind, id, record),
-            (_, Some(id), Ok(record)) => self.operations.restore_rollout(id, record),
-            _ => tracing::warn!(topic, "a message that is no request is skipped"),
-        }
+            (Some(_), _) | (_, Some(_)) if !request.retained => None,
+            (Some((kind, id)), _) => self.operations.restore(kind, id, request.payload),
+            (_, Some(id)) => self.operations.restore_rollout(id, request.payload),
+            _ => {
+                tracing::warn!(topic, "a message that is no request is skipped");
+                None
+            }
+        };
+        Box::pin(async move {
+            if let Some(restoring) = restoring {
+                restoring.await;
+            }
+            done
+        })
     }
 
     /// Finds out what is wanted, and where the reply goes.

@@ -19,11 +19,12 @@ mod rollout;
 mod subscriptions;
 mod time;
 mod turns;
+mod unusable;
 
 pub use publisher::Publisher;
 pub use record::{
     EventsSubscription, Lifetime, LogsSubscription, Record, SubscriptionId, WorkloadRef,
 };
-pub use rollout::{Rollout, Rollouts};
+pub use rollout::{Applied, Rollout, Rollouts};
 pub use subscriptions::Subscriptions;
 pub(crate) use time::parse_rfc3339;

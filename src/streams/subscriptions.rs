@@ -209,19 +209,23 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Takes up a subscription of a former process.
-    pub(crate) fn restore(&self, kind: StreamKind, id: &str, payload: &[u8]) {
+    /// Takes up a subscription of a former process. Gives what is left to do.
+    pub(crate) fn restore(
+        &self,
+        kind: StreamKind,
+        id: &str,
+        payload: Result<bytes::Bytes, crate::mqtt::Refused>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let payload = payload.unwrap_or_default();
         let restored = match kind {
-            StreamKind::Events => self.restore_events(id, payload),
-            StreamKind::Logs => self.restore_logs(id, payload),
+            StreamKind::Events => self.restore_events(id, &payload),
+            StreamKind::Logs => self.restore_logs(id, &payload),
         };
-        if let Err(reason) = restored {
-            tracing::info!(kind = kind.name(), id, reason, "a subscription is not taken up again");
-            let publisher = self.0.publisher.clone();
-            let topic = self.0.topics.record(kind, id);
-            // The session that hands over the record must not be waited for here.
-            tokio::spawn(async move { publisher.remove(&topic).await });
-        }
+        let reason = restored.err()?;
+        tracing::info!(kind = kind.name(), id, reason, "a subscription is not taken up again");
+        let publisher = self.0.publisher.clone();
+        let topic = self.0.topics.record(kind, id);
+        Some(async move { drop(publisher.remove(&topic).await) })
     }
 
     fn restore_events(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
