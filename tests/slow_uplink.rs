@@ -49,10 +49,7 @@ impl Uplink {
 
     /// The most memory that the connector has ever taken, in bytes.
     fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.connector.pid()));
-        let status = status.unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        self.connector.peak_memory()
     }
 }
 

@@ -12,6 +12,7 @@ mod manifest;
 mod request;
 mod state;
 mod state_update;
+mod subscribe;
 mod unsubscribe;
 mod update;
 mod validate;

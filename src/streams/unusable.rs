@@ -10,6 +10,9 @@ pub(super) enum Unusable {
     /// It can never be: which field is wrong, and why. It is removed from the broker.
     #[error("{0}")]
     Invalid(String),
+    /// Its time is over. It is removed from the broker.
+    #[error("its time is over")]
+    Over,
     /// There is no room for it now. The broker keeps it.
     #[error("{0}")]
     NotNow(&'static str),

@@ -123,7 +123,7 @@ impl Rollouts {
                 drop(place);
                 let topic = self.topics.rollout(&id);
                 tracing::warn!(%reason, topic, "a roll-out is not taken up again");
-                if matches!(reason, Unusable::Invalid(_)) {
+                if !matches!(reason, Unusable::NotNow(_)) {
                     let _ = self.publisher.remove(&topic).await;
                 }
             }
