@@ -29,6 +29,10 @@ const MAX_IN_FLIGHT: usize = 160;
 /// Those among them that wait for a workload, which may take long.
 const MAX_WAITS: usize = 32;
 
+/// Requests with a reply that something is still done for, such as publishing
+/// their record, which waits for the uplink. Beyond that no other request begins.
+const MAX_FOLLOWING: usize = 1024;
+
 /// Starts an operation for each request, in the order of arrival, and sees to
 /// it that each gets exactly one reply.
 #[derive(Debug)]
@@ -96,7 +100,8 @@ impl Router {
                     following.extend(then.map(follow));
                 }
                 Some(()) = following.next() => {}
-                next = begun.next(), if open && in_flight.len() < MAX_IN_FLIGHT => match next {
+                next = begun.next(),
+                    if open && in_flight.len() < MAX_IN_FLIGHT && following.len() < MAX_FOLLOWING => match next {
                     Some(answer) => in_flight.push(answer),
                     None => open = false,
                 },
@@ -115,8 +120,7 @@ impl Router {
     /// Hands a request to its operation.
     async fn begin(&self, request: Request) -> InFlight {
         let Some(name) = self.topics.operation(&request.topic) else {
-            self.take_record(&request);
-            return Box::pin(ready(Done::without_reply(&request)));
+            return self.take_record(request);
         };
         if self.topics.reply(name).len() > MAX_TOPIC {
             tracing::warn!("a request gets no reply: the topic for it would be too long");
@@ -148,18 +152,28 @@ impl Router {
         }
     }
 
-    /// Takes up the subscription or the roll-out of a retained record.
-    fn take_record(&self, request: &Request) {
+    /// Takes up the subscription or the roll-out of a retained record. It is
+    /// acknowledged once that has been done, so that however many there are, only so
+    /// many are being worked on.
+    fn take_record(&self, request: Request) -> InFlight {
+        let done = Done::without_reply(&request);
         let topic = &request.topic;
-        let record =
-            (self.topics.record_of(topic), self.topics.rollout_of(topic), &request.payload);
-        match record {
+        let restoring = match (self.topics.record_of(topic), self.topics.rollout_of(topic)) {
             // Whoever changes a record later does not change what it stands for.
-            (Some(_), _, _) | (_, Some(_), _) if !request.retained => {}
-            (Some((kind, id)), _, Ok(record)) => self.operations.restore(kind, id, record),
-            (_, Some(id), Ok(record)) => self.operations.restore_rollout(id, record),
-            _ => tracing::warn!(topic, "a message that is no request is skipped"),
-        }
+            (Some(_), _) | (_, Some(_)) if !request.retained => None,
+            (Some((kind, id)), _) => self.operations.restore(kind, id, request.payload),
+            (_, Some(id)) => self.operations.restore_rollout(id, request.payload),
+            _ => {
+                tracing::warn!(topic, "a message that is no request is skipped");
+                None
+            }
+        };
+        Box::pin(async move {
+            if let Some(restoring) = restoring {
+                restoring.await;
+            }
+            done
+        })
     }
 
     /// Finds out what is wanted, and where the reply goes.
@@ -176,7 +190,7 @@ impl Router {
                 Err(reason) => {
                     tracing::warn!(
                         request_id,
-                        response_topic = topic.chars().take(200).collect::<String>(),
+                        response_topic = short(&topic),
                         %reason,
                         "the reply does not go to the Response Topic but to {usual_topic}"
                     );
@@ -189,7 +203,13 @@ impl Router {
             Err(Refused::TooLarge { size }) => size,
             Err(Refused::TooMany) => 0,
         };
-        tracing::debug!(operation = name, request_id, size, payload = ?request.payload, "request");
+        tracing::debug!(
+            operation = short(&name),
+            request_id,
+            size,
+            payload = ?request.payload,
+            "request"
+        );
         let (operation, payload) = match request.payload {
             // It was meant for another time, and would come again to every new session.
             Ok(_) if request.retained => (
@@ -315,6 +335,11 @@ impl Responder {
     }
 }
 
+/// The beginning of a text that may be as long as a topic, for the log.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(200).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 /// What the log says about a request.
 #[derive(Debug)]
 struct LogEntry {
@@ -330,6 +355,7 @@ struct LogEntry {
 impl LogEntry {
     fn write(self) {
         let Self { operation, request_id, request_size, reply_size, took, error, .. } = self;
+        let operation = short(&operation);
         match error {
             None => {
                 tracing::info!(operation, request_id, request_size, reply_size, ?took, "done");

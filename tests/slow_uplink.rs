@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ use support::{Broker, Client, DEADLINE, Process, Proxy, free_port};
 /// streams, 16 MiB of messages of at most 128 KiB on their way to the broker, and
 /// itself.
 const MAX_MEMORY: u64 = 64 * 1024 * 1024;
+
+/// The same if subscriptions get large states, in bytes: 64 MiB of them, and the largest.
+const MAX_MEMORY_OF_STATES: u64 = MAX_MEMORY + 64 * 1024 * 1024;
 
 /// A connector whose way to the broker leads through a proxy.
 struct Uplink {
@@ -54,10 +58,7 @@ impl Uplink {
 
     /// The most memory that the connector has ever taken, in bytes.
     fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.connector.pid()));
-        let status = status.unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        self.connector.peak_memory()
     }
 }
 
@@ -134,4 +135,44 @@ async fn events_that_were_too_fast_are_followed_by_the_whole_state() {
     let state = vehicle_simulator::execution::failed(1);
     uplink.vehicle.set_execution_state(&instance, state);
     find(&mut events, |event| event["resynced"].is_null()).await;
+}
+
+/// After a restart of Ankaios all subscriptions get the whole state at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_states_for_many_subscriptions_take_no_memory_beyond_the_bounds() {
+    const SUBSCRIPTIONS: usize = 100;
+    const CONFIGS: usize = 20;
+    let uplink = Uplink::start().await;
+    // A state of 1 MB.
+    let filling = "x".repeat(50_000);
+    for number in 0..CONFIGS {
+        let config = format!("apiVersion: v1\nconfigs:\n  c{number}: {filling}\n");
+        uplink.request("manifest/apply", config).await;
+    }
+    let mut events = uplink.client("events/+").await;
+    for number in 0..SUBSCRIPTIONS {
+        let request =
+            json!({"id": format!("s{number}"), "field_masks": ["desiredState.configs.*"]});
+        uplink.request("events/subscribe", request.to_string()).await;
+    }
+    let before = uplink.connector.peak_memory();
+    uplink.proxy.set(Line::Silent);
+    uplink.vehicle.restart_agent(Duration::from_millis(50)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    uplink.proxy.set(Line::Open);
+    let mut resynced = BTreeSet::new();
+    while resynced.len() < SUBSCRIPTIONS {
+        let message = events.next_within(2 * DEADLINE).await.unwrap();
+        if payload(&message)["resynced"] == json!(true) {
+            resynced.insert(message.topic);
+        }
+    }
+    let memory = uplink.connector.peak_memory();
+    let mib = |bytes: u64| bytes >> 20;
+    support::say(&format!(
+        "{SUBSCRIPTIONS} states: peak of {} MiB, {} before\n",
+        mib(memory),
+        mib(before)
+    ));
+    assert!(memory < MAX_MEMORY_OF_STATES, "{memory} bytes");
 }

@@ -212,7 +212,10 @@ impl Stream {
             )),
             Ok(Item::Message(content)) => Ok(content),
             Ok(Item::End(Some(error))) => Err(error),
-            Ok(Item::Dropped(_) | Item::End(None)) => Err(RequestError::Unavailable(
+            Ok(Item::Dropped(_)) => Err(RequestError::Unavailable(
+                "too many large messages wait for the uplink; try again".into(),
+            )),
+            Ok(Item::End(None)) => Err(RequestError::Unavailable(
                 "the session was lost a moment ago; try again".into(),
             )),
             Err(_) => Err(self.client.overdue(self.number)),

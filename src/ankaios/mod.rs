@@ -11,6 +11,7 @@
 //!  link                  owns the FIFOs: handshake, order of writes, recovery
 //!     ├ reader           reads `input`, and nothing else
 //!     ├ pipe             opens FIFOs, writes a frame as a whole
+//!     │  └ watch         tells what others do to a FIFO
 //!     └ codec            bytes to messages
 //! ```
 //!
@@ -29,6 +30,7 @@ mod metrics;
 mod pending;
 mod pipe;
 mod reader;
+mod watch;
 pub(crate) mod workload_states;
 
 pub use client::{Call, Client, RequestError};

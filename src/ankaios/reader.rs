@@ -37,6 +37,8 @@ pub(super) struct Heard {
     pub(super) accepted: u64,
     /// The request id of the last probe that was answered.
     pub(super) probe: Option<String>,
+    /// How often Ankaios has answered after it had left something unanswered.
+    pub(super) answers_again: u64,
     /// Why the agent has closed the session.
     pub(super) closed: Option<String>,
 }
@@ -128,18 +130,19 @@ fn deliver_response(
     heard: &watch::Sender<Heard>,
 ) {
     let Response { request_id, response_content } = response;
+    if pending.heard() {
+        heard.send_modify(|heard| heard.answers_again += 1);
+    }
     let Some(content) = response_content else {
-        tracing::warn!(
-            ankaios_request_id = request_id,
-            "Ankaios has sent a response of an unknown kind; it is skipped"
-        );
+        tracing::warn!("Ankaios has sent a response of an unknown kind; it is skipped");
         return;
     };
     if request_id.ends_with(PROBE_SUFFIX) {
-        pending.heard();
         heard.send_modify(|heard| heard.probe = Some(request_id));
     } else if !pending.answer(&request_id, content, size) {
-        tracing::debug!(ankaios_request_id = request_id, "an answer that nobody waits for");
+        // Without what makes an id of ours unforgeable: others may read the log.
+        let number = request_id.strip_prefix(pending.prefix());
+        tracing::debug!(number, "an answer that nobody waits for");
     }
 }
 
