@@ -1,5 +1,5 @@
-//! What goes wrong. Three lanes at the same time, each one fault after another:
-//! Ankaios, the connector itself, and the way to the operators.
+//! What goes wrong. Four lanes at the same time, each one fault after another:
+//! Ankaios, the connector itself, its uplink, and the broker.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,9 @@ use tokio::time::sleep;
 use vehicle_simulator::{Fault, ReadPace};
 
 use super::journal::Journal;
+use super::request::TALKER;
+use super::seat::Seat;
+use super::secrets::Secrets;
 use super::support::proxy::{Direction, Line};
 use super::support::vehicle::Vehicle;
 use super::support::{Broker, Process, Proxy};
@@ -45,7 +48,7 @@ pub(crate) async fn of_ankaios(
 
 /// Returns whether the agent was restarted in the end.
 async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -> bool {
-    match random.u32(0..12) {
+    match random.u32(0..13) {
         0 | 1 => {
             for _ in 0..random.u32(1..4) {
                 restart_agent(vehicle, random, journal).await;
@@ -102,6 +105,10 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
             }
             sleep(millis(random, 0..3000)).await;
         }
+        9 => {
+            journal.note(format!("ankaios: {TALKER} crashes, and is restarted"));
+            vehicle.crash(TALKER).unwrap();
+        }
         _ => {
             let times = random.usize(1..30);
             let delay = millis(random, 10..2500);
@@ -139,8 +146,8 @@ fn garbage(random: &mut Rng) -> Vec<u8> {
 
 /// Faults of the connector: it is killed, stopped in good order, or gets no time.
 pub(crate) async fn of_the_connector(
+    seat: &Seat,
     connector: &mut Process,
-    start: impl Fn() -> Process,
     logs: &mut Vec<String>,
     mut random: Rng,
     end: Instant,
@@ -152,11 +159,13 @@ pub(crate) async fn of_the_connector(
         match random.u32(0..5) {
             0 | 1 => {
                 journal.note(format!("connector: killed, started after {pause:?}"));
+                seat.endpoint.ends();
                 connector.kill().await;
             }
             2 => {
                 journal.note(format!("connector: terminated, started after {pause:?}"));
                 let begin = Instant::now();
+                seat.endpoint.ends();
                 assert_eq!(connector.terminate().await.code(), Some(0));
                 journal.note(format!("connector: ended after {:?}", begin.elapsed()));
             }
@@ -164,58 +173,38 @@ pub(crate) async fn of_the_connector(
                 let time = millis(&mut random, 100..1500);
                 journal.note(format!("connector: gets no time for {time:?}"));
                 let outage = journal.outage();
+                let port = seat.endpoint.ends().unwrap();
                 connector.signal(Signal::STOP);
                 sleep(time).await;
                 connector.signal(Signal::CONT);
+                seat.endpoint.runs(port);
                 journal.over(outage);
                 continue;
             }
         }
         logs.extend(connector.output());
         sleep(pause).await;
-        *connector = start();
+        *connector = seat.start();
     }
 }
 
-/// Faults of broker and uplink.
-pub(crate) async fn of_the_way(
-    broker: &mut Broker,
-    proxy: &Proxy,
-    mut random: Rng,
-    end: Instant,
-    journal: &Journal,
-) {
-    // What a forgetful broker has lost excuses much, so half of the runs have none.
-    let kinds = if random.bool() { 9 } else { 8 };
+/// Faults of the uplink.
+pub(crate) async fn of_the_uplink(proxy: &Proxy, mut random: Rng, end: Instant, journal: &Journal) {
     while Instant::now() < end {
-        sleep(millis(&mut random, 0..2000)).await;
-        match random.u32(0..kinds) {
-            0 => {
-                let pause = millis(&mut random, 0..2000);
-                journal.note(format!("broker: restarts after {pause:?}"));
-                broker.stop().await;
-                sleep(pause).await;
-                broker.start_again().await;
-            }
-            1 => {
-                let time = millis(&mut random, 100..7000);
-                journal.note(format!("broker: gets no time for {time:?}"));
-                broker.process().signal(Signal::STOP);
-                sleep(time).await;
-                broker.process().signal(Signal::CONT);
-            }
-            2 | 3 => {
+        sleep(millis(&mut random, 0..2500)).await;
+        match random.u32(0..6) {
+            0 | 1 => {
                 journal.note("uplink: cut");
                 proxy.cut();
             }
-            4 => {
+            2 => {
                 let direction =
                     *random.choice(&[Direction::ToBroker, Direction::ToConnector]).unwrap();
                 let bytes = random.usize(1..50_000);
                 journal.note(format!("uplink: cut after {bytes} bytes {direction:?}"));
                 proxy.cut_after(direction, bytes);
             }
-            5 => {
+            3 => {
                 let time = millis(&mut random, 100..8000);
                 let cut = random.bool();
                 journal.note(format!("uplink: silent for {time:?}, then cut: {cut}"));
@@ -225,26 +214,67 @@ pub(crate) async fn of_the_way(
                     proxy.cut();
                 }
             }
-            6 => {
+            4 => {
                 let speed = random.usize(20_000..1_000_000);
                 journal.note(format!("uplink: {speed} bytes/s"));
                 proxy.set(Line::Slow(speed));
                 sleep(millis(&mut random, 500..4000)).await;
             }
-            7 => {
+            _ => {
                 journal.note("uplink: refused");
                 proxy.set(Line::Refused);
                 proxy.cut();
                 sleep(millis(&mut random, 100..3000)).await;
             }
-            _ => {
+        }
+        proxy.set(Line::Open);
+    }
+}
+
+/// Faults of the broker, and new secrets.
+pub(crate) async fn of_the_broker(
+    broker: &mut Broker,
+    secrets: Option<&Secrets>,
+    mut random: Rng,
+    end: Instant,
+    journal: &Journal,
+) {
+    // What a forgetful broker has lost excuses much, so half of the runs have none.
+    let forgetful = random.bool();
+    while Instant::now() < end {
+        sleep(millis(&mut random, 0..6000)).await;
+        match (random.u32(0..5), secrets) {
+            (0, _) => {
+                let pause = millis(&mut random, 0..2000);
+                journal.note(format!("broker: restarts after {pause:?}"));
+                broker.stop().await;
+                sleep(pause).await;
+                broker.start_again().await;
+            }
+            (1 | 2, Some(secrets)) => {
+                let pauses = [0..3000, 0..1000].map(|range| millis(&mut random, range));
+                journal.note(format!("broker: new secrets, for which it restarts: {pauses:?}"));
+                // The connector has them before the broker.
+                secrets.replace();
+                sleep(pauses[0]).await;
+                broker.stop().await;
+                sleep(pauses[1]).await;
+                broker.start_again().await;
+            }
+            (3, _) if forgetful => {
                 journal.note("broker: restarts and has forgotten everything");
                 broker.stop().await;
                 broker.forget();
                 broker.start_again().await;
                 journal.broker_forgot();
             }
+            _ => {
+                let time = millis(&mut random, 100..7000);
+                journal.note(format!("broker: gets no time for {time:?}"));
+                broker.process().signal(Signal::STOP);
+                sleep(time).await;
+                broker.process().signal(Signal::CONT);
+            }
         }
-        proxy.set(Line::Open);
     }
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// How long Ankaios may be out of reach after a fault has ended.
 const RECOVERY: Duration = Duration::from_secs(3);
 
+/// How long a broker may run again before that is noted.
+const NOTED: Duration = Duration::from_secs(1);
+
 /// A time in which requests to Ankaios may fail.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
@@ -67,6 +70,12 @@ impl Journal {
     /// before that moment.
     pub(crate) fn forgotten_before(&self, moment: Instant) -> Option<Instant> {
         self.forgotten.lock().unwrap().iter().rev().find(|when| **when <= moment).copied()
+    }
+
+    /// Whether the broker has lost everything in that time, or a moment later.
+    pub(crate) fn forgotten_between(&self, begin: Instant, end: Instant) -> bool {
+        let forgotten = self.forgotten.lock().unwrap();
+        forgotten.iter().any(|when| begin <= *when && *when <= end + NOTED)
     }
 
     /// How often that was.

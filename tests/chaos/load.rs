@@ -17,6 +17,9 @@ const OUTSTANDING: usize = 400;
 /// Config of the state that is asked for often.
 const LARGEST: usize = CONFIGS.len() - 1;
 
+/// What the operator is always subscribed to.
+const SUBSCRIPTIONS: [Kind; 2] = [Kind::Subscribe, Kind::Follow];
+
 /// What was asked, and when.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -49,8 +52,8 @@ pub(crate) struct Load<'a> {
     times_forgotten: usize,
     /// The first request since then.
     first: u32,
-    /// The request that is to make the subscription, until it has.
-    subscribing: Option<u32>,
+    /// The requests that are to make the subscriptions, until they have.
+    subscribing: [Option<u32>; SUBSCRIPTIONS.len()],
 }
 
 impl<'a> Load<'a> {
@@ -63,7 +66,7 @@ impl<'a> Load<'a> {
             busy: [None; SLOTS],
             times_forgotten: 0,
             first: 0,
-            subscribing: None,
+            subscribing: [None; SUBSCRIPTIONS.len()],
         }
     }
 
@@ -96,8 +99,8 @@ impl<'a> Load<'a> {
 
     fn some_kind(&mut self, random: &mut Rng) -> Option<Kind> {
         Some(match random.u32(0..100) {
-            // Seldom: the state that it gives hides what events were lost before.
-            0 if random.u32(0..10) == 0 => Kind::Subscribe,
+            // Seldom: what they give at first hides what was lost before.
+            0 if random.u32(0..10) == 0 => random.choice(SUBSCRIPTIONS)?,
             0..30 => Kind::Config(random.usize(..LARGEST)),
             30..36 => Kind::ConfigOwnFormat(random.usize(..LARGEST)),
             36..37 => Kind::Everything,
@@ -145,23 +148,25 @@ impl<'a> Load<'a> {
             }
         }
         self.first = self.number();
-        self.subscribing = None;
+        self.subscribing = [None; SUBSCRIPTIONS.len()];
     }
 
     /// Subscribes until it has succeeded.
     pub(crate) async fn stay_subscribed(&mut self) {
-        let failed = match self.subscribing {
-            None => true,
-            Some(number) => {
-                let fate = self.operator.fate(number).unwrap_or_default();
-                let reply = fate.replies.first();
-                let refused = |it: &Answer| Kind::Subscribe.judge(number, &it.payload).is_err();
-                // Whether that may be is judged in the end.
-                reply.map_or(fate.nobody_there, refused)
+        for (index, kind) in SUBSCRIPTIONS.iter().enumerate() {
+            let failed = match self.subscribing[index] {
+                None => true,
+                Some(number) => {
+                    let fate = self.operator.fate(number).unwrap_or_default();
+                    let reply = fate.replies.first();
+                    let refused = |it: &Answer| kind.judge(number, &it.payload).is_err();
+                    // Whether that may be is judged in the end.
+                    reply.map_or(fate.nobody_there, refused)
+                }
+            };
+            if failed {
+                self.subscribing[index] = Some(self.ask(kind.clone()).await);
             }
-        };
-        if failed {
-            self.subscribing = Some(self.ask(Kind::Subscribe).await);
         }
     }
 

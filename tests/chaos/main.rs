@@ -2,7 +2,8 @@
 //! agent, server, connector, broker and uplink break, and in the end every
 //! request that the broker has accepted has its reply, and no reply is wrong.
 //!
-//! `CHAOS_SEED` repeats a run, as far as the timing of the machine allows;
+//! `CHAOS_SEED` repeats a run, as far as the timing of the machine allows; the uplink
+//! is one of TLS, with certificates and passwords that change, if it is odd.
 //! `CHAOS_SECONDS` says how long faults happen.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
@@ -11,9 +12,13 @@ mod faults;
 mod journal;
 mod load;
 mod request;
+mod scrape;
+mod seat;
+mod secrets;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod talk;
 mod world;
 
 use std::time::Duration;
@@ -33,5 +38,5 @@ async fn every_request_is_answered_whatever_happens() {
     let seed = number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));
     let seconds = number("CHAOS_SECONDS").unwrap_or(SHORT);
     support::say(&format!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds}\n"));
-    World::start().await.survive(seed, Duration::from_secs(seconds)).await;
+    World::start(seed).await.survive(seed, Duration::from_secs(seconds)).await;
 }

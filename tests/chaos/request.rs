@@ -31,6 +31,10 @@ pub(crate) enum Kind {
     Delete { slot: usize },
     /// A subscription to the texts of all slots.
     Subscribe,
+    /// The workload that talks, to be applied.
+    Talk,
+    /// A subscription to its log.
+    Follow,
     /// The log of a workload, which replaces the subscription to it.
     Logs,
     /// The log of a workload that does not exist.
@@ -58,7 +62,13 @@ pub(crate) enum Kind {
 /// A workload that runs from the start.
 const RUNNING: &str = "fleetconnector";
 
-/// The id of the subscriptions.
+/// A workload that writes numbered lines all the time.
+pub(crate) const TALKER: &str = "talker";
+
+/// The id of the subscription to its log.
+pub(crate) const FOLLOWING: &str = "talk";
+
+/// The id of the other subscriptions.
 const SUBSCRIPTION: &str = "slots";
 
 /// Why a reply is not the expected one.
@@ -98,11 +108,13 @@ impl Kind {
             | Self::Everything
             | Self::Nothing
             | Self::NoMasks => "state".into(),
-            Self::Apply { .. } | Self::Refused | Self::TooLarge => "manifest/apply".into(),
+            Self::Apply { .. } | Self::Talk | Self::Refused | Self::TooLarge => {
+                "manifest/apply".into()
+            }
             Self::Delete { .. } => "manifest/delete".into(),
             Self::Subscribe => "events/subscribe".into(),
             Self::NoSubscription => "events/unsubscribe".into(),
-            Self::Logs | Self::NoWorkload => "logs/subscribe".into(),
+            Self::Follow | Self::Logs | Self::NoWorkload => "logs/subscribe".into(),
             Self::Wait => "workload/wait".into(),
             Self::NoUpdate => "state/update".into(),
             Self::Validate | Self::NoManifest => "manifest/validate".into(),
@@ -128,6 +140,14 @@ impl Kind {
             Self::Subscribe => {
                 let masks: Vec<_> = (0..SLOTS).map(slot_path).collect();
                 json!({"id": SUBSCRIPTION, "field_masks": masks, "ttl": "0s"}).to_string()
+            }
+            Self::Talk => format!(
+                "apiVersion: v1\nworkloads:\n  {TALKER}:\n    runtime: podman\n    \
+                 agent: agent_A\n    restartPolicy: ALWAYS\n    runtimeConfig: 'talks'\n"
+            ),
+            Self::Follow => {
+                json!({"id": FOLLOWING, "workloads": [TALKER], "follow": true, "ttl": "0s"})
+                    .to_string()
             }
             Self::Logs => json!({"id": SUBSCRIPTION, "workloads": [RUNNING]}).to_string(),
             Self::NoWorkload => json!({"workloads": [format!("none-{number}")]}).to_string(),
@@ -162,6 +182,8 @@ impl Kind {
                 | Self::Apply { .. }
                 | Self::Delete { .. }
                 | Self::Subscribe
+                | Self::Talk
+                | Self::Follow
                 | Self::Logs
                 | Self::NoWorkload
                 | Self::Wait
@@ -200,6 +222,10 @@ impl Kind {
             }
             Self::Subscribe => {
                 reply["id"] == SUBSCRIPTION && reply["complete_state"]["desired_state"].is_object()
+            }
+            Self::Talk => reply["added_workloads"][0]["workload_name"] == TALKER,
+            Self::Follow => {
+                reply["id"] == FOLLOWING && reply["workloads"][0]["workload_name"] == TALKER
             }
             Self::Logs => {
                 reply["id"] == SUBSCRIPTION && reply["workloads"][0]["workload_name"] == RUNNING

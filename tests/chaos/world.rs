@@ -1,30 +1,23 @@
 //! The vehicle, its way to the operators, and what must hold in the end.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use fleet_connector::proto::ank_base::ConfigItem;
 use fleet_connector::proto::ank_base::config_item::ConfigItemEnum;
 use tokio::time::{sleep, timeout};
-use vehicle_simulator::Problem;
+use vehicle_simulator::{Problem, execution};
 
 use super::faults;
 use super::journal::Journal;
 use super::load::{Load, Slot};
-use super::request::{CONFIGS, Flaw, Kind, config_text, slot_name, slot_text};
+use super::request::{CONFIGS, Flaw, Kind, TALKER, config_text, slot_name, slot_text};
+use super::seat::Seat;
+use super::secrets::Secrets;
 use super::stream;
-use super::support::connector::start_connector_at;
 use super::support::vehicle::Vehicle;
-use super::support::{Broker, Process, Proxy, Requester, say};
-
-/// Settings of the connector: everything that takes time is short.
-const SETTINGS: [(&str, &str); 4] = [
-    ("MQTT_KEEP_ALIVE", "5s"),
-    ("REQUEST_TIMEOUT", "2s"),
-    ("MAX_PAYLOAD_SIZE", "256KiB"),
-    ("LOG_LEVEL", "info"),
-];
+use super::support::{Broker, DEADLINE, Process, Requester, eventually, free_port, say};
+use super::talk::{self, Talker};
 
 /// After the last fault: keep-alive time, the longest wait of the back-off, and
 /// what is to be served then.
@@ -40,61 +33,79 @@ const MAX_RESIDENT: u32 = 100_000;
 /// Everything that the test breaks.
 pub(crate) struct World {
     broker: Broker,
-    proxy: Proxy,
-    vehicle: Vehicle,
+    /// `None` without TLS.
+    secrets: Option<Secrets>,
+    seat: Seat,
     connector: Process,
     operator: Requester,
 }
 
 impl World {
-    /// Starts everything and waits until requests are served.
-    pub(crate) async fn start() -> Self {
-        let settings = ["persistence true", "autosave_interval 1", "max_queued_messages 100000"];
+    /// Starts everything and waits until requests are served. Odd seeds have TLS.
+    pub(crate) async fn start(seed: u64) -> Self {
+        let secrets = (seed % 2 == 1).then(Secrets::new);
+        let mut settings =
+            ["persistence true", "autosave_interval 1", "max_queued_messages 100000"]
+                .map(str::to_owned)
+                .to_vec();
+        let secure = free_port();
+        settings.extend(secrets.iter().flat_map(|secrets| secrets.of_the_broker(secure)));
+        let settings: Vec<_> = settings.iter().map(String::as_str).collect();
         let broker = Broker::with(&settings).await;
-        let proxy = Proxy::start(broker.port()).await;
-        let vehicle = Vehicle::start().await;
-        vehicle.set_lose_half_read_frames(true);
-        add_configs(&vehicle);
-        let connector = start(&proxy, &vehicle);
+        let port = if secrets.is_some() { secure } else { broker.port() };
+        let seat = Seat::new(port, secrets.as_ref()).await;
+        seat.vehicle.set_lose_half_read_frames(true);
+        add_configs(&seat.vehicle);
+        let connector = seat.start();
         connector.line("ready for requests").await;
         connector.line("the link to Ankaios is up").await;
         let operator = Requester::connect(broker.port()).await;
-        Self { broker, proxy, vehicle, connector, operator }
+        Self { broker, secrets, seat, connector, operator }
     }
 
     /// Lets faults happen for a while, then checks that nothing was lost.
     pub(crate) async fn survive(self, seed: u64, time: Duration) {
-        let Self { mut broker, proxy, vehicle, mut connector, operator } = self;
+        let Self { mut broker, secrets, seat, mut connector, operator } = self;
+        let vehicle = &seat.vehicle;
         let journal = Journal::new();
         let mut random = Rng::with_seed(seed);
-        let [a, b, c, d] = std::array::from_fn(|_| random.fork());
-        let end = Instant::now() + time;
+        let [a, b, c, d, e, f, g] = std::array::from_fn(|_| random.fork());
         let mut load = Load::new(&operator, &journal);
+        let talker = Talker::default();
+        start_talker(&mut load, &operator, vehicle).await;
+        let end = Instant::now() + time;
         let mut logs = Vec::new();
-        let process = AtomicU32::new(connector.pid());
-        let start = || {
-            let connector = start(&proxy, &vehicle);
-            process.store(connector.pid(), Ordering::Relaxed);
-            connector
-        };
-        let (.., resident) = tokio::join!(
+        let (.., scraped, resident) = tokio::join!(
             load.flow(a, end),
-            faults::of_ankaios(&vehicle, b, end, &journal),
-            faults::of_the_connector(&mut connector, start, &mut logs, c, end, &journal),
-            faults::of_the_way(&mut broker, &proxy, d, end, &journal),
-            watch_memory(&process, end),
+            talker.talk(vehicle, b, end, &journal),
+            faults::of_ankaios(vehicle, c, end, &journal),
+            faults::of_the_connector(&seat, &mut connector, &mut logs, d, end, &journal),
+            faults::of_the_uplink(&seat.proxy, e, end, &journal),
+            faults::of_the_broker(&mut broker, secrets.as_ref(), f, end, &journal),
+            seat.endpoint.scrape(g, end, &journal),
+            seat.watch_memory(end),
         );
         journal.note("all faults are over");
-        let outcome = settle(&mut load, &operator, &vehicle, &journal).await;
+        let outcome = settle(&mut load, &operator, &seat, &talker, &journal).await;
 
         let mut flaws = load.flaws();
         flaws.extend(outcome.err());
-        flaws.extend(wrong_slots(&mut load, &vehicle));
+        flaws.extend(wrong_slots(&mut load, vehicle));
+        flaws.extend(scraped);
+        let heard = talk::judge(&operator.logs_from(0), &journal);
+        flaws.extend(heard.flaws.iter().map(|flaw| format!("{TALKER}: {flaw}")));
         if resident > MAX_RESIDENT {
             flaws.push(format!("the connector has taken {resident} kB"));
         }
         let events = operator.events().len();
-        say(&format!("{}, {events} events, at most {resident} kB\n", load.summary()));
+        say(&format!(
+            "{}, {events} events, {} of {} lines, {} repeated, {} dropped, at most {resident} kB\n",
+            load.summary(),
+            heard.lines,
+            talker.lines(),
+            heard.repeated,
+            heard.dropped,
+        ));
         if !flaws.is_empty() {
             logs.extend(connector.output());
             let file = format!("{}/chaos-{seed}.log", env!("CARGO_TARGET_TMPDIR"));
@@ -113,8 +124,15 @@ impl World {
     }
 }
 
-fn start(proxy: &Proxy, vehicle: &Vehicle) -> Process {
-    start_connector_at(proxy.port(), vehicle.control_interface(), &SETTINGS)
+/// Brings the workload that talks onto the vehicle, and follows its log.
+async fn start_talker(load: &mut Load<'_>, operator: &Requester, vehicle: &Vehicle) {
+    ask(load, operator, Kind::Talk, DEADLINE).await.unwrap();
+    eventually("the talker runs", DEADLINE, async || {
+        let instance = vehicle.instance(TALKER)?;
+        (vehicle.execution_state(&instance)? == execution::running()).then_some(())
+    })
+    .await;
+    load.stay_subscribed().await;
 }
 
 fn add_configs(vehicle: &Vehicle) {
@@ -129,28 +147,15 @@ fn add_configs(vehicle: &Vehicle) {
     vehicle.set_state(state);
 }
 
-/// The largest resident memory of any process of the connector, in kB.
-async fn watch_memory(process: &AtomicU32, end: Instant) -> u32 {
-    let mut most = 0;
-    while Instant::now() < end {
-        let path = format!("/proc/{}/status", process.load(Ordering::Relaxed));
-        // It may just have been killed.
-        let status = std::fs::read_to_string(path).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
-        most = most.max(peak.unwrap_or(0));
-        sleep(Duration::from_millis(100)).await;
-    }
-    most
-}
-
 /// Waits until everything is answered, and asks once more.
 async fn settle(
     load: &mut Load<'_>,
     operator: &Requester,
-    vehicle: &Vehicle,
+    seat: &Seat,
+    talker: &Talker,
     journal: &Journal,
 ) -> Result<(), String> {
+    let vehicle = &seat.vehicle;
     let begin = Instant::now();
     load.notice_loss();
     // Requests that have no reply at all show in the flaws.
@@ -195,7 +200,9 @@ async fn settle(
     ] {
         ask(load, operator, kind, AT_ONCE).await?;
     }
-    stream::settle(load, operator, vehicle, journal).await
+    stream::settle(load, operator, vehicle, journal).await?;
+    talker.settle(load, operator, vehicle, journal).await?;
+    seat.endpoint.ready(AT_ONCE).await
 }
 
 /// Asks, and expects the right reply.

@@ -24,7 +24,8 @@ impl Scrape {
         Self::parse(&response.body)
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads the body of an answer.
+    pub fn parse(text: &str) -> Self {
         let lines = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end in {text}"));
         let mut scrape = Self { samples: BTreeMap::new(), families: BTreeMap::new() };
         let mut family = String::new();

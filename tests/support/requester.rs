@@ -1,6 +1,6 @@
 //! An operator that loses nothing: it publishes each request until the broker
 //! has accepted it, over any number of connections, and keeps every reply and
-//! every event.
+//! every message of the streams.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -24,6 +24,9 @@ use super::connector::BASE;
 
 /// The messages of event subscriptions.
 const EVENTS: &str = "vehicle/1/events/";
+
+/// The messages of log subscriptions.
+const LOGS: &str = "vehicle/1/logs/";
 
 /// Requests without an acknowledgement of the broker; Mosquitto bears 20.
 const WINDOW: usize = 16;
@@ -58,11 +61,18 @@ pub struct Answer {
 
 type Fates = BTreeMap<u32, Fate>;
 
+/// The messages of all streams, in order.
+#[derive(Debug, Default)]
+struct Streams {
+    events: Mutex<Vec<Answer>>,
+    logs: Mutex<Vec<Answer>>,
+}
+
 /// The operator. Its replies go to `<BASE>/replies/<number>`.
 pub struct Requester {
     queue: mpsc::Sender<(u32, Publish)>,
     fates: watch::Receiver<Fates>,
-    events: Arc<Mutex<Vec<Answer>>>,
+    streams: Arc<Streams>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -72,11 +82,11 @@ impl Requester {
         let (queue, requests) = mpsc::channel(1000);
         let (fates, watched) = watch::channel(Fates::new());
         let (ready, mut connected) = mpsc::channel(1);
-        let events = Arc::default();
+        let streams = Arc::default();
         let state = State {
             port,
             fates,
-            events: Arc::clone(&events),
+            streams: Arc::clone(&streams),
             ready,
             requests,
             unaccepted: VecDeque::new(),
@@ -84,7 +94,7 @@ impl Requester {
         };
         let task = AbortOnDropHandle::new(tokio::spawn(state.run()));
         timeout(super::DEADLINE, connected.recv()).await.unwrap().unwrap();
-        Self { queue, fates: watched, events, _task: task }
+        Self { queue, fates: watched, streams, _task: task }
     }
 
     /// Hands a request over for publishing. Every number is used once; the
@@ -117,7 +127,13 @@ impl Requester {
 
     /// The messages of the event subscriptions so far.
     pub fn events(&self) -> Vec<Answer> {
-        self.events.lock().unwrap().clone()
+        self.streams.events.lock().unwrap().clone()
+    }
+
+    /// The messages of the log subscriptions, but for so many that came first.
+    pub fn logs_from(&self, index: usize) -> Vec<Answer> {
+        let logs = self.streams.logs.lock().unwrap();
+        logs.get(index..).unwrap_or_default().to_vec()
     }
 
     /// Waits until the broker has accepted a request.
@@ -164,7 +180,7 @@ pub fn reply_topic(number: u32) -> String {
 struct State {
     port: u16,
     fates: watch::Sender<Fates>,
-    events: Arc<Mutex<Vec<Answer>>>,
+    streams: Arc<Streams>,
     ready: mpsc::Sender<()>,
     requests: mpsc::Receiver<(u32, Publish)>,
     /// In order; those that were sent in this connection have an identifier.
@@ -234,7 +250,9 @@ impl State {
                 let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
                 let answer = Answer { at: Instant::now(), topic, payload: publish.payload };
                 if answer.topic.starts_with(EVENTS) {
-                    self.events.lock().unwrap().push(answer);
+                    self.streams.events.lock().unwrap().push(answer);
+                } else if answer.topic.starts_with(LOGS) {
+                    self.streams.logs.lock().unwrap().push(answer);
                 } else {
                     let number = number.expect("replies carry the correlation data");
                     self.fates
@@ -282,7 +300,7 @@ impl Wire {
             other => return Err(io::Error::other(format!("{other:?}"))),
         };
         if !session_present {
-            let filters = [format!("{BASE}/replies/+"), format!("{EVENTS}+")]
+            let filters = [format!("{BASE}/replies/+"), format!("{EVENTS}+"), format!("{LOGS}+")]
                 .map(|filter| Filter::new(filter, QoS::AtLeastOnce));
             let mut subscribe = Subscribe::new_many(filters, None);
             subscribe.pkid = u16::MAX;

@@ -1,0 +1,114 @@
+//! Health and metrics are asked for all the time, and must be answered as long as the
+//! connector runs.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::journal::Journal;
+use super::support::http::{self, Response};
+use super::support::openmetrics::Scrape;
+
+/// How long an answer may take, also of a process that has just been started.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What is asked for.
+const PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Where a connector serves its health, as long as it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoint(watch::Sender<Option<u16>>);
+
+impl Endpoint {
+    /// The connector runs from now on, and serves its health on that port.
+    pub(crate) fn runs(&self, port: u16) {
+        self.0.send_replace(Some(port));
+    }
+
+    /// The connector ends, or gets no time. Gives the port that it had.
+    pub(crate) fn ends(&self) -> Option<u16> {
+        self.0.send_replace(None)
+    }
+
+    /// Asks until the end; gives what was wrong.
+    pub(crate) async fn scrape(
+        &self,
+        mut random: Rng,
+        end: Instant,
+        journal: &Journal,
+    ) -> Vec<String> {
+        let mut flaws = Vec::new();
+        while Instant::now() < end {
+            let mut endpoint = self.0.subscribe();
+            let port = *endpoint.borrow_and_update();
+            let path = PATHS[random.usize(..PATHS.len())];
+            if let Some(port) = port {
+                let asked = Instant::now();
+                let answer = ask(port, path).await;
+                // If it has ended in the meantime, it owes no answer.
+                let runs = !endpoint.has_changed().unwrap();
+                if let Err(flaw) = answer.and_then(|answer| judge(path, &answer))
+                    && runs
+                {
+                    flaws.push(format!("{:.3}: {path}: {flaw}", journal.at(asked)));
+                }
+            }
+            sleep(Duration::from_millis(random.u64(0..400))).await;
+        }
+        flaws
+    }
+
+    /// Waits until the connector says that it is ready.
+    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        let port = self.0.borrow().ok_or("the connector does not run")?;
+        for path in PATHS {
+            judge(path, &ask(port, path).await?)?;
+        }
+        loop {
+            let answer = ask(port, "/readyz").await?;
+            match answer.status {
+                200 => return Ok(()),
+                _ if begin.elapsed() > limit => return Err(format!("not ready: {}", answer.body)),
+                _ => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+}
+
+/// Asks a process that may have to open its port first.
+async fn ask(port: u16, path: &str) -> Result<Response, String> {
+    let answer = async {
+        loop {
+            match http::request(port, "GET", path).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                answer => return answer.map_err(|error| error.to_string()),
+            }
+        }
+    };
+    timeout(LIMIT, answer).await.unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))
+}
+
+fn judge(path: &str, answer: &Response) -> Result<(), String> {
+    let right = match path {
+        "/livez" => answer.status == 200 && answer.json()["alive"] == true,
+        "/readyz" => {
+            let json = answer.json();
+            match answer.status {
+                200 => json["ready"] == true,
+                503 => {
+                    let reasons = json["reasons"].as_object();
+                    json["ready"] == false && reasons.is_some_and(|reasons| !reasons.is_empty())
+                }
+                _ => false,
+            }
+        }
+        _ => answer.status == 200 && !Scrape::parse(&answer.body).families().is_empty(),
+    };
+    if right { Ok(()) } else { Err(format!("{} {}", answer.status, answer.body)) }
+}

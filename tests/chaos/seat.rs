@@ -1,0 +1,75 @@
+//! A connector with what belongs to it alone: its Ankaios, and its way to the broker.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::scrape::Endpoint;
+use super::secrets::Secrets;
+use super::support::connector::start_connector_at;
+use super::support::vehicle::Vehicle;
+use super::support::{Process, Proxy, free_port};
+
+/// Settings of the connector: everything that takes time is short.
+const SETTINGS: [(&str, &str); 4] = [
+    ("MQTT_KEEP_ALIVE", "5s"),
+    ("REQUEST_TIMEOUT", "2s"),
+    ("MAX_PAYLOAD_SIZE", "256KiB"),
+    ("LOG_LEVEL", "info"),
+];
+
+/// Where a connector sits.
+pub(crate) struct Seat {
+    pub(crate) vehicle: Vehicle,
+    pub(crate) proxy: Proxy,
+    pub(crate) endpoint: Endpoint,
+    settings: Vec<(&'static str, String)>,
+    /// The process that is there, or was last.
+    pid: AtomicU32,
+}
+
+impl Seat {
+    /// A seat whose connectors reach the broker on that port.
+    pub(crate) async fn new(broker: u16, secrets: Option<&Secrets>) -> Self {
+        let own = SETTINGS.map(|(name, value)| (name, value.to_owned()));
+        let mut settings = own.to_vec();
+        settings.extend(secrets.into_iter().flat_map(Secrets::of_the_connector));
+        Self {
+            vehicle: Vehicle::start().await,
+            proxy: Proxy::start(broker).await,
+            endpoint: Endpoint::default(),
+            settings,
+            pid: AtomicU32::new(0),
+        }
+    }
+
+    /// Starts a connector.
+    pub(crate) fn start(&self) -> Process {
+        // A port of its own: whoever else gets the former one must not keep it away.
+        let port = free_port();
+        let health = format!("127.0.0.1:{port}");
+        let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<_> = settings.chain([("HEALTH_ADDR", health.as_str())]).collect();
+        let folder = self.vehicle.control_interface();
+        let connector = start_connector_at(self.proxy.port(), folder, &settings);
+        self.pid.store(connector.pid(), Ordering::Relaxed);
+        self.endpoint.runs(port);
+        connector
+    }
+
+    /// The largest resident memory of any connector until the end, in kB.
+    pub(crate) async fn watch_memory(&self, end: Instant) -> u32 {
+        let mut most = 0;
+        while Instant::now() < end {
+            let path = format!("/proc/{}/status", self.pid.load(Ordering::Relaxed));
+            // It may just have been killed.
+            let status = std::fs::read_to_string(path).unwrap_or_default();
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+            most = most.max(peak.unwrap_or(0));
+            sleep(Duration::from_millis(100)).await;
+        }
+        most
+    }
+}

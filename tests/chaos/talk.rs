@@ -1,0 +1,258 @@
+//! The log of a workload that talks all the time: each line has a number, so that
+//! those who follow it can tell what is missing, and what comes out of order.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::journal::Journal;
+use super::load::Load;
+use super::request::{FOLLOWING, TALKER};
+use super::support::Requester;
+use super::support::connector::BASE;
+use super::support::requester::Answer;
+use super::support::vehicle::Vehicle;
+
+/// Lines of a flood: more messages than the connector lets wait for the uplink.
+const FLOOD: u32 = 3000;
+
+/// How often there may be one: the vehicle keeps the last 10,000 lines only.
+const FLOODS: Duration = Duration::from_secs(15);
+
+/// How long logs take to be asked for again after the last fault: the longest wait
+/// between attempts, and a timeout.
+const RESUMED: Duration = Duration::from_secs(15);
+
+/// Lines that come when nothing is broken.
+const CALM: u32 = 20;
+
+/// The workload that talks.
+#[derive(Debug, Default)]
+pub(crate) struct Talker {
+    /// How many lines it has written, or is writing.
+    lines: AtomicU32,
+}
+
+impl Talker {
+    /// Talks until the end.
+    pub(crate) async fn talk(
+        &self,
+        vehicle: &Vehicle,
+        mut random: Rng,
+        end: Instant,
+        journal: &Journal,
+    ) {
+        let mut flooded = Instant::now();
+        while Instant::now() < end {
+            match random.u32(0..1000) {
+                0..5 if flooded.elapsed() > FLOODS => {
+                    flooded = Instant::now();
+                    journal.note(format!("{TALKER}: writes {FLOOD} lines"));
+                    for _ in 0..FLOOD {
+                        self.write(vehicle, 1, 0).await;
+                    }
+                }
+                0..50 => {
+                    let padding = random.usize(..2000);
+                    self.write(vehicle, random.u32(20..200), padding).await;
+                }
+                _ => self.write(vehicle, random.u32(1..4), random.usize(..100)).await,
+            }
+            sleep(Duration::from_millis(random.u64(0..60))).await;
+        }
+    }
+
+    /// Writes lines at once, each with some padding.
+    async fn write(&self, vehicle: &Vehicle, count: u32, padding: usize) {
+        let first = self.lines.fetch_add(count, Ordering::Relaxed);
+        let padding = "x".repeat(padding);
+        let lines = (first..first + count).map(|number| format!("{number} {padding}"));
+        vehicle.log(TALKER, lines).await.unwrap();
+    }
+
+    /// How many lines there are.
+    pub(crate) fn lines(&self) -> u32 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all lines have come, then checks that each further one comes once.
+    pub(crate) async fn settle(
+        &self,
+        load: &mut Load<'_>,
+        operator: &Requester,
+        vehicle: &Vehicle,
+        journal: &Journal,
+    ) -> Result<(), String> {
+        let begin = Instant::now();
+        let mut last = Err("nothing has come".to_owned());
+        while begin.elapsed() < RESUMED {
+            load.stay_subscribed().await;
+            last = self.calm(operator, vehicle).await;
+            if last.is_ok() {
+                journal.note(format!("the log comes as it is written after {:?}", begin.elapsed()));
+                return Ok(());
+            }
+        }
+        last.map_err(|flaw| format!("{TALKER}: {flaw}"))
+    }
+
+    async fn calm(&self, operator: &Requester, vehicle: &Vehicle) -> Result<(), String> {
+        let before = operator.logs_from(0).len();
+        self.write(vehicle, 1, 0).await;
+        let first = self.lines();
+        let before = until_seen(operator, first - 1, before).await?;
+        for _ in 0..CALM {
+            self.write(vehicle, 1, 0).await;
+        }
+        until_seen(operator, first + CALM - 1, before).await?;
+        let expected: Vec<_> = (first..first + CALM).collect();
+        let mut lines = Vec::new();
+        for message in parse(&operator.logs_from(before))? {
+            match message.content {
+                Content::Lines(numbers) => lines.extend(numbers),
+                other => return Err(format!("without a fault came {other:?}")),
+            }
+        }
+        if lines == expected {
+            return Ok(());
+        }
+        Err(format!("without a fault came {lines:?} instead of {expected:?}"))
+    }
+}
+
+/// Waits for a line in the messages from that one on; gives how many there are with
+/// the one that has the line.
+async fn until_seen(operator: &Requester, line: u32, from: usize) -> Result<usize, String> {
+    let begin = Instant::now();
+    loop {
+        for (index, answer) in operator.logs_from(from).iter().enumerate() {
+            let messages = parse(std::slice::from_ref(answer))?;
+            if messages.iter().any(|message| message.content.has(line)) {
+                return Ok(from + index + 1);
+            }
+        }
+        if begin.elapsed() > RESUMED / 3 {
+            return Err(format!("line {line} does not come"));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// One message of the subscription.
+#[derive(Debug)]
+struct Message {
+    at: Instant,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Lines(Vec<u32>),
+    Dropped(u32),
+    Stopped,
+}
+
+impl Content {
+    fn has(&self, line: u32) -> bool {
+        matches!(self, Self::Lines(lines) if lines.contains(&line))
+    }
+}
+
+fn parse(messages: &[Answer]) -> Result<Vec<Message>, String> {
+    let topic = format!("{BASE}/logs/{FOLLOWING}");
+    let own = messages.iter().filter(|message| message.topic == topic);
+    own.map(|message| {
+        let wrong = || {
+            let text: String =
+                String::from_utf8_lossy(&message.payload).chars().take(200).collect();
+            format!("not expected of the log that is followed: {text}")
+        };
+        let json: Value = serde_json::from_slice(&message.payload).map_err(|_| wrong())?;
+        let number = |entry: &Value| {
+            let line = entry["message"].as_str()?;
+            let own = entry["workload_name"] == TALKER;
+            line.split_once(' ').filter(|_| own)?.0.parse().ok()
+        };
+        let content = if let Some(entries) = json["entries"].as_array() {
+            Content::Lines(entries.iter().map(number).collect::<Option<_>>().ok_or_else(wrong)?)
+        } else if let Some(dropped) = json["dropped"].as_u64() {
+            Content::Dropped(u32::try_from(dropped).map_err(|_| wrong())?)
+        } else if json["stopped"]["workload_name"] == TALKER {
+            Content::Stopped
+        } else {
+            return Err(wrong());
+        };
+        Ok(Message { at: message.at, content })
+    })
+    .collect()
+}
+
+/// What has come of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// How many lines there were, each counted once.
+    pub(crate) lines: u32,
+    /// How many came again.
+    pub(crate) repeated: u32,
+    /// How many were thrown away, by the connector's own words.
+    pub(crate) dropped: u32,
+    pub(crate) flaws: Vec<String>,
+}
+
+/// Looks for lines that are missing or out of order.
+///
+/// After an interruption the last lines may come again, from any of them on. None
+/// may be left out but those that are told of, and what a forgetful broker had.
+pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
+    let mut heard = Heard::default();
+    let messages = match parse(messages) {
+        Ok(messages) => messages,
+        Err(flaw) => {
+            heard.flaws.push(flaw);
+            return heard;
+        }
+    };
+    // The first line that has not come, and how many before it may be missing.
+    let mut next = 0;
+    let mut dropped = 0;
+    let mut before = None;
+    for Message { at, content } in messages {
+        let forgotten = before.is_some_and(|before| journal.forgotten_between(before, at));
+        before = Some(at);
+        let at = journal.at(at);
+        match content {
+            Content::Dropped(count) => {
+                heard.dropped += count;
+                dropped += count;
+            }
+            Content::Stopped => {}
+            Content::Lines(lines) => {
+                let Some((first, last)) = lines.first().zip(lines.last()).map(|(a, b)| (*a, *b))
+                else {
+                    heard.flaws.push(format!("{at:.3}: a message without lines"));
+                    continue;
+                };
+                if lines.windows(2).any(|pair| pair[0] + 1 != pair[1]) {
+                    heard.flaws.push(format!("{at:.3}: not in order: {lines:?}"));
+                }
+                if first > next && !forgotten && first - next > dropped {
+                    heard.flaws.push(format!(
+                        "{at:.3}: lines {next} to {} are missing, {dropped} were dropped",
+                        first - 1
+                    ));
+                }
+                let new = (last + 1).saturating_sub(first.max(next));
+                heard.lines += new;
+                heard.repeated += last + 1 - first - new;
+                if last >= next {
+                    next = last + 1;
+                    dropped = 0;
+                }
+            }
+        }
+    }
+    heard
+}
