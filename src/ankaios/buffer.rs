@@ -174,10 +174,11 @@ impl Shared {
         let state = &mut *self.state();
         let (dropped, size) = (&mut state.dropped, &mut 0);
         state.messages.retain(|message| {
-            let lost = entries(&message.content);
-            *dropped += lost.unwrap_or_default();
-            *size += if lost.is_some() { message.size } else { 0 };
-            lost.is_none()
+            let Some(lost) = entries(&message.content) else { return true };
+            *dropped += lost;
+            *size += message.size;
+            self.budget.0.metrics.dropped(&message.content, lost);
+            false
         });
         self.gives_back(*size);
         self.changed.notify_one();
@@ -458,6 +459,23 @@ mod tests {
         let (producer, mut consumer) = buffer(&budget);
         producer.push(event(), MAX_NEWEST);
         assert_eq!(consumer.try_next(), Some(Item::Message(event())));
+    }
+
+    #[tokio::test]
+    async fn whatever_is_dropped_is_counted() {
+        let budget = Budget::default();
+        let mut streams: Vec<_> = (0..16).map(|_| buffer(&budget)).collect();
+        for (producer, _) in &streams {
+            producer.push(event(), MAX_NEWEST / 4 / EVENT);
+        }
+        let mut told = 0;
+        for (_, consumer) in &mut streams {
+            while let Some(item) = consumer.try_next() {
+                told += if let Item::Dropped(count) = item { count } else { 0 };
+            }
+        }
+        assert!(told > 0);
+        assert_eq!(budget.0.metrics.dropped_events(), told);
     }
 
     #[tokio::test]

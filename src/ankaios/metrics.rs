@@ -128,6 +128,11 @@ impl Metrics {
         };
     }
 
+    #[cfg(test)]
+    pub(super) fn dropped_events(&self) -> u64 {
+        self.0.dropped_events.get()
+    }
+
     pub(super) fn event_stream_resynced(&self) {
         self.0.event_stream_resyncs.inc();
     }
