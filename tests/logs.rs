@@ -8,10 +8,12 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::connector::BASE;
 use support::scene::{find, payload, workload};
 use support::{Broker, Client, Scene, eventually};
+use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,34 @@ async fn no_line_is_lost_over_restarts_of_agent_server_and_connector() {
             assert!(seen.contains(&line(&number.to_string())), "{number} {fault}: {seen:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_written_while_the_connector_gets_no_time_comes_afterwards() {
+    let scene = Scene::start().await;
+    run(&scene, "talker").await;
+    let mut logs = scene.client("logs/l").await;
+    let request = r#"{"id": "l", "workloads": ["talker"], "follow": true}"#;
+    scene.request("logs/subscribe", request).await;
+    scene.vehicle.log("talker", ["before"]).await.unwrap();
+    lines_until(&mut logs, "before").await;
+    scene.connector.signal(Signal::STOP);
+    let delivered = scene.vehicle.counters().delivered;
+    scene.vehicle.log("talker", ["on its way"]).await.unwrap();
+    eventually("it is in the pipe", 5 * SECOND, async || {
+        (scene.vehicle.counters().delivered > delivered).then_some(())
+    })
+    .await;
+    scene.vehicle.kill_agent().await.unwrap();
+    scene.vehicle.log("talker", ["without an agent"]).await.unwrap();
+    // More than lines usually take: that is what the arrival of the last one would tell.
+    sleep(2 * SECOND).await;
+    scene.connector.signal(Signal::CONT);
+    scene.connector.line("no link to Ankaios").await;
+    scene.vehicle.start_agent().await.unwrap();
+    scene.vehicle.log("talker", ["after"]).await.unwrap();
+    let lines = lines_until(&mut logs, "after").await;
+    assert!(lines.iter().any(|line| line == "without an agent"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -243,15 +243,15 @@ pub(super) fn buffer(budget: &Budget) -> (Producer, Consumer) {
 
 impl Producer {
     /// Adds a message that had `size` bytes on its way, at the cost of the oldest
-    /// ones of those who have most.
-    pub(super) fn push(&self, content: ResponseContent, size: usize) {
+    /// ones of those who have most. It has not `arrived` before that time.
+    pub(super) fn push(&self, content: ResponseContent, size: usize, arrived: SystemTime) {
         let mut state = self.0.state();
         if state.closed || state.end.is_some() {
             return;
         }
         let size = memory(&content, size);
         self.0.takes(size);
-        state.messages.push_back(Waiting { content, size, arrived: SystemTime::now() });
+        state.messages.push_back(Waiting { content, size, arrived });
         if state.messages.len() > MAX_MESSAGES && !self.0.drop_oldest_of(&mut state) {
             // Ankaios sends one end for each log, so nothing sane comes here.
             state.end = Some(None);
@@ -356,8 +356,8 @@ mod tests {
     #[tokio::test]
     async fn messages_come_in_order_and_then_the_end() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        producer.push(lines(1), 10);
-        producer.push(stop(), 10);
+        producer.push(lines(1), 10, SystemTime::now());
+        producer.push(stop(), 10, SystemTime::now());
         producer.end(None);
         assert_eq!(consumer.next().await, Item::Message(lines(1)));
         assert_eq!(consumer.next().await, Item::Message(stop()));
@@ -368,20 +368,21 @@ mod tests {
     #[tokio::test]
     async fn a_slow_consumer_loses_the_oldest_and_is_told_how_many() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        (0..MAX_MESSAGES + 5).for_each(|number| producer.push(lines(number.min(7)), 1));
+        (0..MAX_MESSAGES + 5)
+            .for_each(|number| producer.push(lines(number.min(7)), 1, SystemTime::now()));
         assert_eq!(consumer.next().await, Item::Dropped(1 + 2 + 3 + 4));
         assert_eq!(consumer.next().await, Item::Message(lines(5)));
-        (0..MAX_MESSAGES).for_each(|_| producer.push(event(), 1));
+        (0..MAX_MESSAGES).for_each(|_| producer.push(event(), 1, SystemTime::now()));
         assert!(matches!(consumer.next().await, Item::Dropped(2047..)));
     }
 
     #[tokio::test]
     async fn the_end_of_a_log_is_never_thrown_away() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        producer.push(stop(), 1);
-        (0..MAX_MESSAGES).for_each(|_| producer.push(lines(2), 1));
-        producer.push(stop(), 1);
-        (0..MAX_MESSAGES).for_each(|_| producer.push(lines(2), MAX_BYTES));
+        producer.push(stop(), 1, SystemTime::now());
+        (0..MAX_MESSAGES).for_each(|_| producer.push(lines(2), 1, SystemTime::now()));
+        producer.push(stop(), 1, SystemTime::now());
+        (0..MAX_MESSAGES).for_each(|_| producer.push(lines(2), MAX_BYTES, SystemTime::now()));
         let (mut dropped, mut stops, mut left) = (0, 0, 0);
         while let Some(item) = consumer.try_next() {
             match item {
@@ -398,7 +399,7 @@ mod tests {
     async fn nothing_but_ends_ends_the_stream_instead_of_filling_the_memory() {
         let budget = Budget::default();
         let (producer, mut consumer) = buffer(&budget);
-        (0..10 * MAX_MESSAGES).for_each(|_| producer.push(stop(), 1));
+        (0..10 * MAX_MESSAGES).for_each(|_| producer.push(stop(), 1, SystemTime::now()));
         assert!(used(&budget) <= (MAX_MESSAGES + 1) * (ENTRY + 1));
         let items: Vec<_> = std::iter::from_fn(|| consumer.try_next()).take(3000).collect();
         assert_eq!(items.last(), Some(&Item::End(None)));
@@ -409,10 +410,10 @@ mod tests {
         let budget = Budget::default();
         let (slow, mut stalled) = buffer(&budget);
         let (fast, mut consumer) = buffer(&budget);
-        (0..20).for_each(|_| slow.push(lines(1), MAX_BYTES / 10));
+        (0..20).for_each(|_| slow.push(lines(1), MAX_BYTES / 10, SystemTime::now()));
         assert!(used(&budget) <= MAX_BYTES);
         for _ in 0..20 {
-            fast.push(lines(1), MAX_BYTES / 20);
+            fast.push(lines(1), MAX_BYTES / 20, SystemTime::now());
             assert_eq!(consumer.next().await, Item::Message(lines(1)));
         }
         assert!(matches!(stalled.next().await, Item::Dropped(10..)));
@@ -420,14 +421,14 @@ mod tests {
         assert_eq!(used(&budget), MAX_BYTES / 20 + ENTRY, "it is being worked on");
         drop(consumer);
         assert_eq!(used(&budget), 0);
-        slow.push(lines(1), 100);
+        slow.push(lines(1), 100, SystemTime::now());
         assert_eq!(used(&budget), 0, "nobody takes it");
     }
 
     #[tokio::test]
     async fn one_large_message_is_not_thrown_away() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        producer.push(lines(1), 2 * MAX_BYTES);
+        producer.push(lines(1), 2 * MAX_BYTES, SystemTime::now());
         assert_eq!(consumer.next().await, Item::Message(lines(1)));
     }
 
@@ -438,7 +439,7 @@ mod tests {
         let budget = Budget::default();
         let mut streams: Vec<_> = (0..STREAMS).map(|_| buffer(&budget)).collect();
         for (producer, _) in &streams {
-            producer.push(event(), size);
+            producer.push(event(), size, SystemTime::now());
             assert!(used(&budget) <= MAX_NEWEST + size * EVENT);
         }
         // Each either has its message or is told, and may ask again.
@@ -450,14 +451,14 @@ mod tests {
                 other => panic!("{other:?}"),
             }
             // What is worked on counts as well.
-            producer.push(event(), size);
+            producer.push(event(), size, SystemTime::now());
             assert!(used(&budget) <= MAX_NEWEST + size * EVENT);
         }
         assert_eq!(taken + dropped, STREAMS);
         assert!((8..=17).contains(&taken), "{taken}");
         // One that is larger than all the room comes through.
         let (producer, mut consumer) = buffer(&budget);
-        producer.push(event(), MAX_NEWEST);
+        producer.push(event(), MAX_NEWEST, SystemTime::now());
         assert_eq!(consumer.try_next(), Some(Item::Message(event())));
     }
 
@@ -466,7 +467,7 @@ mod tests {
         let budget = Budget::default();
         let mut streams: Vec<_> = (0..16).map(|_| buffer(&budget)).collect();
         for (producer, _) in &streams {
-            producer.push(event(), MAX_NEWEST / 4 / EVENT);
+            producer.push(event(), MAX_NEWEST / 4 / EVENT, SystemTime::now());
         }
         let mut told = 0;
         for (_, consumer) in &mut streams {
@@ -481,10 +482,9 @@ mod tests {
     #[tokio::test]
     async fn a_message_has_the_time_of_its_arrival() {
         let (producer, mut consumer) = buffer(&Budget::default());
-        let begin = SystemTime::now();
-        producer.push(lines(1), 1);
-        let pushed = SystemTime::now();
+        let arrived = SystemTime::now() - std::time::Duration::from_secs(5);
+        producer.push(lines(1), 1, arrived);
         consumer.next().await;
-        assert!((begin..=pushed).contains(&consumer.arrived()));
+        assert_eq!(consumer.arrived(), arrived);
     }
 }

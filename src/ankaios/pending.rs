@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -306,9 +306,16 @@ impl Pending {
         }
     }
 
-    /// Delivers an answer of `size` bytes. Returns `false` if nobody waits for it: it came too
-    /// late, twice, or belongs to an earlier process.
-    pub(super) fn answer(&self, request_id: &str, content: ResponseContent, size: usize) -> bool {
+    /// Delivers an answer of `size` bytes, which has not `arrived` before that time.
+    /// Returns `false` if nobody waits for it: it came too late, twice, or belongs to an
+    /// earlier process.
+    pub(super) fn answer(
+        &self,
+        request_id: &str,
+        content: ResponseContent,
+        size: usize,
+        arrived: SystemTime,
+    ) -> bool {
         let number = request_id.strip_prefix(&self.prefix).and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
         let mut table = self.table();
@@ -318,7 +325,7 @@ impl Pending {
         unwritten.remove(&number);
         if let Answers::Many { producer, stands } = &mut entry.get_mut().answer {
             *stands = true;
-            producer.push(content, size);
+            producer.push(content, size, arrived);
             return true;
         }
         let request = entry.remove();
@@ -441,6 +448,10 @@ mod tests {
     use super::*;
     use crate::proto::ank_base::EventsCancelAccepted;
 
+    fn answer(pending: &Pending, id: &str, content: ResponseContent, size: usize) -> bool {
+        pending.answer(id, content, size, SystemTime::now())
+    }
+
     fn content() -> ResponseContent {
         ResponseContent::EventsCancelAccepted(EventsCancelAccepted {})
     }
@@ -461,8 +472,8 @@ mod tests {
     fn an_answer_reaches_its_request_once() {
         let pending = Pending::new();
         let (_, id, mut receiver) = add(&pending, Kind::Read);
-        assert!(pending.answer(&id, content(), 0));
-        assert!(!pending.answer(&id, content(), 0));
+        assert!(answer(&pending, &id, content(), 0));
+        assert!(!answer(&pending, &id, content(), 0));
         assert!(receiver.try_recv().unwrap().is_ok());
     }
 
@@ -472,9 +483,9 @@ mod tests {
         let (_, id, _receiver) = add(&pending, Kind::Read);
         let (_, foreign) = Pending::new().next_id();
         for unknown in [foreign.as_str(), "0", "", &id[1..], &format!("{id}9")] {
-            assert!(!pending.answer(unknown, content(), 0), "{unknown}");
+            assert!(!answer(&pending, unknown, content(), 0), "{unknown}");
         }
-        assert!(pending.answer(&id, content(), 0));
+        assert!(answer(&pending, &id, content(), 0));
     }
 
     #[test]
@@ -494,13 +505,13 @@ mod tests {
         let pending = Pending::new();
         let size = MAX_HELD / 2 + 1;
         let mut requests: Vec<_> = (0..3).map(|_| add(&pending, Kind::Read)).collect();
-        assert!(pending.answer(&requests[0].1, content(), 2 * MAX_HELD));
+        assert!(answer(&pending, &requests[0].1, content(), 2 * MAX_HELD));
         let first = requests[0].2.try_recv().unwrap();
         assert!(first.is_ok());
-        assert!(pending.answer(&requests[1].1, content(), size));
+        assert!(answer(&pending, &requests[1].1, content(), size));
         assert!(matches!(requests[1].2.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
         drop(first);
-        assert!(pending.answer(&requests[2].1, content(), size));
+        assert!(answer(&pending, &requests[2].1, content(), size));
         assert!(requests[2].2.try_recv().unwrap().is_ok());
     }
 
@@ -512,7 +523,7 @@ mod tests {
         let (_, id, _second) = add(&pending, Kind::Update);
         let _third = add(&pending, Kind::Update);
         write_all(&pending);
-        pending.answer(&id, content(), 0);
+        answer(&pending, &id, content(), 0);
         assert_eq!(pending.begin_session(), 2);
         assert_eq!(write_all(&pending), [1, 3]);
         assert!(matches!(first.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
@@ -526,7 +537,7 @@ mod tests {
         write_all(&pending);
         assert_eq!(pending.begin_session(), 2);
         let (_, _, mut new) = add(&pending, Kind::Update);
-        pending.answer(&id, content(), 0);
+        answer(&pending, &id, content(), 0);
         assert_eq!(write_all(&pending), [2]);
         assert!(matches!(first.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
         assert!(new.try_recv().is_err());
@@ -538,7 +549,7 @@ mod tests {
         let (_, id, _receiver) = add(&pending, Kind::Read);
         write_all(&pending);
         pending.begin_session();
-        pending.answer(&id, content(), 0);
+        answer(&pending, &id, content(), 0);
         assert_eq!(write_all(&pending), [0u64; 0]);
     }
 

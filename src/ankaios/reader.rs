@@ -2,7 +2,7 @@
 //! a frame that it cannot deliver within 500 ms.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -80,12 +80,13 @@ async fn read_frames(
 ) -> Stop {
     let mut decoder = FrameDecoder::new(pending.prefix());
     let mut buffer = BytesMut::new();
+    let mut times = Times { arrived: SystemTime::now(), empty: SystemTime::now() };
     loop {
         loop {
             match decoder.decode(&mut buffer) {
                 Ok(Some(frame)) => {
                     metrics.frame_received();
-                    deliver(frame, pending, heard);
+                    deliver(frame, pending, heard, times.arrived);
                 }
                 Ok(None) => break,
                 Err(error) => return Stop::OutOfStep(error),
@@ -93,9 +94,9 @@ async fn read_frames(
         }
         buffer.reserve(READ_SIZE);
         let read = if buffer.is_empty() {
-            input.read_buf(&mut buffer).await
+            times.read(input, &mut buffer).await
         } else {
-            match timeout(FRAME_TIMEOUT, input.read_buf(&mut buffer)).await {
+            match timeout(FRAME_TIMEOUT, times.read(input, &mut buffer)).await {
                 Ok(read) => read,
                 Err(_) => return Stop::CutOff,
             }
@@ -108,10 +109,40 @@ async fn read_frames(
     }
 }
 
-fn deliver(frame: Frame, pending: &Pending, heard: &watch::Sender<Heard>) {
+/// When what is read had arrived in the pipe. A process that gets no time for a while
+/// reads it only afterwards.
+struct Times {
+    /// What was read last had not arrived before.
+    arrived: SystemTime,
+    /// When the pipe was empty for the last time, as far as is known.
+    empty: SystemTime,
+}
+
+impl Times {
+    /// Reads what there is, or waits for it. Cancelling the future loses nothing.
+    async fn read(&mut self, input: &Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
+        loop {
+            input.readable().await?;
+            let (now, room) = (SystemTime::now(), buffer.capacity() - buffer.len());
+            match input.try_read_buf(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.empty = now,
+                Ok(read) => {
+                    self.arrived = self.empty;
+                    if read < room {
+                        self.empty = now;
+                    }
+                    return Ok(read);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn deliver(frame: Frame, pending: &Pending, heard: &watch::Sender<Heard>, arrived: SystemTime) {
     match frame.message.from_ankaios_enum {
         Some(FromAnkaiosEnum::Response(response)) => {
-            deliver_response(response, frame.size, pending, heard);
+            deliver_response(response, frame.size, pending, heard, arrived);
         }
         Some(FromAnkaiosEnum::ControlInterfaceAccepted(_)) => {
             heard.send_modify(|heard| heard.accepted += 1);
@@ -128,6 +159,7 @@ fn deliver_response(
     size: usize,
     pending: &Pending,
     heard: &watch::Sender<Heard>,
+    arrived: SystemTime,
 ) {
     let Response { request_id, response_content } = response;
     if pending.heard() {
@@ -139,7 +171,7 @@ fn deliver_response(
     };
     if request_id.ends_with(PROBE_SUFFIX) {
         heard.send_modify(|heard| heard.probe = Some(request_id));
-    } else if !pending.answer(&request_id, content, size) {
+    } else if !pending.answer(&request_id, content, size, arrived) {
         // Without what makes an id of ours unforgeable: others may read the log.
         let number = request_id.strip_prefix(pending.prefix());
         tracing::debug!(number, "an answer that nobody waits for");
