@@ -10,9 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::connector::BASE;
+use support::connector::{BASE, start_connector_at};
+use support::proxy::Line;
 use support::scene::{find, payload, workload};
-use support::{Broker, Client, Scene, eventually};
+use support::vehicle::Vehicle;
+use support::{Broker, Client, Proxy, Scene, eventually};
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,6 +83,39 @@ async fn no_line_is_lost_over_restarts_of_agent_server_and_connector() {
             assert!(seen.contains(&line(&number.to_string())), "{number} {fault}: {seen:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_long_log_goes_on_after_a_restart_in_the_midst_of_it() {
+    const LINES: usize = 500;
+    let broker = Broker::persistent().await;
+    let mut scene = Scene::around(broker, &[]).await;
+    run(&scene, "talker").await;
+    let padding = "x".repeat(2000);
+    let lines: Vec<_> = (0..LINES).map(|number| format!("{number} {padding}")).collect();
+    let long_ago = SystemTime::now() - 300 * SECOND;
+    scene.vehicle.log_at("talker", lines.clone(), long_ago).await.unwrap();
+
+    // So slow an uplink that most of the log has not been passed on yet.
+    let proxy = Proxy::start(scene.broker.port()).await;
+    scene.connector.terminate().await;
+    let start =
+        |vehicle: &Vehicle| start_connector_at(proxy.port(), vehicle.control_interface(), &[]);
+    scene.connector = start(&scene.vehicle);
+    scene.connector.line("ready for requests").await;
+    scene.connector.line("the link to Ankaios is up").await;
+    let mut logs = scene.client("logs/l").await;
+    proxy.set(Line::Slow(100_000));
+    let request = r#"{"id": "l", "workloads": ["talker"], "follow": true, "ttl": "0s"}"#;
+    // A request that does not come again.
+    scene.reply("logs/subscribe", request, &["-q", "0"]).await;
+    let mut seen: BTreeSet<_> = lines_until(&mut logs, &lines[0]).await.into_iter().collect();
+    scene.connector.kill().await;
+    assert!(seen.len() < LINES);
+    proxy.set(Line::Open);
+    scene.connector = start(&scene.vehicle);
+    seen.extend(lines_until(&mut logs, &lines[LINES - 1]).await);
+    assert_eq!(seen.len(), LINES);
 }
 
 #[tokio::test]

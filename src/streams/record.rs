@@ -26,7 +26,7 @@ pub(crate) struct Record<T> {
     /// The subscription itself.
     #[serde(flatten)]
     pub(super) subscription: T,
-    /// Of followed logs: what had arrived at this time has been published. RFC 3339.
+    /// Of followed logs: what was written before this time has been published. RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resume_at: Option<String>,
     /// When it ends, RFC 3339; `None` is never.

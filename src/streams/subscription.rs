@@ -28,7 +28,7 @@ pub(crate) trait Subscription: Serialize + DeserializeOwned + Send + 'static {
     fn ttl(&self) -> Lifetime;
 
     /// For one that begins now: the time that its record begins with, from which on a
-    /// later process goes on. RFC 3339.
+    /// later process goes on. RFC 3339. `None` is the beginning.
     fn resume_at(&self) -> Option<String>;
 
     /// The source of one that a former process has served.

@@ -33,14 +33,14 @@ impl Bookmark {
         Self { topic, record, publisher, noted: Instant::now() }
     }
 
-    /// Everything that had arrived at that time has been published. Not each time
-    /// is noted.
-    pub(super) async fn put(&mut self, arrived: SystemTime) -> Result<(), SessionEnded> {
-        if self.noted.elapsed() < BOOKMARK_INTERVAL {
+    /// Everything that was written before that time has been published. Not each
+    /// time is noted.
+    pub(super) async fn put(&mut self, reached: Option<SystemTime>) -> Result<(), SessionEnded> {
+        let Some(reached) = reached.filter(|_| self.noted.elapsed() >= BOOKMARK_INTERVAL) else {
             return Ok(());
-        }
+        };
         self.noted = Instant::now();
-        self.record.resume_at = Some(format_rfc3339(arrived));
+        self.record.resume_at = Some(format_rfc3339(reached));
         // A subscription whose time is over is being ended.
         let Ok(remaining) = self.record.remaining() else { return Ok(()) };
         self.publisher.retain(&self.topic, &self.record, remaining).await

@@ -18,6 +18,7 @@ use super::LogsSubscription;
 use super::bookmark::Bookmark;
 use super::instances::{Instances, RETRY};
 use super::messages::{Dropped, Stopped, batches};
+use super::position::Position;
 use crate::ankaios::events::EventStream;
 use crate::ankaios::logs::{LogItem, LogStream};
 use crate::ankaios::{Client, RequestError, WorkloadStates};
@@ -86,8 +87,9 @@ impl Follower {
         states.replace(&state);
         let instances = self.instances.resolve(&states)?;
         let options = self.instances.options();
+        let position = Position::begin(self.instances.first_since());
         let (accepted, stream) = self.ankaios.logs(instances, options).await?;
-        self.add(&accepted, stream);
+        self.add(&accepted, stream, position);
         self.opened = true;
         Ok(accepted)
     }
@@ -120,7 +122,7 @@ impl Follower {
                     self.take(stream, item, arrived, topic, publisher).await?;
                     self.quiet_since = Instant::now();
                     if follow {
-                        bookmark.put(arrived).await?;
+                        bookmark.put(self.instances.reached()).await?;
                     }
                 }
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => {
@@ -166,6 +168,7 @@ impl Follower {
                 for entries in batches(entries) {
                     publisher.send(topic, &entries).await?;
                 }
+                self.instances.moved(stream, arrived);
             }
             LogItem::Dropped(dropped) => publisher.send(topic, &Dropped { dropped }).await?,
             LogItem::Stopped(stopped) => {
@@ -177,7 +180,7 @@ impl Follower {
             }
             LogItem::Lost => {
                 self.streams.remove(&stream);
-                self.instances.lost(stream, arrived);
+                self.instances.lost(stream);
             }
         }
         Ok(())
@@ -194,9 +197,10 @@ impl Follower {
     async fn ask(&mut self, topic: &str, publisher: &Publisher) -> Result<(), SessionEnded> {
         for (since, instances) in self.instances.due() {
             let options = self.instances.options_again(since);
+            let position = Position::begin(since.or_else(|| self.instances.first_since()));
             match self.ankaios.logs(instances.clone(), options).await {
                 Ok((accepted, stream)) => {
-                    self.add(&accepted, stream);
+                    self.add(&accepted, stream, position);
                     for instance in instances {
                         if !accepted.contains(&instance) {
                             self.not_accepted(instance, since, topic, publisher).await?;
@@ -218,7 +222,7 @@ impl Follower {
     async fn not_accepted(
         &mut self,
         instance: InstanceName,
-        since: SystemTime,
+        since: Option<SystemTime>,
         topic: &str,
         publisher: &Publisher,
     ) -> Result<(), SessionEnded> {
@@ -243,14 +247,14 @@ impl Follower {
         Ok(())
     }
 
-    fn add(&mut self, instances: &[InstanceName], mut stream: LogStream) {
+    fn add(&mut self, instances: &[InstanceName], mut stream: LogStream, position: Position) {
         if instances.is_empty() {
             // It would never end.
             return;
         }
         self.next_stream += 1;
         let number = self.next_stream;
-        self.instances.come(instances, number);
+        self.instances.come(instances, number, position);
         let items = self.sender.clone();
         // A task of its own, which waits while the items are not taken: what then
         // comes in the meantime is thrown away, oldest first.

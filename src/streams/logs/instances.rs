@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::LogsSubscription;
+use super::position::Position;
 use super::workload_ref::WorkloadRef;
 use crate::ankaios::WorkloadStates;
 use crate::ankaios::events::Event;
@@ -36,8 +37,8 @@ pub(super) struct Instances {
     /// The end of what is wanted.
     pub(super) until: Option<SystemTime>,
     logs: BTreeMap<InstanceName, Log>,
-    /// Lines of new instances are wanted from this time on.
-    begin: SystemTime,
+    /// Lines of new instances are wanted from this time on; `None` is from their first.
+    begin: Option<SystemTime>,
     /// A former process has begun with it.
     restored: bool,
     states: WorkloadStates,
@@ -49,11 +50,22 @@ pub(super) struct Instances {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Log {
     /// It comes from the stream of this number.
-    Coming(u64),
-    /// It must be asked for, but not before this time.
-    Due { at: Instant, since: SystemTime },
-    /// It has ended, then.
-    Ended(SystemTime),
+    Coming { stream: u64, position: Position },
+    /// It must be asked for, but not before this time; what was written before `since`
+    /// has come.
+    Due { at: Instant, since: Option<SystemTime> },
+    /// It has ended, and what was written before that time has come.
+    Ended(Option<SystemTime>),
+}
+
+impl Log {
+    fn end(&self) -> Option<SystemTime> {
+        if let Self::Ended(end) = self { *end } else { None }
+    }
+
+    fn comes_from(&self, number: u64) -> bool {
+        matches!(self, Self::Coming { stream, .. } if *stream == number)
+    }
 }
 
 impl Instances {
@@ -64,25 +76,31 @@ impl Instances {
             until: options.until.as_deref().and_then(parse_rfc3339),
             options,
             logs: BTreeMap::new(),
-            begin: SystemTime::now(),
+            begin: Some(SystemTime::now()),
             restored: false,
             states: WorkloadStates::default(),
             watched: false,
         }
     }
 
-    /// Goes on where a former process was interrupted, if it has noted where.
+    /// Goes on where a former process was interrupted, or begins anew if it had not
+    /// come far enough to note where.
     pub(super) fn restored(mut self, resume_at: Option<SystemTime>) -> Self {
         self.restored = true;
-        if let Some(resume_at) = resume_at {
-            self.begin = resume_at.checked_sub(OVERLAP).unwrap_or(resume_at);
-        }
+        self.begin = resume_at.map(with_overlap);
         self
     }
 
     /// What Ankaios is asked for at first.
     pub(super) fn options(&self) -> LogsOptions {
         self.options.clone()
+    }
+
+    /// From which time on these options give the log; `None` is from its first line.
+    pub(super) fn first_since(&self) -> Option<SystemTime> {
+        let given = self.options.since.as_deref().and_then(parse_rfc3339);
+        // The last lines come before anything is written later.
+        given.or_else(|| self.options.tail.map(|_| SystemTime::now()))
     }
 
     pub(super) fn follow(&self) -> bool {
@@ -142,38 +160,63 @@ impl Instances {
         self.until.is_some_and(|until| until <= SystemTime::now())
     }
 
-    /// The logs of these instances come from a stream.
-    pub(super) fn come(&mut self, instances: &[InstanceName], stream: u64) {
-        self.logs.extend(instances.iter().map(|name| (name.clone(), Log::Coming(stream))));
+    /// The logs of these instances come from a stream that was asked for.
+    pub(super) fn come(&mut self, instances: &[InstanceName], stream: u64, position: Position) {
+        let coming = Log::Coming { stream, position };
+        self.logs.extend(instances.iter().map(|name| (name.clone(), coming)));
+    }
+
+    /// What has arrived from a stream has been dealt with.
+    pub(super) fn moved(&mut self, stream: u64, arrived: SystemTime) {
+        for log in self.logs.values_mut() {
+            if let Log::Coming { stream: number, position } = log
+                && *number == stream
+            {
+                position.moved(arrived);
+            }
+        }
+    }
+
+    /// What was written before this time has come of all logs, but for what was under
+    /// way. `None`: perhaps not even the first line of one.
+    pub(super) fn reached(&self) -> Option<SystemTime> {
+        let positions = self.logs.values().filter_map(|log| match log {
+            Log::Coming { position, .. } => Some(position.reached()),
+            Log::Due { since, .. } => Some(*since),
+            Log::Ended(_) => None,
+        });
+        positions.min().unwrap_or_else(|| self.logs.values().filter_map(Log::end).max())
     }
 
     /// Whether a stream still has logs to deliver.
     pub(super) fn has_any_from(&self, stream: u64) -> bool {
-        self.logs.values().any(|log| *log == Log::Coming(stream))
+        self.logs.values().any(|log| log.comes_from(stream))
     }
 
     /// The log of an instance has ended, with its container.
     pub(super) fn stopped(&mut self, stream: u64, instance: &InstanceName, arrived: SystemTime) {
-        if self.logs.get(instance) != Some(&Log::Coming(stream)) {
+        if !self.logs.get(instance).is_some_and(|log| log.comes_from(stream)) {
             return;
         }
         if self.options.follow && !self.is_over() && self.runs(instance) {
             let at = Instant::now() + PAUSE;
-            self.logs.insert(instance.clone(), Log::Due { at, since: arrived });
+            self.logs.insert(instance.clone(), Log::Due { at, since: Some(arrived) });
         } else if self.watched && self.states.get(instance).is_none() {
             self.logs.remove(instance);
         } else {
-            self.logs.insert(instance.clone(), Log::Ended(arrived));
+            self.logs.insert(instance.clone(), Log::Ended(Some(arrived)));
         }
     }
 
-    /// A stream has ended with its session. All that was written before its last
-    /// item has come, but for what was under way.
-    pub(super) fn lost(&mut self, stream: u64, arrived: SystemTime) {
-        let since = arrived.checked_sub(OVERLAP).unwrap_or(arrived);
-        let due = Log::Due { at: Instant::now(), since };
-        for log in self.logs.values_mut().filter(|log| **log == Log::Coming(stream)) {
-            *log = due;
+    /// A stream has ended with its session.
+    pub(super) fn lost(&mut self, stream: u64) {
+        let at = Instant::now();
+        for log in self.logs.values_mut() {
+            if let Log::Coming { stream: number, position } = log
+                && *number == stream
+            {
+                *log = Log::Due { at, since: position.reached().map(with_overlap) };
+            }
         }
     }
 
@@ -198,7 +241,7 @@ impl Instances {
         }
         // The end of a log that is coming is told by its stream.
         self.logs.retain(|instance, log| {
-            matches!(log, Log::Coming(_)) || self.states.get(instance).is_some()
+            matches!(log, Log::Coming { .. }) || self.states.get(instance).is_some()
         });
     }
 
@@ -213,16 +256,16 @@ impl Instances {
     pub(super) fn next_due(&self) -> Option<Instant> {
         let due = |log: &Log| match log {
             Log::Due { at, .. } => Some(*at),
-            Log::Coming(_) | Log::Ended(_) => None,
+            Log::Coming { .. } | Log::Ended(_) => None,
         };
         self.logs.values().filter_map(due).min()
     }
 
     /// The instances whose logs are due, together those that are missing since the
     /// same time.
-    pub(super) fn due(&self) -> BTreeMap<SystemTime, Vec<InstanceName>> {
+    pub(super) fn due(&self) -> BTreeMap<Option<SystemTime>, Vec<InstanceName>> {
         let now = Instant::now();
-        let mut due = BTreeMap::<SystemTime, Vec<InstanceName>>::new();
+        let mut due = BTreeMap::<Option<SystemTime>, Vec<InstanceName>>::new();
         for (instance, log) in &self.logs {
             if let Log::Due { at, since } = log
                 && *at <= now
@@ -234,17 +277,24 @@ impl Instances {
     }
 
     /// What to ask for if everything before a time has come.
-    pub(super) fn options_again(&self, since: SystemTime) -> LogsOptions {
+    pub(super) fn options_again(&self, since: Option<SystemTime>) -> LogsOptions {
         let options = self.options.clone();
-        if !options.follow {
+        match since {
+            Some(since) if options.follow => {
+                LogsOptions { tail: None, since: Some(format_rfc3339(since)), ..options }
+            }
             // How much of it has come is not known.
-            return options;
+            _ => options,
         }
-        LogsOptions { tail: None, since: Some(format_rfc3339(since)), ..options }
     }
 
     /// A log could not be had: it has ended, or it is asked for again later.
-    pub(super) fn put_off(&mut self, instance: InstanceName, since: SystemTime, again: bool) {
+    pub(super) fn put_off(
+        &mut self,
+        instance: InstanceName,
+        since: Option<SystemTime>,
+        again: bool,
+    ) {
         let at = Instant::now() + RETRY;
         let log = if again { Log::Due { at, since } } else { Log::Ended(since) };
         self.logs.insert(instance, log);
@@ -258,10 +308,15 @@ impl Instances {
             if !matches!(log, Log::Ended(_)) {
                 ended.push(instance.clone());
             }
-            *log = Log::Ended(now);
+            *log = Log::Ended(Some(now));
         }
         ended
     }
+}
+
+/// From when on a log is asked for of which everything before that time has come.
+fn with_overlap(time: SystemTime) -> SystemTime {
+    time.checked_sub(OVERLAP).unwrap_or(time)
 }
 
 #[cfg(test)]
@@ -272,14 +327,13 @@ mod tests {
     use super::*;
     use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
 
-    const ARRIVED: &str = "2026-01-31T12:00:05.000Z";
-
     /// The instances of the workload `w`, of which one has a log that comes.
     fn instances(follow: bool) -> Instances {
         let subscription = json!({"id": "x", "workloads": ["w"], "follow": follow, "tail": 5,
             "since": "2026-01-31T11:00:00Z"});
         let mut instances = Instances::new(&serde_json::from_value(subscription).unwrap());
-        instances.come(&[instance()], 1);
+        let long_ago = SystemTime::now() - Duration::from_secs(60);
+        instances.come(&[instance()], 1, Position::begin(Some(long_ago)));
         instances
     }
 
@@ -287,22 +341,52 @@ mod tests {
         "w.1.a".parse().unwrap()
     }
 
+    /// Long after the log was asked for.
     fn arrived() -> SystemTime {
-        parse_rfc3339(ARRIVED).unwrap()
+        SystemTime::now() + Duration::from_secs(60)
     }
 
     #[test]
     fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
+        let arrived = arrived();
+        let before = format_rfc3339(arrived - OVERLAP);
         for (follow, tail, since) in
-            [(true, None, "2026-01-31T12:00:04.000Z"), (false, Some(5), "2026-01-31T11:00:00Z")]
+            [(true, None, before.as_str()), (false, Some(5), "2026-01-31T11:00:00Z")]
         {
             let mut instances = instances(follow);
-            instances.lost(1, arrived());
+            instances.moved(1, arrived);
+            instances.lost(1);
             let (due_since, due) = instances.due().pop_first().unwrap();
             let options = instances.options_again(due_since);
             assert_eq!((options.tail, options.since.as_deref()), (tail, Some(since)));
             assert_eq!(due, [instance()]);
         }
+    }
+
+    #[test]
+    fn a_log_that_is_lost_before_it_has_caught_up_is_asked_for_from_there() {
+        let mut instances = instances(true);
+        // At once.
+        instances.moved(1, SystemTime::now());
+        instances.lost(1);
+        let (since, _) = instances.due().pop_first().unwrap();
+        assert!(since.unwrap() < SystemTime::now() - Duration::from_secs(50));
+        // What is noted for a later process is that of the one that is furthest behind.
+        instances.come(&["w.2.a".parse().unwrap()], 2, Position::begin(since));
+        instances.moved(2, arrived());
+        assert_eq!(instances.reached(), since);
+    }
+
+    #[test]
+    fn a_whole_log_of_which_little_has_come_is_asked_for_anew() {
+        let subscription = json!({"id": "x", "workloads": ["w"], "follow": true});
+        let mut instances = Instances::new(&serde_json::from_value(subscription).unwrap());
+        instances.come(&[instance()], 1, Position::begin(instances.first_since()));
+        instances.moved(1, SystemTime::now());
+        assert_eq!(instances.reached(), None);
+        instances.lost(1);
+        let (since, _) = instances.due().pop_first().unwrap();
+        assert_eq!(instances.options_again(since), instances.options());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!   └ workload_ref   whose logs
 //!  follower        asks Ankaios for logs and publishes them
 //!   ├ instances      which logs come, are due, or have ended
+//!   │  └ position      how far one of them has come
 //!   ├ messages       lines to messages
 //!   └ bookmark       notes how far they have come
 //! ```
@@ -13,6 +14,7 @@ mod bookmark;
 mod follower;
 mod instances;
 mod messages;
+mod position;
 mod subscription;
 mod workload_ref;
 

@@ -122,7 +122,10 @@ impl Subscription for LogsSubscription {
     }
 
     fn resume_at(&self) -> Option<String> {
-        self.follow.then(|| format_rfc3339(SystemTime::now()))
+        // Without a bound the whole log is wanted, and nothing of it has come.
+        let bounded = self.since.is_some() || self.tail.is_some();
+        let now = || format_rfc3339(SystemTime::now());
+        (self.follow && bounded).then(|| self.since.clone().unwrap_or_else(now))
     }
 
     fn source_again(record: &Record<Self>, ankaios: &Client) -> Follower {
