@@ -2,6 +2,8 @@
 //! shows whether it belongs to it.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -64,6 +66,12 @@ const RUNNING: &str = "fleetconnector";
 
 /// A workload that writes numbered lines all the time.
 pub(crate) const TALKER: &str = "talker";
+
+/// When it had written nothing yet, RFC 3339. Whoever asks for a log without a time
+/// begins anew if it is lost within the first seconds, and here everything is lost all
+/// the time.
+static START: LazyLock<String> =
+    LazyLock::new(|| humantime::format_rfc3339_millis(SystemTime::now()).to_string());
 
 /// The id of the subscription to its log.
 pub(crate) const FOLLOWING: &str = "talk";
@@ -146,8 +154,12 @@ impl Kind {
                  agent: agent_A\n    restartPolicy: ALWAYS\n    runtimeConfig: 'talks'\n"
             ),
             Self::Follow => {
-                json!({"id": FOLLOWING, "workloads": [TALKER], "follow": true, "ttl": "0s"})
-                    .to_string()
+                let workloads = [TALKER];
+                json!({
+                    "id": FOLLOWING, "workloads": workloads, "follow": true, "since": *START,
+                    "ttl": "0s",
+                })
+                .to_string()
             }
             Self::Logs => json!({"id": SUBSCRIPTION, "workloads": [RUNNING]}).to_string(),
             Self::NoWorkload => json!({"workloads": [format!("none-{number}")]}).to_string(),

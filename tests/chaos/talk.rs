@@ -17,10 +17,10 @@ use super::support::requester::Answer;
 use super::support::vehicle::Vehicle;
 
 /// Lines of a flood: more messages than the connector lets wait for the uplink.
-const FLOOD: u32 = 3000;
+const FLOOD: u32 = 2500;
 
 /// How often there may be one: the vehicle keeps the last 10,000 lines only.
-const FLOODS: Duration = Duration::from_secs(15);
+const FLOODS: Duration = Duration::from_secs(30);
 
 /// How long logs take to be asked for again after the last fault: the longest wait
 /// between attempts, and a timeout.
@@ -48,14 +48,14 @@ impl Talker {
         let mut flooded = Instant::now();
         while Instant::now() < end {
             match random.u32(0..1000) {
-                0..5 if flooded.elapsed() > FLOODS => {
+                0..2 if flooded.elapsed() > FLOODS => {
                     flooded = Instant::now();
                     journal.note(format!("{TALKER}: writes {FLOOD} lines"));
                     for _ in 0..FLOOD {
                         self.write(vehicle, 1, 0).await;
                     }
                 }
-                0..50 => {
+                0..10 => {
                     let padding = random.usize(..2000);
                     self.write(vehicle, random.u32(20..200), padding).await;
                 }
@@ -218,6 +218,7 @@ pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
     // The first line that has not come, and how many before it may be missing.
     let mut next = 0;
     let mut dropped = 0;
+    let mut last_new = 0.0;
     let mut before = None;
     for Message { at, content } in messages {
         let forgotten = before.is_some_and(|before| journal.forgotten_between(before, at));
@@ -240,7 +241,8 @@ pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
                 }
                 if first > next && !forgotten && first - next > dropped {
                     heard.flaws.push(format!(
-                        "{at:.3}: lines {next} to {} are missing, {dropped} were dropped",
+                        "{at:.3}: lines {next} to {} are missing, {dropped} were dropped; the last \
+                         new one came at {last_new:.3}",
                         first - 1
                     ));
                 }
@@ -250,6 +252,7 @@ pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
                 if last >= next {
                     next = last + 1;
                     dropped = 0;
+                    last_new = at;
                 }
             }
         }

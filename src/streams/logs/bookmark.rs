@@ -10,9 +10,10 @@ use crate::streams::publisher::Publisher;
 use crate::streams::record::Record;
 use crate::streams::time::format_rfc3339;
 
-/// How often the position in followed logs is noted. So much of them may come
-/// twice after a restart of the connector.
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
+/// When the position in followed logs is noted first, and how often later. So much of
+/// them may come twice after a restart of the connector. One that is restarted again
+/// and again must get on, too, before the vehicle has no more of the log.
+const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Notes in the retained record of followed logs how far they have come.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct Bookmark {
     record: Record<LogsSubscription>,
     publisher: Publisher,
     noted: Instant,
+    interval: Duration,
 }
 
 impl Bookmark {
@@ -30,16 +32,17 @@ impl Bookmark {
         record: Record<LogsSubscription>,
         publisher: Publisher,
     ) -> Self {
-        Self { topic, record, publisher, noted: Instant::now() }
+        Self { topic, record, publisher, noted: Instant::now(), interval: INTERVALS.0 }
     }
 
     /// Everything that was written before that time has been published. Not each
     /// time is noted.
     pub(super) async fn put(&mut self, reached: Option<SystemTime>) -> Result<(), SessionEnded> {
-        let Some(reached) = reached.filter(|_| self.noted.elapsed() >= BOOKMARK_INTERVAL) else {
+        let Some(reached) = reached.filter(|_| self.noted.elapsed() >= self.interval) else {
             return Ok(());
         };
         self.noted = Instant::now();
+        self.interval = (self.interval * 2).min(INTERVALS.1);
         self.record.resume_at = Some(format_rfc3339(reached));
         // A subscription whose time is over is being ended.
         let Ok(remaining) = self.record.remaining() else { return Ok(()) };
