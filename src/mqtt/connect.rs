@@ -26,6 +26,10 @@ const OVERSIZE: usize = 4;
 /// Room for topic and properties of a packet, in bytes.
 const PACKET_OVERHEAD: usize = 64 * 1024;
 
+/// How long to wait for the broker to accept a connection, and at the end for it
+/// to take DISCONNECT.
+pub(super) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What packets go over.
 pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 

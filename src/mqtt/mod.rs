@@ -1,17 +1,22 @@
 //! The MQTT 5 session with the broker.
 //!
 //! ```text
-//!  session      the task that owns the connection; reconnects
-//!   ├ connect     how a connection is opened, last will
-//!   ├ tls         certificates, and what a failed handshake means
-//!   ├ login       user name and password
-//!   ├ network     the connection: packets out, packets in
-//!   ├ deliveries  which requests may be acknowledged, in which order
-//!   ├ queue       the way to the session for what is to be published
-//!   ├ outbox      what is published, until the broker has taken it
-//!   ├ liveness    whether the connection is still alive
-//!   ├ waiting     requests that nobody has taken yet
-//!   └ request     a PUBLISH packet as a request
+//!  session      the task that keeps the session over any number of connections
+//!   ├ connection   one connection; connection_error: why it has ended
+//!   │ ├ connect    how it is opened, last will
+//!   │ ├ tls        certificates, and what a failed handshake means
+//!   │ ├ login      user name and password
+//!   │ ├ network    packets out, packets in
+//!   │ └ liveness   whether it is still alive
+//!   ├ backoff      how long to wait before the next one
+//!   ├ status       what the status topic says
+//!   ├ request      a PUBLISH packet as a request
+//!   ├ waiting      requests that nobody has taken yet
+//!   ├ deliveries   which requests may be acknowledged, in which order
+//!   ├ queue        the way to the session for what is to be published
+//!   ├ outbox       what is published, until the broker has taken it
+//!   ├ size_limit   what is too large for the broker
+//!   └ refusals     what the broker may take later
 //! ```
 //!
 //! Of the client library, rumqttc 0.25, only the packets are used: their types,
@@ -35,14 +40,19 @@
 
 mod backoff;
 mod connect;
+mod connection;
+mod connection_error;
 mod deliveries;
 mod liveness;
 mod login;
 mod network;
 mod outbox;
 mod queue;
+mod refusals;
 mod request;
 mod session;
+mod size_limit;
+mod status;
 mod tls;
 mod waiting;
 
@@ -53,6 +63,7 @@ pub use login::{Login, Password, PasswordError};
 pub use outbox::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, queue};
 pub use request::{Refused, Request};
-pub use session::{Presence, Session};
+pub use session::Session;
+pub use status::Presence;
 pub(crate) use tls::server_name;
 pub use tls::{Identity, Tls, TlsError};
