@@ -1,29 +1,18 @@
-//! The daemon without a process around it: makes the tasks and ends them.
+//! The daemon without a process around it.
+//!
+//! The link to Ankaios lives as long as it. The session with the broker, and all that
+//! serves it, is made anew each time this connector becomes the active one; if it is
+//! the only one of its vehicle, that is once.
 
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
-
-use futures_util::FutureExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::ankaios::{self, LinkStatus};
-use crate::guard::Guard;
-use crate::mqtt::{self, Presence, Session};
-use crate::operations::{Context, Lane, Operations};
-use crate::router::Router;
+use crate::activation::{Activation, DRAIN, named};
+use crate::ankaios::{self, Client, LinkStatus};
+use crate::mqtt::{Backoff, Ended, Presence, Standby};
 use crate::settings::Settings;
-use crate::streams::{Publisher, Rollouts, Subscriptions};
-
-/// Requests that wait for the router.
-const QUEUE: usize = 64;
-
-/// How long requests in flight may take once the connector is to stop. Ankaios
-/// kills a workload that has not ended after 10 s.
-const DRAIN: Duration = Duration::from_secs(4);
 
 /// Why the connector has not ended as it should.
 #[derive(Debug, thiserror::Error)]
@@ -40,74 +29,79 @@ pub enum Error {
     TaskFailed(&'static str),
 }
 
+/// Which part a connector plays for its vehicle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It waits until it is to be the active one.
+    Standby,
+    /// It serves the requests.
+    Active,
+}
+
 /// Runs the connector until `stop` is cancelled. Then it takes no more
 /// requests, answers those in flight and disconnects from the broker.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
-    let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
-    let (requests, request_receiver) = mpsc::channel(QUEUE);
-    let (outgoing, outgoing_receiver) = mqtt::queue();
+    let folder = settings.control_interface_dir.clone();
+    let (client, link) = ankaios::connect(folder, settings.request_timeout);
     let (presence, presence_receiver) = watch::channel(to_presence(&link.status().borrow()));
-    let max_payload = settings.mqtt.max_payload;
-    let publisher = Publisher::new(outgoing.clone());
     // These run as long as the connector does.
     let mut tasks = JoinSet::new();
-    let rollouts = settings.rollout_timeout.map(|limit| {
-        let topics = settings.topics.clone();
-        let (rollouts, task) = Rollouts::new(client.clone(), topics, publisher.clone(), limit);
-        tasks.spawn(named("the task that follows roll-outs", task));
-        rollouts
-    });
-    let guard = Guard::new(settings.guard);
-    if guard.needs_the_vehicle() {
-        let watch = guard.clone().watch(client.clone());
-        tasks.spawn(named("the task that knows what is protected", watch));
-    }
-    let context = Context {
-        guard,
-        updates: Lane::new(settings.request_timeout),
-        subscriptions: Subscriptions::new(client.clone(), settings.topics.clone(), publisher),
-        ankaios: client,
-        rollouts,
-    };
-    let operations = Operations::new(context);
-    let router = Router::new(settings.topics.clone(), operations, max_payload, outgoing);
-    let session = Session::new(
-        settings.mqtt,
-        settings.topics,
-        presence_receiver,
-        requests,
-        outgoing_receiver,
-        stop.clone(),
-    );
-
     tasks.spawn(named("the task that reports the link", announce(link.status(), presence)));
     tasks.spawn(named("the link to Ankaios", link.run()));
-    tasks.spawn(named("the router", router.run(request_receiver)));
-    let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
-
+    let role = watch::Sender::new(Role::Standby);
     tokio::select! {
-        // First: tasks may end because of it.
-        biased;
-        () = stop.cancelled() => {}
-        _ = &mut session => return Err(Error::TaskFailed("the MQTT session")),
-        Some(ended) = tasks.join_next() => return Err(Error::TaskFailed(ended.unwrap_or("a task"))),
-    }
-    tracing::info!("stopping");
-    match timeout(DRAIN, session).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Error::TaskFailed("the MQTT session")),
-        Err(_) => Err(Error::DrainTimeout),
+        ended = serve(&settings, &client, &presence_receiver, &role, &stop) => ended,
+        Some(ended) = tasks.join_next() => Err(Error::TaskFailed(ended.unwrap_or("a task"))),
     }
 }
 
-/// A task that tells its name when it ends, also by a panic, which has been
-/// written to the log by then.
-async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
-    let _: Result<T, _> = AssertUnwindSafe(task).catch_unwind().await;
-    name
+/// Is active whenever it is this connector's turn, until it is stopped.
+async fn serve(
+    settings: &Settings,
+    client: &Client,
+    presence: &watch::Receiver<Presence>,
+    role: &watch::Sender<Role>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut standby = Standby::new(settings.mqtt.clone(), settings.topics.clone());
+    let mut backoff = Backoff::new();
+    while !stop.is_cancelled() {
+        if let Some(standby) = &mut standby {
+            standby.wait(stop).await;
+            if stop.is_cancelled() {
+                tracing::info!("stopping");
+                break;
+            }
+            tracing::info!("this replica becomes active");
+        }
+        role.send_replace(Role::Active);
+        let begin = Instant::now();
+        let activation = Activation::start(settings, client, presence.clone(), stop.clone());
+        let ended = activation.run(stop).await?;
+        role.send_replace(Role::Standby);
+        let Some(standby) = &mut standby else { break };
+        match ended {
+            Ended::Stopped => break,
+            Ended::TakenOver => {
+                tracing::warn!("another replica has taken over: this one goes to standby");
+            }
+            Ended::Lost => tracing::warn!(
+                "another replica may have taken over, as there is no connection: this one goes to \
+                 standby"
+            ),
+        }
+        standby.was_active(ended == Ended::TakenOver);
+        // A session that fails at once must not be tried again and again.
+        let pause = backoff.next(begin.elapsed());
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
 }
 
 /// Tells the MQTT session about the link to Ankaios.
@@ -125,15 +119,4 @@ async fn announce(mut status: watch::Receiver<LinkStatus>, presence: watch::Send
 fn to_presence(status: &LinkStatus) -> Presence {
     let reason = (*status != LinkStatus::Connected).then(|| status.reason());
     Presence { ankaios: status.to_string(), reason }
-}
-
-#[cfg(test)]
-#[allow(clippy::panic)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_task_that_panics_tells_its_name() {
-        assert_eq!(named("the router", async { panic!("for a test") }).await, "the router");
-    }
 }

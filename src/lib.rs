@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod activation;
 pub mod ankaios;
 pub mod connector;
 pub mod dashboard;

@@ -1,6 +1,6 @@
 //! Why a connection has ended, and what helps.
 
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, SubscribeReasonCode};
 
 use super::connect::{CONNECTION_TIMEOUT, Options, RECEIVE_MAXIMUM};
 use super::login::PasswordError;
@@ -22,7 +22,9 @@ pub(super) enum ConnectionError {
         "the broker refuses the subscription to {filters:?}: {codes:?}; allow the client to read \
          and write below {base}/"
     )]
-    Subscription { filters: [String; 2], codes: Vec<SubscribeReasonCode>, base: String },
+    Subscription { filters: Vec<String>, codes: Vec<SubscribeReasonCode>, base: String },
+    #[error("another connector has taken over")]
+    TakenOver,
     #[error("the broker is silent")]
     Silent,
     #[error("the broker breaks the protocol: {0}")]
@@ -35,6 +37,19 @@ pub(super) enum ConnectionError {
 }
 
 impl ConnectionError {
+    /// Whether another client has this client identifier now (MQTT 5, 3.1.4), as far
+    /// as the broker says so. Mosquitto 2.0 just closes the connection.
+    pub(super) fn is_takeover(&self) -> bool {
+        matches!(
+            self,
+            Self::TakenOver
+                | Self::Network(NetworkError::Disconnected {
+                    reason: DisconnectReasonCode::SessionTakenOver,
+                    ..
+                })
+        )
+    }
+
     /// What to do about it, where that is known. `early` is before the connection
     /// stood.
     pub(super) fn help(&self, options: &Options, early: bool) -> Option<String> {
@@ -60,6 +75,17 @@ impl ConnectionError {
                          certificate"
                     .into(),
             }),
+            Self::Network(NetworkError::Closed) => Some(format!(
+                "if this goes on and the broker is well, another client uses the client \
+                 identifier {:?}",
+                options.client_id
+            )),
+            error if error.is_takeover() => Some(format!(
+                "another client uses the client identifier {:?}: give each connector its own \
+                 vehicle, or MQTT_CLIENT_ID. To run several for one vehicle, set REPLICA_ID to \
+                 another name in each",
+                options.client_id
+            )),
             _ => None,
         }
     }

@@ -17,6 +17,8 @@
 //!   ├ outbox       what is published, until the broker has taken it
 //!   ├ size_limit   what is too large for the broker
 //!   └ refusals     what the broker may take later
+//!  standby      waits until this one of several connectors is to be the active one
+//!   └ observer     watches the status topic by a connection of its own
 //! ```
 //!
 //! Of the client library, rumqttc 0.25, only the packets are used: their types,
@@ -46,12 +48,14 @@ mod deliveries;
 mod liveness;
 mod login;
 mod network;
+mod observer;
 mod outbox;
 mod queue;
 mod refusals;
 mod request;
 mod session;
 mod size_limit;
+mod standby;
 mod status;
 mod tls;
 mod waiting;
@@ -63,7 +67,8 @@ pub use login::{Login, Password, PasswordError};
 pub use outbox::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, queue};
 pub use request::{Refused, Request};
-pub use session::Session;
+pub use session::{Ended, Session};
+pub use standby::Standby;
 pub use status::Presence;
 pub(crate) use tls::server_name;
 pub use tls::{Identity, Tls, TlsError};

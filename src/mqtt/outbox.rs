@@ -146,6 +146,15 @@ impl Outbox {
         self.waiting.len()
     }
 
+    /// Whether the status is being published.
+    pub(super) fn has_status(&self) -> bool {
+        let sent = self.sent.iter().map(|(_, placed)| placed);
+        self.waiting
+            .iter()
+            .chain(sent)
+            .any(|(message, _)| matches!(message, Message::Status { .. }))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.sent.is_empty()
     }

@@ -44,6 +44,9 @@ impl Session {
         if publish.topic.is_empty() || properties.is_some_and(|all| all.topic_alias.is_some()) {
             return Err(ConnectionError::Protocol("topic aliases were not allowed"));
         }
+        if self.heard_of_replicas(&publish)? {
+            return Ok(());
+        }
         let acknowledged = publish.qos != QoS::AtMostOnce;
         if self.deliveries.unacknowledged() == usize::from(RECEIVE_MAXIMUM) {
             tracing::debug!("the broker takes no notice of Receive Maximum");

@@ -2,6 +2,7 @@
 //! could keep it from serving it.
 
 mod incoming;
+mod replicas;
 mod subscribe;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, PubAck};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -23,6 +24,7 @@ use super::queue::{Queued, Receiver};
 use super::refusals::Refusals;
 use super::request::{Fingerprints, Request};
 use super::size_limit::within;
+use super::standby::check_own;
 use super::status::{Presence, status};
 use super::waiting::Waiting;
 use crate::topics::Topics;
@@ -36,6 +38,17 @@ const MAX_UNSENT_BEFORE_PUBLICATIONS: usize = 8;
 
 /// What has needed memory that is worth giving back, in bytes.
 const LARGE: usize = 256 * 1024;
+
+/// Why a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was stopped, and everything has been published.
+    Stopped,
+    /// Another replica has it.
+    TakenOver,
+    /// The connection was lost for so long that another replica may have it.
+    Lost,
+}
 
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +75,9 @@ pub struct Session {
     stage: Stage,
     /// Since when the connector is online, RFC 3339.
     since: String,
+    /// Of several replicas, the one whose connection was lost may resume its session
+    /// until then. `None` before the first connection.
+    resume_until: Option<Instant>,
     fingerprints: Fingerprints,
     deliveries: Deliveries,
     waiting: Waiting,
@@ -99,6 +115,7 @@ impl Session {
             stop,
             stage: Stage::Running,
             since: String::new(),
+            resume_until: None,
             fingerprints: Fingerprints::default(),
             deliveries: Deliveries::default(),
             waiting: Waiting::default(),
@@ -111,15 +128,20 @@ impl Session {
     }
 
     /// Keeps the session alive over any number of connections until it is
-    /// stopped and everything has been published.
-    pub async fn run(mut self) {
+    /// stopped and everything has been published. One of several replicas also ends
+    /// it when another one has, or may have, taken over.
+    pub async fn run(mut self) -> Ended {
         let mut backoff = Backoff::new();
         loop {
             let (error, ready) = match self.connection().await {
-                Ok(()) => return,
+                Ok(()) => return Ended::Stopped,
                 Err(error) => error,
             };
             self.outbox.disconnected();
+            let is_replica = self.options.replica.is_some();
+            if is_replica && error.is_takeover() {
+                return Ended::TakenOver;
+            }
             let wait = backoff.next(ready.map_or(Duration::ZERO, |ready| ready.elapsed()));
             let help = error.help(&self.options, ready.is_none());
             tracing::warn!(
@@ -133,9 +155,11 @@ impl Session {
             );
             // The last will says the rest.
             if self.stage != Stage::Running && self.outgoing.is_over() && self.outbox.is_empty() {
-                return;
+                return Ended::Stopped;
             }
+            let give_up_at = self.resume_until.unwrap_or_else(Instant::now);
             tokio::select! {
+                () = sleep_until(give_up_at), if is_replica => return Ended::Lost,
                 () = sleep(wait) => {}
                 () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
             }
@@ -150,7 +174,13 @@ impl Session {
             match self.step(&mut connection).await {
                 Ok(false) => {}
                 Ok(true) => return Ok(()),
-                Err(error) => return Err((error, connection.ready)),
+                Err(error) => {
+                    if connection.ready.is_some() {
+                        let alive = connection.network.signs().alive;
+                        self.resume_until = Some(alive + self.options.keep_alive);
+                    }
+                    return Err((error, connection.ready));
+                }
             }
         }
     }
@@ -158,10 +188,10 @@ impl Session {
     /// Opens a connection and subscribes.
     async fn open(&mut self) -> Result<Connection, ConnectionError> {
         self.since = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let options = self.options.clone();
-        let connect =
-            options.packet(&self.topics.status(), status("offline", &self.since, None))?;
-        let mut opening = pin!(Connection::open(&options, connect));
+        let (options, topics) = (self.options.clone(), self.topics.clone());
+        let will = status(&self.since, options.replica.as_deref(), None);
+        let connect = options.packet(&self.topics.status(), will)?;
+        let mut opening = pin!(open(&options, &topics, connect, self.resume_until));
         let (mut connection, session_present) = loop {
             tokio::select! {
                 opened = &mut opening => break opened?,
@@ -323,15 +353,33 @@ impl Session {
     /// All requests are answered.
     fn say_goodbye(&mut self) {
         self.stage = Stage::Offline;
-        let payload = status("offline", &self.since, None);
+        let payload = status(&self.since, self.options.replica.as_deref(), None);
         self.outbox.push((Message::Status { topic: self.topics.status(), payload }, None));
     }
 
     fn announce(&mut self) {
         let presence = self.presence.borrow_and_update().clone();
-        let payload = status("online", &self.since, Some(&presence));
+        let payload = status(&self.since, self.options.replica.as_deref(), Some(&presence));
         self.outbox.push((Message::Status { topic: self.topics.status(), payload }, None));
     }
+}
+
+/// Opens a connection. One of several replicas that resumes its session makes sure
+/// first that it still has it.
+async fn open(
+    options: &Options,
+    topics: &Topics,
+    connect: Packet,
+    resume_until: Option<Instant>,
+) -> Result<(Connection, bool), ConnectionError> {
+    let Some(until) = resume_until.filter(|_| options.replica.is_some()) else {
+        return Connection::open(options, connect).await;
+    };
+    let resumed = async {
+        check_own(options, topics).await?;
+        Connection::open(options, connect).await
+    };
+    timeout_at(until, resumed).await.unwrap_or(Err(ConnectionError::Timeout))
 }
 
 /// Waits for a place for one request.

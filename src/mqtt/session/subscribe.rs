@@ -30,7 +30,17 @@ impl Session {
         };
         let records = self.topics.record_filters();
         let records = records.map(|path| filter(path, rule.clone(), false));
-        let filters = requests.into_iter().chain(records);
+        // Messages of replicas must not wait for one that is not there.
+        let replicas = Filter {
+            path: self.topics.replica_filter(),
+            qos: QoS::AtMostOnce,
+            // The last will of the former replica has the same client identifier.
+            nolocal: false,
+            preserve_retain: false,
+            retain_forward_rule: RetainForwardRule::OnEverySubscribe,
+        };
+        let replicas = self.options.replica.is_some().then_some(replicas);
+        let filters = requests.into_iter().chain(records).chain(replicas);
         let subscribe = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
         Ok(connection.network.put(Packet::Subscribe(subscribe))?)
     }
@@ -41,15 +51,17 @@ impl Session {
         suback: &SubAck,
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
-        let filters = self.topics.request_filters().len() + self.topics.record_filters().len();
+        let own = self.topics.request_filters().len() + self.topics.record_filters().len();
+        let mut qos = vec![QoS::AtLeastOnce; own];
+        qos.extend(self.options.replica.as_ref().map(|_| QoS::AtMostOnce));
         let codes = &suback.return_codes;
-        if connection.ready.is_some() || suback.pkid != SUBSCRIBE_ID || codes.len() != filters {
+        if connection.ready.is_some() || suback.pkid != SUBSCRIBE_ID || codes.len() != qos.len() {
             return Err(ConnectionError::Protocol("its SUBACK does not answer the SUBSCRIBE"));
         }
-        let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
-        if !codes.iter().all(|code| *code == granted) {
+        let granted = |(code, qos): (&_, _)| *code == SubscribeReasonCode::Success(qos);
+        if !codes.iter().zip(qos).all(granted) {
             return Err(ConnectionError::Subscription {
-                filters: self.topics.request_filters(),
+                filters: self.topics.request_filters().to_vec(),
                 codes: suback.return_codes.clone(),
                 base: self.topics.to_string(),
             });

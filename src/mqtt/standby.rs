@@ -1,0 +1,336 @@
+//! Several connectors for one vehicle, one of which is active.
+//!
+//! The session at the broker is the token: it has one connection at a time, and
+//! whoever has it gets the requests, also those that the former one has not
+//! acknowledged. A standby watches the status topic by a connection of its own. When
+//! the active one is gone, by its farewell or its last will, it waits for a random
+//! time, so that not all come at once, and takes the session over unless somebody
+//! else has done so by then.
+//!
+//! - The last will of one whose session was taken over says `offline`, too. So what
+//!   counts is what the status says after the wait.
+//! - An active one whose connection breaks comes back sooner than the wait of the
+//!   others. Before that it looks at the status: if somebody has taken over, it goes
+//!   to standby. Whoever comes too late never takes the session back.
+//! - A process that finds itself to be the active one is its own successor: the
+//!   broker has not noticed yet that the former process is gone.
+//! - A broker that has crashed sends no last wills and may still keep an `online` of
+//!   one that is gone. So a status that was retained before the standby came is
+//!   doubted, and the active one asked to publish it again.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::connect::Options;
+use super::connection_error::ConnectionError;
+use super::observer::{Observer, Sighting};
+use super::status::Status;
+use crate::random;
+use crate::topics::Topics;
+
+/// How long a standby waits before it takes over. An active one whose connection
+/// was cut needs less to come back, if all is well.
+const DELAY: Range<Duration> = Duration::from_millis(500)..Duration::from_millis(1500);
+
+/// How long an active one that has lost its connection waits for a sign that
+/// somebody has taken over: a broker may hand out what it retains a moment after
+/// the subscription, and the new one needs a moment to say that it is there.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// How often a standby asks for a sign of life, within the keep-alive time.
+const QUESTIONS: u32 = 3;
+
+/// Waits until this replica is to be the active one.
+#[derive(Debug)]
+pub struct Standby {
+    options: Options,
+    topics: Topics,
+    replica: String,
+    /// An active replica of this name is the former self.
+    succeeds_itself: bool,
+    backoff: Backoff,
+}
+
+impl Standby {
+    /// `None` if there is only one connector for the vehicle.
+    #[must_use]
+    pub fn new(options: Options, topics: Topics) -> Option<Self> {
+        let replica = options.replica.clone()?;
+        Some(Self { options, topics, replica, succeeds_itself: true, backoff: Backoff::new() })
+    }
+
+    /// This replica was active. `taken_over` says whether another one is now.
+    pub fn was_active(&mut self, taken_over: bool) {
+        self.succeeds_itself = !taken_over;
+    }
+
+    /// Returns when nobody is active, or when `stop` is cancelled. Errors are
+    /// written to the log: it tries again.
+    pub async fn wait(&mut self, stop: &CancellationToken) {
+        loop {
+            let begin = Instant::now();
+            let watched = tokio::select! {
+                watched = self.watch() => watched,
+                () = stop.cancelled() => return,
+            };
+            let Err(error) = watched else { return };
+            let wait = self.backoff.next(begin.elapsed());
+            let twin = error.is_takeover().then_some(
+                "another connector has the same REPLICA_ID: give each one of the vehicle its own",
+            );
+            tracing::warn!(
+                replica = self.replica,
+                %error,
+                help = twin.map(str::to_owned).or_else(|| error.help(&self.options, true)),
+                retry_in = ?wait,
+                "a standby replica cannot see who is active"
+            );
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Watches over one connection, until nobody is active.
+    async fn watch(&mut self) -> Result<(), ConnectionError> {
+        let mut observer = Observer::open(&self.options, &self.topics, &self.replica).await?;
+        let mut place = Place::new(&self.replica, self.options.keep_alive);
+        place.succeeds_itself = self.succeeds_itself;
+        loop {
+            tokio::select! {
+                sighting = observer.next() => {
+                    let former = place.holder.clone();
+                    place.see(&sighting?, Instant::now());
+                    // What comes later is of somebody else.
+                    self.succeeds_itself = false;
+                    if place.holder != former {
+                        self.report(&place);
+                    }
+                }
+                () = sleep_until(place.due().unwrap_or_else(Instant::now)), if place.due().is_some() => {
+                    match place.turn(Instant::now()) {
+                        Turn::Ask => observer.ask(&self.replica)?,
+                        Turn::Wait => {}
+                        Turn::Take => break,
+                    }
+                }
+            }
+        }
+        observer.close().await;
+        Ok(())
+    }
+
+    fn report(&self, place: &Place) {
+        let replica = &self.replica;
+        match &place.holder {
+            Holder::Nobody { .. } => tracing::info!(replica, "no replica is active"),
+            Holder::Somebody { name: Some(name), .. } if name == replica => tracing::warn!(
+                replica,
+                "standby: another connector with the same REPLICA_ID is active; give each one of \
+                 the vehicle its own"
+            ),
+            Holder::Somebody { name, .. } => {
+                tracing::info!(replica, active = name, "standby: another connector is active");
+            }
+        }
+    }
+}
+
+/// Whether a replica whose connection was lost may go on with its session: nobody
+/// has taken over since. Does nothing if there is only one connector.
+pub(super) async fn check_own(options: &Options, topics: &Topics) -> Result<(), ConnectionError> {
+    let Some(replica) = &options.replica else { return Ok(()) };
+    let mut observer = Observer::open(options, topics, replica).await?;
+    let settled = Instant::now() + SETTLE;
+    let own = loop {
+        let Ok(sighting) = timeout_at(settled, observer.next()).await else { break true };
+        match sighting?.status {
+            // The last will: the broker has noticed, and nobody has come since.
+            Some(Status { online: false, replica: name }) if name.as_ref() == Some(replica) => {
+                break true;
+            }
+            // It may be about to change.
+            Some(Status { replica: name, .. }) if name.as_ref() == Some(replica) => {}
+            Some(_) => break false,
+            None => {}
+        }
+    };
+    observer.close().await;
+    if own { Ok(()) } else { Err(ConnectionError::TakenOver) }
+}
+
+/// Who is active, as far as one can see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    /// To be taken over at that time.
+    Nobody { at: Instant },
+    /// The replica of that name, or a connector without one.
+    Somebody { name: Option<String>, doubt: Option<Doubt> },
+}
+
+/// The active one may be gone without a word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Doubt {
+    asked: u32,
+    /// When to ask, or to give it up.
+    next: Instant,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Wait,
+    Ask,
+    Take,
+}
+
+/// Decides when to take over.
+#[derive(Debug)]
+struct Place {
+    replica: String,
+    /// How long the active one has for an answer.
+    patience: Duration,
+    succeeds_itself: bool,
+    holder: Holder,
+}
+
+impl Place {
+    /// Nothing has been seen yet.
+    fn new(replica: &str, patience: Duration) -> Self {
+        let holder = Holder::Nobody { at: Instant::now() + random::duration(&DELAY) };
+        Self { replica: replica.to_owned(), patience, succeeds_itself: false, holder }
+    }
+
+    fn see(&mut self, sighting: &Sighting, now: Instant) {
+        let succeeds_itself = std::mem::take(&mut self.succeeds_itself);
+        self.holder = match &sighting.status {
+            Some(Status { online: true, replica }) => {
+                if succeeds_itself && replica.as_ref() == Some(&self.replica) {
+                    Holder::Nobody { at: now }
+                } else {
+                    // One that is not a replica cannot be asked.
+                    let doubtful = sighting.retained && replica.is_some();
+                    let doubt = doubtful.then_some(Doubt { asked: 0, next: now });
+                    Holder::Somebody { name: replica.clone(), doubt }
+                }
+            }
+            // Also what is not readable: the next active one will replace it.
+            _ => Holder::Nobody { at: now + random::duration(&DELAY) },
+        };
+    }
+
+    /// When it is time for [`Place::turn`].
+    fn due(&self) -> Option<Instant> {
+        match &self.holder {
+            Holder::Nobody { at } => Some(*at),
+            Holder::Somebody { doubt, .. } => doubt.as_ref().map(|doubt| doubt.next),
+        }
+    }
+
+    fn turn(&mut self, now: Instant) -> Turn {
+        match &mut self.holder {
+            Holder::Nobody { at } if *at <= now => Turn::Take,
+            Holder::Somebody { doubt: Some(doubt), .. } if doubt.next <= now => {
+                if doubt.asked < QUESTIONS {
+                    doubt.asked += 1;
+                    doubt.next = now + self.patience / QUESTIONS;
+                    return Turn::Ask;
+                }
+                tracing::warn!("the active replica gives no sign of life");
+                self.holder = Holder::Nobody { at: now + random::duration(&DELAY) };
+                Turn::Wait
+            }
+            _ => Turn::Wait,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn sighting(online: bool, replica: Option<&str>, retained: bool) -> Sighting {
+        let status = Some(Status { online, replica: replica.map(str::to_owned) });
+        Sighting { status, retained }
+    }
+
+    fn place() -> Place {
+        Place::new("b", PATIENCE)
+    }
+
+    /// How long until it takes over, if nothing is seen.
+    fn takes_over_in(place: &Place, now: Instant) -> Option<Duration> {
+        matches!(place.holder, Holder::Nobody { .. }).then(|| place.due().unwrap() - now)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_waited_for_a_random_time() {
+        let now = Instant::now();
+        let mut place = place();
+        assert!(DELAY.contains(&takes_over_in(&place, now).unwrap()));
+        assert_eq!(place.turn(now), Turn::Wait);
+        assert_eq!(place.turn(now + DELAY.end), Turn::Take);
+        place.see(&sighting(true, Some("a"), false), now);
+        assert_eq!((place.due(), place.turn(now + DELAY.end)), (None, Turn::Wait));
+        for gone in [sighting(false, Some("a"), false), Sighting { status: None, retained: false }]
+        {
+            place.see(&sighting(true, Some("a"), false), now);
+            place.see(&gone, now);
+            assert!(DELAY.contains(&takes_over_in(&place, now).unwrap()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_will_of_one_that_was_replaced_does_not_count() {
+        let now = Instant::now();
+        let mut place = place();
+        place.see(&sighting(false, Some("a"), false), now);
+        place.see(&sighting(true, Some("c"), false), now);
+        place.see(&sighting(false, Some("a"), false), now);
+        assert!(takes_over_in(&place, now).is_some());
+        place.see(&sighting(true, Some("c"), false), now);
+        assert_eq!(place.due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_succeeds_itself_at_once_but_only_at_first() {
+        let now = Instant::now();
+        let own = sighting(true, Some("b"), true);
+        let mut first = Place { succeeds_itself: true, ..place() };
+        first.see(&own, now);
+        assert_eq!(first.turn(now), Turn::Take);
+        let mut later = Place { succeeds_itself: true, ..place() };
+        later.see(&sighting(true, Some("a"), true), now);
+        later.see(&own, now);
+        assert_eq!(takes_over_in(&later, now), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_active_one_that_may_be_gone_is_asked_and_given_up() {
+        let mut now = Instant::now();
+        let mut place = place();
+        place.see(&sighting(true, Some("a"), true), now);
+        for _ in 0..QUESTIONS {
+            assert_eq!(place.turn(now), Turn::Ask);
+            assert_eq!(place.turn(now), Turn::Wait);
+            now = place.due().unwrap();
+        }
+        assert_eq!(place.turn(now), Turn::Wait);
+        assert!(DELAY.contains(&takes_over_in(&place, now).unwrap()));
+        place.see(&sighting(true, Some("a"), true), now);
+        assert_eq!(place.turn(now), Turn::Ask);
+        place.see(&sighting(true, Some("a"), false), now);
+        assert_eq!(place.due(), None);
+        // This one would not understand.
+        place.see(&sighting(true, None, true), now);
+        assert_eq!(place.due(), None);
+    }
+}
