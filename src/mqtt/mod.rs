@@ -6,7 +6,7 @@
 //!   │ ├ connect    how it is opened, last will
 //!   │ ├ tls        certificates, and what a failed handshake means
 //!   │ ├ login      user name and password
-//!   │ ├ network    packets out, packets in
+//!   │ ├ network    packets out, packets in; disconnect: short forms of one of them
 //!   │ └ liveness   whether it is still alive
 //!   ├ backoff      how long to wait before the next one
 //!   ├ status       what the status topic says
@@ -45,6 +45,7 @@ mod connect;
 mod connection;
 mod connection_error;
 mod deliveries;
+mod disconnect;
 mod liveness;
 mod login;
 mod network;
