@@ -24,9 +24,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, format_wait};
 use super::connect::Options;
 use super::connection_error::ConnectionError;
+use super::network::NetworkError;
 use super::observer::{Observer, Sighting};
 use super::status::Status;
 use crate::random;
@@ -40,6 +41,10 @@ const DELAY: Range<Duration> = Duration::from_millis(500)..Duration::from_millis
 /// somebody has taken over: a broker may hand out what it retains a moment after
 /// the subscription, and the new one needs a moment to say that it is there.
 const SETTLE: Duration = Duration::from_millis(250);
+
+/// What is wrong if two have the same name.
+const TWIN: &str =
+    "another connector has the same REPLICA_ID: give each one of the vehicle its own";
 
 /// How often a standby asks for a sign of life, within the keep-alive time.
 const QUESTIONS: u32 = 3;
@@ -72,21 +77,27 @@ impl Standby {
     /// written to the log: it tries again.
     pub async fn wait(&mut self, stop: &CancellationToken) {
         loop {
-            let begin = Instant::now();
+            let mut ready = None;
             let watched = tokio::select! {
-                watched = self.watch() => watched,
+                watched = self.watch(&mut ready) => watched,
                 () = stop.cancelled() => return,
             };
             let Err(error) = watched else { return };
-            let wait = self.backoff.next(begin.elapsed());
-            let twin = error.is_takeover().then_some(
-                "another connector has the same REPLICA_ID: give each one of the vehicle its own",
-            );
+            let lasted = ready.map_or(Duration::ZERO, |ready: Instant| ready.elapsed());
+            let wait = self.backoff.next(lasted);
+            let help = match error {
+                _ if error.is_takeover() => Some(TWIN.to_owned()),
+                // Not every broker says why.
+                ConnectionError::Network(NetworkError::Closed) if ready.is_some() => {
+                    Some(format!("if this goes on and the broker is well, {TWIN}"))
+                }
+                _ => error.help(&self.options, ready.is_none()),
+            };
             tracing::warn!(
                 replica = self.replica,
                 %error,
-                help = twin.map(str::to_owned).or_else(|| error.help(&self.options, true)),
-                retry_in = ?wait,
+                help,
+                retry_in = %format_wait(wait),
                 "a standby replica cannot see who is active"
             );
             tokio::select! {
@@ -97,8 +108,10 @@ impl Standby {
     }
 
     /// Watches over one connection, until nobody is active.
-    async fn watch(&mut self) -> Result<(), ConnectionError> {
+    /// `ready` becomes the time at which it stood.
+    async fn watch(&mut self, ready: &mut Option<Instant>) -> Result<(), ConnectionError> {
         let mut observer = Observer::open(&self.options, &self.topics, &self.replica).await?;
+        *ready = Some(Instant::now());
         let mut place = Place::new(&self.replica, self.options.keep_alive);
         place.succeeds_itself = self.succeeds_itself;
         loop {
@@ -129,11 +142,9 @@ impl Standby {
         let replica = &self.replica;
         match &place.holder {
             Holder::Nobody { .. } => tracing::info!(replica, "no replica is active"),
-            Holder::Somebody { name: Some(name), .. } if name == replica => tracing::warn!(
-                replica,
-                "standby: another connector with the same REPLICA_ID is active; give each one of \
-                 the vehicle its own"
-            ),
+            Holder::Somebody { name: Some(name), .. } if name == replica => {
+                tracing::warn!(replica, help = TWIN, "standby: one of the same name is active");
+            }
             Holder::Somebody { name, .. } => {
                 tracing::info!(replica, active = name, "standby: another connector is active");
             }
@@ -141,23 +152,24 @@ impl Standby {
     }
 }
 
-/// Whether a replica whose connection was lost may go on with its session: nobody
-/// has taken over since. Does nothing if there is only one connector.
-pub(super) async fn check_own(options: &Options, topics: &Topics) -> Result<(), ConnectionError> {
-    let Some(replica) = &options.replica else { return Ok(()) };
+/// Checks that nobody has taken over since `replica` has lost its connection, so
+/// that it may go on with its session. `is_own` recognises what it has said itself.
+pub(super) async fn check_own(
+    options: &Options,
+    topics: &Topics,
+    replica: &str,
+    is_own: impl Fn(&Status) -> bool,
+) -> Result<(), ConnectionError> {
     let mut observer = Observer::open(options, topics, replica).await?;
     let settled = Instant::now() + SETTLE;
     let own = loop {
         let Ok(sighting) = timeout_at(settled, observer.next()).await else { break true };
         match sighting?.status {
+            Some(status) if !is_own(&status) => break false,
             // The last will: the broker has noticed, and nobody has come since.
-            Some(Status { online: false, replica: name }) if name.as_ref() == Some(replica) => {
-                break true;
-            }
+            Some(Status { online: false, .. }) => break true,
             // It may be about to change.
-            Some(Status { replica: name, .. }) if name.as_ref() == Some(replica) => {}
-            Some(_) => break false,
-            None => {}
+            _ => {}
         }
     };
     observer.close().await;
@@ -209,7 +221,7 @@ impl Place {
     fn see(&mut self, sighting: &Sighting, now: Instant) {
         let succeeds_itself = std::mem::take(&mut self.succeeds_itself);
         self.holder = match &sighting.status {
-            Some(Status { online: true, replica }) => {
+            Some(Status { online: true, replica, .. }) => {
                 if succeeds_itself && replica.as_ref() == Some(&self.replica) {
                     Holder::Nobody { at: now }
                 } else {
@@ -258,7 +270,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn sighting(online: bool, replica: Option<&str>, retained: bool) -> Sighting {
-        let status = Some(Status { online, replica: replica.map(str::to_owned) });
+        let replica = replica.map(str::to_owned);
+        let status = Some(Status { online, replica, since: None });
         Sighting { status, retained }
     }
 

@@ -37,6 +37,9 @@ pub(super) struct Status {
     pub(super) online: bool,
     /// Its name, if it is one of several.
     pub(super) replica: Option<String>,
+    /// Since when it is, or was, there. Tells a process from another one of the same
+    /// name.
+    pub(super) since: Option<String>,
 }
 
 impl Status {
@@ -46,9 +49,10 @@ impl Status {
         struct Payload {
             status: String,
             replica: Option<String>,
+            since: Option<String>,
         }
-        let Payload { status, replica } = serde_json::from_slice(payload).ok()?;
-        Some(Self { online: status == "online", replica })
+        let Payload { status, replica, since } = serde_json::from_slice(payload).ok()?;
+        Some(Self { online: status == "online", replica, since })
     }
 }
 
@@ -64,7 +68,10 @@ mod tests {
             for presence in [None, Some(&presence)] {
                 let read = Status::read(&status("now", replica, presence)).unwrap();
                 assert_eq!(read.online, presence.is_some());
-                assert_eq!(read.replica.as_deref(), replica);
+                assert_eq!(
+                    (read.replica.as_deref(), read.since.as_deref()),
+                    (replica, Some("now"))
+                );
             }
         }
         let alone = status("now", None, None);

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, PubAck};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, format_wait};
 use super::connect::{CONNECTION_TIMEOUT, Options};
 use super::connection::Connection;
 use super::connection_error::ConnectionError;
@@ -24,10 +24,10 @@ use super::queue::{Queued, Receiver};
 use super::refusals::Refusals;
 use super::request::{Fingerprints, Request};
 use super::size_limit::within;
-use super::standby::check_own;
 use super::status::{Presence, status};
 use super::waiting::Waiting;
 use crate::topics::Topics;
+use replicas::{Former, open};
 
 /// Messages that are taken from the operations before they are sent. Operations
 /// with more replies wait.
@@ -78,6 +78,7 @@ pub struct Session {
     /// Of several replicas, the one whose connection was lost may resume its session
     /// until then. `None` before the first connection.
     resume_until: Option<Instant>,
+    former: Former,
     fingerprints: Fingerprints,
     deliveries: Deliveries,
     waiting: Waiting,
@@ -116,6 +117,7 @@ impl Session {
             stage: Stage::Running,
             since: String::new(),
             resume_until: None,
+            former: Former::default(),
             fingerprints: Fingerprints::default(),
             deliveries: Deliveries::default(),
             waiting: Waiting::default(),
@@ -148,9 +150,7 @@ impl Session {
                 broker = %format_args!("{}:{}", self.options.host, self.options.port),
                 %error,
                 help,
-                retry_in = %humantime::format_duration(Duration::from_millis(
-                    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
-                )),
+                retry_in = %format_wait(wait),
                 "no connection to the MQTT broker"
             );
             // The last will says the rest.
@@ -187,11 +187,19 @@ impl Session {
 
     /// Opens a connection and subscribes.
     async fn open(&mut self) -> Result<Connection, ConnectionError> {
-        self.since = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let now = SystemTime::now();
+        let since = match self.options.replica {
+            None => humantime::format_rfc3339_seconds(now),
+            // Replicas tell by it what they have said themselves.
+            Some(_) => humantime::format_rfc3339_millis(now),
+        };
+        let since = since.to_string();
+        self.former.tried = std::mem::replace(&mut self.since, since);
         let (options, topics) = (self.options.clone(), self.topics.clone());
         let will = status(&self.since, options.replica.as_deref(), None);
         let connect = options.packet(&self.topics.status(), will)?;
-        let mut opening = pin!(open(&options, &topics, connect, self.resume_until));
+        let former = self.former.clone();
+        let mut opening = pin!(open(&options, &topics, connect, self.resume_until, &former));
         let (mut connection, session_present) = loop {
             tokio::select! {
                 opened = &mut opening => break opened?,
@@ -362,24 +370,6 @@ impl Session {
         let payload = status(&self.since, self.options.replica.as_deref(), Some(&presence));
         self.outbox.push((Message::Status { topic: self.topics.status(), payload }, None));
     }
-}
-
-/// Opens a connection. One of several replicas that resumes its session makes sure
-/// first that it still has it.
-async fn open(
-    options: &Options,
-    topics: &Topics,
-    connect: Packet,
-    resume_until: Option<Instant>,
-) -> Result<(Connection, bool), ConnectionError> {
-    let Some(until) = resume_until.filter(|_| options.replica.is_some()) else {
-        return Connection::open(options, connect).await;
-    };
-    let resumed = async {
-        check_own(options, topics).await?;
-        Connection::open(options, connect).await
-    };
-    timeout_at(until, resumed).await.unwrap_or(Err(ConnectionError::Timeout))
 }
 
 /// Waits for a place for one request.

@@ -69,6 +69,7 @@ impl Session {
         tracing::info!(filters = ?self.topics.request_filters(), "ready for requests");
         connection.ready = Some(Instant::now());
         self.records_fetched = true;
+        self.former.stood.clone_from(&self.since);
         self.presence.mark_unchanged();
         if self.stage == Stage::Running {
             self.announce();

@@ -1,0 +1,63 @@
+//! How replicas come and go, and which is which.
+
+use std::time::{Duration, Instant};
+
+use crate::fleet::Fleet;
+use crate::replica::{Replica, start};
+use crate::support::Proxy;
+use crate::support::proxy::Line;
+use crate::support::vehicle::Vehicle;
+
+#[tokio::test]
+async fn a_standby_that_is_stopped_ends_at_once_and_says_nothing() {
+    let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
+    let from = fleet.statuses.count();
+    let standby = &mut fleet.replicas[1 - active];
+    let begin = Instant::now();
+    assert_eq!(standby.connector.terminate().await.code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    // Nor without a broker.
+    standby.proxy.set(Line::Refused);
+    standby.start_again();
+    standby.connector.line("a standby replica cannot see who is active").await;
+    let begin = Instant::now();
+    assert_eq!(standby.connector.terminate().await.code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    fleet.time_to_reply(1).await;
+    assert_eq!(fleet.statuses.count(), from);
+}
+
+#[tokio::test]
+async fn a_new_process_succeeds_its_former_self_at_once() {
+    let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
+    let own = &mut fleet.replicas[active];
+    // The broker does not notice that the former process is gone.
+    own.proxy.set(Line::Silent);
+    own.connector.kill().await;
+    let way_around = Proxy::start(fleet.broker.port()).await;
+    own.connector = start(&way_around, &own.vehicle, own.name);
+    let took = fleet.time_to_reply(1).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(fleet.statuses.actives(), [fleet.replicas[active].name]);
+}
+
+#[tokio::test]
+async fn two_of_the_same_name_are_told() {
+    let (fleet, _) = Fleet::start(&["a"]).await;
+    let vehicle = Vehicle::start().await;
+    let first = &fleet.replicas[0];
+    // It takes the first one for its former self.
+    let second = start(&first.proxy, &vehicle, "a");
+    second.line("ready for requests").await;
+    first.connector.line("one of the same name is active").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(first.count("this replica becomes active"), 1);
+    fleet.time_to_reply(1).await;
+    // Two that are standby at the same time take each other's connection.
+    let third = Replica::start(fleet.broker.port(), "b").await;
+    third.connector.line("another connector is active").await;
+    let fourth = start(&third.proxy, &third.vehicle, "b");
+    fourth.line("another connector is active").await;
+    third.connector.line("another connector has the same REPLICA_ID").await;
+    fleet.time_to_reply(2).await;
+}
