@@ -66,7 +66,8 @@ async fn serve(
     role: &watch::Sender<Role>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let mut standby = Standby::new(settings.mqtt.clone(), settings.topics.clone());
+    let (options, topics) = (settings.mqtt.clone(), settings.topics.clone());
+    let mut standby = Standby::new(options, topics, presence.clone());
     let mut backoff = Backoff::new();
     while !stop.is_cancelled() {
         if let Some(standby) = &mut standby {

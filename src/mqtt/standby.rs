@@ -14,6 +14,7 @@
 //!   to standby. Whoever comes too late never takes the session back.
 //! - A process that finds itself to be the active one is its own successor: the
 //!   broker has not noticed yet that the former process is gone.
+//! - One without a link to Ankaios lets the others go first.
 //! - A broker that has crashed sends no last wills and may still keep an `online` of
 //!   one that is gone. So a status that was retained before the standby came is
 //!   doubted, and the active one asked to publish it again.
@@ -21,6 +22,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -29,13 +31,16 @@ use super::connect::Options;
 use super::connection_error::ConnectionError;
 use super::network::NetworkError;
 use super::observer::{Observer, Sighting};
-use super::status::Status;
+use super::status::{Presence, Status};
 use crate::random;
 use crate::topics::Topics;
 
 /// How long a standby waits before it takes over. An active one whose connection
 /// was cut needs less to come back, if all is well.
 const DELAY: Range<Duration> = Duration::from_millis(500)..Duration::from_millis(1500);
+
+/// How much longer one without a link to Ankaios waits.
+const COURTESY: Duration = Duration::from_millis(1500);
 
 /// How long an active one that has lost its connection waits for a sign that
 /// somebody has taken over: a broker may hand out what it retains a moment after
@@ -54,6 +59,7 @@ const QUESTIONS: u32 = 3;
 pub struct Standby {
     options: Options,
     topics: Topics,
+    presence: watch::Receiver<Presence>,
     replica: String,
     /// An active replica of this name is the former self.
     succeeds_itself: bool,
@@ -63,9 +69,14 @@ pub struct Standby {
 impl Standby {
     /// `None` if there is only one connector for the vehicle.
     #[must_use]
-    pub fn new(options: Options, topics: Topics) -> Option<Self> {
+    pub fn new(
+        options: Options,
+        topics: Topics,
+        presence: watch::Receiver<Presence>,
+    ) -> Option<Self> {
         let replica = options.replica.clone()?;
-        Some(Self { options, topics, replica, succeeds_itself: true, backoff: Backoff::new() })
+        let (succeeds_itself, backoff) = (true, Backoff::new());
+        Some(Self { options, topics, presence, replica, succeeds_itself, backoff })
     }
 
     /// This replica was active. `taken_over` says whether another one is now.
@@ -115,7 +126,9 @@ impl Standby {
         let mut place = Place::new(&self.replica, self.options.keep_alive);
         place.succeeds_itself = self.succeeds_itself;
         loop {
+            place.is_linked = self.presence.borrow_and_update().is_connected();
             tokio::select! {
+                Ok(()) = self.presence.changed() => {}
                 sighting = observer.next() => {
                     let former = place.holder.clone();
                     place.see(&sighting?, Instant::now());
@@ -208,6 +221,8 @@ struct Place {
     /// How long the active one has for an answer.
     patience: Duration,
     succeeds_itself: bool,
+    /// There is a link to Ankaios.
+    is_linked: bool,
     holder: Holder,
 }
 
@@ -215,7 +230,8 @@ impl Place {
     /// Nothing has been seen yet.
     fn new(replica: &str, patience: Duration) -> Self {
         let holder = Holder::Nobody { at: Instant::now() + random::duration(&DELAY) };
-        Self { replica: replica.to_owned(), patience, succeeds_itself: false, holder }
+        let replica = replica.to_owned();
+        Self { replica, patience, succeeds_itself: false, is_linked: false, holder }
     }
 
     fn see(&mut self, sighting: &Sighting, now: Instant) {
@@ -239,15 +255,19 @@ impl Place {
     /// When it is time for [`Place::turn`].
     fn due(&self) -> Option<Instant> {
         match &self.holder {
-            Holder::Nobody { at } => Some(*at),
+            Holder::Nobody { at } if self.is_linked => Some(*at),
+            Holder::Nobody { at } => Some(*at + COURTESY),
             Holder::Somebody { doubt, .. } => doubt.as_ref().map(|doubt| doubt.next),
         }
     }
 
     fn turn(&mut self, now: Instant) -> Turn {
+        if self.due().is_none_or(|due| now < due) {
+            return Turn::Wait;
+        }
         match &mut self.holder {
-            Holder::Nobody { at } if *at <= now => Turn::Take,
-            Holder::Somebody { doubt: Some(doubt), .. } if doubt.next <= now => {
+            Holder::Nobody { .. } => return Turn::Take,
+            Holder::Somebody { doubt: Some(doubt), .. } => {
                 if doubt.asked < QUESTIONS {
                     doubt.asked += 1;
                     doubt.next = now + self.patience / QUESTIONS;
@@ -255,10 +275,10 @@ impl Place {
                 }
                 tracing::warn!("the active replica gives no sign of life");
                 self.holder = Holder::Nobody { at: now + random::duration(&DELAY) };
-                Turn::Wait
             }
-            _ => Turn::Wait,
+            Holder::Somebody { doubt: None, .. } => {}
         }
+        Turn::Wait
     }
 }
 
@@ -276,7 +296,7 @@ mod tests {
     }
 
     fn place() -> Place {
-        Place::new("b", PATIENCE)
+        Place { is_linked: true, ..Place::new("b", PATIENCE) }
     }
 
     /// How long until it takes over, if nothing is seen.
@@ -299,6 +319,17 @@ mod tests {
             place.see(&gone, now);
             assert!(DELAY.contains(&takes_over_in(&place, now).unwrap()));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_without_a_link_to_ankaios_comes_after_all_others() {
+        let now = Instant::now();
+        let mut lame = Place { is_linked: false, ..place() };
+        assert!(takes_over_in(&lame, now).unwrap() >= DELAY.start + COURTESY);
+        assert!(DELAY.start + COURTESY >= DELAY.end);
+        assert_eq!(lame.turn(now + DELAY.end), Turn::Wait);
+        lame.is_linked = true;
+        assert_eq!(lame.turn(now + DELAY.end), Turn::Take);
     }
 
     #[tokio::test(start_paused = true)]

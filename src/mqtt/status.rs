@@ -13,6 +13,13 @@ pub struct Presence {
     pub reason: Option<String>,
 }
 
+impl Presence {
+    /// Whether requests can be served.
+    pub(super) fn is_connected(&self) -> bool {
+        self.reason.is_none()
+    }
+}
+
 /// The payload of the status topic: `online` with a presence, `offline` without.
 pub(super) fn status(since: &str, replica: Option<&str>, presence: Option<&Presence>) -> Bytes {
     #[derive(Serialize)]

@@ -5,32 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::fleet::Fleet;
+use crate::replica::BECOMES_ACTIVE;
 use crate::statuses::Statuses;
 use crate::support::connector::BASE;
 use crate::support::{self, Broker, DEADLINE};
-
-/// Waits until one is active and the other one sees it, and stays so.
-async fn one_is_active(fleet: &Fleet) {
-    let statuses = Statuses::watch(fleet.broker.port()).await;
-    let active = statuses.online(0, &["a", "b"]).await;
-    fleet.time_to_reply(900_000).await;
-    let switches = |fleet: &Fleet| -> usize {
-        fleet.replicas.iter().map(|replica| replica.count("this replica becomes active")).sum()
-    };
-    let before = switches(fleet);
-    // Longer than any wait of a standby.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(switches(fleet) <= before + 1, "a ping-pong");
-    let last = statuses.all().pop().unwrap();
-    assert_eq!(last["status"], json!("online"), "{active}: {:?}", statuses.all());
-    let holder = fleet.index(last["replica"].as_str().unwrap());
-    let other = &fleet.replicas[1 - holder];
-    let line = "standby: another connector is active";
-    let seen = other.connector.output();
-    let last = seen.iter().rposition(|text| text.contains(line));
-    let became = seen.iter().rposition(|text| text.contains("this replica becomes active"));
-    assert!(last.is_some() && last > became, "both are active");
-}
 
 #[tokio::test]
 async fn a_broker_that_restarts_with_its_store_finds_one_active_replica() {
@@ -40,7 +18,7 @@ async fn a_broker_that_restarts_with_its_store_finds_one_active_replica() {
     fleet.time_to_reply(1).await;
     fleet.broker.stop().await;
     fleet.broker.start_again().await;
-    one_is_active(&fleet).await;
+    fleet.has_one_active(900_000).await;
     fleet.all_answered(flow).await;
 }
 
@@ -54,7 +32,7 @@ async fn a_broker_that_restarts_without_a_store_finds_one_active_replica() {
         let statuses = Statuses::watch(fleet.broker.port()).await;
         statuses.online(0, &["a", "b"]).await;
     }
-    one_is_active(&fleet).await;
+    fleet.has_one_active(900_000).await;
 }
 
 #[tokio::test]
@@ -91,5 +69,5 @@ async fn an_offline_of_somebody_else_does_not_have_the_last_word() {
     }
     tokio::time::sleep(Duration::from_millis(1600)).await;
     assert_eq!(fleet.kept().await["replica"], json!(fleet.replicas[active].name));
-    assert_eq!(fleet.replicas[1 - active].count("this replica becomes active"), 0);
+    assert_eq!(fleet.replicas[1 - active].count(BECOMES_ACTIVE), 0);
 }

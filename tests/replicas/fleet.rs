@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::replica::Replica;
+use crate::replica::{BECOMES_ACTIVE, IS_STANDBY, Replica};
 use crate::statuses::Statuses;
 use crate::support;
 use crate::support::connector::BASE;
@@ -24,24 +24,52 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts `names` at about the same time; the first one that is active is returned
-    /// as its index.
+    /// Starts replicas of these names; the index of the active one is returned, too.
     pub(crate) async fn start(names: &[&'static str]) -> (Self, usize) {
         Self::around(Broker::start().await, names).await
     }
 
+    /// As [`start`](Self::start), with a broker of one's own.
     pub(crate) async fn around(broker: Broker, names: &[&'static str]) -> (Self, usize) {
+        let mut fleet = Self::with(broker, &names[..1]).await;
+        fleet.statuses.online(0, names).await;
+        for name in &names[1..] {
+            fleet.replicas.push(Replica::start(fleet.broker.port(), name).await);
+        }
+        fleet.settled(names[0]).await;
+        (fleet, 0)
+    }
+
+    /// Starts replicas, and waits for none to be active.
+    pub(crate) async fn with(broker: Broker, names: &[&'static str]) -> Self {
         let statuses = Statuses::watch(broker.port()).await;
+        let operator = Arc::new(Requester::connect(broker.port()).await);
         let mut replicas = Vec::new();
         for name in names {
             replicas.push(Replica::start(broker.port(), name).await);
         }
-        let active = statuses.online(0, names).await;
-        let operator = Arc::new(Requester::connect(broker.port()).await);
-        let fleet = Self { broker, replicas, statuses, operator };
-        fleet.settled(active).await;
-        let index = fleet.index(active);
-        (fleet, index)
+        Self { broker, replicas, statuses, operator }
+    }
+
+    /// Waits until one is active and all others see it, and makes sure that it stays
+    /// so. `number` is that of a request which it answers.
+    pub(crate) async fn has_one_active(&self, number: u32) {
+        self.time_to_reply(number).await;
+        support::eventually("all others to be standby", DEADLINE, async || {
+            let active = self.replicas.iter().filter(|replica| !replica.is_standby());
+            (active.count() == 1).then_some(())
+        })
+        .await;
+        let activations =
+            || -> usize { self.replicas.iter().map(|replica| replica.count(BECOMES_ACTIVE)).sum() };
+        let before = activations();
+        // Longer than any wait of a standby.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(activations(), before, "a ping-pong");
+        let active = self.replicas.iter().find(|replica| !replica.is_standby()).unwrap();
+        let kept = self.kept().await;
+        assert_eq!(kept["status"], json!("online"));
+        assert_eq!(kept["replica"], json!(active.name));
     }
 
     pub(crate) fn index(&self, name: &str) -> usize {
@@ -50,9 +78,9 @@ impl Fleet {
 
     /// Waits until all others have seen that this one is active.
     pub(crate) async fn settled(&self, active: &str) {
-        let line = "another connector is active";
         for replica in self.replicas.iter().filter(|replica| replica.name != active) {
-            let named = |text: &str| text.contains(line) && text.contains(&format!("\"{active}\""));
+            let named =
+                |text: &str| text.contains(IS_STANDBY) && text.contains(&format!("\"{active}\""));
             let seen = replica.connector.line_from(0, DEADLINE, named).await;
             assert!(seen.is_some(), "{} does not see {active}", replica.name);
         }

@@ -2,16 +2,24 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::fleet::Fleet;
-use crate::replica::{Replica, start};
-use crate::support::Proxy;
+use crate::replica::{BECOMES_ACTIVE, Replica, start};
 use crate::support::proxy::Line;
 use crate::support::vehicle::Vehicle;
+use crate::support::{Broker, Proxy};
+
+#[tokio::test]
+async fn of_three_that_start_together_one_becomes_active() {
+    let fleet = Fleet::with(Broker::start().await, &["a", "b", "c"]).await;
+    fleet.statuses.online(0, &["a", "b", "c"]).await;
+    fleet.has_one_active(1).await;
+}
 
 #[tokio::test]
 async fn a_standby_that_is_stopped_ends_at_once_and_says_nothing() {
     let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
-    let from = fleet.statuses.count();
     let standby = &mut fleet.replicas[1 - active];
     let begin = Instant::now();
     assert_eq!(standby.connector.terminate().await.code(), Some(0));
@@ -24,19 +32,44 @@ async fn a_standby_that_is_stopped_ends_at_once_and_says_nothing() {
     assert_eq!(standby.connector.terminate().await.code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     fleet.time_to_reply(1).await;
-    assert_eq!(fleet.statuses.count(), from);
+    let all = fleet.statuses.all();
+    let own = |status: &Value| status["replica"] == json!(fleet.replicas[active].name);
+    assert!(all.iter().all(|status| own(status) && status["status"] == json!("online")), "{all:?}");
+}
+
+#[tokio::test]
+async fn one_without_a_link_to_ankaios_lets_others_go_first() {
+    let (mut fleet, active) = Fleet::start(&["a", "b", "c"]).await;
+    let flow = fleet.flow(1000);
+    let [lame, well] = [1, 2].map(|step| (active + step) % 3);
+    let from = fleet.statuses.count();
+    fleet.replicas[lame].vehicle.kill_agent().await.unwrap();
+    fleet.replicas[lame].connector.line("no link to Ankaios").await;
+    fleet.replicas[active].connector.kill().await;
+    fleet.statuses.online(from, &[fleet.replicas[well].name]).await;
+    // Only when there is nobody else.
+    let from = fleet.statuses.count();
+    fleet.replicas[well].connector.kill().await;
+    fleet.statuses.online(from, &[fleet.replicas[lame].name]).await;
+    let order = [active, well, lame].map(|index| fleet.replicas[index].name);
+    assert_eq!(fleet.statuses.actives(), order);
+    // Its requests are answered with errors, but they are answered.
+    fleet.all_answered(flow).await;
 }
 
 #[tokio::test]
 async fn a_new_process_succeeds_its_former_self_at_once() {
     let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
+    // What is still under way to it would break the connection.
+    fleet.time_to_reply(1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let own = &mut fleet.replicas[active];
     // The broker does not notice that the former process is gone.
     own.proxy.set(Line::Silent);
     own.connector.kill().await;
     let way_around = Proxy::start(fleet.broker.port()).await;
     own.connector = start(&way_around, &own.vehicle, own.name);
-    let took = fleet.time_to_reply(1).await;
+    let took = fleet.time_to_reply(2).await;
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(fleet.statuses.actives(), [fleet.replicas[active].name]);
 }
@@ -51,7 +84,7 @@ async fn two_of_the_same_name_are_told() {
     second.line("ready for requests").await;
     first.connector.line("one of the same name is active").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(first.count("this replica becomes active"), 1);
+    assert_eq!(first.count(BECOMES_ACTIVE), 1);
     fleet.time_to_reply(1).await;
     // Two that are standby at the same time take each other's connection.
     let third = Replica::start(fleet.broker.port(), "b").await;

@@ -4,6 +4,10 @@ use crate::support::connector::start_connector_at;
 use crate::support::vehicle::Vehicle;
 use crate::support::{Process, Proxy};
 
+/// What the log says when one has taken over, and when it sees that another one has.
+pub(crate) const BECOMES_ACTIVE: &str = "this replica becomes active";
+pub(crate) const IS_STANDBY: &str = "standby: another connector is active";
+
 /// A connector on an agent of its own, with an uplink of its own.
 pub(crate) struct Replica {
     pub(crate) name: &'static str,
@@ -24,6 +28,13 @@ impl Replica {
     /// A new process in the place of one that has ended.
     pub(crate) fn start_again(&mut self) {
         self.connector = start(&self.proxy, &self.vehicle, self.name);
+    }
+
+    /// Whether it is standby, going by the end of its log.
+    pub(crate) fn is_standby(&self) -> bool {
+        let output = self.connector.output();
+        let last = |part: &str| output.iter().rposition(|line| line.contains(part));
+        last(IS_STANDBY) > last(BECOMES_ACTIVE)
     }
 
     /// How often its log has a line with this part.

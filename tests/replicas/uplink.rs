@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::fleet::{Fleet, report};
+use crate::replica::BECOMES_ACTIVE;
 use crate::support::proxy::Line;
 use crate::{KEEP_ALIVE, SWITCH_OVER};
 
@@ -20,7 +21,7 @@ async fn a_short_break_of_the_line_disturbs_nothing() {
     // The standby has seen both, and its longest wait is over.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(fleet.statuses.actives(), [name]);
-    assert_eq!(fleet.replicas[active].count("this replica becomes active"), 1);
+    assert_eq!(fleet.replicas[active].count(BECOMES_ACTIVE), 1);
     fleet.all_answered(flow).await;
     // What was under way was not even served twice.
     let fates = fleet.operator.fates();
