@@ -51,6 +51,7 @@ fn help_explains_every_setting() {
         "MQTT_CLIENT_ID",
         "MQTT_SESSION_EXPIRY",
         "MQTT_KEEP_ALIVE",
+        "REPLICA_ID",
         "CONTROL_INTERFACE_DIR",
         "REQUEST_TIMEOUT",
         "MAX_PAYLOAD_SIZE",

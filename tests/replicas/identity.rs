@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use fleet_connector::manifest::Manifest;
+use fleet_connector::proto::ank_base::Workload;
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
@@ -93,4 +95,27 @@ async fn two_of_the_same_name_are_told() {
     fourth.line("another connector is active").await;
     third.connector.line("another connector has the same REPLICA_ID").await;
     fleet.time_to_reply(2).await;
+}
+
+#[test]
+fn the_shipped_replicas_differ_in_agent_and_name_only() {
+    let parse = |manifest: &[u8]| {
+        Manifest::parse(manifest).unwrap().desired_state().workloads.clone().unwrap().workloads
+    };
+    let replicas = parse(include_bytes!("../../manifests/replicas.yaml"));
+    let [first, second] = ["fleetconnector", "fleetconnector_standby"].map(|name| &replicas[name]);
+    let alone = &parse(include_bytes!("../../manifests/state.yaml"))["fleetconnector"];
+    assert_eq!(replicas.len(), 2);
+    assert_ne!(first.agent, second.agent);
+    for replica in [first, second] {
+        assert_eq!(replica.control_interface_access, alone.control_interface_access);
+    }
+    let lines = |workload: &Workload| -> Vec<String> {
+        let config = workload.runtime_config.clone().unwrap();
+        let lines = config.lines().filter(|line| !line.trim_start().starts_with('#'));
+        lines.map(|line| line.replace("REPLICA_ID=a", "REPLICA_ID=b")).collect()
+    };
+    assert_eq!(lines(first), lines(second));
+    let protected = "PROTECTED_WORKLOADS=fleetconnector,fleetconnector_standby";
+    assert!(lines(first).iter().any(|line| line.contains(protected)));
 }
