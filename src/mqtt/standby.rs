@@ -16,8 +16,8 @@
 //!   broker has not noticed yet that the former process is gone.
 //! - One without a link to Ankaios lets the others go first.
 //! - A broker that has crashed sends no last wills and may still keep an `online` of
-//!   one that is gone. So a status that was retained before the standby came is
-//!   doubted, and the active one asked to publish it again.
+//!   one that is gone, or nothing. So a status that was retained before the standby
+//!   came is doubted, and the active one asked to publish it again.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -123,6 +123,8 @@ impl Standby {
     async fn watch(&mut self, ready: &mut Option<Instant>) -> Result<(), ConnectionError> {
         let mut observer = Observer::open(&self.options, &self.topics, &self.replica).await?;
         *ready = Some(Instant::now());
+        // Also where nothing is retained somebody may be active.
+        observer.ask(&self.replica)?;
         let mut place = Place::new(&self.replica, self.options.keep_alive);
         place.succeeds_itself = self.succeeds_itself;
         loop {
@@ -198,7 +200,8 @@ enum Holder {
     Somebody { name: Option<String>, doubt: Option<Doubt> },
 }
 
-/// The active one may be gone without a word.
+/// The active one may be gone without a word. It is asked once at the beginning of a
+/// connection, and then again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Doubt {
     asked: u32,
@@ -243,7 +246,8 @@ impl Place {
                 } else {
                     // One that is not a replica cannot be asked.
                     let doubtful = sighting.retained && replica.is_some();
-                    let doubt = doubtful.then_some(Doubt { asked: 0, next: now });
+                    let next = now + self.patience / QUESTIONS;
+                    let doubt = doubtful.then_some(Doubt { asked: 1, next });
                     Holder::Somebody { name: replica.clone(), doubt }
                 }
             }
@@ -362,15 +366,16 @@ mod tests {
         let mut now = Instant::now();
         let mut place = place();
         place.see(&sighting(true, Some("a"), true), now);
-        for _ in 0..QUESTIONS {
-            assert_eq!(place.turn(now), Turn::Ask);
+        for _ in 1..QUESTIONS {
             assert_eq!(place.turn(now), Turn::Wait);
             now = place.due().unwrap();
+            assert_eq!(place.turn(now), Turn::Ask);
         }
+        now = place.due().unwrap();
         assert_eq!(place.turn(now), Turn::Wait);
         assert!(DELAY.contains(&takes_over_in(&place, now).unwrap()));
         place.see(&sighting(true, Some("a"), true), now);
-        assert_eq!(place.turn(now), Turn::Ask);
+        assert!(place.due().is_some() && takes_over_in(&place, now).is_none());
         place.see(&sighting(true, Some("a"), false), now);
         assert_eq!(place.due(), None);
         // This one would not understand.

@@ -48,7 +48,15 @@ impl Stage {
         connection
     }
 
+    /// The connection of a standby, up to its question whether somebody is there.
     async fn standby(&self) -> Connection {
+        let mut connection = self.looking().await;
+        question(&mut connection).await;
+        connection
+    }
+
+    /// The connection by which an active one looks who is there.
+    async fn looking(&self) -> Connection {
         self.serve("fleet-connector-1-standby-a").await
     }
 
@@ -72,6 +80,18 @@ fn message(payload: &Value, retain: bool) -> Packet {
 async fn take_over(connection: &mut Connection) {
     let reason_code = DisconnectReasonCode::SessionTakenOver;
     connection.send(Packet::Disconnect(Disconnect { reason_code, properties: None })).await;
+}
+
+/// The next packet, which must ask the active one for its status.
+async fn question(connection: &mut Connection) {
+    match connection.read().await {
+        Packet::Publish(question) => {
+            assert_eq!(question.topic, format!("{BASE}/connector/standby"));
+            assert_eq!((question.qos, question.retain), (QoS::AtMostOnce, false));
+            assert_eq!(payload(&question), json!({"replica": "a"}));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The next status that is published.
@@ -134,7 +154,7 @@ async fn one_that_resumes_finds_out_that_somebody_was_faster() {
     let birth = announcement(&mut active).await;
     drop(active);
     // At the first look there is nobody else yet.
-    let mut looking = stage.standby().await;
+    let mut looking = stage.looking().await;
     looking.send(message(&birth, true)).await;
     let mut active = stage.active().await;
     active.send(status("online", "b", true)).await;
@@ -149,14 +169,14 @@ async fn one_whose_connection_was_lost_looks_and_resumes_if_nobody_has_come() {
     let mut active = stage.active().await;
     let mut birth = announcement(&mut active).await;
     drop(active);
-    let mut looking = stage.standby().await;
+    let mut looking = stage.looking().await;
     birth["status"] = json!("offline");
     looking.send(message(&birth, true)).await;
     let mut active = stage.active().await;
     announcement(&mut active).await;
     drop(active);
     // Another process of the same name is somebody else.
-    let mut looking = stage.standby().await;
+    let mut looking = stage.looking().await;
     looking.send(status("offline", "a", true)).await;
     looking.closed().await;
     stage.connector.line("another replica has taken over").await;
@@ -185,16 +205,7 @@ async fn a_doubtful_status_is_asked_about_until_there_is_an_answer() {
     let stage = Stage::start().await;
     let mut watching = stage.standby().await;
     watching.send(status("online", "b", true)).await;
-    for _ in 0..2 {
-        match watching.read().await {
-            Packet::Publish(question) => {
-                assert_eq!(question.topic, format!("{BASE}/connector/standby"));
-                assert_eq!((question.qos, question.retain), (QoS::AtMostOnce, false));
-                assert_eq!(payload(&question), json!({"replica": "a"}));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
+    question(&mut watching).await;
     watching.send(status("online", "b", false)).await;
     assert!(watching.read_within(Duration::from_secs(3)).await.is_none());
 }
@@ -214,4 +225,12 @@ async fn without_replicas_a_takeover_is_explained_and_the_session_taken_back() {
     };
     assert!(connector.line_from(0, DEADLINE, explained).await.is_some());
     let _connection = broker.serve(true).await;
+}
+
+#[tokio::test]
+async fn one_that_is_active_is_found_also_where_nothing_is_retained() {
+    let stage = Stage::start().await;
+    let mut watching = stage.standby().await;
+    watching.send(status("online", "b", false)).await;
+    assert!(watching.read_within(Duration::from_secs(2)).await.is_none());
 }
