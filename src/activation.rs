@@ -14,11 +14,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::ankaios::Client;
 use crate::connector::Error;
 use crate::guard::Guard;
-use crate::mqtt::{self, Ended, Presence, Session};
+use crate::mqtt::{self, Ended, Presence, Reporter, Session};
 use crate::operations::{Context, Lane, Operations};
-use crate::router::Router;
+use crate::progress::Monitor;
+use crate::router::{self, Router};
 use crate::settings::Settings;
-use crate::streams::{Publisher, Rollouts, Subscriptions};
+use crate::streams::{self, Publisher, Rollouts, Subscriptions};
 
 /// Requests that wait for the router.
 const QUEUE: usize = 64;
@@ -26,6 +27,37 @@ const QUEUE: usize = 64;
 /// How long requests in flight may take once the connector is to stop. Ankaios
 /// kills a workload that has not ended after 10 s.
 pub(crate) const DRAIN: Duration = Duration::from_secs(4);
+
+/// What lives as long as the process, and each activation uses.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) client: Client,
+    pub(crate) guard: Guard,
+    /// What the status topic says about the link to Ankaios.
+    pub(crate) presence: watch::Receiver<Presence>,
+    pub(crate) instruments: Instruments,
+}
+
+/// Where the tasks tell how they fare.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    pub(crate) reporter: Reporter,
+    pub(crate) router: router::Metrics,
+    pub(crate) router_monitor: Monitor,
+    pub(crate) streams: streams::Metrics,
+}
+
+impl Default for Instruments {
+    fn default() -> Self {
+        Self {
+            reporter: Reporter::default(),
+            router: router::Metrics::default(),
+            router_monitor: Monitor::new("the router"),
+            streams: streams::Metrics::default(),
+        }
+    }
+}
 
 /// The tasks, which have begun.
 #[derive(Debug)]
@@ -38,12 +70,8 @@ pub(crate) struct Activation {
 impl Activation {
     /// Starts a session and what serves it. When `stop` is cancelled it takes no more
     /// requests, answers those in flight and disconnects from the broker.
-    pub(crate) fn start(
-        settings: &Settings,
-        client: &Client,
-        presence: watch::Receiver<Presence>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn start(parts: &Parts, stop: CancellationToken) -> Self {
+        let Parts { settings, client, guard, presence, instruments } = parts;
         let (requests, request_receiver) = mpsc::channel(QUEUE);
         let (outgoing, outgoing_receiver) = mqtt::queue();
         let publisher = Publisher::new(outgoing.clone());
@@ -55,29 +83,36 @@ impl Activation {
             tasks.spawn(named("the task that follows roll-outs", task));
             rollouts
         });
-        let guard = Guard::new(settings.guard.clone());
-        if guard.needs_the_vehicle() {
-            let watch = guard.clone().watch(client.clone());
-            tasks.spawn(named("the task that knows what is protected", watch));
-        }
-        let subscriptions = Subscriptions::new(client.clone(), topics.clone(), publisher);
+        let subscriptions = Subscriptions::new(
+            client.clone(),
+            topics.clone(),
+            publisher,
+            instruments.streams.clone(),
+        );
         let context = Context {
-            guard,
+            guard: guard.clone(),
             updates: Lane::new(settings.request_timeout),
             subscriptions: subscriptions.clone(),
             ankaios: client.clone(),
             rollouts,
         };
-        let max_payload = settings.mqtt.max_payload;
-        let router = Router::new(topics.clone(), Operations::new(context), max_payload, outgoing);
-        tasks.spawn(named("the router", router.run(request_receiver)));
+        let router = Router::new(
+            topics.clone(),
+            Operations::new(context),
+            settings.mqtt.max_payload,
+            outgoing,
+            instruments.router.clone(),
+        );
+        let progress = instruments.router_monitor.begin();
+        tasks.spawn(named("the router", router.run(request_receiver, progress)));
         let session = Session::new(
             settings.mqtt.clone(),
             topics.clone(),
-            presence,
+            presence.clone(),
             requests,
             outgoing_receiver,
             stop,
+            instruments.reporter.clone(),
         );
         let session = AbortOnDropHandle::new(tokio::spawn(session.run()));
         Self { session, tasks, subscriptions }

@@ -9,9 +9,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::activation::{Activation, DRAIN, named};
-use crate::ankaios::{self, Client, LinkStatus};
+use crate::activation::{Activation, DRAIN, Instruments, Parts, named};
+use crate::ankaios::{self, LinkStatus};
+use crate::guard::Guard;
+use crate::health::{self, BindError, Health, Liveness, Readiness, Server};
 use crate::mqtt::{Backoff, Ended, Presence, Standby};
+use crate::progress::Monitor;
 use crate::settings::Settings;
 
 /// Why the connector has not ended as it should.
@@ -23,19 +26,13 @@ pub enum Error {
         humantime::format_duration(DRAIN)
     )]
     DrainTimeout,
+    /// Health and metrics cannot be served.
+    #[error(transparent)]
+    Health(#[from] BindError),
     /// One of its tasks has ended, which is a fault of the connector. Without it
     /// the others would look healthy and answer nothing.
     #[error("{0} has failed; see the log, and please report it")]
     TaskFailed(&'static str),
-}
-
-/// Which part a connector plays for its vehicle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It waits until it is to be the active one.
-    Standby,
-    /// It serves the requests.
-    Active,
 }
 
 /// Runs the connector until `stop` is cancelled. Then it takes no more
@@ -44,30 +41,65 @@ pub enum Role {
 /// # Errors
 /// See [`Error`].
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
+    let server = match &settings.health {
+        Some(address) => Some(Server::bind(address).await?),
+        None => None,
+    };
     let folder = settings.control_interface_dir.clone();
     let (client, link) = ankaios::connect(folder, settings.request_timeout);
+    let link_monitor = Monitor::new("the link to Ankaios");
+    let link = link.monitored(&link_monitor);
+    let instruments = Instruments::default();
+    let guard = Guard::new(settings.guard.clone());
     let (presence, presence_receiver) = watch::channel(to_presence(&link.status().borrow()));
     // These run as long as the connector does.
     let mut tasks = JoinSet::new();
+    if guard.needs_the_vehicle() {
+        let watch = guard.clone().watch(client.clone());
+        tasks.spawn(named("the task that knows what is protected", watch));
+    }
+    if let Some(server) = server {
+        let Instruments { reporter, router, router_monitor, streams } = &instruments;
+        let health = Health {
+            liveness: Liveness::new(vec![
+                reporter.monitor().clone(),
+                router_monitor.clone(),
+                link_monitor,
+            ]),
+            readiness: Readiness {
+                session: reporter.status(),
+                link: link.status(),
+                ankaios: client.clone(),
+                guard: guard.needs_the_vehicle().then(|| guard.clone()),
+                stop: stop.clone(),
+            },
+            metrics: health::Metrics::new(|registry| {
+                router.register(registry);
+                streams.register(registry);
+                reporter.metrics().register(registry);
+                link.metrics().register(registry);
+                client.event_streams().register(registry);
+            }),
+        };
+        tasks.spawn(named("the server of health and metrics", server.run(health)));
+    }
     tasks.spawn(named("the task that reports the link", announce(link.status(), presence)));
     tasks.spawn(named("the link to Ankaios", link.run()));
-    let role = watch::Sender::new(Role::Standby);
+    let parts = Parts { settings, client, guard, presence: presence_receiver, instruments };
     tokio::select! {
-        ended = serve(&settings, &client, &presence_receiver, &role, &stop) => ended,
+        ended = serve(&parts, &stop) => ended,
         Some(ended) = tasks.join_next() => Err(Error::TaskFailed(ended.unwrap_or("a task"))),
     }
 }
 
 /// Is active whenever it is this connector's turn, until it is stopped.
-async fn serve(
-    settings: &Settings,
-    client: &Client,
-    presence: &watch::Receiver<Presence>,
-    role: &watch::Sender<Role>,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
-    let (options, topics) = (settings.mqtt.clone(), settings.topics.clone());
-    let mut standby = Standby::new(options, topics, presence.clone());
+async fn serve(parts: &Parts, stop: &CancellationToken) -> Result<(), Error> {
+    let mut standby = Standby::new(
+        parts.settings.mqtt.clone(),
+        parts.settings.topics.clone(),
+        parts.presence.clone(),
+        parts.instruments.reporter.clone(),
+    );
     let mut backoff = Backoff::new();
     while !stop.is_cancelled() {
         if let Some(standby) = &mut standby {
@@ -78,11 +110,9 @@ async fn serve(
             }
             tracing::info!("this replica becomes active");
         }
-        role.send_replace(Role::Active);
         let begin = Instant::now();
-        let activation = Activation::start(settings, client, presence.clone(), stop.clone());
+        let activation = Activation::start(parts, stop.clone());
         let ended = activation.run(stop).await?;
-        role.send_replace(Role::Standby);
         let Some(standby) = &mut standby else { break };
         match ended {
             Ended::Stopped => break,

@@ -3,15 +3,14 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// Longest message, in characters.
 const MAX_MESSAGE: usize = 2000;
 
 /// What went wrong, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// The payload is not UTF-8, not JSON, or has the wrong shape.
     InvalidPayload,
@@ -35,9 +34,48 @@ pub enum ErrorCode {
     Internal,
 }
 
+impl ErrorCode {
+    /// All codes, in the order in which they are declared.
+    pub const ALL: [Self; 10] = [
+        Self::InvalidPayload,
+        Self::InvalidManifest,
+        Self::Rejected,
+        Self::AccessDenied,
+        Self::Timeout,
+        Self::Unavailable,
+        Self::PayloadTooLarge,
+        Self::NotFound,
+        Self::Forbidden,
+        Self::Internal,
+    ];
+
+    /// The code as it is written in a reply.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidPayload => "invalid_payload",
+            Self::InvalidManifest => "invalid_manifest",
+            Self::Rejected => "rejected",
+            Self::AccessDenied => "access_denied",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(formatter)
+        formatter.write_str(self.name())
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -91,6 +129,12 @@ impl ErrorReply {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn all_codes_are_in_the_order_of_their_declaration() {
+        let positions = ErrorCode::ALL.map(|code| code as usize);
+        assert!(positions.into_iter().eq(0..ErrorCode::ALL.len()));
+    }
 
     #[test]
     fn an_error_has_the_shape_of_the_contract() {

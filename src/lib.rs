@@ -27,7 +27,8 @@
 //! [`connector`] makes the tasks, those between the session and the link anew each
 //! time this one of several replicas becomes the active one; `main.rs` gives them
 //! settings and signals.
-//! [`dashboard`] is another user of [`ankaios`], without MQTT.
+//! [`dashboard`] is another user of [`ankaios`], without MQTT. [`health`] tells over
+//! HTTP how all of them fare: it looks at them, and none of them knows it.
 
 #![forbid(unsafe_code)]
 
@@ -37,12 +38,14 @@ pub mod connector;
 pub mod dashboard;
 pub mod error;
 pub mod guard;
+pub mod health;
 pub mod json;
 pub mod logging;
 pub mod manifest;
 pub mod mqtt;
 pub mod operations;
 pub mod process;
+pub mod progress;
 pub mod proto;
 mod random;
 pub mod router;

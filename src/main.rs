@@ -6,8 +6,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use fleet_connector::settings::{Command, DashboardSettings, Settings};
-use fleet_connector::{connector, dashboard, logging, process};
+use fleet_connector::settings::{Command, DashboardSettings, HealthSettings, Settings};
+use fleet_connector::{connector, dashboard, health, logging, process};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -16,18 +16,21 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => return process::refuse("fleet-connector", &error),
     };
-    logging::start(match &command {
-        Command::Connect(settings) => settings.log,
-        Command::Dashboard(settings) => settings.log,
-    });
+    match &command {
+        Command::Connect(settings) => logging::start(settings.log),
+        Command::Dashboard(settings) => logging::start(settings.log),
+        // It has an answer, and no log.
+        Command::Health(_) => {}
+    }
     // One thread is enough: everything waits for FIFOs and a socket. One more does
     // what takes long, one thing at a time, so that replies keep their order.
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
     let outcome = runtime.context("the runtime cannot be started").and_then(|runtime| {
         let outcome = runtime.block_on(async {
             match command {
-                Command::Connect(settings) => connect(*settings).await,
-                Command::Dashboard(settings) => show(settings).await,
+                Command::Connect(settings) => connect(*settings).await.map(|()| true),
+                Command::Dashboard(settings) => show(settings).await.map(|()| true),
+                Command::Health(settings) => Ok(ask(settings).await),
             }
         });
         // A terminal that takes nothing more must not hold up the end.
@@ -35,7 +38,8 @@ fn main() -> ExitCode {
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -58,6 +62,20 @@ async fn connect(settings: Settings) -> anyhow::Result<()> {
             Ok(())
         }
         ended => Ok(ended?),
+    }
+}
+
+/// Prints how a connector fares, and returns whether all is well.
+async fn ask(settings: HealthSettings) -> bool {
+    match health::ask(&settings.address, settings.endpoint).await {
+        Ok(answer) => {
+            process::print(&answer.text);
+            answer.healthy
+        }
+        Err(error) => {
+            process::eprint("fleet-connector health", &error);
+            false
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the programs have in common as processes: exit codes and signals.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,15 +22,22 @@ pub fn refuse(program: &str, error: &SettingsError) -> ExitCode {
             if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
         }
         SettingsError::Invalid(mistakes) => {
-            eprint(program, mistakes);
+            eprint(program, &format_args!("{mistakes}\n\nTry {program} --help."));
             ExitCode::from(USAGE)
         }
     }
 }
 
-#[allow(clippy::print_stderr, reason = "there is no log yet")]
-fn eprint(program: &str, mistakes: &dyn std::fmt::Display) {
-    eprintln!("{program}: {mistakes}\n\nTry {program} --help.");
+/// Says what is wrong on standard error, where there is no log.
+pub fn eprint(program: &str, what: &dyn fmt::Display) {
+    // Without anybody who could read it, the exit code says the rest.
+    let _ = writeln!(io::stderr(), "{program}: {what}");
+}
+
+/// Writes a line to standard output.
+pub fn print(line: &str) {
+    // As above.
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// A token that SIGTERM and SIGINT cancel.

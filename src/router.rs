@@ -1,5 +1,7 @@
 //! From a request topic to the operation, and from its outcome to the reply.
 
+mod metrics;
+
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -15,14 +17,21 @@ use tokio::task::unconstrained;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::mqtt::{Outgoing, Refused, Reply, Request, Sender};
 use crate::operations::{Operation, Operations, Outcome, Success};
+use crate::progress::Progress;
 use crate::random;
 use crate::topics::{MAX_TOPIC, Topics};
+
+pub use metrics::Metrics;
 
 /// Requests that may wait for their outcome at the same time.
 const MAX_IN_FLIGHT: usize = 160;
 
 /// Those among them that wait for a workload, which may take long.
 const MAX_WAITS: usize = 32;
+
+/// Requests with a reply that something is still done for, such as publishing
+/// their record, which waits for the uplink. Beyond that no other request begins.
+const MAX_FOLLOWING: usize = 1024;
 
 /// Starts an operation for each request, in the order of arrival, and sees to
 /// it that each gets exactly one reply.
@@ -33,34 +42,37 @@ pub struct Router {
     max_payload: usize,
     outgoing: Sender,
     waits: Arc<Semaphore>,
+    metrics: Metrics,
 }
 
 impl Router {
     /// `max_payload` is the largest payload of a request in bytes, for the
-    /// error message.
+    /// error message. Requests are counted in `metrics`.
     #[must_use]
     pub fn new(
         topics: Topics,
         operations: Operations,
         max_payload: usize,
         outgoing: Sender,
+        metrics: Metrics,
     ) -> Self {
         let waits = Arc::new(Semaphore::new(MAX_WAITS));
-        Self { topics, operations, max_payload, outgoing, waits }
+        Self { topics, operations, max_payload, outgoing, waits, metrics }
     }
 
-    /// Serves `requests` until they are closed and the last reply was given.
+    /// Serves `requests` until they are closed and the last reply was given. Who
+    /// wants to know whether it gets on is answered by `progress`.
     ///
     /// Replies leave in the order in which Ankaios gives the answers. That needs
     /// every answer to be awaited before it can come, so this task does not take
     /// part in Tokio's budgets, which could interrupt it in between. It pauses
     /// often enough by itself: it can do no more than the session hands over.
-    pub async fn run(self, requests: mpsc::Receiver<Request>) {
-        unconstrained(self.serve(requests)).await;
+    pub async fn run(self, requests: mpsc::Receiver<Request>, progress: Progress) {
+        unconstrained(self.serve(requests, progress)).await;
         self.operations.stop();
     }
 
-    async fn serve(&self, requests: mpsc::Receiver<Request>) {
+    async fn serve(&self, requests: mpsc::Receiver<Request>, mut progress: Progress) {
         let mut begun = pin!(stream::unfold(requests, |mut requests| async {
             let request = requests.recv().await?;
             Some((self.begin(request).await, requests))
@@ -73,8 +85,13 @@ impl Router {
                 // First what is in flight: an answer is awaited before another
                 // request begins.
                 biased;
+                () = progress.asked() => {}
                 Some(Done { outgoing, entry, then }) = in_flight.next() => {
-                    self.send(outgoing).await;
+                    if let Some(LogEntry { known, error, took, .. }) = &entry {
+                        self.metrics.replied(*known, error.as_ref().map(|e| e.code), *took);
+                    }
+                    // While there is no connection to the broker, it takes its time.
+                    progress.during(self.send(outgoing)).await;
                     // Its turn comes after that of the session, which sends the
                     // reply: nobody waits for the log.
                     if let Some(entry) = entry {
@@ -83,7 +100,8 @@ impl Router {
                     following.extend(then.map(follow));
                 }
                 Some(()) = following.next() => {}
-                next = begun.next(), if open && in_flight.len() < MAX_IN_FLIGHT => match next {
+                next = begun.next(),
+                    if open && in_flight.len() < MAX_IN_FLIGHT && following.len() < MAX_FOLLOWING => match next {
                     Some(answer) => in_flight.push(answer),
                     None => open = false,
                 },
@@ -102,8 +120,7 @@ impl Router {
     /// Hands a request to its operation.
     async fn begin(&self, request: Request) -> InFlight {
         let Some(name) = self.topics.operation(&request.topic) else {
-            self.take_record(&request);
-            return Box::pin(ready(Done::without_reply(&request)));
+            return self.take_record(request);
         };
         if self.topics.reply(name).len() > MAX_TOPIC {
             tracing::warn!("a request gets no reply: the topic for it would be too long");
@@ -135,24 +152,36 @@ impl Router {
         }
     }
 
-    /// Takes up the subscription or the roll-out of a retained record.
-    fn take_record(&self, request: &Request) {
+    /// Takes up the subscription or the roll-out of a retained record. It is
+    /// acknowledged once that has been done, so that however many there are, only so
+    /// many are being worked on.
+    fn take_record(&self, request: Request) -> InFlight {
+        let done = Done::without_reply(&request);
         let topic = &request.topic;
-        let record =
-            (self.topics.record_of(topic), self.topics.rollout_of(topic), &request.payload);
-        match record {
+        let restoring = match (self.topics.record_of(topic), self.topics.rollout_of(topic)) {
             // Whoever changes a record later does not change what it stands for.
-            (Some(_), _, _) | (_, Some(_), _) if !request.retained => {}
-            (Some((kind, id)), _, Ok(record)) => self.operations.restore(kind, id, record),
-            (_, Some(id), Ok(record)) => self.operations.restore_rollout(id, record),
-            _ => tracing::warn!(topic, "a message that is no request is skipped"),
-        }
+            (Some(_), _) | (_, Some(_)) if !request.retained => None,
+            (Some((kind, id)), _) => self.operations.restore(kind, id, request.payload),
+            (_, Some(id)) => self.operations.restore_rollout(id, request.payload),
+            _ => {
+                tracing::warn!(topic, "a message that is no request is skipped");
+                None
+            }
+        };
+        Box::pin(async move {
+            if let Some(restoring) = restoring {
+                restoring.await;
+            }
+            done
+        })
     }
 
     /// Finds out what is wanted, and where the reply goes.
     fn open(&self, request: Request) -> (Responder, Result<Operation, ErrorReply>, Bytes) {
         let name = self.topics.operation(&request.topic).unwrap_or(&request.topic).to_owned();
         let request_id = request.request_id.unwrap_or_else(random::hex);
+        let operation = Operation::from_name(&name);
+        let known = operation.as_ref().ok().copied();
         let usual_topic = self.topics.reply(&name);
         let (topic, fallback_topic) = match request.response_topic {
             None => (usual_topic, None),
@@ -161,7 +190,7 @@ impl Router {
                 Err(reason) => {
                     tracing::warn!(
                         request_id,
-                        response_topic = topic.chars().take(200).collect::<String>(),
+                        response_topic = short(&topic),
                         %reason,
                         "the reply does not go to the Response Topic but to {usual_topic}"
                     );
@@ -174,7 +203,13 @@ impl Router {
             Err(Refused::TooLarge { size }) => size,
             Err(Refused::TooMany) => 0,
         };
-        tracing::debug!(operation = name, request_id, size, payload = ?request.payload, "request");
+        tracing::debug!(
+            operation = short(&name),
+            request_id,
+            size,
+            payload = ?request.payload,
+            "request"
+        );
         let (operation, payload) = match request.payload {
             // It was meant for another time, and would come again to every new session.
             Ok(_) if request.retained => (
@@ -185,7 +220,7 @@ impl Router {
                 )),
                 Bytes::new(),
             ),
-            Ok(payload) => (Operation::from_name(&name), payload),
+            Ok(payload) => (operation, payload),
             Err(Refused::TooLarge { size }) => (
                 Err(ErrorReply::new(
                     ErrorCode::PayloadTooLarge,
@@ -209,6 +244,7 @@ impl Router {
         };
         let responder = Responder {
             delivery: request.delivery,
+            known,
             operation: name,
             request_id,
             topic,
@@ -260,6 +296,8 @@ async fn follow(then: Pin<Box<dyn Future<Output = ()> + Send>>) {
 #[derive(Debug)]
 struct Responder {
     delivery: u64,
+    /// `None` if there is no such operation.
+    known: Option<Operation>,
     operation: String,
     request_id: String,
     topic: String,
@@ -277,6 +315,7 @@ impl Responder {
             Err(error) => (error.to_payload(), Some(error), None),
         };
         let entry = LogEntry {
+            known: self.known,
             operation: self.operation,
             request_id: self.request_id.clone(),
             request_size: self.request_size,
@@ -296,9 +335,15 @@ impl Responder {
     }
 }
 
+/// The beginning of a text that may be as long as a topic, for the log.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(200).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 /// What the log says about a request.
 #[derive(Debug)]
 struct LogEntry {
+    known: Option<Operation>,
     operation: String,
     request_id: String,
     request_size: usize,
@@ -309,7 +354,8 @@ struct LogEntry {
 
 impl LogEntry {
     fn write(self) {
-        let Self { operation, request_id, request_size, reply_size, took, error } = self;
+        let Self { operation, request_id, request_size, reply_size, took, error, .. } = self;
+        let operation = short(&operation);
         match error {
             None => {
                 tracing::info!(operation, request_id, request_size, reply_size, ?took, "done");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::connector::BASE;
 use support::podman::Podman;
 use support::vehicle::Vehicle;
-use support::{Broker, DEADLINE, eventually, skipped};
+use support::{Broker, DEADLINE, eventually, free_port, skipped};
 
 /// What the image may weigh, in bytes.
 const MAX_IMAGE_SIZE: u64 = 6_000_000;
@@ -85,8 +85,10 @@ async fn serves_from_a_locked_down_container() {
     let mount =
         format!("--mount=type=bind,source={fifos},destination=/run/ankaios/control_interface");
     let port = format!("MQTT_BROKER_PORT={}", broker.port());
+    let health = format!("HEALTH_ADDR=127.0.0.1:{}", free_port());
+    let name = format!("fleet-connector-test-{}", broker.port());
     let mut container = podman.start(
-        &format!("fleet-connector-test-{}", broker.port()),
+        &name,
         &[
             "--net=host",
             "--read-only",
@@ -98,6 +100,11 @@ async fn serves_from_a_locked_down_container() {
             "MQTT_BROKER_ADDR=broker.fleet.test",
             "-e",
             &port,
+            "-e",
+            &health,
+            r#"--health-cmd=["/usr/bin/fleet-connector", "health"]"#,
+            // Timers need systemd.
+            "--health-interval=disable",
             &mount,
             id,
         ],
@@ -117,6 +124,10 @@ async fn serves_from_a_locked_down_container() {
     let manifest = include_str!("../manifests/nginx.yaml");
     let reply = broker.request(&apply, manifest, &[]).await.json();
     assert_eq!(reply["added_workloads"][0]["workload_name"], "nginx", "{reply}");
+
+    podman.run(["healthcheck", "run", &name]);
+    let livez = ["exec", &name, "/usr/bin/fleet-connector", "health", "livez"];
+    assert_eq!(podman.run(livez), r#"{"alive":true}"#);
 
     // Podman passes the signal on, to the first process of the container.
     let status = container.process.terminate().await;

@@ -56,6 +56,7 @@ fn help_explains_every_setting() {
         "REQUEST_TIMEOUT",
         "MAX_PAYLOAD_SIZE",
         "RESPONSE_TOPIC_PREFIXES",
+        "HEALTH_ADDR",
         "LOG_LEVEL",
         "LOG_FORMAT",
         "default: 1883",

@@ -90,8 +90,7 @@ async fn a_restored_subscription_waits_for_its_workload_or_ends() {
         ("instance", gone.clone(), true),
         ("once", json!("talker"), false),
     ] {
-        let record =
-            json!({"id": id, "workloads": [workload], "follow": follow, "expires_at": null});
+        let record = json!({"id": id, "workloads": [workload], "follow": follow, "ttl": "0s", "expires_at": null});
         let topic = format!("{BASE}/logs/{id}/subscription");
         broker.publish(&topic, &record.to_string(), &["-r"]).await;
     }

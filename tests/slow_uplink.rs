@@ -5,19 +5,24 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::connector::{BASE, start_connector_at};
+use support::openmetrics::Scrape;
 use support::proxy::Line;
 use support::scene::{find, payload, workload};
 use support::vehicle::Vehicle;
-use support::{Broker, Client, DEADLINE, Process, Proxy};
+use support::{Broker, Client, DEADLINE, Process, Proxy, free_port};
 
 /// The most that the connector may take, in bytes: 16 MiB of what waits for the
 /// streams, 16 MiB of messages of at most 128 KiB on their way to the broker, and
 /// itself.
 const MAX_MEMORY: u64 = 64 * 1024 * 1024;
+
+/// The same if subscriptions get large states, in bytes: 64 MiB of them, and the largest.
+const MAX_MEMORY_OF_STATES: u64 = MAX_MEMORY + 64 * 1024 * 1024;
 
 /// A connector whose way to the broker leads through a proxy.
 struct Uplink {
@@ -25,6 +30,8 @@ struct Uplink {
     proxy: Proxy,
     vehicle: Vehicle,
     connector: Process,
+    /// Where the connector serves its metrics.
+    health: u16,
 }
 
 impl Uplink {
@@ -32,11 +39,13 @@ impl Uplink {
         let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
         let proxy = Proxy::start(broker.port()).await;
         let vehicle = Vehicle::start().await;
-        let settings = [("LOG_LEVEL", "info")];
+        let health = free_port();
+        let address = format!("127.0.0.1:{health}");
+        let settings = [("LOG_LEVEL", "info"), ("HEALTH_ADDR", &address)];
         let connector = start_connector_at(proxy.port(), vehicle.control_interface(), &settings);
         connector.line("ready for requests").await;
         connector.line("the link to Ankaios is up").await;
-        Self { broker, proxy, vehicle, connector }
+        Self { broker, proxy, vehicle, connector, health }
     }
 
     async fn request(&self, operation: &str, payload: impl AsRef<[u8]>) -> Value {
@@ -49,10 +58,7 @@ impl Uplink {
 
     /// The most memory that the connector has ever taken, in bytes.
     fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.connector.pid()));
-        let status = status.unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        self.connector.peak_memory()
     }
 }
 
@@ -97,6 +103,9 @@ async fn a_stalled_uplink_costs_log_entries_and_neither_memory_nor_the_end_of_th
     assert_eq!(last, Some(LINES - 1));
     assert!(dropped > 0);
     assert_eq!(received + dropped as usize, LINES);
+    let counted = Scrape::of(uplink.health).await;
+    let counted = counted.get("fleet_connector_ankaios_dropped_log_entries_total");
+    assert_eq!(counted, dropped as f64);
     assert!(uplink.peak_memory() < MAX_MEMORY);
 }
 
@@ -120,8 +129,50 @@ async fn events_that_were_too_fast_are_followed_by_the_whole_state() {
     let resynced = find(&mut events, |event| event["resynced"] == json!(true)).await;
     let states = &resynced["complete_state"]["workload_states"]["agent_A"]["fleetconnector"];
     assert_eq!(states[&instance.id]["additional_info"], json!("4999"), "{resynced}");
+    let metrics = Scrape::of(uplink.health).await;
+    assert!(metrics.get("fleet_connector_ankaios_dropped_events_total") > 0.0);
     // And it goes on from there.
     let state = vehicle_simulator::execution::failed(1);
     uplink.vehicle.set_execution_state(&instance, state);
     find(&mut events, |event| event["resynced"].is_null()).await;
+}
+
+/// After a restart of Ankaios all subscriptions get the whole state at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_states_for_many_subscriptions_take_no_memory_beyond_the_bounds() {
+    const SUBSCRIPTIONS: usize = 100;
+    const CONFIGS: usize = 20;
+    let uplink = Uplink::start().await;
+    // A state of 1 MB.
+    let filling = "x".repeat(50_000);
+    for number in 0..CONFIGS {
+        let config = format!("apiVersion: v1\nconfigs:\n  c{number}: {filling}\n");
+        uplink.request("manifest/apply", config).await;
+    }
+    let mut events = uplink.client("events/+").await;
+    for number in 0..SUBSCRIPTIONS {
+        let request =
+            json!({"id": format!("s{number}"), "field_masks": ["desiredState.configs.*"]});
+        uplink.request("events/subscribe", request.to_string()).await;
+    }
+    let before = uplink.connector.peak_memory();
+    uplink.proxy.set(Line::Silent);
+    uplink.vehicle.restart_agent(Duration::from_millis(50)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    uplink.proxy.set(Line::Open);
+    let mut resynced = BTreeSet::new();
+    while resynced.len() < SUBSCRIPTIONS {
+        let message = events.next_within(2 * DEADLINE).await.unwrap();
+        if payload(&message)["resynced"] == json!(true) {
+            resynced.insert(message.topic);
+        }
+    }
+    let memory = uplink.connector.peak_memory();
+    let mib = |bytes: u64| bytes >> 20;
+    support::say(&format!(
+        "{SUBSCRIPTIONS} states: peak of {} MiB, {} before\n",
+        mib(memory),
+        mib(before)
+    ));
+    assert!(memory < MAX_MEMORY_OF_STATES, "{memory} bytes");
 }

@@ -196,7 +196,11 @@ async fn no_more_subscriptions_than_allowed_live_at_a_time() {
     assert!(refused[0]["error"]["message"].as_str().unwrap().contains("256"));
     // One that is there may be renewed.
     assert!(pipeline(&scene, &[subscribe(0)]).await[0]["id"].is_string());
-    assert_eq!(scene.vehicle.streams()["events"].len(), 256);
+    // Ankaios is told of the end of the others after the reply.
+    eventually("256 are left", DEADLINE, async || {
+        (scene.vehicle.streams()["events"].len() == 256).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -369,14 +373,87 @@ async fn a_roll_out_is_followed_until_it_has_settled() {
     assert_eq!(state["substate"], json!("PENDING_STARTING_FAILED"));
     assert!(state["additional_info"].as_str().unwrap().contains("No more retries"), "{state}");
 
-    // Nothing has changed, so there is nothing to wait for.
-    scene.request("manifest/apply", workload("good", "localhost/good")).await;
+    // Nothing has changed, so it is told how the workloads are.
+    for (manifest, expected) in [(workload("good", "localhost/good"), "succeeded"), (bad, "failed")]
+    {
+        scene.request("manifest/apply", manifest).await;
+        let last = payload(&status.next().await);
+        assert_eq!(last["status"], json!(expected));
+        assert_eq!(last["workloads"].as_array().map(Vec::len), Some(1), "{last}");
+    }
+    scene.request("manifest/apply", config("x", "1")).await;
     let last = payload(&status.next().await);
     assert_eq!((&last["status"], &last["workloads"]), (&json!("succeeded"), &json!([])));
     eventually("no subscription is left", Duration::from_secs(5), async || {
         scene.vehicle.streams()["events"].is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_roll_out_of_many_workloads_is_told_in_few_messages() {
+    const WORKLOADS: usize = 500;
+    let scene = Scene::with(&[("LOG_LEVEL", "info"), UNGUARDED]).await;
+    let mut status = scene.client("manifest/apply/status").await;
+    let mut client = scene.client("manifest/apply/resp").await;
+    let begin = std::time::Instant::now();
+    let one = |number: usize| {
+        let manifest = workload(&format!("w{number}"), "localhost/w");
+        manifest.split_once("workloads:\n").unwrap().1.to_owned()
+    };
+    let workloads: String = (0..WORKLOADS).map(one).collect();
+    let manifest = format!("apiVersion: v1\nworkloads:\n{workloads}");
+    client.publish(&format!("{BASE}/manifest/apply/req"), manifest).await;
+    let reply = payload(&client.next().await);
+    assert_eq!(reply["added_workloads"].as_array().map(Vec::len), Some(WORKLOADS), "{reply}");
+    let (mut messages, mut bytes) = (0, 0);
+    let last = loop {
+        let message = status.next().await;
+        (messages, bytes) = (messages + 1, bytes + message.payload.len());
+        let message = payload(&message);
+        if message["status"] != json!("in_progress") {
+            break message;
+        }
+    };
+    let took = begin.elapsed();
+    support::say(&format!("{WORKLOADS} workloads: {messages} messages, {bytes} bytes, {took:?}\n"));
+    // One in 250 ms, but for the first one and the end.
+    assert!(messages <= 2 + took.as_millis() / 250, "{messages} messages in {took:?}");
+    assert_eq!(last["status"], json!("succeeded"));
+    let states = last["workloads"].as_array().unwrap();
+    assert_eq!(states.len(), WORKLOADS);
+    assert!(states.iter().all(|state| state["execution_state"]["state"] == json!("RUNNING")));
+}
+
+#[tokio::test]
+async fn an_apply_that_is_delivered_again_is_followed_too() {
+    let mut scene = Scene::around(Broker::persistent().await, &[]).await;
+    let mut status = scene.client("manifest/apply/status").await;
+    let mut replies = scene.client("manifest/apply/resp").await;
+    // Killed when Ankaios has done it and the reply has not been sent.
+    scene.vehicle.inject_fault(1, Fault::LoseAnswer, |request| {
+        matches!(request.request_content, Some(RequestContent::UpdateStateRequest(_)))
+    });
+    let waiting = workload("w", "localhost/w").replace("agent_A", "agent_Z");
+    let topic = format!("{BASE}/manifest/apply/req");
+    let options = ["-V", "5", "-D", "publish", "user-property", "request-id", "twice"];
+    scene.broker.publish(&topic, &waiting, &options).await;
+    eventually("Ankaios has it", DEADLINE, async || scene.vehicle.instance("w").map(drop)).await;
+    scene.connector.kill().await;
+    scene.vehicle.start_agent().await.unwrap();
+    scene.restart_connector(&[]).await;
+    let reply = payload(&replies.next().await);
+    assert_eq!(reply["added_workloads"], json!([]), "{reply}");
+    let progress = payload(&status.next().await);
+    assert_eq!(
+        (&progress["status"], &progress["request_id"]),
+        (&json!("in_progress"), &json!("twice"))
+    );
+    assert_eq!(progress["workloads"][0]["workload_name"], json!("w"));
+    scene.vehicle.connect_agent("agent_Z", Default::default());
+    let done = find(&mut status, |message| message["status"] != json!("in_progress")).await;
+    assert_eq!(done["status"], json!("succeeded"));
+    assert_eq!(done["workloads"][0]["execution_state"]["state"], json!("RUNNING"));
 }
 
 #[tokio::test]

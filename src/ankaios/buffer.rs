@@ -1,8 +1,9 @@
 //! The buffer between the reader and one slow consumer of events or logs.
 //!
 //! The reader never waits for a consumer. Who consumes too slowly loses the
-//! oldest entries and events that wait for it, and is told how many. What says
-//! that a log has ended is never lost.
+//! oldest entries and events that wait for it, and is told how many. Its newest
+//! message is kept, so that a large one comes through, as long as there are not too
+//! many large ones at a time. What says that a log has ended is never lost.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,13 +13,20 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::client::RequestError;
+use super::metrics::Metrics;
 use crate::proto::ank_base::response::ResponseContent;
 
 /// Messages that wait for one consumer.
 const MAX_MESSAGES: usize = 2048;
 
-/// Memory for what waits for all consumers together, in bytes.
+/// Memory for what waits for all consumers together, in bytes. Beyond it, there is
+/// only the newest message of each.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Memory for the newest messages of all consumers, and for those that they are
+/// working on, in bytes; the largest one comes on top. After a restart of Ankaios each
+/// subscription gets the whole state of its masks at the same time.
+const MAX_NEWEST: usize = 64 * 1024 * 1024;
 
 /// What a log entry takes in memory beyond its bytes.
 const ENTRY: usize = 256;
@@ -47,18 +55,54 @@ struct Holders {
     /// Memory that is in use.
     used: AtomicUsize,
     holders: Mutex<Vec<Weak<Shared>>>,
+    metrics: Metrics,
 }
 
 impl Budget {
+    /// A budget that is all there; what has to be thrown away counts in `metrics`.
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Holders { metrics, ..Holders::default() }))
+    }
+
+    fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    fn holders(&self) -> Vec<Arc<Shared>> {
+        let holders = self.0.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn keep(&self) {
+        if self.used() > MAX_BYTES {
+            self.drop_oldest();
+        }
+        if self.used() > MAX_NEWEST {
+            self.drop_newest();
+        }
+    }
+
+    /// Lets those who hold most lose all they have, but not the one who holds the
+    /// largest message, until the others keep the budget.
+    fn drop_newest(&self) {
+        let mut holders: Vec<_> = self.holders();
+        holders.sort_by_cached_key(|holder| holder.newest());
+        let Some(largest) = holders.pop() else { return };
+        let limit = MAX_NEWEST + largest.newest();
+        while self.used() > limit {
+            let Some(next) = holders.pop() else { return };
+            next.drop_all();
+        }
+    }
+
     /// Lets those who hold most lose their oldest, until the budget is kept, or
     /// until nobody has anything to lose. So who is fast loses nothing because
     /// of those who are slow.
-    fn keep(&self) {
+    fn drop_oldest(&self) {
         let mut held: Vec<Arc<Shared>> = Vec::new();
-        while self.0.used.load(Ordering::Relaxed) > MAX_BYTES {
+        while self.used() > MAX_BYTES {
             if held.is_empty() {
-                let holders = self.0.holders.lock().unwrap_or_else(PoisonError::into_inner);
-                held.extend(holders.iter().filter_map(Weak::upgrade));
+                held = self.holders();
             }
             let size = |holder: &Arc<Shared>| holder.held.load(Ordering::Relaxed);
             let Some(largest) = (0..held.len()).max_by_key(|index| held.get(*index).map(size))
@@ -118,10 +162,25 @@ impl Shared {
         self.budget.0.used.fetch_sub(size, Ordering::Relaxed);
     }
 
-    fn pop(&self, state: &mut State) -> Option<Waiting> {
-        let message = state.messages.pop_front()?;
-        self.gives_back(message.size);
-        Some(message)
+    /// The size of the newest message that may be lost.
+    fn newest(&self) -> usize {
+        let state = self.state();
+        let newest = state.messages.back().filter(|one| entries(&one.content).is_some());
+        newest.map_or(0, |message| message.size)
+    }
+
+    /// Throws away all that may be lost.
+    fn drop_all(&self) {
+        let state = &mut *self.state();
+        let (dropped, size) = (&mut state.dropped, &mut 0);
+        state.messages.retain(|message| {
+            let lost = entries(&message.content);
+            *dropped += lost.unwrap_or_default();
+            *size += if lost.is_some() { message.size } else { 0 };
+            lost.is_none()
+        });
+        self.gives_back(*size);
+        self.changed.notify_one();
     }
 
     fn drop_oldest(&self) -> bool {
@@ -138,7 +197,9 @@ impl Shared {
         };
         if let Some(message) = state.messages.remove(index) {
             self.gives_back(message.size);
-            state.dropped += entries(&message.content).unwrap_or_default();
+            let dropped = entries(&message.content).unwrap_or_default();
+            state.dropped += dropped;
+            self.budget.0.metrics.dropped(&message.content, dropped);
         }
         true
     }
@@ -159,6 +220,9 @@ pub(super) struct Producer(Arc<Shared>);
 pub(super) struct Consumer {
     shared: Arc<Shared>,
     arrived: SystemTime,
+    /// The size of the message that was taken last. It is being worked on until the
+    /// next one is asked for.
+    in_hand: usize,
 }
 
 /// Makes a buffer that shares a budget with others.
@@ -173,7 +237,7 @@ pub(super) fn buffer(budget: &Budget) -> (Producer, Consumer) {
     holders.retain(|holder| holder.strong_count() > 0);
     holders.push(Arc::downgrade(&shared));
     drop(holders);
-    (Producer(Arc::clone(&shared)), Consumer { shared, arrived: SystemTime::now() })
+    (Producer(Arc::clone(&shared)), Consumer { shared, arrived: SystemTime::now(), in_hand: 0 })
 }
 
 impl Producer {
@@ -206,6 +270,7 @@ impl Producer {
 impl Consumer {
     /// Waits for the next item. Cancelling the future loses nothing.
     pub(super) async fn next(&mut self) -> Item {
+        self.shared.gives_back(std::mem::take(&mut self.in_hand));
         loop {
             if let Some(item) = self.try_next() {
                 return item;
@@ -225,8 +290,9 @@ impl Consumer {
         if state.dropped > 0 {
             return Some(Item::Dropped(std::mem::take(&mut state.dropped)));
         }
-        if let Some(Waiting { content, arrived, .. }) = self.shared.pop(&mut state) {
+        if let Some(Waiting { content, size, arrived }) = state.messages.pop_front() {
             self.arrived = arrived;
+            self.in_hand += size;
             return Some(Item::Message(content));
         }
         state.end.clone().map(Item::End)
@@ -237,7 +303,8 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.closed = true;
-        while self.shared.pop(&mut state).is_some() {}
+        let waiting: usize = state.messages.drain(..).map(|message| message.size).sum();
+        self.shared.gives_back(waiting + self.in_hand);
     }
 }
 
@@ -282,7 +349,7 @@ mod tests {
     }
 
     fn used(budget: &Budget) -> usize {
-        budget.0.used.load(Ordering::Relaxed)
+        budget.used()
     }
 
     #[tokio::test]
@@ -349,6 +416,8 @@ mod tests {
         }
         assert!(matches!(stalled.next().await, Item::Dropped(10..)));
         drop(stalled);
+        assert_eq!(used(&budget), MAX_BYTES / 20 + ENTRY, "it is being worked on");
+        drop(consumer);
         assert_eq!(used(&budget), 0);
         slow.push(lines(1), 100);
         assert_eq!(used(&budget), 0, "nobody takes it");
@@ -359,6 +428,36 @@ mod tests {
         let (producer, mut consumer) = buffer(&Budget::default());
         producer.push(lines(1), 2 * MAX_BYTES);
         assert_eq!(consumer.next().await, Item::Message(lines(1)));
+    }
+
+    #[tokio::test]
+    async fn many_large_messages_at_a_time_are_too_many() {
+        const STREAMS: usize = 256;
+        let size = MAX_NEWEST / 16 / EVENT;
+        let budget = Budget::default();
+        let mut streams: Vec<_> = (0..STREAMS).map(|_| buffer(&budget)).collect();
+        for (producer, _) in &streams {
+            producer.push(event(), size);
+            assert!(used(&budget) <= MAX_NEWEST + size * EVENT);
+        }
+        // Each either has its message or is told, and may ask again.
+        let (mut taken, mut dropped) = (0, 0);
+        for (producer, consumer) in &mut streams {
+            match consumer.try_next() {
+                Some(Item::Message(_)) => taken += 1,
+                Some(Item::Dropped(1)) => dropped += 1,
+                other => panic!("{other:?}"),
+            }
+            // What is worked on counts as well.
+            producer.push(event(), size);
+            assert!(used(&budget) <= MAX_NEWEST + size * EVENT);
+        }
+        assert_eq!(taken + dropped, STREAMS);
+        assert!((8..=17).contains(&taken), "{taken}");
+        // One that is larger than all the room comes through.
+        let (producer, mut consumer) = buffer(&budget);
+        producer.push(event(), MAX_NEWEST);
+        assert_eq!(consumer.try_next(), Some(Item::Message(event())));
     }
 
     #[tokio::test]

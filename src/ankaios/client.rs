@@ -10,7 +10,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::buffer::{Budget, Consumer, Item, buffer};
 use super::codec;
+use super::event_streams::EventStreams;
 use super::link::LinkStatus;
+use super::metrics::Metrics;
 use super::pending::{Answer, Held, Kind, Pending};
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
@@ -67,6 +69,7 @@ pub struct Client {
     status: watch::Receiver<LinkStatus>,
     timeout: Duration,
     budget: Budget,
+    event_streams: EventStreams,
 }
 
 impl Client {
@@ -74,8 +77,10 @@ impl Client {
         pending: Arc<Pending>,
         status: watch::Receiver<LinkStatus>,
         timeout: Duration,
+        metrics: Metrics,
     ) -> Self {
-        Self { pending, status, timeout, budget: Budget::default() }
+        let event_streams = EventStreams::new(metrics.clone());
+        Self { pending, status, timeout, budget: Budget::new(metrics), event_streams }
     }
 
     /// Asks for the parts of the state that the field masks name: paths with
@@ -143,6 +148,19 @@ impl Client {
         Ok(Stream { client: self.clone(), number, request_id, cancel, deadline, consumer })
     }
 
+    /// A request has gone unanswered past its timeout, and nothing has been answered
+    /// since: Ankaios' server may be down.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.pending.is_overdue()
+    }
+
+    /// The event streams of this client and its clones.
+    #[must_use]
+    pub fn event_streams(&self) -> &EventStreams {
+        &self.event_streams
+    }
+
     /// The state of the link, to be watched.
     pub(super) fn link_status(&self) -> watch::Receiver<LinkStatus> {
         self.status.clone()
@@ -194,7 +212,10 @@ impl Stream {
             )),
             Ok(Item::Message(content)) => Ok(content),
             Ok(Item::End(Some(error))) => Err(error),
-            Ok(Item::Dropped(_) | Item::End(None)) => Err(RequestError::Unavailable(
+            Ok(Item::Dropped(_)) => Err(RequestError::Unavailable(
+                "too many large messages wait for the uplink; try again".into(),
+            )),
+            Ok(Item::End(None)) => Err(RequestError::Unavailable(
                 "the session was lost a moment ago; try again".into(),
             )),
             Err(_) => Err(self.client.overdue(self.number)),

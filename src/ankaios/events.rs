@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::buffer::Item;
 use super::client::{Client, RequestError, Stream, name};
+use super::event_streams::Registration;
 use super::link::LinkStatus;
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
@@ -15,6 +16,7 @@ use crate::proto::ank_base::{
     CompleteState, CompleteStateRequest, CompleteStateResponse, EventsCancelRequest,
 };
 
+pub use super::event_streams::EventStreams;
 pub use super::listener::{Change, EventListener, Failure, ListenerError, Listeners, Listening};
 
 /// The first and the longest wait before a subscription that has failed is made
@@ -43,6 +45,8 @@ pub struct Health {
     pub last_resync: Option<SystemTime>,
     /// How often making it again, or a listener, has failed.
     pub failures: u64,
+    /// Why it could not be made again the last time; `None` once it was.
+    pub reason: Option<String>,
 }
 
 /// The health of a subscription that runs elsewhere.
@@ -119,12 +123,13 @@ impl Client {
     /// state and is marked as `resynced`.
     #[must_use]
     pub fn events(&self, field_masks: Vec<String>) -> EventStream {
+        let health = HealthHandle::new(self);
         EventStream {
             client: self.clone(),
-            field_masks,
             stage: Stage::Due(Instant::now()),
             retry_after: RETRY.0,
-            health: HealthHandle::new(self),
+            registration: self.event_streams().add(field_masks, health.clone()),
+            health,
         }
     }
 }
@@ -138,10 +143,10 @@ impl Client {
 #[derive(Debug)]
 pub struct EventStream {
     client: Client,
-    field_masks: Vec<String>,
     stage: Stage,
     retry_after: Duration,
     health: HealthHandle,
+    registration: Registration,
 }
 
 /// How far the subscription has come.
@@ -167,7 +172,7 @@ impl EventStream {
                 Stage::Due(due) => {
                     // There is nothing to wait for once the link is back.
                     let _ = timeout_at(*due, self.health.link_is_back()).await;
-                    match open(&self.client, &self.field_masks).await {
+                    match open(&self.client, self.registration.field_masks()).await {
                         Ok(stream) => self.stage = Stage::Opening(stream),
                         Err(error) => return Err(self.failed(error)),
                     }
@@ -215,7 +220,11 @@ impl EventStream {
     fn failed(&mut self, error: RequestError) -> RequestError {
         self.stage = Stage::Due(Instant::now() + self.retry_after);
         self.retry_after = (self.retry_after * 2).min(RETRY.1);
-        self.health.change(|health| health.failures += 1);
+        self.health.change(|health| {
+            health.failures += 1;
+            health.reason = Some(error.to_string());
+        });
+        self.client.event_streams().failed();
         error
     }
 
@@ -230,7 +239,9 @@ impl EventStream {
             health.subscribed = true;
             health.last_event = Some(now);
             health.last_resync = Some(now);
+            health.reason = None;
         });
+        self.client.event_streams().resynced();
         let complete_state = Some(state);
         let response = CompleteStateResponse { complete_state, altered_fields: None };
         Event { response, resynced: true }

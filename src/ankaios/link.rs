@@ -8,11 +8,11 @@
 //! - A session that goes on, because only our process is new, answers no second
 //!   Hello. So a small request, the *probe*, follows each Hello, and either
 //!   answer proves the link.
-//! - When Ankaios' server has restarted, the agent begins a new session on the
-//!   same open FIFOs without a sign, and then removes their files. So a Hello
-//!   goes in front of the next request once the files are gone, and also as long
-//!   as nothing is answered. The descriptors must be kept: there is no other way
-//!   back in.
+//! - When Ankaios' server has restarted, the agent opens the same FIFOs for a new
+//!   session while the former one still has them open, and then removes their
+//!   files. So a Hello goes to whoever opens `output`, in front of all requests
+//!   for a moment, again when the file is gone, and also as long as nothing is
+//!   answered. The descriptors must be kept: there is no other way back in.
 //! - Closing and opening `output` makes an agent that is out of step begin anew
 //!   at the next frame.
 
@@ -30,9 +30,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Client, RequestError};
 use super::codec;
+use super::metrics::Metrics;
 use super::pending::Pending;
 use super::pipe::{OpenError, Output, open_input};
 use super::reader::{self, Heard, PROBE_SUFFIX, Stop};
+use crate::progress::{Monitor, Progress};
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::{CompleteStateRequest, Request};
 use crate::proto::control_api::to_ankaios::ToAnkaiosEnum;
@@ -55,6 +57,10 @@ const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Durati
 /// is asked whether it still listens; after the second time, `output` is opened
 /// anew.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// While the former session and the new one have `output` open, either may read
+/// what is written. So long every request carries a Hello.
+const SWAP: Duration = Duration::from_secs(1);
 
 /// How long the end of `input` is waited for after that of `output`.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -106,8 +112,11 @@ pub fn connect(folder: PathBuf, request_timeout: Duration) -> (Client, Link) {
     let reason = "the control interface has not been opened yet".into();
     let (status, status_receiver) = watch::channel(LinkStatus::Disconnected { reason });
     let pending = Arc::new(Pending::new());
-    let client = Client::new(Arc::clone(&pending), status_receiver, request_timeout);
-    let link = Link { folder, request_timeout, pending, opened: false, status };
+    let metrics = Metrics::new(&status.borrow());
+    let client =
+        Client::new(Arc::clone(&pending), status_receiver, request_timeout, metrics.clone());
+    let progress = Progress::unasked();
+    let link = Link { folder, request_timeout, pending, opened: false, status, metrics, progress };
     (client, link)
 }
 
@@ -120,6 +129,8 @@ pub struct Link {
     /// The FIFOs have been there before.
     opened: bool,
     status: watch::Sender<LinkStatus>,
+    metrics: Metrics,
+    progress: Progress,
 }
 
 impl Link {
@@ -127,6 +138,19 @@ impl Link {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<LinkStatus> {
         self.status.subscribe()
+    }
+
+    /// What is counted of the link and its clients.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Lets `monitor` ask whether the link gets on.
+    #[must_use]
+    pub fn monitored(mut self, monitor: &Monitor) -> Self {
+        self.progress = monitor.begin();
+        self
     }
 
     /// Serves the clients. Never returns; drop it to stop it.
@@ -151,7 +175,7 @@ impl Link {
                 }
                 Err(error) => self.disconnected(format!("{error}; {}", self.hint(&error))),
             }
-            sleep(OPEN_INTERVAL).await;
+            self.progress.during(sleep(OPEN_INTERVAL)).await;
         }
     }
 
@@ -193,6 +217,7 @@ impl Link {
                     tracing::error!(reason, "Ankaios has closed the control interface");
                 }
             }
+            self.metrics.status(&status);
             *present = status;
             true
         });
@@ -208,11 +233,13 @@ struct Session<'a> {
     heard_sender: watch::Sender<Heard>,
     /// Requests may be written: this session has seen a Hello.
     proven: bool,
-    /// The files were seen to be removed.
-    unlinked: bool,
     /// A Hello must go in front of what is written next.
     greet: bool,
+    /// Until when it must go in front of everything.
+    swapping_until: Instant,
     probe: Probe,
+    /// How often a silence has ended.
+    answers_again: u64,
 }
 
 /// The probe that waits for an answer.
@@ -228,8 +255,7 @@ struct Probe {
 impl<'a> Session<'a> {
     fn new(link: &'a mut Link, input: Receiver, output: Output) -> Self {
         let (heard_sender, heard) = watch::channel(Heard::default());
-        let reader = spawn_reader(input, &link.pending, &heard_sender);
-        let unlinked = output.is_unlinked();
+        let reader = spawn_reader(input, link, &heard_sender);
         Self {
             link,
             output,
@@ -237,14 +263,15 @@ impl<'a> Session<'a> {
             reader,
             heard_sender,
             proven: false,
-            unlinked,
             greet: false,
+            swapping_until: Instant::now(),
             probe: Probe {
                 id: String::new(),
                 accepted: 0,
                 next: Instant::now(),
                 interval: PROBE_INTERVAL.0,
             },
+            answers_again: 0,
         }
     }
 
@@ -256,6 +283,7 @@ impl<'a> Session<'a> {
             let look = self.next_look();
             let result = tokio::select! {
                 biased;
+                () = self.link.progress.asked() => Ok(()),
                 stopped = &mut self.reader => match stopped {
                     Ok((input, stop)) => self.reader_stopped(input, stop).await,
                     // Only a panic ends the task like this; the FIFO is gone with it.
@@ -266,6 +294,7 @@ impl<'a> Session<'a> {
                     self.listen();
                     Ok(())
                 }
+                () = self.output.touched() => self.look_at_output().await,
                 () = sleep_until(look) => self.look().await,
                 () = self.link.pending.wait_unwritten(), if self.proven => {
                     self.write_request().await
@@ -292,31 +321,43 @@ impl<'a> Session<'a> {
         }
         match self.link.pending.silent_since() {
             Some(since) => self.probe.next.max(Instant::from_std(since) + SILENCE),
-            // The end of a stream by a restart of the server shows only in the files.
-            None if !self.unlinked && self.link.pending.has_streams() => Instant::now() + SILENCE,
+            // The end of a stream by a restart of the server shows only in the FIFOs.
+            None if !self.output.is_watched() && self.link.pending.has_streams() => {
+                Instant::now() + SILENCE
+            }
             None => Instant::now() + Duration::from_secs(3600),
         }
     }
 
+    /// Greets the agent if it has begun a new session.
+    async fn look_at_output(&mut self) -> Result<(), String> {
+        self.look_for_swap();
+        if self.greet { self.write_probe().await } else { Ok(()) }
+    }
+
     async fn look(&mut self) -> Result<(), String> {
         if self.proven {
-            self.look_for_swap();
-            if self.greet {
-                return self.write_probe().await;
-            }
+            self.look_at_output().await?;
             let silent = self.link.pending.silent_since().map(|since| since.elapsed());
             if silent.is_none_or(|silent| silent < SILENCE) {
                 return Ok(());
             }
             if silent > Some(2 * SILENCE) {
+                self.silent();
                 self.reopen_output().await?;
             }
         } else if !self.probe.id.is_empty() {
-            self.link.disconnected(
-                "the agent does not answer; Ankaios' server may be down or restarting".into(),
-            );
+            self.silent();
         }
         self.write_probe().await
+    }
+
+    /// Not even probes are answered.
+    fn silent(&self) {
+        self.link.pending.set_overdue();
+        self.link.disconnected(
+            "the agent does not answer; Ankaios' server may be down or restarting".into(),
+        );
     }
 
     /// Hello and probe. Their answers are seen by [`Session::listen`].
@@ -341,7 +382,7 @@ impl<'a> Session<'a> {
         let frame = with_hello(&codec::encode(&message));
         self.look_for_swap();
         self.greet = false;
-        self.write(&frame).await
+        self.write(&frame, 2).await
     }
 
     /// Writes the oldest request that is to be written.
@@ -355,38 +396,52 @@ impl<'a> Session<'a> {
             self.link.pending.fail(number, error);
             return Ok(());
         }
-        if self.greet || self.link.pending.is_overdue() {
+        let mut frames = 1;
+        if self.greet || Instant::now() < self.swapping_until || self.link.pending.is_overdue() {
             self.greet = false;
             let greeted = with_hello(&frame);
             if greeted.len() <= capacity {
                 frame = greeted;
+                frames = 2;
             } else {
-                self.write(&with_hello(&[])).await?;
+                self.write(&with_hello(&[]), 1).await?;
             }
         }
         // Before writing: the answer may be there before `write` returns.
         self.link.pending.written(number);
-        self.write(&frame).await
+        self.write(&frame, frames).await
     }
 
-    /// Notices once that the agent has begun a new session on the same FIFOs. It
-    /// must get a Hello, and what the former session has not answered.
+    /// Notices that the agent has begun a new session on the same FIFOs. It must
+    /// get a Hello, and what the former session has not answered.
     fn look_for_swap(&mut self) {
-        if self.unlinked || !self.output.is_unlinked() {
+        let signs = self.output.signs();
+        if signs.unlinked {
+            tracing::info!("Ankaios' server has restarted; greeting its agent again");
+            // Whoever removes the file has done away with the former session.
+            self.swapping_until = Instant::now();
+        } else if signs.opened {
+            tracing::info!("the agent has opened output again; greeting it");
+            self.swapping_until = Instant::now() + SWAP;
+        } else {
             return;
         }
-        tracing::info!("Ankaios' server has restarted; greeting its agent again");
-        self.unlinked = true;
+        self.link.metrics.reconnected();
         self.greet = true;
         self.link.pending.end_streams();
         self.write_unanswered_again();
     }
 
-    /// Writes frames as a whole. What cannot be written within the timeout is
+    /// Writes so many frames as a whole. What cannot be written within the timeout is
     /// dropped: whoever waits for it has given up by then.
-    async fn write(&mut self, frames: &[u8]) -> Result<(), String> {
-        match timeout(self.link.request_timeout, self.output.write_frame(frames)).await {
-            Ok(Ok(())) => Ok(()),
+    async fn write(&mut self, frames: &[u8], count: u64) -> Result<(), String> {
+        let link = &mut *self.link;
+        let written = timeout(link.request_timeout, self.output.write_frame(frames));
+        match link.progress.during(written).await {
+            Ok(Ok(())) => {
+                link.metrics.sent(count, frames.len());
+                Ok(())
+            }
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Err(self.agent_gone().await)
             }
@@ -404,7 +459,9 @@ impl<'a> Session<'a> {
         let answered = heard.probe.as_ref() == Some(&self.probe.id);
         let accepted = heard.accepted > self.probe.accepted;
         self.probe.accepted = heard.accepted;
-        if heard.closed.is_none() && (answered || accepted) {
+        let answers_again = self.proven && heard.answers_again > self.answers_again;
+        self.answers_again = heard.answers_again;
+        if heard.closed.is_none() && (answered || accepted || answers_again) {
             self.proven = true;
             self.probe.interval = PROBE_INTERVAL.0;
             self.link.set_status(LinkStatus::Connected);
@@ -446,7 +503,7 @@ impl<'a> Session<'a> {
             }
             Stop::Io(_) => return Err(stop.to_string()),
         }
-        self.reader = spawn_reader(input, &self.link.pending, &self.heard_sender);
+        self.reader = spawn_reader(input, self.link, &self.heard_sender);
         Ok(())
     }
 
@@ -471,10 +528,11 @@ impl<'a> Session<'a> {
 
 fn spawn_reader(
     input: Receiver,
-    pending: &Arc<Pending>,
+    link: &Link,
     heard: &watch::Sender<Heard>,
 ) -> AbortOnDropHandle<(Receiver, Stop)> {
-    let task = reader::read(input, Arc::clone(pending), heard.clone());
+    let pending = Arc::clone(&link.pending);
+    let task = reader::read(input, pending, heard.clone(), link.metrics.clone());
     AbortOnDropHandle::new(tokio::spawn(task))
 }
 

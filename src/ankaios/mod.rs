@@ -3,12 +3,15 @@
 //! ```text
 //!  workload_states       what events tell of the workloads
 //!  events, logs          subscriptions, listeners, log streams
+//!  event_streams         which subscriptions there are, and how they fare
+//!  metrics               what is counted
 //!  Client (cheap clone)  request ids, timeouts, typed calls
 //!     │ pending          who waits for which answer
 //!     │ buffer           between the reader and a consumer that may be slow
 //!  link                  owns the FIFOs: handshake, order of writes, recovery
 //!     ├ reader           reads `input`, and nothing else
 //!     ├ pipe             opens FIFOs, writes a frame as a whole
+//!     │  └ watch         tells what others do to a FIFO
 //!     └ codec            bytes to messages
 //! ```
 //!
@@ -18,17 +21,21 @@
 mod buffer;
 mod client;
 mod codec;
+mod event_streams;
 pub mod events;
 mod link;
 mod listener;
 pub mod logs;
+mod metrics;
 mod pending;
 mod pipe;
 mod reader;
+mod watch;
 pub(crate) mod workload_states;
 
 pub use client::{Call, Client, RequestError};
 pub use codec::{Frame, FrameDecoder, FrameError, MAX_INCOMING_FRAME, encode};
 pub use link::{Link, LinkStatus, connect};
+pub use metrics::Metrics;
 pub use pending::Held;
 pub use workload_states::{Changes, WorkloadStates};

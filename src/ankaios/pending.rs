@@ -62,8 +62,8 @@ pub(super) struct Pending {
     places: Arc<Semaphore>,
     /// Bytes of the answers that are being worked on.
     held: Arc<AtomicUsize>,
-    /// A request has gone unanswered past its timeout, and nothing has been
-    /// answered since.
+    /// A request has gone unanswered past its timeout, or probes have, and nothing
+    /// has been answered since.
     overdue: AtomicBool,
     /// When Ankaios has answered for the last time.
     heard: Mutex<Instant>,
@@ -309,7 +309,6 @@ impl Pending {
     /// Delivers an answer of `size` bytes. Returns `false` if nobody waits for it: it came too
     /// late, twice, or belongs to an earlier process.
     pub(super) fn answer(&self, request_id: &str, content: ResponseContent, size: usize) -> bool {
-        self.heard();
         let number = request_id.strip_prefix(&self.prefix).and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
         let mut table = self.table();
@@ -395,11 +394,12 @@ impl Pending {
         again
     }
 
-    /// Notes that Ankaios has answered something.
-    pub(super) fn heard(&self) {
-        self.overdue.store(false, Ordering::Relaxed);
+    /// Notes that Ankaios has answered something. Returns whether something was
+    /// overdue.
+    pub(super) fn heard(&self) -> bool {
         *self.asked() = None;
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.overdue.swap(false, Ordering::Relaxed)
     }
 
     /// Since when Ankaios has had a request without answering anything, also if
@@ -414,7 +414,7 @@ impl Pending {
         Some(oldest.max(*self.heard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Notes that a request has gone unanswered past its timeout.
+    /// Notes that a request has gone unanswered past its timeout, or that probes have.
     pub(super) fn set_overdue(&self) {
         self.overdue.store(true, Ordering::Relaxed);
     }
@@ -589,7 +589,7 @@ mod tests {
         let _second = add(&pending, Kind::Read);
         write_all(&pending);
         assert!(pending.silent_since().unwrap() <= since);
-        pending.answer("unknown", content(), 0);
+        assert!(pending.heard());
         assert!(pending.silent_since().is_none_or(|again| again >= since));
     }
 
@@ -598,7 +598,7 @@ mod tests {
         let pending = Pending::new();
         pending.set_overdue();
         assert!(pending.is_overdue());
-        pending.answer("unknown", content(), 0);
+        assert!(pending.heard());
         assert!(!pending.is_overdue());
     }
 }

@@ -12,6 +12,8 @@ use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use tokio::io::Interest;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 
+use super::watch::Watch;
+
 /// Sizes for the buffers of the pipes, in bytes: the first that the kernel
 /// grants is taken. Without `CAP_SYS_RESOURCE` its limit is 1 MiB.
 const PIPE_SIZES: [usize; 3] = [2 * 1024 * 1024, 1024 * 1024, 256 * 1024];
@@ -95,6 +97,19 @@ pub(super) struct Output {
     /// `None` only if opening it anew has failed.
     sender: Option<Sender>,
     capacity: usize,
+    /// `None` where the kernel has no notifications left for this user.
+    watch: Option<Watch>,
+    unlinked: bool,
+}
+
+/// What has happened to `output` since the last look. Any of it may mean that
+/// another session of the agent reads it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Signs {
+    /// Somebody else has opened it.
+    pub(super) opened: bool,
+    /// Its file was removed.
+    pub(super) unlinked: bool,
 }
 
 impl Output {
@@ -103,8 +118,22 @@ impl Output {
     /// # Errors
     /// The FIFO is missing, cannot be opened, or no agent reads from it.
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
-        let mut output = Self { path: folder.join("output"), sender: None, capacity: 0 };
-        output.open_path(&folder.join("output"))?;
+        let path = folder.join("output");
+        let mut output =
+            Self { path: path.clone(), sender: None, capacity: 0, watch: None, unlinked: false };
+        output.open_path(&path)?;
+        // Afterwards, so that it does not tell of our own opening.
+        let watch = output.sender().and_then(|sender| Watch::new(&descriptor_path(sender)));
+        output.watch = watch
+            .inspect_err(|error| {
+                tracing::warn!(
+                    %error,
+                    "output cannot be watched; restarts of Ankaios are noticed later. Raise \
+                     fs.inotify.max_user_instances"
+                );
+            })
+            .ok();
+        output.unlinked = output.is_unlinked();
         Ok(output)
     }
 
@@ -121,7 +150,12 @@ impl Output {
         let handle = self.sender().and_then(handle).map_err(failed)?;
         self.sender = None;
         tokio::time::sleep(pause).await;
-        self.open_path(&descriptor_path(&handle))
+        let opened = self.open_path(&descriptor_path(&handle));
+        // The agent has opened it again, too: that is what this was for.
+        if let Some(watch) = &self.watch {
+            watch.take();
+        }
+        opened
     }
 
     fn open_path(&mut self, path: &Path) -> Result<(), OpenError> {
@@ -141,6 +175,30 @@ impl Output {
     /// The largest frame that fits, in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Waits until there may be other [`Signs`]. Without notifications of the
+    /// kernel that is never.
+    pub(super) async fn touched(&self) {
+        match &self.watch {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether [`Output::touched`] tells of signs, so that nobody need look for
+    /// them from time to time.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// What has happened since the last call.
+    pub(super) fn signs(&mut self) -> Signs {
+        let changes = self.watch.as_ref().map(Watch::take);
+        let look = !self.unlinked && changes.is_none_or(|changes| changes.attributes);
+        let unlinked = look && self.is_unlinked();
+        self.unlinked |= unlinked;
+        Signs { opened: changes.is_some_and(|changes| changes.opened), unlinked }
     }
 
     /// `true` once the file of the FIFO has been removed. Ankaios does that
@@ -264,5 +322,29 @@ mod tests {
         let error = output.write_frame(b"b").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         drop(agent);
+    }
+
+    #[tokio::test]
+    async fn another_reader_and_a_removed_file_are_seen_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let open_agent = || OpenOptions::new().open_receiver(&path).unwrap();
+        let _agent = open_agent();
+        let mut output = Output::open(folder.path()).unwrap();
+        let nothing = Signs { opened: false, unlinked: false };
+        assert_eq!(output.signs(), nothing);
+        output.reopen(ROOM_POLL).await.unwrap();
+        assert_eq!(output.signs(), nothing);
+        let _another = open_agent();
+        output.touched().await;
+        assert_eq!(output.signs(), Signs { opened: true, unlinked: false });
+        std::fs::remove_file(&path).unwrap();
+        output.touched().await;
+        assert_eq!(output.signs(), Signs { opened: false, unlinked: true });
+        assert_eq!(output.signs(), nothing);
+        output.watch = None;
+        output.unlinked = false;
+        assert_eq!(output.signs(), Signs { opened: false, unlinked: true });
     }
 }

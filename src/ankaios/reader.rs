@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::Decoder;
 
 use super::codec::{Frame, FrameDecoder, FrameError};
+use super::metrics::Metrics;
 use super::pending::Pending;
 use crate::proto::ank_base::Response;
 use crate::proto::control_api::from_ankaios::FromAnkaiosEnum;
@@ -36,6 +37,8 @@ pub(super) struct Heard {
     pub(super) accepted: u64,
     /// The request id of the last probe that was answered.
     pub(super) probe: Option<String>,
+    /// How often Ankaios has answered after it had left something unanswered.
+    pub(super) answers_again: u64,
     /// Why the agent has closed the session.
     pub(super) closed: Option<String>,
 }
@@ -63,8 +66,9 @@ pub(super) async fn read(
     mut input: Receiver,
     pending: std::sync::Arc<Pending>,
     heard: watch::Sender<Heard>,
+    metrics: Metrics,
 ) -> (Receiver, Stop) {
-    let stop = read_frames(&mut input, &pending, &heard).await;
+    let stop = read_frames(&mut input, &pending, &heard, &metrics).await;
     (input, stop)
 }
 
@@ -72,13 +76,17 @@ async fn read_frames(
     input: &mut Receiver,
     pending: &Pending,
     heard: &watch::Sender<Heard>,
+    metrics: &Metrics,
 ) -> Stop {
     let mut decoder = FrameDecoder::new(pending.prefix());
     let mut buffer = BytesMut::new();
     loop {
         loop {
             match decoder.decode(&mut buffer) {
-                Ok(Some(frame)) => deliver(frame, pending, heard),
+                Ok(Some(frame)) => {
+                    metrics.frame_received();
+                    deliver(frame, pending, heard);
+                }
                 Ok(None) => break,
                 Err(error) => return Stop::OutOfStep(error),
             }
@@ -94,7 +102,7 @@ async fn read_frames(
         };
         match read {
             Ok(0) => return Stop::Eof,
-            Ok(_) => {}
+            Ok(bytes) => metrics.received(bytes),
             Err(error) => return Stop::Io(error),
         }
     }
@@ -122,18 +130,19 @@ fn deliver_response(
     heard: &watch::Sender<Heard>,
 ) {
     let Response { request_id, response_content } = response;
+    if pending.heard() {
+        heard.send_modify(|heard| heard.answers_again += 1);
+    }
     let Some(content) = response_content else {
-        tracing::warn!(
-            ankaios_request_id = request_id,
-            "Ankaios has sent a response of an unknown kind; it is skipped"
-        );
+        tracing::warn!("Ankaios has sent a response of an unknown kind; it is skipped");
         return;
     };
     if request_id.ends_with(PROBE_SUFFIX) {
-        pending.heard();
         heard.send_modify(|heard| heard.probe = Some(request_id));
     } else if !pending.answer(&request_id, content, size) {
-        tracing::debug!(ankaios_request_id = request_id, "an answer that nobody waits for");
+        // Without what makes an id of ours unforgeable: others may read the log.
+        let number = request_id.strip_prefix(pending.prefix());
+        tracing::debug!(number, "an answer that nobody waits for");
     }
 }
 

@@ -6,6 +6,7 @@
 //! spelled `UNKNOWN_<number>`.
 
 pub mod ankaios;
+pub(crate) mod fields;
 mod instance_name;
 mod sdk;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::connect::{CONNECTION_TIMEOUT, Options, Stream};
 use super::connection_error::ConnectionError;
 use super::liveness::Liveness;
+use super::metrics::Metrics;
 use super::network::{MAX_PACKET, Network};
 
 /// Messages that are sent without an acknowledgement, unless the broker's own
@@ -35,10 +36,11 @@ impl Connection {
     pub(super) async fn open(
         options: &Options,
         connect: Packet,
+        metrics: &Metrics,
     ) -> Result<(Self, bool), ConnectionError> {
         let opening = async {
             let stream = options.open().await?;
-            Ok(Network::open(stream, connect, options.max_packet()).await?)
+            Ok(Network::open(stream, connect, options.max_packet(), metrics.clone()).await?)
         };
         let opened = timeout(CONNECTION_TIMEOUT, opening).await;
         let (network, connack) = opened.unwrap_or(Err(ConnectionError::Timeout))?;

@@ -86,12 +86,12 @@ mod tests {
         let path = folder.path().join("password");
         let login = Login { username: "u".into(), password_file: Some(path.clone()) };
         for (content, password) in
-            [("pw", "pw"), ("pw\n", "pw"), ("p w\r\n", "p w"), ("\n\n", "\n")]
+            [("\n\n", "\n"), ("p w\r\n", "p w"), ("secret", "secret"), ("secret\n", "secret")]
         {
             std::fs::write(&path, content).unwrap();
             assert_eq!(login.password().unwrap().0, password);
         }
-        assert!(!format!("{:?} {login:?}", login.password().unwrap()).contains("pw"));
+        assert!(!format!("{:?} {login:?}", login.password().unwrap()).contains("secret"));
         std::fs::write(&path, [0xff]).unwrap();
         assert!(matches!(login.password(), Err(PasswordError::Content(_))));
         std::fs::remove_file(&path).unwrap();

@@ -17,6 +17,8 @@
 //!   ├ outbox       what is published, until the broker has taken it
 //!   ├ size_limit   what is too large for the broker
 //!   └ refusals     what the broker may take later
+//!  reporter     how the session fares, for those who watch it
+//!  metrics      what is counted of it
 //!  standby      waits until this one of several connectors is to be the active one
 //!   └ observer     watches the status topic by a connection of its own
 //! ```
@@ -48,11 +50,13 @@ mod deliveries;
 mod disconnect;
 mod liveness;
 mod login;
+mod metrics;
 mod network;
 mod observer;
 mod outbox;
 mod queue;
 mod refusals;
+mod reporter;
 mod request;
 mod session;
 mod size_limit;
@@ -65,8 +69,10 @@ pub use backoff::Backoff;
 pub use connect::Options;
 pub(crate) use login::is_loopback;
 pub use login::{Login, Password, PasswordError};
+pub use metrics::Metrics;
 pub use outbox::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, queue};
+pub use reporter::{Reporter, SessionStatus};
 pub use request::{Refused, Request};
 pub use session::{Ended, Session};
 pub use standby::Standby;

@@ -20,6 +20,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::disconnect;
 use super::liveness::Signs;
+use super::metrics::Metrics;
 
 /// What is read at once, unless a larger packet is expected.
 const READ_SIZE: usize = 16 * 1024;
@@ -72,6 +73,7 @@ pub(super) struct Network<S> {
     broken: Option<io::Error>,
     alive: Instant,
     sent: Instant,
+    metrics: Metrics,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
@@ -81,6 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
         stream: S,
         connect: Packet,
         max_incoming: u32,
+        metrics: Metrics,
     ) -> Result<(Self, ConnAck), NetworkError> {
         let now = Instant::now();
         let mut network = Self {
@@ -93,6 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
             broken: None,
             alive: now,
             sent: now,
+            metrics,
         };
         network.put(connect)?;
         loop {
@@ -109,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
 
     /// Adds a packet to what is sent. It is sent by [`Network::next`].
     pub(super) fn put(&mut self, packet: Packet) -> Result<(), NetworkError> {
+        self.metrics.packet_sent();
         Ok(self.outgoing.put(packet)?)
     }
 
@@ -122,7 +127,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
             match poll_fn(|context| self.poll_exchange(context)).await? {
                 Exchanged::Drained => return Ok(None),
                 Exchanged::Read(0) => return Err(NetworkError::Closed),
-                Exchanged::Read(_) => self.alive = Instant::now(),
+                Exchanged::Read(bytes) => {
+                    self.alive = Instant::now();
+                    self.metrics.received(bytes);
+                }
             }
         }
     }
@@ -138,6 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
                 Err(NetworkError::Disconnected { reason: reason_code, text })
             }
             Ok(packet) => {
+                self.metrics.packet_received();
                 if before - self.incoming.len() > KEEP_BUFFER {
                     self.incoming = BytesMut::from(self.incoming.as_ref());
                 }
@@ -193,7 +202,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.outgoing.has_remaining() {
-            ready!(poll_write_buf(Pin::new(&mut self.stream), context, &mut self.outgoing))?;
+            let stream = Pin::new(&mut self.stream);
+            let bytes = ready!(poll_write_buf(stream, context, &mut self.outgoing))?;
+            self.metrics.sent(bytes);
             self.unflushed = true;
             self.progress();
         }
@@ -329,7 +340,8 @@ mod tests {
             Connect { keep_alive: 5, client_id: "1".into(), clean_start: false, properties: None };
         let connect = Packet::Connect(connect, None, None);
         let length = connect.size();
-        let (network, _) = Network::open(stream, connect, MAX_INCOMING).await.unwrap();
+        let (network, _) =
+            Network::open(stream, connect, MAX_INCOMING, Metrics::default()).await.unwrap();
         broker.read_exact(&mut vec![0; length]).await.unwrap();
         (network, broker)
     }
@@ -348,7 +360,8 @@ mod tests {
             broker.write_all(answer).await.unwrap();
             let _ = broker.shutdown().await;
             let ping = Packet::PingReq(PingReq);
-            let error = Network::open(stream, ping, MAX_INCOMING).await.unwrap_err().to_string();
+            let opened = Network::open(stream, ping, MAX_INCOMING, Metrics::default());
+            let error = opened.await.unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
     }

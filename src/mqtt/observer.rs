@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::connect::{CONNECTION_TIMEOUT, Options};
 use super::connection::Connection;
 use super::connection_error::ConnectionError;
+use super::metrics::Metrics;
 use super::status::Status;
 use crate::topics::Topics;
 
@@ -45,9 +46,10 @@ impl Observer {
         options: &Options,
         topics: &Topics,
         replica: &str,
+        metrics: &Metrics,
     ) -> Result<Self, ConnectionError> {
         let connect = options.watching_packet(options.standby_id(replica))?;
-        let (mut connection, _) = Connection::open(options, connect).await?;
+        let (mut connection, _) = Connection::open(options, connect, metrics).await?;
         let filter = Filter {
             path: topics.status(),
             qos: QoS::AtLeastOnce,

@@ -29,8 +29,10 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::{Backoff, format_wait};
 use super::connect::Options;
 use super::connection_error::ConnectionError;
+use super::metrics::Metrics;
 use super::network::NetworkError;
 use super::observer::{Observer, Sighting};
+use super::reporter::Reporter;
 use super::status::{Presence, Status};
 use crate::random;
 use crate::topics::Topics;
@@ -60,6 +62,7 @@ pub struct Standby {
     options: Options,
     topics: Topics,
     presence: watch::Receiver<Presence>,
+    reporter: Reporter,
     replica: String,
     /// An active replica of this name is the former self.
     succeeds_itself: bool,
@@ -73,10 +76,11 @@ impl Standby {
         options: Options,
         topics: Topics,
         presence: watch::Receiver<Presence>,
+        reporter: Reporter,
     ) -> Option<Self> {
         let replica = options.replica.clone()?;
         let (succeeds_itself, backoff) = (true, Backoff::new());
-        Some(Self { options, topics, presence, replica, succeeds_itself, backoff })
+        Some(Self { options, topics, presence, reporter, replica, succeeds_itself, backoff })
     }
 
     /// This replica was active. `taken_over` says whether another one is now.
@@ -87,10 +91,12 @@ impl Standby {
     /// Returns when nobody is active, or when `stop` is cancelled. Errors are
     /// written to the log: it tries again.
     pub async fn wait(&mut self, stop: &CancellationToken) {
+        let mut progress = self.reporter.begin();
         loop {
             let mut ready = None;
             let watched = tokio::select! {
-                watched = self.watch(&mut ready) => watched,
+                // All that it waits for is the broker.
+                watched = progress.during(self.watch(&mut ready)) => watched,
                 () = stop.cancelled() => return,
             };
             let Err(error) = watched else { return };
@@ -104,6 +110,7 @@ impl Standby {
                 }
                 _ => error.help(&self.options, ready.is_none()),
             };
+            self.reporter.failed(&self.options, &error, help.as_deref());
             tracing::warn!(
                 replica = self.replica,
                 %error,
@@ -112,7 +119,7 @@ impl Standby {
                 "a standby replica cannot see who is active"
             );
             tokio::select! {
-                () = sleep(wait) => {}
+                () = progress.during(sleep(wait)) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -121,8 +128,11 @@ impl Standby {
     /// Watches over one connection, until nobody is active.
     /// `ready` becomes the time at which it stood.
     async fn watch(&mut self, ready: &mut Option<Instant>) -> Result<(), ConnectionError> {
-        let mut observer = Observer::open(&self.options, &self.topics, &self.replica).await?;
+        let metrics = self.reporter.metrics();
+        let mut observer =
+            Observer::open(&self.options, &self.topics, &self.replica, metrics).await?;
         *ready = Some(Instant::now());
+        self.reporter.standby();
         // Also where nothing is retained somebody may be active.
         observer.ask(&self.replica)?;
         let mut place = Place::new(&self.replica, self.options.keep_alive);
@@ -173,9 +183,10 @@ pub(super) async fn check_own(
     options: &Options,
     topics: &Topics,
     replica: &str,
+    metrics: &Metrics,
     is_own: impl Fn(&Status) -> bool,
 ) -> Result<(), ConnectionError> {
-    let mut observer = Observer::open(options, topics, replica).await?;
+    let mut observer = Observer::open(options, topics, replica, metrics).await?;
     let settled = Instant::now() + SETTLE;
     let own = loop {
         let Ok(sighting) = timeout_at(settled, observer.next()).await else { break true };

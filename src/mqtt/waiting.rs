@@ -12,8 +12,9 @@ use super::request::{Refused, Request};
 const MAX_SERVED: usize = 4096;
 const MAX_SERVED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Beyond so many, not even an error is kept for it.
+/// Beyond so many, or so many bytes, not even an error is kept for it.
 const MAX_ANSWERED: usize = 4 * MAX_SERVED;
+const MAX_ANSWERED_BYTES: usize = 2 * MAX_SERVED_BYTES;
 
 /// A queue with limits.
 #[derive(Debug, Default)]
@@ -37,7 +38,9 @@ impl Waiting {
     /// Adds a request of QoS 0, as far as the limits allow. Returns how many
     /// were thrown away so far, if this one was, too.
     pub(super) fn push_within_limits(&mut self, mut request: Request) -> Result<(), u64> {
-        if self.requests.len() >= MAX_ANSWERED {
+        if self.requests.len() >= MAX_ANSWERED
+            || self.bytes + size_without_payload(&request) > MAX_ANSWERED_BYTES
+        {
             self.dropped += 1;
             return Err(self.dropped);
         }
@@ -65,7 +68,16 @@ impl Waiting {
 }
 
 fn size(request: &Request) -> usize {
-    request.payload.as_ref().map_or(0, bytes::Bytes::len)
+    size_without_payload(request) + request.payload.as_ref().map_or(0, bytes::Bytes::len)
+}
+
+/// What an error needs, too.
+fn size_without_payload(request: &Request) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    request.topic.len()
+        + length(&request.response_topic)
+        + length(&request.request_id)
+        + request.correlation_data.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 #[cfg(test)]
@@ -98,6 +110,18 @@ mod tests {
         let refused = requests.iter().filter(|one| one.payload == Err(Refused::TooMany)).count();
         assert_eq!((requests.len(), refused), (MAX_ANSWERED, MAX_ANSWERED - MAX_SERVED));
         assert_eq!(waiting.bytes, 0);
+    }
+
+    #[test]
+    fn what_comes_besides_the_payload_counts_too() {
+        let mut waiting = Waiting::default();
+        let correlated = || Request {
+            correlation_data: Some(Bytes::from(vec![0; 65_535])),
+            response_topic: Some("t".repeat(60_000)),
+            ..request(0)
+        };
+        let kept = (0..1000).filter(|_| waiting.push_within_limits(correlated()).is_ok()).count();
+        assert!((200..300).contains(&kept), "{kept}");
     }
 
     #[test]

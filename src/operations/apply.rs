@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Answer, Context, manifest, update};
 use crate::error::ErrorReply;
+use crate::streams::Applied;
 
 pub(super) async fn start(
     context: &Context,
@@ -11,6 +12,8 @@ pub(super) async fn start(
     force: bool,
     payload: Bytes,
 ) -> Result<Answer, ErrorReply> {
-    let update = manifest::parse(payload).await?.into_apply_request();
-    update::start(context, Some(request_id.to_owned()), force, update).await
+    let manifest = manifest::parse(payload).await?;
+    let workloads = manifest.workload_names().map(str::to_owned).collect();
+    let applied = Applied { request_id: request_id.to_owned(), workloads };
+    update::start(context, Some(applied), force, manifest.into_apply_request()).await
 }

@@ -12,6 +12,7 @@ mod manifest;
 mod request;
 mod state;
 mod state_update;
+mod subscribe;
 mod unsubscribe;
 mod update;
 mod validate;
@@ -28,7 +29,7 @@ use tokio::task::JoinError;
 use crate::ankaios::{Client, RequestError};
 use crate::error::{ErrorCode, ErrorReply};
 use crate::guard::Guard;
-use crate::mqtt::SessionEnded;
+use crate::mqtt::{Refused, SessionEnded};
 use crate::streams::{Rollouts, Subscriptions};
 use crate::topics::StreamKind;
 
@@ -134,6 +135,10 @@ pub type Outcome = Result<Success, ErrorReply>;
 /// The second half of an operation.
 pub type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// What is left to do about a retained record, such as removing it from the broker if
+/// it cannot be used.
+pub type Restoring = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the operations work with.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -193,15 +198,20 @@ impl Operations {
     }
 
     /// Takes up a subscription of a former process.
-    pub fn restore(&self, kind: StreamKind, id: &str, record: &[u8]) {
-        self.context.subscriptions.restore(kind, id, record);
+    pub fn restore(
+        &self,
+        kind: StreamKind,
+        id: &str,
+        record: Result<Bytes, Refused>,
+    ) -> Option<Restoring> {
+        let removed = self.context.subscriptions.restore(kind, id, record)?;
+        Some(Box::pin(removed))
     }
 
     /// Takes up a roll-out of a former process.
-    pub fn restore_rollout(&self, id: &str, record: &[u8]) {
-        if let Some(rollouts) = &self.context.rollouts {
-            rollouts.restore(id, record);
-        }
+    pub fn restore_rollout(&self, id: &str, record: Result<Bytes, Refused>) -> Option<Restoring> {
+        let rollouts = self.context.rollouts.clone()?;
+        Some(Box::pin(rollouts.restore(id.to_owned(), record)))
     }
 
     /// Stops all streams. The next process takes them up again.

@@ -20,7 +20,7 @@ use crate::error::{ErrorCode, ErrorReply};
 use crate::guard::{Guard, Need, to_value};
 use crate::json;
 use crate::proto::ank_base::{CompleteState, UpdateStateRequest, UpdateStateSuccess};
-use crate::streams::Rollout;
+use crate::streams::{Applied, Rollout};
 
 /// Where updates wait for each other. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,14 +52,14 @@ impl Updating {
     }
 }
 
-/// Judges an update and hands it over. What becomes of it is followed, as that of
-/// the request `request_id` if operators are to be told.
+/// Judges an update and hands it over. What becomes of it is followed if it is that
+/// of a manifest, `applied`.
 ///
 /// # Errors
 /// See [`send`].
 pub(super) async fn start(
     context: &Context,
-    request_id: Option<String>,
+    applied: Option<Applied>,
     force: bool,
     update: UpdateStateRequest,
 ) -> Result<Answer, ErrorReply> {
@@ -69,7 +69,7 @@ pub(super) async fn start(
         let success = updating.answer().await?;
         let mut reply = to_json(&json::update_state_success(&success))?;
         if let Some(rollouts) = rollouts {
-            let rollout = Rollout::new(request_id, &success);
+            let rollout = Rollout::new(applied, &success);
             reply.then(async move { rollouts.follow(rollout).await });
         }
         Ok(reply)

@@ -18,7 +18,7 @@ mod text;
 mod workload;
 
 pub(crate) use map::Named;
-pub(crate) use name::is_name;
+pub(crate) use name::{has_empty_part, is_name};
 pub(crate) use observed::CompleteState;
 pub(crate) use spelling::spelling;
 pub(crate) use state::{ApiVersion, Configs};

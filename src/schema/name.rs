@@ -16,6 +16,11 @@ pub(crate) fn is_name(text: &str) -> bool {
     (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 
+/// Whether a field mask has an empty part: a path of the state never has.
+pub(crate) fn has_empty_part(mask: &str) -> bool {
+    mask.split('.').any(str::is_empty)
+}
+
 /// A name: 1 to 63 of `[a-zA-Z0-9_-]`.
 #[derive(Debug)]
 pub(super) struct Name(pub(super) String);

@@ -4,6 +4,7 @@ mod check;
 mod common;
 mod dashboard;
 mod guard;
+mod health;
 mod mqtt;
 
 use std::ffi::OsString;
@@ -16,13 +17,16 @@ use clap::{Args, Parser, Subcommand};
 pub use check::{Check, Mistakes};
 pub use common::{Log, LogArgs};
 pub use dashboard::DashboardSettings;
+pub use health::HealthSettings;
 
 use crate::guard as rails;
+use crate::health::Address;
 use crate::mqtt::Options;
 use crate::topics::Topics;
 use common::AnkaiosArgs;
 use dashboard::DashboardArgs;
 use guard::GuardArgs;
+use health::{HealthArgs, HealthCommandArgs};
 use mqtt::MqttArgs;
 
 /// What the process is to do.
@@ -32,6 +36,8 @@ pub enum Command {
     Connect(Box<Settings>),
     /// Print the states of all workloads.
     Dashboard(DashboardSettings),
+    /// Ask a connector how it fares.
+    Health(HealthSettings),
 }
 
 /// What the connector is told at its start.
@@ -49,6 +55,8 @@ pub struct Settings {
     pub rollout_timeout: Option<Duration>,
     /// What requests may do to the vehicle.
     pub guard: rails::Options,
+    /// Where health and metrics are served; `None` if they are not.
+    pub health: Option<Address>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -97,6 +105,15 @@ enum Subcommands {
     // What goes wrong with the link is in the table already.
     #[command(mut_arg("log_level", |arg| arg.default_value("error")))]
     Dashboard(DashboardArgs),
+    /// Asks a connector how it fares; for health checks of images without a shell
+    ///
+    /// Prints the answer of /readyz or /livez at HEALTH_ADDR, and exits with 0 if
+    /// all is well, and with 1 if it is not or if there is no answer within 5 s. If
+    /// HEALTH_ADDR is 0.0.0.0 or [::], the loopback address is asked.
+    ///
+    /// A container that is restarted when its health check fails should be asked
+    /// for livez: a restart does not bring back a broker.
+    Health(HealthCommandArgs),
 }
 
 /// The settings as they are written. Everything is text, so that all mistakes
@@ -122,6 +139,8 @@ struct Raw {
     #[command(flatten)]
     guard: GuardArgs,
     #[command(flatten)]
+    health: HealthArgs,
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -145,6 +164,7 @@ impl Command {
         let command = match subcommand {
             None => raw.check().map(Box::new).map(Self::Connect),
             Some(Subcommands::Dashboard(args)) => args.check().map(Self::Dashboard),
+            Some(Subcommands::Health(args)) => args.check().map(Self::Health),
         };
         command.map_err(SettingsError::Invalid)
     }
@@ -197,6 +217,7 @@ impl Raw {
             check.mistake("MAX_PAYLOAD_SIZE", format!("{size} is not between 1B and 32MiB"));
         }
         let guard = self.guard.check(&mut check);
+        let health = self.health.check(&mut check);
         let log = self.log.check(&mut check);
         let settings = || {
             let broker = broker?;
@@ -218,6 +239,7 @@ impl Raw {
                 rollout_timeout: rollout_timeout
                     .map(|limit| Some(limit).filter(|l| !l.is_zero()))?,
                 guard: guard?,
+                health: health?,
                 log: log?,
             })
         };
@@ -231,11 +253,12 @@ mod tests {
     use tracing::level_filters::LevelFilter;
 
     use super::*;
+    use crate::health::Endpoint;
 
     fn read(flags: &[&str]) -> Result<Settings, SettingsError> {
         match Command::from_args([&["fleet-connector"], flags].concat())? {
             Command::Connect(settings) => Ok(*settings),
-            Command::Dashboard(settings) => panic!("{settings:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -258,6 +281,7 @@ mod tests {
         assert_eq!(settings.guard.protected_workloads, ["fleetconnector"]);
         assert!(settings.mqtt.replica.is_none());
         assert!(settings.guard.policy.is_none() && settings.guard.rate_limit.is_none());
+        assert_eq!(settings.health, None);
     }
 
     #[test]
@@ -286,6 +310,7 @@ mod tests {
             "--protected-workloads=a b",
             "--policy-file=/nowhere/policy.yaml",
             "--rate-limit=0",
+            "--health-addr=:9090",
             "--log-level=loud",
             "--log-format=xml",
         ]);
@@ -303,6 +328,7 @@ mod tests {
             "PROTECTED_WORKLOADS: \"a b\"",
             "POLICY_FILE: /nowhere/policy.yaml: No such file",
             "RATE_LIMIT: \"0\"",
+            "HEALTH_ADDR: \":9090\"",
             "LOG_LEVEL: \"loud\"",
             "LOG_FORMAT: \"xml\"",
         ] {
@@ -323,6 +349,30 @@ mod tests {
     #[test]
     fn an_unknown_flag_is_a_mistake_of_the_command_line() {
         assert!(matches!(read(&["--vin=1", "--vim=2"]), Err(SettingsError::CommandLine(_))));
+    }
+
+    #[test]
+    fn health_is_asked_where_the_connector_serves_it() {
+        let read = |args: &[&str]| {
+            let args = [&["fleet-connector", "health"], args].concat();
+            match Command::from_args(args)? {
+                Command::Health(settings) => Ok(settings),
+                other => panic!("{other:?}"),
+            }
+        };
+        let settings = read(&["--health-addr=[::]:90"]).unwrap();
+        assert_eq!(settings.address.to_string(), "[::]:90");
+        assert_eq!(settings.endpoint, Endpoint::Readyz);
+        let settings = read(&["livez", "--health-addr=h:90"]).unwrap();
+        assert_eq!(settings.endpoint, Endpoint::Livez);
+        for (flag, mistake) in [
+            ("--health-addr=", "HEALTH_ADDR: it is not set"),
+            ("--health-addr=9", "HEALTH_ADDR: \"9\""),
+        ] {
+            let Err(SettingsError::Invalid(mistakes)) = read(&[flag]) else { panic!() };
+            assert!(mistakes.to_string().contains(mistake), "{mistakes}");
+        }
+        assert!(matches!(read(&["metrics"]), Err(SettingsError::CommandLine(_))));
     }
 
     #[test]

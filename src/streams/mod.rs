@@ -1,29 +1,43 @@
-//! Subscriptions of operators: events and logs as MQTT messages.
+//! Subscriptions of operators, and roll-outs: events and logs as MQTT messages.
 //!
 //! ```text
 //!  subscriptions   which there are, by id; their end
+//!   ├ metrics      what is counted of them
 //!   ├ turns        order of the requests for one subscription
 //!   ├ record       what is retained of one at the broker
-//!   ├ events       events to messages
-//!   ├ logs         follows the logs of workloads over restarts
-//!   │ └ log_messages   log lines to messages
-//!   └ rollout      progress of what was applied
+//!   ├ backlog      records for which there is no place
+//!   └ subscription what the two kinds have in common
+//!     ├ events     events to messages
+//!     └ logs       follows the logs of workloads over restarts
+//!  rollout         progress of what was applied
+//!  publisher       the way to the broker
 //! ```
 
+mod backlog;
 mod events;
-mod log_messages;
+mod id;
+mod lifetime;
 mod logs;
+mod metrics;
 mod publisher;
 mod record;
 mod rollout;
+mod subscription;
 mod subscriptions;
 mod time;
 mod turns;
+mod unusable;
 
+pub(crate) use events::EventsRequest;
+pub use events::EventsSubscription;
+pub use id::{InvalidId, SubscriptionId};
+pub use lifetime::Lifetime;
+pub(crate) use logs::Follower;
+pub use logs::{LogsSubscription, WorkloadRef};
+pub use metrics::Metrics;
 pub use publisher::Publisher;
-pub use record::{
-    EventsSubscription, Lifetime, LogsSubscription, Record, SubscriptionId, WorkloadRef,
-};
-pub use rollout::{Rollout, Rollouts};
+pub use rollout::{Applied, Rollout, Rollouts};
+pub use subscription::InvalidField;
+pub(crate) use subscription::Subscription;
 pub use subscriptions::Subscriptions;
-pub(crate) use time::parse_rfc3339;
+pub(crate) use turns::Turn;

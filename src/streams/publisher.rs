@@ -1,23 +1,30 @@
 //! Publishes the messages of streams.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::mqtt::{Outgoing, Publication, Sender, SessionEnded};
 
-/// Hands messages to the MQTT session, and waits while it has too many.
+/// Messages that are written at the same time. Others are not written before one of
+/// these has found room in the session.
+const WRITERS: usize = 4;
+
+/// Hands messages to the MQTT session, and waits while it has too many. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     outgoing: Sender,
+    writers: Arc<Semaphore>,
 }
 
 impl Publisher {
     /// Publishes by way of `outgoing`.
     #[must_use]
     pub fn new(outgoing: Sender) -> Self {
-        Self { outgoing }
+        Self { outgoing, writers: Arc::new(Semaphore::new(WRITERS)) }
     }
 
     /// Publishes a message.
@@ -26,7 +33,7 @@ impl Publisher {
         topic: &str,
         message: &impl Serialize,
     ) -> Result<(), SessionEnded> {
-        self.publish(topic, to_json(message), false, None).await
+        self.publish(topic, || to_json(message), false, None).await
     }
 
     /// Publishes a message that the broker keeps, for ever or so long.
@@ -36,21 +43,23 @@ impl Publisher {
         message: &impl Serialize,
         expiry: Option<Duration>,
     ) -> Result<(), SessionEnded> {
-        self.publish(topic, to_json(message), true, expiry).await
+        self.publish(topic, || to_json(message), true, expiry).await
     }
 
     /// Removes what the broker keeps.
     pub(super) async fn remove(&self, topic: &str) -> Result<(), SessionEnded> {
-        self.publish(topic, Bytes::new(), true, None).await
+        self.publish(topic, Bytes::new, true, None).await
     }
 
     async fn publish(
         &self,
         topic: &str,
-        payload: Bytes,
+        payload: impl FnOnce() -> Bytes,
         retain: bool,
         expiry: Option<Duration>,
     ) -> Result<(), SessionEnded> {
+        let _writer = self.writers.acquire().await.map_err(|_| SessionEnded)?;
+        let payload = payload();
         let publication = Publication { topic: topic.to_owned(), payload, retain, expiry };
         self.outgoing.send(Outgoing::Publication(publication)).await
     }

@@ -1,381 +1,205 @@
 //! What is retained of a subscription at the broker: enough to take it up again
 //! after a restart of the connector, and for people to list what there is.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use tokio::time::Instant;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::publisher::Publisher;
-use super::time::format_rfc3339;
-use crate::json::InstanceName;
-use crate::mqtt::SessionEnded;
-use crate::schema::is_name;
+use super::id::SubscriptionId;
+use super::subscription::Subscription;
+use super::time::parse_rfc3339;
+use super::unusable::Unusable;
+use crate::json::fields;
 use crate::topics::StreamKind;
 
-/// Longest id of a subscription, in characters.
-const MAX_ID: usize = 63;
+/// The largest record that is read, in bytes: that of the largest subscription, if all
+/// of it has to be escaped.
+pub(super) const MAX_RECORD: usize = 512 * 1024;
 
-/// Longest name of a workload, in bytes. Ankaios' own limit is far below.
-const MAX_NAME: usize = 256;
-
-/// How often the position in followed logs is noted. So much of them may come
-/// twice after a restart of the connector.
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
-
-/// A subscription without a `ttl` lives so long.
-const DEFAULT_TTL: Duration = Duration::from_secs(3600);
-
-/// The id of a subscription: 1 to 63 of `A-Z`, `a-z`, `0-9`, `_` and `-`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct SubscriptionId(String);
-
-/// A text that is no [`SubscriptionId`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no id, which has 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, _ and -")]
-pub struct InvalidId(String);
-
-impl TryFrom<String> for SubscriptionId {
-    type Error = InvalidId;
-
-    fn try_from(id: String) -> Result<Self, InvalidId> {
-        if !is_name(&id) {
-            return Err(InvalidId(id.chars().take(MAX_ID + 1).collect()));
-        }
-        Ok(Self(id))
-    }
-}
-
-impl SubscriptionId {
-    /// An id that nobody has used before.
-    #[must_use]
-    pub fn made_up() -> Self {
-        Self(crate::random::hex())
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SubscriptionId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// How long a subscription lives: so long, or for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Option<String>", into = "String")]
-pub struct Lifetime(Option<Duration>);
-
-impl Default for Lifetime {
-    fn default() -> Self {
-        Self(Some(DEFAULT_TTL))
-    }
-}
-
-impl Lifetime {
-    /// How long from now on; `None` is for ever.
-    #[must_use]
-    pub fn duration(self) -> Option<Duration> {
-        self.0
-    }
-
-    /// The end of a subscription that begins now, RFC 3339.
-    fn end(self) -> Option<String> {
-        let end = SystemTime::now().checked_add(self.0?)?;
-        Some(humantime::format_rfc3339_seconds(end).to_string())
-    }
-}
-
-impl TryFrom<Option<String>> for Lifetime {
-    type Error = String;
-
-    fn try_from(text: Option<String>) -> Result<Self, String> {
-        /// More would be beyond the calendar of RFC 3339.
-        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-        let Some(text) = text else { return Ok(Self::default()) };
-        let ttl = humantime::parse_duration(&text).map_err(|error| {
-            format!("{text:?}: {error}; write it as 30s, 10m or 24h, or 0s for ever")
-        })?;
-        if ttl > LONGEST {
-            return Err(format!("{text:?} is more than 100 years; write 0s for ever"));
-        }
-        Ok(Self(Some(ttl).filter(|ttl| !ttl.is_zero())))
-    }
-}
-
-impl From<Lifetime> for String {
-    fn from(lifetime: Lifetime) -> Self {
-        humantime::format_duration(lifetime.0.unwrap_or_default()).to_string()
-    }
-}
-
-/// A subscription to events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventsSubscription {
-    /// Its id.
-    pub id: SubscriptionId,
-    /// The parts of the state whose changes are wanted.
-    pub field_masks: Vec<String>,
-    /// How long it lives.
-    #[serde(default)]
-    pub ttl: Lifetime,
-}
-
-/// A workload by its name, or one instance of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum WorkloadRef {
-    /// All instances of a workload, also those that will be.
-    Name(String),
-    /// One instance.
-    Instance(InstanceName),
-}
-
-impl WorkloadRef {
-    /// The workload, or that of the instance.
-    #[must_use]
-    pub fn workload_name(&self) -> &str {
-        match self {
-            Self::Name(name) => name,
-            Self::Instance(instance) => &instance.workload_name,
-        }
-    }
-
-    /// The name becomes a part of a field mask.
-    fn check<E: de::Error>(self) -> Result<Self, E> {
-        let name = self.workload_name();
-        if name.is_empty() || name.len() > MAX_NAME || name.contains(['.', '*']) {
-            let name: String = name.chars().take(MAX_NAME).collect();
-            return Err(E::custom(format!("{name:?} is no name of a workload")));
-        }
-        Ok(self)
-    }
-}
-
-/// By hand, so that an error says what is wrong and where, and not only that no
-/// variant fits.
-impl<'de> Deserialize<'de> for WorkloadRef {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RefVisitor;
-
-        impl<'de> Visitor<'de> for RefVisitor {
-            type Value = WorkloadRef;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("the name of a workload, or an instance name as an object")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<WorkloadRef, E> {
-                WorkloadRef::Name(name.into()).check()
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WorkloadRef, A::Error> {
-                let instance = InstanceName::deserialize(MapAccessDeserializer::new(map))?;
-                WorkloadRef::Instance(instance).check()
-            }
-        }
-
-        deserializer.deserialize_any(RefVisitor)
-    }
-}
-
-/// A subscription to logs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogsSubscription {
-    /// Its id.
-    pub id: SubscriptionId,
-    /// Whose logs are wanted.
-    pub workloads: Vec<WorkloadRef>,
-    /// Go on with what is logged from now on.
-    #[serde(default)]
-    pub follow: bool,
-    /// Only so many of the last lines of each instance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tail: Option<i32>,
-    /// Only lines after this time, RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<String>,
-    /// Only lines before this time, RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
-    /// How long it lives.
-    #[serde(default)]
-    pub ttl: Lifetime,
-    /// Of followed logs: what had arrived at this time has been published.
-    /// RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resume_at: Option<String>,
-}
-
-/// Notes in the retained record of followed logs how far they have come.
-#[derive(Debug)]
-pub(super) struct Bookmark {
-    topic: String,
-    record: Record<LogsSubscription>,
-    publisher: Publisher,
-    noted: Instant,
-}
-
-impl Bookmark {
-    /// `topic` is that of the record.
-    pub(super) fn new(
-        topic: String,
-        record: Record<LogsSubscription>,
-        publisher: Publisher,
-    ) -> Self {
-        Self { topic, record, publisher, noted: Instant::now() }
-    }
-
-    /// Everything that had arrived at that time has been published. Not each time
-    /// is noted.
-    pub(super) async fn put(&mut self, arrived: SystemTime) -> Result<(), SessionEnded> {
-        if self.noted.elapsed() < BOOKMARK_INTERVAL {
-            return Ok(());
-        }
-        self.noted = Instant::now();
-        self.record.subscription.resume_at = Some(format_rfc3339(arrived));
-        // A subscription whose time is over is being ended.
-        let Ok(remaining) = self.record.remaining() else { return Ok(()) };
-        self.publisher.retain(&self.topic, &self.record, remaining).await
-    }
-}
+const EXPIRES_AT: &str = "expires_at";
+const RESUME_AT: &str = "resume_at";
 
 /// A subscription, and when it ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record<T> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Record<T> {
     /// The subscription itself.
     #[serde(flatten)]
-    pub subscription: T,
+    pub(super) subscription: T,
+    /// Of followed logs: what had arrived at this time has been published. RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resume_at: Option<String>,
     /// When it ends, RFC 3339; `None` is never.
-    pub expires_at: Option<String>,
+    expires_at: Option<String>,
+}
+
+impl<T: Subscription> Record<T> {
+    /// The record of a subscription that begins now.
+    pub(super) fn new(subscription: T) -> Self {
+        let (resume_at, expires_at) = (subscription.resume_at(), subscription.ttl().end());
+        Self { subscription, resume_at, expires_at }
+    }
+
+    /// Reads a record; `id` is that of its topic. Gives how long the subscription still
+    /// lives, too; `None` is for ever.
+    ///
+    /// Whoever may publish for the vehicle may retain anything, so a record must be
+    /// valid as a request must be.
+    pub(super) fn read(id: &str, payload: &[u8]) -> Result<(Self, Option<Duration>), Unusable> {
+        Self::try_read(id, payload).map_err(Unusable::Invalid).and_then(|record| {
+            let remaining = record.remaining().map_err(|()| Unusable::Over)?;
+            // The clock of a vehicle may be wrong when it starts.
+            let remaining = remaining.zip(record.subscription.ttl().duration());
+            Ok((record, remaining.map(|(remaining, ttl)| remaining.min(ttl))))
+        })
+    }
+
+    fn try_read(id: &str, payload: &[u8]) -> Result<Self, String> {
+        SubscriptionId::try_from(id.to_owned()).map_err(|error| error.to_string())?;
+        let mut fields: Map<String, Value> =
+            serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+        if !fields.contains_key("id") {
+            return Err("missing field `id`".into());
+        }
+        let mut expires_at = fields.remove(EXPIRES_AT);
+        let expires_at = match &mut expires_at {
+            None => return Err(format!("missing field `{EXPIRES_AT}`")),
+            expires_at => time(EXPIRES_AT, expires_at.take())?,
+        };
+        let resume_at = match T::KIND {
+            StreamKind::Logs => time(RESUME_AT, fields.remove(RESUME_AT))?,
+            StreamKind::Events => None,
+        };
+        let subscription: T = fields::from(Value::Object(fields))?;
+        if subscription.id().as_str() != id {
+            return Err(format!("id: it is not that of its topic, {id:?}"));
+        }
+        let ttl = subscription.ttl();
+        if ttl.duration().is_some() != expires_at.is_some() {
+            return Err(format!("{EXPIRES_AT}: {expires_at:?} does not go with the ttl {ttl}"));
+        }
+        Ok(Self { subscription, resume_at, expires_at })
+    }
 }
 
 impl<T> Record<T> {
-    /// The record of a subscription that begins now.
-    pub(super) fn new(subscription: T) -> Self
-    where
-        T: Subscription,
-    {
-        let expires_at = subscription.ttl().end();
-        Self { subscription, expires_at }
-    }
-
-    /// How long it still lives: `Ok(None)` is for ever, and `Err` that it is over,
-    /// or that the end cannot be read.
+    /// How long it still lives: `Ok(None)` is for ever, and `Err` that it is over.
     pub(super) fn remaining(&self) -> Result<Option<Duration>, ()> {
         let Some(end) = &self.expires_at else { return Ok(None) };
-        let end = humantime::parse_rfc3339_weak(end).map_err(drop)?;
+        let end = parse_rfc3339(end).ok_or(())?;
         end.duration_since(SystemTime::now()).map(Some).map_err(drop)
     }
 }
 
-/// What has a record and a stream of its own.
-pub(crate) trait Subscription: Serialize {
-    /// What it is a subscription to.
-    const KIND: StreamKind;
-
-    /// Its id.
-    fn id(&self) -> &SubscriptionId;
-
-    /// How long it lives.
-    fn ttl(&self) -> Lifetime;
-}
-
-impl Subscription for EventsSubscription {
-    const KIND: StreamKind = StreamKind::Events;
-
-    fn id(&self) -> &SubscriptionId {
-        &self.id
-    }
-
-    fn ttl(&self) -> Lifetime {
-        self.ttl
-    }
-}
-
-impl Subscription for LogsSubscription {
-    const KIND: StreamKind = StreamKind::Logs;
-
-    fn id(&self) -> &SubscriptionId {
-        &self.id
-    }
-
-    fn ttl(&self) -> Lifetime {
-        self.ttl
+/// A field that is a time of RFC 3339, or nothing.
+fn time(field: &str, value: Option<Value>) -> Result<Option<String>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if parse_rfc3339(&text).is_some() => Ok(Some(text)),
+        Some(other) => {
+            let other: String = other.to_string().chars().take(100).collect();
+            Err(format!("{field}: {other} is no time of RFC 3339"))
+        }
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::streams::{EventsSubscription, LogsSubscription};
     use serde_json::json;
 
-    #[test]
-    fn ids_are_topic_levels() {
-        for id in ["a", "A-1_b", &"x".repeat(63)] {
-            assert!(SubscriptionId::try_from(id.to_owned()).is_ok(), "{id}");
-        }
-        for id in ["", "a/b", "+", "a b", "ü", &"x".repeat(64)] {
-            assert!(SubscriptionId::try_from(id.to_owned()).is_err(), "{id}");
-        }
-        assert!(SubscriptionId::try_from(SubscriptionId::made_up().0).is_ok());
+    const LATER: &str = "2999-01-01T00:00:00Z";
+
+    fn logs(changes: Value) -> Value {
+        let mut record =
+            json!({"id": "x", "workloads": ["nginx"], "ttl": "1h", "expires_at": LATER});
+        record.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        record
+    }
+
+    fn events(changes: Value) -> Value {
+        let mut record =
+            json!({"id": "x", "field_masks": ["a.b"], "ttl": "0s", "expires_at": null});
+        record.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        record
+    }
+
+    fn read<T: Subscription>(record: &Value) -> Result<(Record<T>, Option<Duration>), Unusable> {
+        Record::read("x", record.to_string().as_bytes())
     }
 
     #[test]
-    fn a_ttl_is_a_duration_and_zero_is_for_ever() {
-        let ttl = |ttl: Option<&str>| Lifetime::try_from(ttl.map(str::to_owned));
-        assert_eq!(ttl(None).unwrap().0, Some(DEFAULT_TTL));
-        assert_eq!(ttl(Some("0s")).unwrap().0, None);
-        assert_eq!(ttl(Some("90s")).unwrap().0, Some(Duration::from_secs(90)));
-        for wrong in ["", "-1s", "soon", "1", "10000years"] {
-            assert!(ttl(Some(wrong)).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_record_can_be_read_again() {
-        let record = Record {
-            subscription: LogsSubscription {
-                id: SubscriptionId("x".into()),
-                workloads: vec![WorkloadRef::Name("nginx".into())],
-                follow: true,
-                tail: Some(5),
-                since: None,
-                until: None,
-                ttl: Lifetime(None),
-                resume_at: None,
-            },
-            expires_at: None,
-        };
+    fn what_was_written_can_be_read() {
+        let request = json!({"id": "x", "workloads": ["nginx"], "follow": true, "tail": 5});
+        let subscription: LogsSubscription = serde_json::from_value(request.clone()).unwrap();
+        let record = Record::new(subscription);
         let written = serde_json::to_value(&record).unwrap();
-        assert_eq!(
-            written,
-            json!({"id": "x", "workloads": ["nginx"], "follow": true, "tail": 5, "ttl": "0s",
-                "expires_at": null})
-        );
-        assert_eq!(serde_json::from_value::<Record<LogsSubscription>>(written).unwrap(), record);
+        assert!(written["expires_at"].is_string() && written["resume_at"].is_string());
+        let (read, remaining) = read::<LogsSubscription>(&written).unwrap();
+        assert_eq!(read, record);
+        assert!(remaining.unwrap() > Duration::from_secs(3590));
+        let written = events(json!({}));
+        let (record, remaining) = self::read::<EventsSubscription>(&written).unwrap();
+        assert_eq!((serde_json::to_value(&record).unwrap(), remaining), (written, None));
     }
 
     #[test]
-    fn a_record_knows_when_it_is_over() {
-        let record = |expires_at: Option<&str>| Record {
-            subscription: (),
-            expires_at: expires_at.map(str::to_owned),
-        };
-        assert_eq!(record(None).remaining(), Ok(None));
-        assert!(record(Some("2999-01-01T00:00:00Z")).remaining().unwrap().is_some());
-        for over in ["2020-01-01T00:00:00Z", "yesterday", ""] {
-            assert!(record(Some(over)).remaining().is_err(), "{over}");
+    fn a_record_is_checked_like_a_request() {
+        let many = vec!["a"; 101];
+        for (changes, part) in [
+            (json!({"field_masks": []}), "field_masks: there is none"),
+            (json!({"field_masks": ["a..b"]}), "field_masks: the mask \"a..b\" has an empty part"),
+            (json!({"field_masks": many}), "field_masks: 101 of"),
+            (json!({"field_masks": ["a", 1]}), "field_masks[1]: invalid type"),
+            (json!({"ttl": "10000years", "expires_at": LATER}), "ttl: "),
+            (json!({"ttl": "1h"}), "expires_at: None does not go with the ttl 1h"),
+            (json!({"expires_at": LATER}), "does not go with the ttl 0s"),
+            (json!({"expires_at": "soon"}), "expires_at: \"soon\" is no time"),
+            (json!({"expires_at": 5}), "expires_at: 5 is no time"),
+            (json!({"resume_at": null}), "unknown field"),
+            (json!({"id": "y"}), "id: it is not that of its topic"),
+        ] {
+            match read::<EventsSubscription>(&events(changes)) {
+                Err(Unusable::Invalid(reason)) => assert!(reason.contains(part), "{reason}"),
+                other => panic!("{part}: {other:?}"),
+            }
         }
+        for (changes, part) in [
+            (json!({"workloads": []}), "workloads: 0 of"),
+            (json!({"workloads": many}), "workloads: 101 of"),
+            (json!({"workloads": ["a.b"]}), "workloads[0]: "),
+            (
+                json!({"workloads": [{"workload_name": "w", "agent_name": "x".repeat(70_000), "workload_id": ""}]}),
+                "workloads: 1 of 70001 bytes",
+            ),
+            (json!({"tail": -1}), "tail: -1 is negative"),
+            (json!({"since": "yesterday"}), "since: "),
+            (json!({"until": "1"}), "until: "),
+            (json!({"resume_at": "x"}), "resume_at: "),
+            (json!({"more": 1}), "unknown field"),
+        ] {
+            match read::<LogsSubscription>(&logs(changes)) {
+                Err(Unusable::Invalid(reason)) => assert!(reason.contains(part), "{reason}"),
+                other => panic!("{part}: {other:?}"),
+            }
+        }
+        for record in
+            [json!({"id": "x", "field_masks": ["a"]}), json!({"expires_at": null}), json!([])]
+        {
+            assert!(matches!(read::<EventsSubscription>(&record), Err(Unusable::Invalid(_))));
+        }
+        let record = json!({"id": "a b", "field_masks": ["a"], "expires_at": null}).to_string();
+        let read = Record::<EventsSubscription>::read("a b", record.as_bytes());
+        assert!(matches!(read, Err(Unusable::Invalid(_))));
+    }
+
+    #[test]
+    fn a_record_lives_until_its_end_and_no_longer_than_its_ttl() {
+        let (_, remaining) = read::<LogsSubscription>(&logs(json!({}))).unwrap();
+        assert_eq!(remaining, Some(Duration::from_secs(3600)));
+        let over = logs(json!({"expires_at": "2020-01-01T00:00:00Z"}));
+        assert_eq!(read::<LogsSubscription>(&over).unwrap_err(), Unusable::Over);
     }
 }

@@ -3,24 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::events::Forwarder;
-use super::logs::Follower;
+use super::backlog::Backlog;
+use super::events::EventsSubscription;
+use super::id::SubscriptionId;
+use super::logs::LogsSubscription;
+use super::metrics::{Counted, Metrics};
 use super::publisher::Publisher;
-use super::record::{
-    Bookmark, EventsSubscription, LogsSubscription, Record, Subscription, SubscriptionId,
-};
-use super::time::format_rfc3339;
+use super::record::{MAX_RECORD, Record};
+use super::subscription::{Outlet, Subscription};
 use super::turns::{Turn, Turns};
+use super::unusable::{self, Unusable};
 use crate::ankaios::Client;
-use crate::ankaios::events::{EventStream, Listeners};
 use crate::error::{ErrorCode, ErrorReply};
+use crate::mqtt::Refused;
 use crate::topics::{StreamKind, Topics};
 
 /// Subscriptions that may live at the same time.
@@ -39,15 +41,14 @@ struct Shared {
     topics: Topics,
     publisher: Publisher,
     live: Mutex<BTreeMap<Key, Live>>,
+    backlog: Mutex<Backlog>,
     turns: Turns,
     next: AtomicU64,
+    metrics: Metrics,
 }
 
 /// What a subscription is known by.
 pub(super) type Key = (StreamKind, SubscriptionId);
-
-/// A record that has been read, and how long the subscription still lives.
-type Restored<T> = (Record<T>, Option<Duration>);
 
 /// Dropping it ends the stream.
 #[derive(Debug)]
@@ -56,19 +57,23 @@ struct Live {
     number: u64,
     /// `None` while its place is taken and it has not begun.
     _task: Option<AbortOnDropHandle<()>>,
+    _counted: Counted,
 }
 
 impl Subscriptions {
-    /// No subscriptions yet; their messages go to `publisher`.
+    /// No subscriptions yet; their messages go to `publisher`, and `metrics` has how
+    /// many there are.
     #[must_use]
-    pub fn new(ankaios: Client, topics: Topics, publisher: Publisher) -> Self {
+    pub fn new(ankaios: Client, topics: Topics, publisher: Publisher, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             ankaios,
             topics,
             publisher,
             live: Mutex::default(),
+            backlog: Mutex::default(),
             turns: Turns::default(),
             next: AtomicU64::new(RESERVED + 1),
+            metrics,
         }))
     }
 
@@ -88,83 +93,50 @@ impl Subscriptions {
         check_room(&self.0.live(), &key(subscription))
     }
 
-    /// Begins to publish events, once the reply has been sent. Replaces a
-    /// subscription of the same id.
+    /// Begins to publish what comes from the source, once the reply has been sent.
+    /// Replaces a subscription of the same id.
     ///
     /// # Errors
     /// There are too many, or the connector stops.
-    pub(crate) async fn add_events(
+    pub(crate) async fn add<T: Subscription>(
         &self,
-        subscription: EventsSubscription,
-        events: EventStream,
+        subscription: T,
+        source: T::Source,
     ) -> Result<oneshot::Sender<()>, ErrorReply> {
-        let publisher = self.0.publisher.clone();
-        let forwarder = Forwarder { topic: self.topic(&subscription), publisher };
+        let (key, ttl) = (key(&subscription), subscription.ttl().duration());
         let record = Record::new(subscription);
-        self.add(record, |_| Listeners::new().with(forwarder).run(events)).await
-    }
-
-    /// Begins to publish logs, once the reply has been sent. Replaces a
-    /// subscription of the same id.
-    ///
-    /// # Errors
-    /// There are too many, or the connector stops.
-    pub(crate) async fn add_logs(
-        &self,
-        mut subscription: LogsSubscription,
-        follower: Follower,
-    ) -> Result<oneshot::Sender<()>, ErrorReply> {
-        if subscription.follow {
-            subscription.resume_at = Some(format_rfc3339(SystemTime::now()));
-        }
-        let topic = self.topic(&subscription);
-        let publisher = self.0.publisher.clone();
-        self.add(Record::new(subscription), |record| {
-            let bookmark = self.bookmark(record);
-            follower.run(topic, publisher, bookmark)
-        })
-        .await
-    }
-
-    /// Makes a follower of logs for a subscription.
-    pub(crate) fn follower(&self, subscription: &LogsSubscription) -> Follower {
-        Follower::new(self.0.ankaios.clone(), subscription)
-    }
-
-    fn bookmark(&self, record: Record<LogsSubscription>) -> Bookmark {
-        let topic = self.0.topics.record(StreamKind::Logs, record.subscription.id().as_str());
-        Bookmark::new(topic, record, self.0.publisher.clone())
-    }
-
-    async fn add<T: Subscription, S: Future<Output = ()> + Send + 'static>(
-        &self,
-        record: Record<T>,
-        stream: impl FnOnce(Record<T>) -> S,
-    ) -> Result<oneshot::Sender<()>, ErrorReply> {
-        let key = key(&record.subscription);
-        let ttl = record.subscription.ttl().duration();
-        let topic = self.0.topics.record(T::KIND, record.subscription.id().as_str());
+        let outlet = self.outlet(&key);
         let replaced = {
             let mut live = self.0.live();
             // Again: others may have been added since.
             check_room(&live, &key)?;
-            live.insert(key.clone(), Live { number: RESERVED, _task: None })
+            let counted = self.0.metrics.count(key.0);
+            live.insert(key.clone(), Live { number: RESERVED, _task: None, _counted: counted })
         };
+        self.0.backlog().take(&key);
         // What is replaced must not write its record any more.
         drop(replaced);
         // Before the reply: what was promised must survive a crash.
-        if let Err(ended) = self.0.publisher.retain(&topic, &record, ttl).await {
+        if let Err(ended) = self.0.publisher.retain(&outlet.record_topic, &record, ttl).await {
             self.0.live().remove(&key);
             return Err(ended.into());
         }
         let (begin, begun) = oneshot::channel();
-        let stream = stream(record);
         self.start(key, ttl, async move {
             // A reply that could not be sent is no reason not to begin.
             let _ = begun.await;
-            stream.await;
+            T::publish(record, source, outlet).await;
         });
         Ok(begin)
+    }
+
+    fn outlet(&self, (kind, id): &Key) -> Outlet {
+        let topics = &self.0.topics;
+        Outlet {
+            topic: topics.stream(*kind, id.as_str()),
+            record_topic: topics.record(*kind, id.as_str()),
+            publisher: self.0.publisher.clone(),
+        }
     }
 
     fn start(
@@ -173,7 +145,7 @@ impl Subscriptions {
         ttl: Option<Duration>,
         stream: impl Future<Output = ()> + Send + 'static,
     ) {
-        let shared = Arc::clone(&self.0);
+        let subscriptions = self.clone();
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let own = key.clone();
         let task = tokio::spawn(async move {
@@ -181,9 +153,13 @@ impl Subscriptions {
                 Some(ttl) => drop(timeout(ttl, stream).await),
                 None => stream.await,
             }
-            shared.end(&own, number).await;
+            subscriptions.end(&own, number).await;
         });
-        let live = Live { number, _task: Some(AbortOnDropHandle::new(task)) };
+        let live = Live {
+            number,
+            _task: Some(AbortOnDropHandle::new(task)),
+            _counted: self.0.metrics.count(key.0),
+        };
         let replaced = self.0.live().insert(key, live);
         drop(replaced);
     }
@@ -199,6 +175,10 @@ impl Subscriptions {
     ) -> Result<(), ErrorReply> {
         let key = (kind, id.clone());
         if !self.0.live().contains_key(&key) {
+            if self.0.backlog().take(&key) {
+                self.0.say_end(&key).await;
+                return Ok(());
+            }
             let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
             return Err(ErrorReply::new(ErrorCode::NotFound, message));
         }
@@ -206,63 +186,101 @@ impl Subscriptions {
         let live = self.0.live().remove(&key);
         drop(live);
         self.0.say_end(&key).await;
+        self.take_up_waiting().await;
         Ok(())
     }
 
-    /// Takes up a subscription of a former process.
-    pub(crate) fn restore(&self, kind: StreamKind, id: &str, payload: &[u8]) {
-        let restored = match kind {
-            StreamKind::Events => self.restore_events(id, payload),
-            StreamKind::Logs => self.restore_logs(id, payload),
-        };
-        if let Err(reason) = restored {
-            tracing::info!(kind = kind.name(), id, reason, "a subscription is not taken up again");
-            let publisher = self.0.publisher.clone();
-            let topic = self.0.topics.record(kind, id);
-            // The session that hands over the record must not be waited for here.
-            tokio::spawn(async move { publisher.remove(&topic).await });
+    /// The time of a subscription is over, or its logs have ended.
+    async fn end(&self, key: &Key, number: u64) {
+        if self.0.live().get(key).is_none_or(|live| live.number != number) {
+            return;
         }
+        self.0.say_end(key).await;
+        let live = self.0.live().remove(key);
+        self.take_up_waiting().await;
+        // This aborts the calling task, which has nothing left to do.
+        drop(live);
     }
 
-    fn restore_events(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let restored = self.read::<EventsSubscription>(id, payload)?;
-        let Some((Record { subscription, .. }, ttl)) = restored else { return Ok(()) };
-        let events = self.0.ankaios.events(subscription.field_masks.clone());
-        let topic = self.topic(&subscription);
-        let forwarder = Forwarder { topic, publisher: self.0.publisher.clone() };
-        self.start(key(&subscription), ttl, Listeners::new().with(forwarder).run(events));
-        Ok(())
-    }
-
-    fn restore_logs(&self, id: &str, payload: &[u8]) -> Result<(), &'static str> {
-        let restored = self.read::<LogsSubscription>(id, payload)?;
-        let Some((record, ttl)) = restored else { return Ok(()) };
-        let topic = self.topic(&record.subscription);
-        let publisher = self.0.publisher.clone();
-        let follower = Follower::restored(self.0.ankaios.clone(), &record.subscription);
-        let key = key(&record.subscription);
-        self.start(key, ttl, follower.run(topic, publisher, self.bookmark(record)));
-        Ok(())
-    }
-
-    /// Reads a record; `None` if the subscription lives already.
-    fn read<T: Subscription + DeserializeOwned>(
+    /// Takes up a subscription of a former process. Gives what is left to do: a record
+    /// that cannot be used is removed from the broker.
+    pub(crate) fn restore(
         &self,
+        kind: StreamKind,
         id: &str,
-        payload: &[u8],
-    ) -> Result<Option<Restored<T>>, &'static str> {
-        let record: Record<T> =
-            serde_json::from_slice(payload).map_err(|_| "its record cannot be read")?;
-        if record.subscription.id().as_str() != id {
-            return Err("its record belongs to another id");
+        record: Result<Bytes, Refused>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let restored =
+            unusable::bytes(record, MAX_RECORD).and_then(|record| self.take_up(kind, id, &record));
+        match restored {
+            Ok(()) => return None,
+            Err(Unusable::Over) => {
+                tracing::info!(kind = kind.name(), id, "the time of a subscription is over");
+            }
+            Err(Unusable::Invalid(reason)) => {
+                tracing::warn!(
+                    kind = kind.name(),
+                    id,
+                    reason,
+                    "the record of a subscription is invalid; it is removed"
+                );
+            }
+            Err(Unusable::NotNow(reason)) => {
+                tracing::warn!(kind = kind.name(), id, reason, "a subscription is not taken up");
+                return None;
+            }
         }
-        let ttl = record.remaining().map_err(|()| "its time is over")?;
-        if self.0.live().contains_key(&key(&record.subscription)) {
-            return Ok(None);
+        let publisher = self.0.publisher.clone();
+        let topic = self.0.topics.record(kind, id);
+        Some(async move {
+            // The session ends only when the connector does.
+            let _ = publisher.remove(&topic).await;
+        })
+    }
+
+    fn take_up(&self, kind: StreamKind, id: &str, record: &Bytes) -> Result<(), Unusable> {
+        match kind {
+            StreamKind::Events => self.take_up_as::<EventsSubscription>(id, record),
+            StreamKind::Logs => self.take_up_as::<LogsSubscription>(id, record),
         }
-        self.check_room(&record.subscription).map_err(|_| "there are too many")?;
+    }
+
+    fn take_up_as<T: Subscription>(&self, id: &str, bytes: &Bytes) -> Result<(), Unusable> {
+        let (record, ttl) = Record::<T>::read(id, bytes)?;
+        let key = key(&record.subscription);
+        {
+            let mut live = self.0.live();
+            if live.contains_key(&key) {
+                return Ok(());
+            }
+            if live.len() >= MAX_SUBSCRIPTIONS {
+                // It is valid, perhaps somebody counts on it.
+                let waits = self.0.backlog().push(key, Bytes::copy_from_slice(bytes));
+                return Err(Unusable::NotNow(if waits {
+                    "there are too many; it waits until one of them ends"
+                } else {
+                    "there are too many, and too many wait; the next start looks at it again"
+                }));
+            }
+            let counted = self.0.metrics.count(key.0);
+            live.insert(key.clone(), Live { number: RESERVED, _task: None, _counted: counted });
+        }
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
-        Ok(Some((record, ttl)))
+        let source = T::source_again(&record, &self.0.ankaios);
+        let outlet = self.outlet(&key);
+        self.start(key, ttl, T::publish(record, source, outlet));
+        Ok(())
+    }
+
+    /// Takes up what waits for a place, after one has become free.
+    async fn take_up_waiting(&self) {
+        while self.0.live().len() < MAX_SUBSCRIPTIONS {
+            let waiting = self.0.backlog().pop();
+            let Some(((kind, id), record)) = waiting else { return };
+            if let Some(removed) = self.restore(kind, id.as_str(), Ok(record)) {
+                removed.await;
+            }
+        }
     }
 
     /// Stops all streams without ending the subscriptions: the next process
@@ -274,17 +292,6 @@ impl Subscriptions {
 }
 
 impl Shared {
-    /// The time of a subscription is over, or its logs have ended.
-    async fn end(&self, key: &Key, number: u64) {
-        if self.live().get(key).is_none_or(|live| live.number != number) {
-            return;
-        }
-        self.say_end(key).await;
-        let live = self.live().remove(key);
-        // This aborts the calling task, which has nothing left to do.
-        drop(live);
-    }
-
     async fn say_end(&self, (kind, id): &Key) {
         let record = self.topics.record(*kind, id.as_str());
         let said = async {
@@ -302,6 +309,11 @@ impl Shared {
     fn live(&self) -> MutexGuard<'_, BTreeMap<Key, Live>> {
         // No code that holds the lock can panic half-way through a change.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be locked after `live`, if both are.
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

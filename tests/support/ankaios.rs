@@ -99,12 +99,19 @@ impl Ankaios {
         self.agent.as_ref().unwrap()
     }
 
-    /// What `ank get workloads` prints.
-    pub fn workloads(&self) -> String {
+    /// What `ank` prints with these arguments.
+    pub fn ank(&self, arguments: &[&str]) -> String {
         let mut command = self.program("ank");
         command.args(["--insecure", "--server-url", &self.server_url()]);
-        let output = command.args(["get", "workloads"]).output().unwrap();
+        let output = command.args(arguments).output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// Writes a manifest to a file, for `ank`.
+    pub fn write_manifest(&self, name: &str, manifest: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, manifest).unwrap();
+        path
     }
 
     /// The id of the running container of a workload, if there is one.

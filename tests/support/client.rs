@@ -57,6 +57,11 @@ impl Client {
         self.publish_with(topic, payload, PublishProperties::default()).await;
     }
 
+    /// Publishes with QoS 1 what the broker is to keep.
+    pub async fn retain(&self, topic: &str, payload: impl Into<Bytes>) {
+        self.client.publish(topic, QoS::AtLeastOnce, true, payload.into()).await.unwrap();
+    }
+
     /// Publishes with QoS 1 and properties.
     pub async fn publish_with(
         &self,

@@ -15,6 +15,8 @@ pub mod broker;
 pub mod certificates;
 pub mod client;
 pub mod connector;
+pub mod http;
+pub mod openmetrics;
 pub mod podman;
 pub mod process;
 pub mod proxy;

@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use super::Process;
 
-/// The tag of the image of the shipped Containerfile. Tests go by the image's id: two
-/// checkouts on one machine share the tag.
-const CONNECTOR_TAG: &str = "localhost/fleet-connector:test";
+/// The stages of the shipped Containerfile that are images.
+const CONNECTOR: &str = "fleet-connector";
+const SENDER: &str = "vehicle-data-sender";
 
 /// The image of a workload that prints a line per second.
 pub const WORKLOAD_IMAGE: &str = "localhost/fleet-connector-test-workload:latest";
@@ -41,12 +41,23 @@ impl Podman {
         Err(format!("Podman starts no container here:\n{reasons}"))
     }
 
-    /// Builds the image of the shipped Containerfile, with a static binary of this
-    /// machine's toolchain; gives its id.
+    /// Builds the image of the connector from the shipped Containerfile, with a static
+    /// binary of this machine's toolchain; gives its id.
     pub fn build_connector_image(&self) -> String {
+        self.build_image(CONNECTOR)
+    }
+
+    /// Builds the image of the vehicle data sender in the same way.
+    pub fn build_sender_image(&self) -> String {
+        self.build_image(SENDER)
+    }
+
+    /// Tests go by the image's id: two checkouts on one machine share the tag.
+    fn build_image(&self, stage: &str) -> String {
         let script = root().join("scripts/image-local.sh");
         let mut command = self.command(script);
-        command.args([CONNECTOR_TAG.as_ref(), image_context().as_os_str()]);
+        let tag = format!("localhost/{stage}:test");
+        command.args([tag.as_ref(), image_context().as_os_str(), stage.as_ref()]);
         output(&mut command).unwrap_or_else(|error| panic!("{error}"))
     }
 

@@ -42,6 +42,13 @@ impl Process {
         self.child.id().unwrap()
     }
 
+    /// The most memory that the process has ever taken, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// All lines of standard output and standard error until now.
     pub fn output(&self) -> Vec<String> {
         self.output.borrow().clone()

@@ -22,10 +22,12 @@ use super::deliveries::Deliveries;
 use super::outbox::{Message, Outbox, Publication};
 use super::queue::{Queued, Receiver};
 use super::refusals::Refusals;
+use super::reporter::Reporter;
 use super::request::{Fingerprints, Request};
 use super::size_limit::within;
 use super::status::{Presence, status};
 use super::waiting::Waiting;
+use crate::progress::Progress;
 use crate::topics::Topics;
 use replicas::{Former, open};
 
@@ -62,6 +64,14 @@ enum Stage {
     Disconnecting,
 }
 
+/// Why a wait for the next connection is over.
+enum Waited {
+    Enough,
+    /// Another replica may have taken over.
+    TooLong,
+    Stopped,
+}
+
 /// The MQTT session of one vehicle.
 #[derive(Debug)]
 pub struct Session {
@@ -72,6 +82,8 @@ pub struct Session {
     requests: Option<mpsc::Sender<Request>>,
     outgoing: Receiver,
     stop: CancellationToken,
+    reporter: Reporter,
+    progress: Progress,
     stage: Stage,
     /// Since when the connector is online, RFC 3339.
     since: String,
@@ -97,7 +109,8 @@ impl Session {
     /// else is to be published.
     ///
     /// When `stop` is cancelled the session drops `requests`, publishes what
-    /// still comes from `outgoing` until that is closed, and ends.
+    /// still comes from `outgoing` until that is closed, and ends. How it fares it
+    /// tells `reporter`.
     #[must_use]
     pub fn new(
         options: Options,
@@ -106,6 +119,7 @@ impl Session {
         requests: mpsc::Sender<Request>,
         outgoing: Receiver,
         stop: CancellationToken,
+        reporter: Reporter,
     ) -> Self {
         Self {
             options,
@@ -114,6 +128,8 @@ impl Session {
             requests: Some(requests),
             outgoing,
             stop,
+            progress: reporter.begin(),
+            reporter,
             stage: Stage::Running,
             since: String::new(),
             resume_until: None,
@@ -133,6 +149,12 @@ impl Session {
     /// stopped and everything has been published. One of several replicas also ends
     /// it when another one has, or may have, taken over.
     pub async fn run(mut self) -> Ended {
+        let ended = self.keep().await;
+        self.reporter.ended();
+        ended
+    }
+
+    async fn keep(&mut self) -> Ended {
         let mut backoff = Backoff::new();
         loop {
             let (error, ready) = match self.connection().await {
@@ -146,6 +168,7 @@ impl Session {
             }
             let wait = backoff.next(ready.map_or(Duration::ZERO, |ready| ready.elapsed()));
             let help = error.help(&self.options, ready.is_none());
+            self.reporter.failed(&self.options, &error, help.as_deref());
             tracing::warn!(
                 broker = %format_args!("{}:{}", self.options.host, self.options.port),
                 %error,
@@ -154,14 +177,22 @@ impl Session {
                 "no connection to the MQTT broker"
             );
             // The last will says the rest.
-            if self.stage != Stage::Running && self.outgoing.is_over() && self.outbox.is_empty() {
+            let running = self.stage == Stage::Running;
+            if !running && self.outgoing.is_over() && self.outbox.is_empty() {
                 return Ended::Stopped;
             }
             let give_up_at = self.resume_until.unwrap_or_else(Instant::now);
-            tokio::select! {
-                () = sleep_until(give_up_at), if is_replica => return Ended::Lost,
-                () = sleep(wait) => {}
-                () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
+            let waited = async {
+                tokio::select! {
+                    () = sleep_until(give_up_at), if is_replica => Waited::TooLong,
+                    () = sleep(wait) => Waited::Enough,
+                    () = self.stop.cancelled(), if running => Waited::Stopped,
+                }
+            };
+            match self.progress.during(waited).await {
+                Waited::TooLong => return Ended::Lost,
+                Waited::Enough => {}
+                Waited::Stopped => self.drain(),
             }
         }
     }
@@ -199,10 +230,13 @@ impl Session {
         let will = status(&self.since, options.replica.as_deref(), None);
         let connect = options.packet(&self.topics.status(), will)?;
         let former = self.former.clone();
-        let mut opening = pin!(open(&options, &topics, connect, self.resume_until, &former));
+        let metrics = self.reporter.metrics().clone();
+        let opening = open(&options, &topics, connect, self.resume_until, &former, &metrics);
+        let mut opening = pin!(opening);
         let (mut connection, session_present) = loop {
             tokio::select! {
                 opened = &mut opening => break opened?,
+                () = self.progress.asked() => {}
                 () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
             }
         };
@@ -222,7 +256,11 @@ impl Session {
 
     /// Handles the next that happens. Returns whether the session has ended.
     async fn step(&mut self, connection: &mut Connection) -> Result<bool, ConnectionError> {
-        self.hand_over();
+        if self.hand_over() {
+            // They are on their way to Ankaios before the broker gets what it waits
+            // for less: sending takes as long as all that the connector does.
+            tokio::task::yield_now().await;
+        }
         self.advance(connection)?;
         if self.stage == Stage::Disconnecting {
             // All is published; whether the broker hears the last word matters little.
@@ -234,11 +272,13 @@ impl Session {
             return Ok(true);
         }
         let online = connection.ready.is_some();
+        let publications = self.takes_publications();
         // What there is to be sent is collected first: it is sent while the next
         // packet is waited for.
         tokio::select! {
             biased;
-            queued = self.outgoing.next(self.takes_publications()), if self.takes_replies() => match queued {
+            () = self.progress.asked() => {}
+            queued = self.outgoing.next(publications), if self.takes_replies() => match queued {
                 Some(queued) => self.take(queued),
                 None => self.say_goodbye(),
             },
@@ -312,15 +352,19 @@ impl Session {
         }
     }
 
-    /// Gives waiting requests to the router, as many as it takes now.
-    fn hand_over(&mut self) {
-        let Some(requests) = &self.requests else { return };
+    /// Gives waiting requests to the router, as many as it takes now. Returns
+    /// whether there were any.
+    fn hand_over(&mut self) -> bool {
+        let Some(requests) = &self.requests else { return false };
+        let mut any = false;
         while !self.waiting.is_empty() {
-            let Ok(place) = requests.try_reserve() else { return };
+            let Ok(place) = requests.try_reserve() else { break };
             if let Some(request) = self.waiting.pop() {
                 place.send(request);
+                any = true;
             }
         }
+        any
     }
 
     fn takes_replies(&self) -> bool {

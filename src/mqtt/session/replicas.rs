@@ -8,6 +8,7 @@ use super::{Session, Stage};
 use crate::mqtt::connect::Options;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::connection_error::ConnectionError;
+use crate::mqtt::metrics::Metrics;
 use crate::mqtt::standby::check_own;
 use crate::mqtt::status::Status;
 use crate::topics::Topics;
@@ -80,13 +81,15 @@ pub(super) async fn open(
     connect: Packet,
     resume_until: Option<Instant>,
     former: &Former,
+    metrics: &Metrics,
 ) -> Result<(Connection, bool), ConnectionError> {
     let (Some(replica), Some(until)) = (&options.replica, resume_until) else {
-        return Connection::open(options, connect).await;
+        return Connection::open(options, connect, metrics).await;
     };
     let resumed = async {
-        check_own(options, topics, replica, |status| former.has_said(status, replica)).await?;
-        Connection::open(options, connect).await
+        let is_own = |status: &Status| former.has_said(status, replica);
+        check_own(options, topics, replica, metrics, is_own).await?;
+        Connection::open(options, connect, metrics).await
     };
     timeout_at(until, resumed).await.unwrap_or(Err(ConnectionError::Timeout))
 }

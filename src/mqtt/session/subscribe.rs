@@ -70,6 +70,7 @@ impl Session {
         connection.ready = Some(Instant::now());
         self.records_fetched = true;
         self.former.stood.clone_from(&self.since);
+        self.reporter.up();
         self.presence.mark_unchanged();
         if self.stage == Stage::Running {
             self.announce();

@@ -4,23 +4,23 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "../support/mod.rs"]
 mod support;
+mod vehicle;
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::ankaios::{self, Ankaios};
 use support::connector::BASE;
-use support::podman::{Podman, WORKLOAD_IMAGE};
-use support::{Broker, Message, eventually, say, skipped};
+use support::podman::Podman;
+use support::{Broker, Message, Subscription, eventually, say, skipped};
+use vehicle::{PATIENCE, Vehicle, adapt};
 
-/// What Ankaios and Podman may take for a start, stop or restart of a workload.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-const STATE: &str = include_str!("../manifests/state.yaml");
-const NGINX: &str = include_str!("../manifests/nginx.yaml");
-const SENDER: &str = include_str!("../manifests/vehicle-data-sender.yaml");
-const SENDER_CONFIG: &str = include_str!("../manifests/vehicle-data-sender-config.yaml");
+const STATE: &str = include_str!("../../manifests/state.yaml");
+const SENDER: &str = include_str!("../../manifests/vehicle-data-sender.yaml");
+const SENDER_CONFIG: &str = include_str!("../../manifests/vehicle-data-sender-config.yaml");
+const DASHBOARD: &str = include_str!("../../manifests/dashboard.yaml");
 
 /// One deployment serves all steps: a start of Ankaios and Podman takes seconds.
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +36,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
         Err(missing) => return skipped(test, &missing),
     };
     let image = podman.build_connector_image();
+    let sender_image = podman.build_sender_image();
 
     let broker = Broker::start().await;
     let port = broker.port().to_string();
@@ -50,12 +51,13 @@ async fn serves_the_tutorial_and_survives_restarts() {
         )
     })
     .await;
-    let mut vehicle = Vehicle { podman, broker, ankaios };
+    let mut vehicle = Vehicle { podman, broker, ankaios, image, sender_image };
 
     vehicle.step("deployed", Vehicle::is_served).await;
     vehicle.step("workload", applies_and_deletes_a_workload).await;
     vehicle.step("streams", tells_what_becomes_of_a_workload).await;
-    vehicle.step("config", reconfigures_a_workload).await;
+    vehicle.step("sender", publishes_a_speed_at_another_rate).await;
+    vehicle.step("dashboard", shows_a_table_in_the_log).await;
     vehicle.step("errors", explains_what_is_wrong).await;
     vehicle.step("connector killed", survives_a_kill_of_the_connector).await;
     vehicle.step("agent killed", survives_a_restart_of_the_agent).await;
@@ -151,33 +153,98 @@ async fn tells_what_becomes_of_a_workload(vehicle: &mut Vehicle) {
     logs.find("the end", |message| message.json()["ended"] == json!(true)).await;
 }
 
-/// Tutorial: the settings of a workload are changed without its manifest.
-async fn reconfigures_a_workload(vehicle: &mut Vehicle) {
-    let sender = adapt(
-        SENDER,
-        &[
-            ("agent: agent_A", &vehicle.agent()),
-            ("localhost/vehicle-data-sender:0.1.0", WORKLOAD_IMAGE),
-        ],
-    );
+/// Tutorial: the workload publishes a speed, and its settings are changed without its
+/// manifest. Ankaios renders its options anew and replaces the container.
+async fn publishes_a_speed_at_another_rate(vehicle: &mut Vehicle) {
+    let port = format!("value: \"{}\"", vehicle.broker.port());
+    let broker = ("value: \"1883\"", port.as_str());
+    let agent = vehicle.agent();
+    let image = vehicle.sender_image.clone();
+    let replacements = [
+        ("agent: agent_A", agent.as_str()),
+        ("localhost/vehicle-data-sender:0.1.0", &image),
+        broker,
+    ];
+    let sender = adapt(SENDER, &replacements);
     let name = "vehicle-data-sender";
+    let mut speeds = vehicle.broker.subscribe(&format!("{BASE}/sensors/speed"), &[]).await;
 
     let applied = vehicle.request("manifest/apply", &sender).await;
     let first = vehicle.only_instance(&applied, "added_workloads", name);
     vehicle.becomes(name, &first, "RUNNING").await;
-    assert!(vehicle.environment(name).contains(&"INTERVAL=1".to_owned()));
+    let second = Duration::from_secs(1);
+    speed(&mut speeds).await;
+    for _ in 0..3 {
+        let pause = speed(&mut speeds).await;
+        assert!(pause > second / 2 && pause < 2 * second, "{pause:?}");
+    }
 
-    let applied = vehicle.request("manifest/apply", SENDER_CONFIG).await;
-    let second = vehicle.only_instance(&applied, "added_workloads", name);
+    let applied = vehicle.request("manifest/apply", &adapt(SENDER_CONFIG, &[broker])).await;
+    let other = vehicle.only_instance(&applied, "added_workloads", name);
     let replaced = vehicle.only_instance(&applied, "deleted_workloads", name);
     assert_eq!(replaced, first);
-    vehicle.becomes(name, &second, "RUNNING").await;
+    vehicle.becomes(name, &other, "RUNNING").await;
     assert!(vehicle.environment(name).contains(&"INTERVAL=10".to_owned()));
+    // The last ones of the former container, and the first of this one.
+    let mut pause = Duration::ZERO;
+    for _ in 0..5 {
+        pause = speed(&mut speeds).await;
+        if pause > 5 * second {
+            break;
+        }
+    }
+    assert!(pause > 9 * second && pause < 12 * second, "{pause:?}");
 
     let deleted = vehicle.request("manifest/delete", &sender).await;
     vehicle.only_instance(&deleted, "deleted_workloads", name);
     let state = vehicle.request("state", r#"["desiredState.configs"]"#).await;
     assert_eq!(state["desired_state"]["configs"], json!({}), "{state}");
+}
+
+/// Waits for the next speed; gives how long that took.
+async fn speed(speeds: &mut Subscription) -> Duration {
+    let begin = Instant::now();
+    let speed = speeds.next().await;
+    let speed: u8 = speed.payload.unwrap().parse().unwrap();
+    assert!(speed <= 100, "{speed}");
+    begin.elapsed()
+}
+
+/// The second use of the image: a table in the log of a workload, at its start and at
+/// each change.
+async fn shows_a_table_in_the_log(vehicle: &mut Vehicle) {
+    let agent = vehicle.agent();
+    let image = vehicle.image.clone();
+    let dashboard = adapt(
+        DASHBOARD,
+        &[("agent: agent_A", &agent), ("localhost/fleet-connector:0.1.0", &image)],
+    );
+    let manifest = vehicle.ankaios.write_manifest("dashboard.yaml", &dashboard);
+    vehicle.ankaios.ank(&["apply", manifest.to_str().unwrap()]);
+
+    vehicle
+        .table("itself and the connector", |table| {
+            state(table, "dashboard") == Some("Running(Ok)")
+                && state(table, "fleetconnector") == Some("Running(Ok)")
+        })
+        .await;
+    let nginx = vehicle.nginx();
+    vehicle.request("manifest/apply", &nginx).await;
+    let table = vehicle
+        .table("another workload", |table| state(table, "nginx") == Some("Running(Ok)"))
+        .await;
+    say(&format!("real Ankaios: the dashboard:\n{}\n", table.join("\n")));
+    vehicle.request("manifest/delete", &nginx).await;
+    vehicle.table("it is gone", |table| state(table, "nginx").is_none()).await;
+
+    let deleted = vehicle.request("manifest/delete", &dashboard).await;
+    vehicle.only_instance(&deleted, "deleted_workloads", "dashboard");
+}
+
+/// The state of a workload in a table of the dashboard.
+fn state<'a>(table: &'a [String], workload: &str) -> Option<&'a str> {
+    let row = table.iter().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    row.filter(|row| row.first() == Some(&workload)).find_map(|row| row.get(3).copied())
 }
 
 /// What the connector and what Ankaios refuse reaches the operator.
@@ -246,98 +313,4 @@ async fn survives_a_restart_of_the_server(vehicle: &mut Vehicle) {
     vehicle.ankaios.kill_server().await;
     vehicle.ankaios.start_server().await;
     vehicle.is_served().await;
-}
-
-/// A vehicle with the deployed connector, and its broker.
-struct Vehicle {
-    podman: Podman,
-    broker: Broker,
-    ankaios: Ankaios,
-}
-
-impl Vehicle {
-    /// Runs one step and says how long it took.
-    async fn step(&mut self, name: &str, run: impl AsyncFnOnce(&mut Self)) {
-        let start = Instant::now();
-        run(self).await;
-        say(&format!("real Ankaios: {name}: {:.1?}\n", start.elapsed()));
-    }
-
-    /// Sends a request as an operator does; gives the reply.
-    async fn request(&self, operation: &str, payload: &str) -> Value {
-        let base = format!("{BASE}/{operation}");
-        self.broker.request(&base, payload, &[]).await.json()
-    }
-
-    /// Waits until the connector answers with the state of Ankaios.
-    async fn is_served(&mut self) {
-        let base = format!("{BASE}/state");
-        let patience = Duration::from_secs(2);
-        eventually("the connector gives the state", PATIENCE, async || {
-            let attempt = self.broker.try_request(&base, r#"["agents"]"#, patience, &[]);
-            let reply = attempt.await.ok()?.json();
-            reply.get("agents").is_some().then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until an instance of a workload is in a state.
-    async fn becomes(&self, workload: &str, instance: &Value, state: &str) {
-        let path = format!(
-            "/workload_states/{}/{workload}/{}/state",
-            self.ankaios.agent_name(),
-            instance["workload_id"].as_str().unwrap()
-        );
-        eventually(&format!("{workload} is {state}"), PATIENCE, async || {
-            let reply = self.request("state", r#"["workloadStates"]"#).await;
-            (reply.pointer(&path)? == state).then_some(())
-        })
-        .await;
-    }
-
-    /// The one instance in `list` of a reply, which is of `workload`.
-    fn only_instance(&self, reply: &Value, list: &str, workload: &str) -> Value {
-        let instances = reply[list].as_array();
-        let Some([instance]) = instances.map(Vec::as_slice) else {
-            panic!("one instance of {workload} expected in {list}: {reply}");
-        };
-        assert_eq!(instance["workload_name"], json!(workload), "{reply}");
-        assert_eq!(instance["agent_name"], json!(self.ankaios.agent_name()), "{reply}");
-        instance.clone()
-    }
-
-    /// The environment of the container of a workload, as `NAME=value`.
-    fn environment(&self, workload: &str) -> Vec<String> {
-        let container = self.ankaios.container(workload).unwrap();
-        let format = "--format={{json .Config.Env}}";
-        let environment = self.podman.run(["inspect", format, &container]);
-        serde_json::from_str(&environment).unwrap()
-    }
-
-    /// The manifest of the tutorial, with a workload that prints a line per second.
-    fn nginx(&self) -> String {
-        adapt(
-            NGINX,
-            &[
-                ("agent: agent_A", &self.agent()),
-                ("docker.io/library/nginx:1.29-alpine", WORKLOAD_IMAGE),
-                (r#"["-p", "8081:80"]"#, r#"["--net=host"]"#),
-            ],
-        )
-    }
-
-    /// The line of a manifest that names the agent.
-    fn agent(&self) -> String {
-        format!("agent: {}", self.ankaios.agent_name())
-    }
-}
-
-/// Replaces what a shipped manifest names and a test has elsewhere; all of it must occur.
-fn adapt(manifest: &str, replacements: &[(&str, &str)]) -> String {
-    let mut adapted = manifest.to_owned();
-    for (from, to) in replacements {
-        assert!(adapted.contains(from), "no '{from}' in:\n{adapted}");
-        adapted = adapted.replace(from, to);
-    }
-    adapted
 }

@@ -1,0 +1,96 @@
+//! Asks a connector how it fares: the command `health`, for images without a shell.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::address::Address;
+
+/// How long an answer may take; longer than `/livez` waits for its tasks.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest answer, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Endpoint {
+    /// Whether requests can be served: broker and Ankaios are connected
+    Readyz,
+    /// Whether all tasks of the connector get on; if not, a restart helps
+    Livez,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Readyz => "readyz",
+            Self::Livez => "livez",
+        })
+    }
+}
+
+/// What the connector says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether all is well.
+    pub healthy: bool,
+    /// JSON, in which the reason is if it is not.
+    pub text: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "http://{address}/{endpoint} gives no answer: {reason}; does the connector run, and with the \
+     same HEALTH_ADDR?"
+)]
+pub struct AskError {
+    address: Address,
+    endpoint: Endpoint,
+    reason: String,
+}
+
+/// Asks the connector that serves its health at `address`, on the same machine or
+/// in the same container.
+///
+/// # Errors
+/// There is no answer within 5 s, or one that is none of a connector.
+pub async fn ask(address: &Address, endpoint: Endpoint) -> Result<Answer, AskError> {
+    let asked = timeout(TIMEOUT, get(address, endpoint)).await;
+    let late = || Err(format!("nothing within {}", humantime::format_duration(TIMEOUT)).into());
+    asked.unwrap_or_else(|_| late()).map_err(|error| AskError {
+        address: address.clone(),
+        endpoint,
+        reason: error.to_string(),
+    })
+}
+
+async fn get(
+    address: &Address,
+    endpoint: Endpoint,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address.to_connect()).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let request = Request::get(format!("/{endpoint}"))
+        .header(HOST, address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    if !matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE) {
+        return Err(format!("it answers with {status}").into());
+    }
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();
+    let text = String::from_utf8_lossy(&body).trim_end().to_owned();
+    Ok(Answer { healthy: status == StatusCode::OK, text })
+}

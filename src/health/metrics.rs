@@ -1,0 +1,104 @@
+//! `/metrics`: all metrics as OpenMetrics text, version 1.0.0.
+
+use std::time::SystemTime;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use rustix::param::page_size;
+
+/// The media type of the text.
+pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of all parts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// `register` adds the metrics of the parts; their names get the prefix
+    /// `fleet_connector_`. Version, start and memory of the process are there
+    /// already.
+    #[must_use]
+    pub fn new(register: impl FnOnce(&mut Registry)) -> Self {
+        let mut registry = Registry::default();
+        let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        registry.register_with_unit(
+            "process_start_time",
+            "Start of the process, in seconds since 1970",
+            Unit::Seconds,
+            ConstGauge::new(start.as_secs_f64()),
+        );
+        registry.register_collector(Box::new(Memory));
+        let own = registry.sub_registry_with_prefix("fleet_connector");
+        own.register(
+            "build",
+            "Version of the connector",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        register(own);
+        Self { registry }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes everything");
+        text
+    }
+}
+
+/// The memory of the process, at the moment when it is asked for.
+#[derive(Debug)]
+struct Memory;
+
+impl Collector for Memory {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        // Without /proc it is not known.
+        let Some(bytes) = resident() else { return Ok(()) };
+        let gauge = ConstGauge::new(bytes);
+        let family = encoder.encode_descriptor(
+            "process_resident_memory",
+            "Memory that the process has in use (RSS).",
+            Some(&Unit::Bytes),
+            gauge.metric_type(),
+        )?;
+        gauge.encode(family)
+    }
+}
+
+/// The resident set of this process, in bytes.
+fn resident() -> Option<u64> {
+    let sizes = std::fs::read_to_string("/proc/self/statm").ok()?;
+    // In pages: the whole size, and what of it is resident.
+    let pages: u64 = sizes.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+
+    #[test]
+    fn parts_add_metrics_to_those_of_the_process() {
+        let metrics =
+            Metrics::new(|registry| registry.register("x", "y", Counter::<u64>::default()));
+        let text = metrics.text();
+        for line in [
+            "# UNIT process_start_time_seconds seconds",
+            "# TYPE process_resident_memory_bytes gauge",
+            concat!("fleet_connector_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "# HELP fleet_connector_x y.",
+            "fleet_connector_x_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        assert!(resident().is_some_and(|bytes| (100_000..1_000_000_000).contains(&bytes)));
+    }
+}

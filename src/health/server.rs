@@ -1,0 +1,169 @@
+//! The HTTP server. It shares one thread with all that matters more, so no client
+//! may take much: one request for each connection, few connections, little time,
+//! small headers, and nothing is read of bodies.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Health;
+use super::address::Address;
+use super::metrics::MEDIA_TYPE;
+
+/// Connections at the same time. One more, and the oldest is closed: so those who
+/// are slow keep out nobody.
+const MAX_CONNECTIONS: usize = 16;
+
+/// How long a client may take for the head of its request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest head of a request, in bytes; the least that hyper offers.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// How many headers a request may have.
+const MAX_HEADERS: usize = 64;
+
+/// How long to wait after a connection could not be accepted: without file
+/// descriptors that fails at once, again and again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "HEALTH_ADDR: {address} cannot be listened on: {reason}; choose an address of this machine and \
+     a port that nothing else listens on"
+)]
+pub struct BindError {
+    address: Address,
+    reason: String,
+}
+
+/// Takes connections.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    /// Listens; connections wait until [`Server::run`].
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind(address: &Address) -> Result<Self, BindError> {
+        match TcpListener::bind(address.to_listen()).await {
+            Ok(listener) => {
+                tracing::info!(%address, "health and metrics are served");
+                Ok(Self { listener })
+            }
+            Err(error) => Err(BindError { address: address.clone(), reason: error.to_string() }),
+        }
+    }
+
+    /// Serves `health`. Never returns; drop it to stop it.
+    pub async fn run(self, health: Health) {
+        let health = Arc::new(health);
+        let mut connections: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
+        let mut reported = false;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    reported = false;
+                    connections.retain(|connection| !connection.is_finished());
+                    if connections.len() >= MAX_CONNECTIONS {
+                        connections.pop_front();
+                    }
+                    let connection = tokio::spawn(serve(stream, Arc::clone(&health)));
+                    connections.push_back(AbortOnDropHandle::new(connection));
+                    // It is somebody else's turn, however many want to connect.
+                    yield_now().await;
+                }
+                Err(error) => {
+                    if !reported {
+                        tracing::warn!(%error, "no connection for health and metrics");
+                        reported = true;
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, health: Arc<Health>) {
+    let service = service_fn(|request| {
+        let health = Arc::clone(&health);
+        async move { Ok::<_, Infallible>(respond(&request, &health).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a client of health and metrics is given up"),
+        Err(_) => tracing::debug!("a client of health and metrics is too slow"),
+    }
+}
+
+async fn respond(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let error = json!({"error": "only GET and HEAD are served"});
+        let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &error);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/livez" => {
+            let alive = health.liveness.ask().await;
+            json(healthy(alive.alive), &alive)
+        }
+        "/readyz" => {
+            let ready = health.readiness.look();
+            json(healthy(ready.ready), &ready)
+        }
+        "/metrics" => response(StatusCode::OK, MEDIA_TYPE, health.metrics.text().into()),
+        _ => {
+            let error = json!({"error": "there are /livez, /readyz and /metrics"});
+            json(StatusCode::NOT_FOUND, &error)
+        }
+    }
+}
+
+fn healthy(healthy: bool) -> StatusCode {
+    if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    let mut body = serde_json::to_vec(body).expect("texts always become JSON");
+    body.push(b'\n');
+    response(status, "application/json", body.into())
+}
+
+fn response(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}

@@ -1,0 +1,143 @@
+//! What is counted of requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::ErrorCode;
+use crate::operations::Operation;
+
+/// Upper bounds of the histogram's buckets, in seconds. Ankaios needs about a
+/// millisecond for one answer; waiting for a workload takes up to ten minutes.
+const BUCKETS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+
+/// What all operations that do not exist are counted as.
+const UNKNOWN: &str = "unknown";
+
+type Outcomes = Family<[(&'static str, &'static str); 2], Counter>;
+type Durations = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+
+/// The metrics of requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    requests: Outcomes,
+    durations: Durations,
+    operations: [PerOperation; Operation::ALL.len()],
+    unknown: PerOperation,
+}
+
+/// Looked up once, so that counting a request takes no more than adding.
+#[derive(Debug)]
+struct PerOperation {
+    ok: Counter,
+    errors: [Counter; ErrorCode::ALL.len()],
+    duration: Histogram,
+}
+
+impl PerOperation {
+    fn new(operation: &'static str, requests: &Outcomes, durations: &Durations) -> Self {
+        let operation = ("operation", operation);
+        let counter = |outcome| requests.get_or_create_owned(&[operation, ("outcome", outcome)]);
+        Self {
+            ok: counter("ok"),
+            errors: ErrorCode::ALL.map(|code| counter(code.name())),
+            duration: durations.get_or_create_owned(&[operation]),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let requests = Family::default();
+        let durations: Durations = Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        let of = |operation| PerOperation::new(operation, &requests, &durations);
+        let operations = Operation::ALL.map(|operation| of(operation.name()));
+        let unknown = of(UNKNOWN);
+        Self(Arc::new(Inner { operations, unknown, requests, durations }))
+    }
+}
+
+impl Metrics {
+    /// Adds them to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "requests",
+            "Requests that got their reply, by operation and outcome: ok, or the code of the error",
+            self.0.requests.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "Time from taking a request to its reply, by operation",
+            Unit::Seconds,
+            self.0.durations.clone(),
+        );
+    }
+
+    /// Counts a reply; `error` is its code if it is one, and `operation` is `None`
+    /// if there is no such operation.
+    pub(super) fn replied(
+        &self,
+        operation: Option<Operation>,
+        error: Option<ErrorCode>,
+        took: Duration,
+    ) {
+        let known = operation.and_then(|operation| self.0.operations.get(operation as usize));
+        let counters = known.unwrap_or(&self.0.unknown);
+        let outcome = error.and_then(|code| counters.errors.get(code as usize));
+        outcome.unwrap_or(&counters.ok).inc();
+        counters.duration.observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn each_operation_and_outcome_counts_for_itself() {
+        let metrics = Metrics::default();
+        for (index, operation) in Operation::ALL.into_iter().enumerate() {
+            metrics.replied(Some(operation), None, Duration::from_millis(3));
+            for (number, code) in ErrorCode::ALL.into_iter().enumerate() {
+                (0..=index + number).for_each(|_| {
+                    metrics.replied(Some(operation), Some(code), Duration::from_millis(3));
+                });
+            }
+        }
+        metrics.replied(None, Some(ErrorCode::NotFound), Duration::from_secs(100));
+        let count = |operation: &'static str, outcome: &'static str| {
+            let labels = [("operation", operation), ("outcome", outcome)];
+            metrics.0.requests.get_or_create_owned(&labels).get()
+        };
+        for (index, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(count(operation.name(), "ok"), 1);
+            for (number, code) in ErrorCode::ALL.into_iter().enumerate() {
+                let expected = (index + number + 1) as u64;
+                assert_eq!(count(operation.name(), code.name()), expected);
+            }
+        }
+        assert_eq!((count(UNKNOWN, "ok"), count(UNKNOWN, "not_found")), (0, 1));
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(
+            text.contains("request_duration_seconds_bucket{le=\"60.0\",operation=\"unknown\"} 0")
+        );
+        assert!(text.contains("request_duration_seconds_count{operation=\"unknown\"} 1"));
+        // No series was made but those that there are from the beginning.
+        let series = (Operation::ALL.len() + 1) * (ErrorCode::ALL.len() + 1);
+        assert_eq!(text.matches("requests_total{").count(), series);
+    }
+}

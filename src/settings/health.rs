@@ -1,0 +1,70 @@
+//! The settings of health and metrics, and of the subcommand `health`.
+
+use clap::Args;
+
+use super::{Check, Mistakes};
+use crate::health::{Address, Endpoint};
+
+/// What the command `health` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// Where the connector serves its health.
+    pub address: Address,
+    /// What it is asked.
+    pub endpoint: Endpoint,
+}
+
+/// Where health is served, as it is written.
+#[derive(Debug, Args)]
+pub(super) struct HealthArgs {
+    /// Host and port for /livez, /readyz and /metrics over HTTP, such as 127.0.0.1:9090 [default:
+    /// they are not served]
+    #[arg(long, env, value_name = "HOST:PORT", hide_env_values = true)]
+    health_addr: Option<String>,
+}
+
+/// The settings of the subcommand as they are written.
+#[derive(Debug, Args)]
+pub(super) struct HealthCommandArgs {
+    /// What to ask
+    #[arg(value_name = "ENDPOINT", default_value = "readyz")]
+    endpoint: Endpoint,
+    /// Where the connector serves its health, as it was told itself
+    #[arg(long, env, value_name = "HOST:PORT", hide_env_values = true)]
+    health_addr: Option<String>,
+}
+
+impl HealthArgs {
+    /// Checks the address; the outer `None` after a mistake, the inner one if there
+    /// is none.
+    pub(super) fn check(&self, check: &mut Check) -> Option<Option<Address>> {
+        match given(self.health_addr.as_deref()) {
+            None => Some(None),
+            Some(text) => check.parse("HEALTH_ADDR", text).map(Some),
+        }
+    }
+}
+
+impl HealthCommandArgs {
+    pub(super) fn check(self) -> Result<HealthSettings, Mistakes> {
+        let mut check = Check::default();
+        let address = match given(self.health_addr.as_deref()) {
+            Some(text) => check.parse("HEALTH_ADDR", text),
+            None => {
+                check.mistake(
+                    "HEALTH_ADDR",
+                    "it is not set; set it to where the connector serves its health, for example \
+                     127.0.0.1:9090",
+                );
+                None
+            }
+        };
+        let settings = || Some(HealthSettings { address: address?, endpoint: self.endpoint });
+        check.finish(settings())
+    }
+}
+
+/// An empty setting is none.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
+}

@@ -1,0 +1,328 @@
+//! The instances of a subscription to logs, and what is to be done about the log of
+//! each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::LogsSubscription;
+use super::workload_ref::WorkloadRef;
+use crate::ankaios::WorkloadStates;
+use crate::ankaios::events::Event;
+use crate::ankaios::logs::LogsOptions;
+use crate::error::{ErrorCode, ErrorReply};
+use crate::json::InstanceName;
+use crate::proto::ank_base::ExecutionState;
+use crate::proto::ank_base::execution_state::ExecutionStateEnum;
+use crate::streams::time::{format_rfc3339, parse_rfc3339};
+
+/// After the end of a log, Ankaios may not have told yet that the container has
+/// ended. So long is waited before it is asked for more.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long to wait before logs are asked for again that could not be had.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// A line needs some time from being written to its arrival. So much of a log is
+/// asked for again after it was interrupted.
+const OVERLAP: Duration = Duration::from_secs(1);
+
+/// The instances whose logs have been asked for, or will be.
+#[derive(Debug)]
+pub(super) struct Instances {
+    workloads: Vec<WorkloadRef>,
+    options: LogsOptions,
+    /// The end of what is wanted.
+    pub(super) until: Option<SystemTime>,
+    logs: BTreeMap<InstanceName, Log>,
+    /// Lines of new instances are wanted from this time on.
+    begin: SystemTime,
+    /// A former process has begun with it.
+    restored: bool,
+    states: WorkloadStates,
+    /// The states are known.
+    watched: bool,
+}
+
+/// The log of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// It comes from the stream of this number.
+    Coming(u64),
+    /// It must be asked for, but not before this time.
+    Due { at: Instant, since: SystemTime },
+    /// It has ended, then.
+    Ended(SystemTime),
+}
+
+impl Instances {
+    pub(super) fn new(subscription: &LogsSubscription) -> Self {
+        let options = subscription.options();
+        Self {
+            workloads: subscription.workloads().to_vec(),
+            until: options.until.as_deref().and_then(parse_rfc3339),
+            options,
+            logs: BTreeMap::new(),
+            begin: SystemTime::now(),
+            restored: false,
+            states: WorkloadStates::default(),
+            watched: false,
+        }
+    }
+
+    /// Goes on where a former process was interrupted, if it has noted where.
+    pub(super) fn restored(mut self, resume_at: Option<SystemTime>) -> Self {
+        self.restored = true;
+        if let Some(resume_at) = resume_at {
+            self.begin = resume_at.checked_sub(OVERLAP).unwrap_or(resume_at);
+        }
+        self
+    }
+
+    /// What Ankaios is asked for at first.
+    pub(super) fn options(&self) -> LogsOptions {
+        self.options.clone()
+    }
+
+    pub(super) fn follow(&self) -> bool {
+        self.options.follow
+    }
+
+    /// The states of the workloads.
+    pub(super) fn field_masks(&self) -> Vec<String> {
+        let names: BTreeSet<_> = self.workloads.iter().map(WorkloadRef::workload_name).collect();
+        names.into_iter().map(|name| format!("workloadStates.*.{name}")).collect()
+    }
+
+    /// The instances that there are.
+    ///
+    /// # Errors
+    /// One of the workloads has none.
+    pub(super) fn resolve(
+        &self,
+        states: &WorkloadStates,
+    ) -> Result<BTreeSet<InstanceName>, ErrorReply> {
+        let mut instances = BTreeSet::new();
+        for workload in &self.workloads {
+            let known = states.iter().map(|(instance, _)| instance);
+            let mut found = known.filter(|instance| workload.is_meant(instance)).peekable();
+            if found.peek().is_none() {
+                let name = match workload {
+                    WorkloadRef::Name(name) => name.clone(),
+                    WorkloadRef::Instance(instance) => instance.to_string(),
+                };
+                let message = format!("workloads: there is no instance of the workload {name:?}");
+                return Err(ErrorReply::new(ErrorCode::NotFound, message).with("workload", name));
+            }
+            instances.extend(found.cloned());
+        }
+        Ok(instances)
+    }
+
+    /// Whether there is something to wait for; `notices` says whether restarts of
+    /// workloads would be noticed.
+    pub(super) fn goes_on(&self, notices: bool) -> bool {
+        if self.logs.values().any(|log| !matches!(log, Log::Ended(_))) {
+            return true;
+        }
+        if !notices || self.is_over() {
+            return false;
+        }
+        // A workload may come again, but not an instance that is gone.
+        let may_run = |workload: &WorkloadRef| match workload {
+            WorkloadRef::Name(_) => true,
+            WorkloadRef::Instance(instance) => self.states.get(instance).is_some(),
+        };
+        !self.watched || self.workloads.iter().any(may_run)
+    }
+
+    /// Whether all that is wanted has been written.
+    pub(super) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until <= SystemTime::now())
+    }
+
+    /// The logs of these instances come from a stream.
+    pub(super) fn come(&mut self, instances: &[InstanceName], stream: u64) {
+        self.logs.extend(instances.iter().map(|name| (name.clone(), Log::Coming(stream))));
+    }
+
+    /// Whether a stream still has logs to deliver.
+    pub(super) fn has_any_from(&self, stream: u64) -> bool {
+        self.logs.values().any(|log| *log == Log::Coming(stream))
+    }
+
+    /// The log of an instance has ended, with its container.
+    pub(super) fn stopped(&mut self, stream: u64, instance: &InstanceName, arrived: SystemTime) {
+        if self.logs.get(instance) != Some(&Log::Coming(stream)) {
+            return;
+        }
+        if self.options.follow && !self.is_over() && self.runs(instance) {
+            let at = Instant::now() + PAUSE;
+            self.logs.insert(instance.clone(), Log::Due { at, since: arrived });
+        } else if self.watched && self.states.get(instance).is_none() {
+            self.logs.remove(instance);
+        } else {
+            self.logs.insert(instance.clone(), Log::Ended(arrived));
+        }
+    }
+
+    /// A stream has ended with its session. All that was written before its last
+    /// item has come, but for what was under way.
+    pub(super) fn lost(&mut self, stream: u64, arrived: SystemTime) {
+        let since = arrived.checked_sub(OVERLAP).unwrap_or(arrived);
+        let due = Log::Due { at: Instant::now(), since };
+        for log in self.logs.values_mut().filter(|log| **log == Log::Coming(stream)) {
+            *log = due;
+        }
+    }
+
+    /// Looks for instances whose logs must be asked for.
+    pub(super) fn learn(&mut self, event: &Event) {
+        let changes = self.states.apply(event);
+        let first_after_restart = self.restored && !self.watched;
+        self.watched = true;
+        for instance in &changes.changed {
+            if !self.workloads.iter().any(|workload| workload.is_meant(instance)) {
+                continue;
+            }
+            let since = match self.logs.get(instance) {
+                Some(Log::Ended(end)) => *end,
+                Some(_) => continue,
+                None => self.begin,
+            };
+            // What has ended while there was no connector has lines, too.
+            if (self.runs(instance) || first_after_restart) && !self.is_over() {
+                self.logs.insert(instance.clone(), Log::Due { at: Instant::now(), since });
+            }
+        }
+        // The end of a log that is coming is told by its stream.
+        self.logs.retain(|instance, log| {
+            matches!(log, Log::Coming(_)) || self.states.get(instance).is_some()
+        });
+    }
+
+    pub(super) fn runs(&self, instance: &InstanceName) -> bool {
+        let runs = |state: &ExecutionState| {
+            matches!(state.execution_state_enum, Some(ExecutionStateEnum::Running(_)))
+        };
+        self.states.get(instance).is_some_and(runs)
+    }
+
+    /// When the next log must be asked for.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let due = |log: &Log| match log {
+            Log::Due { at, .. } => Some(*at),
+            Log::Coming(_) | Log::Ended(_) => None,
+        };
+        self.logs.values().filter_map(due).min()
+    }
+
+    /// The instances whose logs are due, together those that are missing since the
+    /// same time.
+    pub(super) fn due(&self) -> BTreeMap<SystemTime, Vec<InstanceName>> {
+        let now = Instant::now();
+        let mut due = BTreeMap::<SystemTime, Vec<InstanceName>>::new();
+        for (instance, log) in &self.logs {
+            if let Log::Due { at, since } = log
+                && *at <= now
+            {
+                due.entry(*since).or_default().push(instance.clone());
+            }
+        }
+        due
+    }
+
+    /// What to ask for if everything before a time has come.
+    pub(super) fn options_again(&self, since: SystemTime) -> LogsOptions {
+        let options = self.options.clone();
+        if !options.follow {
+            // How much of it has come is not known.
+            return options;
+        }
+        LogsOptions { tail: None, since: Some(format_rfc3339(since)), ..options }
+    }
+
+    /// A log could not be had: it has ended, or it is asked for again later.
+    pub(super) fn put_off(&mut self, instance: InstanceName, since: SystemTime, again: bool) {
+        let at = Instant::now() + RETRY;
+        let log = if again { Log::Due { at, since } } else { Log::Ended(since) };
+        self.logs.insert(instance, log);
+    }
+
+    /// Ends all logs; gives the instances of those that had not ended.
+    pub(super) fn end_all(&mut self) -> Vec<InstanceName> {
+        let now = SystemTime::now();
+        let mut ended = Vec::new();
+        for (instance, log) in &mut self.logs {
+            if !matches!(log, Log::Ended(_)) {
+                ended.push(instance.clone());
+            }
+            *log = Log::Ended(now);
+        }
+        ended
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+
+    const ARRIVED: &str = "2026-01-31T12:00:05.000Z";
+
+    /// The instances of the workload `w`, of which one has a log that comes.
+    fn instances(follow: bool) -> Instances {
+        let subscription = json!({"id": "x", "workloads": ["w"], "follow": follow, "tail": 5,
+            "since": "2026-01-31T11:00:00Z"});
+        let mut instances = Instances::new(&serde_json::from_value(subscription).unwrap());
+        instances.come(&[instance()], 1);
+        instances
+    }
+
+    fn instance() -> InstanceName {
+        "w.1.a".parse().unwrap()
+    }
+
+    fn arrived() -> SystemTime {
+        parse_rfc3339(ARRIVED).unwrap()
+    }
+
+    #[test]
+    fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
+        for (follow, tail, since) in
+            [(true, None, "2026-01-31T12:00:04.000Z"), (false, Some(5), "2026-01-31T11:00:00Z")]
+        {
+            let mut instances = instances(follow);
+            instances.lost(1, arrived());
+            let (due_since, due) = instances.due().pop_first().unwrap();
+            let options = instances.options_again(due_since);
+            assert_eq!((options.tail, options.since.as_deref()), (tail, Some(since)));
+            assert_eq!(due, [instance()]);
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_whatever_names_it() {
+        for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
+            let mut instances = instances(true);
+            instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None)));
+            instances.learn(&event(Default::default(), &[removed]));
+            instances.stopped(1, &instance(), arrived());
+            assert!(instances.logs.is_empty(), "{removed}");
+        }
+    }
+
+    #[test]
+    fn an_event_without_a_state_does_not_stop_what_runs() {
+        let mut instances = instances(true);
+        let running = [("a", "w", "1")];
+        instances.learn(&snapshot(state(&running, RUNNING, None)));
+        instances.learn(&event(state(&running, None, Some("news")), &[]));
+        instances.stopped(1, &instance(), arrived());
+        assert!(matches!(instances.logs.get(&instance()), Some(Log::Due { .. })));
+    }
+}

@@ -1,0 +1,107 @@
+//! What is retained of a roll-out at the broker, so that it is followed further
+//! after a restart of the connector. Whoever may publish for the vehicle may retain
+//! anything, so a record is checked like a request.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::json::InstanceName;
+use crate::schema::is_name;
+use crate::streams::time::{format_rfc3339, parse_rfc3339};
+use crate::streams::unusable::Unusable;
+
+/// The largest record that is taken up, in bytes: that of a roll-out of some
+/// thousand workloads.
+pub(super) const MAX_RECORD: usize = 256 * 1024;
+
+/// The longest id of a request that is taken up, in bytes.
+const MAX_REQUEST_ID: usize = 256;
+
+/// What is retained of a roll-out.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RolloutRecord {
+    pub(super) request_id: String,
+    pub(super) workloads: BTreeSet<InstanceName>,
+    /// When it is given up, RFC 3339.
+    expires_at: String,
+}
+
+impl RolloutRecord {
+    /// The record of a roll-out that is given up after `limit`.
+    pub(super) fn new(
+        request_id: String,
+        workloads: BTreeSet<InstanceName>,
+        limit: Duration,
+    ) -> Self {
+        let expires_at = format_rfc3339(SystemTime::now() + limit);
+        Self { request_id, workloads, expires_at }
+    }
+
+    /// Reads a record; `id` is that of its topic.
+    pub(super) fn read(id: &str, record: &[u8]) -> Result<Self, Unusable> {
+        let invalid = |reason: String| Err(Unusable::Invalid(reason));
+        if !is_name(id) {
+            return invalid("its topic has no id that the connector makes".into());
+        }
+        let record: Self = match serde_json::from_slice(record) {
+            Ok(record) => record,
+            Err(error) => return invalid(error.to_string()),
+        };
+        if record.request_id.len() > MAX_REQUEST_ID {
+            return invalid(format!("request_id: it has more than {MAX_REQUEST_ID} bytes"));
+        }
+        if record.workloads.is_empty() {
+            return invalid("workloads: there is none".into());
+        }
+        if parse_rfc3339(&record.expires_at).is_none() {
+            return invalid(format!("expires_at: {:?} is no time of RFC 3339", record.expires_at));
+        }
+        Ok(record)
+    }
+
+    /// How long it would still be followed.
+    pub(super) fn remaining(&self) -> Duration {
+        let end = parse_rfc3339(&self.expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
+        end.duration_since(SystemTime::now()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn record() -> Value {
+        let instance: InstanceName = "w.1.a".parse().unwrap();
+        let record = RolloutRecord::new("r".into(), [instance].into(), Duration::from_secs(60));
+        serde_json::to_value(record).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_can_be_read() {
+        let read = RolloutRecord::read("0a", record().to_string().as_bytes()).unwrap();
+        assert_eq!((read.request_id.as_str(), read.workloads.len()), ("r", 1));
+        assert!(read.remaining() > Duration::from_secs(50));
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused_with_the_field() {
+        for (field, value, part) in [
+            ("workloads", json!([]), "workloads:"),
+            ("workloads", json!([{"workload_name": "w"}]), "missing field"),
+            ("expires_at", json!("soon"), "expires_at:"),
+            ("request_id", json!("x".repeat(300)), "request_id:"),
+            ("other", json!(1), "unknown field"),
+        ] {
+            let mut forged = record();
+            forged.as_object_mut().unwrap().insert(field.into(), value);
+            let error = RolloutRecord::read("0a", forged.to_string().as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert!(RolloutRecord::read("a b", record().to_string().as_bytes()).is_err());
+    }
+}

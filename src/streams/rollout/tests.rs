@@ -1,0 +1,285 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::following::PACE;
+use super::record::{MAX_RECORD, RolloutRecord};
+use super::tracker::{GONE, MAX_RESTORED, MAX_ROLLOUTS, Tracker};
+use super::*;
+use crate::ankaios::connect;
+use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+use crate::mqtt::{Receiver, queue};
+use crate::proto::ank_base::execution_state::ExecutionStateEnum;
+
+const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
+const STOPPING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Stopping(0));
+
+/// A tracker without an Ankaios, and what it publishes.
+fn tracker() -> (Tracker, Receiver) {
+    let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
+    let (sender, published) = queue();
+    let limit = Duration::from_secs(60);
+    let topics = Topics::new("1", Vec::new()).unwrap();
+    (Tracker::new(client, topics, Publisher::new(sender), limit), published)
+}
+
+/// An apply of the workloads `named`, of which Ankaios has added some instances.
+fn apply(request_id: &str, named: &[&str], added: &[&str]) -> Rollout {
+    let workloads = named.iter().map(ToString::to_string).collect();
+    Rollout {
+        applied: Some(Applied { request_id: request_id.into(), workloads }),
+        added: added.iter().map(|name| name.parse().unwrap()).collect(),
+        deleted: Vec::new(),
+    }
+}
+
+fn rollout(request_id: &str, added: &[&str]) -> Rollout {
+    apply(request_id, &[], added)
+}
+
+/// What was published, but for the records.
+fn messages(published: &mut Receiver) -> Vec<Value> {
+    std::iter::from_fn(|| published.publication())
+        .filter(|publication| !publication.retain)
+        .map(|publication| serde_json::from_slice(&publication.payload).unwrap())
+        .collect()
+}
+
+/// The request ids and statuses of what was published, and the state of the first
+/// workload.
+fn told(published: &mut Receiver) -> Vec<(String, String, Value)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let told = |message: &Value| {
+        let state = message["workloads"][0]["execution_state"].clone();
+        (text(&message["request_id"]), text(&message["status"]), state)
+    };
+    messages(published).iter().map(told).collect()
+}
+
+fn statuses(published: &mut Receiver) -> Vec<String> {
+    told(published).into_iter().map(|told| told.1).collect()
+}
+
+async fn pass(tracker: &mut Tracker, time: Duration) {
+    tokio::time::advance(time).await;
+    tracker.look().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_removes_is_superseded_whatever_names_it() {
+    for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
+        let (mut tracker, mut published) = tracker();
+        tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+        let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
+        tracker.learn(&first).await.unwrap();
+        tracker.learn(&event(Default::default(), &[removed])).await.unwrap();
+        pass(&mut tracker, GONE).await;
+        assert_eq!(statuses(&mut published).last().map(String::as_str), Some("superseded"));
+        assert!(tracker.rollouts.is_empty(), "{removed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_comes_back_at_once_was_not_removed() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+    let instances = [("a", "w", "1")];
+    tracker.learn(&snapshot(state(&instances, PENDING, None))).await.unwrap();
+    let removed = event(Default::default(), &["workloadStates.a.w"]);
+    tracker.learn(&removed).await.unwrap();
+    tracker.learn(&event(state(&instances, PENDING, None), &[])).await.unwrap();
+    pass(&mut tracker, GONE).await;
+    tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+    assert_eq!(statuses(&mut published), ["in_progress", "in_progress", "succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_one_field_leaves_the_other_as_it_is() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+    let instances = [("a", "w", "1")];
+    let first = snapshot(state(&instances, PENDING, Some("pulling")));
+    tracker.learn(&first).await.unwrap();
+    pass(&mut tracker, PACE).await;
+    tracker.learn(&event(state(&instances, None, Some("pulled")), &[])).await.unwrap();
+    tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+    let states: Vec<_> = told(&mut published)
+        .into_iter()
+        .map(|(_, status, state)| {
+            (status, state["state"].clone(), state["additional_info"].clone())
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("in_progress".into(), json!("PENDING"), json!("pulling")),
+            ("in_progress".into(), json!("PENDING"), json!("pulled")),
+            ("succeeded".into(), json!("RUNNING"), json!("pulled")),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_come_fast_come_in_one_message_and_the_end_at_once() {
+    const WORKLOADS: usize = 500;
+    let (mut tracker, mut published) = tracker();
+    let ids: Vec<String> = (0..WORKLOADS).map(|id| id.to_string()).collect();
+    let names: Vec<String> = ids.iter().map(|id| format!("w.{id}.a")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    tracker.begin(rollout("r", &names)).await.unwrap();
+    tracker.learn(&snapshot(Default::default())).await.unwrap();
+    let mut count = 0;
+    // A change each 2 ms: 2 s in all.
+    for news in [PENDING, RUNNING] {
+        for id in &ids {
+            assert!(tracker.rollouts[0].next_look() > tokio::time::Instant::now());
+            pass(&mut tracker, Duration::from_millis(2)).await;
+            tracker.learn(&event(state(&[("a", "w", id)], news, None), &[])).await.unwrap();
+            let told = statuses(&mut published);
+            count += told.len();
+            let end = news == RUNNING && *id == ids[WORKLOADS - 1];
+            assert_eq!(told.iter().any(|status| status == "succeeded"), end);
+        }
+    }
+    // The first one, one for each 250 ms, and the end.
+    assert!((8..=10).contains(&count), "{count}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_had_to_wait_is_told_and_then_no_clock_runs() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(rollout("r", &["w.1.a", "v.1.a"])).await.unwrap();
+    let deadline = tracker.rollouts[0].next_look();
+    tracker.learn(&snapshot(state(&[("a", "w", "1")], PENDING, None))).await.unwrap();
+    assert_eq!(statuses(&mut published).len(), 1, "after a quiet time at once");
+    tracker.learn(&event(state(&[("a", "w", "1")], RUNNING, None), &[])).await.unwrap();
+    assert!(messages(&mut published).is_empty());
+    let wait = tracker.rollouts[0].next_look() - tokio::time::Instant::now();
+    assert_eq!(wait, PACE);
+    pass(&mut tracker, wait).await;
+    let messages = messages(&mut published);
+    assert_eq!(messages[0]["workloads"][1]["execution_state"]["state"], json!("RUNNING"));
+    // One that is gone for the moment has a clock of its own.
+    tracker.learn(&event(state(&[("a", "v", "1")], PENDING, None), &[])).await.unwrap();
+    pass(&mut tracker, PACE).await;
+    assert_eq!(tracker.rollouts[0].next_look(), deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_snapshot_does_not_have_is_gone_unless_it_may_be_newer() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(rollout("old", &["w.1.a"])).await.unwrap();
+    let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
+    tracker.learn(&first).await.unwrap();
+    tracker.begin(rollout("new", &["v.1.a"])).await.unwrap();
+    told(&mut published);
+    // It was asked for before the second roll-out had begun, perhaps.
+    tracker.learn(&snapshot(Default::default())).await.unwrap();
+    pass(&mut tracker, GONE).await;
+    let superseded = told(&mut published);
+    assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["old"]);
+    tracker.learn(&snapshot(Default::default())).await.unwrap();
+    pass(&mut tracker, GONE).await;
+    assert_eq!(told(&mut published)[0].1, "superseded");
+    assert!(tracker.rollouts.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_that_changes_nothing_follows_the_workloads_that_it_names() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(apply("r", &["w", "v"], &[])).await.unwrap();
+    assert!(messages(&mut published).is_empty(), "nothing is known yet");
+    let old_and_new = [("a", "w", "2"), ("a", "v", "1"), ("a", "other", "1")];
+    let mut states = state(&old_and_new, PENDING, None);
+    let old = state(&[("a", "w", "1")], STOPPING, None);
+    let merge = |state: &mut crate::proto::ank_base::CompleteState| {
+        let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;
+        let old = old.workload_states.clone().unwrap().agent_state_map["a"].clone();
+        let ids = old.wl_name_state_map["w"].id_state_map.clone();
+        let workloads = &mut agents.get_mut("a").unwrap().wl_name_state_map;
+        workloads.get_mut("w").unwrap().id_state_map.extend(ids);
+    };
+    merge(&mut states);
+    tracker.learn(&snapshot(states)).await.unwrap();
+    let told = messages(&mut published);
+    let names = |message: &Value| {
+        let workloads = message["workloads"].as_array().unwrap().iter();
+        let name = |workload: &Value| {
+            format!("{}.{}", workload["workload_name"], workload["workload_id"]).replace('"', "")
+        };
+        workloads.map(name).collect::<Vec<_>>()
+    };
+    assert_eq!((told.len(), &told[0]["status"]), (1, &json!("in_progress")));
+    assert_eq!(names(&told[0]), ["v.1", "w.2"]);
+    let running = state(&[("a", "w", "2"), ("a", "v", "1")], RUNNING, None);
+    tracker.learn(&event(running, &[])).await.unwrap();
+    assert_eq!(statuses(&mut published), ["succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_that_changes_nothing_and_is_not_there_has_succeeded() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(apply("r", &["w"], &[])).await.unwrap();
+    tracker.learn(&snapshot(Default::default())).await.unwrap();
+    assert_eq!(messages(&mut published)[0]["workloads"], json!([]));
+    // Of configs alone.
+    tracker.begin(apply("r", &[], &[])).await.unwrap();
+    assert_eq!(statuses(&mut published), ["succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_that_changes_nothing_looks_at_states_that_are_newer() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(rollout("first", &["v.1.a"])).await.unwrap();
+    // It was asked for before the second one had begun.
+    tracker.begin(apply("second", &["w"], &[])).await.unwrap();
+    tracker.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
+    assert!(messages(&mut published).is_empty());
+    tracker.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
+    let told = told(&mut published);
+    assert_eq!((&*told[0].0, &*told[0].1), ("second", "succeeded"));
+    // A later apply has replaced what it names.
+    tracker.begin(apply("third", &["w"], &[])).await.unwrap();
+    let deleted = vec!["w.1.a".parse().unwrap()];
+    tracker.begin(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    assert_eq!(statuses(&mut published), ["superseded"]);
+}
+
+fn record() -> RolloutRecord {
+    let instances = ["w.1.a".parse().unwrap()].into();
+    RolloutRecord::new("r".into(), instances, Duration::from_secs(60))
+}
+
+#[tokio::test(start_paused = true)]
+async fn forged_records_are_limited_in_number_and_size() {
+    let (mut first, _published) = tracker();
+    for id in 0..2 * MAX_ROLLOUTS {
+        first.restore(id.to_string(), record(), 100).await.unwrap();
+    }
+    assert_eq!(first.rollouts.len(), MAX_ROLLOUTS);
+    let (mut second, _published) = tracker();
+    for id in 0..2 * MAX_ROLLOUTS {
+        second.restore(id.to_string(), record(), MAX_RECORD).await.unwrap();
+    }
+    assert_eq!(second.rollouts.len(), MAX_RESTORED / MAX_RECORD);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_used_is_removed() {
+    let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
+    let (sender, mut published) = queue();
+    let topics = Topics::new("1", Vec::new()).unwrap();
+    let limit = Duration::from_secs(60);
+    let (rollouts, _task) = Rollouts::new(client, topics, Publisher::new(sender), limit);
+    rollouts.clone().restore("x".into(), Err(Refused::TooMany)).await;
+    assert!(published.publication().is_none(), "it is genuine, perhaps");
+    let large = Bytes::from(vec![b' '; MAX_RECORD + 1]);
+    for record in [Ok(Bytes::from_static(b"{}")), Ok(large), Err(Refused::TooLarge { size: 9 })] {
+        rollouts.clone().restore("x".into(), record).await;
+        let removed = published.publication().unwrap();
+        assert!(removed.retain && removed.payload.is_empty());
+        assert_eq!(removed.topic, "vehicle/1/manifest/apply/x/rollout");
+    }
+}

@@ -1,0 +1,31 @@
+//! Retained records that are not taken up.
+
+use bytes::Bytes;
+
+use crate::mqtt::Refused;
+
+/// Why a record is not taken up.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unusable {
+    /// It can never be: which field is wrong, and why. It is removed from the broker.
+    #[error("{0}")]
+    Invalid(String),
+    /// Its time is over. It is removed from the broker.
+    #[error("its time is over")]
+    Over,
+    /// There is no room for it now. The broker keeps it.
+    #[error("{0}")]
+    NotNow(&'static str),
+}
+
+/// The bytes of a record, of which there may be `max`.
+pub(super) fn bytes(payload: Result<Bytes, Refused>, max: usize) -> Result<Bytes, Unusable> {
+    let too_large =
+        |size| Unusable::Invalid(format!("the record has {size} bytes; allowed are {max}"));
+    match payload {
+        Ok(payload) if payload.len() > max => Err(too_large(payload.len())),
+        Ok(payload) => Ok(payload),
+        Err(Refused::TooLarge { size }) => Err(too_large(size)),
+        Err(Refused::TooMany) => Err(Unusable::NotNow("too many messages come at a time")),
+    }
+}

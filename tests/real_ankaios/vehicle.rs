@@ -1,0 +1,129 @@
+//! A vehicle with a real Ankaios, and what the steps ask of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::support::ankaios::Ankaios;
+use super::support::connector::BASE;
+use super::support::podman::{Podman, WORKLOAD_IMAGE};
+use super::support::{Broker, eventually, say};
+
+/// What Ankaios and Podman may take for a start, stop or restart of a workload.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+const NGINX: &str = include_str!("../../manifests/nginx.yaml");
+
+/// A vehicle with the deployed connector, and its broker.
+pub(crate) struct Vehicle {
+    pub(crate) podman: Podman,
+    pub(crate) broker: Broker,
+    pub(crate) ankaios: Ankaios,
+    /// The id of the connector's image.
+    pub(crate) image: String,
+    /// That of the vehicle data sender.
+    pub(crate) sender_image: String,
+}
+
+impl Vehicle {
+    /// Runs one step and says how long it took.
+    pub(crate) async fn step(&mut self, name: &str, run: impl AsyncFnOnce(&mut Self)) {
+        let start = Instant::now();
+        run(self).await;
+        say(&format!("real Ankaios: {name}: {:.1?}\n", start.elapsed()));
+    }
+
+    /// Sends a request as an operator does; gives the reply.
+    pub(crate) async fn request(&self, operation: &str, payload: &str) -> Value {
+        let base = format!("{BASE}/{operation}");
+        self.broker.request(&base, payload, &[]).await.json()
+    }
+
+    /// Waits until the connector answers with the state of Ankaios.
+    pub(crate) async fn is_served(&mut self) {
+        let base = format!("{BASE}/state");
+        let patience = Duration::from_secs(2);
+        eventually("the connector gives the state", PATIENCE, async || {
+            let attempt = self.broker.try_request(&base, r#"["agents"]"#, patience, &[]);
+            let reply = attempt.await.ok()?.json();
+            reply.get("agents").is_some().then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until an instance of a workload is in a state.
+    pub(crate) async fn becomes(&self, workload: &str, instance: &Value, state: &str) {
+        let path = format!(
+            "/workload_states/{}/{workload}/{}/state",
+            self.ankaios.agent_name(),
+            instance["workload_id"].as_str().unwrap()
+        );
+        eventually(&format!("{workload} is {state}"), PATIENCE, async || {
+            let reply = self.request("state", r#"["workloadStates"]"#).await;
+            (reply.pointer(&path)? == state).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the last table in `ank logs dashboard` is as wanted; gives its rows.
+    pub(crate) async fn table(
+        &self,
+        what: &str,
+        wanted: impl Fn(&[String]) -> bool,
+    ) -> Vec<String> {
+        eventually(&format!("the dashboard shows: {what}"), PATIENCE, async || {
+            let log = self.ankaios.ank(&["logs", "dashboard"]);
+            let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+            let head = lines.iter().rposition(|line| line.contains("WORKLOAD NAME"))?;
+            let table = lines.get(head.saturating_sub(1)..)?.to_vec();
+            wanted(&table).then_some(table)
+        })
+        .await
+    }
+
+    /// The one instance in `list` of a reply, which is of `workload`.
+    pub(crate) fn only_instance(&self, reply: &Value, list: &str, workload: &str) -> Value {
+        let instances = reply[list].as_array();
+        let Some([instance]) = instances.map(Vec::as_slice) else {
+            panic!("one instance of {workload} expected in {list}: {reply}");
+        };
+        assert_eq!(instance["workload_name"], json!(workload), "{reply}");
+        assert_eq!(instance["agent_name"], json!(self.ankaios.agent_name()), "{reply}");
+        instance.clone()
+    }
+
+    /// The environment of the container of a workload, as `NAME=value`.
+    pub(crate) fn environment(&self, workload: &str) -> Vec<String> {
+        let container = self.ankaios.container(workload).unwrap();
+        let format = "--format={{json .Config.Env}}";
+        let environment = self.podman.run(["inspect", format, &container]);
+        serde_json::from_str(&environment).unwrap()
+    }
+
+    /// The manifest of the tutorial, with a workload that prints a line per second.
+    pub(crate) fn nginx(&self) -> String {
+        adapt(
+            NGINX,
+            &[
+                ("agent: agent_A", &self.agent()),
+                ("docker.io/library/nginx:1.29-alpine", WORKLOAD_IMAGE),
+                (r#"["-p", "8081:80"]"#, r#"["--net=host"]"#),
+            ],
+        )
+    }
+
+    /// The line of a manifest that names the agent.
+    pub(crate) fn agent(&self) -> String {
+        format!("agent: {}", self.ankaios.agent_name())
+    }
+}
+
+/// Replaces what a shipped manifest names and a test has elsewhere; all of it must occur.
+pub(crate) fn adapt(manifest: &str, replacements: &[(&str, &str)]) -> String {
+    let mut adapted = manifest.to_owned();
+    for (from, to) in replacements {
+        assert!(adapted.contains(from), "no '{from}' in:\n{adapted}");
+        adapted = adapted.replace(from, to);
+    }
+    adapted
+}
