@@ -334,7 +334,7 @@ mod tests {
         ] {
             assert!(report.contains(&format!("\n  {name}")), "{name} is missing in {report}");
         }
-        assert_eq!(report.lines().count(), 16, "{report}");
+        assert_eq!(report.lines().count(), 17, "{report}");
     }
 
     #[test]
