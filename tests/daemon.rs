@@ -85,6 +85,23 @@ async fn a_signal_ends_it_after_the_requests_in_flight() {
 }
 
 #[tokio::test]
+async fn waits_are_given_up_when_it_ends() {
+    let mut scene = Scene::start().await;
+    let mut client = scene.client("wait/resp").await;
+    let wait = r#"{"workload_name": "nobody", "state": "RUNNING", "timeout": "10m"}"#;
+    let reply = format!("{BASE}/wait/resp");
+    client.request(&format!("{BASE}/workload/wait/req"), wait, &reply, 1).await;
+    // Requests begin in their order.
+    scene.request("state", "[]").await;
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    // It does not use up the time that requests in flight may take.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    let reply = support::scene::payload(&client.next().await);
+    assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
+}
+
+#[tokio::test]
 async fn an_interrupt_ends_it_like_a_termination() {
     let mut scene = Scene::start().await;
     scene.connector.signal(Signal::INT);
