@@ -85,6 +85,7 @@ impl Session {
             matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         if taken {
             self.refusals = Refusals::default();
+            self.clear_blame();
         } else {
             let topic = message.publish().topic;
             tracing::error!(

@@ -1,6 +1,7 @@
 //! The task that owns the connection to the broker, and awaits nothing that
 //! could keep it from serving it.
 
+mod blame;
 mod incoming;
 mod replicas;
 mod subscribe;
@@ -29,6 +30,7 @@ use super::status::{Presence, status};
 use super::waiting::Waiting;
 use crate::progress::Progress;
 use crate::topics::Topics;
+use blame::Blame;
 use replicas::{Former, open};
 
 /// Messages that are taken from the operations before they are sent. Operations
@@ -100,6 +102,7 @@ pub struct Session {
     /// The broker was asked once for what it keeps.
     records_fetched: bool,
     refusals: Refusals,
+    blame: Blame,
     /// Something large was received or published since memory was given back.
     had_large: bool,
 }
@@ -141,6 +144,7 @@ impl Session {
             records: BTreeMap::new(),
             records_fetched: false,
             refusals: Refusals::default(),
+            blame: Blame::default(),
             had_large: false,
         }
     }
@@ -161,6 +165,7 @@ impl Session {
                 Ok(()) => return Ended::Stopped,
                 Err(error) => error,
             };
+            self.blame(&error);
             self.outbox.disconnected();
             let is_replica = self.options.replica.is_some();
             if is_replica && error.is_takeover() {
