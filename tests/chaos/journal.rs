@@ -1,7 +1,8 @@
 //! What happened, and when: to be read after a failure, and to tell errors that
 //! have a cause from those that have none.
 
-use std::sync::Mutex;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long Ankaios may be out of reach after a fault has ended.
@@ -18,30 +19,54 @@ struct Outage {
     end: Option<Instant>,
 }
 
-/// The events of one run.
-#[derive(Debug)]
+/// The events of one run. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Journal {
+    events: Arc<Events>,
+    /// What its notes begin with.
+    whose: &'static str,
+}
+
+#[derive(Debug)]
+pub(crate) struct Events {
     start: Instant,
-    events: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
     outages: Mutex<Vec<Outage>>,
     forgotten: Mutex<Vec<Instant>>,
 }
 
+impl Deref for Journal {
+    type Target = Events;
+
+    fn deref(&self) -> &Events {
+        &self.events
+    }
+}
+
 impl Journal {
     pub(crate) fn new() -> Self {
-        Self {
+        let events = Events {
             start: Instant::now(),
-            events: Mutex::default(),
+            notes: Mutex::default(),
             outages: Mutex::default(),
             forgotten: Mutex::default(),
-        }
+        };
+        Self { events: Arc::new(events), whose: "" }
+    }
+
+    /// The same journal, for what happens to one replica.
+    pub(crate) fn of(&self, whose: &'static str) -> Self {
+        Self { whose, ..self.clone() }
     }
 
     pub(crate) fn note(&self, event: impl AsRef<str>) {
-        let line = format!("{:8.3} {}", self.start.elapsed().as_secs_f64(), event.as_ref());
-        self.events.lock().unwrap().push(line);
+        let at = self.start.elapsed().as_secs_f64();
+        let line = format!("{at:8.3} {:1} {}", self.whose, event.as_ref());
+        self.notes.lock().unwrap().push(line);
     }
+}
 
+impl Events {
     /// From now on requests to Ankaios may fail, until [`Journal::over`].
     pub(crate) fn outage(&self) -> usize {
         let mut outages = self.outages.lock().unwrap();
@@ -84,7 +109,7 @@ impl Journal {
     }
 
     pub(crate) fn text(&self) -> String {
-        self.events.lock().unwrap().join("\n")
+        self.notes.lock().unwrap().join("\n")
     }
 
     /// Seconds since the start.

@@ -43,6 +43,8 @@ pub(crate) enum Slot {
 pub(crate) struct Load<'a> {
     operator: &'a Requester,
     journal: &'a Journal,
+    /// Each replica has an Ankaios of its own, so nothing is changed.
+    replicas: bool,
     pub(crate) asked: BTreeMap<u32, Asked>,
     slots: [Slot; SLOTS],
     /// The request on a slot that has no reply yet. The next one waits for it, as
@@ -57,10 +59,11 @@ pub(crate) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    pub(crate) fn new(operator: &'a Requester, journal: &'a Journal) -> Self {
+    pub(crate) fn new(operator: &'a Requester, journal: &'a Journal, replicas: bool) -> Self {
         Self {
             operator,
             journal,
+            replicas,
             asked: BTreeMap::new(),
             slots: [Slot::Absent; SLOTS],
             busy: [None; SLOTS],
@@ -89,7 +92,7 @@ impl<'a> Load<'a> {
                 } else {
                     self.some_kind(&mut random)
                 };
-                if let Some(kind) = kind {
+                if let Some(kind) = kind.filter(|kind| !self.replicas || !kind.leaves_traces()) {
                     self.ask(kind).await;
                 }
             }
@@ -153,6 +156,9 @@ impl<'a> Load<'a> {
 
     /// Subscribes until it has succeeded.
     pub(crate) async fn stay_subscribed(&mut self) {
+        if self.replicas {
+            return;
+        }
         for (index, kind) in SUBSCRIPTIONS.iter().enumerate() {
             let failed = match self.subscribing[index] {
                 None => true,

@@ -2,9 +2,9 @@
 //! agent, server, connector, broker and uplink break, and in the end every
 //! request that the broker has accepted has its reply, and no reply is wrong.
 //!
-//! `CHAOS_SEED` repeats a run, as far as the timing of the machine allows; the uplink
-//! is one of TLS, with certificates and passwords that change, if it is odd.
-//! `CHAOS_SECONDS` says how long faults happen.
+//! `CHAOS_SEED` repeats a run, as far as the timing of the machine allows. If it is
+//! odd, the uplink is one of TLS, with certificates and passwords that change; if half
+//! of it is odd, there are two replicas. `CHAOS_SECONDS` says how long faults happen.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -203,6 +203,14 @@ impl Kind {
         )
     }
 
+    /// Whether another Ankaios would answer the next request differently.
+    pub(crate) fn leaves_traces(&self) -> bool {
+        matches!(
+            self,
+            Self::Apply { .. } | Self::Delete { .. } | Self::Subscribe | Self::Talk | Self::Follow
+        )
+    }
+
     /// What is wrong with a reply, if anything is.
     pub(crate) fn judge(&self, number: u32, payload: &[u8]) -> Result<(), Flaw> {
         let wrong = |what: &str| {

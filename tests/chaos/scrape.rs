@@ -61,6 +61,12 @@ impl Endpoint {
         flaws
     }
 
+    /// Whether it says that it is standby, and that it is ready.
+    pub(crate) async fn is_standby(&self) -> Result<bool, String> {
+        let port = self.0.borrow().ok_or("the connector does not run")?;
+        Ok(ask(port, "/readyz").await?.json()["role"] == "standby")
+    }
+
     /// Waits until the connector says that it is ready.
     pub(crate) async fn ready(&self, limit: Duration) -> Result<(), String> {
         let begin = Instant::now();

@@ -21,6 +21,8 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// Where a connector sits.
 pub(crate) struct Seat {
+    /// Its `REPLICA_ID`; empty if there is only one.
+    pub(crate) name: &'static str,
     pub(crate) vehicle: Vehicle,
     pub(crate) proxy: Proxy,
     pub(crate) endpoint: Endpoint,
@@ -31,11 +33,15 @@ pub(crate) struct Seat {
 
 impl Seat {
     /// A seat whose connectors reach the broker on that port.
-    pub(crate) async fn new(broker: u16, secrets: Option<&Secrets>) -> Self {
+    pub(crate) async fn new(name: &'static str, broker: u16, secrets: Option<&Secrets>) -> Self {
         let own = SETTINGS.map(|(name, value)| (name, value.to_owned()));
         let mut settings = own.to_vec();
         settings.extend(secrets.into_iter().flat_map(Secrets::of_the_connector));
+        if !name.is_empty() {
+            settings.push(("REPLICA_ID", name.to_owned()));
+        }
         Self {
+            name,
             vehicle: Vehicle::start().await,
             proxy: Proxy::start(broker).await,
             endpoint: Endpoint::default(),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use fleet_connector::proto::ank_base::ConfigItem;
 use fleet_connector::proto::ank_base::config_item::ConfigItemEnum;
+use futures_util::future::{OptionFuture, join_all};
 use tokio::time::{sleep, timeout};
 use vehicle_simulator::{Problem, execution};
 
@@ -35,13 +36,15 @@ pub(crate) struct World {
     broker: Broker,
     /// `None` without TLS.
     secrets: Option<Secrets>,
-    seat: Seat,
-    connector: Process,
+    seats: Vec<Seat>,
+    /// One on each seat.
+    connectors: Vec<Process>,
     operator: Requester,
 }
 
 impl World {
-    /// Starts everything and waits until requests are served. Odd seeds have TLS.
+    /// Starts everything and waits until requests are served. Odd seeds have TLS, and
+    /// those of which half is odd have replicas.
     pub(crate) async fn start(seed: u64) -> Self {
         let secrets = (seed % 2 == 1).then(Secrets::new);
         let mut settings =
@@ -53,45 +56,74 @@ impl World {
         let settings: Vec<_> = settings.iter().map(String::as_str).collect();
         let broker = Broker::with(&settings).await;
         let port = if secrets.is_some() { secure } else { broker.port() };
-        let seat = Seat::new(port, secrets.as_ref()).await;
-        seat.vehicle.set_lose_half_read_frames(true);
-        add_configs(&seat.vehicle);
-        let connector = seat.start();
-        connector.line("ready for requests").await;
-        connector.line("the link to Ankaios is up").await;
+        let names: &[_] = if seed / 2 % 2 == 1 { &["a", "b"] } else { &[""] };
+        let (mut seats, mut connectors) = (Vec::new(), Vec::<Process>::new());
+        for name in names {
+            let seat = Seat::new(name, port, secrets.as_ref()).await;
+            seat.vehicle.set_lose_half_read_frames(true);
+            add_configs(&seat.vehicle);
+            let connector = seat.start();
+            connector.line("the link to Ankaios is up").await;
+            connectors.push(connector);
+            seats.push(seat);
+            // The first one is active.
+            connectors[0].line("ready for requests").await;
+        }
         let operator = Requester::connect(broker.port()).await;
-        Self { broker, secrets, seat, connector, operator }
+        Self { broker, secrets, seats, connectors, operator }
     }
 
     /// Lets faults happen for a while, then checks that nothing was lost.
     pub(crate) async fn survive(self, seed: u64, time: Duration) {
-        let Self { mut broker, secrets, seat, mut connector, operator } = self;
-        let vehicle = &seat.vehicle;
+        let Self { mut broker, secrets, seats, mut connectors, operator } = self;
         let journal = Journal::new();
         let mut random = Rng::with_seed(seed);
-        let [a, b, c, d, e, f, g] = std::array::from_fn(|_| random.fork());
-        let mut load = Load::new(&operator, &journal);
+        let mut load = Load::new(&operator, &journal, seats.len() > 1);
         let talker = Talker::default();
-        start_talker(&mut load, &operator, vehicle).await;
+        let single = match &seats[..] {
+            [seat] => Some(&seat.vehicle),
+            _ => None,
+        };
+        if let Some(vehicle) = single {
+            start_talker(&mut load, &operator, vehicle).await;
+        }
         let end = Instant::now() + time;
-        let mut logs = Vec::new();
-        let (.., scraped, resident) = tokio::join!(
+        let [a, b, c] = std::array::from_fn(|_| random.fork());
+        let replicas = seats.iter().zip(&mut connectors).map(|(seat, connector)| {
+            let [a, b, c, d] = std::array::from_fn(|_| random.fork());
+            let journal = journal.of(seat.name);
+            async move {
+                let mut logs = Vec::new();
+                let (.., scraped, resident) = tokio::join!(
+                    faults::of_ankaios(&seat.vehicle, a, end, &journal),
+                    faults::of_the_connector(seat, connector, &mut logs, b, end, &journal),
+                    faults::of_the_uplink(&seat.proxy, c, end, &journal),
+                    seat.endpoint.scrape(d, end, &journal),
+                    seat.watch_memory(end),
+                );
+                (logs, scraped, resident)
+            }
+        });
+        let talk = OptionFuture::from(single.map(|vehicle| talker.talk(vehicle, b, end, &journal)));
+        let (replicas, ..) = tokio::join!(
+            join_all(replicas),
             load.flow(a, end),
-            talker.talk(vehicle, b, end, &journal),
-            faults::of_ankaios(vehicle, c, end, &journal),
-            faults::of_the_connector(&seat, &mut connector, &mut logs, d, end, &journal),
-            faults::of_the_uplink(&seat.proxy, e, end, &journal),
-            faults::of_the_broker(&mut broker, secrets.as_ref(), f, end, &journal),
-            seat.endpoint.scrape(g, end, &journal),
-            seat.watch_memory(end),
+            talk,
+            faults::of_the_broker(&mut broker, secrets.as_ref(), c, end, &journal),
         );
         journal.note("all faults are over");
-        let outcome = settle(&mut load, &operator, &seat, &talker, &journal).await;
+        let outcome = settle(&mut load, &operator, &seats, &talker, &journal).await;
 
         let mut flaws = load.flaws();
         flaws.extend(outcome.err());
-        flaws.extend(wrong_slots(&mut load, vehicle));
-        flaws.extend(scraped);
+        flaws.extend(single.into_iter().flat_map(|vehicle| wrong_slots(&mut load, vehicle)));
+        let mut resident = 0;
+        let mut logs = Vec::new();
+        for (seat, (log, scraped, most)) in seats.iter().zip(replicas) {
+            logs.extend(log);
+            flaws.extend(scraped.into_iter().map(|flaw| format!("{}: {flaw}", seat.name)));
+            resident = resident.max(most);
+        }
         let heard = talk::judge(&operator.logs_from(0), &journal);
         flaws.extend(heard.flaws.iter().map(|flaw| format!("{TALKER}: {flaw}")));
         if resident > MAX_RESIDENT {
@@ -107,10 +139,10 @@ impl World {
             heard.dropped,
         ));
         if !flaws.is_empty() {
-            logs.extend(connector.output());
+            logs.extend(connectors.iter().flat_map(Process::output));
             let file = format!("{}/chaos-{seed}.log", env!("CARGO_TARGET_TMPDIR"));
-            let problems = vehicle.problems();
-            let problems: Vec<_> = problems.iter().map(shown).collect();
+            let problems = seats.iter().flat_map(|seat| seat.vehicle.problems());
+            let problems: Vec<_> = problems.map(|problem| shown(&problem)).collect();
             let all = [journal.text(), problems.join("\n"), flaws.join("\n"), logs.join("\n")];
             std::fs::write(&file, all.join("\n\n")).unwrap();
             flaws.truncate(20);
@@ -151,11 +183,10 @@ fn add_configs(vehicle: &Vehicle) {
 async fn settle(
     load: &mut Load<'_>,
     operator: &Requester,
-    seat: &Seat,
+    seats: &[Seat],
     talker: &Talker,
     journal: &Journal,
 ) -> Result<(), String> {
-    let vehicle = &seat.vehicle;
     let begin = Instant::now();
     load.notice_loss();
     // Requests that have no reply at all show in the flaws.
@@ -166,6 +197,10 @@ async fn settle(
         sleep(Duration::from_millis(20)).await;
     }
     journal.note(format!("caught up within {:?}", begin.elapsed()));
+    if seats.len() > 1 {
+        one_is_active(seats).await?;
+        journal.note(format!("one is active after {:?}", begin.elapsed()));
+    }
     if let Err(flaw) = ask(load, operator, Kind::Nothing, AT_ONCE * 2).await {
         // Ankaios itself may need a new agent by now. Nothing else is an excuse.
         if !["closed the control interface", "does not exist"]
@@ -176,7 +211,9 @@ async fn settle(
         }
         journal.note(format!("ankaios: agent restarts, because {flaw}"));
         let outage = journal.outage();
-        vehicle.restart_agent(Duration::from_millis(100)).await.unwrap();
+        for seat in seats {
+            seat.vehicle.restart_agent(Duration::from_millis(100)).await.unwrap();
+        }
         journal.over(outage);
     }
     let slot = 0;
@@ -198,11 +235,39 @@ async fn settle(
         Kind::NoOperation,
         Kind::TooLarge,
     ] {
-        ask(load, operator, kind, AT_ONCE).await?;
+        if seats.len() == 1 || !kind.leaves_traces() {
+            ask(load, operator, kind, AT_ONCE).await?;
+        }
     }
-    stream::settle(load, operator, vehicle, journal).await?;
-    talker.settle(load, operator, vehicle, journal).await?;
-    seat.endpoint.ready(AT_ONCE).await
+    if let [Seat { vehicle, .. }] = seats {
+        stream::settle(load, operator, vehicle, journal).await?;
+        talker.settle(load, operator, vehicle, journal).await?;
+    }
+    for seat in seats {
+        seat.endpoint.ready(AT_ONCE).await.map_err(|flaw| format!("{}: {flaw}", seat.name))?;
+    }
+    Ok(())
+}
+
+/// Waits until one replica is active, and all others are standby.
+async fn one_is_active(seats: &[Seat]) -> Result<(), String> {
+    let begin = Instant::now();
+    loop {
+        let mut active = Vec::new();
+        for seat in seats {
+            // An agent that is gone for good is dealt with afterwards.
+            if !seat.endpoint.is_standby().await? {
+                active.push(seat.name);
+            }
+        }
+        if active.len() == 1 {
+            return Ok(());
+        }
+        if begin.elapsed() > CATCH_UP {
+            return Err(format!("not one replica is active, but {active:?}"));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Asks, and expects the right reply.
