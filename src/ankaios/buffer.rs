@@ -286,7 +286,8 @@ impl Consumer {
         self.arrived
     }
 
-    fn try_next(&mut self) -> Option<Item> {
+    /// The next item, if there is one.
+    pub(super) fn try_next(&mut self) -> Option<Item> {
         let mut state = self.shared.state();
         if state.dropped > 0 {
             return Some(Item::Dropped(std::mem::take(&mut state.dropped)));

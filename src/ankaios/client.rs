@@ -175,9 +175,10 @@ impl Client {
             .map_err(|_| RequestError::Unavailable(self.status.borrow().reason()))
     }
 
-    /// Why a request has no answer when its time is over.
-    fn overdue(&self, number: u64) -> RequestError {
-        if self.pending.remove(number) {
+    /// Why a request has no answer when its time is over; `written` says whether
+    /// Ankaios has got it.
+    fn overdue(&self, written: bool) -> RequestError {
+        if written {
             self.pending.set_overdue();
             RequestError::Timeout(self.timeout)
         } else {
@@ -218,7 +219,7 @@ impl Stream {
             Ok(Item::End(None)) => Err(RequestError::Unavailable(
                 "the session was lost a moment ago; try again".into(),
             )),
-            Err(_) => Err(self.client.overdue(self.number)),
+            Err(_) => Err(self.client.overdue(self.client.pending.is_unanswered(self.number))),
         }
     }
 
@@ -288,7 +289,10 @@ impl<T: FromContent> Call<T> {
             Ok(Err(_)) => {
                 return Err(RequestError::Unavailable("the connector is stopping".into()));
             }
-            Err(_) => return Err(self.client.overdue(self.removal.number)),
+            Err(_) => {
+                let written = self.client.pending.remove(self.removal.number);
+                return Err(self.client.overdue(written));
+            }
         };
         match content {
             ResponseContent::Error(error) => Err(refusal(error.message)),

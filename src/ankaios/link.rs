@@ -277,8 +277,7 @@ impl<'a> Session<'a> {
 
     /// Returns why the FIFOs are of no use any more.
     async fn run(mut self) -> String {
-        self.link.pending.end_streams();
-        self.write_unanswered_again();
+        self.begin_session();
         loop {
             let look = self.next_look();
             let result = tokio::select! {
@@ -418,18 +417,19 @@ impl<'a> Session<'a> {
         let signs = self.output.signs();
         if signs.unlinked {
             tracing::info!("Ankaios' server has restarted; greeting its agent again");
-            // Whoever removes the file has done away with the former session.
+            // Whoever removes the file has done away with the former session. But the
+            // present one may have had something already.
             self.swapping_until = Instant::now();
+            self.go_on_with_session();
         } else if signs.opened {
             tracing::info!("the agent has opened output again; greeting it");
             self.swapping_until = Instant::now() + SWAP;
+            self.begin_session();
         } else {
             return;
         }
         self.link.metrics.reconnected();
         self.greet = true;
-        self.link.pending.end_streams();
-        self.write_unanswered_again();
     }
 
     /// Writes so many frames as a whole. What cannot be written within the timeout is
@@ -498,8 +498,7 @@ impl<'a> Session<'a> {
                 self.proven = false;
                 self.probe.next = Instant::now();
                 // Some of the events may be among what was skipped.
-                self.link.pending.end_streams();
-                self.write_unanswered_again();
+                self.go_on_with_session();
             }
             Stop::Io(_) => return Err(stop.to_string()),
         }
@@ -514,15 +513,25 @@ impl<'a> Session<'a> {
         }
         tracing::warn!("Ankaios does not answer; opening output anew");
         self.output.reopen(OPEN_INTERVAL).await.map_err(|error| error.to_string())?;
-        self.write_unanswered_again();
+        repeating(self.link.pending.write_again());
         Ok(())
     }
 
-    fn write_unanswered_again(&mut self) {
-        let requests = self.link.pending.begin_session();
-        if requests > 0 {
-            tracing::info!(requests, "repeating what was not answered");
-        }
+    /// The agent knows of nothing that was before.
+    fn begin_session(&mut self) {
+        repeating(self.link.pending.begin_session());
+    }
+
+    /// Some of what the agent has got or sent may have been lost.
+    fn go_on_with_session(&mut self) {
+        self.link.pending.give_up_streams();
+        repeating(self.link.pending.write_again());
+    }
+}
+
+fn repeating(requests: usize) {
+    if requests > 0 {
+        tracing::info!(requests, "repeating what was not answered");
     }
 }
 

@@ -132,6 +132,8 @@ enum Answers {
         /// The first one has come: the stream stands.
         stands: bool,
     },
+    /// There were many. Ankaios may go on with them until the stream is cancelled.
+    GivenUp,
     /// Nobody waits for any.
     None,
 }
@@ -139,7 +141,9 @@ enum Answers {
 impl Request {
     /// Ankaios has got it, and it has no answer.
     fn is_unanswered(&self) -> bool {
-        self.written.is_some() && !matches!(self.answer, Answers::Many { stands: true, .. })
+        let is_stream =
+            matches!(self.answer, Answers::Many { stands: true, .. } | Answers::GivenUp);
+        self.written.is_some() && !is_stream
     }
 
     fn fail(self, error: RequestError) {
@@ -147,7 +151,7 @@ impl Request {
             // The requester may have gone in the meantime.
             Answers::One(answer) => drop(answer.send(Err(error))),
             Answers::Many { producer, .. } => producer.end(Some(error)),
-            Answers::None => {}
+            Answers::GivenUp | Answers::None => {}
         }
     }
 
@@ -281,6 +285,11 @@ impl Pending {
         }
     }
 
+    /// Whether Ankaios has got the request without answering.
+    pub(super) fn is_unanswered(&self, number: u64) -> bool {
+        self.table().requests.get(&number).is_some_and(Request::is_unanswered)
+    }
+
     /// Nobody waits for the request any more. Returns whether Ankaios has got
     /// it without answering.
     pub(super) fn remove(&self, number: u64) -> bool {
@@ -321,6 +330,9 @@ impl Pending {
         let mut table = self.table();
         let Table { requests, unwritten, updated } = &mut *table;
         let Entry::Occupied(mut entry) = requests.entry(number) else { return false };
+        if matches!(entry.get().answer, Answers::GivenUp) {
+            return false;
+        }
         // Also what is to be written once more may still be answered.
         unwritten.remove(&number);
         if let Answers::Many { producer, stands } = &mut entry.get_mut().answer {
@@ -346,46 +358,53 @@ impl Pending {
                 });
                 answer.send(held.map(|held| (content, held))).is_ok()
             }
-            Answers::Many { .. } | Answers::None => false,
+            Answers::Many { .. } | Answers::GivenUp | Answers::None => false,
         }
     }
 
-    /// The session that the streams belong to has ended, or some of what it
-    /// sent was lost.
-    pub(super) fn end_streams(&self) {
-        let mut table = self.table();
-        let ended: Vec<_> = table
-            .requests
-            .extract_if(.., |_, request| {
-                matches!(request.answer, Answers::Many { stands: true, .. })
-            })
-            .collect();
-        drop(table);
-        for (_, request) in ended {
-            if let Answers::Many { producer, .. } = request.answer {
+    /// Some of what the session has sent was lost, so all streams must be made again.
+    /// Ankaios goes on with them until they are cancelled.
+    pub(super) fn give_up_streams(&self) {
+        let mut ended = Vec::new();
+        for request in self.table().requests.values_mut() {
+            if matches!(request.answer, Answers::Many { stands: true, .. }) {
+                request.frame = Bytes::new();
+                ended.push(std::mem::replace(&mut request.answer, Answers::GivenUp));
+            }
+        }
+        for stream in ended {
+            if let Answers::Many { producer, .. } = stream {
                 producer.end(None);
             }
         }
     }
 
-    /// Begins a new session: what the former one has not answered is to be
-    /// written again, in order of arrival and before anything newer. Returns how
-    /// many requests that are.
-    ///
-    /// Reading twice does no harm, nor does an update, which names in full what
-    /// it sets. But an update that comes again after a later one could undo that:
-    /// it ends with an error.
+    /// Begins a new session, which knows of no streams; then as
+    /// [`write_again`](Self::write_again).
     pub(super) fn begin_session(&self) -> usize {
+        self.give_up_streams();
         let mut table = self.table();
         let Table { requests, unwritten, .. } = &mut *table;
-        // The streams that these were to end have ended with their session.
         requests.retain(|number, request| {
-            let keep = !matches!(request.answer, Answers::None);
+            let keep = !matches!(request.answer, Answers::GivenUp | Answers::None);
             if !keep {
                 unwritten.remove(number);
             }
             keep
         });
+        drop(table);
+        self.write_again()
+    }
+
+    /// What was not answered is to be written again, in order of arrival and before
+    /// anything newer. Returns how many requests that are.
+    ///
+    /// Reading twice does no harm, nor does an update, which names in full what
+    /// it sets. But an update that comes again after a later one could undo that:
+    /// it ends with an error.
+    pub(super) fn write_again(&self) -> usize {
+        let mut table = self.table();
+        let Table { requests, unwritten, .. } = &mut *table;
         let mut again = 0_usize;
         for (number, request) in requests.iter_mut().filter(|(_, request)| request.is_unanswered())
         {
@@ -446,6 +465,7 @@ impl Pending {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::ankaios::buffer::Item;
     use crate::proto::ank_base::EventsCancelAccepted;
 
     fn answer(pending: &Pending, id: &str, content: ResponseContent, size: usize) -> bool {
@@ -568,6 +588,47 @@ mod tests {
             assert_eq!(next.as_deref(), written.then_some(&b"cancel"[..]));
         }
         // A new session knows of none.
+        pending.begin_session();
+        assert_eq!(write_all(&pending), [0u64; 0]);
+    }
+
+    #[test]
+    fn a_stream_that_is_given_up_is_cancelled_unless_its_session_has_ended() {
+        for session_ends in [false, true] {
+            let pending = Pending::new();
+            let (number, id) = pending.next_id();
+            let (producer, mut consumer) = crate::ankaios::buffer::buffer(&Default::default());
+            pending.add_stream(number, Bytes::new(), producer, None);
+            write_all(&pending);
+            assert!(answer(&pending, &id, content(), 0));
+            if session_ends {
+                assert_eq!(pending.begin_session(), 0);
+            } else {
+                pending.give_up_streams();
+                assert_eq!(pending.write_again(), 0);
+            }
+            assert!(!answer(&pending, &id, content(), 0), "nobody waits for it");
+            assert_eq!(consumer.try_next(), Some(Item::Message(content())));
+            assert_eq!(consumer.try_next(), Some(Item::End(None)));
+            pending.cancel(number, Bytes::from_static(b"cancel"));
+            assert_eq!(pending.first_unwritten().is_some(), !session_ends);
+            // What is to be written in the same session is not forgotten.
+            pending.write_again();
+            assert_eq!(pending.first_unwritten().is_some(), !session_ends);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_has_not_been_answered_in_time_is_cancelled() {
+        let pending = Pending::new();
+        let (number, _) = pending.next_id();
+        let (producer, _consumer) = crate::ankaios::buffer::buffer(&Default::default());
+        pending.add_stream(number, Bytes::new(), producer, None);
+        assert!(!pending.is_unanswered(number));
+        write_all(&pending);
+        assert!(pending.is_unanswered(number));
+        pending.cancel(number, Bytes::new());
+        assert_eq!(write_all(&pending).len(), 1);
         pending.begin_session();
         assert_eq!(write_all(&pending), [0u64; 0]);
     }
