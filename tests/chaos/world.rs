@@ -27,6 +27,10 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 /// What "at once" means on a machine that runs other tests beside this one.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
+/// The longest wait before a link to Ankaios is tried again, and a timeout. A standby
+/// had no requests that would have been waited for.
+const READY: Duration = Duration::from_secs(15);
+
 /// The memory that the connector may take, in kB: 64 requests and as many
 /// replies, the largest of which is the whole state, and the program itself.
 const MAX_RESIDENT: u32 = 100_000;
@@ -244,7 +248,7 @@ async fn settle(
         talker.settle(load, operator, vehicle, journal).await?;
     }
     for seat in seats {
-        seat.endpoint.ready(AT_ONCE).await.map_err(|flaw| format!("{}: {flaw}", seat.name))?;
+        seat.endpoint.ready(READY).await.map_err(|flaw| format!("{}: {flaw}", seat.name))?;
     }
     Ok(())
 }
