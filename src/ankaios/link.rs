@@ -16,35 +16,24 @@
 //! - Closing and opening `output` makes an agent that is out of step begin anew
 //!   at the next frame.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Client, RequestError};
-use super::codec;
+use super::greeting::{probe, with_hello};
 use super::metrics::Metrics;
 use super::pending::Pending;
 use super::pipe::{OpenError, Output, open_input};
 use super::reader::{self, Heard, PROBE_SUFFIX, Stop};
+use super::status::LinkStatus;
 use crate::progress::{Monitor, Progress};
-use crate::proto::ank_base::request::RequestContent;
-use crate::proto::ank_base::{CompleteStateRequest, Request};
-use crate::proto::control_api::to_ankaios::ToAnkaiosEnum;
-use crate::proto::control_api::{Hello, ToAnkaios};
-
-/// Only the major version must be the agent's.
-const PROTOCOL_VERSION: &str = "1.0.0";
-
-/// The smallest part of the state that every Ankaios has.
-const PROBE_MASK: &str = "desiredState.apiVersion";
 
 /// How often missing FIFOs, or an agent that does not read, are looked for.
 const OPEN_INTERVAL: Duration = Duration::from_millis(50);
@@ -64,44 +53,6 @@ const SWAP: Duration = Duration::from_secs(1);
 
 /// How long the end of `input` is waited for after that of `output`.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// State of the link to Ankaios.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkStatus {
-    /// No agent is there, or it does not answer.
-    Disconnected {
-        /// What is missing and what helps.
-        reason: String,
-    },
-    /// Ankaios answers.
-    Connected,
-    /// The agent has closed the session and will not answer in it again.
-    Closed {
-        /// The agent's own words and what helps.
-        reason: String,
-    },
-}
-
-impl LinkStatus {
-    /// Why there is no link; for people.
-    #[must_use]
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Connected => "it was lost a moment ago; try again".into(),
-            Self::Disconnected { reason } | Self::Closed { reason } => reason.clone(),
-        }
-    }
-}
-
-impl fmt::Display for LinkStatus {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Disconnected { .. } => "disconnected",
-            Self::Connected => "connected",
-            Self::Closed { .. } => "closed",
-        })
-    }
-}
 
 /// Makes a client and the link that serves it.
 ///
@@ -370,16 +321,7 @@ impl<'a> Session<'a> {
             interval: (self.probe.interval * 2).min(PROBE_INTERVAL.1),
             id: id.clone(),
         };
-        let request = CompleteStateRequest {
-            field_mask: vec![PROBE_MASK.into()],
-            subscribe_for_events: false,
-        };
-        let request = Request {
-            request_id: id,
-            request_content: Some(RequestContent::CompleteStateRequest(request)),
-        };
-        let message = ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) };
-        let frame = with_hello(&codec::encode(&message));
+        let frame = with_hello(&probe(id));
         self.look_for_swap();
         self.greet = false;
         self.write(&frame, 2).await
@@ -534,14 +476,4 @@ fn spawn_reader(
     let pending = Arc::clone(&link.pending);
     let task = reader::read(input, pending, heard.clone(), link.metrics.clone());
     AbortOnDropHandle::new(tokio::spawn(task))
-}
-
-/// A Hello in front of frames, to be written together.
-fn with_hello(frames: &[u8]) -> Bytes {
-    let hello = Hello { protocol_version: PROTOCOL_VERSION.into() };
-    let hello = codec::encode(&ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Hello(hello)) });
-    let mut bytes = BytesMut::with_capacity(hello.len() + frames.len());
-    bytes.extend_from_slice(&hello);
-    bytes.extend_from_slice(frames);
-    bytes.freeze()
 }
