@@ -8,7 +8,8 @@
 //!  Client (cheap clone)  request ids, timeouts, typed calls
 //!     │ pending          who waits for which answer
 //!     │ buffer           between the reader and a consumer that may be slow
-//!  link                  owns the FIFOs: handshake, order of writes, recovery
+//!  link                  owns the FIFOs: opens them
+//!     ├ session          handshake, order of writes, recovery
 //!     ├ greeting         what opens a session
 //!     ├ status           what is known of the link
 //!     ├ reader           reads `input`, and nothing else
