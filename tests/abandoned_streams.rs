@@ -73,6 +73,15 @@ async fn streams_that_are_given_up_because_the_files_are_gone_are_cancelled() {
 }
 
 #[tokio::test]
+async fn streams_that_are_given_up_because_the_agent_opens_output_are_cancelled() {
+    let (scene, expected) = scene().await;
+    let former = ids(&scene);
+    // As an agent does that goes on at the next frame, in the same session.
+    drop(std::fs::File::open(scene.vehicle.control_interface().join("output")).unwrap());
+    made_again(&scene, &former, expected).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_stands_only_after_the_timeout_is_cancelled() {
     let (scene, expected) = scene().await;
     scene.vehicle.inject_fault(1, Fault::DelayAnswer(2 * SECOND), |request| {
