@@ -28,15 +28,31 @@ use world::World;
 /// How long faults happen without `CHAOS_SECONDS`.
 const SHORT: u64 = 10;
 
+/// Seeds of runs that have failed: lines of a log were missing after restarts of the
+/// connector, and a standby whose agent had got garbage was not ready for long.
+const FAILED: [u64; 2] = [16, 26];
+
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_is_answered_whatever_happens() {
-    let seed = number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));
+async fn survive(seed: u64) {
     let seconds = number("CHAOS_SECONDS").unwrap_or(SHORT);
     support::say(&format!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds}\n"));
     World::start(seed).await.survive(seed, Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_is_answered_whatever_happens() {
+    survive(number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seeds_that_have_failed_do_so_no_more() {
+    if number("CHAOS_SEED").is_none() {
+        for seed in FAILED {
+            survive(seed).await;
+        }
+    }
 }
