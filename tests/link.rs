@@ -494,6 +494,23 @@ async fn what_follows_a_lost_first_answer_is_not_taken_for_it() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_out_of_step_from_the_beginning_is_brought_back() {
+    let (_parent, folder) = folder();
+    let vehicle = vehicle(&folder).await;
+    let mut output = OpenOptions::new().write(true).open(folder.join("output")).unwrap();
+    output.write_all(&[0xff; 10]).unwrap();
+    while !vehicle.problems().iter().any(|problem| matches!(problem, Problem::AbsurdLength(_))) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let connector = Connector::start(&folder);
+    let silent = |status: &LinkStatus| status.reason().contains("does not answer");
+    connector.until(silent).await;
+    // Now the agent sees the end only if the connector closes it, too.
+    drop(output);
+    connector.connected().await;
+}
+
+#[tokio::test]
 async fn garbage_from_the_agent_is_overcome_within_three_seconds() {
     for garbage in [
         &[0xff; 64][..],

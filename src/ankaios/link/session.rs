@@ -72,6 +72,7 @@ struct Probe {
     accepted: u64,
     /// When to send the next one.
     next: Instant,
+    /// Doubled with each one that has no answer.
     interval: Duration,
 }
 
@@ -170,6 +171,10 @@ impl<'a> Session<'a> {
             }
         } else if !self.probe.id.is_empty() {
             self.silent();
+            // The second one: the agent may be out of step from the beginning.
+            if self.probe.interval > 2 * PROBE_INTERVAL.0 {
+                self.reopen_output().await?;
+            }
         }
         self.write_probe().await
     }
