@@ -18,9 +18,10 @@ fi
 
 # glibc links statically with crt-static. The target is named, although it is
 # the host's own, so that the flag spares build scripts and procedural macros,
-# which cannot be built that way.
+# which cannot be built that way. The binary is moved to its address when it starts;
+# the short list of the places that depend on it saves 0.2 MB (it takes glibc 2.36).
 target=$(rustc -vV | sed -n 's/^host: //p')
-RUSTFLAGS="-C target-feature=+crt-static" \
+RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
     cargo build --locked --release \
     --package fleet-connector --package vehicle-data-sender --bins --target "$target"
 

@@ -1,31 +1,21 @@
-//! The daemon without a process around it: makes the tasks and ends them.
+//! The daemon without a process around it.
+//!
+//! The link to Ankaios lives as long as it. The session with the broker, and all that
+//! serves it, is made anew each time this connector becomes the active one; if it is
+//! the only one of its vehicle, that is once.
 
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
-
-use futures_util::FutureExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::activation::{Activation, DRAIN, Instruments, Parts, named};
 use crate::ankaios::{self, LinkStatus};
 use crate::guard::Guard;
 use crate::health::{self, BindError, Health, Liveness, Readiness, Server};
-use crate::mqtt::{self, Presence, Reporter, Session};
-use crate::operations::{Context, Lane, Operations};
+use crate::mqtt::{Backoff, Ended, Presence, Standby};
 use crate::progress::Monitor;
-use crate::router::{self, Router};
 use crate::settings::Settings;
-use crate::streams::{self, Publisher, Rollouts, Subscriptions};
-
-/// Requests that wait for the router.
-const QUEUE: usize = 64;
-
-/// How long requests in flight may take once the connector is to stop. Ankaios
-/// kills a workload that has not ended after 10 s.
-const DRAIN: Duration = Duration::from_secs(4);
 
 /// Why the connector has not ended as it should.
 #[derive(Debug, thiserror::Error)]
@@ -55,32 +45,21 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         Some(address) => Some(Server::bind(address).await?),
         None => None,
     };
-    let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
+    let folder = settings.control_interface_dir.clone();
+    let (client, link) = ankaios::connect(folder, settings.request_timeout);
     let link_monitor = Monitor::new("the link to Ankaios");
     let link = link.monitored(&link_monitor);
-    let router_monitor = Monitor::new("the router");
-    let reporter = Reporter::default();
-    let router_metrics = router::Metrics::default();
-    let stream_metrics = streams::Metrics::default();
-    let (requests, request_receiver) = mpsc::channel(QUEUE);
-    let (outgoing, outgoing_receiver) = mqtt::queue();
+    let instruments = Instruments::default();
+    let guard = Guard::new(settings.guard.clone());
     let (presence, presence_receiver) = watch::channel(to_presence(&link.status().borrow()));
-    let max_payload = settings.mqtt.max_payload;
-    let publisher = Publisher::new(outgoing.clone());
     // These run as long as the connector does.
     let mut tasks = JoinSet::new();
-    let rollouts = settings.rollout_timeout.map(|limit| {
-        let topics = settings.topics.clone();
-        let (rollouts, task) = Rollouts::new(client.clone(), topics, publisher.clone(), limit);
-        tasks.spawn(named("the task that follows roll-outs", task));
-        rollouts
-    });
-    let guard = Guard::new(settings.guard);
     if guard.needs_the_vehicle() {
         let watch = guard.clone().watch(client.clone());
         tasks.spawn(named("the task that knows what is protected", watch));
     }
     if let Some(server) = server {
+        let Instruments { reporter, router, router_monitor, streams } = &instruments;
         let health = Health {
             liveness: Liveness::new(vec![
                 reporter.monitor().clone(),
@@ -95,8 +74,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
                 stop: stop.clone(),
             },
             metrics: health::Metrics::new(|registry| {
-                router_metrics.register(registry);
-                stream_metrics.register(registry);
+                router.register(registry);
+                streams.register(registry);
                 reporter.metrics().register(registry);
                 link.metrics().register(registry);
                 client.event_streams().register(registry);
@@ -104,56 +83,56 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         };
         tasks.spawn(named("the server of health and metrics", server.run(health)));
     }
-    let context = Context {
-        guard,
-        updates: Lane::new(settings.request_timeout),
-        subscriptions: Subscriptions::new(
-            client.clone(),
-            settings.topics.clone(),
-            publisher,
-            stream_metrics,
-        ),
-        ankaios: client,
-        rollouts,
-    };
-    let operations = Operations::new(context);
-    let router =
-        Router::new(settings.topics.clone(), operations, max_payload, outgoing, router_metrics);
-    let session = Session::new(
-        settings.mqtt,
-        settings.topics,
-        presence_receiver,
-        requests,
-        outgoing_receiver,
-        stop.clone(),
-        reporter,
-    );
-
     tasks.spawn(named("the task that reports the link", announce(link.status(), presence)));
     tasks.spawn(named("the link to Ankaios", link.run()));
-    tasks.spawn(named("the router", router.run(request_receiver, router_monitor.begin())));
-    let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
-
+    let parts = Parts { settings, client, guard, presence: presence_receiver, instruments };
     tokio::select! {
-        // First: tasks may end because of it.
-        biased;
-        () = stop.cancelled() => {}
-        _ = &mut session => return Err(Error::TaskFailed("the MQTT session")),
-        Some(ended) = tasks.join_next() => return Err(Error::TaskFailed(ended.unwrap_or("a task"))),
-    }
-    tracing::info!("stopping");
-    match timeout(DRAIN, session).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Error::TaskFailed("the MQTT session")),
-        Err(_) => Err(Error::DrainTimeout),
+        ended = serve(&parts, &stop) => ended,
+        Some(ended) = tasks.join_next() => Err(Error::TaskFailed(ended.unwrap_or("a task"))),
     }
 }
 
-/// A task that tells its name when it ends, also by a panic, which has been
-/// written to the log by then.
-async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
-    let _: Result<T, _> = AssertUnwindSafe(task).catch_unwind().await;
-    name
+/// Is active whenever it is this connector's turn, until it is stopped.
+async fn serve(parts: &Parts, stop: &CancellationToken) -> Result<(), Error> {
+    let mut standby = Standby::new(
+        parts.settings.mqtt.clone(),
+        parts.settings.topics.clone(),
+        parts.presence.clone(),
+        parts.instruments.reporter.clone(),
+    );
+    let mut backoff = Backoff::new();
+    while !stop.is_cancelled() {
+        if let Some(standby) = &mut standby {
+            standby.wait(stop).await;
+            if stop.is_cancelled() {
+                tracing::info!("stopping");
+                break;
+            }
+            tracing::info!("this replica becomes active");
+        }
+        let begin = Instant::now();
+        let activation = Activation::start(parts, stop.clone());
+        let ended = activation.run(stop).await?;
+        let Some(standby) = &mut standby else { break };
+        match ended {
+            Ended::Stopped => break,
+            Ended::TakenOver => {
+                tracing::warn!("another replica has taken over: this one goes to standby");
+            }
+            Ended::Lost => tracing::warn!(
+                "another replica may have taken over, as there is no connection: this one goes to \
+                 standby"
+            ),
+        }
+        standby.was_active(ended == Ended::TakenOver);
+        // A session that fails at once must not be tried again and again.
+        let pause = backoff.next(begin.elapsed());
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
 }
 
 /// Tells the MQTT session about the link to Ankaios.
@@ -171,15 +150,4 @@ async fn announce(mut status: watch::Receiver<LinkStatus>, presence: watch::Send
 fn to_presence(status: &LinkStatus) -> Presence {
     let reason = (*status != LinkStatus::Connected).then(|| status.reason());
     Presence { ankaios: status.to_string(), reason }
-}
-
-#[cfg(test)]
-#[allow(clippy::panic)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_task_that_panics_tells_its_name() {
-        assert_eq!(named("the router", async { panic!("for a test") }).await, "the router");
-    }
 }

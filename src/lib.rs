@@ -24,12 +24,15 @@
 //! Data flows down one side and up the other, and each box knows only the one
 //! below it. Beside them stand pure functions: [`manifest`] (YAML to desired
 //! state and masks), [`json`] (state to reply), [`topics`] and [`error`].
-//! [`connector`] makes the tasks; `main.rs` gives them settings and signals.
+//! [`connector`] makes the tasks, those between the session and the link anew each
+//! time this one of several replicas becomes the active one; `main.rs` gives them
+//! settings and signals.
 //! [`dashboard`] is another user of [`ankaios`], without MQTT. [`health`] tells over
 //! HTTP how all of them fare: it looks at them, and none of them knows it.
 
 #![forbid(unsafe_code)]
 
+mod activation;
 pub mod ankaios;
 pub mod connector;
 pub mod dashboard;

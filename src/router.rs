@@ -13,6 +13,7 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::unconstrained;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{ErrorCode, ErrorReply};
 use crate::mqtt::{Outgoing, Refused, Reply, Request, Sender};
@@ -42,6 +43,8 @@ pub struct Router {
     max_payload: usize,
     outgoing: Sender,
     waits: Arc<Semaphore>,
+    /// No more requests come: waits are given up.
+    stopping: CancellationToken,
     metrics: Metrics,
 }
 
@@ -57,7 +60,8 @@ impl Router {
         metrics: Metrics,
     ) -> Self {
         let waits = Arc::new(Semaphore::new(MAX_WAITS));
-        Self { topics, operations, max_payload, outgoing, waits, metrics }
+        let stopping = CancellationToken::new();
+        Self { topics, operations, max_payload, outgoing, waits, stopping, metrics }
     }
 
     /// Serves `requests` until they are closed and the last reply was given. Who
@@ -103,7 +107,10 @@ impl Router {
                 next = begun.next(),
                     if open && in_flight.len() < MAX_IN_FLIGHT && following.len() < MAX_FOLLOWING => match next {
                     Some(answer) => in_flight.push(answer),
-                    None => open = false,
+                    None => {
+                        open = false;
+                        self.stopping.cancel();
+                    }
                 },
             }
         }
@@ -144,10 +151,16 @@ impl Router {
             (Err(error), _) => Err(error),
         };
         match started {
-            Ok(answer) => Box::pin(async move {
-                let _wait = waits;
-                responder.reply(unless_panic(answer).await)
-            }),
+            Ok(answer) if matches!(waits, Ok(Some(_))) => {
+                let stopping = self.stopping.clone();
+                Box::pin(async move {
+                    let _wait = waits;
+                    let answer = unless_panic(answer);
+                    let outcome = stopping.run_until_cancelled_owned(answer).await;
+                    responder.reply(outcome.unwrap_or_else(|| Err(given_up())))
+                })
+            }
+            Ok(answer) => Box::pin(async move { responder.reply(unless_panic(answer).await) }),
             Err(error) => Box::pin(ready(responder.reply(Err(error)))),
         }
     }
@@ -283,6 +296,13 @@ async fn unless_panic<T>(
         let message = "the connector has failed; see its log";
         Err(ErrorReply::new(ErrorCode::Internal, message))
     })
+}
+
+/// What ends a wait when the connector stops: it could last longer than that may
+/// take.
+fn given_up() -> ErrorReply {
+    let message = "the connector is stopping; send the request again";
+    ErrorReply::new(ErrorCode::Unavailable, message)
 }
 
 /// Does what was put off until after the reply.

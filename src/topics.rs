@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Longest VIN, in characters.
-const MAX_VIN: usize = 64;
+/// Longest VIN, or name of a replica, in characters.
+const MAX_NAME: usize = 64;
 
 /// Longest topic, in bytes (MQTT 5, 1.5.4).
 pub(crate) const MAX_TOPIC: usize = 65_535;
@@ -33,6 +33,13 @@ pub enum InvalidResponseTopic {
     /// Replies stay with the vehicle.
     #[error("it lies neither below {0}/ nor below one of RESPONSE_TOPIC_PREFIXES")]
     Foreign(String),
+}
+
+/// Whether a text can be a VIN, or the name of one of several connectors: 1 to 64 of
+/// `A-Z`, `a-z`, `0-9`, `_` and `-`.
+pub(crate) fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// What one can subscribe to.
@@ -71,9 +78,8 @@ impl Topics {
     /// # Errors
     /// The VIN cannot be one level of a topic.
     pub fn new(vin: &str, response_prefixes: Vec<String>) -> Result<Self, InvalidVin> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if vin.is_empty() || vin.len() > MAX_VIN || !vin.bytes().all(allowed) {
-            return Err(InvalidVin(vin.chars().take(MAX_VIN + 1).collect()));
+        if !is_name(vin) {
+            return Err(InvalidVin(vin.chars().take(MAX_NAME + 1).collect()));
         }
         let response_prefixes = response_prefixes
             .into_iter()
@@ -154,6 +160,25 @@ impl Topics {
         format!("{}/connector/status", self.base)
     }
 
+    /// Where a standby replica asks whether the active one is still there.
+    #[must_use]
+    pub fn standby(&self) -> String {
+        format!("{}/connector/standby", self.base)
+    }
+
+    /// The filter that matches the two topics on which replicas tell of each other.
+    #[must_use]
+    pub fn replica_filter(&self) -> String {
+        format!("{}/connector/+", self.base)
+    }
+
+    /// Whether [`Topics::replica_filter`] matches. No request is published there.
+    #[must_use]
+    pub fn is_of_replicas(&self, topic: &str) -> bool {
+        let path = topic.strip_prefix(&self.base).and_then(|path| path.strip_prefix("/connector/"));
+        path.is_some_and(|name| !name.contains('/'))
+    }
+
     /// Whether the connector publishes there by itself.
     fn is_own(&self, topic: &str) -> bool {
         let below = |stream: &str| {
@@ -161,7 +186,7 @@ impl Topics {
             rest.starts_with('/').then_some(rest)
         };
         let reply = |rest: &str| matches!(rest, "/subscribe/resp" | "/unsubscribe/resp");
-        topic == self.status()
+        self.is_of_replicas(topic)
             || topic == self.apply_status()
             || self.rollout_of(topic).is_some()
             || StreamKind::ALL
@@ -248,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn replicas_meet_on_two_topics_that_are_no_requests() {
+        let topics = topics();
+        for topic in [topics.status(), topics.standby()] {
+            assert!(topics.is_of_replicas(&topic) && topics.operation(&topic).is_none(), "{topic}");
+        }
+        for other in ["vehicle/1/connector/status/req", "vehicle/2/connector/status", "connector/x"]
+        {
+            assert!(!topics.is_of_replicas(other), "{other}");
+        }
+    }
+
+    #[test]
     fn a_response_topic_below_the_vehicle_or_a_prefix_is_taken() {
         for topic in [
             "vehicle/1/rr/7",
@@ -273,6 +310,7 @@ mod tests {
             (&format!("vehicle/1/{}", "a/".repeat(40)), NotATopic),
             ("vehicle/1/\u{1b}[0m", NotATopic),
             ("vehicle/1/connector/status", Own),
+            ("vehicle/1/connector/standby", Own),
             ("vehicle/1/manifest/apply/status", Own),
             ("vehicle/1/events/x", Own),
             ("vehicle/1/logs/x/subscription", Own),

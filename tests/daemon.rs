@@ -51,6 +51,7 @@ fn help_explains_every_setting() {
         "MQTT_CLIENT_ID",
         "MQTT_SESSION_EXPIRY",
         "MQTT_KEEP_ALIVE",
+        "REPLICA_ID",
         "CONTROL_INTERFACE_DIR",
         "REQUEST_TIMEOUT",
         "MAX_PAYLOAD_SIZE",
@@ -81,6 +82,23 @@ async fn a_signal_ends_it_after_the_requests_in_flight() {
     assert_eq!(scene.connector.terminate().await.code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(support::scene::payload(&client.next().await)["agents"].is_object());
+}
+
+#[tokio::test]
+async fn waits_are_given_up_when_it_ends() {
+    let mut scene = Scene::start().await;
+    let mut client = scene.client("wait/resp").await;
+    let wait = r#"{"workload_name": "nobody", "state": "RUNNING", "timeout": "10m"}"#;
+    let reply = format!("{BASE}/wait/resp");
+    client.request(&format!("{BASE}/workload/wait/req"), wait, &reply, 1).await;
+    // Requests begin in their order.
+    scene.request("state", "[]").await;
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    // It does not use up the time that requests in flight may take.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    let reply = support::scene::payload(&client.next().await);
+    assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
 }
 
 #[tokio::test]

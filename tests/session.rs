@@ -339,6 +339,38 @@ async fn a_reply_that_the_broker_cannot_take_becomes_an_error() {
 }
 
 #[tokio::test]
+async fn a_message_over_which_the_broker_ends_the_connection_gives_way() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    for id in 1..=3 {
+        connection.request(id, false, id.into()).await;
+    }
+    let mut replies = Vec::new();
+    // The second one is poison.
+    let mut disconnects = 0;
+    while replies.len() < 3 {
+        let reply = connection.reply().await;
+        let is_poison = number(&reply) == Some(2);
+        if !is_poison {
+            connection.puback(reply.pkid).await;
+            if !replies.iter().any(|(known, _)| *known == number(&reply)) {
+                replies.push((number(&reply), payload(&reply)));
+            }
+            continue;
+        }
+        disconnects += 1;
+        assert!(disconnects < 10);
+        connection.send_bytes(&[0xe0, 1, 0x83]).await;
+        connection = stage.broker.serve(true).await;
+    }
+    assert!(disconnects >= 3, "{disconnects}");
+    let (_, error) = replies.iter().find(|(number, _)| number.is_none()).unwrap();
+    assert_eq!(error["error"]["code"], "internal", "{error}");
+    let answered = |wanted| replies.iter().any(|(number, _)| *number == Some(wanted));
+    assert!(answered(1) && answered(3), "{replies:?}");
+}
+
+#[tokio::test]
 async fn requests_of_more_than_ten_kilobytes_arrive() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;

@@ -31,6 +31,9 @@ pub struct Readiness {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Ready {
     pub(super) ready: bool,
+    /// What a replica is ready for, if it does not serve requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
     #[serde(skip_serializing_if = "Reasons::is_empty")]
     reasons: Reasons,
 }
@@ -61,7 +64,7 @@ impl Readiness {
         let mut reasons = Reasons {
             connector: self.stop.is_cancelled().then_some("it is stopping"),
             mqtt: match &*self.session.borrow() {
-                SessionStatus::Ready => None,
+                SessionStatus::Ready | SessionStatus::Standby => None,
                 SessionStatus::Disconnected { reason } => Some(reason.clone()),
             },
             ankaios: self.link(),
@@ -72,7 +75,8 @@ impl Readiness {
             reasons.event_streams = interrupted(self.ankaios.event_streams().all());
             reasons.guard = self.guard.as_ref().and_then(|guard| guard.known().err());
         }
-        Ready { ready: reasons.is_empty(), reasons }
+        let is_standby = *self.session.borrow() == SessionStatus::Standby;
+        Ready { ready: reasons.is_empty(), role: is_standby.then_some("standby"), reasons }
     }
 
     fn link(&self) -> Option<String> {
@@ -140,6 +144,9 @@ mod tests {
         assert_eq!(json(&readiness), json!({"ready": false, "reasons": {"ankaios": "no agent"}}));
         link.send_replace(LinkStatus::Connected);
         assert_eq!(json(&readiness), json!({"ready": true}));
+        session.send_replace(SessionStatus::Standby);
+        assert_eq!(json(&readiness), json!({"ready": true, "role": "standby"}));
+        session.send_replace(SessionStatus::Ready);
         let stream = ankaios.events(vec!["workloadStates".into()]);
         let reason = "1 of 1 are interrupted: workloadStates: it is being made";
         assert_eq!(json(&readiness), json!({"ready": false, "reasons": {"event_streams": reason}}));

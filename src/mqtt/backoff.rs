@@ -1,5 +1,6 @@
 //! How long to wait before the next connection.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -47,6 +48,12 @@ impl Backoff {
         }
         self.delays.next().unwrap_or(LONGEST)
     }
+}
+
+/// The wait as the log shows it, in whole milliseconds.
+pub(super) fn format_wait(wait: Duration) -> impl Display {
+    let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(milliseconds))
 }
 
 #[cfg(test)]

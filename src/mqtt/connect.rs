@@ -26,6 +26,10 @@ const OVERSIZE: usize = 4;
 /// Room for topic and properties of a packet, in bytes.
 const PACKET_OVERHEAD: usize = 64 * 1024;
 
+/// How long to wait for the broker to accept a connection, and at the end for it
+/// to take DISCONNECT.
+pub(super) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What packets go over.
 pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
@@ -48,6 +52,9 @@ pub struct Options {
     pub keep_alive: Duration,
     /// Largest payload of a request, in bytes.
     pub max_payload: usize,
+    /// The name of this one of several connectors for the vehicle; `None` if it is
+    /// the only one.
+    pub replica: Option<String>,
 }
 
 impl Options {
@@ -60,6 +67,32 @@ impl Options {
     /// The keep-alive time that is proposed to the broker, in seconds.
     pub(super) fn keep_alive(&self) -> u16 {
         u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX)
+    }
+
+    /// The client identifier of the connection by which a standby replica watches.
+    pub(super) fn standby_id(&self, replica: &str) -> String {
+        format!("{}-standby-{replica}", self.client_id)
+    }
+
+    /// The CONNECT packet of a connection that only watches: nothing of it remains
+    /// when it ends.
+    ///
+    /// # Errors
+    /// The password cannot be read.
+    pub(super) fn watching_packet(&self, client_id: String) -> Result<Packet, PasswordError> {
+        let connect = Connect {
+            keep_alive: self.keep_alive(),
+            client_id,
+            clean_start: true,
+            properties: Some(ConnectProperties {
+                session_expiry_interval: Some(0),
+                receive_maximum: Some(RECEIVE_MAXIMUM),
+                max_packet_size: Some(self.max_packet()),
+                ..ConnectProperties::new()
+            }),
+        };
+        let login = self.login.as_ref().map(Login::packet).transpose()?;
+        Ok(Packet::Connect(connect, None, login))
     }
 
     /// The CONNECT packet of one connection, with its last will.

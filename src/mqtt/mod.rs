@@ -1,19 +1,26 @@
 //! The MQTT 5 session with the broker.
 //!
 //! ```text
-//!  session      the task that owns the connection; reconnects
-//!   ├ connect     how a connection is opened, last will
-//!   ├ tls         certificates, and what a failed handshake means
-//!   ├ login       user name and password
-//!   ├ network     the connection: packets out, packets in
-//!   ├ deliveries  which requests may be acknowledged, in which order
-//!   ├ queue       the way to the session for what is to be published
-//!   ├ outbox      what is published, until the broker has taken it
-//!   ├ liveness    whether the connection is still alive
-//!   ├ waiting     requests that nobody has taken yet
-//!   ├ reporter    how the session fares, for those who watch it
-//!   ├ metrics     what is counted of it
-//!   └ request     a PUBLISH packet as a request
+//!  session      the task that keeps the session over any number of connections
+//!   ├ connection   one connection; connection_error: why it has ended
+//!   │ ├ connect    how it is opened, last will
+//!   │ ├ tls        certificates, and what a failed handshake means
+//!   │ ├ login      user name and password
+//!   │ ├ network    packets out, packets in; disconnect: short forms of one of them
+//!   │ └ liveness   whether it is still alive
+//!   ├ backoff      how long to wait before the next one
+//!   ├ status       what the status topic says
+//!   ├ request      a PUBLISH packet as a request
+//!   ├ waiting      requests that nobody has taken yet
+//!   ├ deliveries   which requests may be acknowledged, in which order
+//!   ├ queue        the way to the session for what is to be published
+//!   ├ outbox       what is published, until the broker has taken it
+//!   ├ size_limit   what is too large for the broker
+//!   └ refusals     what the broker may take later
+//!  reporter     how the session fares, for those who watch it
+//!  metrics      what is counted of it
+//!  standby      waits until this one of several connectors is to be the active one
+//!   └ observer     watches the status topic by a connection of its own
 //! ```
 //!
 //! Of the client library, rumqttc 0.25, only the packets are used: their types,
@@ -37,16 +44,24 @@
 
 mod backoff;
 mod connect;
+mod connection;
+mod connection_error;
 mod deliveries;
+mod disconnect;
 mod liveness;
 mod login;
 mod metrics;
 mod network;
+mod observer;
 mod outbox;
 mod queue;
+mod refusals;
 mod reporter;
 mod request;
 mod session;
+mod size_limit;
+mod standby;
+mod status;
 mod tls;
 mod waiting;
 
@@ -59,6 +74,8 @@ pub use outbox::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, queue};
 pub use reporter::{Reporter, SessionStatus};
 pub use request::{Refused, Request};
-pub use session::{Presence, Session};
+pub use session::{Ended, Session};
+pub use standby::Standby;
+pub use status::Presence;
 pub(crate) use tls::server_name;
 pub use tls::{Identity, Tls, TlsError};

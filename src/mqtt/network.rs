@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+use super::disconnect;
 use super::liveness::Signs;
 use super::metrics::Metrics;
 
@@ -136,6 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
 
     /// The next packet of those that are here already.
     pub(super) fn received(&mut self) -> Result<Option<Packet>, NetworkError> {
+        disconnect::complete(&mut self.incoming);
         let before = self.incoming.len();
         match Packet::read(&mut self.incoming, Some(self.max_incoming)) {
             Ok(Packet::Disconnect(Disconnect { reason_code, properties })) => {
@@ -350,6 +352,7 @@ mod tests {
             (&[0x20, 3, 0, 0x87, 0][..], "the broker refuses the connection: NotAuthorized"),
             (&[0x40, 2, 0, 1], "the broker answers CONNECT with another packet than CONNACK"),
             (&[0xe0, 2, 0x8b, 0], "the broker ends the connection: ServerShuttingDown "),
+            (&[0xe0, 1, 0x8e], "the broker ends the connection: SessionTakenOver "),
             (&[0xff; 10], "the broker breaks the protocol: Remaining length is malformed"),
             (&[], "the broker has closed the connection"),
         ] {

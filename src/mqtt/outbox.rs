@@ -121,6 +121,8 @@ pub(super) struct Outbox {
     packet_id: u16,
     /// Those of the messages at the front of `waiting` that are published again.
     again: VecDeque<u16>,
+    /// So many of the messages at the front are sent one by one.
+    suspects: usize,
 }
 
 impl Outbox {
@@ -146,6 +148,12 @@ impl Outbox {
         self.waiting.len()
     }
 
+    /// Whether the status is being published.
+    pub(super) fn has_status(&self) -> bool {
+        let sent = self.sent.iter().map(|(_, placed)| placed);
+        self.waiting.iter().chain(sent).any(|(message, _)| is_status(message))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.sent.is_empty()
     }
@@ -153,6 +161,7 @@ impl Outbox {
     /// The message that is sent next, if fewer than `max` have no
     /// acknowledgement.
     pub(super) fn next(&mut self, max: u16) -> Option<&mut Message> {
+        let max = if self.suspects > 0 { 1 } else { max };
         let first = self.waiting.front_mut().map(|(message, _)| message);
         first.filter(|_| self.sent.len() < usize::from(max))
     }
@@ -186,12 +195,30 @@ impl Outbox {
         let position = self.sent.iter().position(|(id, _)| *id == packet_id)?;
         let (_, placed) = self.sent.remove(position)?;
         self.under_way -= placed.0.size();
+        self.suspects = self.suspects.saturating_sub(1);
         Some(placed)
     }
 
     /// Bytes that were sent and that the broker has not acknowledged.
     pub(super) fn under_way(&self) -> usize {
         self.under_way
+    }
+
+    /// The broker ends the connection over something that was sent. Returns the
+    /// message if there is only one; otherwise they are sent one by one next time.
+    pub(super) fn suspect(&mut self) -> Option<&mut Message> {
+        let sent = self.sent.iter().filter(|(_, (message, _))| !is_status(message)).count();
+        self.suspects = self.suspects.max(sent);
+        match self.sent.make_contiguous() {
+            [(_, (message, _))] if !is_status(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The only one that was sent is given up.
+    pub(super) fn give_up_suspect(&mut self) -> Option<Message> {
+        self.suspects = self.suspects.saturating_sub(1);
+        self.sent.pop_front().map(|(_, (message, _))| message)
     }
 
     /// The connection was lost: what was not acknowledged waits again. A status
@@ -201,11 +228,12 @@ impl Outbox {
         self.again.clear();
         let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, placed)| placed);
         let waiting = std::mem::take(&mut self.waiting);
-        self.waiting = sent
-            .chain(waiting)
-            .filter(|(message, _)| !matches!(message, Message::Status { .. }))
-            .collect();
+        self.waiting = sent.chain(waiting).filter(|(message, _)| !is_status(message)).collect();
     }
+}
+
+fn is_status(message: &Message) -> bool {
+    matches!(message, Message::Status { .. })
 }
 
 /// Whether a packet identifier was given out before another; they begin anew

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+use super::connect::Options;
+use super::connection_error::ConnectionError;
 use super::metrics::Metrics;
 use crate::progress::{Monitor, Progress};
 
@@ -18,6 +20,8 @@ pub enum SessionStatus {
     },
     /// Session and subscriptions are up.
     Ready,
+    /// This replica watches another one, and is ready to take its place.
+    Standby,
 }
 
 /// Where all sessions of a process tell how they fare. Cheap to clone.
@@ -71,13 +75,21 @@ impl Reporter {
         self.status.send_replace(SessionStatus::Ready);
     }
 
-    /// A connection has failed or ended.
-    pub(super) fn failed(&self, reason: String) {
-        self.metrics.failed();
-        self.down(reason);
+    /// Another connector has the session, and can be watched.
+    pub(super) fn standby(&self) {
+        self.metrics.down();
+        self.status.send_replace(SessionStatus::Standby);
     }
 
-    /// The session has ended as it should.
+    /// A connection has failed or ended.
+    pub(super) fn failed(&self, options: &Options, error: &ConnectionError, help: Option<&str>) {
+        self.metrics.failed();
+        let hint = help.map(|help| format!("; {help}")).unwrap_or_default();
+        let Options { host, port, .. } = options;
+        self.down(format!("no connection to {host}:{port}: {error}{hint}"));
+    }
+
+    /// The session has ended.
     pub(super) fn ended(&self) {
         self.down("the session has ended".into());
     }

@@ -232,6 +232,7 @@ impl Raw {
                     session_expiry: broker.session_expiry,
                     keep_alive: broker.keep_alive,
                     max_payload: usize::try_from(max_payload?.as_u64()).ok()?,
+                    replica: broker.replica,
                 },
                 control_interface_dir: self.ankaios.control_interface_dir,
                 request_timeout: request_timeout?,
@@ -278,6 +279,7 @@ mod tests {
         assert_eq!(settings.mqtt.session_expiry, Duration::from_secs(86_400));
         assert_eq!(settings.request_timeout, Duration::from_secs(5));
         assert_eq!(settings.guard.protected_workloads, ["fleetconnector"]);
+        assert!(settings.mqtt.replica.is_none());
         assert!(settings.guard.policy.is_none() && settings.guard.rate_limit.is_none());
         assert_eq!(settings.health, None);
     }
@@ -301,6 +303,7 @@ mod tests {
             "--mqtt-client-id=",
             "--mqtt-session-expiry=soon",
             "--mqtt-keep-alive=1s",
+            "--replica-id=a/b",
             "--request-timeout=0s",
             "--max-payload-size=1TB",
             "--response-topic-prefixes=a,b/#",
@@ -318,6 +321,7 @@ mod tests {
             "MQTT_CLIENT_ID",
             "MQTT_SESSION_EXPIRY: \"soon\"",
             "MQTT_KEEP_ALIVE: 1s is not between 5s and 18h 12m 15s",
+            "REPLICA_ID: \"a/b\"",
             "REQUEST_TIMEOUT",
             "MAX_PAYLOAD_SIZE",
             "RESPONSE_TOPIC_PREFIXES: \"b/#\"",
@@ -330,7 +334,7 @@ mod tests {
         ] {
             assert!(report.contains(&format!("\n  {name}")), "{name} is missing in {report}");
         }
-        assert_eq!(report.lines().count(), 16, "{report}");
+        assert_eq!(report.lines().count(), 17, "{report}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Check;
 use crate::mqtt::{Identity, Login, Tls, is_loopback, server_name};
+use crate::topics::is_name;
 
 /// Where the broker is and how the connection is protected, as they are written.
 #[derive(Debug, Args)]
@@ -50,6 +51,9 @@ pub(super) struct MqttArgs {
     /// A connection on which the broker is silent for so long is given up
     #[arg(long, env, value_name = "DURATION", default_value = "30s", hide_env_values = true)]
     mqtt_keep_alive: String,
+    /// Names this one of several connectors for the vehicle, one of which is active
+    #[arg(long, env, value_name = "NAME", hide_env_values = true)]
+    replica_id: Option<String>,
 }
 
 /// What [`MqttArgs`] say.
@@ -61,6 +65,7 @@ pub(super) struct Broker {
     pub(super) client_id: String,
     pub(super) session_expiry: Duration,
     pub(super) keep_alive: Duration,
+    pub(super) replica: Option<String>,
 }
 
 impl MqttArgs {
@@ -88,6 +93,13 @@ impl MqttArgs {
             &self.mqtt_keep_alive,
             Duration::from_secs(5)..=Duration::from_secs(u16::MAX.into()),
         );
+        let replica = self.replica_id.filter(|id| !id.is_empty());
+        if let Some(id) = replica.as_ref().filter(|id| !is_name(id)) {
+            check.mistake(
+                "REPLICA_ID",
+                format!("{id:?} is no name: it needs 1 to 64 of A-Z, a-z, 0-9, _ and -"),
+            );
+        }
         let (host, port) = broker?;
         Some(Broker {
             host,
@@ -97,6 +109,7 @@ impl MqttArgs {
             client_id: client_id?,
             session_expiry: session_expiry?,
             keep_alive: keep_alive?,
+            replica,
         })
     }
 

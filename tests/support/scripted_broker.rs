@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// The next packet, if there is one in time. `None` at the end of the
-    /// connection, too.
+    /// connection, too, and when it says goodbye.
     pub async fn read_within(&mut self, limit: Duration) -> Option<Packet> {
         timeout(limit, self.read_packet()).await.ok().flatten()
     }
@@ -95,6 +95,10 @@ impl Connection {
 
     async fn read_packet(&mut self) -> Option<Packet> {
         loop {
+            // The library cannot read a DISCONNECT without a reason.
+            if self.buffer.starts_with(&[0xe0, 0]) {
+                return None;
+            }
             match Packet::read(&mut self.buffer, Some(u32::MAX)) {
                 Ok(Packet::PingReq(_)) => self.send(Packet::PingResp(PingResp)).await,
                 Ok(packet) => return Some(packet),
