@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use super::buffer::{Budget, Consumer, Item, buffer};
 use super::codec;
 use super::event_streams::EventStreams;
-use super::link::LinkStatus;
 use super::metrics::Metrics;
 use super::pending::{Answer, Held, Kind, Pending};
+use super::status::LinkStatus;
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
 use crate::proto::ank_base::{

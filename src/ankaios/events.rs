@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::buffer::Item;
 use super::client::{Client, RequestError, Stream, name};
 use super::event_streams::Registration;
-use super::link::LinkStatus;
+use super::status::LinkStatus;
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
 use crate::proto::ank_base::{

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::link::LinkStatus;
+use super::status::LinkStatus;
 use crate::proto::ank_base::response::ResponseContent;
 
 /// A label and its value.

@@ -8,7 +8,10 @@
 //!  Client (cheap clone)  request ids, timeouts, typed calls
 //!     │ pending          who waits for which answer
 //!     │ buffer           between the reader and a consumer that may be slow
-//!  link                  owns the FIFOs: handshake, order of writes, recovery
+//!  link                  owns the FIFOs: opens them
+//!     ├ session          handshake, order of writes, recovery
+//!     ├ greeting         what opens a session
+//!     ├ status           what is known of the link
 //!     ├ reader           reads `input`, and nothing else
 //!     ├ pipe             opens FIFOs, writes a frame as a whole
 //!     │  └ watch         tells what others do to a FIFO
@@ -23,6 +26,7 @@ mod client;
 mod codec;
 mod event_streams;
 pub mod events;
+mod greeting;
 mod link;
 mod listener;
 pub mod logs;
@@ -30,12 +34,14 @@ mod metrics;
 mod pending;
 mod pipe;
 mod reader;
+mod status;
 mod watch;
 pub(crate) mod workload_states;
 
 pub use client::{Call, Client, RequestError};
 pub use codec::{Frame, FrameDecoder, FrameError, MAX_INCOMING_FRAME, encode};
-pub use link::{Link, LinkStatus, connect};
+pub use link::{Link, connect};
 pub use metrics::Metrics;
 pub use pending::Held;
+pub use status::LinkStatus;
 pub use workload_states::{Changes, WorkloadStates};

@@ -10,7 +10,8 @@ use super::connect::{CONNECTION_TIMEOUT, Options, Stream};
 use super::connection_error::ConnectionError;
 use super::liveness::Liveness;
 use super::metrics::Metrics;
-use super::network::{MAX_PACKET, Network};
+use super::network::Network;
+use super::unsent::MAX_PACKET;
 
 /// Messages that are sent without an acknowledgement, unless the broker's own
 /// Receive Maximum is less.

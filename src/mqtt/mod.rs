@@ -7,6 +7,7 @@
 //!   │ ├ tls        certificates, and what a failed handshake means
 //!   │ ├ login      user name and password
 //!   │ ├ network    packets out, packets in; disconnect: short forms of one of them
+//!   │ ├ unsent     packets on their way into it
 //!   │ └ liveness   whether it is still alive
 //!   ├ backoff      how long to wait before the next one
 //!   ├ status       what the status topic says
@@ -63,6 +64,7 @@ mod size_limit;
 mod standby;
 mod status;
 mod tls;
+mod unsent;
 mod waiting;
 
 pub use backoff::Backoff;
