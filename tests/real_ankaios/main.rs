@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod replicas;
 #[path = "../support/mod.rs"]
 mod support;
 mod vehicle;
