@@ -214,6 +214,23 @@ async fn a_policy_limits_manifests_and_updates_with_and_without_force() {
     assert!(scene.request("manifest/delete", &fine).await.get("error").is_none());
 }
 
+/// The connector has what a policy keeps from others: the host's network, a folder of
+/// the host, the control interface. So it is updated from the vehicle's side.
+#[tokio::test]
+async fn a_policy_holds_for_the_connector_itself_with_and_without_force() {
+    let policy = Policy::new("control_interface_access: false");
+    let scene = Scene::with(&[policy.setting()]).await;
+    let before = updates(&scene);
+    let update = json!({"update_mask": ["desiredState.workloads.fleetconnector.runtimeConfig"],
+        "state": {"desiredState": {"workloads": {"fleetconnector":
+            {"runtimeConfig": "image: localhost/fleet-connector:0.2.0"}}}}});
+    let reply = scene.request("state/update", update.to_string()).await;
+    assert_forbidden(&reply, "PROTECTED_WORKLOADS");
+    let reply = scene.reply("state/update", update.to_string(), &force("true")).await.json();
+    assert_forbidden(&reply, "control_interface_access");
+    assert_eq!(updates(&scene), before);
+}
+
 #[tokio::test]
 async fn a_config_alone_does_not_get_past_the_policy() {
     let policy = Policy::new(POLICY);

@@ -8,6 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use fleet_connector::manifest::Manifest;
+use fleet_connector::proto::ank_base::ControlInterfaceAccess;
 use serde_json::{Value, json};
 use support::Scene;
 use support::connector::BASE;
@@ -26,6 +27,18 @@ configs:
   web:
     ports: ['8080']
 ";
+
+/// Lifts the protection of workloads.
+const FORCE: [&str; 7] = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
+
+const STATE: &str = include_str!("../manifests/state.yaml");
+
+/// The rights of the connector in a manifest.
+fn access_in(manifest: &str) -> ControlInterfaceAccess {
+    let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
+    let workloads = manifest.desired_state().workloads.clone().unwrap().workloads;
+    workloads["fleetconnector"].control_interface_access.clone().unwrap()
+}
 
 fn code(reply: &Value) -> &str {
     reply["error"]["code"].as_str().unwrap_or_else(|| panic!("no error: {reply}"))
@@ -57,10 +70,7 @@ async fn a_manifest_is_applied_and_deleted() {
 #[tokio::test]
 async fn the_rights_of_the_shipped_manifest_allow_every_operation_and_no_wiping() {
     let scene = Scene::start().await;
-    let shipped = include_bytes!("../manifests/state.yaml");
-    let shipped = Manifest::parse(shipped).unwrap().desired_state().workloads.clone().unwrap();
-    let access = shipped.workloads["fleetconnector"].control_interface_access.clone().unwrap();
-    scene.vehicle.set_access(access);
+    scene.vehicle.set_access(access_in(STATE));
     let tags = json!({"update_mask": ["agents.agent_A.tags"],
         "state": {"agents": {"agent_A": {"tags": {"fleet": "north"}}}}});
     let config = json!({"update_mask": ["desiredState.configs.web"],
@@ -86,10 +96,47 @@ async fn the_rights_of_the_shipped_manifest_allow_every_operation_and_no_wiping(
     assert_eq!(*tags, json!({"fleet": "north"}));
     for mask in ["desiredState", "desiredState.workloads", "desiredState.configs", "agents"] {
         let update = json!({"update_mask": [mask], "state": {}});
-        let force = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
-        let reply = scene.reply("state/update", &update.to_string(), &force).await.json();
+        let reply = scene.reply("state/update", &update.to_string(), &FORCE).await.json();
         assert_eq!(code(&reply), "access_denied", "{mask}");
     }
+}
+
+#[tokio::test]
+async fn the_rights_of_the_shipped_manifest_deny_changes_of_the_connector_itself() {
+    let scene = Scene::start().await;
+    let before = scene.vehicle.desired_state();
+    scene.vehicle.set_access(access_in(STATE));
+    let path = "desiredState.workloads.fleetconnector";
+    let update = |mask: String| {
+        let connector = json!({"runtimeConfig": "image: x"});
+        let state = json!({"desiredState": {"workloads": {"fleetconnector": connector}}});
+        json!({"update_mask": [mask], "state": state}).to_string()
+    };
+    let field = || update(format!("{path}.runtimeConfig"));
+    let whole = [
+        ("manifest/apply", STATE.to_owned()),
+        ("manifest/delete", STATE.to_owned()),
+        ("state/update", update(path.to_owned())),
+        ("state/update", update(format!("{path}.controlInterfaceAccess"))),
+    ];
+    for (operation, payload) in whole.iter().cloned().chain([("state/update", field())]) {
+        let reply = scene.reply(operation, &payload, &FORCE).await.json();
+        assert_eq!(code(&reply), "access_denied", "{operation}");
+    }
+    assert_eq!(scene.vehicle.desired_state(), before);
+
+    // The variant for updates through itself: single fields, but never the rights.
+    let mask = format!("- \"{path}\"");
+    assert_eq!(STATE.matches(&mask).count(), 1);
+    let variant = format!("- \"{path}.controlInterfaceAccess\"");
+    scene.vehicle.set_access(access_in(&STATE.replace(&mask, &variant)));
+    for (operation, payload) in whole {
+        let reply = scene.reply(operation, &payload, &FORCE).await.json();
+        assert_eq!(code(&reply), "access_denied", "{operation}");
+    }
+    assert_eq!(code(&scene.request("state/update", field()).await), "forbidden");
+    let reply = scene.reply("state/update", field(), &FORCE).await.json();
+    assert_eq!(reply["added_workloads"][0]["workload_name"], "fleetconnector", "{reply}");
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use support::certificates::{Authority, Certified};
 use support::connector::{BASE, start_connector_at};
 use support::vehicle::Vehicle;
-use support::{Broker, Process, free_port};
+use support::{Broker, DEADLINE, Process, eventually, free_port, scene};
 
 /// A Mosquitto with a second listener for TLS, or with a login. Operators use the
 /// first one, without either.
@@ -202,6 +203,146 @@ async fn a_vehicle_that_may_not_use_the_topics_of_another_does_not_hear_of_them(
     assert_eq!(seen.next().await.topic, "vehicle/2/end");
 }
 
+/// A Mosquitto with the access list of the documentation: vehicles come with a
+/// certificate, operators with a password.
+async fn stage_of_a_fleet(authority: &Authority) -> Stage {
+    let passwords = authority.folder().join("passwords");
+    for user in ["operator", "viewer"] {
+        let create = if passwords.exists() { &[][..] } else { &["-c"] };
+        let status = Command::new("mosquitto_passwd")
+            .args(create)
+            .args(["-b", text(&passwords), user, "s3cret"])
+            .status();
+        assert!(status.unwrap().success());
+    }
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mosquitto.acl");
+    let secure = free_port();
+    let server = authority.certify("127.0.0.1");
+    let config = [
+        "persistence false".to_owned(),
+        format!("password_file {}", passwords.display()),
+        format!("acl_file {}", rules.display()),
+        format!("listener {secure} 127.0.0.1"),
+        format!("cafile {}", authority.ca().display()),
+        format!("certfile {}", server.cert.display()),
+        format!("keyfile {}", server.key.display()),
+        "require_certificate true".to_owned(),
+        "use_identity_as_username true".to_owned(),
+        "use_username_as_clientid true".to_owned(),
+    ];
+    let config: Vec<_> = config.iter().map(String::as_str).collect();
+    Stage::of(&config, secure).await
+}
+
+const OPERATOR: [&str; 4] = ["-u", "operator", "-P", "s3cret"];
+const VIEWER: [&str; 4] = ["-u", "viewer", "-P", "s3cret"];
+
+/// What nobody but the vehicle says.
+const OF_VEHICLES: [&str; 8] = [
+    "connector/status",
+    "connector/standby",
+    "state/resp",
+    "manifest/apply/status",
+    "manifest/apply/forged/rollout",
+    "events/forged",
+    "events/forged/subscription",
+    "logs/forged/subscription",
+];
+
+/// Waits until the log of the broker has so many messages to vehicle 1 that it has not
+/// let through.
+async fn denied(broker: &Broker, number: usize) {
+    let own = format!("'{BASE}/");
+    eventually("the broker denies them", DEADLINE, async || {
+        let output = broker.process().output();
+        let denied = output.iter().filter(|line| line.contains("Denied PUBLISH"));
+        (denied.filter(|line| line.contains(&own)).count() == number).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() {
+    let authority = Authority::new();
+    let stage = stage_of_a_fleet(&authority).await;
+    let ca = authority.ca();
+    let identity = authority.certify("1");
+    let settings = [
+        ("MQTT_CA_FILE", text(&ca)),
+        ("MQTT_CERT_FILE", text(&identity.cert)),
+        ("MQTT_KEY_FILE", text(&identity.key)),
+    ];
+    // A neighbour with the certificate of vehicle 1 and another VIN gets nowhere.
+    let neighbour = Vehicle::start().await;
+    let foreign = [&settings[..], &[("VIN", "2")]].concat();
+    let foreign = start_connector_at(stage.secure, neighbour.control_interface(), &foreign);
+    foreign.line("the broker does not take a message").await;
+    stage.broker.publish("vehicle/2/state/req", "[]", &OPERATOR).await;
+    assert!(!foreign.output().iter().any(|line| line.contains("operation=")));
+    drop(foreign);
+
+    let connector = stage.connect(&settings);
+    connector.line("ready for requests").await;
+    connector.line("the link to Ankaios is up").await;
+    let broker = &stage.broker;
+    let request = async |operation: &str, payload: &str, user: &[&str]| {
+        broker.request(&format!("{BASE}/{operation}"), payload, user).await.json()
+    };
+    let mut seen = broker.subscribe("vehicle/#", &OPERATOR).await;
+    let status = seen.next_on(&format!("{BASE}/connector/status")).await.json();
+    assert_eq!(status["status"], "online");
+
+    // Neither may write what only the vehicle says: no status, reply, stream or record.
+    for user in [OPERATOR, VIEWER] {
+        for topic in OF_VEHICLES {
+            let arguments = [&user[..], &["-r"]].concat();
+            broker.publish(&format!("{BASE}/{topic}"), "forged", &arguments).await;
+        }
+    }
+    denied(broker, 2 * OF_VEHICLES.len()).await;
+    // A viewer changes nothing.
+    let manifest = scene::workload("nginx", "x");
+    for (operation, payload) in [
+        ("manifest/apply", manifest.as_str()),
+        ("manifest/delete", &manifest),
+        ("state/update", r#"{"update_mask": ["agents.agent_A.tags"], "state": {}}"#),
+    ] {
+        broker.publish(&format!("{BASE}/{operation}/req"), payload, &VIEWER).await;
+    }
+    denied(broker, 2 * OF_VEHICLES.len() + 3).await;
+    // Messages are dealt with in their order: the first reply that there is, is this.
+    let state = request("state", r#"["agents"]"#, &VIEWER).await;
+    assert!(state["agents"].is_object(), "{state}");
+    let first = seen.find("a reply", |message| message.topic.ends_with("/resp")).await;
+    assert_eq!((first.topic.as_str(), first.json()), ("vehicle/1/state/resp", state));
+
+    let subscribe = r#"{"id": "e", "field_masks": ["desiredState.workloads.nginx"]}"#;
+    let subscribed = request("events/subscribe", subscribe, &VIEWER).await;
+    assert_eq!(subscribed["topic"], "vehicle/1/events/e", "{subscribed}");
+    seen.next_on("vehicle/1/events/e/subscription").await;
+    let applied = request("manifest/apply", &manifest, &OPERATOR).await;
+    assert_eq!(applied["added_workloads"][0]["workload_name"], "nginx", "{applied}");
+    seen.next_on("vehicle/1/events/e").await;
+    seen.next_on("vehicle/1/manifest/apply/status").await;
+
+    // Whoever has no name hears nothing at all.
+    let base = format!("{BASE}/state");
+    let reply = broker.try_request(&base, "[]", Duration::from_secs(1), &[]).await;
+    assert!(reply.is_err());
+}
+
+/// A certificate of X.509 version 1, as `openssl x509 -req` makes it.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBETCBuQIUTOX6G2UALmdBMDFreitX9lWbMQ4wCgYIKoZIzj0EAwIwDDEKMAgG
+A1UEAwwBMTAeFw0yNjExMjEwODUzMTRaFw0zNjExMTgwODUzMTRaMAwxCjAIBgNV
+BAMMATEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQ9mAQ4B4WnLud/fzSmoUXG
+vOtOhwNM7HYJi/QjrAmh/gZ0eTXOJLFysiyUAb1qSJpQkEltxW3aQOsSoiH4Bn4u
+MAoGCCqGSM49BAMCA0cAMEQCID+bpzivz9PTqsauxs68OZ9vblEnlLOypud5mZ/H
+OWoCAiBYbaWlD5zRtgeo3wXh9wprUqLaQvKcAcomGSswgpNajw==
+-----END CERTIFICATE-----
+";
+
 #[test]
 fn settings_that_do_not_go_together_are_refused() {
     let authority = Authority::new();
@@ -209,6 +350,8 @@ fn settings_that_do_not_go_together_are_refused() {
     let other = authority.certify("b");
     let ca = authority.ca();
     let missing = authority.folder().join("missing");
+    let old = authority.folder().join("old.pem");
+    std::fs::write(&old, VERSION_1).unwrap();
     let run = |settings: &[(&str, &str)]| {
         let output = Command::new(env!("CARGO_BIN_EXE_fleet-connector"))
             .env_clear()
@@ -240,6 +383,14 @@ fn settings_that_do_not_go_together_are_refused() {
                 ("MQTT_KEY_FILE", text(&other.key)),
             ],
             "b.key: it does not go with ",
+        ),
+        (
+            &[
+                ("MQTT_CA_FILE", text(&ca)),
+                ("MQTT_CERT_FILE", text(&old)),
+                ("MQTT_KEY_FILE", text(&certified.key)),
+            ],
+            "old.pem: it is no certificate of X.509 version 3: ",
         ),
         (
             &[

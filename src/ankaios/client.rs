@@ -27,8 +27,8 @@ use crate::proto::control_api::to_ankaios::ToAnkaiosEnum;
 pub enum RequestError {
     /// The access rules of this workload do not allow the request.
     #[error(
-        "Ankaios denies this request; allow it in the controlInterfaceAccess of the connector's \
-         own workload"
+        "Ankaios denies this request by the controlInterfaceAccess of the connector's own \
+         workload: no allow rule covers it, or a deny rule catches it"
     )]
     AccessDenied,
     /// Ankaios has refused the request. These are its own words.

@@ -86,8 +86,13 @@ impl Tls {
                 let key = key_in(key_file)?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| {
                     let cert = cert_file.display();
-                    let reason = format!("it does not go with {cert}: {error}");
-                    TlsError::Content { path: key_file.clone(), line: None, reason }
+                    let (path, reason) = match error {
+                        rustls::Error::InvalidCertificate(_) => {
+                            (cert_file, format!("it is no certificate of X.509 version 3: {error}"))
+                        }
+                        _ => (key_file, format!("it does not go with {cert}: {error}")),
+                    };
+                    TlsError::Content { path: path.clone(), line: None, reason }
                 })?
             }
         };

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod replicas;
 #[path = "../support/mod.rs"]
 mod support;
 mod vehicle;
@@ -21,6 +22,12 @@ const STATE: &str = include_str!("../../manifests/state.yaml");
 const SENDER: &str = include_str!("../../manifests/vehicle-data-sender.yaml");
 const SENDER_CONFIG: &str = include_str!("../../manifests/vehicle-data-sender-config.yaml");
 const DASHBOARD: &str = include_str!("../../manifests/dashboard.yaml");
+
+/// What an update of the connector changes.
+const RUNTIME_CONFIG: &str = "desiredState.workloads.fleetconnector.runtimeConfig";
+
+/// Lifts the protection of workloads.
+const FORCE: [&str; 7] = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
 
 /// One deployment serves all steps: a start of Ankaios and Podman takes seconds.
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +47,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
 
     let broker = Broker::start().await;
     let port = broker.port().to_string();
-    let ankaios = Ankaios::start(programs, &podman, |agent| {
+    let state = |agent: &str| {
         adapt(
             STATE,
             &[
@@ -49,9 +56,10 @@ async fn serves_the_tutorial_and_survives_restarts() {
                 ("MQTT_BROKER_PORT=1883", &format!("MQTT_BROKER_PORT={port}")),
             ],
         )
-    })
-    .await;
-    let mut vehicle = Vehicle { podman, broker, ankaios, image, sender_image };
+    };
+    let ankaios = Ankaios::start(programs, &podman, state).await;
+    let state = state(ankaios.agent_name());
+    let mut vehicle = Vehicle { podman, broker, ankaios, state, image, sender_image };
 
     vehicle.step("deployed", Vehicle::is_served).await;
     vehicle.step("workload", applies_and_deletes_a_workload).await;
@@ -59,6 +67,8 @@ async fn serves_the_tutorial_and_survives_restarts() {
     vehicle.step("sender", publishes_a_speed_at_another_rate).await;
     vehicle.step("dashboard", shows_a_table_in_the_log).await;
     vehicle.step("errors", explains_what_is_wrong).await;
+    vehicle.step("denied", denies_changes_of_the_connector_itself).await;
+    vehicle.step("updated", is_updated_through_itself).await;
     vehicle.step("connector killed", survives_a_kill_of_the_connector).await;
     vehicle.step("agent killed", survives_a_restart_of_the_agent).await;
     vehicle.step("connector stopped", survives_a_stop_of_the_connector).await;
@@ -264,6 +274,50 @@ async fn explains_what_is_wrong(vehicle: &mut Vehicle) {
     assert_eq!(reply["error"]["code"], json!("rejected"), "{reply}");
     let message = reply["error"]["message"].as_str().unwrap();
     assert!(message.contains("nowhere"), "{message}");
+}
+
+/// The deny rule of the shipped manifest holds against `force`, also with a wildcard:
+/// Ankaios takes that for a name.
+async fn denies_changes_of_the_connector_itself(vehicle: &mut Vehicle) {
+    let before = vehicle.ankaios.container("fleetconnector");
+    let update = |mask: &str| json!({"update_mask": [mask], "state": {}}).to_string();
+    for (operation, payload) in [
+        ("manifest/apply", vehicle.state.clone()),
+        ("manifest/delete", vehicle.state.clone()),
+        ("state/update", update(RUNTIME_CONFIG)),
+        ("state/update", update("desiredState.workloads")),
+    ] {
+        let reply = vehicle.request_with(operation, &payload, &FORCE).await;
+        assert_eq!(reply["error"]["code"], json!("access_denied"), "{operation}: {reply}");
+    }
+    let wildcard = update("desiredState.workloads.*");
+    let reply = vehicle.request_with("state/update", &wildcard, &FORCE).await;
+    assert_eq!(reply["deleted_workloads"], json!([]), "{reply}");
+    assert_eq!(vehicle.ankaios.container("fleetconnector"), before);
+}
+
+/// With the other deny rule that the manifest names, one field may be changed. Ankaios
+/// ends the connector before it has replied; the next one gets the request again.
+async fn is_updated_through_itself(vehicle: &mut Vehicle) {
+    let shipped = vehicle.state.clone();
+    let deny = "- \"desiredState.workloads.fleetconnector";
+    let variant = format!("{deny}.controlInterfaceAccess\"");
+    vehicle.redeploy(&adapt(&shipped, &[(&format!("{deny}\""), &variant)])).await;
+
+    let question = json!({"field_masks": [RUNTIME_CONFIG], "format": "ankaios"}).to_string();
+    let state = vehicle.request("state", &question).await.to_string();
+    let state = adapt(&state, &[("VIN=1", r#"VIN=1\"\n  - \"-e\"\n  - \"LOG_LEVEL=debug"#)]);
+    let update = format!(r#"{{"update_mask": ["{RUNTIME_CONFIG}"], "state": {state}}}"#);
+    let options = [&FORCE[..], &["-D", "publish", "message-expiry-interval", "60"]].concat();
+    let reply = vehicle.request_with("state/update", &update, &options).await;
+    // What the second one finds is done already.
+    assert_eq!(reply, json!({"added_workloads": [], "deleted_workloads": []}));
+    vehicle.is_served().await;
+    assert!(vehicle.environment("fleetconnector").contains(&"LOG_LEVEL=debug".to_owned()));
+    let reply = vehicle.request_with("manifest/delete", &shipped, &FORCE).await;
+    assert_eq!(reply["error"]["code"], json!("access_denied"), "{reply}");
+
+    vehicle.redeploy(&shipped).await;
 }
 
 /// Ankaios restarts the container; what was sent meanwhile is served.

@@ -19,6 +19,8 @@ pub(crate) struct Vehicle {
     pub(crate) podman: Podman,
     pub(crate) broker: Broker,
     pub(crate) ankaios: Ankaios,
+    /// The startup manifest, with the connector.
+    pub(crate) state: String,
     /// The id of the connector's image.
     pub(crate) image: String,
     /// That of the vehicle data sender.
@@ -35,8 +37,28 @@ impl Vehicle {
 
     /// Sends a request as an operator does; gives the reply.
     pub(crate) async fn request(&self, operation: &str, payload: &str) -> Value {
+        self.request_with(operation, payload, &[]).await
+    }
+
+    /// As [`request`](Self::request), with further arguments for `mosquitto_rr`.
+    pub(crate) async fn request_with(
+        &self,
+        operation: &str,
+        payload: &str,
+        options: &[&str],
+    ) -> Value {
         let base = format!("{BASE}/{operation}");
-        self.broker.request(&base, payload, &[]).await.json()
+        self.broker.request(&base, payload, options).await.json()
+    }
+
+    /// Replaces the connector from the vehicle's side. Ankaios has to delete it first: it
+    /// takes a workload with other rights and the same `runtimeConfig` for the same one,
+    /// and loses track of its container.
+    pub(crate) async fn redeploy(&mut self, manifest: &str) {
+        let manifest = self.ankaios.write_manifest("connector.yaml", manifest);
+        self.ankaios.ank(&["delete", "workload", "fleetconnector"]);
+        self.ankaios.ank(&["apply", manifest.to_str().unwrap()]);
+        self.is_served().await;
     }
 
     /// Waits until the connector answers with the state of Ankaios.

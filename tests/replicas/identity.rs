@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fleet_connector::manifest::Manifest;
 use fleet_connector::proto::ank_base::Workload;
+use fleet_connector::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
@@ -107,8 +108,16 @@ fn the_shipped_replicas_differ_in_agent_and_name_only() {
     let alone = &parse(include_bytes!("../../manifests/state.yaml"))["fleetconnector"];
     assert_eq!(replicas.len(), 2);
     assert_ne!(first.agent, second.agent);
-    for replica in [first, second] {
-        assert_eq!(replica.control_interface_access, alone.control_interface_access);
+    // Each is kept from changing itself.
+    for (name, replica) in [("fleetconnector", first), ("fleetconnector_standby", second)] {
+        let mut expected = alone.control_interface_access.clone().unwrap();
+        let [deny] = &mut expected.deny_rules[..] else { panic!("one deny rule: {expected:?}") };
+        let Some(AccessRightsRuleEnum::StateRule(rule)) = &mut deny.access_rights_rule_enum else {
+            panic!("a rule for parts of the state: {deny:?}");
+        };
+        assert_eq!(rule.filter_masks, ["desiredState.workloads.fleetconnector"]);
+        rule.filter_masks = vec![format!("desiredState.workloads.{name}")];
+        assert_eq!(replica.control_interface_access, Some(expected));
     }
     let lines = |workload: &Workload| -> Vec<String> {
         let config = workload.runtime_config.clone().unwrap();
