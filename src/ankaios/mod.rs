@@ -7,6 +7,7 @@
 //!  metrics               what is counted
 //!  Client (cheap clone)  request ids, timeouts, typed calls
 //!     │ pending          who waits for which answer
+//!     │ held             a bound for answers that are being worked on
 //!     │ buffer           between the reader and a consumer that may be slow
 //!  link                  owns the FIFOs: opens them
 //!     ├ session          handshake, order of writes, recovery
@@ -27,6 +28,7 @@ mod codec;
 mod event_streams;
 pub mod events;
 mod greeting;
+mod held;
 mod link;
 mod listener;
 pub mod logs;
@@ -40,8 +42,8 @@ pub(crate) mod workload_states;
 
 pub use client::{Call, Client, RequestError};
 pub use codec::{Frame, FrameDecoder, FrameError, MAX_INCOMING_FRAME, encode};
+pub use held::Held;
 pub use link::{Link, connect};
 pub use metrics::Metrics;
-pub use pending::Held;
 pub use status::LinkStatus;
 pub use workload_states::{Changes, WorkloadStates};
