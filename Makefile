@@ -10,8 +10,13 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 # The broker, its clients and Podman are installed if need be, so nothing may be skipped.
-test: check ## Install what the tests need (Debian), check the sources, run all tests
-	FAIL_ON_SKIP=1 cargo test --workspace
+# The binary of the image takes minutes of one processor: it is built beside the rest.
+# The test of the container does the same again, and says so if that fails.
+test: ## Install what the tests need (Debian), check the sources, run all tests
+	scripts/install-test-tools.sh
+	nice scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
+	$(MAKE) check && FAIL_ON_SKIP=1 cargo test --workspace; \
+	status=$$?; wait; exit $$status
 
 chaos: ## Break everything at random for CHAOS_SECONDS (60); CHAOS_SEED repeats a run
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-60} cargo test --test chaos -- --nocapture

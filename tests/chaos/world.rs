@@ -29,7 +29,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The longest wait before a link to Ankaios is tried again, and a timeout. A standby
 /// had no requests that would have been waited for.
-const READY: Duration = Duration::from_secs(15);
+const READY: Duration = Duration::from_secs(8);
 
 /// The memory that the connector may take, in kB: 64 requests and as many
 /// replies, the largest of which is the whole state, and the program itself.

@@ -33,7 +33,7 @@ use crate::ankaios::status::LinkStatus;
 
 /// The first and the longest wait before a Hello that nobody has answered is
 /// repeated.
-const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 
 /// Ankaios answers within milliseconds. After this time without any answer it
 /// is asked whether it still listens; after the second time, `output` is opened
