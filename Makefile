@@ -11,11 +11,12 @@ help: ## Show this list
 
 # The broker, its clients and Podman are installed if need be, so nothing may be skipped.
 # The binary of the image takes minutes of one processor: it is built beside the rest.
-# The test of the container does the same again, and says so if that fails.
+# The test of the container does the same again, and says so if that fails. Most tests
+# wait most of the time: more of them may run at once than there are processors.
 test: ## Install what the tests need (Debian), check the sources, run all tests
 	scripts/install-test-tools.sh
 	nice scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
-	$(MAKE) check && FAIL_ON_SKIP=1 cargo test --workspace; \
+	$(MAKE) check && FAIL_ON_SKIP=1 RUST_TEST_THREADS=4 cargo test --workspace; \
 	status=$$?; wait; exit $$status
 
 chaos: ## Break everything at random for CHAOS_SECONDS (60); CHAOS_SEED repeats a run

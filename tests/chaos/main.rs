@@ -23,6 +23,7 @@ mod world;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use world::World;
 
 /// How long faults happen without `CHAOS_SECONDS`.
@@ -52,8 +53,6 @@ async fn every_request_is_answered_whatever_happens() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seeds_that_have_failed_do_so_no_more() {
     if number("CHAOS_SEED").is_none() {
-        for seed in FAILED {
-            survive(seed).await;
-        }
+        join_all(FAILED.map(survive)).await;
     }
 }
