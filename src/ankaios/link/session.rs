@@ -117,7 +117,7 @@ impl<'a> Session<'a> {
                     self.listen();
                     Ok(())
                 }
-                () = self.output.touched() => self.look_at_output().await,
+                () = self.output.touched() => self.look_at_output().await.map(drop),
                 () = sleep_until(look) => self.look().await,
                 () = self.link.pending.wait_unwritten(), if self.proven => {
                     self.write_request().await
@@ -152,15 +152,21 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Greets the agent if it has begun a new session.
-    async fn look_at_output(&mut self) -> Result<(), String> {
+    /// Greets the agent if it has begun a new session. Returns whether it has.
+    async fn look_at_output(&mut self) -> Result<bool, String> {
         self.look_for_swap();
-        if self.greet { self.write_probe().await } else { Ok(()) }
+        if self.greet {
+            self.write_probe().await?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     async fn look(&mut self) -> Result<(), String> {
         if self.proven {
-            self.look_at_output().await?;
+            if self.look_at_output().await? {
+                return Ok(());
+            }
             let silent = self.link.pending.silent_since().map(|since| since.elapsed());
             if silent.is_none_or(|silent| silent < SILENCE) {
                 return Ok(());
