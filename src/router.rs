@@ -20,7 +20,7 @@ use crate::mqtt::{Outgoing, Refused, Reply, Request, Sender};
 use crate::operations::{Operation, Operations, Outcome, Success};
 use crate::progress::Progress;
 use crate::random;
-use crate::topics::{MAX_TOPIC, Topics};
+use crate::topics::{MAX_TOPIC, Topics, short};
 
 pub use metrics::Metrics;
 
@@ -353,11 +353,6 @@ impl Responder {
         };
         Done { outgoing: Outgoing::Reply(reply), entry: Some(entry), then }
     }
-}
-
-/// The beginning of a text that may be as long as a topic, for the log.
-fn short(text: &str) -> &str {
-    text.char_indices().nth(200).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// What the log says about a request.

@@ -13,6 +13,9 @@ pub(crate) const MAX_TOPIC: usize = 65_535;
 const MAX_RESPONSE_TOPIC: usize = 1024;
 const MAX_LEVELS: usize = 32;
 
+/// What the log shows of a topic, in characters.
+const SHOWN: usize = 200;
+
 /// The VIN cannot be a topic level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no VIN: it needs 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
@@ -40,6 +43,11 @@ pub enum InvalidResponseTopic {
 pub(crate) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// The beginning of a text that may be as long as a topic, for the log.
+pub(crate) fn short(text: &str) -> &str {
+    text.char_indices().nth(SHOWN).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// What one can subscribe to.

@@ -32,6 +32,14 @@ pub struct Reply {
     pub payload: Bytes,
 }
 
+impl Reply {
+    /// Takes away what came with the request: it may be what the broker does not take.
+    pub(super) fn forget_request(&mut self) {
+        self.correlation_data = None;
+        self.request_id.clear();
+    }
+}
+
 /// A message that is no reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
@@ -81,26 +89,35 @@ impl Message {
         }
     }
 
+    /// Where it goes.
+    pub(super) fn topic(&self) -> &str {
+        match self {
+            Self::Reply(Reply { topic, .. })
+            | Self::Publication(Publication { topic, .. })
+            | Self::Status { topic, .. } => topic,
+        }
+    }
+
     pub(super) fn publish(&self) -> Publish {
         let mut properties = PublishProperties {
             payload_format_indicator: Some(1),
             content_type: Some("application/json".into()),
             ..PublishProperties::default()
         };
-        let (topic, payload, retain) = match self {
+        let (payload, retain) = match self {
             Self::Reply(reply) => {
                 properties.correlation_data = reply.correlation_data.clone();
                 properties.user_properties = vec![(REQUEST_ID.into(), reply.request_id.clone())];
-                (&reply.topic, &reply.payload, false)
+                (&reply.payload, false)
             }
             Self::Publication(publication) => {
                 properties.message_expiry_interval = publication.expiry.map(seconds);
-                (&publication.topic, &publication.payload, publication.retain)
+                (&publication.payload, publication.retain)
             }
-            Self::Status { topic, payload } => (topic, payload, true),
+            Self::Status { payload, .. } => (payload, true),
         };
         let mut publish =
-            Publish::new(topic.as_str(), QoS::AtLeastOnce, payload.clone(), Some(properties));
+            Publish::new(self.topic(), QoS::AtLeastOnce, payload.clone(), Some(properties));
         publish.retain = retain;
         publish
     }

@@ -4,6 +4,7 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 
 use super::outbox::Message;
 use crate::error::{ErrorCode, ErrorReply};
+use crate::topics::short;
 
 /// The message as a packet. One that is too large for the broker becomes an error
 /// that is not: the broker would close the connection over it, again and again.
@@ -18,7 +19,7 @@ pub(super) fn within(message: &mut Message, max: usize) -> Option<Publish> {
     tracing::error!(
         size = size(&publish),
         max,
-        topic = %String::from_utf8_lossy(&publish.topic).chars().take(200).collect::<String>(),
+        topic = short(message.topic()),
         "the broker does not take so large a message"
     );
     let error = ErrorReply::new(
@@ -38,9 +39,7 @@ pub(super) fn within(message: &mut Message, max: usize) -> Option<Publish> {
     if size(&message.publish()) > max
         && let Message::Reply(reply) = message
     {
-        // What came with the request may be as large as a packet.
-        reply.correlation_data = None;
-        reply.request_id.clear();
+        reply.forget_request();
     }
     Some(message.publish()).filter(|publish| size(publish) <= max)
 }

@@ -11,6 +11,7 @@ use crate::error::{ErrorCode, ErrorReply};
 use crate::mqtt::connection_error::ConnectionError;
 use crate::mqtt::network::NetworkError;
 use crate::mqtt::outbox::Message;
+use crate::topics::short;
 
 /// How often a message must be the only one under way when the broker blames a
 /// packet: it may mean one of the other kinds.
@@ -38,9 +39,8 @@ impl Session {
             return;
         }
         self.blame.count = 0;
-        let topic = message.publish().topic;
         tracing::error!(
-            topic = %String::from_utf8_lossy(&topic).chars().take(200).collect::<String>(),
+            topic = short(message.topic()),
             ?reason,
             "the broker ends each connection over a message; it is given up"
         );
@@ -52,10 +52,10 @@ impl Session {
                 format!("the broker ends the connection over the reply: {reason:?}"),
             )
             .to_payload();
-            // What came with the request may be what it does not like.
-            reply.topic = reply.fallback_topic.take().unwrap_or_else(|| reply.topic.clone());
-            reply.correlation_data = None;
-            reply.request_id.clear();
+            if let Some(topic) = reply.fallback_topic.take() {
+                reply.topic = topic;
+            }
+            reply.forget_request();
         } else if let Some(Message::Reply(reply)) = self.outbox.give_up_suspect() {
             self.deliveries.replied(reply.delivery);
         }

@@ -11,6 +11,7 @@ use crate::mqtt::deliveries::Accepted;
 use crate::mqtt::outbox::Message;
 use crate::mqtt::refusals::{Refusals, is_transient};
 use crate::mqtt::request::Request;
+use crate::topics::short;
 
 impl Session {
     /// Handles a packet.
@@ -87,9 +88,8 @@ impl Session {
             self.refusals = Refusals::default();
             self.clear_blame();
         } else {
-            let topic = message.publish().topic;
             tracing::error!(
-                topic = %String::from_utf8_lossy(&topic),
+                topic = short(message.topic()),
                 reason = ?puback.reason,
                 "the broker does not take a message"
             );
