@@ -12,11 +12,10 @@ mod vehicle;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::ankaios::{self, Ankaios};
+use support::ankaios::Ankaios;
 use support::connector::BASE;
-use support::podman::Podman;
-use support::{Broker, Message, Subscription, eventually, say, skipped};
-use vehicle::{PATIENCE, Vehicle, adapt};
+use support::{Broker, Message, Subscription, eventually, say};
+use vehicle::{PATIENCE, Vehicle, adapt, needs};
 
 const STATE: &str = include_str!("../../manifests/state.yaml");
 const SENDER: &str = include_str!("../../manifests/vehicle-data-sender.yaml");
@@ -32,15 +31,8 @@ const FORCE: [&str; 7] = ["-V", "5", "-D", "publish", "user-property", "force", 
 /// One deployment serves all steps: a start of Ankaios and Podman takes seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_the_tutorial_and_survives_restarts() {
-    let test = "serves_the_tutorial_and_survives_restarts";
-    let programs = match ankaios::programs() {
-        Ok(programs) => programs,
-        // Not skipped(): a real Ankaios can not be expected everywhere.
-        Err(missing) => return say(&format!("\nSKIPPED {test}: {missing}\n")),
-    };
-    let podman = match Podman::detect() {
-        Ok(podman) => podman,
-        Err(missing) => return skipped(test, &missing),
+    let Some((programs, podman)) = needs("serves_the_tutorial_and_survives_restarts") else {
+        return;
     };
     let image = podman.build_connector_image();
     let sender_image = podman.build_sender_image();

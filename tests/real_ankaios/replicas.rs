@@ -5,26 +5,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::support::ankaios::{self, Ankaios};
+use super::support::ankaios::Ankaios;
 use super::support::connector::BASE;
-use super::support::podman::Podman;
-use super::support::{Broker, Subscription, eventually, say, skipped};
-use super::vehicle::{PATIENCE, adapt};
+use super::support::{Broker, Subscription, eventually, say};
+use super::vehicle::{PATIENCE, adapt, needs};
 
 const REPLICAS: &str = include_str!("../../manifests/replicas.yaml");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_take_the_place_of_each_other() {
-    let test = "replicas_take_the_place_of_each_other";
-    let programs = match ankaios::programs() {
-        Ok(programs) => programs,
-        // Not skipped(): a real Ankaios can not be expected everywhere.
-        Err(missing) => return say(&format!("\nSKIPPED {test}: {missing}\n")),
-    };
-    let podman = match Podman::detect() {
-        Ok(podman) => podman,
-        Err(missing) => return skipped(test, &missing),
-    };
+    let Some((programs, podman)) = needs("replicas_take_the_place_of_each_other") else { return };
     let image = podman.build_connector_image();
     let broker = Broker::start().await;
     let mut status = broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;

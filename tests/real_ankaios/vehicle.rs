@@ -1,16 +1,37 @@
 //! A vehicle with a real Ankaios, and what the steps ask of it.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::ankaios::Ankaios;
+use super::support::ankaios::{self, Ankaios};
 use super::support::connector::BASE;
 use super::support::podman::{Podman, WORKLOAD_IMAGE};
-use super::support::{Broker, eventually, say};
+use super::support::{Broker, eventually, say, skipped};
 
 /// What Ankaios and Podman may take for a start, stop or restart of a workload.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a test needs: the folder with Ankaios' programs, and Podman. `None` if it is to
+/// be skipped, which is said.
+pub(crate) fn needs(test: &str) -> Option<(PathBuf, Podman)> {
+    let programs = match ankaios::programs() {
+        Ok(programs) => programs,
+        Err(missing) => {
+            // Not skipped(): a real Ankaios can not be expected everywhere.
+            say(&format!("\nSKIPPED {test}: {missing}\n"));
+            return None;
+        }
+    };
+    match Podman::detect() {
+        Ok(podman) => Some((programs, podman)),
+        Err(missing) => {
+            skipped(test, &missing);
+            None
+        }
+    }
+}
 
 const NGINX: &str = include_str!("../../manifests/nginx.yaml");
 
