@@ -1,7 +1,10 @@
 //! The task that reads `input`, and waits for nothing else: the agent cuts off
 //! a frame that it cannot deliver within 500 ms.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
@@ -10,6 +13,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::Decoder;
+use tokio_util::io::poll_read_buf;
 
 use super::codec::{Frame, FrameDecoder, FrameError};
 use super::metrics::Metrics;
@@ -120,22 +124,17 @@ struct Times {
 
 impl Times {
     /// Reads what there is, or waits for it. Cancelling the future loses nothing.
-    async fn read(&mut self, input: &Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
-        loop {
-            input.readable().await?;
+    async fn read(&mut self, input: &mut Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
+        poll_fn(|context| {
             let (now, room) = (SystemTime::now(), buffer.capacity() - buffer.len());
-            match input.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.empty = now,
-                Ok(read) => {
-                    self.arrived = self.empty;
-                    if read < room {
-                        self.empty = now;
-                    }
-                    return Ok(read);
-                }
-                Err(error) => return Err(error),
+            let read = ready!(poll_read_buf(Pin::new(&mut *input), context, buffer))?;
+            self.arrived = self.empty;
+            if read < room {
+                self.empty = now;
             }
-        }
+            Poll::Ready(Ok(read))
+        })
+        .await
     }
 }
 
