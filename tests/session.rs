@@ -7,9 +7,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAckProperties, Packet, PubAckReason, Publish, RetainForwardRule, SubscribeReasonCode,
+    ConnAckProperties, Packet, PubAck, PubAckReason, Publish, RetainForwardRule,
+    SubscribeReasonCode,
 };
 use serde_json::json;
 use support::client::number;
@@ -105,6 +107,42 @@ async fn a_request_is_acknowledged_after_its_reply_and_in_order() {
     connection.puback(replies[0].pkid).await;
     for id in 1..=3 {
         assert_eq!(connection.acknowledgement().await, id);
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_goes_out_with_the_next_reply() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    connection.request(1, false, 1).await;
+    let first = connection.reply().await;
+    // What one write of the broker brings is seen together.
+    let mut bytes = BytesMut::new();
+    Packet::PubAck(PubAck::new(first.pkid, None)).write(&mut bytes, None).unwrap();
+    Packet::Publish(request(2, false, 2)).write(&mut bytes, None).unwrap();
+    connection.send_bytes(&bytes).await;
+    assert_eq!(number(&connection.reply().await), Some(2));
+    assert_eq!(connection.acknowledgement().await, 1);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_does_not_wait_for_a_reply_that_takes_long() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    connection.request(1, false, 1).await;
+    let first = connection.reply().await;
+    let requests = stage.vehicle.request_count();
+    stage.vehicle.set_server_down(true);
+    connection.request(2, false, 2).await;
+    eventually("the request is being served", Duration::from_secs(5), async || {
+        (stage.vehicle.request_count() > requests).then_some(())
+    })
+    .await;
+    connection.puback(first.pkid).await;
+    // Long before the request to Ankaios is given up.
+    match connection.read_within(Duration::from_secs(2)).await {
+        Some(Packet::PubAck(puback)) => assert_eq!(puback.pkid, 1),
+        other => panic!("{other:?}"),
     }
 }
 

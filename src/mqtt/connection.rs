@@ -11,6 +11,7 @@ use super::connection_error::ConnectionError;
 use super::liveness::Liveness;
 use super::metrics::Metrics;
 use super::network::Network;
+use super::piggyback::Piggyback;
 use super::unsent::MAX_PACKET;
 
 /// Messages that are sent without an acknowledgement, unless the broker's own
@@ -23,6 +24,8 @@ pub(super) struct Connection {
     liveness: Liveness,
     /// When to look after `liveness`, at the latest.
     pub(super) look: Pin<Box<Sleep>>,
+    /// What waits for being sent together with something else.
+    pub(super) piggyback: Piggyback,
     /// Largest packet that the broker takes.
     pub(super) max_packet: usize,
     /// Messages that the broker takes without acknowledging them.
@@ -62,6 +65,7 @@ impl Connection {
             network,
             liveness: Liveness::new(keep_alive),
             look: Box::pin(sleep_until(Instant::now())),
+            piggyback: Piggyback::new(),
             max_packet: max_packet.unwrap_or(MAX_PACKET).min(MAX_PACKET),
             max_unacknowledged: receive_maximum.unwrap_or(u16::MAX).clamp(1, MAX_UNACKNOWLEDGED),
             ready: None,

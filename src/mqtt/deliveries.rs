@@ -100,11 +100,20 @@ impl Deliveries {
         }
     }
 
+    /// Acknowledgements whose turn it is; counted up to `max`.
+    pub(super) fn due_acknowledgements(&self, max: usize) -> usize {
+        self.arrived.iter().take(max).take_while(|(_, number)| !self.waits(*number)).count()
+    }
+
     /// The packet identifier that is to be acknowledged next, if it is its turn.
     pub(super) fn next_acknowledgement(&self) -> Option<u16> {
         let (packet_id, number) = self.arrived.front()?;
-        let waits = self.open.get(number).is_some_and(|delivery| !delivery.replied);
-        (!waits).then_some(*packet_id)
+        (!self.waits(*number)).then_some(*packet_id)
+    }
+
+    /// Whether a request has no reply.
+    fn waits(&self, number: u64) -> bool {
+        self.open.get(&number).is_some_and(|delivery| !delivery.replied)
     }
 
     /// What [`Deliveries::next_acknowledgement`] has returned is on its way.

@@ -8,6 +8,7 @@
 //!   │ ├ login      user name and password
 //!   │ ├ network    packets out, packets in; disconnect: short forms of one of them
 //!   │ ├ unsent     packets on their way into it
+//!   │ ├ piggyback  how long acknowledgements wait for company
 //!   │ └ liveness   whether it is still alive
 //!   ├ backoff      how long to wait before the next one
 //!   ├ status       what the status topic says
@@ -55,6 +56,7 @@ mod metrics;
 mod network;
 mod observer;
 mod outbox;
+mod piggyback;
 mod queue;
 mod refusals;
 mod reporter;

@@ -162,10 +162,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
         self.outgoing.remaining() < MAX_UNSENT
     }
 
+    /// Whether something that was put has not been sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unflushed || self.outgoing.has_remaining()
+    }
+
     /// What its bytes tell about the broker.
     pub(super) fn signs(&self) -> Signs {
-        let waiting = self.unflushed || self.outgoing.has_remaining();
-        Signs { alive: self.alive, sent: self.sent, waiting }
+        Signs { alive: self.alive, sent: self.sent, waiting: self.has_unsent() }
     }
 
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Exchanged>> {

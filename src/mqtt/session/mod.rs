@@ -1,6 +1,7 @@
 //! The task that owns the connection to the broker, and awaits nothing that
 //! could keep it from serving it.
 
+mod acknowledge;
 mod blame;
 mod incoming;
 mod replicas;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, PubAck};
+use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -261,12 +262,13 @@ impl Session {
 
     /// Handles the next that happens. Returns whether the session has ended.
     async fn step(&mut self, connection: &mut Connection) -> Result<bool, ConnectionError> {
-        if self.hand_over() {
+        let handed_over = self.hand_over();
+        self.advance(connection)?;
+        if handed_over && connection.network.has_unsent() {
             // They are on their way to Ankaios before the broker gets what it waits
             // for less: sending takes as long as all that the connector does.
             tokio::task::yield_now().await;
         }
-        self.advance(connection)?;
         if self.stage == Stage::Disconnecting {
             // All is published; whether the broker hears the last word matters little.
             match timeout(CONNECTION_TIMEOUT, connection.network.flush()).await {
@@ -303,6 +305,9 @@ impl Session {
             () = sleep_until(self.refusals.until()), if self.refusals.is_pause() => {
                 self.refusals.resume();
             }
+            () = connection.piggyback.over(), if connection.piggyback.is_running() => {
+                self.acknowledge(connection)?;
+            }
             () = &mut connection.look => connection.look(self.outbox.under_way())?,
         }
         Ok(false)
@@ -328,12 +333,7 @@ impl Session {
             publish.pkid = self.outbox.send();
             connection.network.put(Packet::Publish(publish))?;
         }
-        while connection.network.has_room()
-            && let Some(packet_id) = self.deliveries.next_acknowledgement()
-        {
-            connection.network.put(Packet::PubAck(PubAck::new(packet_id, None)))?;
-            self.deliveries.acknowledged();
-        }
+        self.acknowledge_or_wait(connection)?;
         if self.stage == Stage::Offline && self.outbox.is_empty() {
             let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
             connection.network.put(Packet::Disconnect(disconnect))?;
