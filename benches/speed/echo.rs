@@ -1,5 +1,5 @@
-//! The MQTT part of the floor: a bare client that answers each request with the
-//! same packets as the connector, and does nothing else.
+//! A bare client that answers each request with the same packets as the connector. On
+//! its own it is the MQTT part of the floor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,15 +16,17 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    /// Answers the requests to the vehicle whose topics start with `base`.
-    pub(crate) fn start(port: u16, base: &str) -> Self {
-        let connection = Connection::open(port, "echo", &format!("{base}/state/req"));
+    /// Answers the requests to the vehicle whose topics start with `base`, after it has
+    /// done `work` for each.
+    pub(crate) fn start(port: u16, base: &str, work: impl FnMut() + Send + 'static) -> Self {
+        let client_id = format!("echo {base}");
+        let connection = Connection::open(port, &client_id, &format!("{base}/state/req"));
         let topic = format!("{base}/state/resp");
         let reply = Arc::new(Mutex::new(Bytes::new()));
         let payload = Arc::clone(&reply);
         thread::Builder::new()
             .name("echo".into())
-            .spawn(|| run(connection, topic, payload))
+            .spawn(|| run(connection, topic, payload, work))
             .unwrap();
         Self { reply }
     }
@@ -36,13 +38,19 @@ impl Echo {
 }
 
 /// A request is acknowledged when the broker has acknowledged its reply.
-fn run(mut connection: Connection, topic: String, payload: Arc<Mutex<Bytes>>) {
+fn run(
+    mut connection: Connection,
+    topic: String,
+    payload: Arc<Mutex<Bytes>>,
+    mut work: impl FnMut(),
+) {
     let mut requests = HashMap::new();
     while let Some(first) = connection.next() {
         let mut packet = Some(first);
         while let Some(received) = packet {
             match received {
                 Packet::Publish(request) => {
+                    work();
                     let payload = payload.lock().unwrap().clone();
                     let properties = properties(request.properties.unwrap_or_default());
                     let reply = connection.publish(&topic, payload, properties);

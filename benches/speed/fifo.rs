@@ -55,6 +55,13 @@ impl Fifos {
         self.request = state_request(masks, false);
     }
 
+    /// Sends one request and waits for the answer.
+    #[allow(dead_code, reason = "not every benchmark asks")]
+    pub(crate) fn ask(&mut self) {
+        self.output.write_all(&self.request).unwrap();
+        self.next_frame();
+    }
+
     /// Subscribes to events; each is a frame.
     #[allow(dead_code, reason = "not every benchmark has events")]
     pub(crate) fn subscribe(&mut self, masks: &[&str]) {

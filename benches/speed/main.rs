@@ -8,7 +8,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `scene` | broker, simulated vehicles, connector |
-//! | `fifo`, `echo` | the two parts of the floor |
+//! | `fifo`, `echo` | the two parts of the floor; together, the bridge |
 //! | `requester`, `mqtt` | the client that measures |
 //! | `round`, `usage` | latencies; processor and memory |
 //! | `states` | what large replies are made of |
@@ -31,6 +31,7 @@ mod support;
 mod usage;
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use echo::Echo;
@@ -41,9 +42,14 @@ use round::{Limit, Round};
 use scene::{Connector, Scene};
 use usage::{Cpu, machine, memory};
 
-/// The topics of the connector's vehicle and, of the same length, of the echo's.
+/// The topics of the connector's vehicle and, of the same length, those of the echo
+/// and of the bridge.
 const CONNECTOR: &str = support::connector::BASE;
 const ECHO: &str = "vehicle/0";
+const BRIDGE: &str = "vehicle/2";
+
+/// The thread that measures.
+const CLIENT: &str = "client";
 
 /// Requests in flight.
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
@@ -65,6 +71,11 @@ const LARGE_ROUNDS: usize = 5;
 const IDLE: Duration = Duration::from_secs(10);
 
 fn main() {
+    // Its own processor time is told by its name.
+    thread::Builder::new().name(CLIENT.into()).spawn(run).unwrap().join().unwrap();
+}
+
+fn run() {
     let argument = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let binary = argument.map_or_else(scene::shipped_binary, PathBuf::from);
     let mut bench = Bench::start(&binary);
@@ -94,8 +105,13 @@ struct Bench {
     connector: Connector,
     echo: Echo,
     fifos: Fifos,
+    /// An echo that asks the FIFOs before it answers: both parts of the floor one after
+    /// the other, in one process, and nothing else. No connector can take less.
+    bridge: Echo,
     /// Asks the echo, for the MQTT part of the floor.
     bare: Requester,
+    /// Asks the bridge.
+    bridged: Requester,
     /// Asks the connector.
     requester: Requester,
 }
@@ -106,11 +122,15 @@ impl Bench {
         let port = scene.broker.port();
         let connector = Connector::start(binary, port, scene.vehicle.control_interface());
         requester::wait_until_connected(port, CONNECTOR);
+        let mut bridged_fifos = Fifos::open(scene.bridged_vehicle.control_interface());
+        bridged_fifos.ask_for(&SMALL);
         Self {
             connector,
-            echo: Echo::start(port, ECHO),
+            echo: Echo::start(port, ECHO, || {}),
             fifos: Fifos::open(scene.bare_vehicle.control_interface()),
+            bridge: Echo::start(port, BRIDGE, move || bridged_fifos.ask()),
             bare: Requester::new(port, ECHO),
+            bridged: Requester::new(port, BRIDGE),
             requester: Requester::new(port, CONNECTOR),
             scene,
         }
@@ -123,7 +143,10 @@ impl Bench {
         let masks = serde_json::to_string(masks).unwrap();
         self.bare.ask_for(&masks);
         self.requester.ask_for(&masks);
-        self.echo.reply_with(self.requester.ask());
+        self.bridged.ask_for(&masks);
+        let reply = self.requester.ask();
+        self.bridge.reply_with(reply.clone());
+        self.echo.reply_with(reply);
     }
 
     /// Small replies at each number of requests in flight.
@@ -139,9 +162,12 @@ impl Bench {
                 let before = meters.each_mut().map(Cpu::time);
                 let connector = self.requester.run(load.in_flight, limit);
                 let after = meters.each_mut().map(Cpu::time);
+                // It serves one request after the other.
+                let bridge = (load.in_flight == 1).then(|| self.bridged.run(1, limit));
                 // The first round warms up.
                 if round > 0 {
                     load.add(fifo, mqtt, connector, std::array::from_fn(|i| after[i] - before[i]));
+                    load.add_bridge(bridge);
                 }
             }
         }
@@ -154,7 +180,7 @@ impl Bench {
             Cpu::of_process(self.connector.pid()),
             Cpu::of_process(self.scene.broker.process().pid()),
             Cpu::of_threads("simulator"),
-            Cpu::of_threads("speed"),
+            Cpu::of_threads(CLIENT),
         ]
     }
 
@@ -181,9 +207,9 @@ impl Bench {
     fn idle(&self) -> Idle {
         let mut cpu = Cpu::of_process(self.connector.pid());
         // What is still being cleaned up is not idleness.
-        std::thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(1));
         let before = cpu.time();
-        std::thread::sleep(IDLE);
+        thread::sleep(IDLE);
         Idle { watched: IDLE, cpu: cpu.time() - before, memory: self.memory("VmRSS") }
     }
 

@@ -48,10 +48,14 @@ impl Rounds {
         median(self.connector.iter().map(|round| round.quantile(0.5)))
     }
 
+    fn ratio(&self) -> f64 {
+        self.ratio_of(&self.connector)
+    }
+
     /// The median of the ratios of the rounds: what disturbs the machine for a
     /// while disturbs both.
-    fn ratio(&self) -> f64 {
-        median(self.floors().zip(&self.connector).map(|(floor, round)| round.quantile(0.5) / floor))
+    fn ratio_of(&self, rounds: &[Round]) -> f64 {
+        median(self.floors().zip(rounds).map(|(floor, round)| round.quantile(0.5) / floor))
     }
 
     /// Over all rounds of the connector.
@@ -70,12 +74,24 @@ impl Rounds {
 pub(crate) struct Load {
     pub(crate) in_flight: usize,
     rounds: Rounds,
+    bridge: Vec<Round>,
     cpu: [Duration; PARTIES.len()],
 }
 
 impl Load {
     pub(crate) fn new(in_flight: usize) -> Self {
-        Self { in_flight, rounds: Rounds::default(), cpu: Default::default() }
+        Self { in_flight, rounds: Rounds::default(), bridge: Vec::new(), cpu: Default::default() }
+    }
+
+    /// The bridge in the same round, if it was measured.
+    pub(crate) fn add_bridge(&mut self, bridge: Option<Round>) {
+        self.bridge.extend(bridge);
+    }
+
+    /// Median and ratio to the floor.
+    fn bridge(&self) -> Option<(f64, f64)> {
+        let time = || median(self.bridge.iter().map(|round| round.quantile(0.5)));
+        (!self.bridge.is_empty()).then(|| (time(), self.rounds.ratio_of(&self.bridge)))
     }
 
     /// `cpu` is what the requests to the connector took, by [`PARTIES`].
@@ -135,6 +151,8 @@ impl Load {
             "median_s": self.rounds.connector(),
             "ratio": self.rounds.ratio(),
             "p99_s": self.rounds.p99(),
+            "bridge_s": self.bridge().map(|(time, _)| time),
+            "bridge_ratio": self.bridge().map(|(_, ratio)| ratio),
             "bare_mqtt_requests_per_s": self.bare_mqtt_rate(),
             "requests_per_s": self.rate(),
             "cpu_s_per_1000_requests": cpu,
@@ -217,6 +235,15 @@ impl Report {
                  client, ms |\n|---|---|---|---|---|---|---|---|\n";
         for load in &self.loads {
             writeln!(text, "{}", load.row()).unwrap();
+        }
+        for (time, ratio) in self.loads.iter().filter_map(Load::bridge) {
+            writeln!(
+                text,
+                "\nBoth parts of the floor one after the other, in one process that does nothing \
+                 else: {:.0} µs, ratio {ratio:.2}.",
+                time * 1e6
+            )
+            .unwrap();
         }
         text += "\n| reply | floor | connector | ratio | CPU of the connector |\n|---|---|---|---|---|\n";
         for reply in &self.large_replies {

@@ -20,11 +20,13 @@ use crate::support::vehicle::Vehicle;
 pub(crate) const BROKER_SETTINGS: [&str; 3] =
     ["persistence false", "max_inflight_messages 1000", "set_tcp_nodelay true"];
 
-/// A broker and two vehicles: one for the connector, one for the bare client.
+/// A broker and vehicles: one for the connector, the others for bare clients.
 pub(crate) struct Scene {
     pub(crate) broker: Broker,
     pub(crate) vehicle: Vehicle,
     pub(crate) bare_vehicle: Vehicle,
+    #[allow(dead_code, reason = "not every benchmark has a bridge")]
+    pub(crate) bridged_vehicle: Vehicle,
 }
 
 impl Scene {
@@ -35,8 +37,10 @@ impl Scene {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let broker = Broker::quiet(&BROKER_SETTINGS).await;
-                let (vehicle, bare_vehicle) = (Vehicle::start().await, Vehicle::start().await);
-                sender.send(Self { broker, vehicle, bare_vehicle }).unwrap();
+                let vehicle = Vehicle::start().await;
+                let bare_vehicle = Vehicle::start().await;
+                let bridged_vehicle = Vehicle::start().await;
+                sender.send(Self { broker, vehicle, bare_vehicle, bridged_vehicle }).unwrap();
                 std::future::pending::<()>().await;
             })
         };
