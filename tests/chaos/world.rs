@@ -205,6 +205,7 @@ async fn settle(
         one_is_active(seats).await?;
         journal.note(format!("one is active after {:?}", begin.elapsed()));
     }
+    is_there(load, operator).await?;
     if let Err(flaw) = ask(load, operator, Kind::Nothing, AT_ONCE * 2).await {
         // Ankaios itself may need a new agent by now. Nothing else is an excuse.
         if !["closed the control interface", "does not exist"]
@@ -251,6 +252,23 @@ async fn settle(
         seat.endpoint.ready(READY).await.map_err(|flaw| format!("{}: {flaw}", seat.name))?;
     }
     Ok(())
+}
+
+/// Waits until somebody is subscribed to requests. When the broker has forgotten
+/// everything there may have been nothing to catch up with, and nobody to do it.
+async fn is_there(load: &mut Load<'_>, operator: &Requester) -> Result<(), String> {
+    let begin = Instant::now();
+    loop {
+        let number = load.ask(Kind::Nothing).await;
+        operator.accepted(number).await;
+        if !operator.fate(number).unwrap_or_default().nobody_there {
+            return Ok(());
+        }
+        if begin.elapsed() > AT_ONCE * 2 {
+            return Err(format!("nobody is subscribed to requests after {:?}", begin.elapsed()));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Waits until one replica is active, and all others are standby.
