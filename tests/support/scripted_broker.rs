@@ -1,6 +1,7 @@
 //! A broker that does what a test tells it, packet by packet, also what no
 //! well-behaved broker does.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -113,9 +114,14 @@ impl Connection {
     }
 
     pub async fn send(&mut self, packet: Packet) {
+        self.try_send(packet).await.unwrap();
+    }
+
+    /// Fails when the connector has closed the connection.
+    pub async fn try_send(&mut self, packet: Packet) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         packet.write(&mut bytes, None).unwrap();
-        self.send_bytes(&bytes).await;
+        self.stream.write_all(&bytes).await
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
