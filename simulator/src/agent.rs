@@ -400,17 +400,11 @@ impl Agent {
             none => none.insert(self.fifos.open_input()?),
         };
         while let Some(rest) = frame.get(*written..).filter(|rest| !rest.is_empty()) {
-            let ready = writer.ready(Interest::WRITABLE).await?;
             match writer.try_write(rest) {
                 Ok(count) => *written += count,
-                // Another workload has opened it since. The runtime never forgets that it
-                // was closed, so there would be nothing to wait for.
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && ready.is_write_closed() =>
-                {
-                    return Err(io::ErrorKind::BrokenPipe.into());
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    writer.writable().await?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
