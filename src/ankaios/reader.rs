@@ -4,11 +4,11 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -124,35 +124,17 @@ struct Times {
 
 impl Times {
     /// Reads what there is, or waits for it. Cancelling the future loses nothing.
-    ///
-    /// 0 is the end also if another agent has opened the FIFO since: the runtime never
-    /// forgets that it was closed, so there would be nothing to wait for any more.
     async fn read(&mut self, input: &mut Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
-        loop {
-            let ready = input.ready(Interest::READABLE).await?;
+        poll_fn(|context| {
             let (now, room) = (SystemTime::now(), buffer.capacity() - buffer.len());
-            let read = if ready.is_read_closed() {
-                match input.try_read_buf(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                    read => read?,
-                }
-            } else {
-                // Unlike `try_read_buf` this knows that a short read has emptied the pipe.
-                let mut input = Pin::new(&mut *input);
-                let read = |context: &mut Context<'_>| {
-                    Poll::Ready(poll_read_buf(input.as_mut(), context, buffer))
-                };
-                match poll_fn(read).await {
-                    Poll::Ready(read) => read?,
-                    Poll::Pending => continue,
-                }
-            };
+            let read = ready!(poll_read_buf(Pin::new(&mut *input), context, buffer))?;
             self.arrived = self.empty;
             if read < room {
                 self.empty = now;
             }
-            return Ok(read);
-        }
+            Poll::Ready(Ok(read))
+        })
+        .await
     }
 }
 
@@ -210,33 +192,5 @@ pub(super) async fn skip(input: &mut Receiver) -> io::Result<()> {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(error),
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::sync::Arc;
-
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-    use tokio::net::unix::pipe::OpenOptions;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_agent_that_has_come_unseen_ends_the_reading() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("input");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let input = OpenOptions::new().open_receiver(&path).unwrap();
-        let open_agent = || OpenOptions::new().open_sender(&path).unwrap();
-        drop(open_agent());
-        // The runtime notices it, and goes on here.
-        input.readable().await.unwrap();
-        let _another = open_agent();
-        let pending = Arc::new(Pending::new());
-        let reading = read(input, pending, watch::Sender::default(), Metrics::default());
-        let (_, stop) = timeout(Duration::from_secs(5), reading).await.unwrap();
-        assert!(matches!(stop, Stop::Eof), "{stop}");
     }
 }
