@@ -228,7 +228,7 @@ impl Agent {
                 Ok(0) => return self.workload_closed(),
                 Ok(count) => read += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if ready.is_read_closed() { self.watch_anew() } else { Ok(()) };
+                    return if ready.is_read_closed() { self.watch_reader_anew() } else { Ok(()) };
                 }
                 Err(error) => return Err(error),
             }
@@ -257,7 +257,7 @@ impl Agent {
 
     /// The workload was replaced before its end was read. The runtime would call
     /// the FIFO readable for ever.
-    fn watch_anew(&mut self) -> io::Result<()> {
+    fn watch_reader_anew(&mut self) -> io::Result<()> {
         if let Some(reader) = self.reader.take() {
             let fd = reader.into_nonblocking_fd()?;
             self.reader = Some(pipe::Receiver::from_owned_fd_unchecked(fd)?);
@@ -395,18 +395,29 @@ impl Agent {
     }
 
     async fn try_write(&mut self, frame: &[u8], written: &mut usize) -> io::Result<()> {
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            none => none.insert(self.fifos.open_input()?),
-        };
         while let Some(rest) = frame.get(*written..).filter(|rest| !rest.is_empty()) {
+            let writer = match &mut self.writer {
+                Some(writer) => writer,
+                none => none.insert(self.fifos.open_input()?),
+            };
             match writer.try_write(rest) {
                 Ok(count) => *written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    writer.writable().await?;
+                    if writer.ready(Interest::WRITABLE).await?.is_write_closed() {
+                        self.watch_writer_anew()?;
+                    }
                 }
                 Err(error) => return Err(error),
             }
+        }
+        Ok(())
+    }
+
+    /// As [`Agent::watch_reader_anew`]: the workload that has gone may have been replaced.
+    fn watch_writer_anew(&mut self) -> io::Result<()> {
+        if let Some(writer) = self.writer.take() {
+            let fd = writer.into_nonblocking_fd()?;
+            self.writer = Some(pipe::Sender::from_owned_fd_unchecked(fd)?);
         }
         Ok(())
     }

@@ -13,6 +13,9 @@ use fleet_connector::proto::ank_base::{
 };
 use fleet_connector::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
 use prost::Message;
+use rustix::io::ioctl_fionread;
+use rustix::pipe::fcntl_getpipe_size;
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use vehicle_simulator::{Fault, Options, Problem, ReadPace, SimulatedVehicle, access};
 
@@ -213,7 +216,7 @@ async fn bytes_are_injected_as_they_are() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
     vehicle.inject(&[0xff, 0xfe]).await.unwrap();
     let mut bytes = [0; 2];
-    tokio::io::AsyncReadExt::read_exact(&mut workload.input, &mut bytes).await.unwrap();
+    workload.input.read_exact(&mut bytes).await.unwrap();
     assert_eq!(bytes, [0xff, 0xfe]);
     workload.assert_answers("a").await;
 }
@@ -342,4 +345,26 @@ async fn a_workload_that_is_replaced_at_once_is_served() {
         workload.output = Some(pipe::OpenOptions::new().open_sender(dir.join("output")).unwrap());
         workload.assert_answers(&round.to_string()).await;
     }
+}
+
+#[tokio::test]
+async fn a_workload_that_is_replaced_at_once_gets_the_rest_of_a_frame() {
+    const SIZE: usize = 200_000;
+    let (_temp, dir, vehicle, workload) = connected().await;
+    let replace = async {
+        let full = fcntl_getpipe_size(&workload.input).unwrap();
+        while usize::try_from(ioctl_fionread(&workload.input).unwrap()).unwrap() < full {
+            tokio::task::yield_now().await;
+        }
+        drop(workload);
+        // The runtime notices the end, and goes on here before the agent writes.
+        tokio::task::yield_now().await;
+        let mut workload = RawWorkload::open(&dir);
+        workload.input.read_exact(&mut vec![0; SIZE]).await.unwrap();
+        workload
+    };
+    let bytes = vec![0; SIZE];
+    let (injected, mut workload) = tokio::join!(vehicle.inject(&bytes), replace);
+    injected.unwrap();
+    workload.assert_answers("a").await;
 }
