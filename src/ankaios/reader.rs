@@ -4,11 +4,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
+use futures_util::FutureExt;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -127,7 +128,11 @@ impl Times {
     async fn read(&mut self, input: &mut Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
         poll_fn(|context| {
             let (now, room) = (SystemTime::now(), buffer.capacity() - buffer.len());
-            let read = ready!(poll_read_buf(Pin::new(&mut *input), context, buffer))?;
+            let read = match poll_read_buf(Pin::new(&mut *input), context, buffer) {
+                Poll::Ready(read) => read?,
+                Poll::Pending if was_closed(input)? => read_to_end(input, buffer)?,
+                Poll::Pending => return Poll::Pending,
+            };
             self.arrived = self.empty;
             if read < room {
                 self.empty = now;
@@ -135,6 +140,31 @@ impl Times {
             Poll::Ready(Ok(read))
         })
         .await
+    }
+}
+
+/// Whether an agent has closed `input`. The runtime never forgets that, also when another
+/// one has opened it before the end was read: then it calls `input` readable for ever,
+/// although there is nothing.
+fn was_closed(input: &Receiver) -> io::Result<bool> {
+    let ready = input.ready(Interest::READABLE).now_or_never().transpose()?;
+    Ok(ready.is_some_and(|ready| ready.is_read_closed()))
+}
+
+/// Watches `input` as if it had been opened just now, so that only what happens from here
+/// on counts: an agent that has it open already is waited for like any other.
+///
+/// # Errors
+/// The runtime does not take the descriptor back.
+pub(super) fn watch_anew(input: Receiver) -> io::Result<Receiver> {
+    Receiver::from_owned_fd_unchecked(input.into_nonblocking_fd()?)
+}
+
+/// Nothing to read from an agent that has closed `input` is its end.
+fn read_to_end(input: &Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
+    match input.try_read_buf(buffer) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        read => read,
     }
 }
 
@@ -192,5 +222,52 @@ pub(super) async fn skip(input: &mut Receiver) -> io::Result<()> {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tokio::net::unix::pipe::{OpenOptions, Sender};
+
+    use super::*;
+
+    /// `input` after one agent has closed it and another has opened it, of which the runtime
+    /// has seen the former only.
+    async fn input_with_another_agent() -> (Receiver, Sender) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("input");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let input = OpenOptions::new().open_receiver(&path).unwrap();
+        let open_agent = || OpenOptions::new().open_sender(&path).unwrap();
+        drop(open_agent());
+        input.readable().await.unwrap();
+        let another = open_agent();
+        (input, another)
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_has_come_unseen_ends_the_reading() {
+        let (input, _another) = input_with_another_agent().await;
+        let pending = Arc::new(Pending::new());
+        let reading = read(input, pending, watch::Sender::default(), Metrics::default());
+        let (_, stop) = timeout(Duration::from_secs(5), reading).await.unwrap();
+        assert!(matches!(stop, Stop::Eof), "{stop}");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_has_come_unseen_is_heard_once_it_is_watched_anew() {
+        let (input, another) = input_with_another_agent().await;
+        let mut input = watch_anew(input).unwrap();
+        assert!(!was_closed(&input).unwrap());
+        another.try_write(b"a").unwrap();
+        let mut times = Times { arrived: SystemTime::now(), empty: SystemTime::now() };
+        let mut buffer = BytesMut::with_capacity(READ_SIZE);
+        assert_eq!(times.read(&mut input, &mut buffer).await.unwrap(), 1);
+        drop(another);
+        assert_eq!(times.read(&mut input, &mut buffer).await.unwrap(), 0);
     }
 }

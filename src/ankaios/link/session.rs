@@ -309,17 +309,17 @@ impl<'a> Session<'a> {
     }
 
     async fn reader_stopped(&mut self, mut input: Receiver, stop: Stop) -> Result<(), String> {
+        let unreadable = |error| Stop::Io(error).to_string();
         match stop {
             Stop::Eof if self.output.is_unlinked() => {
                 // The last chance to be heard by the agent is not given away.
                 sleep(OPEN_INTERVAL).await;
+                input = reader::watch_anew(input).map_err(unreadable)?;
             }
             Stop::Eof => return Err(stop.to_string()),
             Stop::OutOfStep(_) | Stop::CutOff => {
                 tracing::warn!("{stop}; skipping until it is silent");
-                reader::skip(&mut input)
-                    .await
-                    .map_err(|error| format!("input cannot be read: {error}"))?;
+                reader::skip(&mut input).await.map_err(unreadable)?;
                 self.proven = false;
                 self.probe.next = Instant::now();
                 // Some of the events may be among what was skipped.
