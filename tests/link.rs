@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::fs::OpenOptions;
+mod support;
+
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,13 +15,15 @@ use fleet_connector::json::InstanceName;
 use fleet_connector::proto::ank_base::request::RequestContent;
 use fleet_connector::proto::ank_base::response::ResponseContent;
 use fleet_connector::proto::ank_base::{
-    CompleteState, CompleteStateResponse, ConfigItem, ConfigMap, ControlInterfaceAccess, Response,
-    State, UpdateStateRequest, Workload, WorkloadInstanceName, WorkloadMap,
+    CompleteState, CompleteStateResponse, ConfigItem, ConfigMap, ControlInterfaceAccess, Request,
+    Response, State, UpdateStateRequest, Workload, WorkloadInstanceName, WorkloadMap,
     config_item::ConfigItemEnum,
 };
 use fleet_connector::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaiosEnum};
 use prost::Message;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use support::DEADLINE;
+use support::vehicle::Vehicle;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
@@ -30,7 +34,6 @@ use tokio_util::task::AbortOnDropHandle;
 use vehicle_simulator::{Fault, Options, Problem, ReadPace, SimulatedVehicle};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client with its link, as one process of the connector has them.
 struct Connector {
@@ -70,15 +73,32 @@ impl Connector {
     }
 }
 
-/// A folder for the FIFOs that is only made by Ankaios.
+/// A vehicle, and a connector whose link to it is up.
+async fn linked() -> (Vehicle, Connector) {
+    linked_with_timeout(REQUEST_TIMEOUT).await
+}
+
+async fn linked_with_timeout(request_timeout: Duration) -> (Vehicle, Connector) {
+    let vehicle = Vehicle::start().await;
+    let connector = Connector::with_timeout(vehicle.control_interface(), request_timeout);
+    connector.state().await.unwrap();
+    (vehicle, connector)
+}
+
+/// A folder for the FIFOs that is not there yet.
 fn folder() -> (TempDir, PathBuf) {
     let parent = TempDir::new().unwrap();
     let folder = parent.path().join("control_interface");
     (parent, folder)
 }
 
-async fn vehicle(folder: &Path) -> SimulatedVehicle {
-    SimulatedVehicle::start(folder, Options::default()).await.unwrap()
+/// Writes to the agent besides the connector. The agent sees no end before the file that is
+/// returned is closed.
+fn write_to_agent(vehicle: &Vehicle, bytes: &[u8]) -> File {
+    let path = vehicle.control_interface().join("output");
+    let mut output = OpenOptions::new().write(true).open(path).unwrap();
+    output.write_all(bytes).unwrap();
+    output
 }
 
 /// An update with a config of that name and size.
@@ -105,21 +125,17 @@ fn assert_hello_came_first(vehicle: &SimulatedVehicle) {
 
 #[tokio::test]
 async fn a_first_hello_is_accepted() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     assert_eq!(connector.state().await.unwrap().desired_state.unwrap().api_version, "v1");
     assert_eq!(vehicle.hello_count(), 1);
 }
 
 #[tokio::test]
 async fn a_new_process_is_served_although_its_hello_gets_no_answer() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
+    let vehicle = Vehicle::start().await;
     for round in 1..=3 {
         let start = Instant::now();
-        let connector = Connector::start(&folder);
+        let connector = Connector::start(vehicle.control_interface());
         connector.state().await.unwrap();
         assert!(start.elapsed() < Duration::from_secs(1));
         assert_eq!(vehicle.hello_count(), round);
@@ -128,11 +144,10 @@ async fn a_new_process_is_served_although_its_hello_gets_no_answer() {
 
 #[tokio::test]
 async fn a_denied_probe_proves_the_link_too() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    Connector::start(&folder).connected().await;
+    let vehicle = Vehicle::start().await;
+    Connector::start(vehicle.control_interface()).connected().await;
     vehicle.set_access(ControlInterfaceAccess::default());
-    let connector = Connector::start(&folder);
+    let connector = Connector::start(vehicle.control_interface());
     connector.connected().await;
     assert_eq!(connector.state().await.unwrap_err(), RequestError::AccessDenied);
 }
@@ -157,10 +172,7 @@ async fn fifos_that_do_not_exist_yet_are_waited_for() {
 
 #[tokio::test]
 async fn agents_that_restart_see_a_hello_first() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     for _ in 0..10 {
         vehicle.kill_agent().await.unwrap();
         let client = connector.client.clone();
@@ -223,10 +235,7 @@ async fn an_agent_that_is_back_before_anybody_could_notice_sees_a_hello() {
 
 #[tokio::test]
 async fn requests_under_way_survive_restarts_of_the_agent() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     let load: Vec<_> = (0..8)
         .map(|_| {
             let client = connector.client.clone();
@@ -252,12 +261,9 @@ async fn requests_under_way_survive_restarts_of_the_agent() {
 
 #[tokio::test]
 async fn the_next_request_after_a_server_restart_works() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.state().await.unwrap();
+    let (vehicle, connector) = linked().await;
     vehicle.restart_server().await.unwrap();
-    assert!(!folder.exists());
+    assert!(!vehicle.control_interface().exists());
     for _ in 0..3 {
         connector.state().await.unwrap();
     }
@@ -271,10 +277,7 @@ async fn the_next_request_after_a_server_restart_works() {
 
 #[tokio::test]
 async fn after_a_second_server_restart_it_says_what_helps() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
-    connector.state().await.unwrap();
+    let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.restart_server().await.unwrap();
     connector.state().await.unwrap();
     vehicle.restart_server().await.unwrap();
@@ -292,10 +295,7 @@ async fn after_a_second_server_restart_it_says_what_helps() {
 
 #[tokio::test]
 async fn a_request_lost_in_the_swap_of_the_session_is_repeated() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.state().await.unwrap();
+    let (vehicle, connector) = linked().await;
     vehicle.set_server_down(true);
     let requests = vehicle.request_count();
     let lost = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
@@ -307,10 +307,7 @@ async fn a_request_lost_in_the_swap_of_the_session_is_repeated() {
 
 #[tokio::test]
 async fn updates_lost_in_the_swap_of_the_session_come_before_newer_ones() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.state().await.unwrap();
+    let (vehicle, connector) = linked().await;
     vehicle.set_server_down(true);
     let requests = vehicle.request_count();
     let old = tokio::spawn(connector.client.update(update("door", 1)).await.unwrap().answer());
@@ -345,17 +342,14 @@ async fn many_requests_without_a_link_end_together_and_say_why() {
         }
     }
     assert!(start.elapsed() < Duration::from_secs(5));
-    let vehicle = vehicle(&folder).await;
+    let vehicle = SimulatedVehicle::start(&folder, Options::default()).await.unwrap();
     connector.state().await.unwrap();
     assert_hello_came_first(&vehicle);
 }
 
 #[tokio::test]
 async fn a_closed_session_is_reported_and_left_when_ankaios_makes_a_new_one() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     vehicle.set_server_down(true);
     let pending = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
     vehicle.close_session("because of a test").await.unwrap();
@@ -376,10 +370,7 @@ async fn a_closed_session_is_reported_and_left_when_ankaios_makes_a_new_one() {
 
 #[tokio::test]
 async fn a_request_without_an_answer_delays_no_other() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::with_timeout(&folder, Duration::from_secs(1));
-    connector.connected().await;
+    let (vehicle, connector) = linked_with_timeout(Duration::from_secs(1)).await;
     vehicle.drop_requests(1);
     let lost = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
     let start = Instant::now();
@@ -393,10 +384,7 @@ async fn a_request_without_an_answer_delays_no_other() {
 
 #[tokio::test]
 async fn a_server_that_is_down_leads_to_timeouts_and_is_found_again() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
-    connector.connected().await;
+    let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.set_server_down(true);
     for _ in 0..3 {
         assert!(matches!(connector.state().await, Err(RequestError::Timeout(_))));
@@ -414,10 +402,7 @@ async fn a_server_that_is_down_leads_to_timeouts_and_is_found_again() {
 
 #[tokio::test]
 async fn unknown_late_and_repeated_answers_are_nobodys() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
-    connector.connected().await;
+    let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.inject_fault(1, Fault::AnswerAs("unknown".into()), |_| true);
     assert!(matches!(connector.state().await, Err(RequestError::Timeout(_))));
     vehicle.inject_fault(1, Fault::DelayAnswer(Duration::from_millis(500)), |_| true);
@@ -433,10 +418,7 @@ async fn unknown_late_and_repeated_answers_are_nobodys() {
 
 #[tokio::test]
 async fn an_update_whose_answer_was_lost_undoes_no_later_one() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
     let first = tokio::spawn(connector.client.update(update("w", 1)).await.unwrap().answer());
     connector.update(2).await.unwrap();
@@ -452,14 +434,9 @@ async fn an_update_whose_answer_was_lost_undoes_no_later_one() {
 
 #[tokio::test]
 async fn an_agent_out_of_step_is_brought_back_however_short_the_timeout_is() {
-    let (_parent, folder) = folder();
-    let _vehicle = vehicle(&folder).await;
-    let connector = Connector::with_timeout(&folder, Duration::from_millis(300));
-    connector.connected().await;
+    let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     // The beginning of a frame of a megabyte, which swallows what comes after it.
-    let mut output = OpenOptions::new().write(true).open(folder.join("output")).unwrap();
-    output.write_all(&[0x80, 0x80, 0x40, 0x1a]).unwrap();
-    drop(output);
+    drop(write_to_agent(&vehicle, &[0x80, 0x80, 0x40, 0x1a]));
     let start = Instant::now();
     while let Err(error) = connector.state().await {
         assert!(start.elapsed() < DEADLINE, "{error}");
@@ -468,10 +445,7 @@ async fn an_agent_out_of_step_is_brought_back_however_short_the_timeout_is() {
 
 #[tokio::test]
 async fn what_follows_a_lost_first_answer_is_not_taken_for_it() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     let lost = |error: RequestError| match error {
         RequestError::Unavailable(reason) => assert!(reason.contains("first"), "{reason}"),
         other => panic!("{other:?}"),
@@ -495,14 +469,12 @@ async fn what_follows_a_lost_first_answer_is_not_taken_for_it() {
 
 #[tokio::test]
 async fn an_agent_that_is_out_of_step_from_the_beginning_is_brought_back() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let mut output = OpenOptions::new().write(true).open(folder.join("output")).unwrap();
-    output.write_all(&[0xff; 10]).unwrap();
+    let vehicle = Vehicle::start().await;
+    let output = write_to_agent(&vehicle, &[0xff; 10]);
     while !vehicle.problems().iter().any(|problem| matches!(problem, Problem::AbsurdLength(_))) {
         sleep(Duration::from_millis(1)).await;
     }
-    let connector = Connector::start(&folder);
+    let connector = Connector::start(vehicle.control_interface());
     let silent = |status: &LinkStatus| status.reason().contains("does not answer");
     connector.until(silent).await;
     // Now the agent sees the end only if the connector closes it, too.
@@ -522,10 +494,7 @@ async fn garbage_from_the_agent_is_overcome_within_three_seconds() {
         &[0xff, 0xff, 0xff, 0xff, 0x0f],
         &[5, 1, 2, 3, 4, 5],
     ] {
-        let (_parent, folder) = folder();
-        let vehicle = vehicle(&folder).await;
-        let connector = Connector::start(&folder);
-        connector.connected().await;
+        let (vehicle, connector) = linked().await;
         vehicle.inject(garbage).await.unwrap();
         let start = Instant::now();
         connector.state().await.unwrap();
@@ -550,9 +519,7 @@ fn answer(request_id: &str, size: usize) -> Vec<u8> {
 async fn an_answer_that_was_cut_off_is_never_completed_by_the_next_ones() {
     // How much is missing, and how large the answers are that follow.
     for (missing, next) in [(1, 0), (3, 0), (4, 100), (30, 0), (70, 10), (1000, 0), (9000, 300)] {
-        let (_parent, folder) = folder();
-        let vehicle = vehicle(&folder).await;
-        let connector = Connector::start(&folder);
+        let (vehicle, connector) = linked().await;
         connector.update(10_000).await.unwrap();
         vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
         let requests = vehicle.request_count();
@@ -577,14 +544,9 @@ async fn an_answer_that_was_cut_off_is_never_completed_by_the_next_ones() {
 
 #[tokio::test]
 async fn an_agent_that_is_out_of_step_is_brought_back_within_three_seconds() {
-    let (_parent, folder) = folder();
-    let _vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     // The head of a frame of 2048 bytes.
-    let mut output = OpenOptions::new().write(true).open(folder.join("output")).unwrap();
-    output.write_all(&[0x80, 0x10, 1, 2, 3]).unwrap();
-    drop(output);
+    drop(write_to_agent(&vehicle, &[0x80, 0x10, 1, 2, 3]));
     let start = Instant::now();
     connector.state().await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
@@ -593,10 +555,7 @@ async fn an_agent_that_is_out_of_step_is_brought_back_within_three_seconds() {
 
 #[tokio::test]
 async fn large_requests_reach_an_agent_that_loses_half_read_frames() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     vehicle.set_lose_half_read_frames(true);
     for _ in 0..10 {
         let reads = (0..20).map(|_| {
@@ -614,10 +573,7 @@ async fn large_requests_reach_an_agent_that_loses_half_read_frames() {
 
 #[tokio::test]
 async fn a_slow_agent_gets_frames_as_a_whole() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     vehicle.set_read_pace(ReadPace::BytesPerSecond(4_000_000));
     for size in [1_000, 100_000, 500_000, 900_000] {
         connector.update(size).await.unwrap();
@@ -627,10 +583,7 @@ async fn a_slow_agent_gets_frames_as_a_whole() {
 
 #[tokio::test]
 async fn an_agent_that_does_not_read_costs_nothing_but_timeouts() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::with_timeout(&folder, Duration::from_millis(500));
-    connector.connected().await;
+    let (vehicle, connector) = linked_with_timeout(Duration::from_millis(500)).await;
     vehicle.set_read_pace(ReadPace::Paused);
     let updates: Vec<_> = (0..20)
         .map(|_| {
@@ -655,8 +608,7 @@ async fn an_agent_that_does_not_read_costs_nothing_but_timeouts() {
 
 #[tokio::test]
 async fn replies_of_ten_megabytes_arrive() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
+    let vehicle = Vehicle::start().await;
     let workload = Workload { runtime_config: Some("x".repeat(10_000)), ..Workload::default() };
     let workloads =
         (0..1_000).map(|number| (format!("workload-{number}"), workload.clone())).collect();
@@ -668,7 +620,7 @@ async fn replies_of_ten_megabytes_arrive() {
         }),
         ..CompleteState::default()
     });
-    let connector = Connector::start(&folder);
+    let connector = Connector::start(vehicle.control_interface());
     let state = connector.state().await.unwrap();
     assert_eq!(state.desired_state.unwrap().workloads.unwrap().workloads.len(), 1_000);
     assert_eq!(vehicle.problems(), []);
@@ -676,10 +628,7 @@ async fn replies_of_ten_megabytes_arrive() {
 
 #[tokio::test]
 async fn a_request_that_fits_into_no_pipe_is_refused() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.connected().await;
+    let (vehicle, connector) = linked().await;
     connector.update(1024 * 1024 - 100).await.unwrap();
     let error = connector.update(3 * 1024 * 1024).await.unwrap_err();
     assert!(matches!(error, RequestError::TooLarge { .. }), "{error:?}");
@@ -689,14 +638,11 @@ async fn a_request_that_fits_into_no_pipe_is_refused() {
 
 #[tokio::test]
 async fn an_update_without_masks_never_leaves() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
+    let (vehicle, connector) = linked().await;
     let update = UpdateStateRequest { update_mask: vec![], ..update("w", 1) };
     assert_eq!(connector.client.update(update).await.unwrap_err(), RequestError::NoMask);
     connector.state().await.unwrap();
-    let is_update = |request: &_| -> bool {
-        let request: &fleet_connector::proto::ank_base::Request = request;
+    let is_update = |request: &Request| {
         matches!(request.request_content, Some(RequestContent::UpdateStateRequest(_)))
     };
     assert!(!vehicle.requests().iter().any(is_update));
@@ -704,10 +650,7 @@ async fn an_update_without_masks_never_leaves() {
 
 #[tokio::test]
 async fn an_idle_link_writes_nothing() {
-    let (_parent, folder) = folder();
-    let vehicle = vehicle(&folder).await;
-    let connector = Connector::start(&folder);
-    connector.state().await.unwrap();
+    let (vehicle, _connector) = linked().await;
     let before = (vehicle.request_count(), vehicle.hello_count());
     // The one thing that cannot be awaited is that nothing happens.
     sleep(Duration::from_secs(3)).await;

@@ -19,7 +19,7 @@ use support::connector::{BASE, start_connector_at};
 use support::scene::payload;
 use support::scripted_broker::{Connection, ScriptedBroker, connack_properties, request};
 use support::vehicle::Vehicle;
-use support::{Process, eventually};
+use support::{DEADLINE, Process, eventually};
 
 /// A connector between a scripted broker and a simulated vehicle.
 struct Stage {
@@ -39,6 +39,15 @@ impl Stage {
         let connector = start_connector_at(broker.port(), vehicle.control_interface(), settings);
         connector.line("the link to Ankaios is up").await;
         Self { broker, vehicle, connector }
+    }
+
+    /// Lets the connector serve a request that Ankaios gets, but does not answer before its
+    /// server is there again.
+    async fn hold_request(&self, connection: &mut Connection, pkid: u16, number: u32) {
+        self.vehicle.set_server_down(true);
+        let requests = self.vehicle.request_count();
+        connection.request(pkid, false, number).await;
+        self.vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
     }
 }
 
@@ -131,13 +140,7 @@ async fn an_acknowledgement_does_not_wait_for_a_reply_that_takes_long() {
     let mut connection = stage.broker.serve(false).await;
     connection.request(1, false, 1).await;
     let first = connection.reply().await;
-    let requests = stage.vehicle.request_count();
-    stage.vehicle.set_server_down(true);
-    connection.request(2, false, 2).await;
-    eventually("the request is being served", Duration::from_secs(5), async || {
-        (stage.vehicle.request_count() > requests).then_some(())
-    })
-    .await;
+    stage.hold_request(&mut connection, 2, 2).await;
     connection.puback(first.pkid).await;
     // Long before the request to Ankaios is given up.
     match connection.read_within(Duration::from_secs(2)).await {
@@ -174,10 +177,7 @@ async fn a_lost_connection_loses_no_reply_with_and_without_session() {
 async fn acknowledgements_never_reach_another_connection() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
-    stage.vehicle.set_server_down(true);
-    let requests = stage.vehicle.request_count();
-    connection.request(7, false, 1).await;
-    stage.vehicle.wait_for_requests(requests + 1, Duration::from_secs(5)).await.unwrap();
+    stage.hold_request(&mut connection, 7, 1).await;
     drop(connection);
     let mut connection = stage.broker.serve(true).await;
     // Another message under the identifier that the first one had.
@@ -200,10 +200,7 @@ async fn acknowledgements_never_reach_another_connection() {
 async fn a_redelivered_request_that_is_under_way_is_served_once() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
-    stage.vehicle.set_server_down(true);
-    let requests = stage.vehicle.request_count();
-    connection.request(7, false, 1).await;
-    stage.vehicle.wait_for_requests(requests + 1, Duration::from_secs(5)).await.unwrap();
+    stage.hold_request(&mut connection, 7, 1).await;
     drop(connection);
     let mut connection = stage.broker.serve(true).await;
     connection.request(9, true, 1).await;
