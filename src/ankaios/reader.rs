@@ -231,6 +231,7 @@ mod tests {
     use std::sync::Arc;
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::unix::pipe::{OpenOptions, Sender};
 
     use super::*;
@@ -260,10 +261,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_that_has_come_unseen_is_heard_once_it_is_watched_anew() {
-        let (input, another) = input_with_another_agent().await;
+        let (input, mut another) = input_with_another_agent().await;
         let mut input = watch_anew(input).unwrap();
         assert!(!was_closed(&input).unwrap());
-        another.try_write(b"a").unwrap();
+        another.write_all(b"a").await.unwrap();
         let mut times = Times { arrived: SystemTime::now(), empty: SystemTime::now() };
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         assert_eq!(times.read(&mut input, &mut buffer).await.unwrap(), 1);
