@@ -1,7 +1,8 @@
 //! Which requests wait for being written, and which for an answer.
 
+mod table;
+
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -14,6 +15,8 @@ use super::client::RequestError;
 use super::held::Held;
 use crate::proto::ank_base::response::ResponseContent;
 use crate::random;
+pub(super) use table::Kind;
+use table::{Answers, Request, Table};
 
 /// What a request ends with, and its share of the memory for answers.
 pub(super) type Answer = Result<(ResponseContent, Held), RequestError>;
@@ -44,99 +47,6 @@ pub(super) struct Pending {
     heard: Mutex<Instant>,
     /// When the first request since then was written.
     asked: Mutex<Option<Instant>>,
-}
-
-/// Requests have numbers, in the order of arrival.
-#[derive(Debug, Default)]
-struct Table {
-    requests: BTreeMap<u64, Request>,
-    /// Those of them that the present session has not got yet.
-    unwritten: BTreeSet<u64>,
-    /// The last update that was answered.
-    updated: Option<u64>,
-}
-
-impl Table {
-    fn remove(&mut self, number: u64) -> Option<Request> {
-        self.unwritten.remove(&number);
-        self.requests.remove(&number)
-    }
-
-    /// Takes out the updates that are to be written again although a later one
-    /// was answered, which they could undo.
-    fn take_overtaken(&mut self) -> Vec<Request> {
-        let Some(updated) = self.updated else { return Vec::new() };
-        let numbers: Vec<u64> = self.unwritten.range(..updated).copied().collect();
-        let is_overtaken = |number: &u64| {
-            let request = self.requests.get(number);
-            request.is_some_and(|request| request.kind == Kind::Update && request.place.is_none())
-        };
-        let overtaken: Vec<u64> = numbers.into_iter().filter(is_overtaken).collect();
-        overtaken.into_iter().filter_map(|number| self.remove(number)).collect()
-    }
-}
-
-#[derive(Debug)]
-struct Request {
-    frame: Bytes,
-    kind: Kind,
-    /// When it was written in the present session.
-    written: Option<Instant>,
-    answer: Answers,
-    /// Held until it was written for the first time.
-    place: Option<OwnedSemaphorePermit>,
-}
-
-/// What happens if a request is written twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nothing: it only reads.
-    Read,
-    /// It may undo a later one.
-    Update,
-}
-
-/// Where answers go.
-#[derive(Debug)]
-enum Answers {
-    /// There is one.
-    One(oneshot::Sender<Answer>),
-    /// There are many: events or logs, until the stream is cancelled.
-    Many {
-        producer: Producer,
-        /// The first one has come: the stream stands.
-        stands: bool,
-    },
-    /// There were many. Ankaios may go on with them until the stream is cancelled.
-    GivenUp,
-    /// Nobody waits for any.
-    None,
-}
-
-impl Request {
-    /// Ankaios has got it, and it has no answer.
-    fn is_unanswered(&self) -> bool {
-        let is_stream =
-            matches!(self.answer, Answers::Many { stands: true, .. } | Answers::GivenUp);
-        self.written.is_some() && !is_stream
-    }
-
-    fn fail(self, error: RequestError) {
-        match self.answer {
-            // The requester may have gone in the meantime.
-            Answers::One(answer) => drop(answer.send(Err(error))),
-            Answers::Many { producer, .. } => producer.end(Some(error)),
-            Answers::GivenUp | Answers::None => {}
-        }
-    }
-
-    fn fail_as_overtaken(self) {
-        self.fail(RequestError::Unavailable(
-            "the answer was lost, and a later update was carried out; read the state to see \
-             whether this one was, too"
-                .into(),
-        ));
-    }
 }
 
 impl Pending {
