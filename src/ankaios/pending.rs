@@ -220,8 +220,11 @@ impl Pending {
         }
         // Also what is to be written once more may still be answered.
         unwritten.remove(&number);
-        if let Answers::Many { producer, stands } = &mut entry.get_mut().answer {
+        let request = entry.get_mut();
+        if let Answers::Many { producer, stands } = &mut request.answer {
             *stands = true;
+            // Also the session in which it is to be written once more knows of it.
+            request.written.get_or_insert_with(Instant::now);
             producer.push(content, size, arrived);
             return true;
         }

@@ -99,6 +99,20 @@ fn an_update_is_not_repeated_after_a_later_one_was_answered_late() {
 }
 
 #[test]
+fn a_stream_that_is_answered_late_is_cancelled_when_nobody_wants_it() {
+    let pending = Pending::new();
+    let (number, id) = pending.next_id();
+    let (producer, _consumer) = crate::ankaios::buffer::buffer(&Default::default());
+    pending.add_stream(number, Bytes::new(), producer, None);
+    write_all(&pending);
+    pending.write_again();
+    assert!(answer(&pending, &id, content(), 0));
+    assert_eq!(write_all(&pending), [0u64; 0]);
+    pending.cancel(number, Bytes::from_static(b"cancel"));
+    assert_eq!(pending.first_unwritten().unwrap().1, "cancel");
+}
+
+#[test]
 fn what_is_answered_late_is_not_written_again() {
     let pending = Pending::new();
     let (_, id, _receiver) = add(&pending, Kind::Read);
