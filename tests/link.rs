@@ -118,6 +118,13 @@ fn update(name: &str, size: usize) -> UpdateStateRequest {
     }
 }
 
+fn size_of_config(state: &State, name: &str) -> usize {
+    match &state.configs.as_ref().unwrap().configs[name].config_item_enum {
+        Some(ConfigItemEnum::String(text)) => text.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn assert_hello_came_first(vehicle: &SimulatedVehicle) {
     let early = |problem: &Problem| matches!(problem, Problem::RequestBeforeHello(_));
     assert!(!vehicle.problems().iter().any(early), "{:?}", vehicle.problems());
@@ -316,9 +323,7 @@ async fn updates_lost_in_the_swap_of_the_session_come_before_newer_ones() {
     let new = connector.client.update(update("door", 2)).await.unwrap();
     new.answer().await.unwrap();
     old.await.unwrap().unwrap();
-    let configs = connector.state().await.unwrap().desired_state.unwrap().configs.unwrap().configs;
-    let Some(ConfigItemEnum::String(door)) = &configs["door"].config_item_enum else { panic!() };
-    assert_eq!(door.len(), 2);
+    assert_eq!(size_of_config(&vehicle.desired_state(), "door"), 2);
     assert_hello_came_first(&vehicle);
 }
 
@@ -410,9 +415,8 @@ async fn unknown_late_and_repeated_answers_are_nobodys() {
     vehicle.inject_fault(5, Fault::RepeatAnswer(3), |_| true);
     for size in 1..=5 {
         connector.update(size).await.unwrap();
-        let state = connector.state().await.unwrap();
-        let item = &state.desired_state.unwrap().configs.unwrap().configs["w"];
-        assert_eq!(item.config_item_enum, Some(ConfigItemEnum::String("x".repeat(size))));
+        let state = connector.state().await.unwrap().desired_state.unwrap();
+        assert_eq!(size_of_config(&state, "w"), size);
     }
 }
 
@@ -428,8 +432,26 @@ async fn an_update_whose_answer_was_lost_undoes_no_later_one() {
         other => panic!("{other:?}"),
     }
     connector.state().await.unwrap();
-    let item = &vehicle.desired_state().configs.unwrap().configs["w"];
-    assert_eq!(item.config_item_enum, Some(ConfigItemEnum::String("xx".into())));
+    assert_eq!(size_of_config(&vehicle.desired_state(), "w"), 2);
+}
+
+#[tokio::test]
+async fn a_repeated_update_undoes_no_later_one() {
+    let (vehicle, connector) = linked().await;
+    vehicle.set_read_pace(ReadPace::Paused);
+    let mut updates = JoinSet::new();
+    // The last one leaves no room to repeat the first.
+    for (name, size) in [("w", 100_000), ("w", 10), ("other", 768 * 1024)] {
+        updates.spawn(connector.client.update(update(name, size)).await.unwrap().answer());
+    }
+    connector.until(|status| matches!(status, LinkStatus::Disconnected { .. })).await;
+    // Both are answered long before there is room.
+    vehicle.set_read_pace(ReadPace::BytesPerSecond(1_000_000));
+    while let Some(update) = updates.join_next().await {
+        update.unwrap().unwrap();
+    }
+    connector.state().await.unwrap();
+    assert_eq!(size_of_config(&vehicle.desired_state(), "w"), 10);
 }
 
 #[tokio::test]
@@ -536,9 +558,8 @@ async fn an_answer_that_was_cut_off_is_never_completed_by_the_next_ones() {
         let start = Instant::now();
         let state = call.await.unwrap().unwrap();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-        let item = &state.desired_state.unwrap().configs.unwrap().configs["w"];
-        let expected = ConfigItemEnum::String("x".repeat(10_000));
-        assert_eq!(item.config_item_enum, Some(expected), "{missing} bytes missing");
+        let size = size_of_config(&state.desired_state.unwrap(), "w");
+        assert_eq!(size, 10_000, "{missing} bytes missing");
     }
 }
 

@@ -176,15 +176,10 @@ impl Client {
             .map_err(|_| RequestError::Unavailable(self.status.borrow().reason()))
     }
 
-    /// Why a request has no answer when its time is over; `written` says whether
-    /// Ankaios has got it.
-    fn overdue(&self, written: bool) -> RequestError {
-        if written {
-            self.pending.set_overdue();
-            RequestError::Timeout(self.timeout)
-        } else {
-            RequestError::Unavailable(self.status.borrow().reason())
-        }
+    /// Ankaios has got a request, and its time is over.
+    fn overdue(&self) -> RequestError {
+        self.pending.set_overdue();
+        RequestError::Timeout(self.timeout)
     }
 }
 
@@ -220,7 +215,8 @@ impl Stream {
             Ok(Item::End(None)) => Err(RequestError::Unavailable(
                 "the session was lost a moment ago; try again".into(),
             )),
-            Err(_) => Err(self.client.overdue(self.client.pending.is_unanswered(self.number))),
+            Err(_) if self.client.pending.is_unanswered(self.number) => Err(self.client.overdue()),
+            Err(_) => Err(RequestError::Unavailable(self.client.status.borrow().reason())),
         }
     }
 
@@ -291,8 +287,9 @@ impl<T: FromContent> Call<T> {
                 return Err(RequestError::Unavailable("the connector is stopping".into()));
             }
             Err(_) => {
-                let written = self.client.pending.remove(self.removal.number);
-                return Err(self.client.overdue(written));
+                let Client { pending, status, .. } = &self.client;
+                let lost = pending.expire(self.removal.number, &status.borrow().reason());
+                return Err(lost.unwrap_or_else(|| self.client.overdue()));
             }
         };
         match content {

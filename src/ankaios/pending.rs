@@ -115,7 +115,7 @@ impl Pending {
         place: Option<OwnedSemaphorePermit>,
     ) {
         let mut table = self.table();
-        table.requests.insert(number, Request { frame, kind, written: None, answer, place });
+        table.requests.insert(number, Request::new(frame, kind, answer, place));
         table.unwritten.insert(number);
         drop(table);
         self.unwritten.notify_one();
@@ -154,31 +154,41 @@ impl Pending {
         table.requests.get(number).map(|request| (*number, request.frame.clone()))
     }
 
-    /// Notes that Ankaios has got the request.
-    pub(super) fn written(&self, number: u64) {
+    /// Notes that Ankaios gets the request now. `false` if it has ended in the meantime, and
+    /// must not be written.
+    pub(super) fn written(&self, number: u64) -> bool {
         let mut table = self.table();
-        table.unwritten.remove(&number);
-        match table.requests.get_mut(&number) {
-            Some(Request { answer: Answers::None, .. }) => drop(table.requests.remove(&number)),
-            Some(request) => {
-                let now = Instant::now();
-                request.written = Some(now);
-                request.place = None;
-                self.asked().get_or_insert(now);
-            }
-            None => {}
+        let now = Instant::now();
+        if !table.written(number, now) {
+            return false;
         }
+        if matches!(table.requests.get(&number), Some(Request { answer: Answers::None, .. })) {
+            table.requests.remove(&number);
+        } else {
+            self.asked().get_or_insert(now);
+        }
+        true
     }
 
-    /// Whether Ankaios has got the request without answering.
+    /// Whether Ankaios has got the request in this session, without answering.
     pub(super) fn is_unanswered(&self, number: u64) -> bool {
         self.table().requests.get(&number).is_some_and(Request::is_unanswered)
     }
 
-    /// Nobody waits for the request any more. Returns whether Ankaios has got
-    /// it without answering.
-    pub(super) fn remove(&self, number: u64) -> bool {
-        self.table().remove(number).is_some_and(|request| request.is_unanswered())
+    /// Nobody waits for the request any more.
+    pub(super) fn remove(&self, number: u64) {
+        self.table().remove(number);
+    }
+
+    /// Nobody waits for the request any more: its time is over. Returns what keeps it from
+    /// being answered, in view of this `reason` of the link; `None` if Ankaios has got it in
+    /// this session, and has not answered.
+    pub(super) fn expire(&self, number: u64, reason: &str) -> Option<RequestError> {
+        match self.table().remove(number) {
+            Some(request) if request.is_unanswered() => None,
+            Some(request) => Some(request.unavailable(reason)),
+            None => Some(RequestError::Unavailable(reason.to_owned())),
+        }
     }
 
     /// Ends a request without an answer of Ankaios.
@@ -189,14 +199,15 @@ impl Pending {
         }
     }
 
-    /// Ends all requests without an answer of Ankaios.
-    pub(super) fn fail_all(&self, error: &RequestError) {
+    /// Ends all requests without an answer of Ankaios, for this reason.
+    pub(super) fn fail_all(&self, reason: &str) {
         let mut table = self.table();
         table.unwritten.clear();
         let requests = std::mem::take(&mut table.requests);
         drop(table);
         for (_, request) in requests {
-            request.fail(error.clone());
+            let error = request.unavailable(reason);
+            request.fail(error);
         }
     }
 
@@ -215,12 +226,15 @@ impl Pending {
         let mut table = self.table();
         let Table { requests, unwritten, updated } = &mut *table;
         let Entry::Occupied(mut entry) = requests.entry(number) else { return false };
-        if matches!(entry.get().answer, Answers::GivenUp) {
+        let request = entry.get_mut();
+        if matches!(request.answer, Answers::GivenUp) {
             return false;
+        }
+        if request.undone {
+            return true;
         }
         // Also what is to be written once more may still be answered.
         unwritten.remove(&number);
-        let request = entry.get_mut();
         if let Answers::Many { producer, stands } = &mut request.answer {
             *stands = true;
             // Also the session in which it is to be written once more knows of it.

@@ -232,7 +232,10 @@ impl<'a> Session<'a> {
             }
         }
         // Before writing: the answer may be there before `write` returns.
-        self.link.pending.written(number);
+        if !self.link.pending.written(number) {
+            // It has ended while the Hello waited for room.
+            return Ok(());
+        }
         self.write(&frame, frames).await
     }
 
@@ -304,7 +307,7 @@ impl<'a> Session<'a> {
                  workload or the Ankaios agent"
             );
             self.link.set_status(LinkStatus::Closed { reason: reason.clone() });
-            self.link.pending.fail_all(&RequestError::Unavailable(reason));
+            self.link.pending.fail_all(&reason);
         }
     }
 

@@ -20,7 +20,7 @@ fn add(pending: &Pending, kind: Kind) -> (u64, String, oneshot::Receiver<Answer>
 /// Writes everything, and returns what that is.
 fn write_all(pending: &Pending) -> Vec<u64> {
     let next = || pending.first_unwritten().map(|(number, _)| number);
-    std::iter::from_fn(|| next().inspect(|&number| pending.written(number))).collect()
+    std::iter::from_fn(|| next().inspect(|&number| assert!(pending.written(number)))).collect()
 }
 
 #[test]
@@ -96,6 +96,58 @@ fn an_update_is_not_repeated_after_a_later_one_was_answered_late() {
     assert_eq!(write_all(&pending), [2]);
     assert!(matches!(first.try_recv().unwrap(), Err(RequestError::Unavailable(_))));
     assert!(new.try_recv().is_err());
+}
+
+#[test]
+fn an_update_that_an_earlier_one_may_have_undone_is_repeated_although_it_was_answered() {
+    let pending = Pending::new();
+    let (first, first_id, mut first_receiver) = add(&pending, Kind::Update);
+    let (second, id, mut receiver) = add(&pending, Kind::Update);
+    let (third, _, _third_receiver) = add(&pending, Kind::Update);
+    write_all(&pending);
+    assert_eq!(pending.write_again(), 3);
+    assert!(pending.written(first));
+    // Ankaios has carried out the first, the second and will now do so with the first again.
+    assert!(answer(&pending, &first_id, content(), 0));
+    assert!(answer(&pending, &id, content(), 0));
+    assert!(first_receiver.try_recv().unwrap().is_ok());
+    assert!(receiver.try_recv().is_err());
+    assert_eq!(write_all(&pending), [second, third]);
+    assert!(answer(&pending, &id, content(), 0));
+    assert!(receiver.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn what_has_ended_is_not_written() {
+    let pending = Pending::new();
+    let (number, id, _receiver) = add(&pending, Kind::Update);
+    write_all(&pending);
+    pending.write_again();
+    answer(&pending, &id, content(), 0);
+    assert!(!pending.written(number));
+    assert_eq!(pending.silent_since(), None);
+}
+
+#[test]
+fn an_update_that_may_have_been_carried_out_says_so_when_it_ends() {
+    let pending = Pending::new();
+    let is_in_doubt = |error: Option<RequestError>| match error {
+        Some(RequestError::Unavailable(reason)) => {
+            assert!(reason.starts_with("away"), "{reason}");
+            reason.contains("may have been carried out")
+        }
+        other => panic!("{other:?}"),
+    };
+    for (kind, in_doubt) in [(Kind::Read, false), (Kind::Update, true)] {
+        let mut requests: Vec<_> = (0..3).map(|_| add(&pending, kind)).collect();
+        let (unsent, ..) = requests.pop().unwrap();
+        requests.iter().for_each(|(number, ..)| assert!(pending.written(*number)));
+        assert!(!is_in_doubt(pending.expire(unsent, "away")));
+        pending.write_again();
+        assert_eq!(is_in_doubt(pending.expire(requests[0].0, "away")), in_doubt);
+        pending.fail_all("away");
+        assert_eq!(is_in_doubt(requests[1].2.try_recv().unwrap().err()), in_doubt);
+    }
 }
 
 #[test]
@@ -204,7 +256,7 @@ fn the_silence_outlasts_the_requests_that_were_given_up() {
     let (first, _, _receiver) = add(&pending, Kind::Read);
     write_all(&pending);
     let since = pending.silent_since().unwrap();
-    assert!(pending.remove(first));
+    assert_eq!(pending.expire(first, "away"), None);
     assert!(pending.silent_since().is_none());
     pending.set_overdue();
     let _second = add(&pending, Kind::Read);
