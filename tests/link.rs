@@ -150,6 +150,14 @@ async fn a_new_process_is_served_although_its_hello_gets_no_answer() {
 }
 
 #[tokio::test]
+async fn a_new_process_is_served_although_ankaios_answers_slowly() {
+    let vehicle = linked().await.0;
+    // Longer than from one probe to the next.
+    vehicle.inject_fault(usize::MAX, Fault::DelayAnswer(Duration::from_millis(3300)), |_| true);
+    Connector::start(vehicle.control_interface()).connected().await;
+}
+
+#[tokio::test]
 async fn a_denied_probe_proves_the_link_too() {
     let vehicle = Vehicle::start().await;
     Connector::start(vehicle.control_interface()).connected().await;

@@ -76,6 +76,11 @@ impl Pending {
         (number, format!("{}{number}", self.prefix))
     }
 
+    /// The number in a request id of ours.
+    pub(super) fn number(&self, request_id: &str) -> Option<u64> {
+        request_id.strip_prefix(&self.prefix)?.parse().ok()
+    }
+
     /// Waits for a place for one more request. Cancelling the future takes none.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).acquire_owned().await.ok()
@@ -221,8 +226,7 @@ impl Pending {
         size: usize,
         arrived: SystemTime,
     ) -> bool {
-        let number = request_id.strip_prefix(&self.prefix).and_then(|number| number.parse().ok());
-        let Some(number) = number else { return false };
+        let Some(number) = self.number(request_id) else { return false };
         let mut table = self.table();
         let Table { requests, unwritten, updated } = &mut *table;
         let Entry::Occupied(mut entry) = requests.entry(number) else { return false };

@@ -40,8 +40,8 @@ const SKIP_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Heard {
     /// How often the agent has accepted a Hello.
     pub(super) accepted: u64,
-    /// The request id of the last probe that was answered.
-    pub(super) probe: Option<String>,
+    /// The number of the last probe that was answered.
+    pub(super) probe: Option<u64>,
     /// How often Ankaios has answered after it had left something unanswered.
     pub(super) answers_again: u64,
     /// Why the agent has closed the session.
@@ -198,8 +198,9 @@ fn deliver_response(
         tracing::warn!("Ankaios has sent a response of an unknown kind; it is skipped");
         return;
     };
-    if request_id.ends_with(PROBE_SUFFIX) {
-        heard.send_modify(|heard| heard.probe = Some(request_id));
+    let probe = request_id.strip_suffix(PROBE_SUFFIX).and_then(|id| pending.number(id));
+    if probe.is_some() {
+        heard.send_modify(|heard| heard.probe = heard.probe.max(probe));
     } else if !pending.answer(&request_id, content, size, arrived) {
         // Without what makes an id of ours unforgeable: others may read the log.
         let number = request_id.strip_prefix(pending.prefix());

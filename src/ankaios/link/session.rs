@@ -65,10 +65,12 @@ pub(super) struct Session<'a> {
     answers_again: u64,
 }
 
-/// The probe that waits for an answer.
+/// The probes that wait for an answer.
 struct Probe {
-    id: String,
-    /// Hellos that had been accepted when it was sent.
+    /// The first of them. Ankaios may be slower than they follow one another, so the
+    /// answer to any of them counts.
+    first: Option<u64>,
+    /// Hellos that had been accepted when the last one was sent.
     accepted: u64,
     /// When to send the next one.
     next: Instant,
@@ -90,7 +92,7 @@ impl<'a> Session<'a> {
             greet: false,
             swapping_until: Instant::now(),
             probe: Probe {
-                id: String::new(),
+                first: None,
                 accepted: 0,
                 next: Instant::now(),
                 interval: PROBE_INTERVAL.0,
@@ -175,7 +177,7 @@ impl<'a> Session<'a> {
                 self.silent();
                 self.reopen_output().await?;
             }
-        } else if !self.probe.id.is_empty() {
+        } else if self.probe.first.is_some() {
             self.silent();
             // The second one: the agent may be out of step from the beginning.
             if self.probe.interval > 2 * PROBE_INTERVAL.0 {
@@ -195,15 +197,14 @@ impl<'a> Session<'a> {
 
     /// Hello and probe. Their answers are seen by [`Session::listen`].
     async fn write_probe(&mut self) -> Result<(), String> {
-        let (_, id) = self.link.pending.next_id();
-        let id = id + PROBE_SUFFIX;
+        let (number, id) = self.link.pending.next_id();
         self.probe = Probe {
+            first: self.probe.first.or(Some(number)),
             accepted: self.heard.borrow().accepted,
             next: Instant::now() + self.probe.interval,
             interval: (self.probe.interval * 2).min(PROBE_INTERVAL.1),
-            id: id.clone(),
         };
-        let frame = with_hello(&probe(id));
+        let frame = with_hello(&probe(id + PROBE_SUFFIX));
         self.look_for_swap();
         self.greet = false;
         self.write(&frame, 2).await
@@ -284,13 +285,14 @@ impl<'a> Session<'a> {
     /// Takes notice of what the reader has heard.
     fn listen(&mut self) {
         let heard = self.heard.borrow_and_update().clone();
-        let answered = heard.probe.as_ref() == Some(&self.probe.id);
+        let answered = self.probe.first.is_some_and(|first| heard.probe >= Some(first));
         let accepted = heard.accepted > self.probe.accepted;
         self.probe.accepted = heard.accepted;
         let answers_again = self.proven && heard.answers_again > self.answers_again;
         self.answers_again = heard.answers_again;
         if heard.closed.is_none() && (answered || accepted || answers_again) {
             self.proven = true;
+            self.probe.first = None;
             self.probe.interval = PROBE_INTERVAL.0;
             self.link.set_status(LinkStatus::Connected);
         }
@@ -300,8 +302,8 @@ impl<'a> Session<'a> {
                 false
             });
             self.proven = false;
-            // Its answer was the former session's.
-            self.probe.id.clear();
+            // What they may still be answered with is the former session's.
+            self.probe.first = None;
             let reason = format!(
                 "the agent has closed the control interface: {reason:?}; restart the connector's \
                  workload or the Ankaios agent"
@@ -324,6 +326,7 @@ impl<'a> Session<'a> {
                 tracing::warn!("{stop}; skipping until it is silent");
                 reader::skip(&mut input).await.map_err(unreadable)?;
                 self.proven = false;
+                self.probe.first = None;
                 self.probe.next = Instant::now();
                 // Some of the events may be among what was skipped.
                 self.go_on_with_session();
