@@ -20,6 +20,7 @@ use fleet_connector::proto::ank_base::{
     config_item::ConfigItemEnum,
 };
 use fleet_connector::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaiosEnum};
+use futures_util::future::join_all;
 use prost::Message;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::DEADLINE;
@@ -633,6 +634,24 @@ async fn an_agent_that_does_not_read_costs_nothing_but_timeouts() {
         assert!(start.elapsed() < Duration::from_secs(5));
     }
     connector.update(400_000).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_reading_is_reported() {
+    let (vehicle, connector) = linked_with_timeout(Duration::from_secs(3)).await;
+    vehicle.set_read_pace(ReadPace::Paused);
+    // There is no room for the second one.
+    let updates = [connector.update(600_000), connector.update(600_000)];
+    let (updates, state) = tokio::join!(join_all(updates), connector.state());
+    assert_eq!(updates[0], Err(RequestError::Timeout(Duration::from_secs(3))));
+    match state {
+        Err(RequestError::Unavailable(reason)) => {
+            assert!(reason.contains("does not answer"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    vehicle.set_read_pace(ReadPace::Full);
+    connector.connected().await;
 }
 
 #[tokio::test]

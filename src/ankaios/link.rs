@@ -113,6 +113,14 @@ impl Link {
         }
     }
 
+    /// Nothing is answered, not even probes, or the agent does not read.
+    fn silent(&self) {
+        self.pending.set_overdue();
+        self.disconnected(
+            "the agent does not answer; Ankaios' server may be down or restarting".into(),
+        );
+    }
+
     /// What the agent said when it closed the session is worth more than that
     /// it is gone, and stays until an agent answers again.
     fn disconnected(&self, reason: String) {

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Link, OPEN_INTERVAL};
@@ -174,25 +174,17 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             if silent > Some(2 * SILENCE) {
-                self.silent();
+                self.link.silent();
                 self.reopen_output().await?;
             }
         } else if self.probe.first.is_some() {
-            self.silent();
+            self.link.silent();
             // The second one: the agent may be out of step from the beginning.
             if self.probe.interval > 2 * PROBE_INTERVAL.0 {
                 self.reopen_output().await?;
             }
         }
         self.write_probe().await
-    }
-
-    /// Not even probes are answered.
-    fn silent(&self) {
-        self.link.pending.set_overdue();
-        self.link.disconnected(
-            "the agent does not answer; Ankaios' server may be down or restarting".into(),
-        );
     }
 
     /// Hello and probe. Their answers are seen by [`Session::listen`].
@@ -265,8 +257,15 @@ impl<'a> Session<'a> {
     /// dropped: whoever waits for it has given up by then.
     async fn write(&mut self, frames: &[u8], count: u64) -> Result<(), String> {
         let link = &mut *self.link;
-        let written = timeout(link.request_timeout, self.output.write_frame(frames));
-        match link.progress.during(written).await {
+        let begin = Instant::now();
+        let end = begin + link.request_timeout;
+        let write = |until| timeout_at(until, self.output.write_frame(frames));
+        let mut written = link.progress.during(write(end.min(begin + 2 * SILENCE))).await;
+        if written.is_err() && Instant::now() < end {
+            link.silent();
+            written = link.progress.during(write(end)).await;
+        }
+        match written {
             Ok(Ok(())) => {
                 link.metrics.sent(count, frames.len());
                 Ok(())
