@@ -1,17 +1,14 @@
 //! What the broker sends.
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, Publish};
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
 
 use super::{LARGE, Session};
 use crate::mqtt::connect::RECEIVE_MAXIMUM;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::connection_error::ConnectionError;
 use crate::mqtt::deliveries::Accepted;
-use crate::mqtt::outbox::Message;
-use crate::mqtt::refusals::{Refusals, is_transient};
 use crate::mqtt::request::Request;
-use crate::topics::short;
 
 impl Session {
     /// Handles a packet.
@@ -75,37 +72,6 @@ impl Session {
         } else if let Err(dropped) = self.waiting.push_within_limits(request) {
             tracing::warn!(dropped, "requests with QoS 0 come faster than they can be served");
         }
-        Ok(())
-    }
-
-    fn published(&mut self, puback: &PubAck) -> Result<(), ConnectionError> {
-        let placed = self.outbox.acknowledged(puback.pkid);
-        let (message, place) = placed
-            .ok_or(ConnectionError::Protocol("it acknowledges a message that was not sent"))?;
-        let taken =
-            matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-        if taken {
-            self.refusals = Refusals::default();
-            self.clear_blame();
-        } else {
-            tracing::error!(
-                topic = short(message.topic()),
-                reason = ?puback.reason,
-                "the broker does not take a message"
-            );
-            if is_transient(puback.reason) && !self.refusals.are_enough() {
-                self.refusals.pause();
-                self.outbox.push_again(puback.pkid, (message, place));
-                return Ok(());
-            }
-        }
-        let Message::Reply(mut reply) = message else { return Ok(()) };
-        if let Some(topic) = reply.fallback_topic.take().filter(|_| !taken) {
-            reply.topic = topic;
-            self.outbox.push_front((Message::Reply(reply), place));
-            return Ok(());
-        }
-        self.deliveries.replied(reply.delivery);
         Ok(())
     }
 }

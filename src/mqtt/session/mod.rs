@@ -4,6 +4,7 @@
 mod acknowledge;
 mod blame;
 mod incoming;
+mod published;
 mod replicas;
 mod subscribe;
 
