@@ -123,41 +123,47 @@ impl Message {
     }
 }
 
-/// A message and its place, which it keeps until the broker has taken it.
-pub(super) type Placed = (Message, Option<OwnedSemaphorePermit>);
+/// A message that the broker has not taken.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) message: Message,
+    /// Is free again once the broker has taken the message.
+    _place: Option<OwnedSemaphorePermit>,
+    /// Counts the messages in the order in which they are to be published. A message
+    /// keeps it when it is published again.
+    number: u64,
+    /// The broker may have ended a connection over it; it is sent alone.
+    is_suspect: bool,
+}
 
 /// Messages in the order in which they are published.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: VecDeque<Placed>,
+    /// By number.
+    waiting: VecDeque<Pending>,
     /// Put into the connection, with their packet identifiers.
-    sent: VecDeque<(u16, Placed)>,
+    sent: VecDeque<(u16, Pending)>,
     /// Bytes of the payloads of what was sent.
     under_way: usize,
     /// The packet identifier that was used last.
     packet_id: u16,
-    /// Those of the messages at the front of `waiting` that are published again.
-    again: VecDeque<u16>,
-    /// So many of the messages at the front are sent one by one.
-    suspects: usize,
+    /// The number of the last message.
+    number: u64,
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, placed: Placed) {
-        self.waiting.push_back(placed);
+    /// Publishes a message after all others.
+    pub(super) fn push(&mut self, message: Message, place: Option<OwnedSemaphorePermit>) {
+        self.number += 1;
+        let number = self.number;
+        self.waiting.push_back(Pending { message, _place: place, number, is_suspect: false });
     }
 
-    /// Publishes a message before all others.
-    pub(super) fn push_front(&mut self, placed: Placed) {
-        self.waiting.push_front(placed);
-    }
-
-    /// Publishes a message again that the broker has not taken, before all that were
-    /// sent after it or not yet.
-    pub(super) fn push_again(&mut self, packet_id: u16, placed: Placed) {
-        let position = self.again.partition_point(|id| is_before(*id, packet_id));
-        self.again.insert(position, packet_id);
-        self.waiting.insert(position.min(self.waiting.len()), placed);
+    /// Publishes a message again that the broker has not taken, before all that come
+    /// after it.
+    pub(super) fn push_again(&mut self, pending: Pending) {
+        let position = self.waiting.partition_point(|other| other.number < pending.number);
+        self.waiting.insert(position, pending);
     }
 
     /// Messages that have not been sent.
@@ -167,8 +173,8 @@ impl Outbox {
 
     /// Whether the status is being published.
     pub(super) fn has_status(&self) -> bool {
-        let sent = self.sent.iter().map(|(_, placed)| placed);
-        self.waiting.iter().chain(sent).any(|(message, _)| is_status(message))
+        let sent = self.sent.iter().map(|(_, pending)| pending);
+        self.waiting.iter().chain(sent).any(Pending::is_status)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -178,15 +184,16 @@ impl Outbox {
     /// The message that is sent next, if fewer than `max` have no
     /// acknowledgement.
     pub(super) fn next(&mut self, max: u16) -> Option<&mut Message> {
-        let max = if self.suspects > 0 { 1 } else { max };
-        let first = self.waiting.front_mut().map(|(message, _)| message);
+        let last = self.sent.back().map(|(_, pending)| pending);
+        let is_alone = last.into_iter().chain(self.waiting.front()).any(|one| one.is_suspect);
+        let max = if is_alone { 1 } else { max };
+        let first = self.waiting.front_mut().map(|pending| &mut pending.message);
         first.filter(|_| self.sent.len() < usize::from(max))
     }
 
     /// What [`Outbox::next`] has returned is not sent.
     pub(super) fn give_up(&mut self) -> Option<Message> {
-        self.again.pop_front();
-        self.waiting.pop_front().map(|(message, _)| message)
+        self.waiting.pop_front().map(|pending| pending.message)
     }
 
     /// What [`Outbox::next`] has returned is sent under the packet identifier
@@ -199,21 +206,20 @@ impl Outbox {
                 break;
             }
         }
-        self.again.pop_front();
-        if let Some(placed) = self.waiting.pop_front() {
-            self.under_way += placed.0.size();
-            self.sent.push_back((self.packet_id, placed));
+        if let Some(pending) = self.waiting.pop_front() {
+            self.under_way += pending.message.size();
+            self.sent.push_back((self.packet_id, pending));
         }
         self.packet_id
     }
 
     /// The broker has acknowledged a message.
-    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Placed> {
+    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Pending> {
         let position = self.sent.iter().position(|(id, _)| *id == packet_id)?;
-        let (_, placed) = self.sent.remove(position)?;
-        self.under_way -= placed.0.size();
-        self.suspects = self.suspects.saturating_sub(1);
-        Some(placed)
+        let (_, mut pending) = self.sent.remove(position)?;
+        self.under_way -= pending.message.size();
+        pending.is_suspect = false;
+        Some(pending)
     }
 
     /// Bytes that were sent and that the broker has not acknowledged.
@@ -224,39 +230,34 @@ impl Outbox {
     /// The broker ends the connection over something that was sent. Returns the
     /// message if there is only one; otherwise they are sent one by one next time.
     pub(super) fn suspect(&mut self) -> Option<&mut Message> {
-        let sent = self.sent.iter().filter(|(_, (message, _))| !is_status(message)).count();
-        self.suspects = self.suspects.max(sent);
+        for (_, pending) in &mut self.sent {
+            pending.is_suspect = true;
+        }
         match self.sent.make_contiguous() {
-            [(_, (message, _))] if !is_status(message) => Some(message),
+            [(_, pending)] if !pending.is_status() => Some(&mut pending.message),
             _ => None,
         }
     }
 
     /// The only one that was sent is given up.
     pub(super) fn give_up_suspect(&mut self) -> Option<Message> {
-        self.suspects = self.suspects.saturating_sub(1);
-        self.sent.pop_front().map(|(_, (message, _))| message)
+        self.sent.pop_front().map(|(_, pending)| pending.message)
     }
 
     /// The connection was lost: what was not acknowledged waits again. A status
     /// is out of date by then.
     pub(super) fn disconnected(&mut self) {
         self.under_way = 0;
-        self.again.clear();
-        let sent = std::mem::take(&mut self.sent).into_iter().map(|(_, placed)| placed);
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting = sent.chain(waiting).filter(|(message, _)| !is_status(message)).collect();
+        self.waiting.extend(self.sent.drain(..).map(|(_, pending)| pending));
+        self.waiting.retain(|pending| !pending.is_status());
+        self.waiting.make_contiguous().sort_by_key(|pending| pending.number);
     }
 }
 
-fn is_status(message: &Message) -> bool {
-    matches!(message, Message::Status { .. })
-}
-
-/// Whether a packet identifier was given out before another; they begin anew
-/// after the last one.
-fn is_before(one: u16, other: u16) -> bool {
-    (other.wrapping_sub(one) as i16) > 0
+impl Pending {
+    fn is_status(&self) -> bool {
+        matches!(self.message, Message::Status { .. })
+    }
 }
 
 #[cfg(test)]
@@ -280,16 +281,30 @@ mod tests {
         Some((outbox.send(), message))
     }
 
+    /// Sends what may be sent; returns the packet identifiers and the deliveries.
+    fn send_all(outbox: &mut Outbox, max: u16) -> Vec<(u16, u64)> {
+        let next = || {
+            let Message::Reply(Reply { delivery, .. }) = *outbox.next(max)? else { return None };
+            Some((outbox.send(), delivery))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    fn refuse(outbox: &mut Outbox, packet_id: u16) {
+        let pending = outbox.acknowledged(packet_id).unwrap();
+        outbox.push_again(pending);
+    }
+
     #[test]
     fn messages_are_sent_in_order_up_to_the_maximum() {
         let mut outbox = Outbox::default();
-        (1..=3).for_each(|delivery| outbox.push((reply(delivery), None)));
+        (1..=3).for_each(|delivery| outbox.push(reply(delivery), None));
         assert_eq!(send(&mut outbox), Some((1, reply(1))));
         assert_eq!(send(&mut outbox), Some((2, reply(2))));
         assert_eq!(send(&mut outbox), None);
         assert_eq!(outbox.under_way(), 4);
         assert!(outbox.acknowledged(3).is_none());
-        assert_eq!(outbox.acknowledged(1).unwrap().0, reply(1));
+        assert_eq!(outbox.acknowledged(1).unwrap().message, reply(1));
         assert_eq!(outbox.under_way(), 2);
         assert_eq!(send(&mut outbox), Some((3, reply(3))));
     }
@@ -297,27 +312,49 @@ mod tests {
     #[test]
     fn what_is_published_again_keeps_its_order() {
         let mut outbox = Outbox { packet_id: u16::MAX - 1, ..Outbox::default() };
-        (1..=5).for_each(|delivery| outbox.push((reply(delivery), None)));
-        let ids: Vec<_> = (0..3).map(|_| outbox.next(9).is_some().then(|| outbox.send())).collect();
-        assert_eq!(ids, [Some(u16::MAX), Some(1), Some(2)]);
-        for id in [2, u16::MAX, 1] {
-            let placed = outbox.acknowledged(id).unwrap();
-            outbox.push_again(id, placed);
+        (1..=5).for_each(|delivery| outbox.push(reply(delivery), None));
+        assert_eq!(send_all(&mut outbox, 3), [(u16::MAX, 1), (1, 2), (2, 3)]);
+        [2, u16::MAX, 1].into_iter().for_each(|id| refuse(&mut outbox, id));
+        // Some are refused again while others still wait from the first time.
+        assert_eq!(send_all(&mut outbox, 2), [(3, 1), (4, 2)]);
+        [3, 4].into_iter().for_each(|id| refuse(&mut outbox, id));
+        assert_eq!(send_all(&mut outbox, 9), [(5, 1), (6, 2), (7, 3), (8, 4), (9, 5)]);
+    }
+
+    #[test]
+    fn a_lost_connection_keeps_the_order_of_what_was_refused() {
+        let mut outbox = Outbox::default();
+        (1..=4).for_each(|delivery| outbox.push(reply(delivery), None));
+        assert_eq!(send_all(&mut outbox, 4), [(1, 1), (2, 2), (3, 3), (4, 4)]);
+        [1, 3].into_iter().for_each(|id| refuse(&mut outbox, id));
+        assert_eq!(send_all(&mut outbox, 3), [(5, 1)]);
+        outbox.disconnected();
+        assert_eq!(send_all(&mut outbox, 4), [(6, 1), (7, 2), (8, 3), (9, 4)]);
+    }
+
+    #[test]
+    fn suspects_are_sent_one_by_one_also_after_what_was_refused() {
+        let mut outbox = Outbox::default();
+        (1..=4).for_each(|delivery| outbox.push(reply(delivery), None));
+        assert_eq!(send_all(&mut outbox, 3), [(1, 1), (2, 2), (3, 3)]);
+        refuse(&mut outbox, 1);
+        assert_eq!(outbox.suspect(), None);
+        outbox.disconnected();
+        for (id, delivery) in [(4, 1), (5, 2), (6, 3)] {
+            assert_eq!(send_all(&mut outbox, 3), [(id, delivery)]);
+            outbox.acknowledged(id).unwrap();
         }
-        for delivery in 1..=5 {
-            let message = outbox.next(9).unwrap().clone();
-            assert_eq!(message, reply(delivery));
-            outbox.send();
-        }
+        outbox.push(reply(5), None);
+        assert_eq!(send_all(&mut outbox, 3), [(7, 4), (8, 5)]);
     }
 
     #[test]
     fn identifiers_in_use_are_passed_over() {
         let mut outbox = Outbox::default();
-        outbox.push((reply(1), None));
+        outbox.push(reply(1), None);
         let held = send(&mut outbox).unwrap();
         for _ in 0..2 * u32::from(u16::MAX) {
-            outbox.push((reply(2), None));
+            outbox.push(reply(2), None);
             let (id, _) = send(&mut outbox).unwrap();
             assert!(id != 0 && id != held.0);
             outbox.acknowledged(id).unwrap();
@@ -327,8 +364,8 @@ mod tests {
     #[test]
     fn a_lost_connection_loses_nothing_and_keeps_the_order() {
         let mut outbox = Outbox::default();
-        (1..=4).for_each(|delivery| outbox.push((reply(delivery), None)));
-        outbox.push((Message::Status { topic: String::new(), payload: Bytes::new() }, None));
+        (1..=4).for_each(|delivery| outbox.push(reply(delivery), None));
+        outbox.push(Message::Status { topic: String::new(), payload: Bytes::new() }, None);
         send(&mut outbox);
         send(&mut outbox);
         outbox.disconnected();

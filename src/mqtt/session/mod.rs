@@ -354,7 +354,7 @@ impl Session {
     /// A broker that has lost the session may have lost what it was to keep.
     fn publish_records(&mut self) {
         for record in self.records.values() {
-            self.outbox.push((Message::Publication(record.clone()), None));
+            self.outbox.push(Message::Publication(record.clone()), None);
         }
     }
 
@@ -397,7 +397,7 @@ impl Session {
             }
         }
         self.had_large |= message.size() >= LARGE;
-        self.outbox.push((message, place));
+        self.outbox.push(message, place);
     }
 
     /// Takes no more requests. Those that nobody has begun with stay with the
@@ -412,13 +412,13 @@ impl Session {
     fn say_goodbye(&mut self) {
         self.stage = Stage::Offline;
         let payload = status(&self.since, self.options.replica.as_deref(), None);
-        self.outbox.push((Message::Status { topic: self.topics.status(), payload }, None));
+        self.outbox.push(Message::Status { topic: self.topics.status(), payload }, None);
     }
 
     fn announce(&mut self) {
         let presence = self.presence.borrow_and_update().clone();
         let payload = status(&self.since, self.options.replica.as_deref(), Some(&presence));
-        self.outbox.push((Message::Status { topic: self.topics.status(), payload }, None));
+        self.outbox.push(Message::Status { topic: self.topics.status(), payload }, None);
     }
 }
 
