@@ -357,6 +357,27 @@ async fn a_reply_that_the_broker_may_take_later_is_published_again() {
 }
 
 #[tokio::test]
+async fn a_broker_that_refuses_a_message_is_left_alone_for_a_while_also_if_it_takes_another() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    for id in 1..=2 {
+        connection.request(id, false, id.into()).await;
+    }
+    let [refused, taken] = [connection.reply().await, connection.reply().await];
+    let start = Instant::now();
+    connection.puback_with(refused.pkid, PubAckReason::QuotaExceeded).await;
+    connection.puback(taken.pkid).await;
+    connection.request(3, false, 3).await;
+    let again = [take_reply(&mut connection).await, take_reply(&mut connection).await];
+    assert_eq!(again.each_ref().map(number), [Some(1), Some(3)]);
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    for id in 1..=3 {
+        assert_eq!(connection.acknowledgement().await, id);
+    }
+}
+
+#[tokio::test]
 async fn a_reply_that_the_broker_cannot_take_becomes_an_error() {
     let stage = Stage::start().await;
     let properties = ConnAckProperties { max_packet_size: Some(500), ..connack_properties() };

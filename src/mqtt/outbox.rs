@@ -132,6 +132,8 @@ pub(super) struct Pending {
     /// Counts the messages in the order in which they are to be published. A message
     /// keeps it when it is published again.
     number: u64,
+    /// How often the broker has not taken it on this topic.
+    pub(super) refusals: u32,
     /// The broker may have ended a connection over it; it is sent alone.
     is_suspect: bool,
 }
@@ -156,7 +158,8 @@ impl Outbox {
     pub(super) fn push(&mut self, message: Message, place: Option<OwnedSemaphorePermit>) {
         self.number += 1;
         let number = self.number;
-        self.waiting.push_back(Pending { message, _place: place, number, is_suspect: false });
+        let pending = Pending { message, _place: place, number, refusals: 0, is_suspect: false };
+        self.waiting.push_back(pending);
     }
 
     /// Publishes a message again that the broker has not taken, before all that come

@@ -5,10 +5,12 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use tokio::time::Instant;
 
-/// How long to wait before a message that the broker has not taken is published
-/// again, and how often in a row.
-const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
-const MAX_REFUSALS: u32 = 10;
+/// How often a message that the broker has not taken is published again. Each message
+/// counts for itself: the broker may take all others, and never this one.
+pub(super) const MAX_REFUSALS: u32 = 10;
+
+/// How long the broker is left alone.
+const LENGTH: Duration = Duration::from_secs(1);
 
 /// Whether the same message may be taken later (MQTT 5, 3.4.2.1).
 pub(super) fn is_transient(reason: PubAckReason) -> bool {
@@ -20,25 +22,20 @@ pub(super) fn is_transient(reason: PubAckReason) -> bool {
     )
 }
 
-/// How many pauses there were in a row because the broker has not taken a message
-/// that it may take later.
+/// A time in which nothing is published, because the broker has not taken a message
+/// that it may take later. That it takes another one that was sent before does not end it.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
-    count: u32,
-    /// Nothing is published until then.
+pub(super) struct Pause {
     until: Option<Instant>,
 }
 
-impl Refusals {
-    /// Makes a pause, one for all that were not taken before it is over.
-    pub(super) fn pause(&mut self) {
-        if self.until.is_none() {
-            self.count += 1;
-            self.until = Some(Instant::now() + REFUSAL_PAUSE);
-        }
+impl Pause {
+    /// Begins one, for all messages that are not taken before it is over.
+    pub(super) fn begin(&mut self) {
+        self.until.get_or_insert_with(|| Instant::now() + LENGTH);
     }
 
-    pub(super) fn is_pause(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.until.is_some()
     }
 
@@ -46,30 +43,28 @@ impl Refusals {
         self.until.unwrap_or_else(Instant::now)
     }
 
-    pub(super) fn resume(&mut self) {
+    pub(super) fn end(&mut self) {
         self.until = None;
-    }
-
-    /// Whether there were so many that a message is given up.
-    pub(super) fn are_enough(&self) -> bool {
-        self.count >= MAX_REFUSALS
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
-    #[tokio::test]
-    async fn pauses_are_counted_and_not_refusals() {
-        let mut refusals = Refusals::default();
-        for count in 1..=MAX_REFUSALS {
-            assert!(!refusals.are_enough());
-            refusals.pause();
-            refusals.pause();
-            assert!(refusals.is_pause() && refusals.count == count);
-            refusals.resume();
-        }
-        assert!(refusals.are_enough());
+    #[tokio::test(start_paused = true)]
+    async fn it_does_not_become_longer_by_what_is_refused_meanwhile() {
+        let mut pause = Pause::default();
+        assert!(!pause.is_running());
+        pause.begin();
+        let until = pause.until();
+        advance(LENGTH / 2).await;
+        pause.begin();
+        assert!(pause.is_running() && pause.until() == until);
+        pause.end();
+        pause.begin();
+        assert_eq!(pause.until(), until + LENGTH / 2);
     }
 }

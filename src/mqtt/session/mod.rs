@@ -24,7 +24,7 @@ use super::connection_error::ConnectionError;
 use super::deliveries::Deliveries;
 use super::outbox::{Message, Outbox, Publication};
 use super::queue::{Queued, Receiver};
-use super::refusals::Refusals;
+use super::refusals::Pause;
 use super::reporter::Reporter;
 use super::request::{Fingerprints, Request};
 use super::size_limit::within;
@@ -103,7 +103,7 @@ pub struct Session {
     records: BTreeMap<String, Publication>,
     /// The broker was asked once for what it keeps.
     records_fetched: bool,
-    refusals: Refusals,
+    pause: Pause,
     blame: Blame,
     /// Something large was received or published since memory was given back.
     had_large: bool,
@@ -145,7 +145,7 @@ impl Session {
             outbox: Outbox::default(),
             records: BTreeMap::new(),
             records_fetched: false,
-            refusals: Refusals::default(),
+            pause: Pause::default(),
             blame: Blame::default(),
             had_large: false,
         }
@@ -303,9 +303,7 @@ impl Session {
                     next = connection.network.received()?;
                 }
             }
-            () = sleep_until(self.refusals.until()), if self.refusals.is_pause() => {
-                self.refusals.resume();
-            }
+            () = sleep_until(self.pause.until()), if self.pause.is_running() => self.pause.end(),
             () = connection.piggyback.over(), if connection.piggyback.is_running() => {
                 self.acknowledge(connection)?;
             }
@@ -322,7 +320,7 @@ impl Session {
             return Ok(());
         }
         while connection.network.has_room()
-            && !self.refusals.is_pause()
+            && !self.pause.is_running()
             && let Some(message) = self.outbox.next(connection.max_unacknowledged)
         {
             let Some(mut publish) = within(message, connection.max_packet) else {

@@ -5,7 +5,7 @@ use rumqttc::v5::mqttbytes::v5::{PubAck, PubAckReason};
 use super::Session;
 use crate::mqtt::connection_error::ConnectionError;
 use crate::mqtt::outbox::Message;
-use crate::mqtt::refusals::{Refusals, is_transient};
+use crate::mqtt::refusals::{MAX_REFUSALS, is_transient};
 use crate::topics::short;
 
 impl Session {
@@ -17,7 +17,6 @@ impl Session {
         let taken =
             matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         if taken {
-            self.refusals = Refusals::default();
             self.clear_blame();
         } else {
             tracing::error!(
@@ -25,8 +24,9 @@ impl Session {
                 reason = ?puback.reason,
                 "the broker does not take a message"
             );
-            if is_transient(puback.reason) && !self.refusals.are_enough() {
-                self.refusals.pause();
+            if is_transient(puback.reason) && pending.refusals < MAX_REFUSALS {
+                pending.refusals += 1;
+                self.pause.begin();
                 self.outbox.push_again(pending);
                 return Ok(());
             }
@@ -34,6 +34,7 @@ impl Session {
         let Message::Reply(reply) = &mut pending.message else { return Ok(()) };
         if let Some(topic) = reply.fallback_topic.take().filter(|_| !taken) {
             reply.topic = topic;
+            pending.refusals = 0;
             self.outbox.push_again(pending);
             return Ok(());
         }
@@ -43,7 +44,7 @@ impl Session {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::time::Duration;
 
@@ -52,6 +53,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::mqtt::deliveries::Accepted;
     use crate::mqtt::{Options, Presence, Reply, Reporter, queue};
     use crate::topics::Topics;
 
@@ -87,6 +89,12 @@ mod tests {
         }
     }
 
+    /// A reply to a *Response Topic*.
+    fn elsewhere(delivery: u64) -> Reply {
+        let reply = reply(delivery);
+        Reply { fallback_topic: Some(reply.topic), topic: "vehicle/1/rr".into(), ..reply }
+    }
+
     /// Sends all that waits; returns the packet identifiers and the deliveries.
     fn send_all(session: &mut Session) -> Vec<(u16, u64)> {
         let next = || {
@@ -105,9 +113,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_to_its_fallback_topic_keeps_its_place() {
         let mut session = session();
-        let usual = Some(reply(1).topic);
-        let elsewhere = Reply { topic: "vehicle/1/rr".into(), fallback_topic: usual, ..reply(1) };
-        for reply in [elsewhere, reply(2), reply(3)] {
+        for reply in [elsewhere(1), reply(2), reply(3)] {
             session.outbox.push(Message::Reply(reply), None);
         }
         assert_eq!(send_all(&mut session), [(1, 1), (2, 2), (3, 3)]);
@@ -115,5 +121,53 @@ mod tests {
         acknowledge(&mut session, 1, PubAckReason::NotAuthorized);
         acknowledge(&mut session, 3, PubAckReason::QuotaExceeded);
         assert_eq!(send_all(&mut session), [(4, 1), (5, 2), (6, 3)]);
+    }
+
+    /// The broker refuses all that waits.
+    fn refuse_all(session: &mut Session) {
+        for (packet_id, _) in send_all(session) {
+            acknowledge(session, packet_id, PubAckReason::QuotaExceeded);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_always_refused_is_given_up_while_others_are_taken() {
+        let mut session = session();
+        assert_eq!(session.deliveries.accept(7, false, 0), Accepted::New(1));
+        session.outbox.push(Message::Reply(reply(1)), None);
+        for _ in 0..=MAX_REFUSALS {
+            assert_eq!(session.deliveries.next_acknowledgement(), None);
+            session.outbox.push(Message::Reply(reply(2)), None);
+            let sent = send_all(&mut session);
+            assert_eq!(sent.iter().map(|(_, delivery)| *delivery).collect::<Vec<_>>(), [1, 2]);
+            acknowledge(&mut session, sent[0].0, PubAckReason::QuotaExceeded);
+            acknowledge(&mut session, sent[1].0, PubAckReason::Success);
+        }
+        assert!(session.outbox.is_empty());
+        assert_eq!(session.deliveries.next_acknowledgement(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_takes_nothing_costs_only_what_was_refused_often() {
+        let mut session = session();
+        session.outbox.push(Message::Reply(reply(1)), None);
+        (0..MAX_REFUSALS).for_each(|_| refuse_all(&mut session));
+        session.outbox.push(Message::Reply(reply(2)), None);
+        refuse_all(&mut session);
+        let kept = send_all(&mut session);
+        assert_eq!(kept.iter().map(|(_, delivery)| *delivery).collect::<Vec<_>>(), [2]);
+    }
+
+    #[tokio::test]
+    async fn the_fallback_topic_is_tried_as_often() {
+        let mut session = session();
+        session.outbox.push(Message::Reply(elsewhere(1)), None);
+        (0..=MAX_REFUSALS).for_each(|_| refuse_all(&mut session));
+        for _ in 0..=MAX_REFUSALS {
+            let next = session.outbox.next(1).map(|message| message.topic().to_owned());
+            assert_eq!(next, Some(reply(1).topic));
+            refuse_all(&mut session);
+        }
+        assert!(session.outbox.is_empty());
     }
 }
