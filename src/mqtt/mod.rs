@@ -16,7 +16,8 @@
 //!   ├ waiting      requests that nobody has taken yet
 //!   ├ deliveries   which requests may be acknowledged, in which order
 //!   ├ queue        the way to the session for what is to be published
-//!   ├ outbox       what is published, until the broker has taken it
+//!   ├ message      what is published
+//!   ├ outbox       keeps it until the broker has taken it
 //!   ├ size_limit   what is too large for the broker
 //!   └ refusals     what the broker may take later
 //!  reporter     how the session fares, for those who watch it
@@ -52,6 +53,7 @@ mod deliveries;
 mod disconnect;
 mod liveness;
 mod login;
+mod message;
 mod metrics;
 mod network;
 mod observer;
@@ -73,8 +75,8 @@ pub use backoff::Backoff;
 pub use connect::Options;
 pub(crate) use login::is_loopback;
 pub use login::{Login, Password, PasswordError};
+pub use message::{Outgoing, Publication, Reply};
 pub use metrics::Metrics;
-pub use outbox::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, queue};
 pub use reporter::{Reporter, SessionStatus};
 pub use request::{Refused, Request};

@@ -5,123 +5,10 @@
 //! state of what it has received, and the receiver must expect duplicates.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use bytes::Bytes;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::connect::seconds;
-use super::request::REQUEST_ID;
-
-/// The reply to a [`Request`](super::Request).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The delivery of the request.
-    pub delivery: u64,
-    /// Where it goes.
-    pub topic: String,
-    /// Where it goes if the broker does not let it go there.
-    pub fallback_topic: Option<String>,
-    /// *Correlation Data* of the request.
-    pub correlation_data: Option<Bytes>,
-    /// User property `request-id`.
-    pub request_id: String,
-    /// UTF-8 JSON.
-    pub payload: Bytes,
-}
-
-impl Reply {
-    /// Takes away what came with the request: it may be what the broker does not take.
-    pub(super) fn forget_request(&mut self) {
-        self.correlation_data = None;
-        self.request_id.clear();
-    }
-}
-
-/// A message that is no reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publication {
-    /// Where it goes.
-    pub topic: String,
-    /// UTF-8 JSON; empty to remove what is retained.
-    pub payload: Bytes,
-    /// The broker keeps it for those who subscribe later.
-    pub retain: bool,
-    /// How long the broker keeps it.
-    pub expiry: Option<Duration>,
-}
-
-/// What is handed to the session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outgoing {
-    /// The reply to a request.
-    Reply(Reply),
-    /// A message of a stream.
-    Publication(Publication),
-    /// A delivery that needs no reply.
-    Done {
-        /// The delivery.
-        delivery: u64,
-    },
-}
-
-/// A message on its way to the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Message {
-    Reply(Reply),
-    Publication(Publication),
-    /// The connector's presence, retained.
-    Status {
-        topic: String,
-        payload: Bytes,
-    },
-}
-
-impl Message {
-    /// Bytes of the payload.
-    pub(super) fn size(&self) -> usize {
-        match self {
-            Self::Reply(Reply { payload, .. })
-            | Self::Publication(Publication { payload, .. })
-            | Self::Status { payload, .. } => payload.len(),
-        }
-    }
-
-    /// Where it goes.
-    pub(super) fn topic(&self) -> &str {
-        match self {
-            Self::Reply(Reply { topic, .. })
-            | Self::Publication(Publication { topic, .. })
-            | Self::Status { topic, .. } => topic,
-        }
-    }
-
-    pub(super) fn publish(&self) -> Publish {
-        let mut properties = PublishProperties {
-            payload_format_indicator: Some(1),
-            content_type: Some("application/json".into()),
-            ..PublishProperties::default()
-        };
-        let (payload, retain) = match self {
-            Self::Reply(reply) => {
-                properties.correlation_data = reply.correlation_data.clone();
-                properties.user_properties = vec![(REQUEST_ID.into(), reply.request_id.clone())];
-                (&reply.payload, false)
-            }
-            Self::Publication(publication) => {
-                properties.message_expiry_interval = publication.expiry.map(seconds);
-                (&publication.payload, publication.retain)
-            }
-            Self::Status { payload, .. } => (payload, true),
-        };
-        let mut publish =
-            Publish::new(self.topic(), QoS::AtLeastOnce, payload.clone(), Some(properties));
-        publish.retain = retain;
-        publish
-    }
-}
+use super::message::Message;
 
 /// A message that the broker has not taken.
 #[derive(Debug)]
@@ -266,7 +153,10 @@ impl Pending {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::mqtt::Reply;
 
     fn reply(delivery: u64) -> Message {
         Message::Reply(Reply {

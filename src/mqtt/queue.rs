@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::outbox::{Message, Outgoing};
+use super::message::{Message, Outgoing};
 
 /// Messages on each of the two ways.
 const MAX_MESSAGES: usize = 64;

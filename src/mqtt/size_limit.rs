@@ -2,7 +2,7 @@
 
 use rumqttc::v5::mqttbytes::v5::Publish;
 
-use super::outbox::Message;
+use super::message::Message;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::topics::short;
 
@@ -49,7 +49,7 @@ pub(super) fn within(message: &mut Message, max: usize) -> Option<Publish> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::outbox::{Publication, Reply};
+    use super::super::message::{Publication, Reply};
     use super::*;
 
     fn reply(topic: String, request_id: String, payload: usize) -> Message {

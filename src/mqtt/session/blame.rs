@@ -9,8 +9,8 @@ use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use super::Session;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::mqtt::connection_error::ConnectionError;
+use crate::mqtt::message::Message;
 use crate::mqtt::network::NetworkError;
-use crate::mqtt::outbox::Message;
 use crate::topics::short;
 
 /// How often a message must be the only one under way when the broker blames a

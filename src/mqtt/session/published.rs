@@ -4,7 +4,7 @@ use rumqttc::v5::mqttbytes::v5::{PubAck, PubAckReason};
 
 use super::Session;
 use crate::mqtt::connection_error::ConnectionError;
-use crate::mqtt::outbox::Message;
+use crate::mqtt::message::Message;
 use crate::mqtt::refusals::{MAX_REFUSALS, is_transient};
 use crate::topics::short;
 
