@@ -345,6 +345,44 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
 }
 
 #[tokio::test]
+async fn a_refused_record_does_not_come_back_after_its_removal() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    let record = format!("{BASE}/events/x/subscription");
+    let mut records = Vec::new();
+    for (id, operation, payload) in [
+        (1, "subscribe", r#"{"id": "x", "field_masks": ["desiredState"]}"#),
+        (2, "unsubscribe", r#"{"id": "x"}"#),
+    ] {
+        let mut events = request(id, false, id.into());
+        events.topic = format!("{BASE}/events/{operation}/req").into();
+        events.payload = payload.into();
+        connection.send(Packet::Publish(events)).await;
+        while records.len() < usize::from(id) {
+            match connection.read().await {
+                Packet::Publish(publish) if publish.topic == record => records.push(publish),
+                Packet::Publish(publish) => connection.puback(publish.pkid).await,
+                _ => {}
+            }
+        }
+    }
+    let [made, removed] = &records[..] else { panic!("{records:?}") };
+    assert!(!made.payload.is_empty() && removed.payload.is_empty());
+    connection.puback_with(made.pkid, PubAckReason::QuotaExceeded).await;
+    connection.puback(removed.pkid).await;
+    // What is published again comes before what is new.
+    connection.request(3, false, 3).await;
+    loop {
+        let Packet::Publish(publish) = connection.read().await else { continue };
+        assert_ne!(publish.topic, record);
+        connection.puback(publish.pkid).await;
+        if publish.topic.ends_with(b"/state/resp") {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_reply_that_the_broker_may_take_later_is_published_again() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;

@@ -92,27 +92,42 @@ impl Message {
         }
     }
 
+    /// Whether the broker keeps it for those who subscribe later.
+    fn is_retained(&self) -> bool {
+        match self {
+            Self::Reply(_) => false,
+            Self::Publication(publication) => publication.retain,
+            Self::Status { .. } => true,
+        }
+    }
+
+    /// Whether the broker keeps it in the place of an older one. An empty one removes
+    /// that.
+    pub(super) fn supersedes(&self, older: &Self) -> bool {
+        self.is_retained() && older.is_retained() && self.topic() == older.topic()
+    }
+
     pub(super) fn publish(&self) -> Publish {
         let mut properties = PublishProperties {
             payload_format_indicator: Some(1),
             content_type: Some("application/json".into()),
             ..PublishProperties::default()
         };
-        let (payload, retain) = match self {
+        let payload = match self {
             Self::Reply(reply) => {
                 properties.correlation_data = reply.correlation_data.clone();
                 properties.user_properties = vec![(REQUEST_ID.into(), reply.request_id.clone())];
-                (&reply.payload, false)
+                &reply.payload
             }
             Self::Publication(publication) => {
                 properties.message_expiry_interval = publication.expiry.map(seconds);
-                (&publication.payload, publication.retain)
+                &publication.payload
             }
-            Self::Status { payload, .. } => (payload, true),
+            Self::Status { payload, .. } => payload,
         };
         let mut publish =
             Publish::new(self.topic(), QoS::AtLeastOnce, payload.clone(), Some(properties));
-        publish.retain = retain;
+        publish.retain = self.is_retained();
         publish
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct Pending {
     pub(super) refusals: u32,
     /// The broker may have ended a connection over it; it is sent alone.
     is_suspect: bool,
+    /// A newer message was sent that the broker keeps in its place. Published again, it
+    /// would take that place back.
+    is_superseded: bool,
 }
 
 /// Messages in the order in which they are published.
@@ -44,14 +47,23 @@ impl Outbox {
     /// Publishes a message after all others.
     pub(super) fn push(&mut self, message: Message, place: Option<OwnedSemaphorePermit>) {
         self.number += 1;
-        let number = self.number;
-        let pending = Pending { message, _place: place, number, refusals: 0, is_suspect: false };
-        self.waiting.push_back(pending);
+        self.waiting.push_back(Pending {
+            message,
+            _place: place,
+            number: self.number,
+            refusals: 0,
+            is_suspect: false,
+            is_superseded: false,
+        });
     }
 
     /// Publishes a message again that the broker has not taken, before all that come
-    /// after it.
+    /// after it. One that is superseded is given up, whatever becomes of the newer one:
+    /// that alone is what the broker is to keep.
     pub(super) fn push_again(&mut self, pending: Pending) {
+        if pending.is_superseded {
+            return;
+        }
         let position = self.waiting.partition_point(|other| other.number < pending.number);
         self.waiting.insert(position, pending);
     }
@@ -97,6 +109,9 @@ impl Outbox {
             }
         }
         if let Some(pending) = self.waiting.pop_front() {
+            for (_, older) in &mut self.sent {
+                older.is_superseded |= pending.message.supersedes(&older.message);
+            }
             self.under_way += pending.message.size();
             self.sent.push_back((self.packet_id, pending));
         }
@@ -134,12 +149,12 @@ impl Outbox {
         self.sent.pop_front().map(|(_, pending)| pending.message)
     }
 
-    /// The connection was lost: what was not acknowledged waits again. A status
-    /// is out of date by then.
+    /// The connection was lost: what was not acknowledged waits again, unless it is
+    /// superseded. A status is out of date by then.
     pub(super) fn disconnected(&mut self) {
         self.under_way = 0;
         self.waiting.extend(self.sent.drain(..).map(|(_, pending)| pending));
-        self.waiting.retain(|pending| !pending.is_status());
+        self.waiting.retain(|pending| !pending.is_superseded && !pending.is_status());
         self.waiting.make_contiguous().sort_by_key(|pending| pending.number);
     }
 }
@@ -156,7 +171,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::Reply;
+    use crate::mqtt::{Publication, Reply};
 
     fn reply(delivery: u64) -> Message {
         Message::Reply(Reply {
@@ -167,6 +182,20 @@ mod tests {
             request_id: "r".into(),
             payload: Bytes::from_static(b"{}"),
         })
+    }
+
+    fn publication(topic: &str, payload: &'static str, retain: bool) -> Message {
+        let (topic, payload) = (topic.to_owned(), Bytes::from_static(payload.as_bytes()));
+        Message::Publication(Publication { topic, payload, retain, expiry: None })
+    }
+
+    fn record(payload: &'static str) -> Message {
+        publication("vehicle/1/events/x/subscription", payload, true)
+    }
+
+    fn status(payload: &'static str) -> Message {
+        let payload = Bytes::from_static(payload.as_bytes());
+        Message::Status { topic: "vehicle/1/connector/status".into(), payload }
     }
 
     fn send(outbox: &mut Outbox) -> Option<(u16, Message)> {
@@ -258,7 +287,7 @@ mod tests {
     fn a_lost_connection_loses_nothing_and_keeps_the_order() {
         let mut outbox = Outbox::default();
         (1..=4).for_each(|delivery| outbox.push(reply(delivery), None));
-        outbox.push(Message::Status { topic: String::new(), payload: Bytes::new() }, None);
+        outbox.push(status("1"), None);
         send(&mut outbox);
         send(&mut outbox);
         outbox.disconnected();
@@ -269,5 +298,67 @@ mod tests {
             outbox.acknowledged(id);
         }
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_is_retained_does_not_take_the_place_of_what_is_newer() {
+        for (older, newer) in [(record("{}"), record("")), (status("1"), status("2"))] {
+            // Whichever the broker acknowledges first, and whether it takes the newer one.
+            for (taken, refused) in [(Some(2), &[1][..]), (None, &[1, 2]), (None, &[2, 1])] {
+                let mut outbox = Outbox::default();
+                outbox.push(older.clone(), None);
+                outbox.push(newer.clone(), None);
+                assert_eq!(send(&mut outbox), Some((1, older.clone())));
+                assert_eq!(send(&mut outbox), Some((2, newer.clone())));
+                assert!(taken.is_none_or(|id| outbox.acknowledged(id).is_some()));
+                refused.iter().for_each(|id| refuse(&mut outbox, *id));
+                let again = refused.contains(&2).then(|| (3, newer.clone()));
+                assert_eq!(send(&mut outbox), again);
+                assert_eq!(outbox.unsent(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_does_not_bring_back_what_is_superseded() {
+        let mut outbox = Outbox::default();
+        outbox.push(record("{}"), None);
+        outbox.push(record(""), None);
+        assert!(send(&mut outbox).is_some() && send(&mut outbox).is_some());
+        outbox.acknowledged(2).unwrap();
+        outbox.disconnected();
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn only_what_is_retained_for_the_same_topic_is_superseded() {
+        for (older, newer) in [
+            (record("{}"), publication("vehicle/1/events/y/subscription", "", true)),
+            (record("{}"), publication("vehicle/1/events/x/subscription", "", false)),
+            (
+                publication("vehicle/1/events/x", "", false),
+                publication("vehicle/1/events/x", "", false),
+            ),
+        ] {
+            let mut outbox = Outbox::default();
+            outbox.push(older.clone(), None);
+            outbox.push(newer, None);
+            assert!(send(&mut outbox).is_some() && send(&mut outbox).is_some());
+            refuse(&mut outbox, 1);
+            assert_eq!(send(&mut outbox), Some((3, older)));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_comes_again_before_a_newer_one_that_waits() {
+        let mut outbox = Outbox::default();
+        outbox.push(record("1"), None);
+        assert_eq!(send(&mut outbox), Some((1, record("1"))));
+        outbox.push(record("2"), None);
+        refuse(&mut outbox, 1);
+        assert_eq!(send(&mut outbox), Some((2, record("1"))));
+        assert_eq!(send(&mut outbox), Some((3, record("2"))));
+        refuse(&mut outbox, 2);
+        assert_eq!(send(&mut outbox), None);
     }
 }
