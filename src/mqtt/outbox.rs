@@ -12,7 +12,7 @@ use super::message::Message;
 
 /// A message that the broker has not taken.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct Entry {
     pub(super) message: Message,
     /// Is free again once the broker has taken the message.
     _place: Option<OwnedSemaphorePermit>,
@@ -32,9 +32,9 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// By number.
-    waiting: VecDeque<Pending>,
+    waiting: VecDeque<Entry>,
     /// Put into the connection, with their packet identifiers.
-    sent: VecDeque<(u16, Pending)>,
+    sent: VecDeque<(u16, Entry)>,
     /// Bytes of the payloads of what was sent.
     under_way: usize,
     /// The packet identifier that was used last.
@@ -47,7 +47,7 @@ impl Outbox {
     /// Publishes a message after all others.
     pub(super) fn push(&mut self, message: Message, place: Option<OwnedSemaphorePermit>) {
         self.number += 1;
-        self.waiting.push_back(Pending {
+        self.waiting.push_back(Entry {
             message,
             _place: place,
             number: self.number,
@@ -60,12 +60,12 @@ impl Outbox {
     /// Publishes a message again that the broker has not taken, before all that come
     /// after it. One that is superseded is given up, whatever becomes of the newer one:
     /// that alone is what the broker is to keep.
-    pub(super) fn push_again(&mut self, pending: Pending) {
-        if pending.is_superseded {
+    pub(super) fn push_again(&mut self, entry: Entry) {
+        if entry.is_superseded {
             return;
         }
-        let position = self.waiting.partition_point(|other| other.number < pending.number);
-        self.waiting.insert(position, pending);
+        let position = self.waiting.partition_point(|other| other.number < entry.number);
+        self.waiting.insert(position, entry);
     }
 
     /// Messages that have not been sent.
@@ -75,8 +75,8 @@ impl Outbox {
 
     /// Whether the status is being published.
     pub(super) fn has_status(&self) -> bool {
-        let sent = self.sent.iter().map(|(_, pending)| pending);
-        self.waiting.iter().chain(sent).any(Pending::is_status)
+        let sent = self.sent.iter().map(|(_, entry)| entry);
+        self.waiting.iter().chain(sent).any(Entry::is_status)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -86,16 +86,16 @@ impl Outbox {
     /// The message that is sent next, if fewer than `max` have no
     /// acknowledgement.
     pub(super) fn next(&mut self, max: u16) -> Option<&mut Message> {
-        let last = self.sent.back().map(|(_, pending)| pending);
+        let last = self.sent.back().map(|(_, entry)| entry);
         let is_alone = last.into_iter().chain(self.waiting.front()).any(|one| one.is_suspect);
         let max = if is_alone { 1 } else { max };
-        let first = self.waiting.front_mut().map(|pending| &mut pending.message);
+        let first = self.waiting.front_mut().map(|entry| &mut entry.message);
         first.filter(|_| self.sent.len() < usize::from(max))
     }
 
     /// What [`Outbox::next`] has returned is not sent.
     pub(super) fn give_up(&mut self) -> Option<Message> {
-        self.waiting.pop_front().map(|pending| pending.message)
+        self.waiting.pop_front().map(|entry| entry.message)
     }
 
     /// What [`Outbox::next`] has returned is sent under the packet identifier
@@ -108,23 +108,23 @@ impl Outbox {
                 break;
             }
         }
-        if let Some(pending) = self.waiting.pop_front() {
+        if let Some(entry) = self.waiting.pop_front() {
             for (_, older) in &mut self.sent {
-                older.is_superseded |= pending.message.supersedes(&older.message);
+                older.is_superseded |= entry.message.supersedes(&older.message);
             }
-            self.under_way += pending.message.size();
-            self.sent.push_back((self.packet_id, pending));
+            self.under_way += entry.message.size();
+            self.sent.push_back((self.packet_id, entry));
         }
         self.packet_id
     }
 
     /// The broker has acknowledged a message.
-    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Pending> {
+    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<Entry> {
         let position = self.sent.iter().position(|(id, _)| *id == packet_id)?;
-        let (_, mut pending) = self.sent.remove(position)?;
-        self.under_way -= pending.message.size();
-        pending.is_suspect = false;
-        Some(pending)
+        let (_, mut entry) = self.sent.remove(position)?;
+        self.under_way -= entry.message.size();
+        entry.is_suspect = false;
+        Some(entry)
     }
 
     /// Bytes that were sent and that the broker has not acknowledged.
@@ -135,31 +135,31 @@ impl Outbox {
     /// The broker ends the connection over something that was sent. Returns the
     /// message if there is only one; otherwise they are sent one by one next time.
     pub(super) fn suspect(&mut self) -> Option<&mut Message> {
-        for (_, pending) in &mut self.sent {
-            pending.is_suspect = true;
+        for (_, entry) in &mut self.sent {
+            entry.is_suspect = true;
         }
         match self.sent.make_contiguous() {
-            [(_, pending)] if !pending.is_status() => Some(&mut pending.message),
+            [(_, entry)] if !entry.is_status() => Some(&mut entry.message),
             _ => None,
         }
     }
 
     /// The only one that was sent is given up.
     pub(super) fn give_up_suspect(&mut self) -> Option<Message> {
-        self.sent.pop_front().map(|(_, pending)| pending.message)
+        self.sent.pop_front().map(|(_, entry)| entry.message)
     }
 
     /// The connection was lost: what was not acknowledged waits again, unless it is
     /// superseded. A status is out of date by then.
     pub(super) fn disconnected(&mut self) {
         self.under_way = 0;
-        self.waiting.extend(self.sent.drain(..).map(|(_, pending)| pending));
-        self.waiting.retain(|pending| !pending.is_superseded && !pending.is_status());
-        self.waiting.make_contiguous().sort_by_key(|pending| pending.number);
+        self.waiting.extend(self.sent.drain(..).map(|(_, entry)| entry));
+        self.waiting.retain(|entry| !entry.is_superseded && !entry.is_status());
+        self.waiting.make_contiguous().sort_by_key(|entry| entry.number);
     }
 }
 
-impl Pending {
+impl Entry {
     fn is_status(&self) -> bool {
         matches!(self.message, Message::Status { .. })
     }
@@ -213,8 +213,8 @@ mod tests {
     }
 
     fn refuse(outbox: &mut Outbox, packet_id: u16) {
-        let pending = outbox.acknowledged(packet_id).unwrap();
-        outbox.push_again(pending);
+        let entry = outbox.acknowledged(packet_id).unwrap();
+        outbox.push_again(entry);
     }
 
     #[test]

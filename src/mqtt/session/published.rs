@@ -11,8 +11,9 @@ use crate::topics::short;
 impl Session {
     /// The broker has acknowledged a message, which does not mean that it has taken it.
     pub(super) fn published(&mut self, puback: &PubAck) -> Result<(), ConnectionError> {
-        let pending = self.outbox.acknowledged(puback.pkid);
-        let mut pending = pending
+        let mut entry = self
+            .outbox
+            .acknowledged(puback.pkid)
             .ok_or(ConnectionError::Protocol("it acknowledges a message that was not sent"))?;
         let taken =
             matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
@@ -20,22 +21,22 @@ impl Session {
             self.clear_blame();
         } else {
             tracing::error!(
-                topic = short(pending.message.topic()),
+                topic = short(entry.message.topic()),
                 reason = ?puback.reason,
                 "the broker does not take a message"
             );
-            if is_transient(puback.reason) && pending.refusals < MAX_REFUSALS {
-                pending.refusals += 1;
+            if is_transient(puback.reason) && entry.refusals < MAX_REFUSALS {
+                entry.refusals += 1;
                 self.pause.begin();
-                self.outbox.push_again(pending);
+                self.outbox.push_again(entry);
                 return Ok(());
             }
         }
-        let Message::Reply(reply) = &mut pending.message else { return Ok(()) };
+        let Message::Reply(reply) = &mut entry.message else { return Ok(()) };
         if let Some(topic) = reply.fallback_topic.take().filter(|_| !taken) {
             reply.topic = topic;
-            pending.refusals = 0;
-            self.outbox.push_again(pending);
+            entry.refusals = 0;
+            self.outbox.push_again(entry);
             return Ok(());
         }
         self.deliveries.replied(reply.delivery);
