@@ -134,6 +134,18 @@ async fn a_subscription_too_many_waits_until_one_ends() {
 }
 
 #[tokio::test]
+async fn a_record_may_be_larger_than_a_request() {
+    let broker = broker().await;
+    let client = Client::connect(broker.port(), "nothing").await;
+    let mask = format!("desiredState.configs.{}", "x".repeat(2_000));
+    client.retain(&format!("{BASE}/events/large/subscription"), record("large", &mask)).await;
+    wait_for(&broker, &client, "all").await;
+    let settings = [("MAX_PAYLOAD_SIZE", "1KiB"), ("LOG_LEVEL", "info")];
+    let scene = Scene::around(broker, &settings).await;
+    scene.connector.line("a subscription is taken up again kind=\"events\" id=\"large\"").await;
+}
+
+#[tokio::test]
 async fn thousands_of_forged_records_take_no_memory_and_hold_up_no_request() {
     const RECORDS: usize = 4000;
     let broker = broker().await;

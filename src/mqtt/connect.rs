@@ -13,6 +13,7 @@ use tokio_util::either::Either;
 
 use super::liveness::SEND_BUFFER;
 use super::login::{Login, PasswordError};
+use super::request::MAX_RECORD;
 use super::tls::Tls;
 
 /// Requests that the broker may send without an acknowledgement (MQTT 5,
@@ -60,7 +61,8 @@ pub struct Options {
 impl Options {
     /// The largest packet that the broker may send, in bytes.
     pub(super) fn max_packet(&self) -> u32 {
-        let max_packet = self.max_payload.saturating_mul(OVERSIZE).saturating_add(PACKET_OVERHEAD);
+        let max_payload = self.max_payload.max(MAX_RECORD);
+        let max_packet = max_payload.saturating_mul(OVERSIZE).saturating_add(PACKET_OVERHEAD);
         u32::try_from(max_packet).unwrap_or(u32::MAX)
     }
 

@@ -79,6 +79,7 @@ pub use message::{Outgoing, Publication, Reply};
 pub use metrics::Metrics;
 pub use queue::{Receiver, Sender, SessionEnded, queue};
 pub use reporter::{Reporter, SessionStatus};
+pub(crate) use request::MAX_RECORD;
 pub use request::{Refused, Request};
 pub use session::{Ended, Session};
 pub use standby::Standby;

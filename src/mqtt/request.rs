@@ -16,6 +16,10 @@ const MAX_REQUEST_ID: usize = 256;
 /// Name of the user property that lifts the protection of workloads.
 const FORCE: &str = "force";
 
+/// The largest record of the connector that is read back from the broker, in bytes: that
+/// of the largest subscription, if all of it has to be escaped.
+pub(crate) const MAX_RECORD: usize = 512 * 1024;
+
 /// A message on a request topic, or a retained record of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {

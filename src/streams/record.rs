@@ -13,10 +13,6 @@ use super::unusable::Unusable;
 use crate::json::fields;
 use crate::topics::StreamKind;
 
-/// The largest record that is read, in bytes: that of the largest subscription, if all
-/// of it has to be escaped.
-pub(super) const MAX_RECORD: usize = 512 * 1024;
-
 const EXPIRES_AT: &str = "expires_at";
 const RESUME_AT: &str = "resume_at";
 

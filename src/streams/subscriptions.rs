@@ -16,13 +16,13 @@ use super::id::SubscriptionId;
 use super::logs::LogsSubscription;
 use super::metrics::{Counted, Metrics};
 use super::publisher::Publisher;
-use super::record::{MAX_RECORD, Record};
+use super::record::Record;
 use super::subscription::{Outlet, Subscription};
 use super::turns::{Turn, Turns};
 use super::unusable::{self, Unusable};
 use crate::ankaios::Client;
 use crate::error::{ErrorCode, ErrorReply};
-use crate::mqtt::Refused;
+use crate::mqtt::{MAX_RECORD, Refused};
 use crate::topics::{StreamKind, Topics};
 
 /// Subscriptions that may live at the same time.

@@ -8,7 +8,7 @@ use crate::mqtt::connect::RECEIVE_MAXIMUM;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::connection_error::ConnectionError;
 use crate::mqtt::deliveries::Accepted;
-use crate::mqtt::request::Request;
+use crate::mqtt::request::{MAX_RECORD, Request};
 
 impl Session {
     /// Handles a packet.
@@ -65,8 +65,13 @@ impl Session {
             return Ok(());
         };
         self.had_large |= publish.payload.len() >= LARGE;
-        let request = Request::new(publish, topic, delivery, self.options.max_payload);
-        let max_waiting = self.options.max_payload.saturating_mul(RECEIVE_MAXIMUM.into());
+        // A record can be larger than the request that it was made of.
+        let max_payload = match self.topics.operation(&topic) {
+            Some(_) => self.options.max_payload,
+            None => self.options.max_payload.max(MAX_RECORD),
+        };
+        let request = Request::new(publish, topic, delivery, max_payload);
+        let max_waiting = max_payload.saturating_mul(RECEIVE_MAXIMUM.into());
         if acknowledged {
             self.waiting.push(request, max_waiting);
         } else if let Err(dropped) = self.waiting.push_within_limits(request) {
