@@ -51,6 +51,24 @@ impl Stage {
     }
 }
 
+/// A request for events with QoS 1.
+fn events_request(pkid: u16, operation: &str, payload: &'static str) -> Publish {
+    let mut publish = request(pkid, false, pkid.into());
+    publish.topic = format!("{BASE}/events/{operation}/req").into();
+    publish.payload = payload.into();
+    publish
+}
+
+/// The topic of what is published next, which is acknowledged.
+async fn take_topic(connection: &mut Connection) -> String {
+    loop {
+        if let Packet::Publish(publish) = connection.read().await {
+            connection.puback(publish.pkid).await;
+            return String::from_utf8(publish.topic.to_vec()).unwrap();
+        }
+    }
+}
+
 /// The next reply, acknowledged.
 async fn take_reply(connection: &mut Connection) -> Publish {
     let reply = connection.reply().await;
@@ -324,10 +342,8 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
         assert_eq!(rules, [rule.clone(), rule]);
         connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
         if first {
-            let mut subscribe = request(1, false, 1);
-            subscribe.topic = format!("{BASE}/events/subscribe/req").into();
-            subscribe.payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#.into();
-            connection.send(Packet::Publish(subscribe)).await;
+            let payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#;
+            connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
         }
         // A request, so that something comes in any case.
         connection.request(2, false, 2).await;
@@ -345,6 +361,46 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
 }
 
 #[tokio::test]
+async fn the_reply_to_a_subscription_comes_after_its_record_and_all_that_it_replaces() {
+    const REPLY: &str = "/events/subscribe/resp";
+    let stage = Stage::start().await;
+    let properties = ConnAckProperties { receive_max: Some(1), ..connack_properties() };
+    let mut connection = stage.broker.serve_with(false, properties).await;
+    let payload = r#"{"id": "x", "field_masks": ["workloadStates"]}"#;
+    connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
+    while !take_topic(&mut connection).await.ends_with(REPLY) {}
+
+    let instance = stage.vehicle.instance("fleetconnector").unwrap();
+    let delivered = stage.vehicle.counters().delivered;
+    for number in 0..20 {
+        let mut state = vehicle_simulator::execution::running();
+        state.additional_info = Some(number.to_string());
+        stage.vehicle.set_execution_state(&instance, state);
+    }
+    stage
+        .vehicle
+        .wait_for(DEADLINE, |counters| counters.delivered >= delivered + 20)
+        .await
+        .unwrap();
+    connection.send(Packet::Publish(events_request(2, "subscribe", payload))).await;
+    // The connector has it once it asks Ankaios for the events again.
+    stage.vehicle.wait_for(DEADLINE, |counters| counters.delivered > delivered + 20).await.unwrap();
+    let mut topics = Vec::new();
+    while !topics.last().is_some_and(|topic: &String| topic.ends_with(REPLY)) {
+        topics.push(take_topic(&mut connection).await);
+    }
+    topics.pop();
+    assert_eq!(topics.pop(), Some(format!("{BASE}/events/x/subscription")));
+    assert!(
+        topics.len() > 8 && topics.iter().all(|topic| topic.ends_with("/events/x")),
+        "{topics:?}"
+    );
+    while let Some(packet) = connection.read_within(Duration::from_millis(300)).await {
+        assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_record_does_not_come_back_after_its_removal() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
@@ -354,10 +410,7 @@ async fn a_refused_record_does_not_come_back_after_its_removal() {
         (1, "subscribe", r#"{"id": "x", "field_masks": ["desiredState"]}"#),
         (2, "unsubscribe", r#"{"id": "x"}"#),
     ] {
-        let mut events = request(id, false, id.into());
-        events.topic = format!("{BASE}/events/{operation}/req").into();
-        events.payload = payload.into();
-        connection.send(Packet::Publish(events)).await;
+        connection.send(Packet::Publish(events_request(id, operation, payload))).await;
         while records.len() < usize::from(id) {
             match connection.read().await {
                 Packet::Publish(publish) if publish.topic == record => records.push(publish),

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::message::{Message, Outgoing};
+use super::message::{Message, Outgoing, Publication};
 
 /// Messages on each of the two ways.
 const MAX_MESSAGES: usize = 64;
@@ -49,8 +49,15 @@ pub struct Receiver {
 /// A message with its place, which it keeps until the broker has taken it.
 #[derive(Debug)]
 pub(super) enum Queued {
-    Message(Message, Option<OwnedSemaphorePermit>),
-    Done { delivery: u64 },
+    Message {
+        message: Message,
+        place: OwnedSemaphorePermit,
+        /// Hears that the session has taken it.
+        taken: Option<oneshot::Sender<()>>,
+    },
+    Done {
+        delivery: u64,
+    },
 }
 
 /// Makes both ends.
@@ -69,15 +76,23 @@ impl Sender {
     /// See [`SessionEnded`].
     pub async fn send(&self, outgoing: Outgoing) -> Result<(), SessionEnded> {
         match outgoing {
-            Outgoing::Reply(reply) => self.replies.send(Message::Reply(reply)).await,
+            Outgoing::Reply(reply) => self.replies.send(Message::Reply(reply), None).await,
             Outgoing::Publication(publication) => {
-                self.publications.send(Message::Publication(publication)).await
+                self.publications.send(Message::Publication(publication), None).await
             }
-            Outgoing::Done { delivery } => {
-                let sent = self.replies.messages.send(Queued::Done { delivery }).await;
-                sent.map_err(|_| SessionEnded)
-            }
+            Outgoing::Done { delivery } => self.replies.put(Queued::Done { delivery }).await,
         }
+    }
+
+    /// As [`send`](Self::send), and waits until the message comes before all that is sent
+    /// from then on, replies too.
+    ///
+    /// # Errors
+    /// See [`SessionEnded`].
+    pub async fn send_in_order(&self, publication: Publication) -> Result<(), SessionEnded> {
+        let (taken, is_taken) = oneshot::channel();
+        self.publications.send(Message::Publication(publication), Some(taken)).await?;
+        is_taken.await.map_err(|_| SessionEnded)
     }
 }
 
@@ -88,12 +103,24 @@ impl Way {
         (Self { messages, room, max }, receiver)
     }
 
-    async fn send(&self, message: Message) -> Result<(), SessionEnded> {
-        let size = u32::try_from(message.size().div_ceil(1024)).unwrap_or(u32::MAX);
-        // One that is larger than all the room comes when there is nothing else.
+    async fn send(
+        &self,
+        message: Message,
+        taken: Option<oneshot::Sender<()>>,
+    ) -> Result<(), SessionEnded> {
+        let place = self.room(message.size()).await?;
+        self.put(Queued::Message { message, place, taken }).await
+    }
+
+    /// Waits for room for so many bytes.
+    async fn room(&self, size: usize) -> Result<OwnedSemaphorePermit, SessionEnded> {
+        let size = u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX);
+        // What is larger than all the room comes when there is nothing else.
         let room = Arc::clone(&self.room).acquire_many_owned(size.min(self.max));
-        let room = room.await.map_err(|_| SessionEnded)?;
-        let queued = Queued::Message(message, Some(room));
+        room.await.map_err(|_| SessionEnded)
+    }
+
+    async fn put(&self, queued: Queued) -> Result<(), SessionEnded> {
         self.messages.send(queued).await.map_err(|_| SessionEnded)
     }
 }
@@ -119,7 +146,12 @@ impl Receiver {
     #[cfg(test)]
     pub(crate) fn publication(&mut self) -> Option<crate::mqtt::Publication> {
         match self.publications.try_recv().ok()? {
-            Queued::Message(Message::Publication(publication), _) => Some(publication),
+            Queued::Message { message: Message::Publication(publication), taken, .. } => {
+                if let Some(taken) = taken {
+                    let _ = taken.send(());
+                }
+                Some(publication)
+            }
             _ => None,
         }
     }
@@ -169,10 +201,10 @@ mod tests {
         sender.send(publication(1)).await.unwrap();
         sender.send(reply(7, 1)).await.unwrap();
         let first = receiver.next(true).await;
-        assert!(matches!(first, Some(Queued::Message(Message::Reply(_), _))));
+        assert!(matches!(first, Some(Queued::Message { message: Message::Reply(_), .. })));
         assert!(receiver.next(false).now_or_never().is_none());
         let second = receiver.next(true).await;
-        assert!(matches!(second, Some(Queued::Message(Message::Publication(_), _))));
+        assert!(matches!(second, Some(Queued::Message { message: Message::Publication(_), .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,6 +51,22 @@ impl Publisher {
         self.publish(topic, Bytes::new, true, None).await
     }
 
+    /// As [`retain`](Self::retain). A reply that is given afterwards comes after the
+    /// message, and so after all that was published before it.
+    pub(super) async fn retain_first(
+        &self,
+        topic: &str,
+        message: &impl Serialize,
+        expiry: Option<Duration>,
+    ) -> Result<(), SessionEnded> {
+        self.outgoing.send_in_order(retained(topic, to_json(message), expiry)).await
+    }
+
+    /// As [`remove`](Self::remove). A reply that is given afterwards comes after it.
+    pub(super) async fn remove_first(&self, topic: &str) -> Result<(), SessionEnded> {
+        self.outgoing.send_in_order(retained(topic, Bytes::new(), None)).await
+    }
+
     async fn publish(
         &self,
         topic: &str,
@@ -63,6 +79,10 @@ impl Publisher {
         let publication = Publication { topic: topic.to_owned(), payload, retain, expiry };
         self.outgoing.send(Outgoing::Publication(publication)).await
     }
+}
+
+fn retained(topic: &str, payload: Bytes, expiry: Option<Duration>) -> Publication {
+    Publication { topic: topic.to_owned(), payload, retain: true, expiry }
 }
 
 fn to_json(message: &impl Serialize) -> Bytes {

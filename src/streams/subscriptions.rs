@@ -116,8 +116,10 @@ impl Subscriptions {
         self.0.backlog().take(&key);
         // What is replaced must not write its record any more.
         drop(replaced);
-        // Before the reply: what was promised must survive a crash.
-        if let Err(ended) = self.0.publisher.retain(&outlet.record_topic, &record, ttl).await {
+        // Before the reply: what was promised must survive a crash, and what is replaced
+        // says nothing after it.
+        let publisher = &self.0.publisher;
+        if let Err(ended) = publisher.retain_first(&outlet.record_topic, &record, ttl).await {
             self.0.live().remove(&key);
             return Err(ended.into());
         }
@@ -299,7 +301,7 @@ impl Shared {
                 let topic = self.topics.stream(*kind, id.as_str());
                 self.publisher.send(&topic, &serde_json::json!({"ended": true})).await?;
             }
-            self.publisher.remove(&record).await
+            self.publisher.remove_first(&record).await
         };
         if let Err(error) = said.await {
             tracing::warn!(%error, kind = kind.name(), %id, "the end of a subscription is not told");

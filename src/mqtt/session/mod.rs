@@ -382,8 +382,8 @@ impl Session {
     }
 
     fn take(&mut self, queued: Queued) {
-        let (message, place) = match queued {
-            Queued::Message(message, place) => (message, place),
+        let (message, place, taken) = match queued {
+            Queued::Message { message, place, taken } => (message, place, taken),
             Queued::Done { delivery } => return self.deliveries.replied(delivery),
         };
         if let Message::Publication(publication) = &message
@@ -396,7 +396,11 @@ impl Session {
             }
         }
         self.had_large |= message.size() >= LARGE;
-        self.outbox.push(message, place);
+        self.outbox.push(message, Some(place));
+        if let Some(taken) = taken {
+            // Who sent it may have gone.
+            let _ = taken.send(());
+        }
     }
 
     /// Takes no more requests. Those that nobody has begun with stay with the
