@@ -361,6 +361,21 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
 }
 
 #[tokio::test]
+async fn a_record_of_a_former_process_is_published_when_the_broker_has_lost_it() {
+    let stage = Stage::with(&[("LOG_LEVEL", "info")]).await;
+    let mut connection = stage.broker.serve(false).await;
+    let topic = format!("{BASE}/events/x/subscription");
+    let record = r#"{"id": "x", "field_masks": ["desiredState"], "ttl": "0s", "expires_at": null}"#;
+    let mut retained = Publish::new(topic.as_str(), QoS::AtLeastOnce, record, None);
+    (retained.retain, retained.pkid) = (true, 1);
+    connection.send(Packet::Publish(retained)).await;
+    stage.connector.line("a subscription is taken up again").await;
+    drop(connection);
+    let mut connection = stage.broker.serve(false).await;
+    while take_topic(&mut connection).await != topic {}
+}
+
+#[tokio::test]
 async fn the_reply_to_a_subscription_comes_after_its_record_and_all_that_it_replaces() {
     const REPLY: &str = "/events/subscribe/resp";
     let stage = Stage::start().await;

@@ -58,6 +58,11 @@ pub(super) enum Queued {
     Done {
         delivery: u64,
     },
+    /// What the broker keeps already.
+    Kept {
+        record: Publication,
+        _place: OwnedSemaphorePermit,
+    },
 }
 
 /// Makes both ends.
@@ -93,6 +98,16 @@ impl Sender {
         let (taken, is_taken) = oneshot::channel();
         self.publications.send(Message::Publication(publication), Some(taken)).await?;
         is_taken.await.map_err(|_| SessionEnded)
+    }
+
+    /// Notes what the broker keeps since a former process: it is only published if the
+    /// broker loses it.
+    ///
+    /// # Errors
+    /// See [`SessionEnded`].
+    pub async fn kept(&self, record: Publication) -> Result<(), SessionEnded> {
+        let _place = self.publications.room(record.payload.len()).await?;
+        self.publications.put(Queued::Kept { record, _place }).await
     }
 }
 

@@ -67,6 +67,17 @@ impl Publisher {
         self.outgoing.send_in_order(retained(topic, Bytes::new(), None)).await
     }
 
+    /// Notes what the broker keeps since a former process, in case that the broker loses
+    /// it.
+    pub(super) async fn kept(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        expiry: Option<Duration>,
+    ) -> Result<(), SessionEnded> {
+        self.outgoing.kept(retained(topic, payload, expiry)).await
+    }
+
     async fn publish(
         &self,
         topic: &str,

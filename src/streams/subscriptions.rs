@@ -270,7 +270,12 @@ impl Subscriptions {
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
         let source = T::source_again(&record, &self.0.ankaios);
         let outlet = self.outlet(&key);
-        self.start(key, ttl, T::publish(record, source, outlet));
+        let kept = bytes.clone();
+        self.start(key, ttl, async move {
+            // It fails when the connector stops, as all that follows.
+            let _ = outlet.publisher.kept(&outlet.record_topic, kept, ttl).await;
+            T::publish(record, source, outlet).await;
+        });
         Ok(())
     }
 

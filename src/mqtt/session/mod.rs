@@ -385,6 +385,10 @@ impl Session {
         let (message, place, taken) = match queued {
             Queued::Message { message, place, taken } => (message, place, taken),
             Queued::Done { delivery } => return self.deliveries.replied(delivery),
+            Queued::Kept { record, .. } => {
+                self.records.entry(record.topic.clone()).or_insert(record);
+                return;
+            }
         };
         if let Message::Publication(publication) = &message
             && publication.retain
