@@ -59,6 +59,14 @@ fn events_request(pkid: u16, operation: &str, payload: &'static str) -> Publish 
     publish
 }
 
+/// What the broker keeps of a subscription to events with the id `x`.
+fn record(topic: &str) -> Publish {
+    let record = r#"{"id": "x", "field_masks": ["desiredState"], "ttl": "0s", "expires_at": null}"#;
+    let mut publish = Publish::new(topic, QoS::AtLeastOnce, record, None);
+    (publish.retain, publish.pkid) = (true, 99);
+    publish
+}
+
 /// The topic of what is published next, which is acknowledged.
 async fn take_topic(connection: &mut Connection) -> String {
     loop {
@@ -365,14 +373,36 @@ async fn a_record_of_a_former_process_is_published_when_the_broker_has_lost_it()
     let stage = Stage::with(&[("LOG_LEVEL", "info")]).await;
     let mut connection = stage.broker.serve(false).await;
     let topic = format!("{BASE}/events/x/subscription");
-    let record = r#"{"id": "x", "field_masks": ["desiredState"], "ttl": "0s", "expires_at": null}"#;
-    let mut retained = Publish::new(topic.as_str(), QoS::AtLeastOnce, record, None);
-    (retained.retain, retained.pkid) = (true, 1);
-    connection.send(Packet::Publish(retained)).await;
+    connection.send(Packet::Publish(record(&topic))).await;
     stage.connector.line("a subscription is taken up again").await;
     drop(connection);
     let mut connection = stage.broker.serve(false).await;
     while take_topic(&mut connection).await != topic {}
+}
+
+#[tokio::test]
+async fn a_subscription_can_be_ended_before_its_record_has_come() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.accept().await;
+    connection.connack(true, connack_properties()).await;
+    // What has waited in the session comes first.
+    let end = events_request(1, "unsubscribe", r#"{"id": "x"}"#);
+    connection.send(Packet::Publish(end)).await;
+    let subscribe = connection.subscribe().await;
+    connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
+    let topic = format!("{BASE}/events/x/subscription");
+    connection.send(Packet::Publish(record(&topic))).await;
+    let mut removed = false;
+    loop {
+        let Packet::Publish(publish) = connection.read().await else { continue };
+        connection.puback(publish.pkid).await;
+        if publish.topic.ends_with(b"/events/unsubscribe/resp") {
+            assert_eq!(payload(&publish), json!({"id": "x"}));
+            break;
+        }
+        removed |= publish.retain && publish.topic == topic && publish.payload.is_empty();
+    }
+    assert!(removed);
 }
 
 #[tokio::test]

@@ -204,8 +204,7 @@ impl Operations {
         id: &str,
         record: Result<Bytes, Refused>,
     ) -> Option<Restoring> {
-        let removed = self.context.subscriptions.restore(kind, id, record)?;
-        Some(Box::pin(removed))
+        self.context.subscriptions.restore(kind, id, record)
     }
 
     /// Takes up a roll-out of a former process.

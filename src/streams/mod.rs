@@ -6,6 +6,7 @@
 //!   ├ turns        order of the requests for one subscription
 //!   ├ record       what is retained of one at the broker
 //!   ├ backlog      records for which there is no place
+//!   ├ sought       ends that were asked for before the record came
 //!   └ subscription what the two kinds have in common
 //!     ├ events     events to messages
 //!     └ logs       follows the logs of workloads over restarts
@@ -22,6 +23,7 @@ mod metrics;
 mod publisher;
 mod record;
 mod rollout;
+mod sought;
 mod subscription;
 mod subscriptions;
 mod time;

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backlog::Backlog;
@@ -17,6 +18,7 @@ use super::logs::LogsSubscription;
 use super::metrics::{Counted, Metrics};
 use super::publisher::Publisher;
 use super::record::Record;
+use super::sought::Sought;
 use super::subscription::{Outlet, Subscription};
 use super::turns::{Turn, Turns};
 use super::unusable::{self, Unusable};
@@ -42,6 +44,7 @@ struct Shared {
     publisher: Publisher,
     live: Mutex<BTreeMap<Key, Live>>,
     backlog: Mutex<Backlog>,
+    sought: Mutex<Sought>,
     turns: Turns,
     next: AtomicU64,
     metrics: Metrics,
@@ -71,6 +74,7 @@ impl Subscriptions {
             publisher,
             live: Mutex::default(),
             backlog: Mutex::default(),
+            sought: Mutex::default(),
             turns: Turns::default(),
             next: AtomicU64::new(RESERVED + 1),
             metrics,
@@ -114,6 +118,7 @@ impl Subscriptions {
             live.insert(key.clone(), Live { number: RESERVED, _task: None, _counted: counted })
         };
         self.0.backlog().take(&key);
+        self.0.sought().take(&key);
         // What is replaced must not write its record any more.
         drop(replaced);
         // Before the reply: what was promised must survive a crash, and what is replaced
@@ -181,8 +186,7 @@ impl Subscriptions {
                 self.0.say_end(&key).await;
                 return Ok(());
             }
-            let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
-            return Err(ErrorReply::new(ErrorCode::NotFound, message));
+            return self.seek(key).await;
         }
         // First its task, so that nothing comes after the end.
         let live = self.0.live().remove(&key);
@@ -190,6 +194,20 @@ impl Subscriptions {
         self.0.say_end(&key).await;
         self.take_up_waiting().await;
         Ok(())
+    }
+
+    /// Ends a subscription of a former process once its record comes.
+    async fn seek(&self, key: Key) -> Result<(), ErrorReply> {
+        let (kind, id) = &key;
+        let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
+        let (until, found) = {
+            let mut sought = self.0.sought();
+            (sought.until(), sought.push(key))
+        };
+        match timeout_at(until, found).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(ErrorReply::new(ErrorCode::NotFound, message)),
+        }
     }
 
     /// The time of a subscription is over, or its logs have ended.
@@ -211,7 +229,10 @@ impl Subscriptions {
         kind: StreamKind,
         id: &str,
         record: Result<Bytes, Refused>,
-    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+    ) -> Option<BoxFuture<'static, ()>> {
+        if let Some(end) = self.end_sought(kind, id) {
+            return Some(end);
+        }
         let restored =
             unusable::bytes(record, MAX_RECORD).and_then(|record| self.take_up(kind, id, &record));
         match restored {
@@ -234,10 +255,28 @@ impl Subscriptions {
         }
         let publisher = self.0.publisher.clone();
         let topic = self.0.topics.record(kind, id);
-        Some(async move {
+        Some(Box::pin(async move {
             // The session ends only when the connector does.
             let _ = publisher.remove(&topic).await;
-        })
+        }))
+    }
+
+    /// Ends a subscription whose end was asked for before its record came.
+    fn end_sought(&self, kind: StreamKind, id: &str) -> Option<BoxFuture<'static, ()>> {
+        let key = (kind, SubscriptionId::try_from(id.to_owned()).ok()?);
+        let found = self.0.sought().take(&key);
+        if found.is_empty() {
+            return None;
+        }
+        tracing::info!(kind = kind.name(), id, "a subscription was ended before it was known");
+        let shared = Arc::clone(&self.0);
+        Some(Box::pin(async move {
+            shared.say_end(&key).await;
+            for found in found {
+                // Whoever has asked for it may not wait any more.
+                let _ = found.send(());
+            }
+        }))
     }
 
     fn take_up(&self, kind: StreamKind, id: &str, record: &Bytes) -> Result<(), Unusable> {
@@ -316,6 +355,10 @@ impl Shared {
     fn live(&self) -> MutexGuard<'_, BTreeMap<Key, Live>> {
         // No code that holds the lock can panic half-way through a change.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sought(&self) -> MutexGuard<'_, Sought> {
+        self.sought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be locked after `live`, if both are.
