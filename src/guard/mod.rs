@@ -11,7 +11,7 @@
 //!  ├ policy_file  reads the policy again when it has changed
 //!  │ └ policy     the rules
 //!  ├ check        the state after an update against the policy
-//!  │ ├ mask, template, podman, podman_options, option_pattern
+//!  │ ├ mask, template, podman, podman_options, option_pattern, option_value
 //!  └ view         what is known of the vehicle, by one subscription
 //! ```
 //!
@@ -25,6 +25,7 @@
 mod check;
 mod mask;
 mod option_pattern;
+mod option_value;
 mod podman;
 mod podman_options;
 mod policy;

@@ -2,6 +2,7 @@
 
 use wildmatch::WildMatch;
 
+use super::option_value::readings;
 use super::podman_options::{PodmanOption, is_known, long_name, unalias};
 use crate::schema::FromText;
 
@@ -28,12 +29,12 @@ impl OptionPattern {
         self.unknown
     }
 
+    /// Whether the option is one that the pattern stands for.
     pub(super) fn matches(&self, option: &PodmanOption) -> bool {
-        self.name.matches(&option.name)
-            && self
-                .value
-                .as_ref()
-                .is_none_or(|pattern| option.values().iter().any(|value| pattern.matches(value)))
+        let fits = |pattern: &WildMatch| {
+            readings(&option.value).iter().any(|reading| pattern.matches(reading))
+        };
+        self.name.matches(&option.name) && self.value.as_ref().is_none_or(fits)
     }
 }
 
@@ -103,6 +104,55 @@ mod tests {
         assert!(matches("--cap-*", &["--cap-add", "x"]));
         assert!(matches("--cap-add=*sys_admin", &["--cap-add=net_raw,CAP_SYS_ADMIN"]));
         assert!(!matches("--privileged", &["-e", "--privileged"]));
+    }
+
+    /// Podman 4.3 was seen to take each of these.
+    #[test]
+    fn what_podman_reads_is_found_however_it_is_spelled() {
+        for (pattern, options) in [
+            (
+                "--cap-add=*SYS_ADMIN",
+                &[
+                    "--cap-add=\"SYS_ADMIN\"",
+                    "--cap-add=NET_RAW,\"cap_sys_admin\"",
+                    "--cap-add=SYS_ADMIN\nNET_RAW",
+                    "--cap-add=\"SYS_ADMIN\"\r\nNET_RAW",
+                ][..],
+            ),
+            (
+                "--device=/dev/*",
+                &[
+                    "--device=\"/dev/mem\"",
+                    "--device=vendor.com/a=b,\"//dev/mem\"",
+                    "--device=/etc/../dev/mem",
+                    "--device=/x,/etc/../dev/mem",
+                ],
+            ),
+            (
+                "--mount=source=/*",
+                &[
+                    "--mount=type=bind,\"source=/\",target=/x",
+                    "--mount=\"type=bind\",\"target=/x\",\"source=/a,b\"",
+                ],
+            ),
+            ("--mount=source=/etc*", &["--mount=type=bind,source=/a:/../etc,target=/x"]),
+            ("--volume=/etc:*", &["--volume=/a=/../etc:/x"]),
+            ("--volume=*:/etc", &["--volume=v:/x/../etc"]),
+        ] {
+            for option in options {
+                assert!(matches(pattern, &[option]), "{pattern} {option:?}");
+            }
+        }
+        assert!(!matches("--cap-add=*SYS_ADMIN", &["--cap-add=\"NET_RAW\""]));
+    }
+
+    #[test]
+    fn quotes_are_no_reason_to_refuse() {
+        for option in ["--health-cmd=[\"curl\", \"x\"]", "--env={\"a\": \"b,c\"}", "--label=a=\""] {
+            for pattern in ["--health-cmd=/*", "--env=X*", "--label=b"] {
+                assert!(!matches(pattern, &[option]), "{pattern} {option}");
+            }
+        }
     }
 
     #[test]
