@@ -2,7 +2,7 @@
 
 use wildmatch::WildMatch;
 
-use super::option_value::readings;
+use super::option_value::{adds_all_capabilities, readings};
 use super::podman_options::{PodmanOption, is_known, long_name, unalias};
 use crate::schema::FromText;
 
@@ -29,12 +29,15 @@ impl OptionPattern {
         self.unknown
     }
 
-    /// Whether the option is one that the pattern stands for.
+    /// Whether the option is one that the pattern stands for. All capabilities at
+    /// once are also the one that the pattern names.
     pub(super) fn matches(&self, option: &PodmanOption) -> bool {
+        let PodmanOption { name, value } = option;
         let fits = |pattern: &WildMatch| {
-            readings(&option.value).iter().any(|reading| pattern.matches(reading))
+            adds_all_capabilities(name, value)
+                || readings(name, value).iter().any(|reading| pattern.matches(reading))
         };
-        self.name.matches(&option.name) && self.value.as_ref().is_none_or(fits)
+        self.name.matches(name) && self.value.as_ref().is_none_or(fits)
     }
 }
 
@@ -117,8 +120,12 @@ mod tests {
                     "--cap-add=NET_RAW,\"cap_sys_admin\"",
                     "--cap-add=SYS_ADMIN\nNET_RAW",
                     "--cap-add=\"SYS_ADMIN\"\r\nNET_RAW",
+                    "--cap-add=\u{17f}YS_ADMIN",
+                    "--cap-add=all",
                 ][..],
             ),
+            ("--cap-add=CAP_SYS_ADMIN", &["--cap-add=SYS_ADMIN", "--cap-add=\"sys_admin\""]),
+            ("--cap-add=SYS_ADMIN", &["--cap-add=CAP_SYS_ADMIN"]),
             (
                 "--device=/dev/*",
                 &[
@@ -133,17 +140,21 @@ mod tests {
                 &[
                     "--mount=type=bind,\"source=/\",target=/x",
                     "--mount=\"type=bind\",\"target=/x\",\"source=/a,b\"",
+                    "--mount=type=bind,src=/,target=/x",
                 ],
             ),
             ("--mount=source=/etc*", &["--mount=type=bind,source=/a:/../etc,target=/x"]),
             ("--volume=/etc:*", &["--volume=/a=/../etc:/x"]),
             ("--volume=*:/etc", &["--volume=v:/x/../etc"]),
+            ("--security-opt=seccomp=*", &["--security-opt=seccomp:unconfined"]),
+            ("--rm", &["--purge=true"]),
         ] {
             for option in options {
                 assert!(matches(pattern, &[option]), "{pattern} {option:?}");
             }
         }
         assert!(!matches("--cap-add=*SYS_ADMIN", &["--cap-add=\"NET_RAW\""]));
+        assert!(!matches("--cap-drop=SYS_ADMIN", &["--cap-drop=all"]));
     }
 
     #[test]

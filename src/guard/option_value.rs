@@ -1,21 +1,30 @@
 //! The value of an option of Podman, in all readings that a pattern has to see.
 //!
-//! Podman reads values in its own way: it splits lists and takes quotes away.
-//! A pattern must find what Podman makes of a value, not only what stands there. Which options are lists depends on Podman's version,
+//! Podman reads values in its own way: it splits lists, takes quotes away and has
+//! several spellings for the same. A pattern must find what Podman makes of a value,
+//! not only what stands there. Which options are lists depends on Podman's version,
 //! so each value is read as a list as well as a whole. A reading too many can only
 //! refuse more. The value itself stays allowed to have quotes: commands and variables
 //! often hold JSON.
 
 /// All texts that a pattern may want to match.
-pub(super) fn readings(value: &str) -> Vec<String> {
+pub(super) fn readings(option: &str, value: &str) -> Vec<String> {
     let mut readings = vec![value.to_owned()];
     readings.extend(value.split(',').map(|part| part.trim().to_owned()));
     readings.extend(fields(value));
+    let synonyms: Vec<_> = readings.iter().flat_map(|text| synonyms(option, text)).collect();
+    readings.extend(synonyms);
     let paths: Vec<_> = readings.iter().flat_map(|text| with_clean_paths(text)).collect();
     readings.extend(paths);
     readings.sort_unstable();
     readings.dedup();
     readings
+}
+
+/// Whether the value gives all capabilities at once.
+pub(super) fn adds_all_capabilities(option: &str, value: &str) -> bool {
+    let is_all = |text: &String| text.eq_ignore_ascii_case("all");
+    option == "--cap-add" && readings(option, value).iter().any(is_all)
 }
 
 /// The fields of a value that is read as CSV, which Podman does for its lists: double
@@ -41,6 +50,31 @@ fn fields(value: &str) -> Vec<String> {
 fn push(fields: &mut [String], character: char) {
     if let Some(field) = fields.last_mut() {
         field.push(character);
+    }
+}
+
+/// What Podman takes for the same.
+fn synonyms(option: &str, text: &str) -> Vec<String> {
+    match option {
+        // Podman writes them in capitals, which also makes an S of `ſ`, and puts `CAP_`
+        // in front where it is missing.
+        "--cap-add" | "--cap-drop" => {
+            let capitals = text.to_uppercase();
+            let bare = capitals.strip_prefix("CAP_").unwrap_or(&capitals);
+            vec![bare.to_owned(), format!("CAP_{bare}")]
+        }
+        // `seccomp:unconfined` is `seccomp=unconfined`.
+        "--security-opt" => match text.split_once([':', '=']) {
+            Some((name, value)) => vec![format!("{name}={value}"), format!("{name}:{value}")],
+            None => vec![],
+        },
+        "--mount" => {
+            let Some((name, value)) = text.split_once('=') else { return vec![] };
+            let names = [&["source", "src"][..], &["target", "destination", "dst"]];
+            let same = names.into_iter().find(|names| names.contains(&name)).unwrap_or_default();
+            same.iter().map(|name| format!("{name}={value}")).collect()
+        }
+        _ => vec![],
     }
 }
 
@@ -79,8 +113,8 @@ fn clean(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn reads(value: &str, reading: &str) -> bool {
-        readings(value).iter().any(|found| found == reading)
+    fn reads(option: &str, value: &str, reading: &str) -> bool {
+        readings(option, value).iter().any(|found| found == reading)
     }
 
     #[test]
@@ -109,12 +143,34 @@ mod tests {
     fn paths_are_seen_through() {
         for path in ["/:/x", "//:/x", "/./:/x", "/etc/..:/x", "/../:/x", "/:/y/../x", "/a=/../:/x"]
         {
-            assert!(reads(path, "/:/x"), "{path}");
+            assert!(reads("--volume", path, "/:/x"), "{path}");
         }
-        assert!(reads("v:/x/../etc", "v:/etc"));
-        assert!(reads("ns:/proc/./1/ns/net", "ns:/proc/1/ns/net"));
-        assert!(reads("type=bind,source=//dev/../etc", "source=/etc"));
-        assert!(reads("type=bind,source=/a:/../etc", "source=/etc"));
-        assert!(reads("/dev/zero,\"/etc/../dev/mem\"", "/dev/mem"));
+        assert!(reads("--volume", "v:/x/../etc", "v:/etc"));
+        assert!(reads("--network", "ns:/proc/./1/ns/net", "ns:/proc/1/ns/net"));
+        assert!(reads("--mount", "type=bind,source=//dev/../etc", "source=/etc"));
+        assert!(reads("--mount", "type=bind,source=/a:/../etc", "source=/etc"));
+        assert!(reads("--device", "/dev/zero,\"/etc/../dev/mem\"", "/dev/mem"));
+    }
+
+    #[test]
+    fn synonyms_are_seen() {
+        for value in ["SYS_ADMIN", "CAP_SYS_ADMIN", "cap_sys_admin", "\u{17f}YS_ADM\u{131}N"] {
+            for reading in ["SYS_ADMIN", "CAP_SYS_ADMIN"] {
+                assert!(reads("--cap-add", value, reading), "{value} {reading}");
+            }
+        }
+        assert!(reads("--security-opt", "label:disable", "label=disable"));
+        assert!(reads("--security-opt", "seccomp=x", "seccomp:x"));
+        assert!(reads("--mount", "type=bind,src=/", "source=/"));
+        assert!(reads("--mount", "type=bind,destination=/", "dst=/"));
+    }
+
+    #[test]
+    fn all_capabilities_are_noticed() {
+        for value in ["all", "ALL", "NET_RAW,\"All\""] {
+            assert!(adds_all_capabilities("--cap-add", value), "{value}");
+        }
+        assert!(!adds_all_capabilities("--cap-add", "NET_RAW"));
+        assert!(!adds_all_capabilities("--cap-drop", "all"));
     }
 }

@@ -129,6 +129,10 @@ pub(super) fn unalias(name: &str) -> &str {
     match name {
         "net" => "network",
         "dns-opt" => "dns-option",
+        "override-arch" => "arch",
+        "override-os" => "os",
+        "override-variant" => "variant",
+        "purge" => "rm",
         "healthcheck-command" => "health-cmd",
         "healthcheck-interval" => "health-interval",
         "healthcheck-retries" => "health-retries",
