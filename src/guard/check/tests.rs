@@ -105,6 +105,87 @@ fn options_are_found_in_all_spellings() {
     }
 }
 
+/// The policy in the documentation is taken as it stands there.
+fn documented_policy() -> &'static str {
+    let document = include_str!("../../../docs/policy.md");
+    let (_, rest) = document.split_once("```yaml\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+fn options(field: &str, option: &str) -> String {
+    let config = json!({"image": "docker.io/library/x", field: [option]});
+    workload(&config.to_string())
+}
+
+#[test]
+fn the_documented_policy_keeps_workloads_from_the_host() {
+    let policy = documented_policy();
+    assert!(Policy::parse(policy).unwrap().unknown_options().is_empty());
+    let refused = Err(("forbidden_options", "runtimeConfig.generalOptions".to_owned()));
+    for option in [
+        "--network-cmd-path=/var/lib/containers/storage/volumes/v/_data/x",
+        "--cdi-spec-dir=/x",
+        "--cgroup-manager=cgroupfs",
+        "--config=/x",
+        "--conmon=/x",
+        "--connection=x",
+        "--cpu-profile=/etc/passwd",
+        "--default-mounts-file=/x",
+        "--events-backend=none",
+        "--hooks-dir=/x",
+        "--identity=/x",
+        "--imagestore=/x",
+        "--memory-profile=/etc/passwd",
+        "--module=/x",
+        "--network-backend=cni",
+        "--network-config-dir=/x",
+        "--out=/etc/passwd",
+        "--registries-conf=/x",
+        "--registries-conf-dir=/x",
+        "--remote",
+        "--root=/x",
+        "--runroot=/x",
+        "--runtime=/x",
+        "--runtime-flag=x",
+        "--signature-policy=/x",
+        "--ssh=native",
+        "--storage-driver=vfs",
+        "--storage-opt=overlay.mount_program=/x",
+        "--tmpdir=/x",
+        "--url=unix:/x",
+        "--volumepath=/",
+    ] {
+        assert_eq!(apply(policy, &options("generalOptions", option)), refused, "{option}");
+        // Podman takes them there, too.
+        assert!(apply(policy, &options("commandOptions", option)).is_err(), "{option}");
+    }
+    for option in [
+        "--cap-add=\"SYS_ADMIN\"",
+        "--device=\"/dev/mem\"",
+        "--label-file=/etc/shadow",
+        "--network=slirp4netns:allow_host_loopback=true",
+        "--network=pasta:-T,1883",
+        "--mount=type=bind,\"source=/\",target=/x",
+        "--pod-id-file=/x",
+        "--preserve-fds=9",
+        "--seccomp-policy=image",
+        "--volume=v:/x:O,upperdir=/etc,workdir=/tmp/x",
+    ] {
+        let refusal = apply(policy, &options("commandOptions", option)).unwrap_err();
+        assert_eq!(refusal.0, "forbidden_options", "{option}");
+    }
+    for option in [
+        "--network=slirp4netns",
+        "--volume=data:/data",
+        "--publish=80:80",
+        "--log-level=debug",
+        "--env={\"a\": \"/b,c\"}",
+        "--health-cmd=[\"curl\", \"localhost\"]",
+    ] {
+        assert_eq!(apply(policy, &options("commandOptions", option)), Ok(()), "{option}");
+    }
+}
+
 #[test]
 fn an_image_can_not_be_smuggled_in() {
     for config in [
