@@ -39,7 +39,7 @@ pub(super) fn check(policy: &Policy, text: &str) -> Result<(), Violation> {
             return Err(Violation::new(
                 "forbidden_options",
                 field,
-                format!("the option {} is not allowed, by {:?}", shown(&option), pattern.text()),
+                format!("the option {:?} is not allowed, by {:?}", shown(&option), pattern.text()),
             ));
         }
     }

@@ -187,6 +187,16 @@ fn the_documented_policy_keeps_workloads_from_the_host() {
 }
 
 #[test]
+fn a_refused_option_is_quoted_in_the_error() {
+    let policy = Policy::parse("forbidden_options: [--cap-add]").unwrap();
+    let config = json!({"image": "x", "commandOptions": ["--cap-add=A\nB"]}).to_string();
+    let workload = json!({"runtime": "podman", "runtimeConfig": config});
+    let violation = check_workload(&policy, &workload, &Map::new(), &mut Renderer::new());
+    let reason = violation.unwrap_err().reason;
+    assert_eq!(reason, r#"the option "--cap-add=A\nB" is not allowed, by "--cap-add""#);
+}
+
+#[test]
 fn an_image_can_not_be_smuggled_in() {
     for config in [
         "image: evil.io/x",
