@@ -1,0 +1,89 @@
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+
+use super::*;
+use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+
+/// The instances of the workload `w`, of which one has a log that comes.
+fn instances(follow: bool) -> Instances {
+    let subscription = json!({"id": "x", "workloads": ["w"], "follow": follow, "tail": 5,
+        "since": "2026-01-31T11:00:00Z"});
+    let mut instances = Instances::new(&serde_json::from_value(subscription).unwrap());
+    let long_ago = SystemTime::now() - Duration::from_secs(60);
+    instances.come(&[instance()], 1, Position::begin(Some(long_ago)));
+    instances
+}
+
+fn instance() -> InstanceName {
+    "w.1.a".parse().unwrap()
+}
+
+/// Long after the log was asked for.
+fn arrived() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(60)
+}
+
+#[test]
+fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
+    let arrived = arrived();
+    let before = format_rfc3339(arrived - OVERLAP);
+    for (follow, tail, since) in
+        [(true, None, before.as_str()), (false, Some(5), "2026-01-31T11:00:00Z")]
+    {
+        let mut instances = instances(follow);
+        instances.moved(1, arrived);
+        instances.lost(1);
+        let (due_since, due) = instances.due().pop_first().unwrap();
+        let options = instances.options_again(due_since);
+        assert_eq!((options.tail, options.since.as_deref()), (tail, Some(since)));
+        assert_eq!(due, [instance()]);
+    }
+}
+
+#[test]
+fn a_log_that_is_lost_before_it_has_caught_up_is_asked_for_from_there() {
+    let mut instances = instances(true);
+    // At once.
+    instances.moved(1, SystemTime::now());
+    instances.lost(1);
+    let (since, _) = instances.due().pop_first().unwrap();
+    assert!(since.unwrap() < SystemTime::now() - Duration::from_secs(50));
+    // What is noted for a later process is that of the one that is furthest behind.
+    instances.come(&["w.2.a".parse().unwrap()], 2, Position::begin(since));
+    instances.moved(2, arrived());
+    assert_eq!(instances.reached(), since);
+}
+
+#[test]
+fn a_whole_log_of_which_little_has_come_is_asked_for_anew() {
+    let subscription = json!({"id": "x", "workloads": ["w"], "follow": true});
+    let mut instances = Instances::new(&serde_json::from_value(subscription).unwrap());
+    instances.come(&[instance()], 1, Position::begin(instances.first_since()));
+    instances.moved(1, SystemTime::now());
+    assert_eq!(instances.reached(), None);
+    instances.lost(1);
+    let (since, _) = instances.due().pop_first().unwrap();
+    assert_eq!(instances.options_again(since), instances.options());
+}
+
+#[test]
+fn what_is_gone_is_forgotten_whatever_names_it() {
+    for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
+        let mut instances = instances(true);
+        instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None)));
+        instances.learn(&event(Default::default(), &[removed]));
+        instances.stopped(1, &instance(), arrived());
+        assert!(instances.logs.is_empty(), "{removed}");
+    }
+}
+
+#[test]
+fn an_event_without_a_state_does_not_stop_what_runs() {
+    let mut instances = instances(true);
+    let running = [("a", "w", "1")];
+    instances.learn(&snapshot(state(&running, RUNNING, None)));
+    instances.learn(&event(state(&running, None, Some("news")), &[]));
+    instances.stopped(1, &instance(), arrived());
+    assert!(matches!(instances.logs.get(&instance()), Some(Log::Due { .. })));
+}
