@@ -238,3 +238,44 @@ async fn what_is_followed_until_a_time_ends_then() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_vanishes_while_there_is_no_link_is_told_and_ends() {
+    let scene = Scene::start().await;
+    let (one, two) = (run(&scene, "one").await, run(&scene, "two").await);
+    let mut names = scene.client("logs/names").await;
+    let mut instances = scene.client("logs/instances").await;
+    let request = json!({"id": "names", "workloads": ["one", "two"], "follow": true});
+    scene.request("logs/subscribe", request.to_string()).await;
+    let request = json!({"id": "instances", "workloads": [one, two], "follow": true});
+    scene.request("logs/subscribe", request.to_string()).await;
+    for (gone, instance) in [("one", one), ("two", two)] {
+        scene.vehicle.kill_agent().await.unwrap();
+        scene.connector.line("no link to Ankaios").await;
+        forget(&scene, gone);
+        scene.vehicle.start_agent().await.unwrap();
+        for logs in [&mut names, &mut instances] {
+            assert_eq!(payload(&logs.next().await), json!({"stopped": instance}));
+        }
+        if gone == "one" {
+            scene.vehicle.log("two", ["still here"]).await.unwrap();
+            for logs in [&mut names, &mut instances] {
+                assert_eq!(lines_until(logs, "still here").await, ["still here"]);
+            }
+        }
+    }
+    // A workload may come again, but an instance that is gone does not.
+    assert_eq!(payload(&instances.next().await), json!({"ended": true}));
+    run(&scene, "one").await;
+    scene.vehicle.log("one", ["back again"]).await.unwrap();
+    assert_eq!(lines_until(&mut names, "back again").await, ["back again"]);
+}
+
+/// Removes a workload without a trace, as it goes while nobody looks.
+fn forget(scene: &Scene, name: &str) {
+    let mut state = scene.vehicle.state();
+    let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;
+    agents.get_mut("agent_A").unwrap().wl_name_state_map.remove(name).unwrap();
+    state.desired_state.as_mut().unwrap().workloads.as_mut().unwrap().workloads.remove(name);
+    scene.vehicle.set_state(state);
+}

@@ -127,7 +127,11 @@ impl Follower {
                 }
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => {
                     match event {
-                        Ok(event) => self.instances.learn(&event),
+                        Ok(event) => {
+                            for gone in self.instances.learn(&event) {
+                                tell_end(gone, topic, publisher).await?;
+                            }
+                        }
                         Err(error) => self.cannot_watch(&error, topic),
                     }
                 }
@@ -176,7 +180,7 @@ impl Follower {
                 if !self.instances.has_any_from(stream) {
                     self.streams.remove(&stream);
                 }
-                publisher.send(topic, &Stopped { stopped }).await?;
+                tell_end(stopped, topic, publisher).await?;
             }
             LogItem::Lost => {
                 self.streams.remove(&stream);
@@ -203,14 +207,17 @@ impl Follower {
                     self.add(&accepted, stream, position);
                     for instance in instances {
                         if !accepted.contains(&instance) {
-                            self.not_accepted(instance, since, topic, publisher).await?;
+                            // It is gone, or not there yet.
+                            let again = self.instances.runs(&instance);
+                            self.put_off(instance, since, again, topic, publisher).await?;
                         }
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%error, topic, "logs cannot be asked for again");
+                    let again = is_transient(&error);
                     for instance in instances {
-                        self.instances.put_off(instance, since, is_transient(&error));
+                        self.put_off(instance, since, again, topic, publisher).await?;
                     }
                 }
             }
@@ -218,17 +225,19 @@ impl Follower {
         Ok(())
     }
 
-    /// Ankaios does not know the instance: it is gone, or not there yet.
-    async fn not_accepted(
+    /// A log could not be had: it has ended, or it is asked for `again` later.
+    async fn put_off(
         &mut self,
         instance: InstanceName,
         since: Option<SystemTime>,
+        again: bool,
         topic: &str,
         publisher: &Publisher,
     ) -> Result<(), SessionEnded> {
-        let runs = self.instances.runs(&instance);
-        self.instances.put_off(instance.clone(), since, runs);
-        if runs { Ok(()) } else { publisher.send(topic, &Stopped { stopped: instance }).await }
+        if self.instances.put_off(instance.clone(), since, again) {
+            tell_end(instance, topic, publisher).await?;
+        }
+        Ok(())
     }
 
     /// Ends followed logs whose time is over and that Ankaios has not ended.
@@ -241,8 +250,8 @@ impl Follower {
             return Ok(());
         }
         self.streams.clear();
-        for stopped in self.instances.end_all() {
-            publisher.send(topic, &Stopped { stopped }).await?;
+        for ended in self.instances.end_all() {
+            tell_end(ended, topic, publisher).await?;
         }
         Ok(())
     }
@@ -269,6 +278,14 @@ impl Follower {
         });
         self.streams.insert(number, AbortOnDropHandle::new(task));
     }
+}
+
+async fn tell_end(
+    stopped: InstanceName,
+    topic: &str,
+    publisher: &Publisher,
+) -> Result<(), SessionEnded> {
+    publisher.send(topic, &Stopped { stopped }).await
 }
 
 /// Whether it may be different the next time.

@@ -52,15 +52,20 @@ enum Log {
     /// It comes from the stream of this number.
     Coming { stream: u64, position: Position },
     /// It must be asked for, but not before this time; what was written before `since`
-    /// has come.
-    Due { at: Instant, since: Option<SystemTime> },
-    /// It has ended, and what was written before that time has come.
+    /// has come. `told`: its end was told, and nothing of it has come since.
+    Due { at: Instant, since: Option<SystemTime>, told: bool },
+    /// It has ended, which was told; what was written before that time has come.
     Ended(Option<SystemTime>),
 }
 
 impl Log {
     fn end(&self) -> Option<SystemTime> {
         if let Self::Ended(end) = self { *end } else { None }
+    }
+
+    /// Whether its end was told, and nothing of it has come since.
+    fn is_told(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Due { told: true, .. })
     }
 
     fn comes_from(&self, number: u64) -> bool {
@@ -193,14 +198,16 @@ impl Instances {
         self.logs.values().any(|log| log.comes_from(stream))
     }
 
-    /// The log of an instance has ended, with its container.
+    /// The log of an instance has ended, with its container. That is told whatever
+    /// comes after it.
     pub(super) fn stopped(&mut self, stream: u64, instance: &InstanceName, arrived: SystemTime) {
         if !self.logs.get(instance).is_some_and(|log| log.comes_from(stream)) {
             return;
         }
         if self.options.follow && !self.is_over() && self.runs(instance) {
             let at = Instant::now() + PAUSE;
-            self.logs.insert(instance.clone(), Log::Due { at, since: Some(arrived) });
+            let due = Log::Due { at, since: Some(arrived), told: true };
+            self.logs.insert(instance.clone(), due);
         } else if self.watched && self.states.get(instance).is_none() {
             self.logs.remove(instance);
         } else {
@@ -215,13 +222,16 @@ impl Instances {
             if let Log::Coming { stream: number, position } = log
                 && *number == stream
             {
-                *log = Log::Due { at, since: position.reached().map(with_overlap) };
+                let since = position.reached().map(with_overlap);
+                *log = Log::Due { at, since, told: false };
             }
         }
     }
 
-    /// Looks for instances whose logs must be asked for.
-    pub(super) fn learn(&mut self, event: &Event) {
+    /// Looks for instances whose logs must be asked for. Gives those that are gone and
+    /// whose end must be told.
+    #[must_use]
+    pub(super) fn learn(&mut self, event: &Event) -> Vec<InstanceName> {
         let changes = self.states.apply(event);
         let first_after_restart = self.restored && !self.watched;
         self.watched = true;
@@ -229,20 +239,22 @@ impl Instances {
             if !self.workloads.iter().any(|workload| workload.is_meant(instance)) {
                 continue;
             }
-            let since = match self.logs.get(instance) {
-                Some(Log::Ended(end)) => *end,
+            let (since, told) = match self.logs.get(instance) {
+                Some(Log::Ended(end)) => (*end, true),
                 Some(_) => continue,
-                None => self.begin,
+                None => (self.begin, false),
             };
             // What has ended while there was no connector has lines, too.
             if (self.runs(instance) || first_after_restart) && !self.is_over() {
-                self.logs.insert(instance.clone(), Log::Due { at: Instant::now(), since });
+                let due = Log::Due { at: Instant::now(), since, told };
+                self.logs.insert(instance.clone(), due);
             }
         }
         // The end of a log that is coming is told by its stream.
-        self.logs.retain(|instance, log| {
-            matches!(log, Log::Coming { .. }) || self.states.get(instance).is_some()
+        let gone = self.logs.extract_if(.., |instance, log| {
+            !matches!(log, Log::Coming { .. }) && self.states.get(instance).is_none()
         });
+        gone.filter(|(_, log)| !log.is_told()).map(|(instance, _)| instance).collect()
     }
 
     pub(super) fn runs(&self, instance: &InstanceName) -> bool {
@@ -267,7 +279,7 @@ impl Instances {
         let now = Instant::now();
         let mut due = BTreeMap::<Option<SystemTime>, Vec<InstanceName>>::new();
         for (instance, log) in &self.logs {
-            if let Log::Due { at, since } = log
+            if let Log::Due { at, since, .. } = log
                 && *at <= now
             {
                 due.entry(*since).or_default().push(instance.clone());
@@ -288,24 +300,28 @@ impl Instances {
         }
     }
 
-    /// A log could not be had: it has ended, or it is asked for again later.
+    /// A log could not be had: it has ended, or it is asked for again later. Gives
+    /// whether its end must be told.
+    #[must_use]
     pub(super) fn put_off(
         &mut self,
         instance: InstanceName,
         since: Option<SystemTime>,
         again: bool,
-    ) {
+    ) -> bool {
         let at = Instant::now() + RETRY;
-        let log = if again { Log::Due { at, since } } else { Log::Ended(since) };
+        let told = self.logs.get(&instance).is_some_and(Log::is_told);
+        let log = if again { Log::Due { at, since, told } } else { Log::Ended(since) };
         self.logs.insert(instance, log);
+        !again && !told
     }
 
-    /// Ends all logs; gives the instances of those that had not ended.
+    /// Ends all logs; gives the instances of those whose end must be told.
     pub(super) fn end_all(&mut self) -> Vec<InstanceName> {
         let now = SystemTime::now();
         let mut ended = Vec::new();
         for (instance, log) in &mut self.logs {
-            if !matches!(log, Log::Ended(_)) {
+            if !log.is_told() {
                 ended.push(instance.clone());
             }
             *log = Log::Ended(Some(now));

@@ -71,8 +71,8 @@ fn a_whole_log_of_which_little_has_come_is_asked_for_anew() {
 fn what_is_gone_is_forgotten_whatever_names_it() {
     for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
         let mut instances = instances(true);
-        instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None)));
-        instances.learn(&event(Default::default(), &[removed]));
+        assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
+        assert!(instances.learn(&event(Default::default(), &[removed])).is_empty());
         instances.stopped(1, &instance(), arrived());
         assert!(instances.logs.is_empty(), "{removed}");
     }
@@ -82,8 +82,55 @@ fn what_is_gone_is_forgotten_whatever_names_it() {
 fn an_event_without_a_state_does_not_stop_what_runs() {
     let mut instances = instances(true);
     let running = [("a", "w", "1")];
-    instances.learn(&snapshot(state(&running, RUNNING, None)));
-    instances.learn(&event(state(&running, None, Some("news")), &[]));
+    assert!(instances.learn(&snapshot(state(&running, RUNNING, None))).is_empty());
+    assert!(instances.learn(&event(state(&running, None, Some("news")), &[])).is_empty());
     instances.stopped(1, &instance(), arrived());
     assert!(matches!(instances.logs.get(&instance()), Some(Log::Due { .. })));
+}
+
+#[test]
+fn the_end_of_a_lost_log_whose_instance_is_gone_is_told_once() {
+    for asked_first in [false, true] {
+        let mut instances = instances(true);
+        assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
+        instances.lost(1);
+        if asked_first {
+            // Ankaios does not know it, but by what is known it runs.
+            let again = instances.runs(&instance());
+            assert!(!instances.put_off(instance(), None, again));
+        }
+        assert_eq!(instances.learn(&snapshot(Default::default())), [instance()]);
+        assert!(instances.learn(&snapshot(Default::default())).is_empty());
+        assert!(instances.logs.is_empty());
+    }
+}
+
+#[test]
+fn an_end_that_was_told_is_not_told_again_when_the_instance_is_gone() {
+    for asked_first in [false, true] {
+        let mut instances = instances(true);
+        assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
+        instances.stopped(1, &instance(), arrived());
+        assert!(matches!(instances.logs.get(&instance()), Some(Log::Due { .. })));
+        if asked_first {
+            assert!(!instances.put_off(instance(), None, true));
+        }
+        assert!(instances.learn(&snapshot(Default::default())).is_empty());
+        assert!(instances.logs.is_empty());
+    }
+}
+
+#[test]
+fn the_end_of_a_log_that_has_come_again_is_told_again() {
+    let mut instances = instances(true);
+    let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+    assert!(instances.learn(&running).is_empty());
+    instances.stopped(1, &instance(), arrived());
+    instances.come(&[instance()], 2, Position::begin(None));
+    instances.lost(2);
+    assert!(instances.put_off(instance(), None, false));
+    // It runs again, but cannot be had.
+    assert!(instances.learn(&running).is_empty());
+    assert!(!instances.put_off(instance(), None, false));
+    assert!(instances.end_all().is_empty());
 }
