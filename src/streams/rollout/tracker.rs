@@ -76,20 +76,22 @@ impl Tracker {
     pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>) {
         loop {
             let look = self.rollouts.iter().map(Following::next_look).min();
+            // Events first: what has come before an update must not pass for news of it.
             let result = tokio::select! {
-                news = news.recv() => match news {
-                    Some(News::Update(rollout)) => self.begin(rollout).await,
-                    Some(News::Restored { id, record, size }) => {
-                        self.restore(id, record, size).await
-                    }
-                    None => return,
-                },
+                biased;
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
                     Ok(event) => self.learn(&event).await,
                     Err(error) => {
                         tracing::warn!(%error, "the progress of roll-outs is not known");
                         Ok(())
                     }
+                },
+                news = news.recv() => match news {
+                    Some(News::Update(rollout)) => self.begin(rollout).await,
+                    Some(News::Restored { id, record, size }) => {
+                        self.restore(id, record, size).await
+                    }
+                    None => return,
                 },
                 Some(()) = OptionFuture::from(look.map(sleep_until)) => self.look().await,
             };
