@@ -8,8 +8,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fleet_connector::proto::ank_base::ExecutionState;
+use fleet_connector::proto::ank_base::execution_state::ExecutionStateEnum;
 use fleet_connector::proto::ank_base::request::RequestContent;
+use fleet_connector::proto::ank_base::{ExecutionState, Failed};
 use serde_json::{Value, json};
 use support::client::number;
 use support::connector::BASE;
@@ -454,6 +455,35 @@ async fn an_apply_that_is_delivered_again_is_followed_too() {
     let done = find(&mut status, |message| message["status"] != json!("in_progress")).await;
     assert_eq!(done["status"], json!("succeeded"));
     assert_eq!(done["workloads"][0]["execution_state"]["state"], json!("RUNNING"));
+}
+
+#[tokio::test]
+async fn what_is_deleted_and_applied_again_at_once_is_told_by_its_new_state() {
+    let scene = Scene::start().await;
+    let mut status = scene.client("manifest/apply/status").await;
+    let manifest = json!({"apiVersion": "v1", "workloads": {"w": {
+        "agent": "agent_Z", "runtime": "podman", "runtimeConfig": "image: localhost/w"}}});
+    scene.vehicle.connect_agent("agent_Z", Default::default());
+    scene.request("manifest/apply", manifest.to_string()).await;
+    let done = find(&mut status, |message| message["status"] != json!("in_progress")).await;
+    assert_eq!(done["status"], json!("succeeded"));
+    let instance = scene.vehicle.instance("w").unwrap();
+    // An agent that does nothing for now.
+    let running = scene.vehicle.execution_state(&instance).unwrap();
+    scene.vehicle.disconnect_agent("agent_Z");
+    scene.vehicle.set_execution_state(&instance, running);
+
+    let requests = [("manifest/delete", manifest.clone()), ("manifest/apply", manifest)];
+    let replies = pipeline(&scene, &requests).await;
+    assert_eq!(replies[0]["deleted_workloads"], replies[1]["added_workloads"]);
+    assert_eq!(payload(&status.next().await)["status"], json!("in_progress"));
+    let failed = ExecutionState {
+        additional_info: Some("broken".into()),
+        execution_state_enum: Some(ExecutionStateEnum::Failed(Failed::ExecFailed.into())),
+    };
+    scene.vehicle.set_execution_state(&instance, failed);
+    let done = find(&mut status, |message| message["status"] != json!("in_progress")).await;
+    assert_eq!(done["status"], json!("failed"), "{done}");
 }
 
 #[tokio::test]

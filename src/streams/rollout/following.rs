@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::doubt::{Deleted, Doubt};
 use crate::ankaios::WorkloadStates;
 use crate::json::InstanceName;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
@@ -50,6 +51,8 @@ pub(super) struct Following {
     /// An instance is gone; the roll-out is superseded if it does not come back by
     /// then.
     pub(super) gone_until: Option<Instant>,
+    /// Whose states do not count yet.
+    pub(super) doubt: Doubt,
     told: Option<Instant>,
     /// Something has changed since it was told.
     news: bool,
@@ -73,14 +76,36 @@ impl Following {
             deadline: Instant::now() + limit,
             covered: false,
             gone_until: None,
+            doubt: Doubt::default(),
             told: None,
             news: false,
         }
     }
 
+    /// Does not believe at once what is known of instances that were there before they
+    /// were added: they were deleted just now, or have settled already.
+    pub(super) fn doubt_what_was_there(
+        &mut self,
+        deleted: &Deleted,
+        states: &WorkloadStates,
+        limit: Duration,
+    ) {
+        let was_there = |instance: &&InstanceName| {
+            deleted.has(instance) || states.get(instance).and_then(outcome).is_some()
+        };
+        let doubtful = self.instances.iter().filter(was_there).cloned().collect();
+        self.doubt = Doubt::new(doubtful, limit);
+    }
+
+    /// Whether what has become of an instance is known, but in doubt.
+    pub(super) fn is_in_doubt(&self, states: &WorkloadStates) -> bool {
+        let settled = |instance: &InstanceName| states.get(instance).and_then(outcome).is_some();
+        self.instances.iter().any(|instance| self.doubt.has(instance) && settled(instance))
+    }
+
     /// When it must be looked at even if nothing happens.
     pub(super) fn next_look(&self) -> Instant {
-        let looks = [Some(self.deadline), self.gone_until, self.next_message()];
+        let looks = [Some(self.deadline), self.gone_until, self.doubt.until(), self.next_message()];
         looks.into_iter().flatten().min().unwrap_or(self.deadline)
     }
 
@@ -134,7 +159,8 @@ impl Following {
 
     /// What has become of it.
     pub(super) fn status(&self, states: &WorkloadStates) -> Status {
-        let states = self.instances.iter().map(|instance| states.get(instance));
+        let state = |instance| states.get(instance).filter(|_| !self.doubt.has(instance));
+        let states = self.instances.iter().map(state);
         let mut status =
             if self.unresolved.is_empty() { Status::Succeeded } else { Status::InProgress };
         for state in states {

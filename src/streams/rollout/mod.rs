@@ -5,9 +5,11 @@
 //!   ├ record      what is retained of a roll-out, for the next start
 //!   └ tracker     that task: one subscription for all roll-outs
 //!      ├ following   one roll-out: its instances, how far they are, when to tell
+//!      │  └ doubt      which of their states may be from before it
 //!      └ progress    the message
 //! ```
 
+mod doubt;
 mod following;
 mod progress;
 mod record;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::doubt::{DOUBTFUL, MAX_DELETED};
 use super::following::PACE;
 use super::record::{MAX_RECORD, RolloutRecord};
 use super::tracker::{GONE, MAX_RESTORED, MAX_ROLLOUTS, Tracker};
 use super::*;
 use crate::ankaios::connect;
-use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+use crate::ankaios::workload_states::tests::{FAILED, RUNNING, event, snapshot, state};
 use crate::mqtt::{Receiver, queue};
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 
@@ -151,7 +152,7 @@ async fn changes_that_come_fast_come_in_one_message_and_the_end_at_once() {
 async fn a_change_that_had_to_wait_is_told_and_then_no_clock_runs() {
     let (mut tracker, mut published) = tracker();
     tracker.begin(rollout("r", &["w.1.a", "v.1.a"])).await.unwrap();
-    let deadline = tracker.rollouts[0].next_look();
+    let deadline = tracker.rollouts[0].deadline;
     tracker.learn(&snapshot(state(&[("a", "w", "1")], PENDING, None))).await.unwrap();
     assert_eq!(statuses(&mut published).len(), 1, "after a quiet time at once");
     tracker.learn(&event(state(&[("a", "w", "1")], RUNNING, None), &[])).await.unwrap();
@@ -245,6 +246,91 @@ async fn an_apply_that_changes_nothing_looks_at_states_that_are_newer() {
     let deleted = vec!["w.1.a".parse().unwrap()];
     tracker.begin(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
     assert_eq!(statuses(&mut published), ["superseded"]);
+}
+
+/// A deletion of an instance, and then an apply that adds it again.
+async fn delete_and_apply(tracker: &mut Tracker, request_id: &str) {
+    let deleted = vec!["w.1.a".parse().unwrap()];
+    tracker.begin(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    tracker.begin(rollout(request_id, &["w.1.a"])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_from_before_a_deletion_is_not_that_of_the_next_roll_out() {
+    let instances = [("a", "w", "1")];
+    let running = || state(&instances, RUNNING, None);
+    for known in [false, true] {
+        let (mut tracker, mut published) = tracker();
+        if known {
+            // There is a subscription already.
+            tracker.begin(rollout("other", &["v.1.a"])).await.unwrap();
+            tracker.learn(&snapshot(running())).await.unwrap();
+        }
+        delete_and_apply(&mut tracker, "r").await;
+        tracker.learn(&snapshot(running())).await.unwrap();
+        pass(&mut tracker, PACE).await;
+        let before = told(&mut published);
+        assert!(before.iter().all(|told| told.1 == "in_progress"), "{before:?}");
+        tracker.learn(&event(state(&instances, PENDING, None), &[])).await.unwrap();
+        tracker.learn(&event(state(&instances, FAILED, None), &[])).await.unwrap();
+        let last = told(&mut published).pop().unwrap();
+        assert_eq!((&*last.0, &*last.1), ("r", "failed"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_has_deleted_is_in_doubt_too_if_it_is_known() {
+    let (mut tracker, mut published) = tracker();
+    tracker.begin(rollout("other", &["v.1.a"])).await.unwrap();
+    let instances = [("a", "w", "1")];
+    tracker.learn(&snapshot(state(&instances, RUNNING, None))).await.unwrap();
+    tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+    assert_eq!(statuses(&mut published), ["in_progress"]);
+    // A later event leaves no doubt.
+    tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+    assert_eq!(statuses(&mut published), ["succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_does_not_change_is_believed_by_a_later_snapshot() {
+    let (mut tracker, mut published) = tracker();
+    let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+    delete_and_apply(&mut tracker, "r").await;
+    tracker.learn(&running).await.unwrap();
+    let wait = tracker.rollouts[0].next_look() - tokio::time::Instant::now();
+    assert_eq!(wait, DOUBTFUL);
+    pass(&mut tracker, wait).await;
+    // What is known may be old: the link was down, perhaps.
+    assert_eq!(statuses(&mut published), ["in_progress"]);
+    assert_eq!(tracker.rollouts[0].next_look(), tracker.rollouts[0].deadline);
+    tracker.learn(&running).await.unwrap();
+    assert_eq!(statuses(&mut published), ["succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_was_asked_for_in_doubt_is_not_believed() {
+    let (mut tracker, mut published) = tracker();
+    let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+    delete_and_apply(&mut tracker, "r").await;
+    pass(&mut tracker, DOUBTFUL).await;
+    tracker.learn(&running).await.unwrap();
+    assert_eq!(statuses(&mut published), ["in_progress"]);
+    tracker.learn(&running).await.unwrap();
+    assert_eq!(statuses(&mut published), ["succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_instances_are_remembered_for_a_while_and_not_without_number() {
+    let (mut tracker, _published) = tracker();
+    let delete = |range: std::ops::Range<usize>| {
+        let deleted = range.map(|id| format!("w.{id}.a").parse().unwrap()).collect();
+        Rollout { applied: None, added: Vec::new(), deleted }
+    };
+    tracker.begin(delete(0..2 * MAX_DELETED)).await.unwrap();
+    assert_eq!(tracker.deleted.len(), MAX_DELETED);
+    pass(&mut tracker, DOUBTFUL).await;
+    tracker.begin(delete(0..1)).await.unwrap();
+    assert_eq!(tracker.deleted.len(), 1);
 }
 
 fn record() -> RolloutRecord {

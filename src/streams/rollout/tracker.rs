@@ -7,6 +7,7 @@ use futures_util::future::OptionFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::doubt::{Deleted, Doubt};
 use super::following::{Following, Status};
 use super::progress::Progress;
 use super::record::RolloutRecord;
@@ -46,6 +47,8 @@ pub(super) struct Tracker {
     /// The last ones that have settled: a broker that has not been told yet may
     /// bring them again.
     settled: VecDeque<String>,
+    /// What may be added again while Ankaios still has its former state.
+    pub(super) deleted: Deleted,
     /// The states of all instances, while there is a subscription.
     states: WorkloadStates,
     events: Option<EventStream>,
@@ -67,6 +70,7 @@ impl Tracker {
             limit,
             rollouts: Vec::new(),
             settled: VecDeque::new(),
+            deleted: Deleted::default(),
             states: WorkloadStates::default(),
             events: None,
             opening: false,
@@ -108,10 +112,12 @@ impl Tracker {
     pub(super) async fn begin(&mut self, rollout: Rollout) -> Result<(), SessionEnded> {
         let nothing_changed = rollout.has_changed_nothing();
         let deleted: BTreeSet<_> = rollout.deleted.into_iter().collect();
+        self.deleted.add(&deleted);
         self.supersede(&deleted).await?;
         let Some(Applied { request_id, workloads }) = rollout.applied else { return Ok(()) };
         let instances = rollout.added.into_iter().collect();
         let mut following = Following::new(random::hex(), request_id, instances, self.limit);
+        following.doubt_what_was_there(&self.deleted, &self.states, self.limit);
         if nothing_changed {
             // Perhaps it is delivered again, and the first time Ankaios has changed
             // something: the connector was killed before the reply.
@@ -182,9 +188,13 @@ impl Tracker {
             self.opening = false;
             for following in self.rollouts.iter_mut().filter(|one| one.covered) {
                 following.resolve(&self.states);
+                if following.doubt.is_over() {
+                    following.doubt = Doubt::default();
+                }
             }
             let missing = |following: &&Following| {
                 !following.unresolved.is_empty()
+                    || (following.doubt.is_over() && following.is_in_doubt(&self.states))
                     || following.instances.iter().any(|one| self.states.get(one).is_none())
             };
             let (covered, begun_since): (Vec<_>, Vec<_>) =
@@ -195,6 +205,8 @@ impl Tracker {
                 // The snapshot may be older than what it does not have.
                 self.subscribe();
             }
+        } else {
+            self.rollouts.iter_mut().for_each(|one| one.doubt.told(&changes.changed));
         }
         let gone_until = Instant::now() + GONE;
         for following in &mut self.rollouts {
@@ -241,12 +253,34 @@ impl Tracker {
         // Somebody else has deleted or changed it.
         let gone = |one: &mut Following| one.gone_until.is_some_and(|gone| gone <= now);
         self.settle_all(gone, Status::Superseded).await?;
+        self.end_doubts(now);
         let rollouts = std::mem::take(&mut self.rollouts);
         for mut following in rollouts {
             self.tell_if_due(&mut following).await?;
             self.rollouts.push(following);
         }
         Ok(())
+    }
+
+    /// Asks for a new snapshot where states are still in doubt when the time for that is
+    /// over: nothing has changed since the update, or the link was down.
+    fn end_doubts(&mut self, now: Instant) {
+        let mut asks = false;
+        for following in &mut self.rollouts {
+            if !following.doubt.ends(now) {
+                continue;
+            }
+            if self.opening || following.is_in_doubt(&self.states) {
+                following.covered = false;
+                asks = true;
+            } else {
+                following.doubt = Doubt::default();
+            }
+        }
+        // One that is being made is let come first.
+        if asks && !self.opening {
+            self.subscribe();
+        }
     }
 
     async fn settle_all(
