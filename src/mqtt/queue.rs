@@ -160,14 +160,16 @@ impl Receiver {
     /// A message of a stream that is there already.
     #[cfg(test)]
     pub(crate) fn publication(&mut self) -> Option<crate::mqtt::Publication> {
-        match self.publications.try_recv().ok()? {
-            Queued::Message { message: Message::Publication(publication), taken, .. } => {
+        loop {
+            let queued = self.publications.try_recv().ok()?;
+            if let Queued::Message { message: Message::Publication(publication), taken, .. } =
+                queued
+            {
                 if let Some(taken) = taken {
                     let _ = taken.send(());
                 }
-                Some(publication)
+                return Some(publication);
             }
-            _ => None,
         }
     }
 

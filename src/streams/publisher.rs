@@ -69,13 +69,14 @@ impl Publisher {
 
     /// Notes what the broker keeps since a former process, in case that the broker loses
     /// it.
-    pub(super) async fn kept(
+    pub(super) fn kept<T: Serialize>(
         &self,
         topic: &str,
-        payload: Bytes,
+        message: &T,
         expiry: Option<Duration>,
-    ) -> Result<(), SessionEnded> {
-        self.outgoing.kept(retained(topic, payload, expiry)).await
+    ) -> impl Future<Output = Result<(), SessionEnded>> + Send + use<T> {
+        let (outgoing, record) = (self.outgoing.clone(), retained(topic, to_json(message), expiry));
+        async move { outgoing.kept(record).await }
     }
 
     async fn publish(

@@ -340,14 +340,16 @@ fn record() -> RolloutRecord {
 
 #[tokio::test(start_paused = true)]
 async fn forged_records_are_limited_in_number_and_size() {
-    let (mut first, _published) = tracker();
+    let (mut first, mut published) = tracker();
     for id in 0..2 * MAX_ROLLOUTS {
         first.restore(id.to_string(), record(), 100).await.unwrap();
+        assert_eq!(messages(&mut published), [Value::Null; 0]);
     }
     assert_eq!(first.rollouts.len(), MAX_ROLLOUTS);
-    let (mut second, _published) = tracker();
+    let (mut second, mut published) = tracker();
     for id in 0..2 * MAX_ROLLOUTS {
         second.restore(id.to_string(), record(), MAX_RECORD).await.unwrap();
+        assert_eq!(messages(&mut published), [Value::Null; 0]);
     }
     assert_eq!(second.rollouts.len(), MAX_RESTORED / MAX_RECORD);
 }

@@ -150,6 +150,7 @@ impl Tracker {
             return Ok(());
         }
         let limit = record.remaining().clamp(SHORTEST.min(self.limit), self.limit);
+        self.publisher.kept(&self.topics.rollout(&id), &record, Some(limit + KEPT)).await?;
         let RolloutRecord { request_id, workloads, .. } = record;
         tracing::info!(request_id, "a roll-out is taken up again");
         let mut following = Following::new(id, request_id, workloads, limit);
