@@ -369,15 +369,28 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
 }
 
 #[tokio::test]
-async fn a_record_of_a_former_process_is_published_when_the_broker_has_lost_it() {
+async fn records_of_a_former_process_are_published_when_the_broker_has_lost_them() {
     let stage = Stage::with(&[("LOG_LEVEL", "info")]).await;
     let mut connection = stage.broker.serve(false).await;
-    let topic = format!("{BASE}/events/x/subscription");
-    connection.send(Packet::Publish(record(&topic))).await;
-    stage.connector.line("a subscription is taken up again").await;
+    let rollout = Publish {
+        pkid: 98,
+        topic: format!("{BASE}/manifest/apply/y/rollout").into(),
+        payload: r#"{"request_id": "r", "workloads": [{"agent_name": "agent_A", "workload_name": "w", "workload_id": "1"}], "expires_at": "2999-01-01T00:00:00Z"}"#.into(),
+        ..record("")
+    };
+    let records = [record(&format!("{BASE}/events/x/subscription")), rollout];
+    for (record, line) in records.iter().zip(["a subscription is taken", "a roll-out is taken"]) {
+        connection.send(Packet::Publish(record.clone())).await;
+        stage.connector.line(line).await;
+    }
     drop(connection);
     let mut connection = stage.broker.serve(false).await;
-    while take_topic(&mut connection).await != topic {}
+    let mut missing: Vec<_> = records.iter().map(|record| &record.topic).collect();
+    while !missing.is_empty() {
+        let Packet::Publish(publish) = connection.read().await else { continue };
+        connection.puback(publish.pkid).await;
+        missing.retain(|topic| **topic != publish.topic || publish.payload.is_empty());
+    }
 }
 
 #[tokio::test]

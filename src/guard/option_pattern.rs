@@ -2,7 +2,7 @@
 
 use wildmatch::WildMatch;
 
-use super::option_value::{adds_all_capabilities, readings};
+use super::option_value::adds_all_capabilities;
 use super::podman_options::{PodmanOption, is_known, long_name, unalias};
 use crate::schema::FromText;
 
@@ -32,12 +32,11 @@ impl OptionPattern {
     /// Whether the option is one that the pattern stands for. All capabilities at
     /// once are also the one that the pattern names.
     pub(super) fn matches(&self, option: &PodmanOption) -> bool {
-        let PodmanOption { name, value } = option;
         let fits = |pattern: &WildMatch| {
-            adds_all_capabilities(name, value)
-                || readings(name, value).iter().any(|reading| pattern.matches(reading))
+            adds_all_capabilities(option)
+                || option.readings().iter().any(|reading| pattern.matches(reading))
         };
-        self.name.matches(name) && self.value.as_ref().is_none_or(fits)
+        self.name.matches(&option.name) && self.value.as_ref().is_none_or(fits)
     }
 }
 
@@ -154,6 +153,7 @@ mod tests {
             }
         }
         assert!(!matches("--cap-add=*SYS_ADMIN", &["--cap-add=\"NET_RAW\""]));
+        assert!(matches("--cap-add=SYS_ADMIN", &["--cap-add=NET_RAW,\"All\""]));
         assert!(!matches("--cap-drop=SYS_ADMIN", &["--cap-drop=all"]));
     }
 

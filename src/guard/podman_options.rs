@@ -7,6 +7,9 @@
 //! option's value for the image. So an option that is not known here has to be
 //! written with `=`, which can be read in one way only.
 
+use std::cell::OnceCell;
+
+use super::option_value::readings;
 use super::violation::shown;
 
 /// An option in its long spelling.
@@ -16,6 +19,15 @@ pub(super) struct PodmanOption {
     pub(super) name: String,
     /// The value without blanks around it; `true` or `false` for a switch.
     pub(super) value: String,
+    /// Made once for all patterns: a value can be as long as a manifest.
+    readings: OnceCell<Vec<String>>,
+}
+
+impl PodmanOption {
+    /// All texts that a pattern may want to match.
+    pub(super) fn readings(&self) -> &[String] {
+        self.readings.get_or_init(|| readings(&self.name, &self.value))
+    }
 }
 
 /// Where options stand.
@@ -121,7 +133,8 @@ fn option(name: &str, value: &str) -> Result<PodmanOption, String> {
     } else {
         value
     };
-    Ok(PodmanOption { name: format!("--{name}"), value: value.to_owned() })
+    let (name, value) = (format!("--{name}"), value.to_owned());
+    Ok(PodmanOption { name, value, readings: OnceCell::new() })
 }
 
 /// The name that Podman gives to other spellings of an option.
