@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::mqtt::{Outgoing, Publication, Sender, SessionEnded};
 
@@ -33,7 +33,9 @@ impl Publisher {
         topic: &str,
         message: &impl Serialize,
     ) -> Result<(), SessionEnded> {
-        self.publish(topic, || to_json(message), false, None).await
+        let _writer = self.writer().await?;
+        let publication = Publication { retain: false, ..retained(topic, to_json(message), None) };
+        self.outgoing.send(Outgoing::Publication(publication)).await
     }
 
     /// Publishes a message that the broker keeps, for ever or so long.
@@ -43,12 +45,16 @@ impl Publisher {
         message: &impl Serialize,
         expiry: Option<Duration>,
     ) -> Result<(), SessionEnded> {
-        self.publish(topic, || to_json(message), true, expiry).await
+        let _writer = self.writer().await?;
+        let publication = retained(topic, to_json(message), expiry);
+        self.outgoing.send(Outgoing::Publication(publication)).await
     }
 
     /// Removes what the broker keeps.
     pub(super) async fn remove(&self, topic: &str) -> Result<(), SessionEnded> {
-        self.publish(topic, Bytes::new, true, None).await
+        let _writer = self.writer().await?;
+        let publication = retained(topic, Bytes::new(), None);
+        self.outgoing.send(Outgoing::Publication(publication)).await
     }
 
     /// As [`retain`](Self::retain). A reply that is given afterwards comes after the
@@ -59,37 +65,31 @@ impl Publisher {
         message: &impl Serialize,
         expiry: Option<Duration>,
     ) -> Result<(), SessionEnded> {
+        let _writer = self.writer().await?;
         self.outgoing.send_in_order(retained(topic, to_json(message), expiry)).await
     }
 
     /// As [`remove`](Self::remove). A reply that is given afterwards comes after it.
     pub(super) async fn remove_first(&self, topic: &str) -> Result<(), SessionEnded> {
+        let _writer = self.writer().await?;
         self.outgoing.send_in_order(retained(topic, Bytes::new(), None)).await
     }
 
     /// Notes what the broker keeps since a former process, in case that the broker loses
     /// it.
-    pub(super) fn kept<T: Serialize>(
+    pub(super) async fn kept(
         &self,
         topic: &str,
-        message: &T,
-        expiry: Option<Duration>,
-    ) -> impl Future<Output = Result<(), SessionEnded>> + Send + use<T> {
-        let (outgoing, record) = (self.outgoing.clone(), retained(topic, to_json(message), expiry));
-        async move { outgoing.kept(record).await }
-    }
-
-    async fn publish(
-        &self,
-        topic: &str,
-        payload: impl FnOnce() -> Bytes,
-        retain: bool,
+        message: &impl Serialize,
         expiry: Option<Duration>,
     ) -> Result<(), SessionEnded> {
-        let _writer = self.writers.acquire().await.map_err(|_| SessionEnded)?;
-        let payload = payload();
-        let publication = Publication { topic: topic.to_owned(), payload, retain, expiry };
-        self.outgoing.send(Outgoing::Publication(publication)).await
+        let _writer = self.writer().await?;
+        self.outgoing.kept(retained(topic, to_json(message), expiry)).await
+    }
+
+    /// Waits for a turn: until then nothing is written.
+    async fn writer(&self) -> Result<SemaphorePermit<'_>, SessionEnded> {
+        self.writers.acquire().await.map_err(|_| SessionEnded)
     }
 }
 

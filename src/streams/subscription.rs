@@ -14,7 +14,7 @@ use crate::topics::StreamKind;
 ///
 /// It is read from the JSON of its request, and from its record as well, which is that
 /// JSON with some more fields. So what is valid is checked in one place.
-pub(crate) trait Subscription: Serialize + DeserializeOwned + Send + 'static {
+pub(crate) trait Subscription: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it is a subscription to.
     const KIND: StreamKind;
 

@@ -309,10 +309,9 @@ impl Subscriptions {
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
         let source = T::source_again(&record, &self.0.ankaios);
         let outlet = self.outlet(&key);
-        let kept = outlet.publisher.kept(&outlet.record_topic, &record, ttl);
         self.start(key, ttl, async move {
             // It fails when the connector stops, as all that follows.
-            let _ = kept.await;
+            let _ = outlet.publisher.kept(&outlet.record_topic, &record, ttl).await;
             T::publish(record, source, outlet).await;
         });
         Ok(())
