@@ -32,6 +32,19 @@ impl Reply {
         self.correlation_data = None;
         self.request_id.clear();
     }
+
+    /// A small one, for tests.
+    #[cfg(test)]
+    pub(super) fn to(delivery: u64) -> Self {
+        Self {
+            delivery,
+            topic: "vehicle/1/state/resp".into(),
+            fallback_topic: None,
+            correlation_data: None,
+            request_id: "r".into(),
+            payload: Bytes::from_static(b"{}"),
+        }
+    }
 }
 
 /// A message that is no reply.

@@ -174,14 +174,7 @@ mod tests {
     use crate::mqtt::{Publication, Reply};
 
     fn reply(delivery: u64) -> Message {
-        Message::Reply(Reply {
-            delivery,
-            topic: "vehicle/1/state/resp".into(),
-            fallback_topic: None,
-            correlation_data: None,
-            request_id: "r".into(),
-            payload: Bytes::from_static(b"{}"),
-        })
+        Message::Reply(Reply::to(delivery))
     }
 
     fn publication(topic: &str, payload: &'static str, retain: bool) -> Message {

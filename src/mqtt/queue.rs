@@ -202,14 +202,7 @@ mod tests {
     }
 
     fn reply(delivery: u64, size: usize) -> Outgoing {
-        Outgoing::Reply(Reply {
-            delivery,
-            topic: "vehicle/1/state/resp".into(),
-            fallback_topic: None,
-            correlation_data: None,
-            request_id: "r".into(),
-            payload: Bytes::from(vec![b' '; size]),
-        })
+        Outgoing::Reply(Reply { payload: Bytes::from(vec![b' '; size]), ..Reply::to(delivery) })
     }
 
     #[tokio::test]

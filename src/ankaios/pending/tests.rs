@@ -1,5 +1,5 @@
 use super::*;
-use crate::ankaios::buffer::Item;
+use crate::ankaios::buffer::{Budget, Consumer, Item, buffer};
 use crate::ankaios::held::MAX_HELD;
 use crate::proto::ank_base::EventsCancelAccepted;
 
@@ -15,6 +15,13 @@ fn add(pending: &Pending, kind: Kind) -> (u64, String, oneshot::Receiver<Answer>
     let (number, id) = pending.next_id();
     let receiver = pending.add(number, Bytes::new(), kind, None);
     (number, id, receiver)
+}
+
+fn add_stream(pending: &Pending) -> (u64, String, Consumer) {
+    let (number, id) = pending.next_id();
+    let (producer, consumer) = buffer(&Budget::default());
+    pending.add_stream(number, Bytes::new(), producer, None);
+    (number, id, consumer)
 }
 
 /// Writes everything, and returns what that is.
@@ -153,9 +160,7 @@ fn an_update_that_may_have_been_carried_out_says_so_when_it_ends() {
 #[test]
 fn a_stream_that_is_answered_late_is_cancelled_when_nobody_wants_it() {
     let pending = Pending::new();
-    let (number, id) = pending.next_id();
-    let (producer, _consumer) = crate::ankaios::buffer::buffer(&Default::default());
-    pending.add_stream(number, Bytes::new(), producer, None);
+    let (number, id, _consumer) = add_stream(&pending);
     write_all(&pending);
     pending.write_again();
     assert!(answer(&pending, &id, content(), 0));
@@ -178,9 +183,7 @@ fn what_is_answered_late_is_not_written_again() {
 fn only_a_stream_that_ankaios_knows_of_is_cancelled() {
     let pending = Pending::new();
     for written in [false, true] {
-        let (number, _) = pending.next_id();
-        let (producer, _consumer) = crate::ankaios::buffer::buffer(&Default::default());
-        pending.add_stream(number, Bytes::new(), producer, None);
+        let (number, _, _consumer) = add_stream(&pending);
         if written {
             write_all(&pending);
         }
@@ -197,9 +200,7 @@ fn only_a_stream_that_ankaios_knows_of_is_cancelled() {
 fn a_stream_that_is_given_up_is_cancelled_unless_its_session_has_ended() {
     for session_ends in [false, true] {
         let pending = Pending::new();
-        let (number, id) = pending.next_id();
-        let (producer, mut consumer) = crate::ankaios::buffer::buffer(&Default::default());
-        pending.add_stream(number, Bytes::new(), producer, None);
+        let (number, id, mut consumer) = add_stream(&pending);
         write_all(&pending);
         assert!(answer(&pending, &id, content(), 0));
         if session_ends {
@@ -222,9 +223,7 @@ fn a_stream_that_is_given_up_is_cancelled_unless_its_session_has_ended() {
 #[test]
 fn a_stream_that_has_not_been_answered_in_time_is_cancelled() {
     let pending = Pending::new();
-    let (number, _) = pending.next_id();
-    let (producer, _consumer) = crate::ankaios::buffer::buffer(&Default::default());
-    pending.add_stream(number, Bytes::new(), producer, None);
+    let (number, _, _consumer) = add_stream(&pending);
     assert!(!pending.is_unanswered(number));
     write_all(&pending);
     assert!(pending.is_unanswered(number));

@@ -49,7 +49,6 @@ impl Session {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
     use tokio::sync::{mpsc, watch};
     use tokio_util::sync::CancellationToken;
 
@@ -79,20 +78,9 @@ mod tests {
         Session::new(options, topics, presence, requests, outgoing, stop, Reporter::default())
     }
 
-    fn reply(delivery: u64) -> Reply {
-        Reply {
-            delivery,
-            topic: "vehicle/1/state/resp".into(),
-            fallback_topic: None,
-            correlation_data: None,
-            request_id: "r".into(),
-            payload: Bytes::from_static(b"{}"),
-        }
-    }
-
     /// A reply to a *Response Topic*.
     fn elsewhere(delivery: u64) -> Reply {
-        let reply = reply(delivery);
+        let reply = Reply::to(delivery);
         Reply { fallback_topic: Some(reply.topic), topic: "vehicle/1/rr".into(), ..reply }
     }
 
@@ -114,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_to_its_fallback_topic_keeps_its_place() {
         let mut session = session();
-        for reply in [elsewhere(1), reply(2), reply(3)] {
+        for reply in [elsewhere(1), Reply::to(2), Reply::to(3)] {
             session.outbox.push(Message::Reply(reply), None);
         }
         assert_eq!(send_all(&mut session), [(1, 1), (2, 2), (3, 3)]);
@@ -135,10 +123,10 @@ mod tests {
     async fn a_reply_that_is_always_refused_is_given_up_while_others_are_taken() {
         let mut session = session();
         assert_eq!(session.deliveries.accept(7, false, 0), Accepted::New(1));
-        session.outbox.push(Message::Reply(reply(1)), None);
+        session.outbox.push(Message::Reply(Reply::to(1)), None);
         for _ in 0..=MAX_REFUSALS {
             assert_eq!(session.deliveries.next_acknowledgement(), None);
-            session.outbox.push(Message::Reply(reply(2)), None);
+            session.outbox.push(Message::Reply(Reply::to(2)), None);
             let sent = send_all(&mut session);
             assert_eq!(sent.iter().map(|(_, delivery)| *delivery).collect::<Vec<_>>(), [1, 2]);
             acknowledge(&mut session, sent[0].0, PubAckReason::QuotaExceeded);
@@ -151,9 +139,9 @@ mod tests {
     #[tokio::test]
     async fn a_broker_that_takes_nothing_costs_only_what_was_refused_often() {
         let mut session = session();
-        session.outbox.push(Message::Reply(reply(1)), None);
+        session.outbox.push(Message::Reply(Reply::to(1)), None);
         (0..MAX_REFUSALS).for_each(|_| refuse_all(&mut session));
-        session.outbox.push(Message::Reply(reply(2)), None);
+        session.outbox.push(Message::Reply(Reply::to(2)), None);
         refuse_all(&mut session);
         let kept = send_all(&mut session);
         assert_eq!(kept.iter().map(|(_, delivery)| *delivery).collect::<Vec<_>>(), [2]);
@@ -166,7 +154,7 @@ mod tests {
         (0..=MAX_REFUSALS).for_each(|_| refuse_all(&mut session));
         for _ in 0..=MAX_REFUSALS {
             let next = session.outbox.next(1).map(|message| message.topic().to_owned());
-            assert_eq!(next, Some(reply(1).topic));
+            assert_eq!(next, Some(Reply::to(1).topic));
             refuse_all(&mut session);
         }
         assert!(session.outbox.is_empty());
