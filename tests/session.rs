@@ -7,7 +7,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAckProperties, Packet, PubAck, PubAckReason, Publish, RetainForwardRule,
@@ -67,12 +67,12 @@ fn record(topic: &str) -> Publish {
     publish
 }
 
-/// The topic of what is published next, which is acknowledged.
-async fn take_topic(connection: &mut Connection) -> String {
+/// What is published next, acknowledged.
+async fn take_publish(connection: &mut Connection) -> Publish {
     loop {
         if let Packet::Publish(publish) = connection.read().await {
             connection.puback(publish.pkid).await;
-            return String::from_utf8(publish.topic.to_vec()).unwrap();
+            return publish;
         }
     }
 }
@@ -357,8 +357,7 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
         connection.request(2, false, 2).await;
         let mut recorded = false;
         while !recorded {
-            let Packet::Publish(publish) = connection.read().await else { continue };
-            connection.puback(publish.pkid).await;
+            let publish = take_publish(&mut connection).await;
             recorded = is_record(&publish);
             if session_present && number(&publish) == Some(2) {
                 break;
@@ -387,8 +386,7 @@ async fn records_of_a_former_process_are_published_when_the_broker_has_lost_them
     let mut connection = stage.broker.serve(false).await;
     let mut missing: Vec<_> = records.iter().map(|record| &record.topic).collect();
     while !missing.is_empty() {
-        let Packet::Publish(publish) = connection.read().await else { continue };
-        connection.puback(publish.pkid).await;
+        let publish = take_publish(&mut connection).await;
         missing.retain(|topic| **topic != publish.topic || publish.payload.is_empty());
     }
 }
@@ -407,8 +405,7 @@ async fn a_subscription_can_be_ended_before_its_record_has_come() {
     connection.send(Packet::Publish(record(&topic))).await;
     let mut removed = false;
     loop {
-        let Packet::Publish(publish) = connection.read().await else { continue };
-        connection.puback(publish.pkid).await;
+        let publish = take_publish(&mut connection).await;
         if publish.topic.ends_with(b"/events/unsubscribe/resp") {
             assert_eq!(payload(&publish), json!({"id": "x"}));
             break;
@@ -420,13 +417,13 @@ async fn a_subscription_can_be_ended_before_its_record_has_come() {
 
 #[tokio::test]
 async fn the_reply_to_a_subscription_comes_after_its_record_and_all_that_it_replaces() {
-    const REPLY: &str = "/events/subscribe/resp";
+    const REPLY: &[u8] = b"/events/subscribe/resp";
     let stage = Stage::start().await;
     let properties = ConnAckProperties { receive_max: Some(1), ..connack_properties() };
     let mut connection = stage.broker.serve_with(false, properties).await;
     let payload = r#"{"id": "x", "field_masks": ["workloadStates"]}"#;
     connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
-    while !take_topic(&mut connection).await.ends_with(REPLY) {}
+    while !take_publish(&mut connection).await.topic.ends_with(REPLY) {}
 
     let instance = stage.vehicle.instance("fleetconnector").unwrap();
     let delivered = stage.vehicle.counters().delivered;
@@ -444,13 +441,13 @@ async fn the_reply_to_a_subscription_comes_after_its_record_and_all_that_it_repl
     // The connector has it once it asks Ankaios for the events again.
     stage.vehicle.wait_for(DEADLINE, |counters| counters.delivered > delivered + 20).await.unwrap();
     let mut topics = Vec::new();
-    while !topics.last().is_some_and(|topic: &String| topic.ends_with(REPLY)) {
-        topics.push(take_topic(&mut connection).await);
+    while !topics.last().is_some_and(|topic: &Bytes| topic.ends_with(REPLY)) {
+        topics.push(take_publish(&mut connection).await.topic);
     }
     topics.pop();
-    assert_eq!(topics.pop(), Some(format!("{BASE}/events/x/subscription")));
+    assert_eq!(topics.pop().unwrap(), format!("{BASE}/events/x/subscription"));
     assert!(
-        topics.len() > 8 && topics.iter().all(|topic| topic.ends_with("/events/x")),
+        topics.len() > 8 && topics.iter().all(|topic| topic.ends_with(b"/events/x")),
         "{topics:?}"
     );
     while let Some(packet) = connection.read_within(Duration::from_millis(300)).await {
@@ -484,9 +481,8 @@ async fn a_refused_record_does_not_come_back_after_its_removal() {
     // What is published again comes before what is new.
     connection.request(3, false, 3).await;
     loop {
-        let Packet::Publish(publish) = connection.read().await else { continue };
+        let publish = take_publish(&mut connection).await;
         assert_ne!(publish.topic, record);
-        connection.puback(publish.pkid).await;
         if publish.topic.ends_with(b"/state/resp") {
             break;
         }
