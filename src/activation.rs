@@ -87,6 +87,7 @@ impl Activation {
             client.clone(),
             topics.clone(),
             publisher,
+            instruments.reporter.status(),
             instruments.streams.clone(),
         );
         let context = Context {

@@ -416,6 +416,29 @@ async fn a_subscription_can_be_ended_before_its_record_has_come() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_was_to_be_ended_is_not_taken_up_later() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(true).await;
+    connection.send(Packet::Publish(events_request(1, "unsubscribe", r#"{"id": "x"}"#))).await;
+    loop {
+        let publish = take_publish(&mut connection).await;
+        if publish.topic.ends_with(b"/events/unsubscribe/resp") {
+            assert_eq!(payload(&publish)["error"]["code"], "not_found");
+            break;
+        }
+    }
+    let topic = format!("{BASE}/events/x/subscription");
+    connection.send(Packet::Publish(record(&topic))).await;
+    loop {
+        let publish = take_publish(&mut connection).await;
+        if publish.topic == topic {
+            assert!(publish.retain && publish.payload.is_empty());
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_reply_to_a_subscription_comes_after_its_record_and_all_that_it_replaces() {
     const REPLY: &[u8] = b"/events/subscribe/resp";
     let stage = Stage::start().await;

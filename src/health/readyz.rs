@@ -64,7 +64,7 @@ impl Readiness {
         let mut reasons = Reasons {
             connector: self.stop.is_cancelled().then_some("it is stopping"),
             mqtt: match &*self.session.borrow() {
-                SessionStatus::Ready | SessionStatus::Standby => None,
+                SessionStatus::Ready { .. } | SessionStatus::Standby => None,
                 SessionStatus::Disconnected { reason } => Some(reason.clone()),
             },
             ankaios: self.link(),
@@ -115,6 +115,7 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::ankaios::connect;
@@ -140,13 +141,13 @@ mod tests {
         };
         let both = json!({"mqtt": "no broker", "ankaios": "no agent"});
         assert_eq!(json(&readiness), json!({"ready": false, "reasons": both}));
-        session.send_replace(SessionStatus::Ready);
+        session.send_replace(SessionStatus::Ready { since: Instant::now() });
         assert_eq!(json(&readiness), json!({"ready": false, "reasons": {"ankaios": "no agent"}}));
         link.send_replace(LinkStatus::Connected);
         assert_eq!(json(&readiness), json!({"ready": true}));
         session.send_replace(SessionStatus::Standby);
         assert_eq!(json(&readiness), json!({"ready": true, "role": "standby"}));
-        session.send_replace(SessionStatus::Ready);
+        session.send_replace(SessionStatus::Ready { since: Instant::now() });
         let stream = ankaios.events(vec!["workloadStates".into()]);
         let reason = "1 of 1 are interrupted: workloadStates: it is being made";
         assert_eq!(json(&readiness), json!({"ready": false, "reasons": {"event_streams": reason}}));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::connect::Options;
 use super::connection_error::ConnectionError;
@@ -19,7 +20,10 @@ pub enum SessionStatus {
         reason: String,
     },
     /// Session and subscriptions are up.
-    Ready,
+    Ready {
+        /// When the broker has granted the subscriptions.
+        since: Instant,
+    },
     /// This replica watches another one, and is ready to take its place.
     Standby,
 }
@@ -72,7 +76,7 @@ impl Reporter {
     /// Session and subscriptions are up.
     pub(super) fn up(&self) {
         self.metrics.up(self.was_up.swap(true, Ordering::Relaxed));
-        self.status.send_replace(SessionStatus::Ready);
+        self.status.send_replace(SessionStatus::Ready { since: Instant::now() });
     }
 
     /// Another connector has the session, and can be watched.

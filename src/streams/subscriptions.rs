@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
-use tokio::time::{timeout, timeout_at};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backlog::Backlog;
@@ -18,13 +18,13 @@ use super::logs::LogsSubscription;
 use super::metrics::{Counted, Metrics};
 use super::publisher::Publisher;
 use super::record::Record;
-use super::sought::Sought;
+use super::sought::{Found, Sought};
 use super::subscription::{Outlet, Subscription};
 use super::turns::{Turn, Turns};
 use super::unusable::{self, Unusable};
 use crate::ankaios::Client;
 use crate::error::{ErrorCode, ErrorReply};
-use crate::mqtt::{MAX_RECORD, Refused};
+use crate::mqtt::{MAX_RECORD, Refused, SessionStatus};
 use crate::topics::{StreamKind, Topics};
 
 /// Subscriptions that may live at the same time.
@@ -65,16 +65,22 @@ struct Live {
 
 impl Subscriptions {
     /// No subscriptions yet; their messages go to `publisher`, and `metrics` has how
-    /// many there are.
+    /// many there are. Their records come from `session`.
     #[must_use]
-    pub fn new(ankaios: Client, topics: Topics, publisher: Publisher, metrics: Metrics) -> Self {
+    pub fn new(
+        ankaios: Client,
+        topics: Topics,
+        publisher: Publisher,
+        session: watch::Receiver<SessionStatus>,
+        metrics: Metrics,
+    ) -> Self {
         Self(Arc::new(Shared {
             ankaios,
             topics,
             publisher,
             live: Mutex::default(),
             backlog: Mutex::default(),
-            sought: Mutex::default(),
+            sought: Mutex::new(Sought::new(session)),
             turns: Turns::default(),
             next: AtomicU64::new(RESERVED + 1),
             metrics,
@@ -118,7 +124,7 @@ impl Subscriptions {
             live.insert(key.clone(), Live { number: RESERVED, _task: None, _counted: counted })
         };
         self.0.backlog().take(&key);
-        self.0.sought().take(&key);
+        self.0.sought().forget(&key);
         // What is replaced must not write its record any more.
         drop(replaced);
         // Before the reply: what was promised must survive a crash, and what is replaced
@@ -198,16 +204,14 @@ impl Subscriptions {
 
     /// Ends a subscription of a former process once its record comes.
     async fn seek(&self, key: Key) -> Result<(), ErrorReply> {
-        let (kind, id) = &key;
-        let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
-        let (until, found) = {
-            let mut sought = self.0.sought();
-            (sought.until(), sought.push(key))
-        };
-        match timeout_at(until, found).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(ErrorReply::new(ErrorCode::NotFound, message)),
+        let sought = self.0.sought().seek(key.clone());
+        if sought.await {
+            self.0.say_end(&key).await;
+            return Ok(());
         }
+        let (kind, id) = key;
+        let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
+        Err(ErrorReply::new(ErrorCode::NotFound, message))
     }
 
     /// The time of a subscription is over, or its logs have ended.
@@ -230,8 +234,13 @@ impl Subscriptions {
         id: &str,
         record: Result<Bytes, Refused>,
     ) -> Option<BoxFuture<'static, ()>> {
-        if let Some(end) = self.end_sought(kind, id) {
-            return Some(end);
+        if let Some((key, found)) = self.found(kind, id) {
+            tracing::info!(kind = kind.name(), id, "a subscription was ended before it was known");
+            let shared = Arc::clone(&self.0);
+            return match found {
+                Found::Awaited => None,
+                Found::Late => Some(Box::pin(async move { shared.say_end(&key).await })),
+            };
         }
         let restored =
             unusable::bytes(record, MAX_RECORD).and_then(|record| self.take_up(kind, id, &record));
@@ -261,22 +270,11 @@ impl Subscriptions {
         }))
     }
 
-    /// Ends a subscription whose end was asked for before its record came.
-    fn end_sought(&self, kind: StreamKind, id: &str) -> Option<BoxFuture<'static, ()>> {
+    /// Whether the end of a subscription was asked for before its record came.
+    fn found(&self, kind: StreamKind, id: &str) -> Option<(Key, Found)> {
         let key = (kind, SubscriptionId::try_from(id.to_owned()).ok()?);
-        let found = self.0.sought().take(&key);
-        if found.is_empty() {
-            return None;
-        }
-        tracing::info!(kind = kind.name(), id, "a subscription was ended before it was known");
-        let shared = Arc::clone(&self.0);
-        Some(Box::pin(async move {
-            shared.say_end(&key).await;
-            for found in found {
-                // Whoever has asked for it may not wait any more.
-                let _ = found.send(());
-            }
-        }))
+        let found = self.0.sought().found(&key)?;
+        Some((key, found))
     }
 
     fn take_up(&self, kind: StreamKind, id: &str, record: &Bytes) -> Result<(), Unusable> {
