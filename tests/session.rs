@@ -237,6 +237,25 @@ async fn a_redelivered_request_that_is_under_way_is_served_once() {
 }
 
 #[tokio::test]
+async fn a_request_whose_acknowledgement_was_lost_does_not_undo_what_came_after_it() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    connection.request(6, false, 1).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+    assert_eq!(connection.acknowledgement().await, 6);
+    stage.hold_request(&mut connection, 7, 2).await;
+    drop(connection);
+    let mut connection = stage.broker.serve(true).await;
+    connection.request(6, true, 1).await;
+    connection.request(7, true, 2).await;
+    assert_eq!(connection.acknowledgement().await, 6);
+    stage.vehicle.set_server_down(false);
+    assert_eq!(number(&take_reply(&mut connection).await), Some(2));
+    assert_eq!(connection.acknowledgement().await, 7);
+    assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
+}
+
+#[tokio::test]
 async fn packet_identifiers_that_collide_do_not_stop_it() {
     let stage = Stage::start().await;
     let properties = ConnAckProperties { receive_max: Some(3), ..connack_properties() };

@@ -5,6 +5,11 @@
 //! 4.6). After a connection was lost the broker delivers again what was not
 //! acknowledged. A request that is still being served, or whose reply is
 //! already there, is recognised then and not served twice.
+//!
+//! Acknowledgements can be lost with the connection. What comes again because of that
+//! would be served after the requests that had come behind it and are not served again,
+//! and an old update would undo a newer one. So it is recognised as well, if there are
+//! such requests; else all that comes again is served once more, in order.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,6 +28,11 @@ pub(super) enum Accepted {
 /// notice of Receive Maximum if its `max_queued_messages` is 0.
 pub(super) const MAX_UNACKNOWLEDGED: usize = 4096;
 
+/// Requests that are remembered after their acknowledgement. That of an earlier one has
+/// reached the broker: it sends no more than Receive Maximum without any, and Mosquitto 2.0,
+/// which takes less notice of that, was seen to send two times as many.
+const MAX_ACKNOWLEDGED: usize = 1024;
+
 /// The QoS 1 requests that the broker still holds.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
@@ -31,12 +41,19 @@ pub(super) struct Deliveries {
     open: BTreeMap<u64, Delivery>,
     /// Those that this connection has delivered: packet identifier and number.
     arrived: VecDeque<(u16, u64)>,
+    /// Those whose acknowledgement may have been lost: packet identifier and
+    /// fingerprint.
+    acknowledged: VecDeque<(u16, u64)>,
+    /// All that this connection has delivered is of those. What was not acknowledged
+    /// comes after it.
+    only_acknowledged: bool,
     /// The broker has begun to send what is new, so nothing old will follow.
     redelivered: bool,
 }
 
 #[derive(Debug)]
 struct Delivery {
+    packet_id: u16,
     fingerprint: u64,
     replied: bool,
     /// Delivered by this connection.
@@ -44,17 +61,18 @@ struct Delivery {
 }
 
 impl Deliveries {
-    /// A new connection: the packet identifiers of the old one mean nothing any
-    /// more. Without a session on the broker's side nothing will come again.
+    /// A new connection. Without a session on the broker's side nothing will come again.
     pub(super) fn connected(&mut self, session_present: bool) {
         self.arrived.clear();
         self.redelivered = false;
+        self.only_acknowledged = true;
         if session_present {
             for delivery in self.open.values_mut() {
                 delivery.arrived = false;
             }
         } else {
             self.open.clear();
+            self.acknowledged.clear();
         }
     }
 
@@ -70,12 +88,7 @@ impl Deliveries {
             return Accepted::TooMany;
         }
         if dup {
-            let known = self
-                .open
-                .iter_mut()
-                .find(|(_, delivery)| !delivery.arrived && delivery.fingerprint == fingerprint);
-            if let Some((&number, delivery)) = known {
-                delivery.arrived = true;
+            if let Some(number) = self.known(packet_id, fingerprint) {
                 self.arrived.push_back((packet_id, number));
                 return Accepted::Again;
             }
@@ -84,10 +97,38 @@ impl Deliveries {
             self.redelivered = true;
             self.open.retain(|_, delivery| delivery.arrived || !delivery.replied);
         }
+        self.only_acknowledged = false;
         let number = self.next_number();
-        self.open.insert(number, Delivery { fingerprint, replied: false, arrived: true });
+        let delivery = Delivery { packet_id, fingerprint, replied: false, arrived: true };
+        self.open.insert(number, delivery);
         self.arrived.push_back((packet_id, number));
         Accepted::New(number)
+    }
+
+    /// The number of a message that comes again.
+    fn known(&mut self, packet_id: u16, fingerprint: u64) -> Option<u64> {
+        let find = |is_it: &dyn Fn(&Delivery) -> bool| {
+            let mut equal = self.open.iter().filter(|(_, delivery)| {
+                !delivery.arrived && delivery.fingerprint == fingerprint && is_it(delivery)
+            });
+            equal.next().map(|(number, _)| *number)
+        };
+        // Equal messages are told apart by their identifiers, which stay the same (MQTT 5,
+        // 4.4).
+        let exact = find(&|delivery| delivery.packet_id == packet_id);
+        let was_acknowledged = self.only_acknowledged
+            && !self.open.is_empty()
+            && self.acknowledged.contains(&(packet_id, fingerprint));
+        if exact.is_none() && was_acknowledged {
+            return Some(self.next_number());
+        }
+        // Should a broker give out others, messages come in order at least.
+        let number = exact.or_else(|| find(&|_| true))?;
+        let delivery = self.open.get_mut(&number)?;
+        delivery.packet_id = packet_id;
+        delivery.arrived = true;
+        self.only_acknowledged = false;
+        Some(number)
     }
 
     /// The broker has taken the reply.
@@ -118,8 +159,12 @@ impl Deliveries {
 
     /// What [`Deliveries::next_acknowledgement`] has returned is on its way.
     pub(super) fn acknowledged(&mut self) {
-        if let Some((_, number)) = self.arrived.pop_front() {
-            self.open.remove(&number);
+        let Some((packet_id, number)) = self.arrived.pop_front() else { return };
+        // One that was acknowledged before is remembered still.
+        let Some(delivery) = self.open.remove(&number) else { return };
+        self.acknowledged.push_back((packet_id, delivery.fingerprint));
+        if self.acknowledged.len() > MAX_ACKNOWLEDGED {
+            self.acknowledged.pop_front();
         }
     }
 
@@ -164,7 +209,7 @@ mod tests {
         let [a, b] = [1, 2].map(|id| new(&mut deliveries, id, id.into()));
         deliveries.replied(b);
         deliveries.connected(true);
-        // The broker has given out new packet identifiers.
+        // This broker gives out new packet identifiers.
         assert_eq!(deliveries.accept(7, true, 1), Accepted::Again);
         assert_eq!(deliveries.accept(8, true, 2), Accepted::Again);
         assert!(acknowledgements(&mut deliveries).is_empty());
@@ -193,6 +238,52 @@ mod tests {
         assert_ne!(a, b);
         // A third one was sent by the broker, but has never come here before.
         assert!(matches!(deliveries.accept(3, true, 5), Accepted::New(_)));
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_not_served_behind_what_came_after_it() {
+        let mut deliveries = Deliveries::default();
+        let [a, _, c] = [1, 2, 3].map(|id| new(&mut deliveries, id, id.into()));
+        deliveries.replied(a);
+        deliveries.replied(c);
+        assert_eq!(acknowledgements(&mut deliveries), [1]);
+        // However often the acknowledgement is lost.
+        for _ in 0..2 {
+            deliveries.connected(true);
+            assert_eq!(deliveries.accept(1, true, 1), Accepted::Again);
+            assert_eq!(acknowledgements(&mut deliveries), [1]);
+        }
+        assert_eq!(deliveries.accept(2, true, 2), Accepted::Again);
+        assert_eq!(deliveries.accept(3, true, 3), Accepted::Again);
+        assert!(acknowledgements(&mut deliveries).is_empty());
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_served_again_if_nothing_came_after_it() {
+        let mut deliveries = Deliveries::default();
+        for number in [1, 2].map(|id| new(&mut deliveries, id, id.into())) {
+            deliveries.replied(number);
+        }
+        assert_eq!(acknowledgements(&mut deliveries), [1, 2]);
+        deliveries.connected(true);
+        assert!(matches!(deliveries.accept(1, true, 1), Accepted::New(_)));
+        assert!(matches!(deliveries.accept(2, true, 2), Accepted::New(_)));
+    }
+
+    #[test]
+    fn a_message_is_not_taken_for_an_equal_one_that_was_acknowledged() {
+        let mut deliveries = Deliveries::default();
+        let [a, b] = [1, 2].map(|id| new(&mut deliveries, id, 5));
+        deliveries.replied(a);
+        assert_eq!(acknowledgements(&mut deliveries), [1]);
+        deliveries.connected(true);
+        // The acknowledgement was not lost.
+        assert_eq!(deliveries.accept(2, true, 5), Accepted::Again);
+        assert!(acknowledgements(&mut deliveries).is_empty());
+        // The broker has used the identifier once more, for what did not come here.
+        assert!(matches!(deliveries.accept(1, true, 5), Accepted::New(_)));
+        deliveries.replied(b);
+        assert_eq!(acknowledgements(&mut deliveries), [2]);
     }
 
     #[test]
