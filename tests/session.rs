@@ -387,6 +387,33 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
 }
 
 #[tokio::test]
+async fn records_are_published_once_however_often_the_broker_has_lost_them() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    let payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#;
+    connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
+    let record = format!("{BASE}/events/x/subscription");
+    while take_publish(&mut connection).await.topic != record {}
+    drop(connection);
+    for _ in 0..2 {
+        let mut connection = stage.broker.accept().await;
+        connection.connack(false, connack_properties()).await;
+        connection.subscribe().await;
+    }
+    let mut connection = stage.broker.serve(false).await;
+    connection.request(2, false, 2).await;
+    let mut records = 0;
+    loop {
+        let publish = take_publish(&mut connection).await;
+        if publish.topic.ends_with(b"/state/resp") {
+            break;
+        }
+        records += usize::from(publish.topic == record);
+    }
+    assert_eq!(records, 1);
+}
+
+#[tokio::test]
 async fn records_of_a_former_process_are_published_when_the_broker_has_lost_them() {
     let stage = Stage::with(&[("LOG_LEVEL", "info")]).await;
     let mut connection = stage.broker.serve(false).await;

@@ -106,7 +106,7 @@ impl Message {
     }
 
     /// Whether the broker keeps it for those who subscribe later.
-    fn is_retained(&self) -> bool {
+    pub(super) fn is_retained(&self) -> bool {
         match self {
             Self::Reply(_) => false,
             Self::Publication(publication) => publication.retain,

@@ -4,7 +4,7 @@
 //! published again in its order, as new packets: for QoS 1 a broker keeps no
 //! state of what it has received, and the receiver must expect duplicates.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -71,6 +71,12 @@ impl Outbox {
     /// Messages that have not been sent.
     pub(super) fn unsent(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// The topics of the messages that have not been sent and that the broker is to keep.
+    pub(super) fn waiting_records(&self) -> BTreeSet<String> {
+        let retained = self.waiting.iter().filter(|entry| entry.message.is_retained());
+        retained.map(|entry| entry.message.topic().to_owned()).collect()
     }
 
     /// Whether the status is being published.

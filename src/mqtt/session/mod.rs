@@ -352,8 +352,11 @@ impl Session {
 
     /// A broker that has lost the session may have lost what it was to keep.
     fn publish_records(&mut self) {
-        for record in self.records.values() {
-            self.outbox.push(Message::Publication(record.clone()), None);
+        let waiting = self.outbox.waiting_records();
+        for (topic, record) in &self.records {
+            if !waiting.contains(topic) {
+                self.outbox.push(Message::Publication(record.clone()), None);
+            }
         }
     }
 
