@@ -21,7 +21,7 @@ pub enum SessionStatus {
     },
     /// Session and subscriptions are up.
     Ready {
-        /// When the broker has granted the subscriptions.
+        /// When they were up for the first time.
         since: Instant,
     },
     /// This replica watches another one, and is ready to take its place.
@@ -73,10 +73,10 @@ impl Reporter {
         self.monitor.begin()
     }
 
-    /// Session and subscriptions are up.
-    pub(super) fn up(&self) {
+    /// Session and subscriptions are up, for the first time `since` then.
+    pub(super) fn up(&self, since: Instant) {
         self.metrics.up(self.was_up.swap(true, Ordering::Relaxed));
-        self.status.send_replace(SessionStatus::Ready { since: Instant::now() });
+        self.status.send_replace(SessionStatus::Ready { since });
     }
 
     /// Another connector has the session, and can be watched.

@@ -11,8 +11,8 @@ use tokio::time::{sleep, sleep_until};
 use super::subscriptions::Key;
 use crate::mqtt::SessionStatus;
 
-/// The broker sends the records right after it has granted the subscription to them. So
-/// long they may take to come.
+/// The broker sends the records once, right after it has granted the subscription to them
+/// for the first time. So long they may take to come.
 const RECORDS: Duration = Duration::from_secs(1);
 
 /// The longest wait for them, should the session not stand for so long.

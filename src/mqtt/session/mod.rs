@@ -102,8 +102,9 @@ pub struct Session {
     outbox: Outbox,
     /// What the broker keeps for this vehicle, by topic.
     records: BTreeMap<String, Publication>,
-    /// The broker was asked once for what it keeps.
-    records_fetched: bool,
+    /// When the subscriptions were granted for the first time, and what the broker keeps
+    /// was asked for.
+    ready: Option<Instant>,
     pause: Pause,
     blame: Blame,
     /// Something large was received or published since memory was given back.
@@ -145,7 +146,7 @@ impl Session {
             waiting: Waiting::default(),
             outbox: Outbox::default(),
             records: BTreeMap::new(),
-            records_fetched: false,
+            ready: None,
             pause: Pause::default(),
             blame: Blame::default(),
             had_large: false,

@@ -24,9 +24,9 @@ impl Session {
         let requests = requests.map(|path| filter(path, RetainForwardRule::Never, true));
         // These tell a new process which subscriptions the former one had. Later
         // this process knows better.
-        let rule = match self.records_fetched {
-            false => RetainForwardRule::OnEverySubscribe,
-            true => RetainForwardRule::Never,
+        let rule = match self.ready {
+            None => RetainForwardRule::OnEverySubscribe,
+            Some(_) => RetainForwardRule::Never,
         };
         let records = self.topics.record_filters();
         let records = records.map(|path| filter(path, rule.clone(), false));
@@ -67,10 +67,10 @@ impl Session {
             });
         }
         tracing::info!(filters = ?self.topics.request_filters(), "ready for requests");
-        connection.ready = Some(Instant::now());
-        self.records_fetched = true;
+        let now = Instant::now();
+        connection.ready = Some(now);
         self.former.stood.clone_from(&self.since);
-        self.reporter.up();
+        self.reporter.up(*self.ready.get_or_insert(now));
         self.presence.mark_unchanged();
         if self.stage == Stage::Running {
             self.announce();
