@@ -7,7 +7,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAckProperties, Packet, PubAck, PubAckReason, Publish, RetainForwardRule,
@@ -485,42 +485,46 @@ async fn a_subscription_that_was_to_be_ended_is_not_taken_up_later() {
 }
 
 #[tokio::test]
-async fn the_reply_to_a_subscription_comes_after_its_record_and_all_that_it_replaces() {
-    const REPLY: &[u8] = b"/events/subscribe/resp";
-    let stage = Stage::start().await;
-    let properties = ConnAckProperties { receive_max: Some(1), ..connack_properties() };
-    let mut connection = stage.broker.serve_with(false, properties).await;
-    let payload = r#"{"id": "x", "field_masks": ["workloadStates"]}"#;
-    connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
-    while !take_publish(&mut connection).await.topic.ends_with(REPLY) {}
+async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_after_them() {
+    const EVENTS: u8 = 20;
+    for (operation, keeps_record) in [("subscribe", true), ("unsubscribe", false)] {
+        let stage = Stage::start().await;
+        let properties = ConnAckProperties { receive_max: Some(1), ..connack_properties() };
+        let mut connection = stage.broker.serve_with(false, properties).await;
+        let subscription = r#"{"id": "x", "field_masks": ["workloadStates"]}"#;
+        connection.send(Packet::Publish(events_request(1, "subscribe", subscription))).await;
+        while !take_publish(&mut connection).await.topic.ends_with(b"/events/subscribe/resp") {}
 
-    let instance = stage.vehicle.instance("fleetconnector").unwrap();
-    let delivered = stage.vehicle.counters().delivered;
-    for number in 0..20 {
-        let mut state = vehicle_simulator::execution::running();
-        state.additional_info = Some(number.to_string());
-        stage.vehicle.set_execution_state(&instance, state);
-    }
-    stage
-        .vehicle
-        .wait_for(DEADLINE, |counters| counters.delivered >= delivered + 20)
-        .await
-        .unwrap();
-    connection.send(Packet::Publish(events_request(2, "subscribe", payload))).await;
-    // The connector has it once it asks Ankaios for the events again.
-    stage.vehicle.wait_for(DEADLINE, |counters| counters.delivered > delivered + 20).await.unwrap();
-    let mut topics = Vec::new();
-    while !topics.last().is_some_and(|topic: &Bytes| topic.ends_with(REPLY)) {
-        topics.push(take_publish(&mut connection).await.topic);
-    }
-    topics.pop();
-    assert_eq!(topics.pop().unwrap(), format!("{BASE}/events/x/subscription"));
-    assert!(
-        topics.len() > 8 && topics.iter().all(|topic| topic.ends_with(b"/events/x")),
-        "{topics:?}"
-    );
-    while let Some(packet) = connection.read_within(Duration::from_millis(300)).await {
-        assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}");
+        let instance = stage.vehicle.instance("fleetconnector").unwrap();
+        let delivered = stage.vehicle.counters().delivered;
+        for number in 0..EVENTS {
+            let mut state = vehicle_simulator::execution::running();
+            state.additional_info = Some(number.to_string());
+            stage.vehicle.set_execution_state(&instance, state);
+        }
+        let all = delivered + u64::from(EVENTS);
+        stage.vehicle.wait_for(DEADLINE, |counters| counters.delivered >= all).await.unwrap();
+        let payload = if keeps_record { subscription } else { r#"{"id": "x"}"# };
+        let mut request = events_request(2, operation, payload);
+        let properties = request.properties.get_or_insert_default();
+        properties.user_properties = vec![("request-id".into(), "second".into())];
+        connection.send(Packet::Publish(request)).await;
+        // The broker takes nothing before the connector has dealt with that.
+        stage.connector.line(r#"request_id="second""#).await;
+        let reply = format!("{BASE}/events/{operation}/resp");
+        let mut messages = Vec::new();
+        while messages.last().is_none_or(|last: &Publish| last.topic != reply.as_bytes()) {
+            messages.push(take_publish(&mut connection).await);
+        }
+        messages.pop();
+        let record = messages.pop().unwrap();
+        assert_eq!(record.topic, format!("{BASE}/events/x/subscription"));
+        assert!(record.retain && record.payload.is_empty() != keeps_record);
+        assert!(messages.len() < EVENTS.into(), "{}", messages.len());
+        assert!(messages.iter().all(|message| message.topic.ends_with(b"/events/x")));
+        while let Some(packet) = connection.read_within(Duration::from_millis(300)).await {
+            assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}");
+        }
     }
 }
 

@@ -60,13 +60,11 @@ pub struct Publication {
     pub expiry: Option<Duration>,
 }
 
-/// What is handed to the session.
+/// What ends the delivery of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outgoing {
     /// The reply to a request.
     Reply(Reply),
-    /// A message of a stream.
-    Publication(Publication),
     /// A delivery that needs no reply.
     Done {
         /// The delivery.

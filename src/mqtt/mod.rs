@@ -17,6 +17,7 @@
 //!   ├ deliveries   which requests may be acknowledged, in which order
 //!   ├ queue        the way to the session for what is to be published
 //!   ├ message      what is published
+//!   ├ recall       takes back what is not wanted any more
 //!   ├ outbox       keeps it until the broker has taken it
 //!   ├ size_limit   what is too large for the broker
 //!   └ refusals     what the broker may take later
@@ -60,6 +61,7 @@ mod observer;
 mod outbox;
 mod piggyback;
 mod queue;
+mod recall;
 mod refusals;
 mod reporter;
 mod request;
@@ -78,6 +80,7 @@ pub use login::{Login, Password, PasswordError};
 pub use message::{Outgoing, Publication, Reply};
 pub use metrics::Metrics;
 pub use queue::{Receiver, Sender, SessionEnded, queue};
+pub use recall::Recall;
 pub use reporter::{Reporter, SessionStatus};
 pub(crate) use request::MAX_RECORD;
 pub use request::{Refused, Request};

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::message::{Message, Outgoing, Publication};
+use super::recall::Recall;
 
 /// Messages on each of the two ways.
 const MAX_MESSAGES: usize = 64;
 
-/// Payloads of replies, in KiB.
+/// Payloads of replies, and of what goes with them, in KiB.
 const MAX_REPLIES: u32 = 32 * 1024;
 
 /// Payloads of streams, in KiB.
@@ -52,8 +53,7 @@ pub(super) enum Queued {
     Message {
         message: Message,
         place: OwnedSemaphorePermit,
-        /// Hears that the session has taken it.
-        taken: Option<oneshot::Sender<()>>,
+        recall: Option<Recall>,
     },
     Done {
         delivery: u64,
@@ -61,8 +61,20 @@ pub(super) enum Queued {
     /// What the broker keeps already.
     Kept {
         record: Publication,
+        recall: Recall,
         _place: OwnedSemaphorePermit,
     },
+}
+
+impl Queued {
+    /// Whether it is not wanted any more.
+    pub(super) fn is_recalled(&self) -> bool {
+        match self {
+            Self::Message { recall, .. } => recall.as_ref().is_some_and(Recall::is_recalled),
+            Self::Kept { recall, .. } => recall.is_recalled(),
+            Self::Done { .. } => false,
+        }
+    }
 }
 
 /// Makes both ends.
@@ -82,32 +94,44 @@ impl Sender {
     pub async fn send(&self, outgoing: Outgoing) -> Result<(), SessionEnded> {
         match outgoing {
             Outgoing::Reply(reply) => self.replies.send(Message::Reply(reply), None).await,
-            Outgoing::Publication(publication) => {
-                self.publications.send(Message::Publication(publication), None).await
-            }
             Outgoing::Done { delivery } => self.replies.put(Queued::Done { delivery }).await,
         }
     }
 
-    /// As [`send`](Self::send), and waits until the message comes before all that is sent
-    /// from then on, replies too.
+    /// Publishes a message of a stream, unless it is taken back. Waits until there is
+    /// room.
     ///
     /// # Errors
     /// See [`SessionEnded`].
-    pub async fn send_in_order(&self, publication: Publication) -> Result<(), SessionEnded> {
-        let (taken, is_taken) = oneshot::channel();
-        self.publications.send(Message::Publication(publication), Some(taken)).await?;
-        is_taken.await.map_err(|_| SessionEnded)
+    pub async fn publish(
+        &self,
+        publication: Publication,
+        recall: &Recall,
+    ) -> Result<(), SessionEnded> {
+        self.publications.send(Message::Publication(publication), Some(recall.clone())).await
+    }
+
+    /// As [`publish`](Self::publish), but on the way of the replies, in their order: what
+    /// a reply promises comes before it, and neither waits for streams.
+    ///
+    /// # Errors
+    /// See [`SessionEnded`].
+    pub async fn publish_as_reply(
+        &self,
+        publication: Publication,
+        recall: &Recall,
+    ) -> Result<(), SessionEnded> {
+        self.replies.send(Message::Publication(publication), Some(recall.clone())).await
     }
 
     /// Notes what the broker keeps since a former process: it is only published if the
-    /// broker loses it.
+    /// broker loses it. Waits for replies, but for no stream.
     ///
     /// # Errors
     /// See [`SessionEnded`].
-    pub async fn kept(&self, record: Publication) -> Result<(), SessionEnded> {
-        let _place = self.publications.room(record.payload.len()).await?;
-        self.publications.put(Queued::Kept { record, _place }).await
+    pub async fn kept(&self, record: Publication, recall: &Recall) -> Result<(), SessionEnded> {
+        let _place = self.replies.room(record.payload.len()).await?;
+        self.replies.put(Queued::Kept { record, recall: recall.clone(), _place }).await
     }
 }
 
@@ -118,13 +142,9 @@ impl Way {
         (Self { messages, room, max }, receiver)
     }
 
-    async fn send(
-        &self,
-        message: Message,
-        taken: Option<oneshot::Sender<()>>,
-    ) -> Result<(), SessionEnded> {
+    async fn send(&self, message: Message, recall: Option<Recall>) -> Result<(), SessionEnded> {
         let place = self.room(message.size()).await?;
-        self.put(Queued::Message { message, place, taken }).await
+        self.put(Queued::Message { message, place, recall }).await
     }
 
     /// Waits for room for so many bytes.
@@ -157,17 +177,15 @@ impl Receiver {
         }
     }
 
-    /// A message of a stream that is there already.
+    /// A message of a stream that is there already, and was not taken back.
     #[cfg(test)]
     pub(crate) fn publication(&mut self) -> Option<crate::mqtt::Publication> {
         loop {
-            let queued = self.publications.try_recv().ok()?;
-            if let Queued::Message { message: Message::Publication(publication), taken, .. } =
-                queued
+            let replies = self.replies.try_recv();
+            let queued = replies.or_else(|_| self.publications.try_recv()).ok()?;
+            if !queued.is_recalled()
+                && let Queued::Message { message: Message::Publication(publication), .. } = queued
             {
-                if let Some(taken) = taken {
-                    let _ = taken.send(());
-                }
                 return Some(publication);
             }
         }
@@ -192,13 +210,14 @@ mod tests {
     use super::*;
     use crate::mqtt::{Publication, Reply};
 
-    fn publication(size: usize) -> Outgoing {
-        Outgoing::Publication(Publication {
+    async fn publish(sender: &Sender, size: usize) {
+        let publication = Publication {
             topic: "vehicle/1/events/x".into(),
             payload: Bytes::from(vec![b' '; size]),
             retain: false,
             expiry: None,
-        })
+        };
+        sender.publish(publication, &Recall::default()).await.unwrap();
     }
 
     fn reply(delivery: u64, size: usize) -> Outgoing {
@@ -208,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn replies_overtake_streams() {
         let (sender, mut receiver) = queue();
-        sender.send(publication(1)).await.unwrap();
+        publish(&sender, 1).await;
         sender.send(reply(7, 1)).await.unwrap();
         let first = receiver.next(true).await;
         assert!(matches!(first, Some(Queued::Message { message: Message::Reply(_), .. })));
@@ -229,13 +248,13 @@ mod tests {
         drop(taken);
         sender.send(reply(2, large)).await.unwrap();
         // Streams have room of their own, and one message always finds it.
-        sender.send(publication(100 * 1024 * 1024)).await.unwrap();
+        publish(&sender, 100 * 1024 * 1024).await;
     }
 
     #[tokio::test]
     async fn it_is_over_when_everything_was_taken() {
         let (sender, mut receiver) = queue();
-        sender.send(publication(1)).await.unwrap();
+        publish(&sender, 1).await;
         drop(sender);
         assert!(!receiver.is_over());
         assert!(receiver.next(false).now_or_never().is_none());

@@ -83,6 +83,8 @@ impl EventsSubscription {
 impl Subscription for EventsSubscription {
     const KIND: StreamKind = StreamKind::Events;
 
+    const REPLY_HAS_ALL: bool = true;
+
     type Source = EventStream;
 
     fn id(&self) -> &SubscriptionId {

@@ -5,6 +5,7 @@
 //!   ├ metrics      what is counted of them
 //!   ├ turns        order of the requests for one subscription
 //!   ├ record       what is retained of one at the broker
+//!   ├ records      which of them holds
 //!   ├ backlog      records for which there is no place
 //!   ├ sought       ends that were asked for before the record came
 //!   └ subscription what the two kinds have in common
@@ -22,6 +23,7 @@ mod logs;
 mod metrics;
 mod publisher;
 mod record;
+mod records;
 mod rollout;
 mod sought;
 mod subscription;

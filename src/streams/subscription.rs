@@ -18,6 +18,9 @@ pub(crate) trait Subscription: Serialize + DeserializeOwned + Send + Sync + 'sta
     /// What it is a subscription to.
     const KIND: StreamKind;
 
+    /// The reply has all that the subscription which it replaces has not yet published.
+    const REPLY_HAS_ALL: bool;
+
     /// Where its messages come from.
     type Source: Send + 'static;
 

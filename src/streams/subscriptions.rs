@@ -16,15 +16,16 @@ use super::events::EventsSubscription;
 use super::id::SubscriptionId;
 use super::logs::LogsSubscription;
 use super::metrics::{Counted, Metrics};
-use super::publisher::Publisher;
+use super::publisher::{Publisher, Recalls};
 use super::record::Record;
+use super::records::Records;
 use super::sought::{Found, Sought};
 use super::subscription::{Outlet, Subscription};
 use super::turns::{Turn, Turns};
 use super::unusable::{self, Unusable};
 use crate::ankaios::Client;
 use crate::error::{ErrorCode, ErrorReply};
-use crate::mqtt::{MAX_RECORD, Refused, SessionStatus};
+use crate::mqtt::{MAX_RECORD, Recall, Refused, SessionStatus};
 use crate::topics::{StreamKind, Topics};
 
 /// Subscriptions that may live at the same time.
@@ -43,6 +44,7 @@ struct Shared {
     topics: Topics,
     publisher: Publisher,
     live: Mutex<BTreeMap<Key, Live>>,
+    records: Mutex<Records>,
     backlog: Mutex<Backlog>,
     sought: Mutex<Sought>,
     turns: Turns,
@@ -60,6 +62,7 @@ struct Live {
     number: u64,
     /// `None` while its place is taken and it has not begun.
     _task: Option<AbortOnDropHandle<()>>,
+    recalls: Recalls,
     _counted: Counted,
 }
 
@@ -79,6 +82,7 @@ impl Subscriptions {
             topics,
             publisher,
             live: Mutex::default(),
+            records: Mutex::default(),
             backlog: Mutex::default(),
             sought: Mutex::new(Sought::new(session)),
             turns: Turns::default(),
@@ -115,27 +119,32 @@ impl Subscriptions {
     ) -> Result<oneshot::Sender<()>, ErrorReply> {
         let (key, ttl) = (key(&subscription), subscription.ttl().duration());
         let record = Record::new(subscription);
-        let outlet = self.outlet(&key);
-        let replaced = {
+        let (recalls, replaced) = {
             let mut live = self.0.live();
             // Again: others may have been added since.
             check_room(&live, &key)?;
-            let counted = self.0.metrics.count(key.0);
-            live.insert(key.clone(), Live { number: RESERVED, _task: None, _counted: counted })
+            let recalls = self.0.recalls(&key);
+            let replaced = live.insert(key.clone(), self.0.reserved(&key, &recalls));
+            (recalls, replaced)
         };
         self.0.backlog().take(&key);
         self.0.sought().forget(&key);
-        // What is replaced must not write its record any more.
-        drop(replaced);
-        // Before the reply: what was promised must survive a crash, and what is replaced
-        // says nothing after it.
-        let publisher = &self.0.publisher;
-        if let Err(ended) = publisher.retain_first(&outlet.record_topic, &record, ttl).await {
+        if let Some(replaced) = replaced {
+            if T::REPLY_HAS_ALL {
+                replaced.recalls.messages.recall();
+            }
+            // It must say nothing more.
+            drop(replaced);
+        }
+        let outlet = self.outlet(&key, &recalls);
+        // Before the reply: what was promised must survive a crash.
+        let publisher = outlet.publisher.before_reply();
+        if let Err(ended) = publisher.retain(&outlet.record_topic, &record, ttl).await {
             self.0.live().remove(&key);
             return Err(ended.into());
         }
         let (begin, begun) = oneshot::channel();
-        self.start(key, ttl, async move {
+        self.start(key, ttl, recalls, async move {
             // A reply that could not be sent is no reason not to begin.
             let _ = begun.await;
             T::publish(record, source, outlet).await;
@@ -143,12 +152,12 @@ impl Subscriptions {
         Ok(begin)
     }
 
-    fn outlet(&self, (kind, id): &Key) -> Outlet {
+    fn outlet(&self, (kind, id): &Key, recalls: &Recalls) -> Outlet {
         let topics = &self.0.topics;
         Outlet {
             topic: topics.stream(*kind, id.as_str()),
             record_topic: topics.record(*kind, id.as_str()),
-            publisher: self.0.publisher.clone(),
+            publisher: self.0.publisher.with(recalls.clone()),
         }
     }
 
@@ -156,6 +165,7 @@ impl Subscriptions {
         &self,
         key: Key,
         ttl: Option<Duration>,
+        recalls: Recalls,
         stream: impl Future<Output = ()> + Send + 'static,
     ) {
         let subscriptions = self.clone();
@@ -171,6 +181,7 @@ impl Subscriptions {
         let live = Live {
             number,
             _task: Some(AbortOnDropHandle::new(task)),
+            recalls,
             _counted: self.0.metrics.count(key.0),
         };
         let replaced = self.0.live().insert(key, live);
@@ -187,17 +198,17 @@ impl Subscriptions {
         id: &SubscriptionId,
     ) -> Result<(), ErrorReply> {
         let key = (kind, id.clone());
-        if !self.0.live().contains_key(&key) {
+        // First its task, so that nothing comes after the end.
+        let Some(live) = self.0.live().remove(&key) else {
             if self.0.backlog().take(&key) {
-                self.0.say_end(&key).await;
+                self.0.say_end_at_once(&key).await;
                 return Ok(());
             }
             return self.seek(key).await;
-        }
-        // First its task, so that nothing comes after the end.
-        let live = self.0.live().remove(&key);
+        };
+        live.recalls.messages.recall();
         drop(live);
-        self.0.say_end(&key).await;
+        self.0.say_end_at_once(&key).await;
         self.take_up_waiting().await;
         Ok(())
     }
@@ -206,7 +217,7 @@ impl Subscriptions {
     async fn seek(&self, key: Key) -> Result<(), ErrorReply> {
         let sought = self.0.sought().seek(key.clone());
         if sought.await {
-            self.0.say_end(&key).await;
+            self.0.say_end_at_once(&key).await;
             return Ok(());
         }
         let (kind, id) = key;
@@ -216,10 +227,11 @@ impl Subscriptions {
 
     /// The time of a subscription is over, or its logs have ended.
     async fn end(&self, key: &Key, number: u64) {
-        if self.0.live().get(key).is_none_or(|live| live.number != number) {
-            return;
-        }
-        self.0.say_end(key).await;
+        let recalls = match self.0.live().get(key) {
+            Some(live) if live.number == number => live.recalls.clone(),
+            _ => return,
+        };
+        self.0.say_end(key, &self.0.publisher, recalls.records).await;
         let live = self.0.live().remove(key);
         self.take_up_waiting().await;
         // This aborts the calling task, which has nothing left to do.
@@ -239,7 +251,7 @@ impl Subscriptions {
             let shared = Arc::clone(&self.0);
             return match found {
                 Found::Awaited => None,
-                Found::Late => Some(Box::pin(async move { shared.say_end(&key).await })),
+                Found::Late => Some(Box::pin(async move { shared.say_end_at_once(&key).await })),
             };
         }
         let restored =
@@ -262,7 +274,7 @@ impl Subscriptions {
                 return None;
             }
         }
-        let publisher = self.0.publisher.clone();
+        let publisher = self.0.publisher.before_reply();
         let topic = self.0.topics.record(kind, id);
         Some(Box::pin(async move {
             // The session ends only when the connector does.
@@ -287,7 +299,7 @@ impl Subscriptions {
     fn take_up_as<T: Subscription>(&self, id: &str, bytes: &Bytes) -> Result<(), Unusable> {
         let (record, ttl) = Record::<T>::read(id, bytes)?;
         let key = key(&record.subscription);
-        {
+        let recalls = {
             let mut live = self.0.live();
             if live.contains_key(&key) {
                 return Ok(());
@@ -301,13 +313,14 @@ impl Subscriptions {
                     "there are too many, and too many wait; the next start looks at it again"
                 }));
             }
-            let counted = self.0.metrics.count(key.0);
-            live.insert(key.clone(), Live { number: RESERVED, _task: None, _counted: counted });
-        }
+            let recalls = self.0.recalls(&key);
+            live.insert(key.clone(), self.0.reserved(&key, &recalls));
+            recalls
+        };
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
         let source = T::source_again(&record, &self.0.ankaios);
-        let outlet = self.outlet(&key);
-        self.start(key, ttl, async move {
+        let outlet = self.outlet(&key, &recalls);
+        self.start(key, ttl, recalls, async move {
             // It fails when the connector stops, as all that follows.
             let _ = outlet.publisher.kept(&outlet.record_topic, &record, ttl).await;
             T::publish(record, source, outlet).await;
@@ -335,14 +348,35 @@ impl Subscriptions {
 }
 
 impl Shared {
-    async fn say_end(&self, (kind, id): &Key) {
+    /// What is published of a subscription from now on. Takes back what was said of its
+    /// record before.
+    fn recalls(&self, key: &Key) -> Recalls {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        Recalls { messages: Recall::default(), records: records.begin(key.clone()) }
+    }
+
+    /// A place for a subscription that has not begun.
+    fn reserved(&self, (kind, _): &Key, recalls: &Recalls) -> Live {
+        let counted = self.metrics.count(*kind);
+        Live { number: RESERVED, _task: None, recalls: recalls.clone(), _counted: counted }
+    }
+
+    /// Says that a subscription has ended, before the reply to whoever wanted that.
+    async fn say_end_at_once(&self, key: &Key) {
+        let records = self.recalls(key).records;
+        self.say_end(key, &self.publisher.before_reply(), records).await;
+    }
+
+    /// Says that a subscription has ended, unless that is taken back.
+    async fn say_end(&self, (kind, id): &Key, publisher: &Publisher, recall: Recall) {
+        let publisher = publisher.with(Recalls { messages: recall.clone(), records: recall });
         let record = self.topics.record(*kind, id.as_str());
         let said = async {
             if *kind == StreamKind::Logs {
                 let topic = self.topics.stream(*kind, id.as_str());
-                self.publisher.send(&topic, &serde_json::json!({"ended": true})).await?;
+                publisher.send(&topic, &serde_json::json!({"ended": true})).await?;
             }
-            self.publisher.remove_first(&record).await
+            publisher.remove(&record).await
         };
         if let Err(error) = said.await {
             tracing::warn!(%error, kind = kind.name(), %id, "the end of a subscription is not told");

@@ -386,8 +386,11 @@ impl Session {
     }
 
     fn take(&mut self, queued: Queued) {
-        let (message, place, taken) = match queued {
-            Queued::Message { message, place, taken } => (message, place, taken),
+        if queued.is_recalled() {
+            return;
+        }
+        let (message, place) = match queued {
+            Queued::Message { message, place, .. } => (message, place),
             Queued::Done { delivery } => return self.deliveries.replied(delivery),
             Queued::Kept { record, .. } => {
                 self.records.entry(record.topic.clone()).or_insert(record);
@@ -405,10 +408,6 @@ impl Session {
         }
         self.had_large |= message.size() >= LARGE;
         self.outbox.push(message, Some(place));
-        if let Some(taken) = taken {
-            // Who sent it may have gone.
-            let _ = taken.send(());
-        }
     }
 
     /// Takes no more requests. Those that nobody has begun with stay with the

@@ -111,6 +111,8 @@ impl LogsSubscription {
 impl Subscription for LogsSubscription {
     const KIND: StreamKind = StreamKind::Logs;
 
+    const REPLY_HAS_ALL: bool = false;
+
     type Source = Follower;
 
     fn id(&self) -> &SubscriptionId {
