@@ -8,9 +8,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use fleet_connector::json::InstanceName;
 use fleet_connector::proto::ank_base::execution_state::ExecutionStateEnum;
 use fleet_connector::proto::ank_base::request::RequestContent;
-use fleet_connector::proto::ank_base::{ExecutionState, Failed};
+use fleet_connector::proto::ank_base::response::ResponseContent;
+use fleet_connector::proto::ank_base::{ExecutionState, Failed, LogsStopResponse, Response};
+use fleet_connector::proto::control_api::FromAnkaios;
+use fleet_connector::proto::control_api::from_ankaios::FromAnkaiosEnum;
+use prost::Message;
 use serde_json::{Value, json};
 use support::client::number;
 use support::connector::BASE;
@@ -318,6 +323,38 @@ async fn logs_are_followed_over_restarts_of_the_workload() {
     scene.request("logs/unsubscribe", r#"{"id": "l"}"#).await;
     find(&mut logs, |message| *message == json!({"ended": true})).await;
     assert!(logs.next_within(Duration::from_millis(500)).await.is_none());
+}
+
+#[tokio::test]
+async fn the_end_of_a_followed_container_is_told_once() {
+    let scene = Scene::start().await;
+    scene.request("manifest/apply", workload("talker", "localhost/talker")).await;
+    let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
+    scene.request("workload/wait", wait).await;
+    let mut logs = scene.client("logs/l").await;
+    let request = r#"{"id": "l", "workloads": ["talker"], "follow": true}"#;
+    let reply = scene.request("logs/subscribe", request).await;
+    scene.vehicle.log("talker", ["last"]).await.unwrap();
+    find(&mut logs, |message| message["entries"].is_array()).await;
+
+    // Agents look only now and then how their containers are, so the log ends first.
+    let instance: InstanceName = serde_json::from_value(reply["workloads"][0].clone()).unwrap();
+    let stop = LogsStopResponse { workload_name: Some(instance.into()) };
+    let response = Response {
+        request_id: scene.vehicle.streams()["logs"][0].clone(),
+        response_content: Some(ResponseContent::LogsStopResponse(stop)),
+    };
+    let stop = FromAnkaios { from_ankaios_enum: Some(FromAnkaiosEnum::Response(response)) };
+    scene.vehicle.inject(&stop.encode_length_delimited_to_vec()).await.unwrap();
+    assert_eq!(payload(&logs.next().await), json!({"stopped": reply["workloads"][0]}));
+    eventually("the log is not read any more", DEADLINE, async || {
+        scene.vehicle.streams()["logs"].is_empty().then_some(())
+    })
+    .await;
+    scene.vehicle.finish("talker").unwrap();
+    // By then it would have been asked for again.
+    let more = logs.next_within(Duration::from_secs(2)).await;
+    assert!(more.is_none(), "{:?}", more.as_ref().map(payload));
 }
 
 #[tokio::test]

@@ -19,8 +19,9 @@ use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 use crate::streams::time::{format_rfc3339, parse_rfc3339};
 
 /// After the end of a log, Ankaios may not have told yet that the container has
-/// ended. So long is waited before it is asked for more.
-const PAUSE: Duration = Duration::from_millis(500);
+/// ended: its agents look each 500 ms, and later under load. So long is waited before
+/// it is asked for more.
+const PAUSE: Duration = Duration::from_millis(1500);
 
 /// How long to wait before logs are asked for again that could not be had.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -241,12 +242,22 @@ impl Instances {
             }
             let (since, told) = match self.logs.get(instance) {
                 Some(Log::Ended(end)) => (*end, true),
+                // The news of the end that its log was waiting for. Asked for again, it
+                // would end once more.
+                Some(&Log::Due { since, told: true, .. }) if !self.runs(instance) => {
+                    self.logs.insert(instance.clone(), Log::Ended(since));
+                    continue;
+                }
+                // It runs again.
+                Some(&Log::Due { since, told: true, .. }) if !event.resynced => (since, true),
                 Some(_) => continue,
                 None => (self.begin, false),
             };
             // What has ended while there was no connector has lines, too.
             if (self.runs(instance) || first_after_restart) && !self.is_over() {
-                let due = Log::Due { at: Instant::now(), since, told };
+                // A snapshot may still have the state from before the end.
+                let pause = if told && event.resynced { PAUSE } else { Duration::ZERO };
+                let due = Log::Due { at: Instant::now() + pause, since, told };
                 self.logs.insert(instance.clone(), due);
             }
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::ankaios::workload_states::tests::{RUNNING, event, snapshot, state};
+use crate::ankaios::workload_states::tests::{FAILED, RUNNING, event, snapshot, state};
 
 /// The instances of the workload `w`, of which one has a log that comes.
 fn instances(follow: bool) -> Instances {
@@ -118,6 +118,51 @@ fn an_end_that_was_told_is_not_told_again_when_the_instance_is_gone() {
         assert!(instances.learn(&snapshot(Default::default())).is_empty());
         assert!(instances.logs.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_ends_before_ankaios_tells_of_it_is_not_asked_for_again() {
+    let news = |news| event(state(&[("a", "w", "1")], news, None), &[]);
+    let mut instances = instances(true);
+    assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
+    let arrived = arrived();
+    instances.stopped(1, &instance(), arrived);
+    // As long as an agent may need to see it, with some time to spare.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(instances.due().is_empty());
+    assert!(instances.learn(&news(FAILED)).is_empty());
+    assert_eq!((instances.next_due(), instances.reached()), (None, Some(arrived)));
+    // Once it runs again, the rest is.
+    assert!(instances.learn(&news(RUNNING)).is_empty());
+    assert_eq!(instances.due(), [(Some(arrived), vec![instance()])].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_ends_before_the_first_snapshot_is_not_asked_for_again() {
+    let mut instances = instances(true);
+    instances.stopped(1, &instance(), arrived());
+    assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
+    assert!(instances.due().is_empty());
+    assert!(instances.learn(&event(state(&[("a", "w", "1")], FAILED, None), &[])).is_empty());
+    assert_eq!(instances.next_due(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_has_ended_is_asked_for_at_once_if_its_instance_runs_again() {
+    let running = || state(&[("a", "w", "1")], RUNNING, None);
+    let mut instances = instances(true);
+    assert!(instances.learn(&snapshot(running())).is_empty());
+    instances.stopped(1, &instance(), arrived());
+    assert!(instances.learn(&snapshot(running())).is_empty());
+    assert!(instances.due().is_empty(), "that may be from before");
+    assert!(instances.learn(&event(running(), &["workloadStates.a.w"])).is_empty());
+    assert_eq!(instances.due().len(), 1);
+    // Without such news it is asked for in the end.
+    instances.come(&[instance()], 2, Position::begin(None));
+    instances.stopped(2, &instance(), arrived());
+    assert!(instances.due().is_empty());
+    tokio::time::advance(PAUSE).await;
+    assert_eq!(instances.due().len(), 1);
 }
 
 #[test]
