@@ -29,6 +29,11 @@ impl OptionPattern {
         self.unknown
     }
 
+    /// Whether the value of the option has to be read to say whether it matches.
+    pub(super) fn reads(&self, option: &PodmanOption) -> bool {
+        self.value.is_some() && self.name.matches(&option.name)
+    }
+
     /// Whether the option is one that the pattern stands for. All capabilities at
     /// once are also the one that the pattern names.
     pub(super) fn matches(&self, option: &PodmanOption) -> bool {

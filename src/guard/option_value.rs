@@ -14,7 +14,7 @@ pub(super) fn readings(option: &str, value: &str) -> Vec<String> {
     let mut readings = vec![value.to_owned()];
     readings.extend(value.split(',').map(|part| part.trim().to_owned()));
     readings.extend(fields(value));
-    // Before more is made of them: a list may say the same a hundred thousand times.
+    // Before more is made of them: most are there twice.
     readings.sort_unstable();
     readings.dedup();
     let synonyms: Vec<_> = readings.iter().flat_map(|text| synonyms(option, text)).collect();
@@ -24,6 +24,12 @@ pub(super) fn readings(option: &str, value: &str) -> Vec<String> {
     readings.sort_unstable();
     readings.dedup();
     readings
+}
+
+/// How many parts a value has at most, however it is read. So many readings, and some
+/// times more, are made of it.
+pub(super) fn parts(value: &str) -> usize {
+    1 + value.matches([',', '\n']).count()
 }
 
 /// Whether an option gives all capabilities at once.
@@ -141,6 +147,16 @@ mod tests {
             ("\"a,b", &["a,b"]),
         ] {
             assert_eq!(fields(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_has_more_readings_than_its_parts_allow() {
+        for option in ["--cap-add", "--security-opt", "--mount", "--volume"] {
+            for value in ["", "a", "/a/,b=/c/:/d/,e:f\ng", "\"a,/b/\"\n,src=/c/,,", "src=/"] {
+                let found = readings(option, value).len();
+                assert!(found <= 27 * parts(value), "{option} {value:?}: {found}");
+            }
         }
     }
 

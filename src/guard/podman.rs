@@ -2,10 +2,16 @@
 
 use serde::Deserialize;
 
+use super::option_value::parts;
 use super::podman_options::{Place, PodmanOption, read};
 use super::policy::Policy;
 use super::violation::{Violation, listed, shown};
 use crate::manifest::read_yaml;
+
+/// The parts, between commas and line breaks, of all values of a workload that patterns
+/// look at. Each is read in several ways, so a manifest full of them would take seconds
+/// and a hundred times its size.
+const MAX_PARTS: usize = 4096;
 
 /// The fields, as Ankaios reads them: others are ignored there.
 #[derive(Debug, Deserialize)]
@@ -32,9 +38,21 @@ pub(super) fn check(policy: &Policy, text: &str) -> Result<(), Violation> {
     let mut options = read_options(&config.general_options, Place::General, rule)?;
     options.extend(read_options(&config.command_options, Place::Run, rule)?);
 
+    let mut read_parts = 0;
     for (field, option) in &options {
-        let patterns = policy.forbidden_options.iter().flatten();
-        if let Some(pattern) = patterns.into_iter().find(|pattern| pattern.matches(option)) {
+        let mut patterns = policy.forbidden_options.iter().flatten();
+        if patterns.clone().any(|pattern| pattern.reads(option)) {
+            read_parts += parts(&option.value);
+        }
+        if read_parts > MAX_PARTS {
+            let reason = format!(
+                "{:?}: up to here the values that patterns look at have more than {MAX_PARTS} \
+                 parts between commas and line breaks, too many to be checked",
+                shown(&option.name)
+            );
+            return Err(Violation::new("forbidden_options", field, reason));
+        }
+        if let Some(pattern) = patterns.find(|pattern| pattern.matches(option)) {
             let option = format!("{}={}", option.name, option.value);
             return Err(Violation::new(
                 "forbidden_options",

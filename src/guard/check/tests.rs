@@ -197,6 +197,34 @@ fn a_refused_option_is_quoted_in_the_error() {
 }
 
 #[test]
+fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
+    let refusal = |forbidden: &str, options: &[String]| {
+        let policy = Policy::parse(&format!("forbidden_options: [{forbidden}]")).unwrap();
+        let config = json!({"image": "x", "commandOptions": options}).to_string();
+        let workload = json!({"runtime": "podman", "runtimeConfig": config});
+        check_workload(&policy, &workload, &Map::new(), &mut Renderer::new()).err()
+    };
+    let list = |parts: usize, between: &str| {
+        let parts: Vec<_> = (0..parts).map(|part| format!("/{part}")).collect();
+        format!("--cap-add={}", parts.join(between))
+    };
+    for between in [",", "\n"] {
+        assert_eq!(refusal("--cap-add=SYS_ADMIN", &[list(4096, between)]), None);
+        let violation = refusal("--cap-add=SYS_ADMIN", &[list(4097, between)]).unwrap();
+        assert_eq!(violation.rule, "forbidden_options");
+        assert_eq!(violation.field, "runtimeConfig.commandOptions");
+        assert!(violation.reason.contains("more than 4096 parts"), "{}", violation.reason);
+    }
+    // Neither are they spread over many options.
+    let many = vec![list(1000, ","); 5];
+    assert_eq!(refusal("--cap-add=SYS_ADMIN", &many[..4]), None);
+    assert!(refusal("--cap-*=SYS_ADMIN", &many).is_some());
+    assert!(refusal("--cap-add=SYS_ADMIN", &vec!["--cap-add=X".to_owned(); 4097]).is_some());
+    // Others may be as long as they like.
+    assert_eq!(refusal("--volume=/*, --privileged", &many), None);
+}
+
+#[test]
 fn an_image_can_not_be_smuggled_in() {
     for config in [
         "image: evil.io/x",
