@@ -162,6 +162,8 @@ fn the_documented_policy_keeps_workloads_from_the_host() {
     for option in [
         "--cap-add=\"SYS_ADMIN\"",
         "--device=\"/dev/mem\"",
+        "--gpus=all",
+        "--health-log-destination=/etc",
         "--label-file=/etc/shadow",
         "--network=slirp4netns:allow_host_loopback=true",
         "--network=pasta:-T,1883",
