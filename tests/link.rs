@@ -397,6 +397,24 @@ async fn a_request_without_an_answer_delays_no_other() {
 }
 
 #[tokio::test]
+async fn the_suspicion_after_one_lost_answer_ends_without_another_request() {
+    let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
+    vehicle.drop_requests(1);
+    let lost = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
+    connector.state().await.unwrap();
+    assert!(matches!(lost.await.unwrap(), Err(RequestError::Timeout(_))));
+    assert!(connector.client.is_overdue());
+    let requests = vehicle.request_count();
+    vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
+    let start = Instant::now();
+    while connector.client.is_overdue() {
+        assert!(start.elapsed() < DEADLINE);
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(*connector.status.borrow(), LinkStatus::Connected);
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_leads_to_timeouts_and_is_found_again() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.set_server_down(true);

@@ -329,7 +329,9 @@ impl Pending {
     /// Notes that Ankaios has answered something. Returns whether something was
     /// overdue.
     pub(super) fn heard(&self) -> bool {
-        *self.asked() = None;
+        // Held for both: whatever is overdue has a time since when.
+        let mut asked = self.asked();
+        *asked = None;
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.overdue.swap(false, Ordering::Relaxed)
     }
@@ -348,6 +350,10 @@ impl Pending {
 
     /// Notes that a request has gone unanswered past its timeout, or that probes have.
     pub(super) fn set_overdue(&self) {
+        // Other requests may have been answered in the meantime. The silence then begins
+        // now, so that a probe follows, whose answer ends the suspicion.
+        let mut asked = self.asked();
+        asked.get_or_insert_with(Instant::now);
         self.overdue.store(true, Ordering::Relaxed);
     }
 
