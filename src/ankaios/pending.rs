@@ -5,10 +5,11 @@ mod table;
 use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::buffer::Producer;
 use super::client::RequestError;
@@ -332,8 +333,13 @@ impl Pending {
         // Held for both: whatever is overdue has a time since when.
         let mut asked = self.asked();
         *asked = None;
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.last_heard() = Instant::now();
         self.overdue.swap(false, Ordering::Relaxed)
+    }
+
+    /// When Ankaios has answered for the last time.
+    pub(super) fn heard_at(&self) -> Instant {
+        *self.last_heard()
     }
 
     /// Since when Ankaios has had a request without answering anything, also if
@@ -345,7 +351,7 @@ impl Pending {
         let table = self.table();
         let unanswered = table.requests.values().filter(|request| request.is_unanswered());
         let oldest = unanswered.filter_map(|request| request.written).min()?;
-        Some(oldest.max(*self.heard.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(oldest.max(*self.last_heard()))
     }
 
     /// Notes that a request has gone unanswered past its timeout, or that probes have.
@@ -365,6 +371,10 @@ impl Pending {
 
     fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_heard(&self) -> MutexGuard<'_, Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

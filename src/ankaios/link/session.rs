@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
             return self.probe.next;
         }
         match self.link.pending.silent_since() {
-            Some(since) => self.probe.next.max(Instant::from_std(since) + SILENCE),
+            Some(since) => self.probe.next.max(since + SILENCE),
             // The end of a stream by a restart of the server shows only in the FIFOs.
             None if !self.output.is_watched() && self.link.pending.has_streams() => {
                 Instant::now() + SILENCE
@@ -260,11 +260,21 @@ impl<'a> Session<'a> {
         let begin = Instant::now();
         let end = begin + link.request_timeout;
         let write = |until| timeout_at(until, self.output.write_frame(frames));
-        let mut written = link.progress.during(write(end.min(begin + 2 * SILENCE))).await;
-        if written.is_err() && Instant::now() < end {
-            link.silent();
-            written = link.progress.during(write(end)).await;
-        }
+        let mut until = begin + 2 * SILENCE;
+        let written = loop {
+            let written = link.progress.during(write(end.min(until))).await;
+            if written.is_ok() || until >= end {
+                break written;
+            }
+            // It may read slowly, and answer what it has read.
+            let silent = link.pending.heard_at() + 2 * SILENCE;
+            until = if silent > until {
+                silent
+            } else {
+                link.silent();
+                end
+            };
+        };
         match written {
             Ok(Ok(())) => {
                 link.metrics.sent(count, frames.len());
@@ -374,3 +384,7 @@ fn spawn_reader(
     let task = reader::read(input, pending, heard.clone(), link.metrics.clone());
     AbortOnDropHandle::new(tokio::spawn(task))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,10 +1,10 @@
 //! The requests without an answer, in the order of arrival.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use super::Answer;
 use crate::ankaios::buffer::Producer;
