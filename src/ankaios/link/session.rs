@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
                     self.listen();
                     Ok(())
                 }
-                () = self.output.touched() => self.look_at_output().await.map(drop),
+                () = self.output.touched() => self.look_at_output().await,
                 () = sleep_until(look) => self.look().await,
                 () = self.link.pending.wait_unwritten(), if self.proven => {
                     self.write_request().await
@@ -154,26 +154,21 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Greets the agent if it has begun a new session. Returns whether it has.
-    async fn look_at_output(&mut self) -> Result<bool, String> {
+    /// Greets the agent if it has begun a new session.
+    async fn look_at_output(&mut self) -> Result<(), String> {
         self.look_for_swap();
-        if self.greet {
-            self.write_probe().await?;
-            return Ok(true);
-        }
-        Ok(false)
+        if self.greet { self.write_probe().await } else { Ok(()) }
     }
 
     async fn look(&mut self) -> Result<(), String> {
         if self.proven {
-            if self.look_at_output().await? {
+            // A new session has not been silent yet.
+            let since = if self.look_for_swap() { None } else { self.link.pending.silent_since() };
+            let silent = since.map_or(Duration::ZERO, |since| since.elapsed());
+            if silent < SILENCE && !self.greet {
                 return Ok(());
             }
-            let silent = self.link.pending.silent_since().map(|since| since.elapsed());
-            if silent.is_none_or(|silent| silent < SILENCE) {
-                return Ok(());
-            }
-            if silent > Some(2 * SILENCE) {
+            if silent > 2 * SILENCE {
                 self.link.silent();
                 self.reopen_output().await?;
             }
@@ -198,8 +193,8 @@ impl<'a> Session<'a> {
         };
         let frame = with_hello(&probe(id + PROBE_SUFFIX));
         self.look_for_swap();
-        self.greet = false;
-        self.write(&frame, 2).await
+        self.greet = !self.write(&frame, 2).await?;
+        Ok(())
     }
 
     /// Writes the oldest request that is to be written.
@@ -215,13 +210,15 @@ impl<'a> Session<'a> {
         }
         let mut frames = 1;
         if self.greet || Instant::now() < self.swapping_until || self.link.pending.is_overdue() {
-            self.greet = false;
             let greeted = with_hello(&frame);
             if greeted.len() <= capacity {
                 frame = greeted;
                 frames = 2;
             } else {
-                self.write(&with_hello(&[]), 1).await?;
+                self.greet = !self.write(&with_hello(&[]), 1).await?;
+                if self.greet {
+                    return Ok(());
+                }
             }
         }
         // Before writing: the answer may be there before `write` returns.
@@ -229,12 +226,16 @@ impl<'a> Session<'a> {
             // It has ended while the Hello waited for room.
             return Ok(());
         }
-        self.write(&frame, frames).await
+        let written = self.write(&frame, frames).await?;
+        if frames > 1 {
+            self.greet = !written;
+        }
+        Ok(())
     }
 
     /// Notices that the agent has begun a new session on the same FIFOs. It must
-    /// get a Hello, and what the former session has not answered.
-    fn look_for_swap(&mut self) {
+    /// get a Hello, and what the former session has not answered. Returns whether it has.
+    fn look_for_swap(&mut self) -> bool {
         let signs = self.output.signs();
         if signs.unlinked {
             tracing::info!("Ankaios' server has restarted; greeting its agent again");
@@ -244,18 +245,19 @@ impl<'a> Session<'a> {
             tracing::info!("the agent has opened output again; greeting it");
             self.swapping_until = Instant::now() + SWAP;
         } else {
-            return;
+            return false;
         }
         self.link.metrics.reconnected();
         self.greet = true;
         // It may be the same session: an agent that was out of step opens it, too. And
         // after the second sign the new session has had something already.
         self.go_on_with_session();
+        true
     }
 
     /// Writes so many frames as a whole. What cannot be written within the timeout is
-    /// dropped: whoever waits for it has given up by then.
-    async fn write(&mut self, frames: &[u8], count: u64) -> Result<(), String> {
+    /// dropped: whoever waits for it has given up by then. Returns whether it was written.
+    async fn write(&mut self, frames: &[u8], count: u64) -> Result<bool, String> {
         let link = &mut *self.link;
         let begin = Instant::now();
         let end = begin + link.request_timeout;
@@ -278,7 +280,7 @@ impl<'a> Session<'a> {
         match written {
             Ok(Ok(())) => {
                 link.metrics.sent(count, frames.len());
-                Ok(())
+                Ok(true)
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Err(self.agent_gone().await)
@@ -286,7 +288,7 @@ impl<'a> Session<'a> {
             Ok(Err(error)) => Err(format!("output cannot be written: {error}")),
             Err(_) => {
                 tracing::warn!("the agent does not read; a request to it is dropped");
-                Ok(())
+                Ok(false)
             }
         }
     }

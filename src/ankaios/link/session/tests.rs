@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use futures_util::FutureExt;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
@@ -6,6 +7,7 @@ use tokio::net::unix::pipe::{OpenOptions, Sender};
 
 use super::*;
 use crate::ankaios::link::connect;
+use crate::ankaios::pending::Kind;
 use crate::ankaios::pipe::open_input;
 
 /// The agent's ends of the FIFOs.
@@ -74,5 +76,64 @@ async fn an_agent_without_room_is_silent_once_it_does_not_answer() {
         agent.read(filled).await;
     };
     let (written, ()) = tokio::join!(session.write(b"a", 1), agent);
-    written.unwrap();
+    assert_eq!(written, Ok(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_that_was_given_up_is_not_forgotten() {
+    let hello = with_hello(&[]);
+    let mut agent = Agent::start();
+    let mut link = agent.link(SILENCE);
+    let pending = Arc::clone(&link.pending);
+    let status = link.status();
+    let mut session = agent.session(&mut link);
+    let add = |frame| {
+        let (number, _) = pending.next_id();
+        (number, pending.add(number, frame, Kind::Read, None))
+    };
+    // Behind the last one there is no room for a Hello.
+    let small = Bytes::from_static(b"a");
+    let large = Bytes::from(vec![b'a'; session.output.capacity()]);
+
+    for given_up in [None, Some(small.clone()), Some(large)] {
+        let filled = fill(&session).await;
+        let request = given_up.map(add);
+        session.greet = true;
+        if request.is_some() {
+            session.write_request().await.unwrap();
+        } else {
+            session.write_probe().await.unwrap();
+        }
+        agent.read(filled).await;
+        // Its time is over.
+        request.inspect(|(number, _)| pending.remove(*number));
+
+        let _requests = [add(small.clone()), add(small.clone())];
+        for greeted in [true, false] {
+            session.write_request().await.unwrap();
+            if greeted {
+                assert_eq!(agent.read(hello.len()).await, hello);
+            }
+            assert_eq!(agent.read(small.len()).await, small);
+        }
+    }
+    assert!(!pending.is_overdue() && !status.has_changed().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_take_a_hello_is_silent_like_any_other() {
+    let agent = Agent::start();
+    let mut link = agent.link(SILENCE);
+    let pending = Arc::clone(&link.pending);
+    let status = link.status();
+    let mut session = agent.session(&mut link);
+    session.proven = true;
+    session.greet = true;
+    fill(&session).await;
+    pending.set_overdue();
+    let asked = Instant::now();
+    while !status.has_changed().unwrap() {
+        session.look().await.unwrap();
+        assert!(session.greet && asked.elapsed() < 5 * SILENCE);
+    }
 }
