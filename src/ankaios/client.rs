@@ -13,7 +13,7 @@ use super::codec;
 use super::event_streams::EventStreams;
 use super::held::Held;
 use super::metrics::Metrics;
-use super::pending::{Answer, Kind, Pending};
+use super::pending::{Answer, Expired, Kind, Pending};
 use super::status::LinkStatus;
 use crate::proto::ank_base::request::RequestContent;
 use crate::proto::ank_base::response::ResponseContent;
@@ -280,18 +280,22 @@ impl<T: FromContent> Call<T> {
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn held_answer(self) -> Result<(T, Held), RequestError> {
-        let (content, held) = match timeout_at(self.deadline, self.answer).await {
-            Ok(Ok(answer)) => answer?,
-            Ok(Err(_)) => {
-                return Err(RequestError::Unavailable("the connector is stopping".into()));
-            }
+    pub async fn held_answer(mut self) -> Result<(T, Held), RequestError> {
+        let answer = match timeout_at(self.deadline, &mut self.answer).await {
+            Ok(answer) => answer,
             Err(_) => {
                 let Client { pending, status, .. } = &self.client;
-                let lost = pending.expire(self.removal.number, &status.borrow().reason());
-                return Err(lost.unwrap_or_else(|| self.client.overdue()));
+                let reason = status.borrow().reason();
+                match pending.expire(self.removal.number, &reason) {
+                    Expired::Unanswered => return Err(self.client.overdue()),
+                    Expired::Unavailable(error) => return Err(error),
+                    Expired::Ended => self.answer.await,
+                }
             }
         };
+        let (content, held) = answer.unwrap_or_else(|_| {
+            Err(RequestError::Unavailable("the connector is stopping".into()))
+        })?;
         match content {
             ResponseContent::Error(error) => Err(refusal(error.message)),
             content => Ok((T::from_content(content)?, held)),

@@ -26,6 +26,17 @@ pub(super) type Answer = Result<(ResponseContent, Held), RequestError>;
 /// one waits: more than the operations and streams of a connector ever have.
 const MAX_UNWRITTEN: usize = 1024;
 
+/// What has become of a request when its time is over.
+#[derive(Debug)]
+pub(super) enum Expired {
+    /// Ankaios has got it in this session, and has not answered.
+    Unanswered,
+    /// This keeps it from being answered.
+    Unavailable(RequestError),
+    /// It has just ended: its answer is on the way.
+    Ended,
+}
+
 /// The requests without an answer, shared by client, link and reader.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -186,14 +197,13 @@ impl Pending {
         self.table().remove(number);
     }
 
-    /// Nobody waits for the request any more: its time is over. Returns what keeps it from
-    /// being answered, in view of this `reason` of the link; `None` if Ankaios has got it in
-    /// this session, and has not answered.
-    pub(super) fn expire(&self, number: u64, reason: &str) -> Option<RequestError> {
+    /// Nobody waits for the request any more: its time is over, in view of this `reason` of
+    /// the link.
+    pub(super) fn expire(&self, number: u64, reason: &str) -> Expired {
         match self.table().remove(number) {
-            Some(request) if request.is_unanswered() => None,
-            Some(request) => Some(request.unavailable(reason)),
-            None => Some(RequestError::Unavailable(reason.to_owned())),
+            Some(request) if request.is_unanswered() => Expired::Unanswered,
+            Some(request) => Expired::Unavailable(request.unavailable(reason)),
+            None => Expired::Ended,
         }
     }
 

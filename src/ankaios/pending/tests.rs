@@ -1,7 +1,14 @@
+use std::time::Duration;
+
+use tokio::sync::watch;
+
 use super::*;
 use crate::ankaios::buffer::{Budget, Consumer, Item, buffer};
+use crate::ankaios::client::Client;
 use crate::ankaios::held::MAX_HELD;
-use crate::proto::ank_base::EventsCancelAccepted;
+use crate::ankaios::metrics::Metrics;
+use crate::ankaios::status::LinkStatus;
+use crate::proto::ank_base::{CompleteStateResponse, EventsCancelAccepted};
 
 fn answer(pending: &Pending, id: &str, content: ResponseContent, size: usize) -> bool {
     pending.answer(id, content, size, SystemTime::now())
@@ -145,16 +152,41 @@ fn an_update_that_may_have_been_carried_out_says_so_when_it_ends() {
         }
         other => panic!("{other:?}"),
     };
+    let expired = |number| match pending.expire(number, "away") {
+        Expired::Unavailable(error) => Some(error),
+        other => panic!("{other:?}"),
+    };
     for (kind, in_doubt) in [(Kind::Read, false), (Kind::Update, true)] {
         let mut requests: Vec<_> = (0..3).map(|_| add(&pending, kind)).collect();
         let (unsent, ..) = requests.pop().unwrap();
         requests.iter().for_each(|(number, ..)| assert!(pending.written(*number)));
-        assert!(!is_in_doubt(pending.expire(unsent, "away")));
+        assert!(!is_in_doubt(expired(unsent)));
         pending.write_again();
-        assert_eq!(is_in_doubt(pending.expire(requests[0].0, "away")), in_doubt);
+        assert_eq!(is_in_doubt(expired(requests[0].0)), in_doubt);
         pending.fail_all("away");
         assert_eq!(is_in_doubt(requests[1].2.try_recv().unwrap().err()), in_doubt);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_on_its_way_when_the_time_is_over_arrives() {
+    let pending = Arc::new(Pending::new());
+    let timeout = Duration::from_secs(5);
+    let status = watch::channel(LinkStatus::Connected).1;
+    let client = Client::new(Arc::clone(&pending), status, timeout, Metrics::default());
+    let call = client.state(Vec::new()).await.unwrap();
+    let [number] = write_all(&pending)[..] else { panic!("one request") };
+    let answering = async {
+        // The reader takes it out of the table, and gets no time for a while.
+        let request = pending.table().remove(number).unwrap();
+        tokio::time::sleep(2 * timeout).await;
+        let content = ResponseContent::CompleteStateResponse(CompleteStateResponse::default());
+        let Answers::One(answer) = request.answer else { panic!("one answer") };
+        answer.send(Ok((content, Held::new(0, &pending.held).unwrap()))).unwrap();
+    };
+    let (answer, ()) = tokio::join!(call.answer(), answering);
+    answer.unwrap();
+    assert!(!pending.is_overdue());
 }
 
 #[test]
@@ -242,7 +274,7 @@ async fn there_is_an_end_to_what_may_wait() {
         let (number, _) = pending.next_id();
         receivers.push(pending.add(number, Bytes::new(), Kind::Read, place));
     }
-    let full = tokio::time::timeout(std::time::Duration::from_secs(1), pending.place()).await;
+    let full = tokio::time::timeout(Duration::from_secs(1), pending.place()).await;
     assert!(full.is_err());
     pending.remove(7);
     assert!(pending.place().await.is_some());
@@ -255,7 +287,7 @@ fn the_silence_outlasts_the_requests_that_were_given_up() {
     let (first, _, _receiver) = add(&pending, Kind::Read);
     write_all(&pending);
     let since = pending.silent_since().unwrap();
-    assert_eq!(pending.expire(first, "away"), None);
+    assert!(matches!(pending.expire(first, "away"), Expired::Unanswered));
     assert!(pending.silent_since().is_none());
     pending.set_overdue();
     let _second = add(&pending, Kind::Read);
