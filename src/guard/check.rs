@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::mask::{get, merge, touches};
-use super::podman;
+use super::podman::{self, Parts};
 use super::policy::Policy;
 use super::refusal::Refusal;
 use super::template::Renderer;
@@ -49,18 +49,20 @@ pub(super) fn check(
     let nothing = Map::new();
     let map = |path| get(&state, path).and_then(Value::as_object).unwrap_or(&nothing);
     let configs = map(&CONFIGS);
-    let mut renderer = Renderer::new();
+    let (mut renderer, mut parts) = (Renderer::new(), Parts::default());
     for (name, workload) in map(&WORKLOADS) {
         let [state, workloads] = WORKLOADS;
         let path = [state, workloads, name];
         let is_named = masks.iter().any(|mask| touches(mask, &path));
         if is_named || uses_config(workload, masks) {
-            check_workload(policy, workload, configs, &mut renderer).map_err(|violation| {
-                let Violation { rule, field, reason } = violation;
-                let message =
-                    format!("{field}: {reason} (rule {rule} of the policy); nothing was done");
-                Refusal { rule, field: field.to_owned(), workload: Some(name.clone()), message }
-            })?;
+            check_workload(policy, workload, configs, &mut renderer, &mut parts).map_err(
+                |violation| {
+                    let Violation { rule, field, reason } = violation;
+                    let message =
+                        format!("{field}: {reason} (rule {rule} of the policy); nothing was done");
+                    Refusal { rule, field: field.to_owned(), workload: Some(name.clone()), message }
+                },
+            )?;
         }
     }
     Ok(())
@@ -85,6 +87,7 @@ fn check_workload(
     workload: &Value,
     configs: &Map<String, Value>,
     renderer: &mut Renderer,
+    parts: &mut Parts,
 ) -> Result<(), Violation> {
     let text = |field| workload.get(field).and_then(Value::as_str).unwrap_or_default();
     let runtime = text("runtime");
@@ -117,7 +120,7 @@ fn check_workload(
             return Err(Violation::new(rule, "runtime", reason));
         }
         let config = render(rule, "runtimeConfig", workload, configs, renderer)?;
-        podman::check(policy, &config)?;
+        podman::check(policy, &config, parts)?;
     }
     Ok(())
 }

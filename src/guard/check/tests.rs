@@ -193,7 +193,13 @@ fn a_refused_option_is_quoted_in_the_error() {
     let policy = Policy::parse("forbidden_options: [--cap-add]").unwrap();
     let config = json!({"image": "x", "commandOptions": ["--cap-add=A\nB"]}).to_string();
     let workload = json!({"runtime": "podman", "runtimeConfig": config});
-    let violation = check_workload(&policy, &workload, &Map::new(), &mut Renderer::new());
+    let violation = check_workload(
+        &policy,
+        &workload,
+        &Map::new(),
+        &mut Renderer::new(),
+        &mut Parts::default(),
+    );
     let reason = violation.unwrap_err().reason;
     assert_eq!(reason, r#"the option "--cap-add=A\nB" is not allowed, by "--cap-add""#);
 }
@@ -204,7 +210,8 @@ fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
         let policy = Policy::parse(&format!("forbidden_options: [{forbidden}]")).unwrap();
         let config = json!({"image": "x", "commandOptions": options}).to_string();
         let workload = json!({"runtime": "podman", "runtimeConfig": config});
-        check_workload(&policy, &workload, &Map::new(), &mut Renderer::new()).err()
+        check_workload(&policy, &workload, &Map::new(), &mut Renderer::new(), &mut Parts::default())
+            .err()
     };
     let list = |parts: usize, between: &str| {
         let parts: Vec<_> = (0..parts).map(|part| format!("/{part}")).collect();
@@ -224,6 +231,16 @@ fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
     assert!(refusal("--cap-add=SYS_ADMIN", &vec!["--cap-add=X".to_owned(); 4097]).is_some());
     // Others may be as long as they like.
     assert_eq!(refusal("--volume=/*, --privileged", &many), None);
+
+    // Neither over many workloads.
+    let policy = Policy::parse("forbidden_options: [--cap-add=SYS_ADMIN]").unwrap();
+    let config = json!({"image": "x", "commandOptions": [list(4096, ",")]}).to_string();
+    let workload = json!({"runtime": "podman", "runtimeConfig": config});
+    let (mut renderer, mut parts) = (Renderer::new(), Parts::default());
+    let mut check =
+        || check_workload(&policy, &workload, &Map::new(), &mut renderer, &mut parts).err();
+    assert!((0..16).all(|_| check().is_none()));
+    assert!(check().unwrap().reason.contains("more than 65536 parts"));
 }
 
 #[test]
