@@ -53,10 +53,20 @@ enum Log {
     /// It comes from the stream of this number.
     Coming { stream: u64, position: Position },
     /// It must be asked for, but not before this time; what was written before `since`
-    /// has come. `told`: its end was told, and nothing of it has come since.
-    Due { at: Instant, since: Option<SystemTime>, told: bool },
+    /// has come.
+    Due { at: Instant, since: Option<SystemTime>, told: Told },
     /// It has ended, which was told; what was written before that time has come.
     Ended(Option<SystemTime>),
+}
+
+/// Whether the end of a log was told, and nothing of it has come since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    No,
+    Yes,
+    /// Yes, and Ankaios has not told yet that the instance has ended, too. With that news
+    /// there is nothing more to ask for.
+    Early,
 }
 
 impl Log {
@@ -64,9 +74,8 @@ impl Log {
         if let Self::Ended(end) = self { *end } else { None }
     }
 
-    /// Whether its end was told, and nothing of it has come since.
     fn is_told(&self) -> bool {
-        matches!(self, Self::Ended(_) | Self::Due { told: true, .. })
+        matches!(self, Self::Ended(_) | Self::Due { told: Told::Yes | Told::Early, .. })
     }
 
     fn comes_from(&self, number: u64) -> bool {
@@ -207,7 +216,7 @@ impl Instances {
         }
         if self.options.follow && !self.is_over() && self.runs(instance) {
             let at = Instant::now() + PAUSE;
-            let due = Log::Due { at, since: Some(arrived), told: true };
+            let due = Log::Due { at, since: Some(arrived), told: Told::Early };
             self.logs.insert(instance.clone(), due);
         } else if self.watched && self.states.get(instance).is_none() {
             self.logs.remove(instance);
@@ -224,7 +233,7 @@ impl Instances {
                 && *number == stream
             {
                 let since = position.reached().map(with_overlap);
-                *log = Log::Due { at, since, told: false };
+                *log = Log::Due { at, since, told: Told::No };
             }
         }
     }
@@ -234,29 +243,30 @@ impl Instances {
     #[must_use]
     pub(super) fn learn(&mut self, event: &Event) -> Vec<InstanceName> {
         let changes = self.states.apply(event);
-        let first_after_restart = self.restored && !self.watched;
+        let first = !self.watched;
         self.watched = true;
         for instance in &changes.changed {
             if !self.workloads.iter().any(|workload| workload.is_meant(instance)) {
                 continue;
             }
             let (since, told) = match self.logs.get(instance) {
-                Some(Log::Ended(end)) => (*end, true),
-                // The news of the end that its log was waiting for. Asked for again, it
-                // would end once more.
-                Some(&Log::Due { since, told: true, .. }) if !self.runs(instance) => {
+                // The first snapshot may still have the state from before the end.
+                Some(Log::Ended(end)) if first => (*end, Told::Early),
+                Some(Log::Ended(end)) => (*end, Told::Yes),
+                Some(&Log::Due { since, told: Told::Early, .. }) if !self.runs(instance) => {
                     self.logs.insert(instance.clone(), Log::Ended(since));
                     continue;
                 }
                 // It runs again.
-                Some(&Log::Due { since, told: true, .. }) if !event.resynced => (since, true),
+                Some(&Log::Due { since, told: Told::Early, .. }) if !event.resynced => {
+                    (since, Told::Yes)
+                }
                 Some(_) => continue,
-                None => (self.begin, false),
+                None => (self.begin, Told::No),
             };
             // What has ended while there was no connector has lines, too.
-            if (self.runs(instance) || first_after_restart) && !self.is_over() {
-                // A snapshot may still have the state from before the end.
-                let pause = if told && event.resynced { PAUSE } else { Duration::ZERO };
+            if (self.runs(instance) || first && self.restored) && !self.is_over() {
+                let pause = if told == Told::Early { PAUSE } else { Duration::ZERO };
                 let due = Log::Due { at: Instant::now() + pause, since, told };
                 self.logs.insert(instance.clone(), due);
             }
@@ -321,10 +331,11 @@ impl Instances {
         again: bool,
     ) -> bool {
         let at = Instant::now() + RETRY;
-        let told = self.logs.get(&instance).is_some_and(Log::is_told);
+        let is_told = self.logs.get(&instance).is_some_and(Log::is_told);
+        let told = if is_told { Told::Yes } else { Told::No };
         let log = if again { Log::Due { at, since, told } } else { Log::Ended(since) };
         self.logs.insert(instance, log);
-        !again && !told
+        !again && !is_told
     }
 
     /// Ends all logs; gives the instances of those whose end must be told.

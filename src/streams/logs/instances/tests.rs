@@ -138,6 +138,23 @@ async fn a_log_that_ends_before_ankaios_tells_of_it_is_not_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_ends_before_its_log_was_asked_for_is_asked_for_all_the_same() {
+    let news = |news| event(state(&[("a", "w", "1")], news, None), &[]);
+    let mut instances = instances(true);
+    assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
+    let arrived = arrived();
+    instances.stopped(1, &instance(), arrived);
+    for state in [FAILED, RUNNING, FAILED] {
+        assert!(instances.learn(&news(state)).is_empty());
+    }
+    assert_eq!(instances.due(), [(Some(arrived), vec![instance()])].into());
+    // Also if the first attempt fails.
+    assert!(!instances.put_off(instance(), Some(arrived), true));
+    assert!(instances.learn(&news(FAILED)).is_empty());
+    assert!(instances.next_due().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_ends_before_the_first_snapshot_is_not_asked_for_again() {
     let mut instances = instances(true);
     instances.stopped(1, &instance(), arrived());
@@ -154,7 +171,7 @@ async fn a_log_that_has_ended_is_asked_for_at_once_if_its_instance_runs_again() 
     assert!(instances.learn(&snapshot(running())).is_empty());
     instances.stopped(1, &instance(), arrived());
     assert!(instances.learn(&snapshot(running())).is_empty());
-    assert!(instances.due().is_empty(), "that may be from before");
+    assert!(instances.due().is_empty(), "that may be from before the end");
     assert!(instances.learn(&event(running(), &["workloadStates.a.w"])).is_empty());
     assert_eq!(instances.due().len(), 1);
     // Without such news it is asked for in the end.
