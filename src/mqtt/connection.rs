@@ -30,6 +30,8 @@ pub(super) struct Connection {
     pub(super) max_packet: usize,
     /// Messages that the broker takes without acknowledging them.
     pub(super) max_unacknowledged: u16,
+    /// How many acknowledgements were sent before the ping that is to be answered.
+    pub(super) pinged_after: Option<u64>,
     /// Since when session and subscriptions stand.
     pub(super) ready: Option<Instant>,
 }
@@ -68,13 +70,18 @@ impl Connection {
             piggyback: Piggyback::new(),
             max_packet: max_packet.unwrap_or(MAX_PACKET).min(MAX_PACKET),
             max_unacknowledged: receive_maximum.unwrap_or(u16::MAX).clamp(1, MAX_UNACKNOWLEDGED),
+            pinged_after: None,
             ready: None,
         }
     }
 
     /// Pings the broker, or gives it up, if it is time. `under_way` is the size
-    /// of what was sent and not acknowledged, in bytes.
-    pub(super) fn look(&mut self, under_way: usize) -> Result<(), ConnectionError> {
+    /// of what was sent and not acknowledged, in bytes; `acknowledgements` were sent so far.
+    pub(super) fn look(
+        &mut self,
+        under_way: usize,
+        acknowledgements: u64,
+    ) -> Result<(), ConnectionError> {
         let signs = self.network.signs();
         let now = Instant::now();
         let give_up_at = self.liveness.give_up_at(signs, under_way);
@@ -85,6 +92,7 @@ impl Connection {
         match self.liveness.ping_at(signs) {
             Some(ping_at) if ping_at <= now => {
                 self.network.put(Packet::PingReq(PingReq))?;
+                self.pinged_after.get_or_insert(acknowledgements);
                 self.liveness.pinged();
             }
             ping_at => next = ping_at.unwrap_or(next),

@@ -9,7 +9,9 @@
 //! Acknowledgements can be lost with the connection. What comes again because of that
 //! would be served after the requests that had come behind it and are not served again,
 //! and an old update would undo a newer one. So it is recognised as well, if there are
-//! such requests; else all that comes again is served once more, in order.
+//! such requests; else all that comes again is served once more, in order. It is known
+//! only as long as the broker may not have got the acknowledgement: afterwards an equal
+//! message can come with the same packet identifier.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,9 +30,8 @@ pub(super) enum Accepted {
 /// notice of Receive Maximum if its `max_queued_messages` is 0.
 pub(super) const MAX_UNACKNOWLEDGED: usize = 4096;
 
-/// Requests that are remembered after their acknowledgement. That of an earlier one has
-/// reached the broker: it sends no more than Receive Maximum without any, and Mosquitto 2.0,
-/// which takes less notice of that, was seen to send two times as many.
+/// Requests that are remembered after their acknowledgement. A broker that honours Receive
+/// Maximum sends far fewer without getting any.
 const MAX_ACKNOWLEDGED: usize = 1024;
 
 /// The QoS 1 requests that the broker still holds.
@@ -41,12 +42,14 @@ pub(super) struct Deliveries {
     open: BTreeMap<u64, Delivery>,
     /// Those that this connection has delivered: packet identifier and number.
     arrived: VecDeque<(u16, u64)>,
-    /// Those whose acknowledgement may have been lost: packet identifier and
-    /// fingerprint.
+    /// Those that this connection has acknowledged, and the broker may not have got it:
+    /// packet identifier and fingerprint.
     acknowledged: VecDeque<(u16, u64)>,
-    /// All that this connection has delivered is of those. What was not acknowledged
-    /// comes after it.
-    only_acknowledged: bool,
+    /// Acknowledgements so far.
+    acknowledgements: u64,
+    /// Those that a former connection has acknowledged, perhaps in vain. They come before
+    /// all that was not acknowledged.
+    in_vain: Vec<(u16, u64)>,
     /// The broker has begun to send what is new, so nothing old will follow.
     redelivered: bool,
 }
@@ -55,6 +58,8 @@ pub(super) struct Deliveries {
 struct Delivery {
     packet_id: u16,
     fingerprint: u64,
+    /// A former connection has acknowledged it in vain.
+    in_vain: bool,
     replied: bool,
     /// Delivered by this connection.
     arrived: bool,
@@ -65,14 +70,17 @@ impl Deliveries {
     pub(super) fn connected(&mut self, session_present: bool) {
         self.arrived.clear();
         self.redelivered = false;
-        self.only_acknowledged = true;
-        if session_present {
-            for delivery in self.open.values_mut() {
-                delivery.arrived = false;
-            }
-        } else {
+        if !session_present {
             self.open.clear();
             self.acknowledged.clear();
+            self.in_vain.clear();
+            return;
+        }
+        self.in_vain.extend(self.acknowledged.drain(..));
+        let again = self.open.extract_if(.., |_, delivery| delivery.in_vain);
+        self.in_vain.extend(again.map(|(_, delivery)| (delivery.packet_id, delivery.fingerprint)));
+        for delivery in self.open.values_mut() {
+            delivery.arrived = false;
         }
     }
 
@@ -97,11 +105,12 @@ impl Deliveries {
             self.redelivered = true;
             self.open.retain(|_, delivery| delivery.arrived || !delivery.replied);
         }
-        self.only_acknowledged = false;
+        self.in_vain.clear();
         let number = self.next_number();
-        let delivery = Delivery { packet_id, fingerprint, replied: false, arrived: true };
-        self.open.insert(number, delivery);
         self.arrived.push_back((packet_id, number));
+        let delivery =
+            Delivery { packet_id, fingerprint, in_vain: false, replied: false, arrived: true };
+        self.open.insert(number, delivery);
         Accepted::New(number)
     }
 
@@ -116,18 +125,22 @@ impl Deliveries {
         // Equal messages are told apart by their identifiers, which stay the same (MQTT 5,
         // 4.4).
         let exact = find(&|delivery| delivery.packet_id == packet_id);
-        let was_acknowledged = self.only_acknowledged
-            && !self.open.is_empty()
-            && self.acknowledged.contains(&(packet_id, fingerprint));
-        if exact.is_none() && was_acknowledged {
-            return Some(self.next_number());
+        if exact.is_none()
+            && self.in_vain.contains(&(packet_id, fingerprint))
+            && self.open.values().any(|delivery| !delivery.in_vain)
+        {
+            let number = self.next_number();
+            let delivery =
+                Delivery { packet_id, fingerprint, in_vain: true, replied: true, arrived: true };
+            self.open.insert(number, delivery);
+            return Some(number);
         }
         // Should a broker give out others, messages come in order at least.
         let number = exact.or_else(|| find(&|_| true))?;
         let delivery = self.open.get_mut(&number)?;
         delivery.packet_id = packet_id;
         delivery.arrived = true;
-        self.only_acknowledged = false;
+        self.in_vain.clear();
         Some(number)
     }
 
@@ -160,12 +173,26 @@ impl Deliveries {
     /// What [`Deliveries::next_acknowledgement`] has returned is on its way.
     pub(super) fn acknowledged(&mut self) {
         let Some((packet_id, number)) = self.arrived.pop_front() else { return };
-        // One that was acknowledged before is remembered still.
         let Some(delivery) = self.open.remove(&number) else { return };
+        self.acknowledgements += 1;
         self.acknowledged.push_back((packet_id, delivery.fingerprint));
         if self.acknowledged.len() > MAX_ACKNOWLEDGED {
             self.acknowledged.pop_front();
         }
+    }
+
+    /// How many acknowledgements are on their way, or have arrived.
+    pub(super) fn acknowledgements(&self) -> u64 {
+        self.acknowledgements
+    }
+
+    /// The broker has got the first acknowledgements, up to this number: it has answered
+    /// what was sent after them.
+    pub(super) fn got(&mut self, acknowledgements: u64) {
+        let left = self.acknowledgements.saturating_sub(acknowledgements);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let gone = self.acknowledged.len().saturating_sub(left);
+        self.acknowledged.drain(..gone);
     }
 
     /// Requests of this connection without an acknowledgement.
@@ -241,21 +268,25 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_is_not_served_behind_what_came_after_it() {
+    fn what_was_acknowledged_in_vain_is_not_served_behind_what_came_after_it() {
         let mut deliveries = Deliveries::default();
         let [a, _, c] = [1, 2, 3].map(|id| new(&mut deliveries, id, id.into()));
         deliveries.replied(a);
         deliveries.replied(c);
         assert_eq!(acknowledgements(&mut deliveries), [1]);
-        // However often the acknowledgement is lost.
-        for _ in 0..2 {
+        // However often that is, and whether it is acknowledged again or not.
+        for again in [true, false, true] {
             deliveries.connected(true);
             assert_eq!(deliveries.accept(1, true, 1), Accepted::Again);
-            assert_eq!(acknowledgements(&mut deliveries), [1]);
+            if again {
+                assert_eq!(acknowledgements(&mut deliveries), [1]);
+            }
         }
         assert_eq!(deliveries.accept(2, true, 2), Accepted::Again);
         assert_eq!(deliveries.accept(3, true, 3), Accepted::Again);
         assert!(acknowledgements(&mut deliveries).is_empty());
+        deliveries.connected(true);
+        assert_eq!(deliveries.accept(1, true, 1), Accepted::Again);
     }
 
     #[test]
@@ -284,6 +315,22 @@ mod tests {
         assert!(matches!(deliveries.accept(1, true, 5), Accepted::New(_)));
         deliveries.replied(b);
         assert_eq!(acknowledgements(&mut deliveries), [2]);
+    }
+
+    #[test]
+    fn what_the_broker_has_got_is_forgotten() {
+        let mut deliveries = Deliveries::default();
+        let [a, b, _] = [1, 2, 3].map(|id| new(&mut deliveries, id, id.into()));
+        deliveries.replied(a);
+        assert_eq!(acknowledgements(&mut deliveries), [1]);
+        let first = deliveries.acknowledgements();
+        deliveries.replied(b);
+        assert_eq!(acknowledgements(&mut deliveries), [2]);
+        deliveries.got(first);
+        deliveries.connected(true);
+        // Under the identifier of the first, what has never come: the open one has expired.
+        assert_eq!(deliveries.accept(2, true, 2), Accepted::Again);
+        assert!(matches!(deliveries.accept(1, true, 1), Accepted::New(_)));
     }
 
     #[test]

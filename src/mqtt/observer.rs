@@ -118,7 +118,7 @@ impl Observer {
                 None => Ok(None),
             },
             () = &mut connection.look => {
-                connection.look(0)?;
+                connection.look(0, 0)?;
                 Ok(None)
             }
         }

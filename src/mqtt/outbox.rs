@@ -26,6 +26,8 @@ pub(super) struct Entry {
     /// A newer message was sent that the broker keeps in its place. Published again, it
     /// would take that place back.
     is_superseded: bool,
+    /// How many acknowledgements were sent before it.
+    pub(super) acknowledgements: u64,
 }
 
 /// Messages in the order in which they are published.
@@ -54,6 +56,7 @@ impl Outbox {
             refusals: 0,
             is_suspect: false,
             is_superseded: false,
+            acknowledgements: 0,
         });
     }
 
@@ -104,9 +107,9 @@ impl Outbox {
         self.waiting.pop_front().map(|entry| entry.message)
     }
 
-    /// What [`Outbox::next`] has returned is sent under the packet identifier
-    /// that this returns.
-    pub(super) fn send(&mut self) -> u16 {
+    /// What [`Outbox::next`] has returned is sent, after so many acknowledgements, under
+    /// the packet identifier that this returns.
+    pub(super) fn send(&mut self, acknowledgements: u64) -> u16 {
         loop {
             self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
             // Far fewer messages are sent than there are identifiers.
@@ -114,7 +117,8 @@ impl Outbox {
                 break;
             }
         }
-        if let Some(entry) = self.waiting.pop_front() {
+        if let Some(mut entry) = self.waiting.pop_front() {
+            entry.acknowledgements = acknowledgements;
             for (_, older) in &mut self.sent {
                 older.is_superseded |= entry.message.supersedes(&older.message);
             }
@@ -199,14 +203,14 @@ mod tests {
 
     fn send(outbox: &mut Outbox) -> Option<(u16, Message)> {
         let message = outbox.next(2)?.clone();
-        Some((outbox.send(), message))
+        Some((outbox.send(0), message))
     }
 
     /// Sends what may be sent; returns the packet identifiers and the deliveries.
     fn send_all(outbox: &mut Outbox, max: u16) -> Vec<(u16, u64)> {
         let next = || {
             let Message::Reply(Reply { delivery, .. }) = *outbox.next(max)? else { return None };
-            Some((outbox.send(), delivery))
+            Some((outbox.send(0), delivery))
         };
         std::iter::from_fn(next).collect()
     }

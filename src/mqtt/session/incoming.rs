@@ -29,7 +29,12 @@ impl Session {
             Packet::PingResp(_) if connection.ready.is_none() => {
                 Err(ConnectionError::Protocol("it answers a ping, but not SUBSCRIBE"))
             }
-            Packet::PingResp(_) => Ok(()),
+            Packet::PingResp(_) => {
+                if let Some(acknowledgements) = connection.pinged_after.take() {
+                    self.deliveries.got(acknowledgements);
+                }
+                Ok(())
+            }
             _ => Err(ConnectionError::Protocol("it sends a packet that is not expected")),
         }
     }

@@ -309,7 +309,9 @@ impl Session {
             () = connection.piggyback.over(), if connection.piggyback.is_running() => {
                 self.acknowledge(connection)?;
             }
-            () = &mut connection.look => connection.look(self.outbox.under_way())?,
+            () = &mut connection.look => {
+                connection.look(self.outbox.under_way(), self.deliveries.acknowledgements())?;
+            }
         }
         Ok(false)
     }
@@ -331,7 +333,7 @@ impl Session {
                 }
                 continue;
             };
-            publish.pkid = self.outbox.send();
+            publish.pkid = self.outbox.send(self.deliveries.acknowledgements());
             connection.network.put(Packet::Publish(publish))?;
         }
         self.acknowledge_or_wait(connection)?;

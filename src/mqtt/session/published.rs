@@ -15,6 +15,7 @@ impl Session {
             .outbox
             .acknowledged(puback.pkid)
             .ok_or(ConnectionError::Protocol("it acknowledges a message that was not sent"))?;
+        self.deliveries.got(entry.acknowledgements);
         let taken =
             matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         if taken {
@@ -90,7 +91,7 @@ mod tests {
             let Message::Reply(Reply { delivery, .. }) = *session.outbox.next(9)? else {
                 return None;
             };
-            Some((session.outbox.send(), delivery))
+            Some((session.outbox.send(0), delivery))
         };
         std::iter::from_fn(next).collect()
     }
