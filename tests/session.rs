@@ -52,10 +52,10 @@ impl Stage {
 }
 
 /// A request for events with QoS 1.
-fn events_request(pkid: u16, operation: &str, payload: &'static str) -> Publish {
+fn events_request(pkid: u16, operation: &str, payload: &str) -> Publish {
     let mut publish = request(pkid, false, pkid.into());
     publish.topic = format!("{BASE}/events/{operation}/req").into();
-    publish.payload = payload.into();
+    publish.payload = payload.to_owned().into();
     publish
 }
 
@@ -487,12 +487,14 @@ async fn a_subscription_that_was_to_be_ended_is_not_taken_up_later() {
 #[tokio::test]
 async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_after_them() {
     const EVENTS: u8 = 20;
-    for (operation, keeps_record) in [("subscribe", true), ("unsubscribe", false)] {
+    // Of one whose time is over messages may wait as well.
+    for (operation, ttl) in [("subscribe", "0s"), ("unsubscribe", "0s"), ("subscribe", "3s")] {
         let stage = Stage::start().await;
         let properties = ConnAckProperties { receive_max: Some(1), ..connack_properties() };
         let mut connection = stage.broker.serve_with(false, properties).await;
-        let subscription = r#"{"id": "x", "field_masks": ["workloadStates"]}"#;
-        connection.send(Packet::Publish(events_request(1, "subscribe", subscription))).await;
+        let subscription = json!({"id": "x", "field_masks": ["workloadStates"], "ttl": ttl});
+        let subscription = subscription.to_string();
+        connection.send(Packet::Publish(events_request(1, "subscribe", &subscription))).await;
         while !take_publish(&mut connection).await.topic.ends_with(b"/events/subscribe/resp") {}
 
         let instance = stage.vehicle.instance("fleetconnector").unwrap();
@@ -504,7 +506,15 @@ async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_
         }
         let all = delivered + u64::from(EVENTS);
         stage.vehicle.wait_for(DEADLINE, |counters| counters.delivered >= all).await.unwrap();
-        let payload = if keeps_record { subscription } else { r#"{"id": "x"}"# };
+        if ttl != "0s" {
+            eventually("its time is over", DEADLINE, async || {
+                // The guard has one of its own.
+                (stage.vehicle.streams()["events"].len() == 1).then_some(())
+            })
+            .await;
+        }
+        let keeps_record = operation == "subscribe";
+        let payload = if keeps_record { &subscription } else { r#"{"id": "x"}"# };
         let mut request = events_request(2, operation, payload);
         let properties = request.properties.get_or_insert_default();
         properties.user_properties = vec![("request-id".into(), "second".into())];
@@ -524,6 +534,29 @@ async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_
         assert!(messages.iter().all(|message| message.topic.ends_with(b"/events/x")));
         while let Some(packet) = connection.read_within(Duration::from_millis(300)).await {
             assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_old_record_does_no_harm_to_a_subscription_that_has_a_new_one() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.serve(false).await;
+    let payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#;
+    connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
+    while !take_publish(&mut connection).await.topic.ends_with(b"/events/subscribe/resp") {}
+    let topic = format!("{BASE}/events/x/subscription");
+    let over =
+        r#"{"id": "x", "field_masks": ["a"], "ttl": "1s", "expires_at": "2020-01-01T00:00:00Z"}"#;
+    for old in [over, "no record"] {
+        connection.send(Packet::Publish(Publish { payload: old.into(), ..record(&topic) })).await;
+        connection.request(2, false, 2).await;
+        loop {
+            let publish = take_publish(&mut connection).await;
+            assert_ne!(publish.topic, topic);
+            if publish.topic.ends_with(b"/state/resp") {
+                break;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   ├ metrics      what is counted of them
 //!   ├ turns        order of the requests for one subscription
 //!   ├ record       what is retained of one at the broker
-//!   ├ records      which of them holds
+//!   ├ records      takes back what is out of date of it
 //!   ├ backlog      records for which there is no place
 //!   ├ sought       ends that were asked for before the record came
 //!   └ subscription what the two kinds have in common

@@ -67,7 +67,8 @@ impl Publisher {
         message: &impl Serialize,
     ) -> Result<(), SessionEnded> {
         let _writer = self.writer().await?;
-        let publication = Publication { retain: false, ..retained(topic, to_json(message), None) };
+        let (topic, payload) = (topic.to_owned(), to_json(message));
+        let publication = Publication { topic, payload, retain: false, expiry: None };
         self.publish(publication, &self.recalls.messages).await
     }
 
@@ -79,8 +80,8 @@ impl Publisher {
         expiry: Option<Duration>,
     ) -> Result<(), SessionEnded> {
         let _writer = self.writer().await?;
-        let publication = retained(topic, to_json(message), expiry);
-        self.publish(publication, &self.recalls.records).await
+        let record = retained(topic, to_json(message), expiry);
+        self.publish(record, &self.recalls.records).await
     }
 
     /// Removes what the broker keeps.

@@ -18,7 +18,7 @@ use super::logs::LogsSubscription;
 use super::metrics::{Counted, Metrics};
 use super::publisher::{Publisher, Recalls};
 use super::record::Record;
-use super::records::Records;
+use super::records::{Former, Records};
 use super::sought::{Found, Sought};
 use super::subscription::{Outlet, Subscription};
 use super::turns::{Turn, Turns};
@@ -62,7 +62,6 @@ struct Live {
     number: u64,
     /// `None` while its place is taken and it has not begun.
     _task: Option<AbortOnDropHandle<()>>,
-    recalls: Recalls,
     _counted: Counted,
 }
 
@@ -119,23 +118,17 @@ impl Subscriptions {
     ) -> Result<oneshot::Sender<()>, ErrorReply> {
         let (key, ttl) = (key(&subscription), subscription.ttl().duration());
         let record = Record::new(subscription);
+        let former = if T::REPLY_HAS_ALL { Former::TakenBack } else { Former::Kept };
         let (recalls, replaced) = {
             let mut live = self.0.live();
             // Again: others may have been added since.
             check_room(&live, &key)?;
-            let recalls = self.0.recalls(&key);
-            let replaced = live.insert(key.clone(), self.0.reserved(&key, &recalls));
-            (recalls, replaced)
+            (self.0.recalls(&key, former), live.insert(key.clone(), self.0.reserved(&key)))
         };
         self.0.backlog().take(&key);
         self.0.sought().forget(&key);
-        if let Some(replaced) = replaced {
-            if T::REPLY_HAS_ALL {
-                replaced.recalls.messages.recall();
-            }
-            // It must say nothing more.
-            drop(replaced);
-        }
+        // What is replaced must say nothing more.
+        drop(replaced);
         let outlet = self.outlet(&key, &recalls);
         // Before the reply: what was promised must survive a crash.
         let publisher = outlet.publisher.before_reply();
@@ -144,7 +137,7 @@ impl Subscriptions {
             return Err(ended.into());
         }
         let (begin, begun) = oneshot::channel();
-        self.start(key, ttl, recalls, async move {
+        self.start(key, ttl, recalls.records, async move {
             // A reply that could not be sent is no reason not to begin.
             let _ = begun.await;
             T::publish(record, source, outlet).await;
@@ -165,7 +158,7 @@ impl Subscriptions {
         &self,
         key: Key,
         ttl: Option<Duration>,
-        recalls: Recalls,
+        records: Recall,
         stream: impl Future<Output = ()> + Send + 'static,
     ) {
         let subscriptions = self.clone();
@@ -176,12 +169,11 @@ impl Subscriptions {
                 Some(ttl) => drop(timeout(ttl, stream).await),
                 None => stream.await,
             }
-            subscriptions.end(&own, number).await;
+            subscriptions.end(&own, number, records).await;
         });
         let live = Live {
             number,
             _task: Some(AbortOnDropHandle::new(task)),
-            recalls,
             _counted: self.0.metrics.count(key.0),
         };
         let replaced = self.0.live().insert(key, live);
@@ -201,14 +193,13 @@ impl Subscriptions {
         // First its task, so that nothing comes after the end.
         let Some(live) = self.0.live().remove(&key) else {
             if self.0.backlog().take(&key) {
-                self.0.say_end_at_once(&key).await;
+                self.0.say_end_at_once(key).await;
                 return Ok(());
             }
             return self.seek(key).await;
         };
-        live.recalls.messages.recall();
         drop(live);
-        self.0.say_end_at_once(&key).await;
+        self.0.say_end_at_once(key).await;
         self.take_up_waiting().await;
         Ok(())
     }
@@ -217,7 +208,7 @@ impl Subscriptions {
     async fn seek(&self, key: Key) -> Result<(), ErrorReply> {
         let sought = self.0.sought().seek(key.clone());
         if sought.await {
-            self.0.say_end_at_once(&key).await;
+            self.0.say_end_at_once(key).await;
             return Ok(());
         }
         let (kind, id) = key;
@@ -226,12 +217,11 @@ impl Subscriptions {
     }
 
     /// The time of a subscription is over, or its logs have ended.
-    async fn end(&self, key: &Key, number: u64) {
-        let recalls = match self.0.live().get(key) {
-            Some(live) if live.number == number => live.recalls.clone(),
-            _ => return,
-        };
-        self.0.say_end(key, &self.0.publisher, recalls.records).await;
+    async fn end(&self, key: &Key, number: u64, records: Recall) {
+        if self.0.live().get(key).is_none_or(|live| live.number != number) {
+            return;
+        }
+        self.0.say_end(key, &self.0.publisher, records).await;
         let live = self.0.live().remove(key);
         self.take_up_waiting().await;
         // This aborts the calling task, which has nothing left to do.
@@ -246,13 +236,24 @@ impl Subscriptions {
         id: &str,
         record: Result<Bytes, Refused>,
     ) -> Option<BoxFuture<'static, ()>> {
-        if let Some((key, found)) = self.found(kind, id) {
-            tracing::info!(kind = kind.name(), id, "a subscription was ended before it was known");
-            let shared = Arc::clone(&self.0);
-            return match found {
-                Found::Awaited => None,
-                Found::Late => Some(Box::pin(async move { shared.say_end_at_once(&key).await })),
-            };
+        let key = SubscriptionId::try_from(id.to_owned()).ok().map(|id| (kind, id));
+        if let Some(key) = &key {
+            if self.0.live().contains_key(key) {
+                // It has a record of its own by now.
+                return None;
+            }
+            let found = self.0.sought().found(key);
+            if let Some(found) = found {
+                tracing::info!(
+                    kind = kind.name(),
+                    id,
+                    "a subscription was ended before it was known"
+                );
+                return match found {
+                    Found::Awaited => None,
+                    Found::Late => Some(self.0.say_end_at_once(key.clone())),
+                };
+            }
         }
         let restored =
             unusable::bytes(record, MAX_RECORD).and_then(|record| self.take_up(kind, id, &record));
@@ -274,19 +275,13 @@ impl Subscriptions {
                 return None;
             }
         }
-        let publisher = self.0.publisher.before_reply();
+        let recalls = key.map(|key| self.0.recalls(&key, Former::Kept)).unwrap_or_default();
+        let publisher = self.0.publisher.with(recalls).before_reply();
         let topic = self.0.topics.record(kind, id);
         Some(Box::pin(async move {
             // The session ends only when the connector does.
             let _ = publisher.remove(&topic).await;
         }))
-    }
-
-    /// Whether the end of a subscription was asked for before its record came.
-    fn found(&self, kind: StreamKind, id: &str) -> Option<(Key, Found)> {
-        let key = (kind, SubscriptionId::try_from(id.to_owned()).ok()?);
-        let found = self.0.sought().found(&key)?;
-        Some((key, found))
     }
 
     fn take_up(&self, kind: StreamKind, id: &str, record: &Bytes) -> Result<(), Unusable> {
@@ -313,14 +308,13 @@ impl Subscriptions {
                     "there are too many, and too many wait; the next start looks at it again"
                 }));
             }
-            let recalls = self.0.recalls(&key);
-            live.insert(key.clone(), self.0.reserved(&key, &recalls));
-            recalls
+            live.insert(key.clone(), self.0.reserved(&key));
+            self.0.recalls(&key, Former::Kept)
         };
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
         let source = T::source_again(&record, &self.0.ankaios);
         let outlet = self.outlet(&key, &recalls);
-        self.start(key, ttl, recalls, async move {
+        self.start(key, ttl, recalls.records, async move {
             // It fails when the connector stops, as all that follows.
             let _ = outlet.publisher.kept(&outlet.record_topic, &record, ttl).await;
             T::publish(record, source, outlet).await;
@@ -350,21 +344,24 @@ impl Subscriptions {
 impl Shared {
     /// What is published of a subscription from now on. Takes back what was said of its
     /// record before.
-    fn recalls(&self, key: &Key) -> Recalls {
+    fn recalls(&self, key: &Key, former: Former) -> Recalls {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        Recalls { messages: Recall::default(), records: records.begin(key.clone()) }
+        records.begin(key.clone(), former)
     }
 
     /// A place for a subscription that has not begun.
-    fn reserved(&self, (kind, _): &Key, recalls: &Recalls) -> Live {
-        let counted = self.metrics.count(*kind);
-        Live { number: RESERVED, _task: None, recalls: recalls.clone(), _counted: counted }
+    fn reserved(&self, (kind, _): &Key) -> Live {
+        Live { number: RESERVED, _task: None, _counted: self.metrics.count(*kind) }
     }
 
-    /// Says that a subscription has ended, before the reply to whoever wanted that.
-    async fn say_end_at_once(&self, key: &Key) {
-        let records = self.recalls(key).records;
-        self.say_end(key, &self.publisher.before_reply(), records).await;
+    /// Says that a subscription has ended, before the reply to whoever wanted that. What
+    /// is published of it from now on takes that back, also before this has begun.
+    fn say_end_at_once(self: &Arc<Self>, key: Key) -> BoxFuture<'static, ()> {
+        let Recalls { records, .. } = self.recalls(&key, Former::TakenBack);
+        let shared = Arc::clone(self);
+        Box::pin(async move {
+            shared.say_end(&key, &shared.publisher.before_reply(), records).await;
+        })
     }
 
     /// Says that a subscription has ended, unless that is taken back.
@@ -392,7 +389,7 @@ impl Shared {
         self.sought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be locked after `live`, if both are.
+    /// To be locked after `live`, if both are, as `records`.
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
