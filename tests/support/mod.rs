@@ -28,6 +28,9 @@ pub mod vehicle;
 use std::future::Future;
 use std::io::Write;
 use std::net::TcpListener;
+use std::ops::Range;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, Message, Subscription};
@@ -41,10 +44,17 @@ pub use scene::Scene;
 /// How long a test waits for what should happen at once.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A TCP port of the loopback interface that nobody listens on.
+/// A TCP port of the loopback interface that nobody listens on. The kernel gives it to
+/// nobody either, and no other test of this process gets it, before it is used.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    /// Below the ports that the kernel gives to connections and to listeners on port 0.
+    const PORTS: Range<u16> = 10_000..32_000;
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
+    let mut ports = std::iter::repeat_with(|| {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        PORTS.start + port % (PORTS.end - PORTS.start)
+    });
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Asks until the answer is `Some`, for what gives no sign of its own when it
