@@ -238,8 +238,8 @@ impl Subscriptions {
     ) -> Option<BoxFuture<'static, ()>> {
         let key = SubscriptionId::try_from(id.to_owned()).ok().map(|id| (kind, id));
         if let Some(key) = &key {
+            // It has a record of its own by now.
             if self.0.live().contains_key(key) {
-                // It has a record of its own by now.
                 return None;
             }
             let found = self.0.sought().found(key);
@@ -284,6 +284,7 @@ impl Subscriptions {
         }))
     }
 
+    /// Takes up one that is not there yet.
     fn take_up(&self, kind: StreamKind, id: &str, record: &Bytes) -> Result<(), Unusable> {
         match kind {
             StreamKind::Events => self.take_up_as::<EventsSubscription>(id, record),
@@ -296,9 +297,6 @@ impl Subscriptions {
         let key = key(&record.subscription);
         let recalls = {
             let mut live = self.0.live();
-            if live.contains_key(&key) {
-                return Ok(());
-            }
             if live.len() >= MAX_SUBSCRIPTIONS {
                 // It is valid, perhaps somebody counts on it.
                 let waits = self.0.backlog().push(key, Bytes::copy_from_slice(bytes));
