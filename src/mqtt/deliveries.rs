@@ -106,12 +106,19 @@ impl Deliveries {
             self.open.retain(|_, delivery| delivery.arrived || !delivery.replied);
         }
         self.in_vain.clear();
-        let number = self.next_number();
+        let number = self.insert(packet_id, fingerprint, false);
         self.arrived.push_back((packet_id, number));
-        let delivery =
-            Delivery { packet_id, fingerprint, in_vain: false, replied: false, arrived: true };
-        self.open.insert(number, delivery);
         Accepted::New(number)
+    }
+
+    /// Gives a message that has arrived a number. One that was acknowledged `in_vain` has
+    /// its reply.
+    fn insert(&mut self, packet_id: u16, fingerprint: u64, in_vain: bool) -> u64 {
+        let number = self.next_number();
+        let delivery =
+            Delivery { packet_id, fingerprint, in_vain, replied: in_vain, arrived: true };
+        self.open.insert(number, delivery);
+        number
     }
 
     /// The number of a message that comes again.
@@ -129,11 +136,7 @@ impl Deliveries {
             && self.in_vain.contains(&(packet_id, fingerprint))
             && self.open.values().any(|delivery| !delivery.in_vain)
         {
-            let number = self.next_number();
-            let delivery =
-                Delivery { packet_id, fingerprint, in_vain: true, replied: true, arrived: true };
-            self.open.insert(number, delivery);
-            return Some(number);
+            return Some(self.insert(packet_id, fingerprint, true));
         }
         // Should a broker give out others, messages come in order at least.
         let number = exact.or_else(|| find(&|_| true))?;
