@@ -277,12 +277,17 @@ async fn subscriptions_survive_restarts_of_agent_server_connector_and_broker() {
     assert_eq!(reply, json!({"id": "x"}));
 }
 
+/// Starts a workload that writes what it is told to. Gives its state, once it runs.
+async fn start_talker(scene: &Scene) -> Value {
+    scene.request("manifest/apply", workload("talker", "localhost/talker")).await;
+    let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
+    scene.request("workload/wait", wait).await
+}
+
 #[tokio::test]
 async fn logs_are_followed_over_restarts_of_the_workload() {
     let scene = Scene::start().await;
-    scene.request("manifest/apply", workload("talker", "localhost/talker")).await;
-    let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
-    let running = scene.request("workload/wait", wait).await;
+    let running = start_talker(&scene).await;
     assert_eq!(running["execution_state"]["substate"], json!("RUNNING_OK"), "{running}");
     assert_eq!(running["agent_name"], json!("agent_A"));
     scene.vehicle.log("talker", ["one", "two", "three"]).await.unwrap();
@@ -328,9 +333,7 @@ async fn logs_are_followed_over_restarts_of_the_workload() {
 #[tokio::test]
 async fn the_end_of_a_followed_container_is_told_once() {
     let scene = Scene::start().await;
-    scene.request("manifest/apply", workload("talker", "localhost/talker")).await;
-    let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
-    scene.request("workload/wait", wait).await;
+    start_talker(&scene).await;
     let mut logs = scene.client("logs/l").await;
     let request = r#"{"id": "l", "workloads": ["talker"], "follow": true}"#;
     let reply = scene.request("logs/subscribe", request).await;
@@ -360,9 +363,7 @@ async fn the_end_of_a_followed_container_is_told_once() {
 #[tokio::test]
 async fn logs_that_are_not_followed_end() {
     let scene = Scene::start().await;
-    scene.request("manifest/apply", workload("talker", "localhost/talker")).await;
-    let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
-    scene.request("workload/wait", wait).await;
+    start_talker(&scene).await;
     scene.vehicle.log("talker", ["one", "two"]).await.unwrap();
     let mut logs = scene.client("logs/l").await;
     scene.request("logs/subscribe", r#"{"id": "l", "workloads": ["talker"]}"#).await;
