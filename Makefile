@@ -1,40 +1,47 @@
-# What this project can do: `make help`.
+# `make help` lists the targets.
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 IMAGE := localhost/fleet-connector:$(VERSION)
 SENDER := localhost/vehicle-data-sender:$(VERSION)
 
-.PHONY: help test check demo image image-local bench figures chaos fuzz
+.PHONY: help test check deny advisories demo image image-local bench figures chaos fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-# The broker, its clients and Podman are installed if need be, so nothing may be skipped.
-# The binary of the image takes minutes of one processor: it is built beside the rest.
-# The test of the container does the same again, and says so if that fails. Most tests
-# wait most of the time: more of them may run at once than there are processors.
-test: ## Install what the tests need (Debian), check the sources, run all tests
+# All tools are installed, so no test may be skipped. The release build for the image takes
+# minutes of CPU time on one core, so it runs in parallel with the rest. The container test
+# runs the same build again and reports its errors. Tests mostly wait, so more of them may run
+# at a time than there are cores.
+test: ## Install test tools (Debian), check the sources, run all tests
 	scripts/install-test-tools.sh
 	nice scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
 	$(MAKE) check && FAIL_ON_SKIP=1 RUST_TEST_THREADS=4 cargo test --workspace; \
 	status=$$?; wait; exit $$status
 
-chaos: ## Break everything at random for CHAOS_SECONDS (60); CHAOS_SEED repeats a run
+chaos: ## Inject random faults for CHAOS_SECONDS (60); CHAOS_SEED repeats a run
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-60} cargo test --test chaos -- --nocapture
 
-fuzz: ## Fuzz all that reads input, FUZZ_SECONDS (600) each; needs cargo-fuzz and a nightly Rust
+fuzz: ## Run all fuzz targets, FUZZ_SECONDS (600) each; needs cargo-fuzz and a nightly Rust
 	scripts/fuzz.sh
 
 check:
 	scripts/install-test-tools.sh
+	scripts/check-rust-version.sh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
-demo: ## Run the connector between a broker and a simulated vehicle
+deny: ## Check versions, licences and sources of the dependencies; installs cargo-deny
+	scripts/deny.sh
+
+advisories: ## Check the dependencies for known vulnerabilities; downloads the advisory database
+	scripts/deny.sh advisories
+
+demo: ## Run the connector with a broker and a simulated vehicle
 	cargo run --package vehicle-simulator
 
-image: ## Build the images in a container, from a registry
+image: ## Build the images in a container; needs a registry
 	podman build --tag $(SENDER) --target vehicle-data-sender .
 	podman build --tag $(IMAGE) .
 
@@ -42,9 +49,9 @@ image-local: ## Build the images with the Rust of this machine, without a regist
 	scripts/image-local.sh $(SENDER) target/image vehicle-data-sender
 	scripts/image-local.sh $(IMAGE)
 
-bench: ## Measure how close the connector runs to the floor
+bench: ## Measure latency and throughput
 	cargo bench --bench speed
 	cargo bench --bench streams
 
-figures: ## Measure the figures of the README
+figures: ## Measure image size, memory and start time for the README
 	cargo bench --profile dev --bench figures

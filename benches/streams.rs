@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 use support::connector::BASE;
 use support::vehicle::Vehicle;
 use usage::{Cpu, machine, memory};
-use vehicle_simulator::{CONNECTOR_WORKLOAD, InstanceName, execution};
+use vehicle_simulator::{CONNECTOR_WORKLOAD, execution};
 
 /// Rounds, and events of each in a round. Many short ones: what disturbs the
 /// machine for a while must disturb floor and connector alike.
@@ -140,7 +140,7 @@ fn measure(mut event: impl FnMut() -> usize) -> Round {
 
 /// Changes the state of a workload, which is one event.
 fn trigger(vehicle: &Vehicle, number: usize) {
-    let instance: InstanceName = vehicle.instance(CONNECTOR_WORKLOAD).unwrap();
+    let instance = vehicle.instance(CONNECTOR_WORKLOAD).unwrap();
     let mut state = execution::running();
     state.additional_info = Some(number.to_string());
     vehicle.set_execution_state(&instance, state);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts what the images consist of into a folder: the static binaries and the CA roots.
-# Used by the build stage of the Containerfile and, without a registry, on this machine.
+# Puts the content of the images into a directory: the static binaries and the CA roots.
+# Runs in the build stage of the Containerfile or, without a registry, on this machine.
 #
 #   scripts/build-static.sh OUT_DIR
 set -eu
@@ -16,10 +16,10 @@ if [ ! -r "$roots" ]; then
     exit 1
 fi
 
-# glibc links statically with crt-static. The target is named, although it is
-# the host's own, so that the flag spares build scripts and procedural macros,
-# which cannot be built that way. The binary is moved to its address when it starts;
-# the short list of the places that depend on it saves 0.2 MB (it takes glibc 2.36).
+# crt-static links glibc statically. --target is set, although it is the host, so that the
+# flags do not apply to build scripts and procedural macros, which cannot be built with
+# them. The binary is position-independent; packed relative relocations make it 0.2 MB
+# smaller (they need glibc 2.36).
 target=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
     cargo build --locked --release \

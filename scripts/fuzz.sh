@@ -1,18 +1,18 @@
 #!/bin/sh
-# Fuzzes what reads input from outside, one target after another. Each runs for
-# FUZZ_SECONDS; the arguments name targets, without any it is all of them.
-# Needs cargo-fuzz and a nightly Rust, for the sanitizers.
+# Runs the fuzz targets one after another, each for FUZZ_SECONDS: those given as arguments,
+# or all of them. Needs cargo-fuzz and, for the sanitizers, a nightly Rust.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-600}
 
-# The corpus of earlier runs comes first, then inputs to begin with.
+# fuzz TARGET SEEDS [OPTION...]: the first directory is the corpus, which grows; SEEDS are
+# directories with initial inputs.
 fuzz() {
     target=$1
     inputs=$2
     shift 2
     mkdir -p "fuzz/corpus/$target"
-    # Each input is a word.
+    # SEEDS is split into words on purpose.
     # shellcheck disable=SC2086
     cargo +nightly fuzz run "$target" "fuzz/corpus/$target" $inputs -- \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 "$@"
@@ -26,7 +26,7 @@ for name in ${*:-frames manifest state_request settings}; do
     state_request) fuzz state_request "" -max_len=4096 "$dictionary" ;;
     settings) fuzz settings "" -max_len=1024 "$dictionary" ;;
     *)
-        echo "there is no fuzz target $name" >&2
+        echo "fuzz.sh: there is no fuzz target $name" >&2
         exit 64
         ;;
     esac

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Builds an image of the Containerfile without a registry: the binary comes from
-# the toolchain of this machine and replaces the stage named `build`.
+# Builds an image of the Containerfile without a registry: the binaries are built with the
+# toolchain of this machine and replace the stage `build`.
 #
-#   scripts/image-local.sh TAG [FOLDER [TARGET]]
+#   scripts/image-local.sh TAG [DIR [TARGET]]
 #
-# FOLDER gets what the images consist of, in its subfolder `out`. TARGET is a stage
-# of the Containerfile; without it, fleet-connector is built.
+# The content of the images is put into DIR/out. TARGET is a stage of the Containerfile,
+# by default fleet-connector.
 set -eu
 
 tag=${1:?usage: scripts/image-local.sh TAG [FOLDER [TARGET]]}

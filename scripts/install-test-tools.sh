@@ -1,15 +1,15 @@
 #!/bin/sh
-# Installs what `make test` needs and this machine lacks. Debian and its relatives
-# only; elsewhere it says what is missing.
+# Installs the tools that `make test` needs and that are missing, on Debian and its
+# derivatives. On other systems it only reports what is missing.
 set -eu
 
-# Debian keeps the broker in a folder that is not in every user's PATH.
+# Debian installs the broker in a directory that is not in every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 
 packages=""
 missing=""
 
-# need COMMAND PACKAGE...: the packages bring the command.
+# need COMMAND PACKAGE...: the packages provide the command.
 need() {
     command -v "$1" >/dev/null 2>&1 && return
     missing="$missing $1"
@@ -17,11 +17,11 @@ need() {
     packages="$packages $*"
 }
 
-# The linker, and glibc as a static library for the image.
+# The linker, and the static glibc for the image.
 need cc gcc libc6-dev
 need mosquitto mosquitto
 need mosquitto_rr mosquitto-clients
-# Without a network backend Podman does not start; the rest is for users other than root.
+# Podman needs a network backend to start; the rest is for rootless use.
 need podman podman netavark fuse-overlayfs slirp4netns uidmap
 # The runtime of tests/containers.conf.
 need runc runc
@@ -31,13 +31,13 @@ if [ ! -r /etc/ssl/certs/ca-certificates.crt ]; then
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then
-    echo "Rust is missing: install it as https://rustup.rs says, then try again." >&2
+    echo "Rust is missing: install it with https://rustup.rs, then try again." >&2
     exit 1
 fi
 [ -n "$packages" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "Missing:$missing. This is no Debian: install them by hand, then try again." >&2
+    echo "Missing:$missing. There is no apt-get: install them manually, then try again." >&2
     exit 1
 fi
 if [ "$(id -u)" = 0 ]; then

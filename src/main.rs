@@ -1,5 +1,4 @@
-//! The program: settings, log, signals. The rest is [`fleet_connector::connector`]
-//! and [`fleet_connector::dashboard`].
+//! The program: settings, log, signals and exit codes. The rest is in the library.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use fleet_connector::settings::{Command, DashboardSettings, HealthSettings, Settings};
-use fleet_connector::{connector, dashboard, health, logging, process};
+use fleet_connector::{connector, dashboard, health};
+use service_kit::{log, process};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -17,13 +17,13 @@ fn main() -> ExitCode {
         Err(error) => return process::refuse("fleet-connector", &error),
     };
     match &command {
-        Command::Connect(settings) => logging::start(settings.log),
-        Command::Dashboard(settings) => logging::start(settings.log),
-        // It has an answer, and no log.
+        Command::Connect(settings) => log::start(settings.log),
+        Command::Dashboard(settings) => log::start(settings.log),
+        // It prints an answer and has no log.
         Command::Health(_) => {}
     }
-    // One thread is enough: everything waits for FIFOs and a socket. One more does
-    // what takes long, one thing at a time, so that replies keep their order.
+    // One thread is enough: everything waits for FIFOs and a socket. Another one runs slow
+    // work, one job at a time, so that replies keep their order.
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
     let outcome = runtime.context("the runtime cannot be started").and_then(|runtime| {
         let outcome = runtime.block_on(async {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
                 Command::Health(settings) => Ok(ask(settings).await),
             }
         });
-        // A terminal that takes nothing more must not hold up the end.
+        // A terminal that accepts no more output must not delay the exit.
         runtime.shutdown_background();
         outcome
     });
@@ -56,7 +56,7 @@ async fn connect(settings: Settings) -> anyhow::Result<()> {
     );
     let stop = process::stop_on_signals().context("signals cannot be handled")?;
     match connector::run(settings, stop).await {
-        // Nothing is lost, and whoever has stopped it need not care.
+        // Nothing is lost: the broker keeps the requests.
         Err(timeout @ connector::Error::DrainTimeout) => {
             tracing::warn!("{timeout}");
             Ok(())
@@ -65,7 +65,7 @@ async fn connect(settings: Settings) -> anyhow::Result<()> {
     }
 }
 
-/// Prints how a connector fares, and returns whether all is well.
+/// Prints the health of a connector, and returns whether it is healthy.
 async fn ask(settings: HealthSettings) -> bool {
     match health::ask(&settings.address, settings.endpoint).await {
         Ok(answer) => {

@@ -6,11 +6,11 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use fleet_connector::ankaios::encode;
-use fleet_connector::proto::ank_base::request::RequestContent;
-use fleet_connector::proto::ank_base::{CompleteStateRequest, Request};
-use fleet_connector::proto::control_api::to_ankaios::ToAnkaiosEnum;
-use fleet_connector::proto::control_api::{Hello, ToAnkaios};
+use ankaios_control::codec::encode;
+use ankaios_model::proto::ank_base::request::RequestContent;
+use ankaios_model::proto::ank_base::{CompleteStateRequest, Request};
+use ankaios_model::proto::control_api::to_ankaios::ToAnkaiosEnum;
+use ankaios_model::proto::control_api::{Hello, ToAnkaios};
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::pipe::fcntl_setpipe_size;
 

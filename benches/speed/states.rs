@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     CompleteState, ExecutionsStatesForId, ExecutionsStatesOfWorkload, State, Tags, Workload,
     WorkloadMap, WorkloadStatesMap,
 };
-use vehicle_simulator::{InstanceName, execution};
+use vehicle_simulator::{execution, instance_name};
 
 const AGENT: &str = "agent_A";
 
@@ -24,9 +24,9 @@ pub(crate) fn state(workloads: usize) -> CompleteState {
     let mut running = BTreeMap::new();
     for number in 0..workloads {
         let name = format!("telemetry-collector-{number:05}");
-        let instance = InstanceName::new(&name, AGENT, RUNTIME_CONFIG);
+        let instance = instance_name(&name, AGENT, RUNTIME_CONFIG);
         desired.insert(name.clone(), workload());
-        let states = BTreeMap::from([(instance.id, execution::running())]);
+        let states = BTreeMap::from([(instance.workload_id, execution::running())]);
         running.insert(name, ExecutionsStatesForId { id_state_map: states });
     }
     let running = ExecutionsStatesOfWorkload { wl_name_state_map: running };

@@ -1,12 +1,11 @@
-//! What arrives on the `input` FIFO: no panic, no memory for lengths that are
-//! absurd, and the same messages however it is cut into pieces, up to the first
-//! that is in doubt.
+//! Bytes from the `input` FIFO: decoding does not panic, does not allocate memory for absurd
+//! lengths, and yields the same messages for all chunk sizes, up to the first error.
 
 #![no_main]
 
 use bytes::BytesMut;
-use fleet_connector::ankaios::{FrameDecoder, MAX_INCOMING_FRAME};
-use fleet_connector::proto::control_api::FromAnkaios;
+use ankaios_control::{FrameDecoder, MAX_INCOMING_FRAME};
+use ankaios_model::proto::control_api::FromAnkaios;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use prost::encoding::encode_varint;
@@ -34,8 +33,7 @@ impl Decoded {
         assert!(buffer.capacity() <= 2 * (MAX_INCOMING_FRAME + 16));
     }
 
-    /// Decodes a stream that comes in pieces of the sizes that `size` makes of
-    /// their first byte.
+    /// Decodes a stream in chunks; `size` maps the first byte of a chunk to its size.
     fn of(mut decoder: FrameDecoder, mut stream: &[u8], size: impl Fn(u8) -> usize) -> Self {
         let mut decoded = Self::default();
         let mut buffer = BytesMut::new();
@@ -56,13 +54,14 @@ fn check(stream: &[u8]) {
         let whole = Decoded::of(decoder(), stream, |_| usize::MAX);
         for size in sizes {
             let pieces = Decoded::of(decoder(), stream, size);
-            // What follows a message casts doubt on it only if it is there already.
+            // The decoder rejects a message because of the bytes after it only if it already has
+            // them, so smaller chunks may yield more messages.
             assert!(pieces.messages.starts_with(&whole.messages));
             assert!(whole.failed || pieces == whole);
         }
     }
     let whole = Decoded::of(FrameDecoder::default(), stream, |_| usize::MAX);
-    // What was understood can be said again.
+    // Decoded messages can be encoded and decoded again.
     let mut frames = Vec::new();
     for message in &whole.messages {
         frames.extend(message.encode_length_delimited_to_vec());
@@ -73,7 +72,7 @@ fn check(stream: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     check(data);
-    // As a message with its true length, and what follows it.
+    // The input as a message with its correct length, followed by other bytes.
     let mut framed = Vec::new();
     encode_varint(data.len() as u64, &mut framed);
     framed.extend_from_slice(data);

@@ -1,16 +1,16 @@
-//! Manifests: no panic, an end in bounded time, no update without masks, and
-//! what was understood can be written in Ankaios' format and read again.
+//! Manifests: parsing does not panic, takes limited time, and never results in an update
+//! without masks. A parsed manifest can be written in the format of Ankaios and parsed again.
 
 #![no_main]
 
 use std::time::{Duration, Instant};
 
-use fleet_connector::json::{self, StateFormat};
-use fleet_connector::manifest::Manifest;
-use fleet_connector::proto::ank_base::{CompleteState, State};
+use ankaios_model::json::{self, StateFormat};
+use ankaios_model::manifest::Manifest;
+use ankaios_model::proto::ank_base::{CompleteState, State};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
-/// For inputs of a few kilobytes, with all checks of the sanitizer.
+/// The longest time for inputs of a few kilobytes, with all sanitizer checks.
 const LIMIT: Duration = Duration::from_secs(2);
 
 fuzz_target!(|payload: &[u8]| -> Corpus {
@@ -45,7 +45,7 @@ fuzz_target!(|payload: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-/// A state without the empty parts that mean the same as absent ones.
+/// The state without empty parts, which are equivalent to absent ones.
 fn normal(state: &State) -> State {
     fn clear<T: Default + PartialEq>(part: &mut Option<T>) {
         part.take_if(|part| *part == T::default());

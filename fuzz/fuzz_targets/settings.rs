@@ -1,11 +1,12 @@
-//! Settings, one argument per line: no panic, and settings that are taken keep
-//! what the rest relies on.
+//! Settings, one argument per line: parsing does not panic, and accepted settings satisfy what
+//! the rest of the connector relies on.
 
 #![no_main]
 
 use std::time::Duration;
 
-use fleet_connector::settings::{Settings, SettingsError};
+use fleet_connector::settings::Settings;
+use service_kit::settings::SettingsError;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|lines: &str| {

@@ -1,10 +1,9 @@
-//! Requests for the state with their field masks: no panic, and no mask with an
-//! empty part.
+//! State requests: parsing does not panic, and no accepted field mask has an empty element.
 
 #![no_main]
 
-use fleet_connector::json::StateFormat;
-use fleet_connector::operations::StateRequest;
+use ankaios_model::json::StateFormat;
+use fleet_contract::requests::StateRequest;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 

@@ -1,39 +1,38 @@
-//! Gives memory of the heap back to the system.
+//! Returns free heap memory to the operating system.
 //!
-//! glibc keeps what was freed if it lies below something that is still in use,
-//! and it raises the size from which it asks the system for memory of its own,
-//! which can always be given back, to that of the largest block that was freed.
-//! After one reply of 10 MB, a few small blocks near the end of the heap kept
-//! 47 MB of an idle process; with these two calls it is 5 MB. Neither has a
-//! safe wrapper, nor a setting that reaches as far (`GLIBC_TUNABLES`: 32 MB), and
-//! other allocators kept more (mimalloc: 14 MB at the price of a higher peak).
+//! glibc keeps free memory that lies below a block in use. It serves large blocks by `mmap`, which
+//! returns them when they are freed, but raises the size from which it does so to that of the
+//! largest block freed so far. After one reply of 10 MB, a few small blocks near the end of the
+//! heap kept 47 MB in an idle process. With the two functions of this crate it is 5 MB.
 //!
-//! With another C library both functions do nothing.
+//! The C functions have no safe wrappers. `GLIBC_TUNABLES` alone achieves 32 MB; mimalloc achieves
+//! 14 MB with a higher peak.
+//!
+//! With other C libraries, both functions do nothing.
 
-/// Blocks of this size and more, in bytes, are memory of their own. It is the
-/// threshold that glibc begins with.
+/// Minimum size in bytes of a block that glibc serves by `mmap`. This is its initial value.
 #[cfg(target_env = "gnu")]
-const OWN_MEMORY: libc::c_int = 128 * 1024;
+const MMAP_THRESHOLD: libc::c_int = 128 * 1024;
 
-/// Keeps glibc from putting ever larger blocks on the heap. To be called at the
-/// start of the process.
+/// Keeps glibc from raising the size from which it serves blocks by `mmap`. Call it at the start
+/// of the process.
 pub fn keep_large_blocks_apart() {
     #[cfg(target_env = "gnu")]
     #[allow(unsafe_code)]
-    // SAFETY: `mallopt` takes two numbers and no pointer, and may be called at any
-    // time. With an unknown one it does nothing.
+    // SAFETY: `mallopt` takes two numbers and no pointer, and may be called at any time. It
+    // ignores unknown parameters.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MEMORY);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     }
 }
 
-/// Gives back what is free. Takes some milliseconds, so it is for after large
-/// things only.
+/// Returns free memory to the operating system. Takes some milliseconds, so call it only after
+/// large allocations were freed.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     #[allow(unsafe_code)]
-    // SAFETY: `malloc_trim` takes a number of bytes to keep and no pointer, touches
-    // free memory only, and locks out other threads while it does.
+    // SAFETY: `malloc_trim` takes a number of bytes and no pointer. It changes only free memory, and
+    // holds the locks of the allocator meanwhile.
     unsafe {
         libc::malloc_trim(0);
     }
@@ -41,7 +40,7 @@ pub fn give_back() {
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
-    /// Resident memory in KiB.
+    /// Resident memory of this process in KiB.
     fn resident() -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -49,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn freed_memory_is_given_back_although_something_lies_above_it() {
+    fn free_memory_below_a_block_in_use_is_returned() {
         super::keep_large_blocks_apart();
         let begin = resident();
         let blocks: Vec<_> = (0..40_000).map(|_| vec![1_u8; 1024]).collect();

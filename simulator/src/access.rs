@@ -1,12 +1,11 @@
-//! What a workload may ask for: the allow and deny rules of its control
-//! interface.
+//! Access rules: what a workload may request over its control interface.
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     AccessRightsRule, ControlInterfaceAccess, LogRule, ReadWriteEnum, Request, StateRule,
     access_rights_rule::AccessRightsRuleEnum, request::RequestContent,
 };
 
-/// Rules that allow everything.
+/// Access rules that allow all requests.
 pub fn allow_all() -> ControlInterfaceAccess {
     ControlInterfaceAccess {
         allow_rules: vec![state_rule(ReadWriteEnum::RwReadWrite, &["*"]), log_rule(&["*"])],
@@ -14,7 +13,7 @@ pub fn allow_all() -> ControlInterfaceAccess {
     }
 }
 
-/// A rule for parts of the state.
+/// A rule for parts of the complete state.
 pub fn state_rule(operation: ReadWriteEnum, filter_masks: &[&str]) -> AccessRightsRule {
     AccessRightsRule {
         access_rights_rule_enum: Some(AccessRightsRuleEnum::StateRule(StateRule {
@@ -24,7 +23,7 @@ pub fn state_rule(operation: ReadWriteEnum, filter_masks: &[&str]) -> AccessRigh
     }
 }
 
-/// A rule for the logs of workloads; a name may hold one `*`.
+/// A rule for the logs of workloads. Each name may contain one `*`.
 pub fn log_rule(workload_names: &[&str]) -> AccessRightsRule {
     AccessRightsRule {
         access_rights_rule_enum: Some(AccessRightsRuleEnum::LogRule(LogRule {
@@ -33,9 +32,9 @@ pub fn log_rule(workload_names: &[&str]) -> AccessRightsRule {
     }
 }
 
-/// Whether the rules let a request pass. Each of its masks, or of the workloads
-/// whose logs it asks for, has to be allowed and must not be denied.
-/// Cancelling is always allowed, a request without content never.
+/// Whether the rules allow a request: each of its field masks, or each workload whose logs it
+/// requests, must be allowed and not denied. Cancelling is always allowed, a request without
+/// content never.
 pub(crate) fn allows(access: &ControlInterfaceAccess, request: &Request) -> bool {
     match &request.request_content {
         Some(RequestContent::CompleteStateRequest(request)) => {
@@ -62,7 +61,7 @@ fn allows_masks(access: &ControlInterfaceAccess, masks: &[String], wanted: ReadW
         let allowed = state_patterns(&access.allow_rules, wanted);
         let denied = state_patterns(&access.deny_rules, wanted);
         allowed.into_iter().any(|pattern| covers(pattern, mask))
-            && !denied.into_iter().any(|pattern| touches(pattern, mask))
+            && !denied.into_iter().any(|pattern| overlaps(pattern, mask))
     })
 }
 
@@ -88,15 +87,16 @@ fn log_patterns(rules: &[AccessRightsRule]) -> impl Iterator<Item = &str> {
     patterns.flatten()
 }
 
-/// An allow rule has to reach at least as far down as the mask, or the mask
-/// would show more than is allowed. A rule that begins with `*` may be longer.
+/// Whether an allow rule applies to a mask. A rule that is longer than the mask allows only a
+/// part of what the mask selects, so it does not apply, unless it starts with `*`.
 fn covers(pattern: &str, mask: &str) -> bool {
     let starts_with_wildcard = pattern.split('.').next() == Some("*");
-    (depth(pattern) <= depth(mask) || starts_with_wildcard) && touches(pattern, mask)
+    (depth(pattern) <= depth(mask) || starts_with_wildcard) && overlaps(pattern, mask)
 }
 
-/// A deny rule also catches masks above it, because they include what it denies.
-fn touches(pattern: &str, mask: &str) -> bool {
+/// Whether a deny rule applies to a mask. It also applies to shorter masks, which select more
+/// than it denies.
+fn overlaps(pattern: &str, mask: &str) -> bool {
     if pattern.is_empty() {
         return false;
     }
@@ -122,7 +122,7 @@ fn name_matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
-    use fleet_connector::proto::ank_base::{
+    use ankaios_model::proto::ank_base::{
         CompleteStateRequest, LogsCancelRequest, LogsRequest, UpdateStateRequest,
         WorkloadInstanceName,
     };
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_are_told_apart() {
+    fn rules_apply_to_their_operation_only() {
         let reader = rules(vec![state_rule(ReadWriteEnum::RwRead, &["*"])], vec![]);
         assert!(allows(&reader, &read(&["agents"])));
         assert!(!allows(&reader, &write(&["agents"])));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deny_rule_also_catches_what_includes_it() {
+    fn a_deny_rule_also_denies_what_includes_it() {
         let deny = state_rule(ReadWriteEnum::RwReadWrite, &["desiredState.configs.secret"]);
         let access = rules(allow_all().allow_rules, vec![deny]);
         assert!(allows(&access, &read(&["desiredState.workloads"])));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_is_always_allowed_and_a_request_for_nothing_never() {
+    fn cancelling_is_always_allowed_and_a_request_without_content_never() {
         let nothing = rules(vec![], vec![]);
         assert!(allows(
             &nothing,

@@ -1,20 +1,19 @@
-//! The agent's part of Ankaios: the session of one workload over its FIFOs.
+//! The agent: the session of one workload over its FIFOs.
 //!
-//! The session belongs to the FIFOs, not to the workload's process. It begins
-//! with a Hello, goes on when the workload's process is replaced, and is over
-//! when the agent goes, when it is swapped for a new one, or when the workload
-//! breaks its rules.
+//! A session belongs to the FIFOs, not to the process of the workload. It starts with a Hello and
+//! continues if the process is replaced. It ends when the agent stops, when a new session replaces
+//! it, or when the workload violates the protocol.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use fleet_connector::proto::ank_base::{Response, response::ResponseContent};
-use fleet_connector::proto::control_api::{
+use ankaios_model::proto::ank_base::{Response, response::ResponseContent};
+use ankaios_model::proto::control_api::{
     ConnectionClosed, ControlInterfaceAccepted, FromAnkaios, ToAnkaios,
     from_ankaios::FromAnkaiosEnum, to_ankaios::ToAnkaiosEnum,
 };
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 use tokio::io::{Interest, Ready};
 use tokio::net::unix::pipe;
@@ -22,86 +21,91 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::faults::ReadPace;
-use crate::fifos::{Fifos, reader_gone};
-use crate::framing::{self, Frame};
-use crate::record::Problem;
-use crate::simulation::{OUTBOX, Shared};
+use crate::fifos::{Fifos, has_no_reader};
+use crate::framing::{self, NextFrame};
+use crate::observations::Problem;
+use crate::simulation::{OUTBOX_LIMIT, SharedSimulation};
 
-/// A frame that can't be written within this time is cut off.
+/// How long writing a frame may take. After that its rest is not written.
 const WRITE_LIMIT: Duration = Duration::from_millis(500);
 
-/// Between attempts to reach a workload that does not read.
+/// Interval between attempts to write to a workload that has not opened `input`.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Bytes read at once.
+/// Maximum number of bytes in one read.
 const READ_SIZE: usize = 64 * 1024;
 
-/// Bytes read before what has arrived is served. More than a pipe holds, so a
-/// frame that was written in one go is read in one go.
+/// Maximum number of bytes to read before serving what has arrived. It exceeds the capacity of a
+/// pipe, so that a frame from a single write is complete before it is served.
 const READ_LIMIT: usize = 4 * 1024 * 1024;
 
-/// Pieces per second in which a slow reader reads.
+/// Reads per second at [`ReadPace::BytesPerSecond`].
 const SLOW_READS_PER_SECOND: u32 = 50;
 
-/// The version that the simulated Ankaios speaks; only the major one counts.
+/// The supported major version of the protocol. Minor and patch version do not matter.
 const SUPPORTED_MAJOR: &str = "1";
 
-/// What the handle asks of the agent.
+/// A command of the handle to the agent.
 #[derive(Debug)]
-pub(crate) enum Command {
-    /// Make the FIFOs if they are missing, and begin a session on them.
+pub(crate) enum AgentCommand {
+    /// Create the FIFOs unless they exist, and start a session on them.
     Start,
-    /// Close the FIFOs, as the end of the process does. The files stay.
+    /// Close the FIFOs without removing them, as when the process of the agent ends.
     Kill,
-    /// Begin a new session on the same FIFOs while the old one has them open.
+    /// Start a new session on the same FIFOs before closing the old one.
     Swap,
     /// Unlink the FIFOs and their folder.
     Unlink,
-    /// End the session with a reason.
+    /// Close the session with `ConnectionClosed` and this reason.
     Close(String),
-    /// Write bytes as they are.
+    /// Write these bytes to `input`.
     Inject(Bytes),
 }
 
-/// A command and where its outcome is awaited.
-pub(crate) type Order = (Command, oneshot::Sender<io::Result<()>>);
+/// A command and the sender for its result.
+pub(crate) type QueuedCommand = (AgentCommand, oneshot::Sender<io::Result<()>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum SessionState {
     /// There is no session.
     None,
-    /// Nothing counts before the first Hello.
-    AwaitsHello,
-    /// The workload is served.
+    /// The session has not received a Hello.
+    AwaitingHello,
+    /// The session serves requests.
     Open,
 }
 
-/// The task that owns the FIFOs.
-pub(crate) struct Agent {
+/// The agent, which owns the FIFOs.
+pub(crate) struct SimulatedAgent {
     fifos: Fifos,
-    shared: Arc<Shared>,
-    orders: mpsc::Receiver<Order>,
-    /// Reads what the workload writes to `output`.
+    shared: Arc<SharedSimulation>,
+    commands: mpsc::Receiver<QueuedCommand>,
+    /// The open FIFO `output`.
     reader: Option<pipe::Receiver>,
-    /// Writes what the workload reads from `input`.
+    /// The open FIFO `input`.
     writer: Option<pipe::Sender>,
-    phase: Phase,
+    session: SessionState,
+    /// Bytes from `output` that are not served.
     buffer: BytesMut,
-    /// After an absurd length nothing makes sense until the workload reopens.
+    /// Whether what follows an invalid length is discarded, until the workload reopens `output`.
     discarding: bool,
-    /// When a slow reader reads next.
+    /// When to read next at [`ReadPace::BytesPerSecond`].
     next_read: Instant,
 }
 
-impl Agent {
-    pub(crate) fn new(fifos: Fifos, shared: Arc<Shared>, orders: mpsc::Receiver<Order>) -> Self {
+impl SimulatedAgent {
+    pub(crate) fn new(
+        fifos: Fifos,
+        shared: Arc<SharedSimulation>,
+        commands: mpsc::Receiver<QueuedCommand>,
+    ) -> Self {
         Self {
             fifos,
             shared,
-            orders,
+            commands,
             reader: None,
             writer: None,
-            phase: Phase::None,
+            session: SessionState::None,
             buffer: BytesMut::new(),
             discarding: false,
             next_read: Instant::now(),
@@ -111,27 +115,27 @@ impl Agent {
     /// Serves the workload until the handle is dropped.
     pub(crate) async fn run(mut self) {
         loop {
-            let due = self.deliver().await;
+            let due = self.serve_and_send().await;
             let pace = self.shared.lock().faults.pace;
             tokio::select! {
                 biased;
-                order = self.orders.recv() => match order {
+                command = self.commands.recv() => match command {
                     Some((command, done)) => {
-                        let outcome = self.execute(command).await;
-                        // The one who asked may have stopped waiting.
-                        let _unheard = done.send(outcome);
+                        let result = self.execute(command).await;
+                        // Fails if the caller no longer waits.
+                        let _ = done.send(result);
                     }
                     None => return,
                 },
                 () = self.shared.wake.notified() => {}
-                () = until(due) => {}
+                () = sleep_until_due(due) => {}
                 readable = readable(self.reader.as_ref(), pace, self.next_read) => {
-                    let outcome = match readable {
+                    let result = match readable {
                         Ok(ready) => self.read(pace, ready),
                         Err(error) => Err(error),
                     };
-                    if outcome.is_err() {
-                        // A FIFO gives no errors but the end; there is no way on.
+                    if result.is_err() {
+                        // The FIFO cannot be reopened: its file is gone.
                         self.reader = None;
                     }
                 }
@@ -139,23 +143,23 @@ impl Agent {
         }
     }
 
-    async fn execute(&mut self, command: Command) -> io::Result<()> {
+    async fn execute(&mut self, command: AgentCommand) -> io::Result<()> {
         match command {
-            Command::Start => {
+            AgentCommand::Start => {
                 self.fifos.create()?;
-                self.begin_session()
+                self.start_session()
             }
-            Command::Kill => {
+            AgentCommand::Kill => {
                 self.end_session();
                 Ok(())
             }
-            Command::Swap => self.begin_session(),
-            Command::Unlink => self.fifos.unlink(),
-            Command::Close(reason) => {
+            AgentCommand::Swap => self.start_session(),
+            AgentCommand::Unlink => self.fifos.unlink(),
+            AgentCommand::Close(reason) => {
                 self.close(reason).await;
                 Ok(())
             }
-            Command::Inject(bytes) => {
+            AgentCommand::Inject(bytes) => {
                 if self.write(bytes).await {
                     Ok(())
                 } else {
@@ -167,22 +171,22 @@ impl Agent {
 
     // -------------------------------------------------------------- session
 
-    /// The new descriptors are opened before the old ones go, so a workload that
-    /// has the FIFOs open notices nothing.
-    fn begin_session(&mut self) -> io::Result<()> {
+    /// Starts a session. Opens the new descriptors before it closes the old ones, so that a
+    /// workload that has the FIFOs open does not notice.
+    fn start_session(&mut self) -> io::Result<()> {
         let reader = self.fifos.open_output();
         let writer = self.fifos.open_input().ok();
         self.end_session();
         self.reader = Some(reader?);
         self.writer = writer;
-        self.phase = Phase::AwaitsHello;
+        self.session = SessionState::AwaitingHello;
         Ok(())
     }
 
     fn end_session(&mut self) {
         self.reader = None;
         self.writer = None;
-        self.phase = Phase::None;
+        self.session = SessionState::None;
         self.buffer.clear();
         self.discarding = false;
         self.shared.lock().end_session();
@@ -191,13 +195,13 @@ impl Agent {
     async fn close(&mut self, reason: String) {
         let closed = FromAnkaiosEnum::ConnectionClosed(ConnectionClosed { reason });
         self.send(closed).await;
-        self.shared.lock().record.counters.closed += 1;
+        self.shared.lock().observations.counters.closed_sessions += 1;
         self.end_session();
     }
 
     // -------------------------------------------------------------- reading
 
-    /// Reads what is there.
+    /// Reads the available bytes.
     fn read(&mut self, pace: ReadPace, ready: Ready) -> io::Result<()> {
         let limit = match pace {
             ReadPace::Paused => return Ok(()),
@@ -225,10 +229,14 @@ impl Agent {
                 reader.try_read_buf(&mut self.buffer)
             };
             match count {
-                Ok(0) => return self.workload_closed(),
+                Ok(0) => return self.output_closed(),
                 Ok(count) => read += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if ready.is_read_closed() { self.watch_reader_anew() } else { Ok(()) };
+                    return if ready.is_read_closed() {
+                        self.register_reader_again()
+                    } else {
+                        Ok(())
+                    };
                 }
                 Err(error) => return Err(error),
             }
@@ -239,15 +247,14 @@ impl Agent {
         Ok(())
     }
 
-    /// The workload has closed its end: the agent starts anew at the beginning
-    /// of a frame, if the path is still there.
-    fn workload_closed(&mut self) -> io::Result<()> {
+    /// Drops a partial frame and reopens `output`, if its file still exists.
+    fn output_closed(&mut self) -> io::Result<()> {
         let received = self.buffer.len();
         self.buffer.clear();
         let mut simulation = self.shared.lock();
-        simulation.record.counters.closings += 1;
+        simulation.observations.counters.output_closings += 1;
         if received > 0 {
-            simulation.problem(Problem::CutOff { received });
+            simulation.observations.problem(Problem::CutOff { received });
         }
         drop(simulation);
         self.discarding = false;
@@ -255,9 +262,9 @@ impl Agent {
         Ok(())
     }
 
-    /// The workload was replaced before its end was read. The runtime would call
-    /// the FIFO readable for ever.
-    fn watch_reader_anew(&mut self) -> io::Result<()> {
+    /// Registers `output` with the runtime again. If a workload closes `output` and another one
+    /// opens it before the agent reads the end, the runtime reports it as readable forever.
+    fn register_reader_again(&mut self) -> io::Result<()> {
         if let Some(reader) = self.reader.take() {
             let fd = reader.into_nonblocking_fd()?;
             self.reader = Some(pipe::Receiver::from_owned_fd_unchecked(fd)?);
@@ -265,53 +272,54 @@ impl Agent {
         Ok(())
     }
 
-    /// Serves the frames that have arrived, then delivers what there is.
-    /// Returns when something happens next by itself.
-    async fn deliver(&mut self) -> Option<Instant> {
+    /// Serves the frames that have arrived and sends the responses. Returns when something is due
+    /// next.
+    async fn serve_and_send(&mut self) -> Option<Instant> {
         loop {
-            let half_a_frame = self.serve().await;
+            let has_partial_frame = self.serve().await;
             let response = {
                 let mut simulation = self.shared.lock();
                 simulation.advance(Instant::now());
-                if self.phase != Phase::Open {
-                    // Without a session there is nobody to hear it.
+                if self.session != SessionState::Open {
+                    // There is no session that the responses belong to.
                     simulation.outbox.clear();
                 }
                 let Some(response) = simulation.outbox.pop_front() else {
-                    let counters = simulation.record.counters;
+                    let counters = simulation.observations.counters;
                     let due = simulation.next_due();
                     drop(simulation);
                     self.shared.publish(counters);
                     self.shared.room.notify_waiters();
                     return due;
                 };
-                if simulation.faults.lose_half_read_frames && half_a_frame {
+                if simulation.faults.lose_half_read_frames && has_partial_frame {
                     let received = self.buffer.len();
-                    simulation.problem(Problem::LostHalfFrame { received });
+                    simulation.observations.problem(Problem::LostHalfFrame { received });
                     self.buffer.clear();
                 }
                 response
             };
-            let entries_of = entries_of(&response);
+            let log_stream = log_stream_of(&response);
             let sent = self.send(FromAnkaiosEnum::Response(response)).await;
             let mut simulation = self.shared.lock();
             if sent {
-                simulation.record.counters.delivered += 1;
-            } else if let Some(request_id) = entries_of {
-                // A reader that is too slow for a log loses the rest of it.
-                simulation.vehicle.cancel_logs(&request_id);
+                simulation.observations.counters.delivered += 1;
+            } else if let Some(request_id) = log_stream {
+                // A workload that reads a log too slowly does not get the rest.
+                simulation.server.cancel_logs(&request_id);
             }
         }
     }
 
-    /// Whether the rest is the beginning of a frame, not frames that have to wait.
+    /// Serves the frames in the buffer, as long as the outbox has room. Returns whether a partial
+    /// frame is left.
     async fn serve(&mut self) -> bool {
-        while !self.discarding && self.shared.lock().outbox.len() < OUTBOX {
+        while !self.discarding && self.shared.lock().outbox.len() < OUTBOX_LIMIT {
             match framing::take_frame(&mut self.buffer) {
-                Frame::Whole(frame) => self.receive(frame).await,
-                Frame::Partial => return !self.buffer.is_empty(),
-                Frame::Absurd(length) => {
-                    self.shared.lock().problem(Problem::AbsurdLength(length));
+                NextFrame::Complete(frame) => self.receive(frame).await,
+                NextFrame::Incomplete => return !self.buffer.is_empty(),
+                NextFrame::InvalidLength(length) => {
+                    self.shared.lock().observations.problem(Problem::InvalidLength(length));
                     self.buffer.clear();
                     self.discarding = true;
                 }
@@ -324,37 +332,40 @@ impl Agent {
         let length = frame.len();
         let message = ToAnkaios::decode(frame).ok().and_then(|message| message.to_ankaios_enum);
         if message.is_none() {
-            self.shared.lock().problem(Problem::Undecodable { length });
+            self.shared.lock().observations.problem(Problem::Undecodable { length });
         }
-        match (self.phase, message) {
-            (Phase::Open, Some(ToAnkaiosEnum::Request(request))) => {
+        match (self.session, message) {
+            (SessionState::Open, Some(ToAnkaiosEnum::Request(request))) => {
                 self.shared.lock().request(request, Instant::now());
             }
-            (Phase::Open, None) => {}
-            (Phase::AwaitsHello, None) => {
+            (SessionState::Open, None) => {}
+            (SessionState::AwaitingHello, None) => {
                 self.close("Could not decode protobuf data".to_owned()).await;
             }
             (_, Some(ToAnkaiosEnum::Hello(hello))) => self.hello(hello.protocol_version).await,
-            (Phase::AwaitsHello, Some(ToAnkaiosEnum::Request(request))) => {
-                self.shared.lock().problem(Problem::RequestBeforeHello(Box::new(request)));
+            (SessionState::AwaitingHello, Some(ToAnkaiosEnum::Request(request))) => {
+                self.shared
+                    .lock()
+                    .observations
+                    .problem(Problem::RequestBeforeHello(Box::new(request)));
                 self.close("Initial Hello missing!".to_owned()).await;
             }
-            (Phase::None, _) => {}
+            (SessionState::None, _) => {}
         }
     }
 
     /// Only the first Hello of a session is answered.
     async fn hello(&mut self, version: String) {
-        self.shared.lock().record.counters.hellos += 1;
+        self.shared.lock().observations.counters.hellos += 1;
         if !is_supported(&version) {
             let reason = format!(
                 "Unsupported protocol version '{version}'. \
                  Currently supported '{SUPPORTED_MAJOR}'"
             );
-            self.shared.lock().problem(Problem::UnsupportedVersion(version));
+            self.shared.lock().observations.problem(Problem::UnsupportedVersion(version));
             self.close(reason).await;
-        } else if self.phase == Phase::AwaitsHello {
-            self.phase = Phase::Open;
+        } else if self.session == SessionState::AwaitingHello {
+            self.session = SessionState::Open;
             let accepted = ControlInterfaceAccepted {};
             if !self.send(FromAnkaiosEnum::ControlInterfaceAccepted(accepted)).await {
                 self.end_session();
@@ -369,15 +380,15 @@ impl Agent {
         self.write(framing::frame(&message)).await
     }
 
-    /// Writes a frame. One that is not taken within the limit is cut off, in the
-    /// middle if need be; a workload that does not read misses it.
+    /// Writes a frame, at most for [`WRITE_LIMIT`]. Returns whether it was written completely. A
+    /// workload that does not read gets nothing or only a part.
     async fn write(&mut self, frame: Bytes) -> bool {
         let limit = tokio::time::Instant::now() + WRITE_LIMIT;
         let mut written = 0;
         let outcome = timeout_at(limit, async {
             loop {
                 match self.try_write(&frame, &mut written).await {
-                    Err(error) if reader_gone(&error) => {
+                    Err(error) if has_no_reader(&error) => {
                         self.writer = None;
                         written = 0;
                         sleep(REOPEN_INTERVAL).await;
@@ -389,7 +400,7 @@ impl Agent {
         .await;
         if outcome.is_err() && written > 0 {
             let problem = Problem::SlowReader { written, length: frame.len() };
-            self.shared.lock().problem(problem);
+            self.shared.lock().observations.problem(problem);
         }
         outcome.unwrap_or(false)
     }
@@ -404,7 +415,7 @@ impl Agent {
                 Ok(count) => *written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if writer.ready(Interest::WRITABLE).await?.is_write_closed() {
-                        self.watch_writer_anew()?;
+                        self.register_writer_again()?;
                     }
                 }
                 Err(error) => return Err(error),
@@ -413,8 +424,8 @@ impl Agent {
         Ok(())
     }
 
-    /// As [`Agent::watch_reader_anew`]: the workload that has gone may have been replaced.
-    fn watch_writer_anew(&mut self) -> io::Result<()> {
+    /// Registers `input` with the runtime again, for the same reason as `output`.
+    fn register_writer_again(&mut self) -> io::Result<()> {
         if let Some(writer) = self.writer.take() {
             let fd = writer.into_nonblocking_fd()?;
             self.writer = Some(pipe::Sender::from_owned_fd_unchecked(fd)?);
@@ -423,13 +434,14 @@ impl Agent {
     }
 }
 
-/// The log stream that a response belongs to, if it brings entries.
-fn entries_of(response: &Response) -> Option<String> {
+/// The request id of the log stream, if a response contains log entries.
+fn log_stream_of(response: &Response) -> Option<String> {
     matches!(response.response_content, Some(ResponseContent::LogEntriesResponse(_)))
         .then(|| response.request_id.clone())
 }
 
-/// Any version with three numbers and the major one of Ankaios.
+/// Whether a version consists of three numbers, the first of which is the supported major version.
+/// A pre-release or build suffix is allowed.
 fn is_supported(version: &str) -> bool {
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let numbers: Vec<&str> = core.split('.').collect();
@@ -437,13 +449,14 @@ fn is_supported(version: &str) -> bool {
     numbers.len() == 3 && numbers.iter().all(numeric) && numbers.first() == Some(&SUPPORTED_MAJOR)
 }
 
-async fn until(due: Option<Instant>) {
+async fn sleep_until_due(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due.into()).await,
         None => std::future::pending().await,
     }
 }
 
+/// Waits until `output` is to be read.
 async fn readable(
     reader: Option<&pipe::Receiver>,
     pace: ReadPace,

@@ -1,23 +1,20 @@
-//! An MQTT broker inside the demo, so that it needs none installed.
+//! The MQTT broker of the demo, so that users need not install one.
 //!
-//! The crate `mqtt5` was chosen over `rumqttd`:
+//! It is the crate `mqtt5`, for these advantages over `rumqttd`:
 //!
-//! - It serves MQTT 3.1.1 and 5 on one port. `rumqttd` has a port for each, so
-//!   `mosquitto_pub`, which speaks 3.1.1 unless told otherwise, and the
-//!   connector, which speaks 5, would not meet without extra options.
-//! - It keeps sessions and what is queued in them, and forgets them after their
-//!   expiry, which `rumqttd` ignores. A request that is published while the
-//!   connector is being restarted is served afterwards, as the contract says.
-//! - It passes on response topic, correlation data, user properties, content
-//!   type and the remaining message expiry, heeds Receive Maximum, keeps
-//!   retained messages and publishes last wills. (It adds a user property
-//!   `x-mqtt-client-id` of its own.)
+//! - It serves MQTT 3.1.1 and 5 on one port. `rumqttd` has one port for each, so `mosquitto_pub`
+//!   (3.1.1 by default) could not reach the connector (5) without extra options.
+//! - It stores sessions with their queued messages, and removes them when they expire; `rumqttd`
+//!   ignores the expiry. So a request that is published while the connector restarts is served
+//!   afterwards.
+//! - It forwards response topic, correlation data, user properties, content type and the remaining
+//!   message expiry, obeys *Receive Maximum*, stores retained messages and publishes last wills.
+//!   (It adds a user property `x-mqtt-client-id`.)
 //!
-//! Both bring about a hundred crates that the connector does not need. Optimised
-//! like the other dependencies, `mqtt5` would take half as long again to compile
-//! as `rumqttd`, so the workspace leaves it unoptimised: half a minute instead of
-//! three for the crate itself. Builds that need no demo do without it altogether,
-//! by leaving out the feature `demo`.
+//! Both depend on about a hundred crates that the connector does not need. Optimised like the other
+//! dependencies, `mqtt5` takes three minutes to compile, half as long again as `rumqttd`, so the
+//! workspace does not optimise it; then it takes half a minute. Builds without the feature `demo`
+//! do not compile it.
 
 use std::net::SocketAddr;
 
@@ -25,35 +22,35 @@ use mqtt5::broker::config::StorageBackend;
 use mqtt5::broker::{BrokerConfig, MqttBroker};
 use tokio::task::JoinHandle;
 
-/// Why there is no broker.
+/// Why the broker could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// Somebody else listens there.
+    /// Another process listens on this address.
     #[error("{0} is taken, probably by another MQTT broker")]
     AddressTaken(SocketAddr),
-    /// Anything else, such as an address that is not of this machine.
+    /// Any other reason, such as an address that does not belong to this machine.
     #[error("no MQTT broker can be started on {0}: {1}")]
     Other(SocketAddr, String),
 }
 
-/// A running broker: no login, nothing on disk. Dropping it stops it.
+/// A running broker without login and without files. It stops when it is dropped.
 #[derive(Debug)]
-pub struct Broker {
+pub struct EmbeddedBroker {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Drop for Broker {
+impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Broker {
-    /// Starts a broker; with port 0, on a port that is free.
+impl EmbeddedBroker {
+    /// Starts a broker. Port 0 means any free port.
     ///
     /// # Errors
-    /// The address can't be listened on.
+    /// The broker cannot listen on this address.
     pub async fn start(address: SocketAddr) -> Result<Self, BrokerError> {
         let mut config = BrokerConfig {
             bind_addresses: vec![address],
@@ -64,7 +61,7 @@ impl Broker {
         config.auth_config.allow_anonymous = true;
         config.auth_config.rate_limit.enabled = false;
         let mut broker = MqttBroker::with_config(config).await.map_err(|error| {
-            // The crate reports what went wrong with the socket as text only.
+            // The crate reports errors of the socket as text only.
             let reason = error.to_string();
             if reason.contains("address already in use") {
                 BrokerError::AddressTaken(address)
@@ -75,8 +72,8 @@ impl Broker {
         let address = broker.local_addr().unwrap_or(address);
         let mut ready = broker.ready_receiver();
         let task = tokio::spawn(async move {
-            // It only ends when it is told to, and nobody does.
-            let _ended = broker.run().await;
+            // Ends only on request, and there is none.
+            let _ = broker.run().await;
         });
         ready
             .wait_for(|ready| *ready)
@@ -85,7 +82,7 @@ impl Broker {
         Ok(Self { address, task })
     }
 
-    /// Where it listens.
+    /// The address that the broker listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,13 +1,15 @@
-//! Between the messages of the control interface and the [`Node`] tree.
+//! Converts messages of the control interface to trees and back.
 //!
-//! Field names in the tree are those of Ankaios' manifests and field masks
-//! (`runtimeConfig`, `cpuUsage`); the fields of an execution state are `state`,
-//! `subState` and `additionalInfo`. Maps and lists that are empty are left out
-//! of workloads and configs, as Ankaios does before it applies masks.
+//! The field names in a tree are those of manifests and field masks (`runtimeConfig`,
+//! `cpuUsage`); an execution state has `state`, `subState` and `additionalInfo`. Like Ankaios
+//! before it applies field masks, the tree omits empty maps and lists in workloads and configs.
+//!
+//! `ankaios-model` has similar conversions to JSON. The simulator does not use them, so that
+//! tests find a wrong field name in either.
 
 use std::collections::BTreeMap;
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     self, AccessRightsRule, AddCondition, AgentAttributes, AgentMap, AgentStatus, CompleteState,
     ConfigArray, ConfigItem, ConfigMap, ConfigMappings, ConfigObject, ControlInterfaceAccess,
     CpuUsage, Dependencies, ExecutionState, ExecutionsStatesForId, ExecutionsStatesOfWorkload,
@@ -16,28 +18,28 @@ use fleet_connector::proto::ank_base::{
     config_item::ConfigItemEnum, execution_state::ExecutionStateEnum, file::FileContent,
 };
 
-use crate::document::{Fields, Node};
+use crate::tree::{FieldMap, Node};
 
-/// What a message holds where the tree has nothing.
+/// How a message represents a field that the tree lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// Empty sub-messages, as in Ankaios' answer to a request without masks.
-    Empty,
-    /// Nothing, as in its answers to requests with masks and in events.
-    Absent,
+pub(crate) enum Absent {
+    /// As an empty message. Ankaios does so when it answers a request without masks.
+    AsEmpty,
+    /// As an unset field. Ankaios does so in events and when it answers a request with masks.
+    AsUnset,
 }
 
-/// The tree of a state.
-pub(crate) fn to_node(state: CompleteState) -> Node {
-    let mut fields = Fields::new();
+/// The tree of a complete state.
+pub(crate) fn to_tree(state: CompleteState) -> Node {
+    let mut fields = FieldMap::new();
     if let Some(desired) = state.desired_state {
-        fields.insert("desiredState".into(), state_to_node(desired));
+        fields.insert("desiredState".into(), state_to_tree(desired));
     }
     if let Some(states) = state.workload_states {
         let agents = states.agent_state_map.into_iter().map(|(agent, workloads)| {
             let workloads = workloads.wl_name_state_map.into_iter().map(|(workload, ids)| {
                 let ids = ids.id_state_map.into_iter();
-                (workload, Node::map(ids.map(|(id, state)| (id, execution_to_node(state)))))
+                (workload, Node::map(ids.map(|(id, state)| (id, execution_to_tree(state)))))
             });
             (agent, Node::map(workloads))
         });
@@ -45,19 +47,19 @@ pub(crate) fn to_node(state: CompleteState) -> Node {
     }
     if let Some(agents) = state.agents {
         let agents = agents.agents.into_iter();
-        let agents = agents.map(|(name, attributes)| (name, agent_to_node(attributes)));
+        let agents = agents.map(|(name, attributes)| (name, agent_to_tree(attributes)));
         fields.insert("agents".into(), Node::map(agents));
     }
     if let Some(effective) = state.effective_state {
-        fields.insert("effectiveState".into(), state_to_node(effective));
+        fields.insert("effectiveState".into(), state_to_tree(effective));
     }
     Node::Map(fields.into())
 }
 
-/// The state that a tree, or what a mask has left of one, stands for.
-pub(crate) fn to_message(node: &Node, missing: Missing) -> CompleteState {
+/// The complete state in a tree, or the part that masks have selected.
+pub(crate) fn to_message(node: &Node, absent: Absent) -> CompleteState {
     CompleteState {
-        desired_state: node.get("desiredState").map(|state| state_to_message(state, missing)),
+        desired_state: node.get("desiredState").map(|state| state_to_message(state, absent)),
         workload_states: node.get("workloadStates").map(|agents| WorkloadStatesMap {
             agent_state_map: map(agents, |workloads| ExecutionsStatesOfWorkload {
                 wl_name_state_map: map(workloads, |ids| ExecutionsStatesForId {
@@ -66,45 +68,45 @@ pub(crate) fn to_message(node: &Node, missing: Missing) -> CompleteState {
             }),
         }),
         agents: node.get("agents").map(|agents| AgentMap {
-            agents: map(agents, |agent| agent_to_message(agent, missing)),
+            agents: map(agents, |agent| agent_to_message(agent, absent)),
         }),
-        effective_state: node.get("effectiveState").map(|state| state_to_message(state, missing)),
+        effective_state: node.get("effectiveState").map(|state| state_to_message(state, absent)),
     }
 }
 
 // ------------------------------------------------------------ desired state
 
-fn state_to_node(state: State) -> Node {
-    let mut fields = Fields::new();
+fn state_to_tree(state: State) -> Node {
+    let mut fields = FieldMap::new();
     fields.insert("apiVersion".into(), Node::text(state.api_version));
     if let Some(workloads) = state.workloads {
         let workloads = workloads.workloads.into_iter();
-        let workloads = workloads.map(|(name, workload)| (name, workload_to_node(workload)));
+        let workloads = workloads.map(|(name, workload)| (name, workload_to_tree(workload)));
         fields.insert("workloads".into(), Node::map(workloads));
     }
     if let Some(configs) = state.configs.filter(|configs| !configs.configs.is_empty()) {
         let configs = configs.configs.into_iter();
-        let configs = configs.map(|(name, item)| (name, config_to_node(item)));
+        let configs = configs.map(|(name, item)| (name, config_to_tree(item)));
         fields.insert("configs".into(), Node::map(configs));
     }
     Node::Map(fields.into())
 }
 
-fn state_to_message(node: &Node, missing: Missing) -> State {
+fn state_to_message(node: &Node, absent: Absent) -> State {
     State {
         api_version: text(node, "apiVersion").unwrap_or_default(),
-        workloads: or_empty(node.get("workloads"), missing, |workloads| WorkloadMap {
-            workloads: map(workloads, |workload| workload_to_message(workload, missing)),
+        workloads: or_empty(node.get("workloads"), absent, |workloads| WorkloadMap {
+            workloads: map(workloads, |workload| workload_to_message(workload, absent)),
         }),
-        configs: or_empty(node.get("configs"), missing, |configs| ConfigMap {
+        configs: or_empty(node.get("configs"), absent, |configs| ConfigMap {
             configs: map(configs, config_to_message),
         }),
     }
 }
 
 /// The tree of one workload.
-pub(crate) fn workload_to_node(workload: Workload) -> Node {
-    let mut fields = Fields::new();
+pub(crate) fn workload_to_tree(workload: Workload) -> Node {
+    let mut fields = FieldMap::new();
     let mut put = |name: &str, node: Option<Node>| {
         if let Some(node) = node {
             fields.insert(name.into(), node);
@@ -119,8 +121,8 @@ pub(crate) fn workload_to_node(workload: Workload) -> Node {
             Node::text(RestartPolicy::try_from(policy).unwrap_or_default().as_str_name())
         }),
     );
-    put("tags", workload.tags.and_then(|tags| texts_to_node(tags.tags)));
-    put("configs", workload.configs.and_then(|configs| texts_to_node(configs.configs)));
+    put("tags", workload.tags.and_then(|tags| texts_to_tree(tags.tags)));
+    put("configs", workload.configs.and_then(|configs| texts_to_tree(configs.configs)));
     put(
         "dependencies",
         workload.dependencies.and_then(|dependencies| {
@@ -128,7 +130,7 @@ pub(crate) fn workload_to_node(workload: Workload) -> Node {
                 let condition = AddCondition::try_from(condition).unwrap_or_default();
                 (name, condition.as_str_name().to_owned())
             });
-            texts_to_node(conditions.collect())
+            texts_to_tree(conditions.collect())
         }),
     );
     put(
@@ -136,42 +138,42 @@ pub(crate) fn workload_to_node(workload: Workload) -> Node {
         workload
             .files
             .filter(|files| !files.files.is_empty())
-            .map(|files| Node::list(files.files.into_iter().map(file_to_node))),
+            .map(|files| Node::list(files.files.into_iter().map(file_to_tree))),
     );
-    put("controlInterfaceAccess", workload.control_interface_access.and_then(access_to_node));
+    put("controlInterfaceAccess", workload.control_interface_access.and_then(access_to_tree));
     Node::Map(fields.into())
 }
 
-/// The message of one workload, whole or filtered.
-pub(crate) fn workload_to_message(node: &Node, missing: Missing) -> Workload {
+/// The message of one workload, or of the part that masks have selected.
+pub(crate) fn workload_to_message(node: &Node, absent: Absent) -> Workload {
     Workload {
         agent: text(node, "agent"),
         runtime: text(node, "runtime"),
         runtime_config: text(node, "runtimeConfig"),
         restart_policy: text(node, "restartPolicy")
             .map(|policy| RestartPolicy::from_str_name(&policy).unwrap_or_default().into()),
-        tags: or_empty(node.get("tags"), missing, |tags| Tags { tags: map(tags, text_of) }),
-        configs: or_empty(node.get("configs"), missing, |configs| ConfigMappings {
+        tags: or_empty(node.get("tags"), absent, |tags| Tags { tags: map(tags, text_of) }),
+        configs: or_empty(node.get("configs"), absent, |configs| ConfigMappings {
             configs: map(configs, text_of),
         }),
-        dependencies: or_empty(node.get("dependencies"), missing, |dependencies| Dependencies {
+        dependencies: or_empty(node.get("dependencies"), absent, |dependencies| Dependencies {
             dependencies: map(dependencies, |condition| {
                 AddCondition::from_str_name(&text_of(condition)).unwrap_or_default().into()
             }),
         }),
-        files: or_empty(node.get("files"), missing, |files| Files {
+        files: or_empty(node.get("files"), absent, |files| Files {
             files: values(files, file_to_message),
         }),
         control_interface_access: or_empty(
             node.get("controlInterfaceAccess"),
-            missing,
+            absent,
             access_to_message,
         ),
     }
 }
 
-fn file_to_node(file: File) -> Node {
-    let mut fields = Fields::new();
+fn file_to_tree(file: File) -> Node {
+    let mut fields = FieldMap::new();
     fields.insert("mountPoint".into(), Node::text(file.mount_point));
     match file.file_content {
         Some(FileContent::Data(data)) => fields.insert("data".into(), Node::text(data)),
@@ -190,24 +192,24 @@ fn file_to_message(node: &Node) -> File {
     }
 }
 
-fn access_to_node(access: ControlInterfaceAccess) -> Option<Node> {
-    let mut fields = Fields::new();
+fn access_to_tree(access: ControlInterfaceAccess) -> Option<Node> {
+    let mut fields = FieldMap::new();
     for (name, rules) in [("allowRules", access.allow_rules), ("denyRules", access.deny_rules)] {
         if !rules.is_empty() {
-            fields.insert(name.into(), Node::list(rules.into_iter().map(rule_to_node)));
+            fields.insert(name.into(), Node::list(rules.into_iter().map(rule_to_tree)));
         }
     }
     (!fields.is_empty()).then(|| Node::Map(fields.into()))
 }
 
-/// The message of a workload's access rules.
+/// The message of access rules.
 pub(crate) fn access_to_message(node: &Node) -> ControlInterfaceAccess {
     let rules =
         |name| node.get(name).map(|rules| values(rules, rule_to_message)).unwrap_or_default();
     ControlInterfaceAccess { allow_rules: rules("allowRules"), deny_rules: rules("denyRules") }
 }
 
-fn rule_to_node(rule: AccessRightsRule) -> Node {
+fn rule_to_tree(rule: AccessRightsRule) -> Node {
     match rule.access_rights_rule_enum {
         Some(AccessRightsRuleEnum::StateRule(rule)) => {
             let operation = ReadWriteEnum::try_from(rule.operation).unwrap_or_default();
@@ -221,7 +223,7 @@ fn rule_to_node(rule: AccessRightsRule) -> Node {
             ("type", Node::text("LogRule")),
             ("workloadNames", Node::list(rule.workload_names.into_iter().map(Node::text))),
         ]),
-        None => Node::Nothing,
+        None => Node::Unset,
     }
 }
 
@@ -243,17 +245,17 @@ fn rule_to_message(node: &Node) -> AccessRightsRule {
     AccessRightsRule { access_rights_rule_enum: rule }
 }
 
-fn config_to_node(item: ConfigItem) -> Node {
+fn config_to_tree(item: ConfigItem) -> Node {
     match item.config_item_enum {
         Some(ConfigItemEnum::String(text)) => Node::text(text),
         Some(ConfigItemEnum::Array(array)) => {
-            Node::list(array.values.into_iter().map(config_to_node))
+            Node::list(array.values.into_iter().map(config_to_tree))
         }
         Some(ConfigItemEnum::Object(object)) => {
             let fields = object.fields.into_iter();
-            Node::map(fields.map(|(name, item)| (name, config_to_node(item))))
+            Node::map(fields.map(|(name, item)| (name, config_to_tree(item))))
         }
-        None => Node::Nothing,
+        None => Node::Unset,
     }
 }
 
@@ -266,7 +268,7 @@ fn config_to_message(node: &Node) -> ConfigItem {
             Some(ConfigItemEnum::Array(ConfigArray { values: values(node, config_to_message) }))
         }
         Node::Text(text) => Some(ConfigItemEnum::String(text.to_string())),
-        Node::Number(_) | Node::Nothing => None,
+        Node::Number(_) | Node::Unset => None,
     };
     ConfigItem { config_item_enum: item }
 }
@@ -274,8 +276,8 @@ fn config_to_message(node: &Node) -> ConfigItem {
 // --------------------------------------------------------- execution states
 
 /// The tree of one execution state.
-pub(crate) fn execution_to_node(state: ExecutionState) -> Node {
-    let mut fields = Fields::new();
+pub(crate) fn execution_to_tree(state: ExecutionState) -> Node {
+    let mut fields = FieldMap::new();
     if let Some(info) = state.additional_info {
         fields.insert("additionalInfo".into(), Node::text(info));
     }
@@ -287,7 +289,7 @@ pub(crate) fn execution_to_node(state: ExecutionState) -> Node {
     Node::Map(fields.into())
 }
 
-/// The message of one execution state, whole or filtered.
+/// The message of one execution state, or of the part that masks have selected.
 pub(crate) fn execution_to_message(node: &Node) -> ExecutionState {
     ExecutionState {
         additional_info: text(node, "additionalInfo"),
@@ -356,20 +358,20 @@ fn execution_of_names(name: &str, sub: &str) -> Option<ExecutionStateEnum> {
 // ------------------------------------------------------------------- agents
 
 /// The tree of one agent.
-pub(crate) fn agent_to_node(agent: AgentAttributes) -> Node {
-    let mut fields = Fields::new();
+pub(crate) fn agent_to_tree(agent: AgentAttributes) -> Node {
+    let mut fields = FieldMap::new();
     if let Some(status) = agent.status {
-        fields.insert("status".into(), status_to_node(status));
+        fields.insert("status".into(), status_to_tree(status));
     }
-    if let Some(tags) = agent.tags.and_then(|tags| texts_to_node(tags.tags)) {
+    if let Some(tags) = agent.tags.and_then(|tags| texts_to_tree(tags.tags)) {
         fields.insert("tags".into(), tags);
     }
     Node::Map(fields.into())
 }
 
-/// The tree of an agent's load.
-pub(crate) fn status_to_node(status: AgentStatus) -> Node {
-    let mut fields = Fields::new();
+/// The tree of the load of an agent.
+pub(crate) fn status_to_tree(status: AgentStatus) -> Node {
+    let mut fields = FieldMap::new();
     if let Some(cpu) = status.cpu_usage {
         fields.insert("cpuUsage".into(), Node::Number(cpu.cpu_usage.into()));
     }
@@ -379,7 +381,7 @@ pub(crate) fn status_to_node(status: AgentStatus) -> Node {
     Node::Map(fields.into())
 }
 
-fn agent_to_message(node: &Node, missing: Missing) -> AgentAttributes {
+fn agent_to_message(node: &Node, absent: Absent) -> AgentAttributes {
     let number = |status: &Node, name| match status.get(name) {
         Some(Node::Number(number)) => Some(*number),
         _ => None,
@@ -390,13 +392,13 @@ fn agent_to_message(node: &Node, missing: Missing) -> AgentAttributes {
                 .map(|number| CpuUsage { cpu_usage: u32::try_from(number).unwrap_or(u32::MAX) }),
             free_memory: number(status, "freeMemory").map(|free_memory| FreeMemory { free_memory }),
         }),
-        tags: or_empty(node.get("tags"), missing, |tags| Tags { tags: map(tags, text_of) }),
+        tags: or_empty(node.get("tags"), absent, |tags| Tags { tags: map(tags, text_of) }),
     }
 }
 
 // ------------------------------------------------------------------ helpers
 
-fn texts_to_node(texts: BTreeMap<String, String>) -> Option<Node> {
+fn texts_to_tree(texts: BTreeMap<String, String>) -> Option<Node> {
     (!texts.is_empty())
         .then(|| Node::map(texts.into_iter().map(|(name, text)| (name, Node::text(text)))))
 }
@@ -423,12 +425,12 @@ fn text(node: &Node, field: &str) -> Option<String> {
 
 fn or_empty<T: Default>(
     node: Option<&Node>,
-    missing: Missing,
+    absent: Absent,
     convert: impl FnOnce(&Node) -> T,
 ) -> Option<T> {
-    match (node, missing) {
+    match (node, absent) {
         (Some(node), _) => Some(convert(node)),
-        (None, Missing::Empty) => Some(T::default()),
-        (None, Missing::Absent) => None,
+        (None, Absent::AsEmpty) => Some(T::default()),
+        (None, Absent::AsUnset) => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the parts of the demo, tells what to try, and stops them again.
+//! Starts the parts of the demo, prints what to try, and stops them.
 
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use fleet_connector::connector;
-use fleet_connector::settings::{Settings, SettingsError};
+use fleet_connector::settings::Settings;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -18,27 +18,27 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use vehicle_simulator::SimulatedVehicle;
-use vehicle_simulator::broker::{Broker, BrokerError};
+use vehicle_simulator::broker::{BrokerError, EmbeddedBroker};
 
-use crate::{Arguments, fleet};
+use crate::arguments::Arguments;
+use crate::fleet;
 
-/// Where the demo's own broker listens, and where the Mosquitto clients look
-/// for one unless told otherwise.
+/// The address of the broker of the demo. Mosquitto clients connect to it by default.
 const OWN_BROKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
 const DEFAULT_PORT: u16 = 1883;
 
-/// For a broker that somebody else runs to accept a connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long connecting to the broker of the user may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the demo until it is interrupted.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    // Before anything is started, so that no signal is missed.
+    // Before anything starts, so that no signal is missed.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
     let (host, port, own_broker) = match &arguments.broker {
         Some((host, port)) => {
-            reach_broker(host, *port).await?;
+            check_broker(host, *port).await?;
             (host.clone(), *port, None)
         }
         None => {
@@ -62,13 +62,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(start_connector(&host, port, &folder, &arguments.vin)?)
     };
 
-    introduce(&arguments, &host, port, own_broker.is_some(), &folder);
+    print_instructions(&arguments, &host, port, own_broker.is_some(), &folder);
     tokio::select! {
         _ = interrupt.recv() => println!("\nStopping."),
         _ = terminate.recv() => println!("Stopping."),
-        () = fleet::live(&vehicle) => {}
-        ended = ended(connector.as_mut()) => {
-            ended?;
+        () = fleet::run(&vehicle) => {}
+        result = connector_end(connector.as_mut()) => {
+            result?;
             bail!("the connector has ended by itself; its log above says why");
         }
     }
@@ -80,8 +80,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start_broker() -> anyhow::Result<Broker> {
-    Broker::start(OWN_BROKER).await.map_err(|error| match error {
+async fn start_broker() -> anyhow::Result<EmbeddedBroker> {
+    EmbeddedBroker::start(OWN_BROKER).await.map_err(|error| match error {
         BrokerError::AddressTaken(address) => anyhow::anyhow!(
             "{error}. Use that one with `--broker {address}`, or stop it and try again."
         ),
@@ -89,28 +89,29 @@ async fn start_broker() -> anyhow::Result<Broker> {
     })
 }
 
-async fn reach_broker(host: &str, port: u16) -> anyhow::Result<()> {
-    let connection = timeout(CONNECT_LIMIT, TcpStream::connect((host, port))).await;
+/// Checks that a broker accepts connections.
+async fn check_broker(host: &str, port: u16) -> anyhow::Result<()> {
+    let connection = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
     connection
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
         .map(drop)
         .with_context(|| format!("no MQTT broker answers at {host}:{port}"))
 }
 
-/// A running connector.
-struct Connector {
+/// A connector that runs in this process.
+struct RunningConnector {
     stop: CancellationToken,
-    task: JoinHandle<Result<(), connector::Error>>,
+    task: JoinHandle<anyhow::Result<()>>,
 }
 
-/// Starts the real connector, in this process. What it is not told here it takes
-/// from the environment, such as `LOG_LEVEL`.
+/// Starts the real connector. It reads all other settings from the environment, such as
+/// `LOG_LEVEL`.
 fn start_connector(
     broker_host: &str,
     broker_port: u16,
     control_interface_dir: &Path,
     vin: &str,
-) -> Result<Connector, SettingsError> {
+) -> anyhow::Result<RunningConnector> {
     let mut arguments: Vec<OsString> = vec!["fleet-connector".into()];
     let port = broker_port.to_string();
     let settings: [(&str, &OsStr); 4] = [
@@ -125,32 +126,39 @@ fn start_connector(
     let settings = Settings::from_args(arguments)?;
     log_to_standard_error(settings.log.level);
     let stop = CancellationToken::new();
-    let task = tokio::spawn(connector::run(settings, stop.clone()));
-    Ok(Connector { stop, task })
+    let running = connector::run(settings, stop.clone());
+    let task = tokio::spawn(async move { Ok(running.await?) });
+    Ok(RunningConnector { stop, task })
 }
 
-/// The log of the connector, and what the broker warns of.
+/// Writes the log of the connector, and the warnings of the broker.
 fn log_to_standard_error(level: LevelFilter) {
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let targets =
-        Targets::new().with_default(LevelFilter::WARN).with_target("fleet_connector", level);
+    let targets = Targets::new().with_default(level).with_target("mqtt5", LevelFilter::WARN);
     let subscriber = tracing_subscriber::registry().with(targets).with(log);
-    // It can only be set once, and only this program sets it.
-    let _already_set = tracing::subscriber::set_global_default(subscriber);
+    // Fails only if there is a subscriber, and there is none.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-async fn ended(connector: Option<&mut Connector>) -> anyhow::Result<()> {
+/// Waits for the end of the connector, forever if there is none.
+async fn connector_end(connector: Option<&mut RunningConnector>) -> anyhow::Result<()> {
     match connector {
-        Some(connector) => Ok((&mut connector.task).await??),
+        Some(connector) => (&mut connector.task).await?,
         None => std::future::pending().await,
     }
 }
 
-/// Says what runs and what to try next.
-fn introduce(arguments: &Arguments, host: &str, port: u16, own_broker: bool, folder: &Path) {
+/// Prints what runs and what to try.
+fn print_instructions(
+    arguments: &Arguments,
+    host: &str,
+    port: u16,
+    own_broker: bool,
+    folder: &Path,
+) {
     let vin = &arguments.vin;
     let started = if own_broker { "started here" } else { "yours" };
     println!("Vehicle {vin} is simulated: agents agent_A and agent_B, a few workloads.");
@@ -166,7 +174,7 @@ fn introduce(arguments: &Arguments, host: &str, port: u16, own_broker: bool, fol
             folder.display()
         );
     }
-    let to = to_broker(host, port);
+    let to = broker_options(host, port);
     println!();
     println!("Try this, the first line in a terminal of its own:");
     println!();
@@ -187,8 +195,8 @@ fn introduce(arguments: &Arguments, host: &str, port: u16, own_broker: bool, fol
     println!("Ctrl-C stops everything.");
 }
 
-/// The options with which the Mosquitto clients find the broker.
-fn to_broker(host: &str, port: u16) -> String {
+/// The options that Mosquitto clients need to connect to the broker.
+fn broker_options(host: &str, port: u16) -> String {
     let host = match host {
         "localhost" | "127.0.0.1" => String::new(),
         host => format!(" -h {host}"),
@@ -202,9 +210,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clients_are_only_told_what_they_do_not_assume() {
-        assert_eq!(to_broker("127.0.0.1", 1883), "");
-        assert_eq!(to_broker("localhost", 1884), " -p 1884");
-        assert_eq!(to_broker("broker.example", 1883), " -h broker.example");
+    fn clients_get_options_only_for_what_differs_from_their_defaults() {
+        assert_eq!(broker_options("127.0.0.1", 1883), "");
+        assert_eq!(broker_options("localhost", 1884), " -p 1884");
+        assert_eq!(broker_options("broker.example", 1883), " -h broker.example");
     }
 }

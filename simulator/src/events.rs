@@ -1,60 +1,59 @@
-//! Event subscriptions: what has changed between two states, in the words of
-//! Ankaios.
+//! Event subscriptions: the difference between two states, in the form that Ankaios reports.
 //!
-//! A field that is new is named once, at the highest level that is new
-//! (`workloadStates.agent_A.nginx`), unless the mask of the subscription reaches
-//! deeper (`workloadStates.*.*.*.state`): then what the mask names inside it is
-//! listed. The same holds for removed fields. Updated fields are single values.
+//! An added field is listed once, by the path of the topmost new map
+//! (`workloadStates.agent_A.nginx`). If the mask of the subscription is longer
+//! (`workloadStates.*.*.*.state`), the fields that the mask selects below it are listed
+//! instead. The same applies to removed fields. Updated fields are always single values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     AlteredFields, CompleteStateResponse, Response, response::ResponseContent,
 };
 
-use crate::conversion::{self, Missing};
-use crate::document::Node;
-use crate::mask::{self, Mask};
+use crate::conversion::{self, Absent};
+use crate::field_mask::{self, FieldMask};
+use crate::tree::Node;
 
-/// The live subscriptions by request id.
+/// The active subscriptions by request id.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions {
-    masks: BTreeMap<String, Vec<Mask>>,
+pub(crate) struct EventSubscriptions {
+    masks: BTreeMap<String, Vec<FieldMask>>,
 }
 
-impl Subscriptions {
+impl EventSubscriptions {
     /// Starts a subscription, or replaces the one with the same id.
-    pub(crate) fn add(&mut self, request_id: String, masks: Vec<Mask>) {
+    pub(crate) fn add(&mut self, request_id: String, masks: Vec<FieldMask>) {
         self.masks.insert(request_id, masks);
     }
 
-    /// Ends a subscription; ending an unknown one is no error.
+    /// Ends a subscription, if there is one with this id.
     pub(crate) fn remove(&mut self, request_id: &str) {
         self.masks.remove(request_id);
     }
 
-    /// Ends them all, as the end of a session does.
+    /// Ends all subscriptions, as the end of a session does.
     pub(crate) fn clear(&mut self) {
         self.masks.clear();
     }
 
-    /// The ids of the live subscriptions.
+    /// The request ids of the active subscriptions.
     pub(crate) fn ids(&self) -> Vec<String> {
         self.masks.keys().cloned().collect()
     }
 
-    /// One event for each subscription that the change concerns.
+    /// One event for each subscription whose masks select a change.
     pub(crate) fn events(&self, old: &Node, new: &Node) -> Vec<Response> {
         let events = self.masks.iter().filter_map(|(request_id, masks)| {
             let altered = altered_fields(old, new, masks);
             let fields = [&altered.added_fields, &altered.removed_fields, &altered.updated_fields];
-            let changed: Vec<Mask> =
-                fields.into_iter().flatten().map(|field| Mask::parse(field)).collect();
+            let changed: Vec<FieldMask> =
+                fields.into_iter().flatten().map(|field| FieldMask::parse(field)).collect();
             if changed.is_empty() {
                 return None;
             }
-            let state = conversion::to_message(&mask::select(new, &changed), Missing::Absent);
+            let state = conversion::to_message(&field_mask::select(new, &changed), Absent::AsUnset);
             Some(Response {
                 request_id: request_id.clone(),
                 response_content: Some(ResponseContent::CompleteStateResponse(
@@ -69,8 +68,8 @@ impl Subscriptions {
     }
 }
 
-/// The fields in which two states differ, as far as the masks cover them.
-pub(crate) fn altered_fields(old: &Node, new: &Node, masks: &[Mask]) -> AlteredFields {
+/// The fields in which two states differ, limited to what the masks select.
+pub(crate) fn altered_fields(old: &Node, new: &Node, masks: &[FieldMask]) -> AlteredFields {
     let mut altered = AlteredFields::default();
     if masks.is_empty() {
         compare(old, new, &[], &mut Vec::new(), &mut altered);
@@ -88,13 +87,13 @@ fn compare<'a>(
     path: &mut Vec<&'a str>,
     altered: &mut AlteredFields,
 ) {
-    if old.shared(new) {
+    if old.is_shared_with(new) {
         return;
     }
     match (old, new) {
         (Node::Map(old), Node::Map(new)) => {
             let names: BTreeSet<&Arc<str>> = match mask.first() {
-                Some(part) if !mask::is_wildcard(part) => {
+                Some(part) if !field_mask::is_wildcard(part) => {
                     [old.get_key_value(&**part), new.get_key_value(&**part)]
                         .into_iter()
                         .flatten()
@@ -128,17 +127,16 @@ fn compare<'a>(
     }
 }
 
-/// Lists what the rest of a mask names inside a part that is new or gone.
+/// Lists the fields that the rest of a mask selects in an added or removed value.
 ///
-/// A mask that ends with the name of a map in there lists nothing, which is how
-/// Ankaios does it; one that ends with the name of a value, or with `*`, does.
+/// Like Ankaios, lists nothing if the mask ends with the name of a map that is not empty.
 fn list<'a>(node: &'a Node, mask: &[Box<str>], path: &mut Vec<&'a str>, fields: &mut Vec<String>) {
     let Some((part, rest)) = mask.split_first() else {
         return fields.push(join(path));
     };
     for (name, field) in node.fields().into_iter().flatten() {
         let is_map = field.fields().is_some_and(|fields| !fields.is_empty());
-        if mask::is_wildcard(part) || **part == **name && !(rest.is_empty() && is_map) {
+        if field_mask::is_wildcard(part) || **part == **name && !(rest.is_empty() && is_map) {
             path.push(name);
             list(field, rest, path, fields);
             path.pop();
@@ -146,8 +144,7 @@ fn list<'a>(node: &'a Node, mask: &[Box<str>], path: &mut Vec<&'a str>, fields: 
     }
 }
 
-/// Workloads without an agent are kept under an agent without a name, which the
-/// path leaves out.
+/// Workloads that are not scheduled have an agent with an empty name. Paths omit it.
 fn join(path: &[&str]) -> String {
     let named: Vec<&str> = path.iter().copied().filter(|name| !name.is_empty()).collect();
     named.join(".")
@@ -176,7 +173,7 @@ mod tests {
     }
 
     fn altered(old: &Node, new: &Node, masks: &[&str]) -> [Vec<String>; 3] {
-        let masks: Vec<Mask> = masks.iter().map(|mask| Mask::parse(mask)).collect();
+        let masks: Vec<FieldMask> = masks.iter().map(|mask| FieldMask::parse(mask)).collect();
         let fields = altered_fields(old, new, &masks);
         [fields.added_fields, fields.updated_fields, fields.removed_fields]
     }
@@ -186,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn new_and_removed_parts_are_named_at_their_top() {
+    fn added_and_removed_maps_are_listed_once() {
         let (without, with) = (desired([]), desired([("x", workload("1", &[("k", "v")]))]));
         for masks in [&[][..], &["desiredState"], &["*.workloads"], &["desiredState.workloads.x"]] {
             assert_eq!(altered(&without, &with, masks), [fields(&["x"]), vec![], vec![]]);
@@ -195,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_that_reaches_inside_lists_what_it_names_there() {
+    fn a_longer_mask_lists_what_it_selects_in_an_added_map() {
         let (without, with) = (desired([]), desired([("x", workload("1", &[("k", "v")]))]));
         let added = |masks: &[&str]| altered(&without, &with, masks)[0].clone();
         assert_eq!(added(&["desiredState.workloads.*.agent"]), fields(&["x.agent"]));
@@ -209,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_values_are_named_one_by_one() {
+    fn changed_values_are_listed_one_by_one() {
         let old =
             desired([("x", workload("1", &[("a", "1"), ("b", "1")])), ("y", workload("1", &[]))]);
         let new =
@@ -228,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_change_as_a_whole() {
+    fn a_list_changes_as_a_whole() {
         let list = |values: &[&str]| {
             Node::map([("l", Node::list(values.iter().map(|value| Node::text(*value))))])
         };
@@ -240,9 +237,9 @@ mod tests {
     }
 
     #[test]
-    fn only_those_concerned_get_an_event_and_only_of_what_has_changed() {
-        let mut subscriptions = Subscriptions::default();
-        let masks = |text| vec![Mask::parse(text)];
+    fn only_subscriptions_to_a_change_get_an_event_and_only_with_the_change() {
+        let mut subscriptions = EventSubscriptions::default();
+        let masks = |text| vec![FieldMask::parse(text)];
         subscriptions.add("all".to_owned(), Vec::new());
         subscriptions.add("x".to_owned(), masks("desiredState.workloads.x"));
         subscriptions.add("agents".to_owned(), masks("agents"));
@@ -257,7 +254,7 @@ mod tests {
         };
         let state = event.complete_state.clone().unwrap();
         let expected = desired([("y", Node::map([("runtimeConfig", Node::text("2"))]))]);
-        assert_eq!(conversion::to_node(state), expected);
+        assert_eq!(conversion::to_tree(state), expected);
 
         subscriptions.remove("all");
         assert_eq!(subscriptions.events(&old, &new), []);

@@ -1,6 +1,6 @@
-//! The execution states that a workload passes through.
+//! Execution states of workloads.
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     AddCondition, AgentDisconnected, ExecutionState, Failed, NotScheduled, Pending, Running,
     Stopping, Succeeded, execution_state::ExecutionStateEnum,
 };
@@ -12,59 +12,59 @@ fn state(state: ExecutionStateEnum, additional_info: impl Into<String>) -> Execu
     }
 }
 
-/// Known to the server, not yet to the agent.
+/// `PENDING_INITIAL`: known to the server, not yet to the agent.
 pub fn initial() -> ExecutionState {
     state(ExecutionStateEnum::Pending(Pending::Initial.into()), "")
 }
 
-/// Waits for the workloads that it depends on.
+/// `PENDING_WAITING_TO_START`: its dependencies are not met.
 pub fn waiting_to_start() -> ExecutionState {
     state(ExecutionStateEnum::Pending(Pending::WaitingToStart.into()), "")
 }
 
-/// The runtime is starting it.
+/// `PENDING_STARTING`: the runtime is starting it.
 pub fn starting(additional_info: impl Into<String>) -> ExecutionState {
     state(ExecutionStateEnum::Pending(Pending::Starting.into()), additional_info)
 }
 
-/// The runtime could not start it and does not try again.
+/// `PENDING_STARTING_FAILED`: the runtime could not start it and does not retry.
 pub fn starting_failed(additional_info: impl Into<String>) -> ExecutionState {
     state(ExecutionStateEnum::Pending(Pending::StartingFailed.into()), additional_info)
 }
 
-/// It runs.
+/// `RUNNING_OK`.
 pub fn running() -> ExecutionState {
     state(ExecutionStateEnum::Running(Running::Ok.into()), "")
 }
 
-/// The agent is stopping it because it was deleted.
+/// `STOPPING_REQUESTED_AT_RUNTIME`: the agent is stopping it.
 pub fn stopping_requested() -> ExecutionState {
     state(ExecutionStateEnum::Stopping(Stopping::RequestedAtRuntime.into()), "")
 }
 
-/// It has ended with exit code 0.
+/// `SUCCEEDED_OK`: it ended with exit code 0.
 pub fn succeeded() -> ExecutionState {
     state(ExecutionStateEnum::Succeeded(Succeeded::Ok.into()), "")
 }
 
-/// It has ended with another exit code.
+/// `FAILED_EXEC_FAILED`: it ended with another exit code.
 pub fn failed(exit_code: i32) -> ExecutionState {
     let info = format!("Exit code: '{exit_code}'");
     state(ExecutionStateEnum::Failed(Failed::ExecFailed.into()), info)
 }
 
-/// It belongs to no agent.
+/// `NOT_SCHEDULED`: it has no agent.
 pub fn not_scheduled() -> ExecutionState {
     state(ExecutionStateEnum::NotScheduled(NotScheduled::NotScheduled.into()), "")
 }
 
-/// Its agent has no connection to the server.
+/// `AGENT_DISCONNECTED`: its agent is not connected to the server.
 pub fn agent_disconnected() -> ExecutionState {
     let state_enum = AgentDisconnected::AgentDisconnected.into();
     state(ExecutionStateEnum::AgentDisconnected(state_enum), "")
 }
 
-/// Whether a workload in this state lets one start that depends on it.
+/// Whether a workload in this state meets the condition of a dependency on it.
 pub(crate) fn fulfils(state: &ExecutionState, condition: AddCondition) -> bool {
     match (&state.execution_state_enum, condition) {
         (Some(ExecutionStateEnum::Running(_)), AddCondition::AddCondRunning) => true,
@@ -76,7 +76,7 @@ pub(crate) fn fulfils(state: &ExecutionState, condition: AddCondition) -> bool {
     }
 }
 
-/// Whether it runs.
+/// Whether a workload in this state runs.
 pub(crate) fn is_running(state: &ExecutionState) -> bool {
     matches!(state.execution_state_enum, Some(ExecutionStateEnum::Running(_)))
 }

@@ -1,79 +1,84 @@
-//! Ways to make the simulated Ankaios misbehave, all of them seen on real ones.
+//! Faults of the simulated Ankaios. All of them have been observed on a real one.
 
 use std::fmt;
 use std::time::Duration;
 
-use fleet_connector::proto::ank_base::Request;
+use ankaios_model::proto::ank_base::Request;
 
-/// What becomes of a request or of its answer.
+/// What happens to a request or its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The request is lost: not served, not answered.
+    /// The request is neither served nor answered.
     LoseRequest,
-    /// The request is served, its answer is lost. Events still arrive.
+    /// The request is served but not answered. Its events are still sent.
     LoseAnswer,
-    /// The request is served at once, its answer comes late. Others overtake it.
+    /// The request is served at once, but answered after this delay. Other answers may overtake
+    /// it.
     DelayAnswer(Duration),
-    /// The answer carries this id instead of its own.
+    /// The answer has this request id instead of its own.
     AnswerAs(String),
-    /// The answer comes this many times more.
+    /// The answer is sent this many additional times.
     RepeatAnswer(usize),
 }
 
-/// How fast the simulated agent reads what the workload writes.
+/// How fast the simulated agent reads `output`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadPace {
-    /// As fast as it comes.
+    /// As fast as the workload writes.
     #[default]
     Full,
-    /// So many bytes per second, in small pieces.
+    /// This many bytes per second, in small pieces.
     BytesPerSecond(u32),
-    /// Not at all, until the pace changes.
+    /// Nothing is read until the pace changes.
     Paused,
 }
 
 type Predicate = Box<dyn FnMut(&Request) -> bool + Send>;
 
-/// A fault for some of the requests.
-pub(crate) struct Rule {
+/// A fault for the requests that match.
+struct FaultRule {
     matches: Predicate,
-    /// How many requests it still applies to.
+    /// The number of requests that it still applies to.
     times: usize,
     fault: Fault,
 }
 
-impl fmt::Debug for Rule {
+impl fmt::Debug for FaultRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("times", &self.times).field("fault", &self.fault).finish()
+        f.debug_struct("FaultRule").field("times", &self.times).field("fault", &self.fault).finish()
     }
 }
 
-/// The faults that are switched on.
+/// The active faults.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    rules: Vec<Rule>,
-    /// The server takes requests and answers none.
+    rules: Vec<FaultRule>,
+    /// The server accepts requests and answers none.
     pub(crate) server_down: bool,
     pub(crate) pace: ReadPace,
+    /// The agent drops a partially read frame when it has a response to send.
     pub(crate) lose_half_read_frames: bool,
+    /// Log entries that are sent after a log stream was cancelled.
     pub(crate) entries_after_cancel: usize,
 }
 
 impl Faults {
+    /// Adds a fault for the next `times` requests that match.
     pub(crate) fn add(
         &mut self,
         times: usize,
         fault: Fault,
         matches: impl FnMut(&Request) -> bool + Send + 'static,
     ) {
-        self.rules.push(Rule { matches: Box::new(matches), times, fault });
+        self.rules.push(FaultRule { matches: Box::new(matches), times, fault });
     }
 
+    /// Removes all rules.
     pub(crate) fn clear(&mut self) {
         self.rules.clear();
     }
 
-    /// The fault for a request, if there is one: the first rule that matches.
+    /// The fault of the first rule that matches a request.
     pub(crate) fn fault_for(&mut self, request: &Request) -> Option<Fault> {
         let index = self.rules.iter_mut().position(|rule| (rule.matches)(request))?;
         let rule = self.rules.get_mut(index)?;

@@ -1,4 +1,4 @@
-//! The folder of a workload's control interface and the two FIFOs in it.
+//! The folder of a control interface and its two FIFOs.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::net::unix::pipe;
 
-/// Where the FIFOs are.
+/// The paths of the FIFOs.
 #[derive(Clone, Debug)]
 pub(crate) struct Fifos {
     folder: PathBuf,
@@ -18,6 +18,7 @@ pub(crate) struct Fifos {
 }
 
 impl Fifos {
+    /// The FIFOs in a folder.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -26,8 +27,7 @@ impl Fifos {
         }
     }
 
-    /// Makes the folder and the FIFOs where they are missing. Only their owner
-    /// may use them.
+    /// Creates the folder and the FIFOs, unless they exist. Only their owner may use them.
     pub(crate) fn create(&self) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         for path in [&self.input, &self.output] {
@@ -39,14 +39,14 @@ impl Fifos {
         Ok(())
     }
 
-    /// Unlinks the FIFOs and their folder. Those who have them open keep them.
+    /// Unlinks the FIFOs and their folder. FIFOs that are open stay usable.
     pub(crate) fn unlink(&self) -> io::Result<()> {
         std::fs::remove_file(&self.input)?;
         std::fs::remove_file(&self.output)?;
         std::fs::remove_dir(&self.folder)
     }
 
-    /// Opens `output` for reading. This needs no writer.
+    /// Opens `output` for reading. Works without a writer.
     pub(crate) fn open_output(&self) -> io::Result<pipe::Receiver> {
         pipe::OpenOptions::new().open_receiver(&self.output)
     }
@@ -54,14 +54,14 @@ impl Fifos {
     /// Opens `input` for writing.
     ///
     /// # Errors
-    /// `ENXIO` as long as the workload has not opened it for reading.
+    /// `ENXIO` unless the workload has opened it for reading.
     pub(crate) fn open_input(&self) -> io::Result<pipe::Sender> {
         pipe::OpenOptions::new().open_sender(&self.input)
     }
 }
 
-/// Whether an error says that nobody reads the FIFO.
-pub(crate) fn reader_gone(error: &io::Error) -> bool {
+/// Whether an error means that the FIFO has no reader.
+pub(crate) fn has_no_reader(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
         || error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
 }

@@ -1,38 +1,38 @@
-//! The vehicle of the demo: two agents and a few workloads that live.
+//! The simulated vehicle of the demo: two agents, and workloads that log and crash.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet_connector::proto::ank_base::config_item::ConfigItemEnum;
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::config_item::ConfigItemEnum;
+use ankaios_model::proto::ank_base::{
     AgentStatus, CompleteState, CpuUsage, ExecutionsStatesForId, FreeMemory, RestartPolicy, Tags,
     Workload,
 };
 use tokio::time::interval;
-use vehicle_simulator::{InstanceName, Options, SimulatedVehicle, Timing, execution};
+use vehicle_simulator::{SimulatedVehicle, Timing, VehicleOptions, execution, instance_name};
 
-/// Between two signs of life.
-const TICK: Duration = Duration::from_secs(2);
+/// Interval between log lines and between changes of the load.
+const ACTIVITY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often the config [`CRASH`] is looked at.
-const CRASH_TICK: Duration = Duration::from_millis(200);
+/// Interval between checks of the config [`CRASH`].
+const CRASH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A workload crashes when a config of this name is given its name.
+/// The name of the config that makes a workload crash. Its value is the name of the workload.
 const CRASH: &str = "crash";
 
-/// Lets a workload crash.
+/// A manifest that makes the workload `telemetry` crash.
 pub(crate) const CRASH_MANIFEST: &str = "{apiVersion: v1, configs: {crash: telemetry}}";
 
-/// Name, agent and image of what runs from the start.
+/// Name, agent and image of the workloads that run from the start.
 const WORKLOADS: [(&str, &str, &str); 3] = [
     ("speed-provider", "agent_A", "ghcr.io/example/speed-provider:1.4"),
     ("telemetry", "agent_A", "ghcr.io/example/telemetry:0.9"),
     ("cabin-display", "agent_B", "ghcr.io/example/cabin-display:2.0"),
 ];
 
-/// Slow enough to be followed by eye.
-pub(crate) fn options() -> Options {
-    Options {
+/// The options of the vehicle. Its timing is slow enough for people to follow.
+pub(crate) fn options() -> VehicleOptions {
+    VehicleOptions {
         agents: vec!["agent_A".to_owned(), "agent_B".to_owned()],
         timing: Timing {
             initial: Duration::from_millis(200),
@@ -42,17 +42,17 @@ pub(crate) fn options() -> Options {
             restart: Duration::from_secs(3),
             attempts: 3,
         },
-        ..Options::default()
+        ..VehicleOptions::default()
     }
 }
 
-/// Adds the workloads to what a new vehicle has.
+/// Adds the workloads to the state of a new vehicle.
 pub(crate) fn with_workloads(mut state: CompleteState) -> CompleteState {
     let desired = state.desired_state.get_or_insert_default();
     let states = state.workload_states.get_or_insert_default();
     for (name, agent, image) in WORKLOADS {
         let runtime_config = format!("image: {image}");
-        let instance = InstanceName::new(name, agent, &runtime_config);
+        let instance = instance_name(name, agent, &runtime_config);
         let workload = Workload {
             agent: Some(agent.to_owned()),
             restart_policy: Some(RestartPolicy::Always.into()),
@@ -64,7 +64,7 @@ pub(crate) fn with_workloads(mut state: CompleteState) -> CompleteState {
         let workloads = &mut desired.workloads.get_or_insert_default().workloads;
         workloads.insert(name.to_owned(), workload);
         let ids = ExecutionsStatesForId {
-            id_state_map: BTreeMap::from([(instance.id, execution::running())]),
+            id_state_map: BTreeMap::from([(instance.workload_id, execution::running())]),
         };
         states
             .agent_state_map
@@ -76,14 +76,13 @@ pub(crate) fn with_workloads(mut state: CompleteState) -> CompleteState {
     state
 }
 
-/// Lets the workloads log, the load of the agents change, and workloads crash on
-/// request. Never ends by itself.
-pub(crate) async fn live(vehicle: &SimulatedVehicle) {
-    tokio::join!(work(vehicle), crash_on_request(vehicle));
+/// Writes logs, changes the load of the agents, and crashes workloads on request. Never returns.
+pub(crate) async fn run(vehicle: &SimulatedVehicle) {
+    tokio::join!(simulate_activity(vehicle), crash_on_request(vehicle));
 }
 
-async fn work(vehicle: &SimulatedVehicle) {
-    let mut ticks = interval(TICK);
+async fn simulate_activity(vehicle: &SimulatedVehicle) {
+    let mut ticks = interval(ACTIVITY_INTERVAL);
     for tick in 0_u64.. {
         ticks.tick().await;
         let workloads = vehicle.desired_state().workloads.unwrap_or_default().workloads;
@@ -92,8 +91,8 @@ async fn work(vehicle: &SimulatedVehicle) {
             let state = instance.and_then(|instance| vehicle.execution_state(&instance));
             if state == Some(execution::running()) {
                 let line = format!("{name}: {} km/h, all is well", 50 + (tick * 7) % 80);
-                // Between looking and logging it may have been deleted.
-                let _gone = vehicle.log(name, [line]).await;
+                // Fails if the workload has been deleted meanwhile.
+                let _ = vehicle.log(name, [line]).await;
             }
         }
         for (number, agent) in ["agent_A", "agent_B"].into_iter().enumerate() {
@@ -107,11 +106,10 @@ async fn work(vehicle: &SimulatedVehicle) {
     }
 }
 
-/// The workload that the config names crashes once; it does so again after the
-/// config was deleted, or has named another one.
+/// Crashes the workload that the config names, each time the config is set to another value.
 async fn crash_on_request(vehicle: &SimulatedVehicle) {
-    let mut ticks = interval(CRASH_TICK);
-    let mut former = None;
+    let mut ticks = interval(CRASH_INTERVAL);
+    let mut previous = None;
     loop {
         ticks.tick().await;
         let configs = vehicle.desired_state().configs.unwrap_or_default().configs;
@@ -119,10 +117,10 @@ async fn crash_on_request(vehicle: &SimulatedVehicle) {
             Some(ConfigItemEnum::String(name)) => Some(name.clone()),
             _ => None,
         };
-        if let Some(name) = named.as_ref().filter(|_| named != former) {
-            // There may be no such workload.
-            let _unknown = vehicle.crash(name);
+        if let Some(name) = named.as_ref().filter(|_| named != previous) {
+            // Fails if there is no such workload.
+            let _ = vehicle.crash(name);
         }
-        former = named;
+        previous = named;
     }
 }

@@ -1,31 +1,30 @@
-//! The framing of the control interface: each message has its length in front,
-//! as a protobuf varint.
+//! The framing of the control interface: each message is preceded by its length as a protobuf
+//! varint.
 //!
-//! The connector has a codec of its own; this one is written apart from it, so
-//! that a fault in either shows.
+//! Shares no code with the codec of the connector, so that tests find a bug in either.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Longest frame that is waited for, in bytes. A real agent would try to
-/// allocate any length that it reads.
+/// Maximum length of a frame in bytes. A real agent has no limit and tries to allocate any
+/// length.
 pub(crate) const MAX_FRAME: u64 = 64 << 20;
 
-/// A varint of 64 bits has at most ten bytes.
+/// Maximum length of a varint of 64 bits, in bytes.
 const MAX_VARINT: usize = 10;
 
-/// What the bytes received so far hold.
+/// The first frame in a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
-    /// A message, without its length.
-    Whole(Bytes),
-    /// The beginning of a message, or nothing at all.
-    Partial,
-    /// A length above [`MAX_FRAME`], or no varint at all.
-    Absurd(u64),
+pub(crate) enum NextFrame {
+    /// A message without its length.
+    Complete(Bytes),
+    /// The frame is not complete, or the buffer is empty.
+    Incomplete,
+    /// The length exceeds [`MAX_FRAME`], or is no varint.
+    InvalidLength(u64),
 }
 
-/// Takes the next frame off the front of the buffer.
-pub(crate) fn take_frame(buffer: &mut BytesMut) -> Frame {
+/// Removes the first frame from a buffer.
+pub(crate) fn take_frame(buffer: &mut BytesMut) -> NextFrame {
     let mut length = 0_u64;
     let mut varint = None;
     for (index, byte) in buffer.iter().take(MAX_VARINT).enumerate() {
@@ -36,22 +35,26 @@ pub(crate) fn take_frame(buffer: &mut BytesMut) -> Frame {
         }
     }
     let Some(varint) = varint else {
-        return if buffer.len() < MAX_VARINT { Frame::Partial } else { Frame::Absurd(u64::MAX) };
+        return if buffer.len() < MAX_VARINT {
+            NextFrame::Incomplete
+        } else {
+            NextFrame::InvalidLength(u64::MAX)
+        };
     };
     if length > MAX_FRAME {
-        return Frame::Absurd(length);
+        return NextFrame::InvalidLength(length);
     }
-    // At most MAX_FRAME, which every platform's usize can hold.
+    // Fits: it is at most MAX_FRAME.
     let length = length as usize;
     if buffer.len() - varint < length {
         buffer.reserve(varint + length - buffer.len());
-        return Frame::Partial;
+        return NextFrame::Incomplete;
     }
     buffer.advance(varint);
-    Frame::Whole(buffer.split_to(length).freeze())
+    NextFrame::Complete(buffer.split_to(length).freeze())
 }
 
-/// A message with its length in front.
+/// Encodes a message, preceded by its length.
 pub fn frame(message: &impl prost::Message) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(MAX_VARINT + length);
@@ -68,7 +71,7 @@ pub fn frame(message: &impl prost::Message) -> Bytes {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
-    use fleet_connector::proto::control_api::Hello;
+    use ankaios_model::proto::control_api::Hello;
     use prost::Message;
 
     use super::*;
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_what_protobuf_calls_length_delimited() {
+    fn a_frame_is_a_length_delimited_protobuf_message() {
         for length in [0, 1, 125, 126, 16_381, 16_382, 100_000] {
             let message = hello(length);
             assert_eq!(frame(&message), message.encode_length_delimited_to_vec());
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_taken_one_by_one_however_they_are_cut() {
+    fn frames_are_taken_one_by_one_wherever_they_are_split() {
         let mut bytes = frame(&hello(3)).to_vec();
         bytes.extend(frame(&hello(300)));
         for cut in 0..bytes.len() {
@@ -94,7 +97,7 @@ mod tests {
             let mut taken = Vec::new();
             for part in [&bytes[..cut], &bytes[cut..]] {
                 buffer.extend_from_slice(part);
-                while let Frame::Whole(message) = take_frame(&mut buffer) {
+                while let NextFrame::Complete(message) = take_frame(&mut buffer) {
                     taken.push(Hello::decode(message).unwrap());
                 }
             }
@@ -104,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn absurd_lengths_are_seen() {
+    fn invalid_lengths_are_recognised() {
         let mut endless = BytesMut::from(&[0xff; 12][..]);
-        assert_eq!(take_frame(&mut endless), Frame::Absurd(u64::MAX));
+        assert_eq!(take_frame(&mut endless), NextFrame::InvalidLength(u64::MAX));
         let mut huge = BytesMut::from(&[0xff, 0xff, 0xff, 0xff, 0x0f][..]);
-        assert_eq!(take_frame(&mut huge), Frame::Absurd(0xffff_ffff));
+        assert_eq!(take_frame(&mut huge), NextFrame::InvalidLength(0xffff_ffff));
     }
 }

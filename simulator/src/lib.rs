@@ -1,18 +1,22 @@
-//! A simulated vehicle: Eclipse Ankaios over real FIFOs, with its habits.
+//! A simulated vehicle: Eclipse Ankaios behind the two FIFOs of a control interface, for tests,
+//! benchmarks and the demo of the fleet connector.
 //!
-//! [`SimulatedVehicle`] stands in for Ankaios in tests, benchmarks and the demo.
-//! It keeps a desired state, lets workloads start, run, fail and stop, reports
-//! changes to those who have subscribed, and streams logs. Everything goes over
-//! the two FIFOs of a control interface, framed and worded like that of a real
-//! agent. What real ones do wrong can be switched on: see [`Fault`], [`ReadPace`]
-//! and the methods of [`SimulatedVehicle`].
+//! [`SimulatedVehicle`] keeps a desired state, starts and stops workloads, sends events, and
+//! streams logs. It behaves like a real Ankaios as seen by one workload: its frames are tested
+//! against recorded ones, and its error messages are the same. Faults of real agents and servers
+//! can be switched on: see [`Fault`], [`ReadPace`] and the methods of [`SimulatedVehicle`].
+//!
+//! It is not an Ankaios: no container runs, nothing is stored, and only one workload has a control
+//! interface. With the connector it shares only messages and instance names (`ankaios-model`). All
+//! logic is written independently, because a bug in shared code would be invisible to the tests.
+//! It is never part of an image.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
-//! use vehicle_simulator::{Options, SimulatedVehicle};
+//! use vehicle_simulator::{SimulatedVehicle, VehicleOptions};
 //!
 //! let dir = std::path::Path::new("/tmp/control_interface");
-//! let vehicle = SimulatedVehicle::start(dir, Options::default()).await?;
+//! let vehicle = SimulatedVehicle::start(dir, VehicleOptions::default()).await?;
 //! vehicle.drop_requests(1);
 //! vehicle.restart_server().await?;
 //! assert_eq!(vehicle.requests(), []);
@@ -20,45 +24,69 @@
 //! # }
 //! ```
 //!
-//! | file | holds |
+//! ```text
+//!  workload (the connector)         tests, benchmarks, demo
+//!     │ output        ▲ input                │
+//!  ┌──▼───────────────┴──┐   commands  ┌─────▼─────────────┐
+//!  │ agent               │◄────────────┤ simulated_vehicle │
+//!  │  └ fifos, framing   │             │   (the handle)    │
+//!  └──┬───────────────▲──┘             └─────┬─────────────┘
+//!     │ Request       │ Response             │ states, logs, faults
+//!  ┌──▼───────────────┴──────────────────────▼──┐
+//!  │ simulation           orders the responses  │
+//!  │  └ access, faults, observations            │
+//!  ├────────────────────────────────────────────┤
+//!  │ requests             serves one request    │
+//!  ├────────────────────────────────────────────┤
+//!  │ server               starts and stops      │
+//!  │  └ timeline, logs    workloads             │
+//!  ├────────────────────────────────────────────┤
+//!  │ state                returns the events of │
+//!  │  └ update, events    each change           │
+//!  └────────────────────────────────────────────┘
+//! ```
+//!
+//! A request goes down through these layers, and its answer comes back up. Events and log entries
+//! go up in the same way. Their cause is a request, a step of the timeline or a call of the handle.
+//!
+//! | files | contents |
 //! |---|---|
-//! | `simulated_vehicle` | the handle |
-//! | `options`, `faults`, `record` | what it starts with, what goes wrong, what has arrived |
-//! | `agent`, `fifos`, `framing` | the session over the FIFOs |
-//! | `simulation` | requests in, responses out, in their order |
-//! | `vehicle`, `lifecycle`, `timeline`, `execution`, `logs`, `events`, `access` | the server |
+//! | `tree`, `conversion`, `field_mask`, `template` | the state as a tree, and operations on it |
+//! | `instance`, `execution` | instance names, rendered workloads, execution states |
+//! | `options` | what a simulated vehicle starts with |
 //! | `broker` | the MQTT broker of the demo (feature `demo`) |
-//! | `update`, `template`, `mask`, `document`, `conversion`, `instance` | states and what is done to them |
+//! | `main`, `arguments`, `demo`, `fleet` | the demo program (feature `demo`) |
 
 pub mod access;
 mod agent;
 #[cfg(feature = "demo")]
 pub mod broker;
 mod conversion;
-mod document;
 mod events;
 pub mod execution;
 mod faults;
+mod field_mask;
 mod fifos;
 mod framing;
 mod instance;
-mod lifecycle;
 mod logs;
-mod mask;
+mod observations;
 mod options;
-mod record;
+mod requests;
+mod server;
 mod simulated_vehicle;
 mod simulation;
+mod state;
 mod template;
 mod timeline;
+mod tree;
 mod update;
-mod vehicle;
 
 pub use faults::{Fault, ReadPace};
 pub use framing::frame;
-pub use instance::{InstanceName, InvalidInstanceName};
-pub use lifecycle::UNKNOWN_IMAGE;
-pub use options::{CONNECTOR_WORKLOAD, Options, agent_attributes};
-pub use record::{Counters, Problem};
-pub use simulated_vehicle::{NotYet, SimulatedVehicle, UnknownWorkload};
+pub use instance::instance_name;
+pub use observations::{Counters, Problem};
+pub use options::{CONNECTOR_WORKLOAD, VehicleOptions, agent_attributes};
+pub use server::UNKNOWN_IMAGE;
+pub use simulated_vehicle::{SimulatedVehicle, UnknownWorkload, WaitTimeout};
 pub use timeline::Timing;

@@ -1,72 +1,71 @@
-//! The logs of the workloads and the streams that read them.
+//! The logs of workloads and the log streams of the control interface.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::SystemTime;
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::{
     LogEntriesResponse, LogEntry, LogsRequest, LogsRequestAccepted, LogsStopResponse, Response,
     response::ResponseContent,
 };
 
-use crate::instance::InstanceName;
+/// Maximum number of lines stored for each instance. The oldest are dropped first.
+const MAX_LINES: usize = 10_000;
 
-/// Lines kept of each instance; the oldest go first.
-const KEPT_LINES: usize = 10_000;
-
-/// Most lines in one message.
-const BATCH: usize = 100;
+/// Maximum number of lines in one response.
+const MAX_BATCH: usize = 100;
 
 #[derive(Debug)]
-struct Line {
+struct LogLine {
     written: SystemTime,
     message: String,
 }
 
-/// A request for logs that has not come to its end.
+/// A log stream that follows instances.
 #[derive(Debug)]
-struct Stream {
+struct ActiveStream {
     instances: BTreeSet<InstanceName>,
     until: Option<SystemTime>,
 }
 
-/// All log lines and the streams that follow them.
+/// The stored lines of all instances, and the active streams by request id.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
-    lines: BTreeMap<InstanceName, VecDeque<Line>>,
-    streams: BTreeMap<String, Stream>,
+    lines: BTreeMap<InstanceName, VecDeque<LogLine>>,
+    streams: BTreeMap<String, ActiveStream>,
 }
 
 impl Logs {
-    /// Answers a request: accepted, then what is there already, then, for each
-    /// instance that is not followed further, the end.
+    /// Serves a logs request. Returns the answer and the responses that follow it: the stored
+    /// lines and, for each instance that is not followed, the end.
     ///
-    /// `known` are the instances of the desired state and whether they run; a
-    /// request for others is accepted without them.
+    /// `is_running` returns whether an instance runs, and `None` if there is no such instance in
+    /// the desired state. Such instances are not part of the answer.
     pub(crate) fn request(
         &mut self,
         request_id: &str,
         request: &LogsRequest,
-        known: impl Fn(&InstanceName) -> Option<bool>,
+        is_running: impl Fn(&InstanceName) -> Option<bool>,
     ) -> (Response, Vec<Response>) {
         let instances: BTreeMap<InstanceName, bool> = request
             .workload_names
             .iter()
             .map(InstanceName::from)
-            .filter_map(|name| known(&name).map(|running| (name, running)))
+            .filter_map(|name| is_running(&name).map(|running| (name, running)))
             .collect();
         let accepted = response(
             request_id,
             ResponseContent::LogsRequestAccepted(LogsRequestAccepted {
-                workload_names: instances.keys().map(Into::into).collect(),
+                workload_names: instances.keys().cloned().map(Into::into).collect(),
             }),
         );
 
         let (since, until) = match (time("since", &request.since), time("until", &request.until)) {
             (Ok(since), Ok(until)) => (since, until),
-            (Err(fault), _) | (_, Err(fault)) => {
-                // The complaint of the runtime takes the place of the log.
+            (Err(error), _) | (_, Err(error)) => {
+                // The error message of the runtime appears as a line of the log.
                 let responses = instances.keys().flat_map(|name| {
-                    [entries(request_id, name, &[&fault]), stop(request_id, name)]
+                    [entries(request_id, name, &[&error]), stop(request_id, name)]
                 });
                 return (accepted, responses.collect());
             }
@@ -85,7 +84,8 @@ impl Logs {
             let tail = request.tail.and_then(|tail| usize::try_from(tail).ok());
             let first = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
             let lines = lines.get(first..).unwrap_or_default();
-            responses.extend(lines.chunks(BATCH).map(|batch| entries(request_id, &name, batch)));
+            responses
+                .extend(lines.chunks(MAX_BATCH).map(|batch| entries(request_id, &name, batch)));
             if follow && running {
                 followed.insert(name);
             } else {
@@ -93,12 +93,12 @@ impl Logs {
             }
         }
         if !followed.is_empty() {
-            self.streams.insert(request_id.to_owned(), Stream { instances: followed, until });
+            self.streams.insert(request_id.to_owned(), ActiveStream { instances: followed, until });
         }
         (accepted, responses)
     }
 
-    /// Writes lines to the log of an instance; gives what its followers receive.
+    /// Adds lines to the log of an instance. Returns what its active streams receive.
     pub(crate) fn write(
         &mut self,
         name: &InstanceName,
@@ -116,17 +116,17 @@ impl Logs {
                 responses.push(stop(request_id, name));
                 return !stream.instances.is_empty();
             }
-            responses.extend(batch.chunks(BATCH).map(|batch| entries(request_id, name, batch)));
+            responses.extend(batch.chunks(MAX_BATCH).map(|batch| entries(request_id, name, batch)));
             true
         });
         let lines = self.lines.entry(name.clone()).or_default();
-        lines.extend(messages.into_iter().map(|message| Line { written, message }));
-        let surplus = lines.len().saturating_sub(KEPT_LINES);
+        lines.extend(messages.into_iter().map(|message| LogLine { written, message }));
+        let surplus = lines.len().saturating_sub(MAX_LINES);
         lines.drain(..surplus);
         responses
     }
 
-    /// Ends the streams of an instance that no longer runs.
+    /// Ends the streams of an instance.
     pub(crate) fn end(&mut self, name: &InstanceName) -> Vec<Response> {
         let mut responses = Vec::new();
         self.streams.retain(|request_id, stream| {
@@ -138,12 +138,12 @@ impl Logs {
         responses
     }
 
-    /// Forgets the log of an instance that is gone.
-    pub(crate) fn forget(&mut self, name: &InstanceName) {
+    /// Removes the log of an instance.
+    pub(crate) fn remove(&mut self, name: &InstanceName) {
         self.lines.remove(name);
     }
 
-    /// Ends a stream at the request of its reader; an unknown one is no error.
+    /// Ends a stream without a response, if there is one with this request id.
     pub(crate) fn cancel(&mut self, request_id: &str) {
         self.streams.remove(request_id);
     }
@@ -159,7 +159,7 @@ impl Logs {
         self.streams.clear();
     }
 
-    /// The request ids of the live streams.
+    /// The request ids of the active streams.
     pub(crate) fn streams(&self) -> Vec<String> {
         self.streams.keys().cloned().collect()
     }
@@ -175,17 +175,18 @@ fn time(option: &str, time: &Option<String>) -> Result<Option<SystemTime>, Strin
     .transpose()
 }
 
-/// One batch of lines of one instance.
+/// A response with lines of one instance.
 pub(crate) fn entries(request_id: &str, name: &InstanceName, messages: &[&str]) -> Response {
-    let log_entries = messages
-        .iter()
-        .map(|&message| LogEntry { workload_name: Some(name.into()), message: message.to_owned() });
+    let log_entries = messages.iter().map(|&message| LogEntry {
+        workload_name: Some(name.clone().into()),
+        message: message.to_owned(),
+    });
     let log_entries = log_entries.collect();
     response(request_id, ResponseContent::LogEntriesResponse(LogEntriesResponse { log_entries }))
 }
 
 fn stop(request_id: &str, name: &InstanceName) -> Response {
-    let workload_name = Some(name.into());
+    let workload_name = Some(name.clone().into());
     response(request_id, ResponseContent::LogsStopResponse(LogsStopResponse { workload_name }))
 }
 
@@ -199,14 +200,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::instance::instance_name;
 
     fn instance(workload: &str) -> InstanceName {
-        InstanceName::new(workload, "agent_A", "")
+        instance_name(workload, "agent_A", "")
     }
 
     fn request(workloads: &[&str]) -> LogsRequest {
         LogsRequest {
-            workload_names: workloads.iter().map(|name| (&instance(name)).into()).collect(),
+            workload_names: workloads.iter().map(|name| instance(name).into()).collect(),
             ..LogsRequest::default()
         }
     }
@@ -215,7 +217,7 @@ mod tests {
         LogsRequest { follow: Some(true), ..request(workloads) }
     }
 
-    /// Lines as they are, the end of a stream as its workload in brackets.
+    /// The lines, and the ends of streams as the workload name in brackets.
     fn texts(responses: &[Response]) -> Vec<String> {
         let texts = responses.iter().flat_map(|response| match &response.response_content {
             Some(ResponseContent::LogEntriesResponse(entries)) => {
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_given_and_the_stream_ended() {
+    fn stored_lines_are_sent_and_the_stream_ends() {
         let mut logs = Logs::default();
         write(&mut logs, "a", &["1", "2", "3"]);
         let (accepted, rest) = logs.request("id", &request(&["a", "b"]), running);
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn times_bound_a_log() {
+    fn since_and_until_limit_a_log() {
         let mut logs = Logs::default();
         let start = humantime::parse_rfc3339("2024-01-01T00:00:00Z").unwrap();
         for second in 0..5 {
@@ -303,13 +305,13 @@ mod tests {
         assert_eq!(texts(&logs.request("id", &request, running).1), ["1", "2", "3", "[a]"]);
 
         let request = LogsRequest { since: Some("garbage".to_owned()), ..following(&["a"]) };
-        let complaint =
+        let message =
             "Error: parsing --since \"garbage\": unable to interpret time value".to_owned();
-        assert_eq!(texts(&logs.request("id", &request, running).1), [complaint, "[a]".to_owned()]);
+        assert_eq!(texts(&logs.request("id", &request, running).1), [message, "[a]".to_owned()]);
     }
 
     #[test]
-    fn a_followed_stream_ends_when_its_time_is_over() {
+    fn a_stream_that_follows_ends_at_until() {
         let mut logs = Logs::default();
         let until = SystemTime::now() + Duration::from_secs(60);
         let text = humantime::format_rfc3339(until).to_string();
@@ -322,12 +324,12 @@ mod tests {
     }
 
     #[test]
-    fn long_logs_come_in_batches_and_lose_their_oldest_lines() {
+    fn long_logs_are_sent_in_batches_without_their_oldest_lines() {
         let mut logs = Logs::default();
-        let lines = (0..KEPT_LINES + 5).map(|number| number.to_string()).collect();
+        let lines = (0..MAX_LINES + 5).map(|number| number.to_string()).collect();
         logs.write(&instance("a"), lines, SystemTime::now());
         let (_, rest) = logs.request("id", &request(&["a"]), running);
-        assert_eq!(rest.len(), KEPT_LINES / BATCH + 1);
+        assert_eq!(rest.len(), MAX_LINES / MAX_BATCH + 1);
         assert_eq!(texts(&rest)[0], "5");
     }
 }

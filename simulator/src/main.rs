@@ -1,86 +1,18 @@
-//! The demo: a broker, a simulated vehicle and the connector, in one command.
+//! The demo: an MQTT broker, a simulated vehicle and the connector in one process.
 
-#![allow(clippy::print_stdout, reason = "it talks to the person who started it")]
+#![allow(clippy::print_stdout, reason = "prints instructions for the user")]
 
-use std::path::PathBuf;
-
-use clap::Parser;
-use tokio::runtime::Builder;
-
+mod arguments;
 mod demo;
 mod fleet;
 
-/// Try the fleet connector without a vehicle: starts an MQTT broker, a simulated
-/// vehicle that runs Eclipse Ankaios, and the connector between them.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "\
-Examples:
-  vehicle-simulator
-      Everything, for vehicle 1, with a broker on 127.0.0.1:1883.
-  vehicle-simulator --broker localhost:1883 --vin WDB123
-      The same with the broker that is there already.
-  vehicle-simulator --no-connector --control-interface-dir /tmp/control_interface
-      Only broker and vehicle. Start a connector of your own with
-      VIN=1 CONTROL_INTERFACE_DIR=/tmp/control_interface fleet-connector"
-)]
-struct Arguments {
-    /// Use this MQTT broker instead of starting one on 127.0.0.1:1883
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_broker)]
-    broker: Option<(String, u16)>,
-
-    /// The vehicle identification number; all topics begin with vehicle/<VIN>/
-    #[arg(long, default_value = "1")]
-    vin: String,
-
-    /// Keep the two FIFOs of the control interface in this folder instead of a
-    /// temporary one
-    #[arg(long, value_name = "FOLDER")]
-    control_interface_dir: Option<PathBuf>,
-
-    /// Start no connector, for one of your own
-    #[arg(long, requires = "control_interface_dir")]
-    no_connector: bool,
-}
-
-fn parse_broker(text: &str) -> Result<(String, u16), String> {
-    let (host, port) =
-        text.rsplit_once(':').ok_or("give host and port, such as `localhost:1883`")?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return Err("the host is missing; write something like `localhost:1883`".to_owned());
-    }
-    let port = port.parse().map_err(|_| format!("`{port}` is no port number"))?;
-    Ok((host.to_owned(), port))
-}
+use arguments::Arguments;
+use clap::Parser;
+use tokio::runtime::Builder;
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    // The connector keeps the order of its replies with one thread for slow work.
+    // As in the connector: one thread for slow work keeps replies in order.
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     runtime.block_on(demo::run(arguments))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn brokers_are_given_as_host_and_port() {
-        assert_eq!(parse_broker("broker.example:8883"), Ok(("broker.example".to_owned(), 8883)));
-        assert_eq!(parse_broker("[::1]:1883"), Ok(("::1".to_owned(), 1883)));
-        for wrong in ["localhost", ":1883", "localhost:mqtt", "localhost:99999"] {
-            assert!(parse_broker(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn without_connector_the_folder_has_to_be_known() {
-        assert!(Arguments::try_parse_from(["x", "--no-connector"]).is_err());
-        assert!(
-            Arguments::try_parse_from(["x", "--no-connector", "--control-interface-dir", "/tmp/x"])
-                .is_ok()
-        );
-    }
 }

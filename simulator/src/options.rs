@@ -1,8 +1,8 @@
-//! What a simulated vehicle starts with.
+//! The options of a simulated vehicle.
 
 use std::collections::BTreeMap;
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     AgentAttributes, AgentMap, AgentStatus, CompleteState, ControlInterfaceAccess, CpuUsage,
     ExecutionsStatesForId, ExecutionsStatesOfWorkload, FreeMemory, State, Tags, Workload,
     WorkloadMap, WorkloadStatesMap,
@@ -10,30 +10,29 @@ use fleet_connector::proto::ank_base::{
 
 use crate::access;
 use crate::execution;
-use crate::instance::InstanceName;
+use crate::instance::instance_name;
 use crate::timeline::Timing;
 
-/// The workload whose control interface is simulated: the connector's.
+/// The name of the workload whose control interface is simulated: that of the connector.
 pub const CONNECTOR_WORKLOAD: &str = "fleetconnector";
 
-/// What a simulated vehicle starts with.
+/// The options of a simulated vehicle.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Connected agents. The first one runs the connector's workload.
+pub struct VehicleOptions {
+    /// The connected agents. The first one runs the workload of the connector.
     pub agents: Vec<String>,
-    /// Whether the FIFOs are there from the start.
+    /// Whether the agent runs and the FIFOs exist from the start.
     pub create_fifos: bool,
-    /// The access rules of the connector's workload.
+    /// The access rules of the workload of the connector.
     pub access: ControlInterfaceAccess,
     /// How long workloads take to start and stop.
     pub timing: Timing,
-    /// Whether the state has the part `effectiveState`, as newer versions send
-    /// it.
+    /// Whether the complete state has the field `effectiveState`, as in newer versions of Ankaios.
     pub effective_state: bool,
 }
 
-/// One agent `agent_A`, the FIFOs in place, everything allowed.
-impl Default for Options {
+/// One agent `agent_A`; the FIFOs exist, and all requests are allowed.
+impl Default for VehicleOptions {
     fn default() -> Self {
         Self {
             agents: vec!["agent_A".to_owned()],
@@ -45,12 +44,12 @@ impl Default for Options {
     }
 }
 
-impl Options {
-    /// The connector's own workload, running on the first agent.
+impl VehicleOptions {
+    /// A state in which the workload of the connector runs on the first agent.
     pub(crate) fn initial_state(&self) -> CompleteState {
         let agent = self.agents.first().cloned().unwrap_or_default();
         let runtime_config = "image: localhost/fleet-connector:latest".to_owned();
-        let instance = InstanceName::new(CONNECTOR_WORKLOAD, &agent, &runtime_config);
+        let instance = instance_name(CONNECTOR_WORKLOAD, &agent, &runtime_config);
         let workload = Workload {
             agent: Some(agent.clone()),
             restart_policy: Some(0),
@@ -60,7 +59,7 @@ impl Options {
             ..Workload::default()
         };
         let states = ExecutionsStatesForId {
-            id_state_map: BTreeMap::from([(instance.id, execution::running())]),
+            id_state_map: BTreeMap::from([(instance.workload_id, execution::running())]),
         };
         let states = ExecutionsStatesOfWorkload {
             wl_name_state_map: BTreeMap::from([(CONNECTOR_WORKLOAD.to_owned(), states)]),
@@ -84,7 +83,7 @@ impl Options {
     }
 }
 
-/// An agent with some load and no tags.
+/// The attributes of an agent with some load and without tags.
 pub fn agent_attributes() -> AgentAttributes {
     AgentAttributes {
         status: Some(AgentStatus {

@@ -1,4 +1,4 @@
-//! The handle by which tests, benchmarks and the demo hold a simulated vehicle.
+//! The handle with which tests, benchmarks and the demo control a simulated vehicle.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,41 +6,41 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use fleet_connector::proto::ank_base::{
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::{
     AgentAttributes, AgentStatus, CompleteState, ControlInterfaceAccess, ExecutionState, Request,
     State,
 };
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::agent::{Agent, Command, Order};
+use crate::agent::{AgentCommand, QueuedCommand, SimulatedAgent};
 use crate::faults::{Fault, ReadPace};
 use crate::fifos::Fifos;
-use crate::instance::InstanceName;
-use crate::options::Options;
-use crate::record::{Counters, Problem};
-use crate::simulation::{OUTBOX, Shared, Simulation};
-use crate::vehicle::Vehicle;
+use crate::observations::{Counters, Problem};
+use crate::options::VehicleOptions;
+use crate::server::SimulatedServer;
+use crate::simulation::{OUTBOX_LIMIT, SharedSimulation, Simulation};
 
-/// What a test waited for has not come.
+/// A test has waited too long for the counters to meet its condition.
 #[derive(Debug, thiserror::Error)]
-#[error("waited {waited:?} in vain; so far {seen:?}")]
-pub struct NotYet {
-    waited: Duration,
-    seen: Counters,
+#[error("the condition is not met after {limit:?}: {counters:?}")]
+pub struct WaitTimeout {
+    limit: Duration,
+    counters: Counters,
 }
 
-/// The simulated vehicle does not know such a workload.
+/// The desired state has no such workload.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the desired state holds no workload `{0}`")]
+#[error("the desired state has no workload `{0}`")]
 pub struct UnknownWorkload(String);
 
-/// A running simulated vehicle. Dropping it stops it; the FIFOs stay.
+/// A running simulated vehicle. It stops when it is dropped, and leaves the FIFOs in place.
 pub struct SimulatedVehicle {
-    shared: Arc<Shared>,
-    orders: mpsc::Sender<Order>,
+    shared: Arc<SharedSimulation>,
+    commands: mpsc::Sender<QueuedCommand>,
     task: JoinHandle<()>,
 }
 
@@ -51,73 +51,72 @@ impl Drop for SimulatedVehicle {
 }
 
 impl SimulatedVehicle {
-    /// Starts a vehicle whose control interface is the folder `dir`.
+    /// Starts a vehicle with the FIFOs of its control interface in the folder `dir`.
     ///
     /// # Errors
-    /// The FIFOs can't be made.
-    pub async fn start(dir: &Path, options: Options) -> io::Result<Self> {
-        let mut vehicle = Vehicle::new(options.timing.clone(), options.effective_state);
-        vehicle.set_state(options.initial_state());
-        let simulation = Simulation::new(vehicle, options.access);
-        let shared = Shared::new(simulation);
-        let (orders, receiver) = mpsc::channel(16);
-        let agent = Agent::new(Fifos::in_folder(dir), Arc::clone(&shared), receiver);
-        let simulated = Self { shared, orders, task: tokio::spawn(agent.run()) };
+    /// The FIFOs cannot be created.
+    pub async fn start(dir: &Path, options: VehicleOptions) -> io::Result<Self> {
+        let mut server = SimulatedServer::new(options.timing.clone(), options.effective_state);
+        server.set_state(options.initial_state());
+        let simulation = Simulation::new(server, options.access);
+        let shared = SharedSimulation::new(simulation);
+        let (commands, receiver) = mpsc::channel(16);
+        let agent = SimulatedAgent::new(Fifos::in_folder(dir), Arc::clone(&shared), receiver);
+        let simulated = Self { shared, commands, task: tokio::spawn(agent.run()) };
         if options.create_fifos {
             simulated.start_agent().await?;
         }
         Ok(simulated)
     }
 
-    async fn order(&self, command: Command) -> io::Result<()> {
-        let (done, outcome) = oneshot::channel();
-        let gone = || io::Error::other("the simulated agent has stopped");
-        self.orders.send((command, done)).await.map_err(|_| gone())?;
-        outcome.await.map_err(|_| gone())?
+    async fn execute(&self, command: AgentCommand) -> io::Result<()> {
+        let (done, result) = oneshot::channel();
+        let stopped = || io::Error::other("the simulated agent has stopped");
+        self.commands.send((command, done)).await.map_err(|_| stopped())?;
+        result.await.map_err(|_| stopped())?
     }
 
     // ------------------------------------------------- agent, server, session
 
-    /// Makes the FIFOs where they are missing and begins a session on them: the
-    /// first start of an agent, its restart, or Ankaios making the workload anew.
+    /// Creates the FIFOs unless they exist, and starts a session on them. A real agent does so when
+    /// it starts, restarts, or creates the workload again.
     ///
     /// # Errors
-    /// The FIFOs can't be made or opened.
+    /// The FIFOs cannot be created or opened.
     pub async fn start_agent(&self) -> io::Result<()> {
-        self.order(Command::Start).await
+        self.execute(AgentCommand::Start).await
     }
 
-    /// Ends the agent. The workload sees the end of `input` and a broken
-    /// `output`; the files stay.
+    /// Stops the agent. The workload reads the end of `input` and cannot write to `output`. The
+    /// files of the FIFOs stay.
     ///
     /// # Errors
     /// The simulated vehicle has stopped.
     pub async fn kill_agent(&self) -> io::Result<()> {
-        self.order(Command::Kill).await
+        self.execute(AgentCommand::Kill).await
     }
 
-    /// Ends the agent and starts another after a pause. It needs a new Hello.
+    /// Stops the agent and starts another one after a pause. The new session needs a Hello.
     ///
     /// # Errors
-    /// The FIFOs can't be made or opened.
+    /// The FIFOs cannot be created or opened.
     pub async fn restart_agent(&self, pause: Duration) -> io::Result<()> {
         self.kill_agent().await?;
         sleep(pause).await;
         self.start_agent().await
     }
 
-    /// The server takes requests and answers none, until it is up again.
+    /// Sets whether the server is down. Then it accepts requests and answers none.
     pub fn set_server_down(&self, down: bool) {
         self.shared.change(|simulation| simulation.faults.server_down = down);
     }
 
-    /// Restarts the server, with what follows at the agent: the session is
-    /// swapped for a new one on the same open FIFOs, which shows nowhere, and
-    /// then the FIFOs and their folder are unlinked. The next restart has no
-    /// path to go by and leaves broken FIFOs.
+    /// Restarts the server. As with a real one, the agent replaces the session by a new one on the
+    /// same open FIFOs, which the workload cannot notice, and then unlinks the FIFOs and their
+    /// folder. The next restart finds no files and leaves broken FIFOs.
     ///
     /// # Errors
-    /// The FIFOs can't be unlinked.
+    /// The FIFOs cannot be unlinked.
     pub async fn restart_server(&self) -> io::Result<()> {
         self.set_server_down(false);
         if self.swap_session().await.is_err() {
@@ -129,40 +128,39 @@ impl SimulatedVehicle {
     /// The first half of a server restart: a new session on the same FIFOs.
     ///
     /// # Errors
-    /// The FIFOs are no longer there. The old session is over all the same.
+    /// The files of the FIFOs do not exist. The old session ends nevertheless.
     pub async fn swap_session(&self) -> io::Result<()> {
-        self.order(Command::Swap).await
+        self.execute(AgentCommand::Swap).await
     }
 
-    /// The second half of a server restart: the FIFOs and their folder go.
+    /// The second half of a server restart: unlinks the FIFOs and their folder.
     ///
     /// # Errors
-    /// They can't be unlinked.
+    /// They cannot be unlinked.
     pub async fn unlink_fifos(&self) -> io::Result<()> {
-        self.order(Command::Unlink).await
+        self.execute(AgentCommand::Unlink).await
     }
 
-    /// Ends the session with `ConnectionClosed`. It never answers again; a new
-    /// one begins with [`start_agent`](Self::start_agent).
+    /// Closes the session with `ConnectionClosed`. [`start_agent`](Self::start_agent) starts a new
+    /// one.
     ///
     /// # Errors
     /// The simulated vehicle has stopped.
     pub async fn close_session(&self, reason: &str) -> io::Result<()> {
-        self.order(Command::Close(reason.to_owned())).await
+        self.execute(AgentCommand::Close(reason.to_owned())).await
     }
 
-    /// Writes bytes to `input` as they are: garbage, half a frame, a length that
-    /// no message has.
+    /// Writes bytes to `input`, such as garbage, a part of a frame or an invalid length.
     ///
     /// # Errors
-    /// Nobody reads `input`.
+    /// The workload does not read `input`.
     pub async fn inject(&self, bytes: &[u8]) -> io::Result<()> {
-        self.order(Command::Inject(Bytes::copy_from_slice(bytes))).await
+        self.execute(AgentCommand::Inject(Bytes::copy_from_slice(bytes))).await
     }
 
     // ----------------------------------------------------------------- faults
 
-    /// The next `times` requests that match meet with a fault.
+    /// Causes a fault for the next `times` requests that match.
     pub fn inject_fault(
         &self,
         times: usize,
@@ -172,88 +170,85 @@ impl SimulatedVehicle {
         self.shared.change(|simulation| simulation.faults.add(times, fault, matches));
     }
 
-    /// The next `times` requests of any kind are never answered.
+    /// Drops the next `times` requests of any kind.
     pub fn drop_requests(&self, times: usize) {
         self.inject_fault(times, Fault::LoseRequest, |_| true);
     }
 
-    /// Ends all faults that [`inject_fault`](Self::inject_fault) has begun.
+    /// Removes all faults of [`inject_fault`](Self::inject_fault).
     pub fn clear_faults(&self) {
         self.shared.change(|simulation| simulation.faults.clear());
     }
 
-    /// How fast the agent reads `output`.
+    /// Sets how fast the agent reads `output`.
     pub fn set_read_pace(&self, pace: ReadPace) {
         self.shared.change(|simulation| simulation.faults.pace = pace);
     }
 
-    /// Whether the agent loses the frame it is reading when it has a reply to
-    /// deliver, as real agents do.
+    /// Sets whether the agent drops a partially read frame when it has a response to send, as real
+    /// agents do.
     pub fn set_lose_half_read_frames(&self, lose: bool) {
         self.shared.change(|simulation| simulation.faults.lose_half_read_frames = lose);
     }
 
-    /// How many entries still follow after a log stream has been cancelled.
+    /// Sets how many log entries are sent after a log stream was cancelled.
     pub fn set_entries_after_cancel(&self, count: usize) {
         self.shared.change(|simulation| simulation.faults.entries_after_cancel = count);
     }
 
-    /// The access rules of the workload from now on.
+    /// Sets the access rules of the workload.
     pub fn set_access(&self, access: ControlInterfaceAccess) {
         self.shared.change(|simulation| simulation.access = access);
     }
 
     // ------------------------------------------------------------------ state
 
-    /// The whole state of the vehicle.
+    /// The complete state.
     pub fn state(&self) -> CompleteState {
-        self.shared.lock().vehicle.complete_state()
+        self.shared.lock().server.state().complete()
     }
 
-    /// The desired state of the vehicle.
+    /// The desired state.
     pub fn desired_state(&self) -> State {
         self.state().desired_state.unwrap_or_default()
     }
 
-    /// Replaces the whole state as it is, however large; nothing is started,
-    /// stopped or reported.
+    /// Replaces the complete state. Nothing starts or stops because of it, and there is no event.
     pub fn set_state(&self, state: CompleteState) {
-        self.shared.change(|simulation| simulation.vehicle.set_state(state));
+        self.shared.change(|simulation| simulation.server.set_state(state));
     }
 
-    /// The instance of a workload that the desired state asks for.
+    /// The name of the instance that the desired state asks for.
     pub fn instance(&self, workload: &str) -> Option<InstanceName> {
-        self.shared.lock().vehicle.instance(workload)
+        self.shared.lock().server.state().instance(workload)
     }
 
-    /// The execution state of a workload's instance.
+    /// The execution state of an instance.
     pub fn execution_state(&self, instance: &InstanceName) -> Option<ExecutionState> {
-        self.shared.lock().vehicle.execution_state(instance)
+        self.shared.lock().server.state().execution_state(instance)
     }
 
-    /// Puts an instance into any execution state and reports it.
+    /// Sets the execution state of an instance and sends the events.
     pub fn set_execution_state(&self, instance: &InstanceName, state: ExecutionState) {
         self.shared.change(|simulation| {
             let now = Instant::now();
-            let events = simulation.vehicle.set_execution_state(instance, state, now);
+            let events = simulation.server.set_execution_state(instance, state, now);
             simulation.outbox.extend(events);
         });
     }
 
-    /// Lets a workload fail with exit code 1. Its restart policy decides what
-    /// follows.
+    /// Ends a workload with exit code 1. Its restart policy decides what follows.
     ///
     /// # Errors
-    /// There is no such workload.
+    /// The desired state has no such workload.
     pub fn crash(&self, workload: &str) -> Result<(), UnknownWorkload> {
         self.end_workload(workload, 1)
     }
 
-    /// Lets a workload end with exit code 0. Its restart policy decides what
-    /// follows.
+    /// Ends a workload with exit code 0. Its restart policy decides what follows.
     ///
     /// # Errors
-    /// There is no such workload.
+    /// The desired state has no such workload.
     pub fn finish(&self, workload: &str) -> Result<(), UnknownWorkload> {
         self.end_workload(workload, 0)
     }
@@ -261,7 +256,7 @@ impl SimulatedVehicle {
     fn end_workload(&self, workload: &str, exit_code: i32) -> Result<(), UnknownWorkload> {
         self.shared.change(|simulation| {
             let events = simulation
-                .vehicle
+                .server
                 .end_workload(workload, exit_code, Instant::now())
                 .ok_or_else(|| UnknownWorkload(workload.to_owned()))?;
             simulation.outbox.extend(events);
@@ -269,37 +264,37 @@ impl SimulatedVehicle {
         })
     }
 
-    /// Adds an agent, or puts its load and tags anew. Its workloads start.
+    /// Adds an agent, or replaces its load and tags. Its workloads start.
     pub fn connect_agent(&self, agent: &str, attributes: AgentAttributes) {
         self.shared.change(|simulation| {
-            let events = simulation.vehicle.connect_agent(agent, attributes, Instant::now());
+            let events = simulation.server.connect_agent(agent, attributes, Instant::now());
             simulation.outbox.extend(events);
         });
     }
 
-    /// Reports the load of an agent; one that is not connected has none.
+    /// Sets the load of an agent. Does nothing if the agent is not connected.
     pub fn set_agent_load(&self, agent: &str, status: AgentStatus) {
         self.shared.change(|simulation| {
-            let events = simulation.vehicle.set_agent_load(agent, status);
+            let events = simulation.server.set_agent_load(agent, status);
             simulation.outbox.extend(events);
         });
     }
 
-    /// Takes an agent away; its workloads are `AGENT_DISCONNECTED`.
+    /// Removes an agent. Its workloads become `AGENT_DISCONNECTED`.
     pub fn disconnect_agent(&self, agent: &str) {
         self.shared.change(|simulation| {
-            let events = simulation.vehicle.disconnect_agent(agent);
+            let events = simulation.server.disconnect_agent(agent);
             simulation.outbox.extend(events);
         });
     }
 
     // ------------------------------------------------------------------- logs
 
-    /// Writes lines to the log of a workload, stamped with the present time.
-    /// Waits while the workload behind the control interface reads too slowly.
+    /// Writes lines to the log of a workload, with the present time. Waits while too many responses
+    /// are queued because the reader of `input` is slow.
     ///
     /// # Errors
-    /// There is no such workload.
+    /// The desired state has no such workload.
     pub async fn log<T: Into<String>>(
         &self,
         workload: &str,
@@ -308,10 +303,10 @@ impl SimulatedVehicle {
         self.log_at(workload, lines, SystemTime::now()).await
     }
 
-    /// The same for lines written at another time.
+    /// Writes lines to the log of a workload, as [`log`](Self::log) does, with the time `written`.
     ///
     /// # Errors
-    /// There is no such workload.
+    /// The desired state has no such workload.
     pub async fn log_at<T: Into<String>>(
         &self,
         workload: &str,
@@ -321,14 +316,14 @@ impl SimulatedVehicle {
         let lines = lines.into_iter().map(Into::into).collect();
         loop {
             let room = self.shared.room.notified();
-            if self.shared.lock().outbox.len() < OUTBOX {
+            if self.shared.lock().outbox.len() < OUTBOX_LIMIT {
                 break;
             }
             room.await;
         }
         self.shared.change(|simulation| {
             let entries = simulation
-                .vehicle
+                .server
                 .write_log(workload, lines, written)
                 .ok_or_else(|| UnknownWorkload(workload.to_owned()))?;
             simulation.outbox.extend(entries);
@@ -336,74 +331,73 @@ impl SimulatedVehicle {
         })
     }
 
-    // ----------------------------------------------------------- what arrived
+    // ----------------------------------------------------------- observations
 
-    /// The last requests that reached Ankaios, oldest first, at most 10,000 and
-    /// 64 MiB; the dropped and denied ones included.
+    /// The last requests, at most 10,000 and 64 MiB, from old to new. They include those that were
+    /// dropped or denied.
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.lock().record.requests.iter().cloned().collect()
+        self.shared.lock().observations.requests.iter().cloned().collect()
     }
 
-    /// The last problems, oldest first, at most 10,000.
+    /// The last problems, at most 10,000, from old to new.
     pub fn problems(&self) -> Vec<Problem> {
-        self.shared.lock().record.problems.iter().cloned().collect()
+        self.shared.lock().observations.problems.iter().cloned().collect()
     }
 
-    /// How much has arrived since the start.
+    /// The counters since the start.
     pub fn counters(&self) -> Counters {
-        self.shared.lock().record.counters
+        self.shared.lock().observations.counters
     }
 
-    /// Hellos since the start, the silent ones included.
+    /// The number of Hellos since the start, including those that were not answered.
     pub fn hello_count(&self) -> u64 {
         self.counters().hellos
     }
 
-    /// Requests since the start.
+    /// The number of requests since the start.
     pub fn request_count(&self) -> u64 {
         self.counters().requests
     }
 
-    /// The request ids of the live subscriptions, under `events` and `logs`.
+    /// The request ids of the active event subscriptions (key `events`) and log streams (`logs`).
     pub fn streams(&self) -> BTreeMap<&'static str, Vec<String>> {
-        self.shared.lock().vehicle.streams()
+        self.shared.lock().server.streams()
     }
 
-    /// Forgets the requests and problems so far. The counters go on.
-    pub fn forget_requests(&self) {
-        self.shared.lock().record.forget();
+    /// Removes the stored requests and problems. The counters stay.
+    pub fn clear_observations(&self) {
+        self.shared.lock().observations.clear();
     }
 
-    /// Waits until the counters fulfil a condition.
+    /// Waits until the counters meet a condition.
     ///
     /// # Errors
-    /// They do not within `limit`.
+    /// They do not meet it within `limit`.
     pub async fn wait_for(
         &self,
         limit: Duration,
         condition: impl FnMut(&Counters) -> bool,
-    ) -> Result<Counters, NotYet> {
+    ) -> Result<Counters, WaitTimeout> {
         let mut counters = self.shared.watch();
-        let outcome = timeout(limit, counters.wait_for(condition)).await;
-        match outcome {
+        match timeout(limit, counters.wait_for(condition)).await {
             Ok(Ok(counters)) => Ok(*counters),
-            Ok(Err(_)) | Err(_) => Err(NotYet { waited: limit, seen: self.counters() }),
+            Ok(Err(_)) | Err(_) => Err(WaitTimeout { limit, counters: self.counters() }),
         }
     }
 
-    /// Waits until so many requests have arrived since the start.
+    /// Waits until `count` requests have arrived since the start.
     ///
     /// # Errors
-    /// They have not within `limit`.
-    pub async fn wait_for_requests(&self, count: u64, limit: Duration) -> Result<(), NotYet> {
+    /// Fewer have arrived within `limit`.
+    pub async fn wait_for_requests(&self, count: u64, limit: Duration) -> Result<(), WaitTimeout> {
         self.wait_for(limit, |counters| counters.requests >= count).await.map(|_| ())
     }
 
-    /// Waits until so many Hellos have arrived since the start.
+    /// Waits until `count` Hellos have arrived since the start.
     ///
     /// # Errors
-    /// They have not within `limit`.
-    pub async fn wait_for_hellos(&self, count: u64, limit: Duration) -> Result<(), NotYet> {
+    /// Fewer have arrived within `limit`.
+    pub async fn wait_for_hellos(&self, count: u64, limit: Duration) -> Result<(), WaitTimeout> {
         self.wait_for(limit, |counters| counters.hellos >= count).await.map(|_| ())
     }
 }

@@ -1,11 +1,11 @@
-//! One simulated Ankaios without its FIFOs: what reaches it, what it answers,
-//! and in which order.
+//! The simulated Ankaios without its FIFOs: takes requests, applies access rules and faults, and
+//! orders the responses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     ControlInterfaceAccess, Request, Response, request::RequestContent,
 };
 use tokio::sync::{Notify, watch};
@@ -13,44 +13,49 @@ use tokio::sync::{Notify, watch};
 use crate::access;
 use crate::faults::{Fault, Faults};
 use crate::logs;
-use crate::record::{Counters, Problem, Record};
-use crate::vehicle::{self, Answer, Vehicle};
+use crate::observations::{Counters, Observations, Problem};
+use crate::requests::{self, Served};
+use crate::server::SimulatedServer;
 
-/// Responses that wait for the workload to read before log entries and requests
-/// have to wait too.
-pub(crate) const OUTBOX: usize = 1024;
+/// While this many responses are queued, the simulation takes neither requests nor log lines.
+pub(crate) const OUTBOX_LIMIT: usize = 1024;
 
-/// Everything behind the session, shared by the agent and the handle.
+/// The simulated Ankaios without its FIFOs.
 pub(crate) struct Simulation {
-    pub(crate) vehicle: Vehicle,
+    pub(crate) server: SimulatedServer,
+    /// The access rules of the workload.
     pub(crate) access: ControlInterfaceAccess,
     pub(crate) faults: Faults,
-    pub(crate) record: Record,
-    /// What the workload is to receive, in order.
+    pub(crate) observations: Observations,
+    /// Responses that the workload has not received, in order.
     pub(crate) outbox: VecDeque<Response>,
+    /// Answers that a fault delays, by the time when they are due.
     delayed: BTreeMap<(Instant, u64), Response>,
-    count: u64,
+    /// Keeps delayed answers that are due at the same time in the order of their requests.
+    delayed_count: u64,
 }
 
 impl Simulation {
-    pub(crate) fn new(vehicle: Vehicle, access: ControlInterfaceAccess) -> Self {
+    pub(crate) fn new(server: SimulatedServer, access: ControlInterfaceAccess) -> Self {
         Self {
-            vehicle,
+            server,
             access,
             faults: Faults::default(),
-            record: Record::default(),
+            observations: Observations::default(),
             outbox: VecDeque::new(),
             delayed: BTreeMap::new(),
-            count: 0,
+            delayed_count: 0,
         }
     }
 
-    /// Takes a request of the workload on.
+    /// Takes a request of the workload.
     pub(crate) fn request(&mut self, request: Request, now: Instant) {
-        self.record.request(&request);
+        self.observations.request(&request);
         self.advance(now);
         if !access::allows(&self.access, &request) {
-            self.outbox.push_back(vehicle::error(request.request_id, "Access denied").answer);
+            let denied = Some(requests::error("Access denied"));
+            let request_id = request.request_id;
+            self.outbox.push_back(Response { request_id, response_content: denied });
             return;
         }
         if self.faults.server_down {
@@ -60,24 +65,25 @@ impl Simulation {
             && update.new_state.is_none()
         {
             let request_id = request.request_id;
-            return self.problem(Problem::UpdateWithoutState { request_id });
+            return self.observations.problem(Problem::UpdateWithoutState { request_id });
         }
         let fault = self.faults.fault_for(&request);
         if fault == Some(Fault::LoseRequest) {
             return;
         }
-        let cancelled =
-            matches!(request.request_content, Some(RequestContent::LogsCancelRequest(_)));
-        let late = if cancelled { self.late_entries(&request.request_id) } else { Vec::new() };
+        let late = match request.request_content {
+            Some(RequestContent::LogsCancelRequest(_)) => self.late_entries(&request.request_id),
+            _ => Vec::new(),
+        };
 
-        let Answer { before, mut answer, after } = self.vehicle.request(request, now);
+        let Served { before, mut answer, after } = requests::serve(&mut self.server, request, now);
         self.outbox.extend(before);
         match fault {
             None => self.outbox.push_back(answer),
             Some(Fault::LoseRequest | Fault::LoseAnswer) => {}
             Some(Fault::DelayAnswer(delay)) => {
-                self.count += 1;
-                self.delayed.insert((now + delay, self.count), answer);
+                self.delayed_count += 1;
+                self.delayed.insert((now + delay, self.delayed_count), answer);
             }
             Some(Fault::AnswerAs(id)) => {
                 answer.request_id = id;
@@ -91,9 +97,9 @@ impl Simulation {
         self.outbox.extend(late);
     }
 
-    /// Entries that still follow when a log stream has been cancelled.
+    /// The entries that a fault sends after a log stream was cancelled.
     fn late_entries(&self, request_id: &str) -> Vec<Response> {
-        let followed = self.vehicle.followed(request_id);
+        let followed = self.server.followed(request_id);
         let Some(name) = followed.first() else {
             return Vec::new();
         };
@@ -101,45 +107,42 @@ impl Simulation {
         vec![late; self.faults.entries_after_cancel]
     }
 
-    /// Lets everything happen that is due.
+    /// Carries out all that is due.
     pub(crate) fn advance(&mut self, now: Instant) {
-        let responses = self.vehicle.advance(now);
+        let responses = self.server.advance(now);
         self.outbox.extend(responses);
         while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
             self.outbox.push_back(entry.remove());
         }
     }
 
-    /// When something happens next by itself.
+    /// When something is due next.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let delayed = self.delayed.keys().next().map(|(due, _)| *due);
-        self.vehicle.next_due().into_iter().chain(delayed).min()
+        self.server.next_due().into_iter().chain(delayed).min()
     }
 
-    /// Ends what belongs to the session of the workload.
+    /// Ends the session of the workload.
     pub(crate) fn end_session(&mut self) {
-        self.vehicle.end_session();
+        self.server.end_session();
         self.outbox.clear();
         self.delayed.clear();
     }
-
-    /// Notes down a problem.
-    pub(crate) fn problem(&mut self, problem: Problem) {
-        self.record.problem(problem);
-    }
 }
 
-/// The simulation and the signals around it.
-pub(crate) struct Shared {
+/// The simulation, shared by the agent and the handle.
+///
+/// It is behind a lock because the methods of the handle do not wait for the agent.
+pub(crate) struct SharedSimulation {
     simulation: Mutex<Simulation>,
-    /// The agent has something new to deliver or to heed.
+    /// Wakes the agent after a change.
     pub(crate) wake: Notify,
-    /// The outbox has room again.
+    /// Wakes log writers after responses were sent.
     pub(crate) room: Notify,
     counters: watch::Sender<Counters>,
 }
 
-impl Shared {
+impl SharedSimulation {
     pub(crate) fn new(simulation: Simulation) -> Arc<Self> {
         Arc::new(Self {
             simulation: Mutex::new(simulation),
@@ -149,19 +152,19 @@ impl Shared {
         })
     }
 
-    /// The simulation; it stays usable when a test has panicked with it in hand.
+    /// Locks the simulation. A panic of a test while it holds the lock does no harm.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Simulation> {
         self.simulation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works on the simulation and lets the agent deliver what comes of it.
-    pub(crate) fn change<T>(&self, work: impl FnOnce(&mut Simulation) -> T) -> T {
-        let result = work(&mut self.lock());
+    /// Changes the simulation and wakes the agent, which sends the responses.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Simulation) -> T) -> T {
+        let result = change(&mut self.lock());
         self.wake.notify_one();
         result
     }
 
-    /// Tells those who wait for the counters.
+    /// Publishes the counters to those who watch them.
     pub(crate) fn publish(&self, counters: Counters) {
         self.counters.send_if_modified(|known| {
             let changed = *known != counters;
@@ -170,6 +173,7 @@ impl Shared {
         });
     }
 
+    /// Watches the counters.
     pub(crate) fn watch(&self) -> watch::Receiver<Counters> {
         self.counters.subscribe()
     }

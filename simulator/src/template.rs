@@ -1,23 +1,21 @@
-//! Fills the configs of a workload into its templates.
+//! Renders the templates of a workload with its configs.
 //!
-//! Ankaios does this with Handlebars. The simulator knows the one form that
-//! decides where a workload runs and whether it has changed, `{{alias.field}}`;
-//! blocks, helpers and partials are left as they stand.
+//! Ankaios and the connector use Handlebars. The simulator supports only `{{alias.field}}`,
+//! which is enough to decide where a workload runs and whether it has changed; blocks, helpers
+//! and partials are not replaced.
 
-use crate::document::{Fields, Node};
-use crate::instance::InstanceName;
-use crate::update::Rendered;
+use crate::instance::{RenderedWorkload, instance_name};
+use crate::tree::{FieldMap, Node};
 
-/// A workload as it reaches its agent.
+/// Renders the templates of a workload.
 ///
 /// # Errors
-/// A config that does not exist, or a template that asks for a field that is
-/// not in it.
+/// A config does not exist, or a template refers to a field that its config does not have.
 pub(crate) fn render(
     name: &str,
     workload: &Node,
     configs: Option<&Node>,
-) -> Result<Rendered, String> {
+) -> Result<RenderedWorkload, String> {
     let mut fields = workload.fields().cloned().unwrap_or_default();
     if let Some(aliases) = fields.remove("configs") {
         let context = context(&aliases, configs)?;
@@ -31,13 +29,13 @@ pub(crate) fn render(
         }
     }
     let text = |field| fields.get(field).and_then(Node::as_text).unwrap_or_default();
-    let name = InstanceName::new(name, text("agent"), text("runtimeConfig"));
-    Ok(Rendered { name, workload: Node::Map(fields.into()) })
+    let name = instance_name(name, text("agent"), text("runtimeConfig"));
+    Ok(RenderedWorkload { name, workload: Node::Map(fields.into()) })
 }
 
-/// The configs by their aliases.
+/// The values of the configs by alias.
 fn context(aliases: &Node, configs: Option<&Node>) -> Result<Node, String> {
-    let mut context = Fields::new();
+    let mut context = FieldMap::new();
     for (alias, config) in aliases.fields().into_iter().flatten() {
         let config = config.as_text().unwrap_or_default();
         let value = configs.and_then(|configs| configs.get(config)).ok_or_else(|| {
@@ -58,7 +56,12 @@ fn fill_file(file: &Node, context: &Node) -> Result<Node, String> {
     Ok(Node::Map(fields.into()))
 }
 
-fn fill_field(fields: &mut Fields, field: &str, label: &str, context: &Node) -> Result<(), String> {
+fn fill_field(
+    fields: &mut FieldMap,
+    field: &str,
+    label: &str,
+    context: &Node,
+) -> Result<(), String> {
     let Some(template) = fields.get(field).and_then(Node::as_text) else {
         return Ok(());
     };
@@ -113,18 +116,18 @@ mod tests {
     }
 
     #[test]
-    fn configs_decide_the_agent_and_the_id() {
+    fn configs_determine_the_agent_and_the_id() {
         let at = |port| {
             let configs = configs(port);
             render("w", &workload("port: {{ c.port }}"), Some(&configs)).unwrap()
         };
-        assert_eq!(at("80").name, InstanceName::new("w", "agent_B", "port: 80"));
-        assert_ne!(at("80").name.id, at("81").name.id);
+        assert_eq!(at("80").name, instance_name("w", "agent_B", "port: 80"));
+        assert_ne!(at("80").name.workload_id, at("81").name.workload_id);
         assert_eq!(at("80").workload.get("configs"), None);
     }
 
     #[test]
-    fn other_forms_stay_and_workloads_without_configs_are_no_templates() {
+    fn other_expressions_and_workloads_without_configs_are_not_rendered() {
         let blocks = "{{#each c}}x{{/each}} {{ unfinished";
         let rendered = render("w", &workload(blocks), Some(&configs("80"))).unwrap();
         assert_eq!(rendered.workload.get("runtimeConfig"), Some(&Node::text(blocks)));
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn errors_name_what_is_missing() {
         let error = render("w", &workload("x"), None).unwrap_err();
         assert!(error.contains("references config key") && error.contains("does not exist"));
         let error = render("w", &workload("{{c.nothing}}"), Some(&configs("80"))).unwrap_err();

@@ -1,56 +1,48 @@
-//! What an update of the desired state would bring about, or why Ankaios
-//! refuses it.
+//! What an update does to the desired state, or why Ankaios rejects it.
 //!
-//! The wording of the refusals is Ankaios' own, because the connector passes it
-//! on to its users.
+//! The checks are written independently of those in `ankaios-model`, so that tests find a bug in
+//! either. The error messages are those of Ankaios, because the connector forwards them to
+//! operators.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fleet_connector::proto::ank_base::UpdateStateRequest;
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::UpdateStateRequest;
 
 use crate::conversion;
-use crate::document::{Fields, Node};
-use crate::instance::InstanceName;
-use crate::mask;
+use crate::field_mask;
+use crate::instance::RenderedWorkloads;
 use crate::template;
+use crate::tree::{FieldMap, Node};
 
 const NAME_RULE: &str = "Only a-z, A-Z, 0-9 chars, underscore (_), and hyphen (-) allowed. \
                          Maximum length is 63 characters.";
 
-/// A workload with its templates filled in.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rendered {
-    pub(crate) name: InstanceName,
-    pub(crate) workload: Node,
-}
-
-/// The workloads of the desired state by name.
-pub(crate) type RenderedWorkloads = BTreeMap<Arc<str>, Arc<Rendered>>;
-
-/// An update that Ankaios accepts.
+/// The result of an update that Ankaios accepts.
 #[derive(Debug)]
-pub(crate) struct Update {
+pub(crate) struct PlannedUpdate {
     /// The new desired state.
     pub(crate) desired: Node,
     pub(crate) rendered: RenderedWorkloads,
     pub(crate) added: Vec<InstanceName>,
     pub(crate) deleted: Vec<InstanceName>,
-    /// New tags of agents, by the agent's name.
+    /// The new tags of agents.
     pub(crate) agent_tags: Vec<(Arc<str>, Option<Node>)>,
 }
 
-/// Carries out an update on paper: merges, completes, renders and compares.
+/// Determines what an update does: merges it into the desired state, adds defaults, renders the
+/// workloads and compares them with the present ones.
 ///
 /// # Errors
-/// The message of Ankaios' error response.
+/// The message of the error response.
 pub(crate) fn plan(
     desired: &Node,
     rendered: &RenderedWorkloads,
     request: UpdateStateRequest,
-) -> Result<Update, String> {
+) -> Result<PlannedUpdate, String> {
     let new = request.new_state.ok_or("The UpdateStateRequest does not contain a new state")?;
-    let new = conversion::to_node(new);
+    let new = conversion::to_tree(new);
     let rejected = |reason: String| format!("Update rejected: '{reason}'");
     let invalid =
         |reason: String| rejected(format!("Resulting State is invalid, reason: '{reason}'"));
@@ -60,12 +52,12 @@ pub(crate) fn plan(
         new
     } else {
         let mut merged = Node::map([("desiredState", desired.clone())]);
-        mask::merge(&mut merged, &new, &request.update_mask)
+        field_mask::merge(&mut merged, &new, &request.update_mask)
             .map_err(|field| rejected(format!("Could not find field {field}")))?;
         merged
     };
     let completed = complete(merged.get("desiredState"), desired).map_err(|error| {
-        let error = if whole { error.of_message() } else { error.of_document() };
+        let error = if whole { error.in_message() } else { error.in_merged_state() };
         invalid(format!("Could not parse into CompleteState: '{error}'"))
     })?;
     check_api_version(&completed)?;
@@ -80,16 +72,16 @@ pub(crate) fn plan(
     let agent_tags = merged.get("agents").and_then(Node::fields).into_iter().flatten();
     let agent_tags =
         agent_tags.map(|(name, agent)| (name.clone(), agent.get("tags").cloned())).collect();
-    Ok(Update { desired: completed, rendered: new_rendered, added, deleted, agent_tags })
+    Ok(PlannedUpdate { desired: completed, rendered: new_rendered, added, deleted, agent_tags })
 }
 
-/// A required field that is not there.
+/// A required field is missing.
 #[derive(Debug)]
 struct MissingField(&'static str);
 
 impl MissingField {
-    /// What Ankaios says of a state that replaces the whole one.
-    fn of_message(&self) -> String {
+    /// The error message if the update replaces the complete state.
+    fn in_message(&self) -> String {
         let field = match self.0 {
             "runtimeConfig" => "runtime_config",
             field => field,
@@ -101,17 +93,17 @@ impl MissingField {
             })
     }
 
-    /// What it says of one that is the result of a merge.
-    fn of_document(&self) -> String {
+    /// The error message if the update is merged into the present state.
+    fn in_merged_state(&self) -> String {
         format!("missing field `{}`", self.0)
     }
 }
 
-/// Fills in the defaults and insists on the required fields.
+/// Adds default values and checks for required fields.
 fn complete(new: Option<&Node>, old: &Node) -> Result<Node, MissingField> {
     let nothing = Node::empty();
     let new = new.unwrap_or(&nothing);
-    let mut fields = Fields::new();
+    let mut fields = FieldMap::new();
     let version = match (new.get("apiVersion"), new.is_empty_map()) {
         (Some(version), _) => version.clone(),
         (None, true) => Node::text("v1"),
@@ -127,14 +119,14 @@ fn complete(new: Option<&Node>, old: &Node) -> Result<Node, MissingField> {
         .flatten()
         .filter(|(name, workload)| {
             let old = old_workloads.and_then(|old| old.get(name));
-            !old.is_some_and(|old| old.shared(workload))
+            !old.is_some_and(|old| old.is_shared_with(workload))
         })
         .map(|(name, workload)| (name.clone(), workload.clone()))
         .collect();
     for (name, workload) in incomplete {
         let workload = complete_workload(workload)?;
-        // The workloads were read from a map just now.
-        let _done = workloads.set(&[&name], workload);
+        // Cannot fail: `workloads` is a map.
+        let _ = workloads.set(&[&name], workload);
     }
     fields.insert("workloads".into(), workloads);
     if let Some(configs) = new.get("configs").filter(|configs| !configs.is_empty_map()) {
@@ -205,20 +197,20 @@ fn check_config_keys(configs: &Node) -> Result<(), String> {
             }
         }),
         Node::List(values) => values.iter().try_for_each(check_config_keys),
-        Node::Text(_) | Node::Number(_) | Node::Nothing => Ok(()),
+        Node::Text(_) | Node::Number(_) | Node::Unset => Ok(()),
     }
 }
 
-/// 1 to 63 of `[a-zA-Z0-9_-]`.
+/// Whether a name has 1 to 63 characters of `[a-zA-Z0-9_-]`.
 fn is_name(name: &str) -> bool {
-    (1..=63).contains(&name.len()) && is_name_text(name)
+    (1..=63).contains(&name.len()) && has_name_characters(name)
 }
 
-fn is_name_text(name: &str) -> bool {
+fn has_name_characters(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-/// Renders what has changed and takes over the rest.
+/// Renders the workloads that have changed and keeps the others.
 fn render(
     new: &Node,
     old: &Node,
@@ -235,7 +227,7 @@ fn render(
         .map(|(name, workload)| {
             let kept = rendered.get(name).filter(|_| {
                 let old = old_workloads.and_then(|old| old.get(name));
-                old.is_some_and(|old| old.shared(workload))
+                old.is_some_and(|old| old.is_shared_with(workload))
                     && (same_configs || workload.get("configs").is_none())
             });
             let rendered = match kept {
@@ -249,9 +241,9 @@ fn render(
 
 fn check_names(rendered: &RenderedWorkloads) -> Result<(), String> {
     for (name, workload) in rendered {
-        let fault = if name.is_empty() {
+        let reason = if name.is_empty() {
             Some("Is empty.".to_owned())
-        } else if !is_name_text(name) {
+        } else if !has_name_characters(name) {
             Some("Expected to have characters in [a-zA-Z0-9_-].".to_owned())
         } else if name.len() > 63 {
             let length = name.len();
@@ -259,18 +251,18 @@ fn check_names(rendered: &RenderedWorkloads) -> Result<(), String> {
         } else {
             None
         };
-        if let Some(fault) = fault {
-            return Err(format!("Unsupported workload name '{name}'. {fault}"));
+        if let Some(reason) = reason {
+            return Err(format!("Unsupported workload name '{name}'. {reason}"));
         }
-        let agent = &workload.name.agent;
-        if !is_name_text(agent) {
+        let agent = &workload.name.agent_name;
+        if !has_name_characters(agent) {
             return Err(format!("Unsupported agent name '{agent}'. {NAME_RULE}"));
         }
     }
     Ok(())
 }
 
-/// A changed workload is deleted and added.
+/// The added and the deleted instances. A changed workload counts as both.
 fn compare(
     old: &RenderedWorkloads,
     new: &RenderedWorkloads,
@@ -292,8 +284,8 @@ fn compare(
     (added, deleted)
 }
 
-/// A workload that, in the end, waits for itself. Only cycles that an added
-/// workload can reach are looked for: the state without them had none.
+/// A workload that depends on itself, directly or by way of others. Only cycles that an added
+/// workload can reach are searched for: the present state has none.
 fn find_cycle(desired: &Node, added: &[InstanceName]) -> Option<String> {
     fn visit<'a>(
         workloads: &'a Node,
@@ -320,30 +312,31 @@ fn find_cycle(desired: &Node, added: &[InstanceName]) -> Option<String> {
     }
     let workloads = desired.get("workloads")?;
     let mut done = BTreeSet::new();
-    added.iter().find_map(|name| visit(workloads, &name.workload, &mut Vec::new(), &mut done))
+    added.iter().find_map(|name| visit(workloads, &name.workload_name, &mut Vec::new(), &mut done))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
-    use fleet_connector::proto::ank_base::{
+    use ankaios_model::proto::ank_base::{
         AgentAttributes, AgentMap, CompleteState, ConfigItem, ConfigMap, ConfigMappings,
         Dependencies, State, Tags, Workload, WorkloadMap, config_item::ConfigItemEnum,
     };
 
     use super::*;
+    use crate::instance::instance_name;
 
-    /// The desired state, and its workloads rendered.
+    /// A desired state and its rendered workloads.
     #[derive(Default)]
     struct Desired(Option<Node>, RenderedWorkloads);
 
     impl Desired {
-        fn plan(&self, new: State, masks: &[&str]) -> Result<Update, String> {
+        fn plan(&self, new: State, masks: &[&str]) -> Result<PlannedUpdate, String> {
             let new_state = CompleteState { desired_state: Some(new), ..CompleteState::default() };
             self.plan_all(new_state, masks)
         }
 
-        fn plan_all(&self, new: CompleteState, masks: &[&str]) -> Result<Update, String> {
+        fn plan_all(&self, new: CompleteState, masks: &[&str]) -> Result<PlannedUpdate, String> {
             let version = [("apiVersion", Node::text("v1")), ("workloads", Node::empty())];
             let desired = self.0.clone().unwrap_or_else(|| Node::map(version));
             let request = UpdateStateRequest {
@@ -383,19 +376,19 @@ mod tests {
         State { configs: Some(configs), ..state([]) }
     }
 
-    fn refusal(new: State, masks: &[&str]) -> String {
+    fn rejection(new: State, masks: &[&str]) -> String {
         Desired::default().plan(new, masks).unwrap_err()
     }
 
     #[test]
-    fn defaults_are_filled_in_and_the_configuration_is_trimmed() {
+    fn defaults_are_added_and_the_configuration_is_trimmed() {
         let masks = ["desiredState.workloads.w"];
         let new = state([("w", workload(" image: x\n\n"))]);
         let update = Desired::default().plan(new, &masks).unwrap();
         let completed = update.desired.at(["workloads", "w"]).unwrap();
         assert_eq!(completed.get("restartPolicy"), Some(&Node::text("NEVER")));
         assert_eq!(completed.get("runtimeConfig"), Some(&Node::text("image: x")));
-        assert_eq!(update.added, [InstanceName::new("w", "agent_A", "image: x")]);
+        assert_eq!(update.added, [instance_name("w", "agent_A", "image: x")]);
     }
 
     #[test]
@@ -405,13 +398,13 @@ mod tests {
         desired.apply(state([("a", workload("a")), ("b", workload("b"))]), &masks);
         let update = desired.plan(state([("a", workload("a"))]), &[]).unwrap();
         assert_eq!(update.added, []);
-        assert_eq!(update.deleted, [InstanceName::new("b", "agent_A", "b")]);
+        assert_eq!(update.deleted, [instance_name("b", "agent_A", "b")]);
         let update = desired.plan_all(CompleteState::default(), &[]).unwrap();
-        assert_eq!(update.deleted.len(), 2, "this wipes the vehicle");
+        assert_eq!(update.deleted.len(), 2, "this removes all workloads");
     }
 
     #[test]
-    fn required_fields_are_missed_one_at_a_time() {
+    fn the_first_missing_field_is_reported() {
         let masks = ["desiredState.workloads.w"];
         let prefix = "Update rejected: 'Resulting State is invalid, reason: \
                       'Could not parse into CompleteState: '";
@@ -424,14 +417,14 @@ mod tests {
         ];
         for (missing, add) in fields {
             assert_eq!(
-                refusal(state([("w", incomplete.clone())]), &masks),
+                rejection(state([("w", incomplete.clone())]), &masks),
                 format!("{prefix}missing field `{missing}`'''")
             );
             add(&mut incomplete);
         }
         assert!(Desired::default().plan(state([("w", incomplete)]), &masks).is_ok());
         assert_eq!(
-            refusal(state([("w", Workload::default())]), &[]),
+            rejection(state([("w", Workload::default())]), &[]),
             format!(
                 "{prefix}Cannot convert field 'desired_state' to spec object: \
                  'Cannot convert field 'workloads' to spec object: \
@@ -442,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_worded_like_those_of_ankaios() {
+    fn error_messages_are_those_of_ankaios() {
         let invalid = |reason: &str| {
             format!("Update rejected: 'Resulting State is invalid, reason: '{reason}''")
         };
@@ -458,40 +451,40 @@ mod tests {
         let long_mask = format!("desiredState.workloads.{long}");
         let cases = [
             (
-                refusal(state([]), &["desiredState.workloads.nobody.tags.x"]),
+                rejection(state([]), &["desiredState.workloads.nobody.tags.x"]),
                 "Update rejected: 'Could not find field desiredState.workloads.nobody.tags.x'"
                     .to_owned(),
             ),
             (
-                refusal(
+                rejection(
                     State { api_version: "v9".to_owned(), ..state([]) },
                     &["desiredState.apiVersion"],
                 ),
                 "Unsupported API version. Received 'v9', expected 'v1'".to_owned(),
             ),
             (
-                refusal(state([("w x", workload("x"))]), &["desiredState.workloads.w x"]),
+                rejection(state([("w x", workload("x"))]), &["desiredState.workloads.w x"]),
                 invalid(
                     "Unsupported workload name 'w x'. Expected to have characters in [a-zA-Z0-9_-].",
                 ),
             ),
             (
-                refusal(state([(&long, workload("x"))]), &[&long_mask]),
+                rejection(state([(&long, workload("x"))]), &[&long_mask]),
                 invalid(&format!(
                     "Unsupported workload name '{long}'. \
                      Length 64 exceeds the maximum limit of 63 characters."
                 )),
             ),
             (
-                refusal(state([("w", elsewhere)]), &[w]),
+                rejection(state([("w", elsewhere)]), &[w]),
                 invalid(&format!("Unsupported agent name 'agent A'. {NAME_RULE}")),
             ),
             (
-                refusal(state([("w", configured)]), &[w]),
+                rejection(state([("w", configured)]), &[w]),
                 invalid("Workload references config key 'nothing' that does not exist"),
             ),
             (
-                refusal(config("a b", "x"), &["desiredState.configs"]),
+                rejection(config("a b", "x"), &["desiredState.configs"]),
                 format!("Unsupported config item key 'a b'. {NAME_RULE}"),
             ),
         ];
@@ -501,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_in_use_changes_its_workload() {
+    fn a_changed_config_changes_the_workloads_that_use_it() {
         let mut desired = Desired::default();
         let configured = Workload {
             configs: Some(ConfigMappings {
@@ -520,8 +513,8 @@ mod tests {
         ];
         desired.apply(both, &masks);
         let update = desired.plan(config("port", "81"), &["desiredState.configs.port"]).unwrap();
-        assert_eq!(update.deleted, [InstanceName::new("w", "agent_A", "port: 80")]);
-        assert_eq!(update.added, [InstanceName::new("w", "agent_A", "port: 81")]);
+        assert_eq!(update.deleted, [instance_name("w", "agent_A", "port: 80")]);
+        assert_eq!(update.added, [instance_name("w", "agent_A", "port: 81")]);
         let same = desired.plan(config("port", "80"), &["desiredState.configs.port"]).unwrap();
         assert_eq!((same.added, same.deleted), (vec![], vec![]));
         let gone = desired.plan(state([]), &["desiredState.configs.port"]).unwrap_err();
@@ -529,14 +522,14 @@ mod tests {
     }
 
     #[test]
-    fn cycles_are_refused() {
+    fn cycles_are_rejected() {
         let waits_for = |name: &str| Workload {
             dependencies: Some(Dependencies { dependencies: [(name.to_owned(), 0)].into() }),
             ..workload("x")
         };
         let masks = ["desiredState.workloads"];
         assert_eq!(
-            refusal(state([("a", waits_for("b")), ("b", waits_for("a"))]), &masks),
+            rejection(state([("a", waits_for("b")), ("b", waits_for("a"))]), &masks),
             "Update rejected: 'workload dependency 'a' is part of a cycle.'"
         );
         let chain =

@@ -1,4 +1,4 @@
-//! The demo's broker does what the contract asks of one.
+//! The broker of the demo has the features that the connector and its operators need.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -9,16 +9,16 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Packet, Publish, PublishProp
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{Event as OldEvent, Packet as OldPacket};
 use tokio::time::timeout;
-use vehicle_simulator::broker::{Broker, BrokerError};
+use vehicle_simulator::broker::{BrokerError, EmbeddedBroker};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-async fn broker() -> Broker {
-    Broker::start("127.0.0.1:0".parse().unwrap()).await.unwrap()
+async fn broker() -> EmbeddedBroker {
+    EmbeddedBroker::start("127.0.0.1:0".parse().unwrap()).await.unwrap()
 }
 
-/// A client with a session that is kept for `expiry` seconds.
-async fn connect(broker: &Broker, id: &str, expiry: u32) -> (AsyncClient, EventLoop, bool) {
+/// Connects a client with a session that expires after `expiry` seconds.
+async fn connect(broker: &EmbeddedBroker, id: &str, expiry: u32) -> (AsyncClient, EventLoop, bool) {
     let address = broker.address();
     let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
     options.set_clean_start(false);
@@ -68,12 +68,12 @@ async fn publish(client: &AsyncClient, events: &mut EventLoop, topic: &str, reta
 #[tokio::test]
 async fn a_taken_port_is_reported() {
     let first = broker().await;
-    let error = Broker::start(first.address()).await.unwrap_err();
+    let error = EmbeddedBroker::start(first.address()).await.unwrap_err();
     assert!(matches!(error, BrokerError::AddressTaken(address) if address == first.address()));
 }
 
 #[tokio::test]
-async fn clients_of_both_versions_meet() {
+async fn clients_of_both_versions_reach_each_other() {
     let broker = broker().await;
     let (client, mut events, _) = connect(&broker, "new", 0).await;
     subscribe(&client, &mut events, "meeting/#").await;
@@ -89,8 +89,8 @@ async fn clients_of_both_versions_meet() {
     assert_eq!(publication(&mut events).await.payload, "hello");
 }
 
-/// A subscriber with MQTT 3.1.1.
-async fn old_publication(broker: &Broker, filter: &str) -> rumqttc::Publish {
+/// The next message to a subscriber with MQTT 3.1.1.
+async fn old_publication(broker: &EmbeddedBroker, filter: &str) -> rumqttc::Publish {
     let address = broker.address();
     let options = rumqttc::MqttOptions::new("old", address.ip().to_string(), address.port());
     let (client, mut events) = rumqttc::AsyncClient::new(options, 10);
@@ -104,7 +104,7 @@ async fn old_publication(broker: &Broker, filter: &str) -> rumqttc::Publish {
 }
 
 #[tokio::test]
-async fn properties_are_left_out_for_the_older_version() {
+async fn properties_are_omitted_for_the_older_version() {
     let broker = broker().await;
     let (client, mut events, _) = connect(&broker, "new", 0).await;
     let properties = PublishProperties {
@@ -123,7 +123,7 @@ async fn properties_are_left_out_for_the_older_version() {
 }
 
 #[tokio::test]
-async fn properties_are_passed_on() {
+async fn properties_are_forwarded() {
     let broker = broker().await;
     let (client, mut events, _) = connect(&broker, "both", 0).await;
     subscribe(&client, &mut events, "t").await;
@@ -143,7 +143,7 @@ async fn properties_are_passed_on() {
 }
 
 #[tokio::test]
-async fn a_session_keeps_what_comes_while_its_client_is_away() {
+async fn a_session_keeps_messages_while_its_client_is_disconnected() {
     let broker = broker().await;
     let (client, mut events, known) = connect(&broker, "away", 60).await;
     assert!(!known);
@@ -158,7 +158,7 @@ async fn a_session_keeps_what_comes_while_its_client_is_away() {
 }
 
 #[tokio::test]
-async fn retained_messages_are_there_for_those_who_come_later() {
+async fn later_subscribers_get_retained_messages() {
     let broker = broker().await;
     let (client, mut events, _) = connect(&broker, "early", 0).await;
     publish(&client, &mut events, "status", true).await;

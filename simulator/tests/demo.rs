@@ -1,4 +1,4 @@
-//! The demo as its users start it, save for the port of the broker.
+//! The demo as users start it, apart from the port of the broker.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use vehicle_simulator::broker::Broker;
+use vehicle_simulator::broker::EmbeddedBroker;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -25,8 +25,8 @@ fn demo(arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// An operator with MQTT 3.1.1, who hears everything of vehicle 7.
-async fn operator(broker: &Broker) -> (AsyncClient, EventLoop) {
+/// An operator with MQTT 3.1.1 who subscribes to all topics of vehicle 7.
+async fn operator(broker: &EmbeddedBroker) -> (AsyncClient, EventLoop) {
     let address = broker.address();
     let options = MqttOptions::new("operator", address.ip().to_string(), address.port());
     let (client, mut events) = AsyncClient::new(options, 10);
@@ -35,7 +35,7 @@ async fn operator(broker: &Broker) -> (AsyncClient, EventLoop) {
     (client, events)
 }
 
-/// The next message on a topic that contains a text.
+/// The next message on a topic whose payload contains a text.
 async fn message(events: &mut EventLoop, topic: &str, text: &str) -> Publish {
     let found = timeout(LIMIT, async {
         loop {
@@ -52,7 +52,7 @@ async fn message(events: &mut EventLoop, topic: &str, text: &str) -> Publish {
 
 #[tokio::test]
 async fn the_demo_serves_its_operators_and_stops_cleanly() {
-    let broker = Broker::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let broker = EmbeddedBroker::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let (client, mut events) = operator(&broker).await;
     let mut demo = demo(&["--vin", "7", "--broker", &broker.address().to_string()]);
     message(&mut events, "vehicle/7/connector/status", "\"ankaios\":\"connected\"").await;
@@ -85,7 +85,7 @@ async fn the_demo_serves_its_operators_and_stops_cleanly() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_there_is_named() {
+async fn an_unreachable_broker_is_named() {
     let demo = demo(&["--broker", "127.0.0.1:1"]);
     let output = timeout(LIMIT, demo.wait_with_output()).await.unwrap().unwrap();
     assert!(!output.status.success());

@@ -1,4 +1,5 @@
-//! The simulator says what a real Ankaios was recorded to say.
+//! The simulator sends the same messages as a real Ankaios, which are recorded in
+//! `tests/golden/recorded`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -7,17 +8,18 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{RawWorkload, logs_request, start, state_request, state_with, update, workload};
-use fleet_connector::proto::ank_base::{
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::{
     CompleteState, ConfigArray, ConfigItem, ConfigMap, ConfigObject, EventsCancelRequest,
     LogsCancelRequest, LogsRequest, State, Workload, config_item::ConfigItemEnum,
     request::RequestContent, response::ResponseContent,
 };
-use fleet_connector::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaiosEnum};
+use ankaios_model::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaiosEnum};
+use common::{RawWorkload, logs_request, start, state_request, state_with, update, workload};
 use prost::Message;
-use vehicle_simulator::{Options, SimulatedVehicle};
+use vehicle_simulator::{SimulatedVehicle, VehicleOptions, instance_name};
 
-/// The id of the workload `lw` in the recording; its configuration is not known.
+/// The id of the workload `lw` in the recording. Its configuration was not recorded.
 const RECORDED_ID: &str = "f1ff876c25a1f36d0ad275e2d10ffc8a85e2c58e0af48499266dfb7dff4deb9f";
 
 const LW: &str = "image: lw";
@@ -40,17 +42,17 @@ fn recorded_state() -> CompleteState {
     }
 }
 
-/// A vehicle in the state of the recording.
+/// A vehicle in the recorded state.
 async fn recorded_vehicle() -> (tempfile::TempDir, SimulatedVehicle, RawWorkload) {
-    let (temp, _dir, vehicle, mut workload) = start(Options::default()).await;
+    let (temp, _dir, vehicle, mut workload) = start(VehicleOptions::default()).await;
     vehicle.set_state(recorded_state());
     workload.hello().await;
     (temp, vehicle, workload)
 }
 
-/// The next message is the recorded one, save for the id.
+/// Checks that the next message is the recorded one, apart from the id of `lw`.
 async fn assert_next_is(workload: &mut RawWorkload, vehicle: &SimulatedVehicle, name: &str) {
-    let id = vehicle.instance("lw").map_or_else(String::new, |instance| instance.id);
+    let id = vehicle.instance("lw").map_or_else(String::new, |instance| instance.workload_id);
     assert_next_is_with_id(workload, &id, name).await;
 }
 
@@ -64,7 +66,7 @@ fn lw() -> Workload {
     workload(LW)
 }
 
-/// The config of the recording: `{k: line, list: [a, {b: c}]}`.
+/// The config in the recording: `{k: line, list: [a, {b: c}]}`.
 fn config() -> ConfigMap {
     fn text(text: &str) -> ConfigItem {
         ConfigItem { config_item_enum: Some(ConfigItemEnum::String(text.to_owned())) }
@@ -92,8 +94,7 @@ async fn with_workload() -> (tempfile::TempDir, SimulatedVehicle, RawWorkload) {
     let state = State { configs: Some(config()), ..state_with([("lw", lw())]) };
     workload.request("u1", update(state, &UPDATE)).await;
     for name in ["06-event", "07-update-success", "08-event"] {
-        // The workload is known as soon as the first event is there.
-        let id = vehicle_simulator::InstanceName::new("lw", "agent_A", LW).id;
+        let id = instance_name("lw", "agent_A", LW).workload_id;
         assert_next_is_with_id(&mut workload, &id, name).await;
     }
     (temp, vehicle, workload)
@@ -111,7 +112,7 @@ async fn states() {
 }
 
 #[tokio::test]
-async fn events_of_a_workload_that_comes_and_fails() {
+async fn events_of_a_workload_that_is_added_and_fails() {
     let (_temp, vehicle, mut workload) = with_workload().await;
     vehicle.crash("lw").unwrap();
     assert_next_is(&mut workload, &vehicle, "14-event-failed").await;
@@ -120,7 +121,7 @@ async fn events_of_a_workload_that_comes_and_fails() {
 #[tokio::test]
 async fn events_of_a_workload_that_is_deleted() {
     let (_temp, vehicle, mut workload) = with_workload().await;
-    let id = vehicle.instance("lw").unwrap().id;
+    let id = vehicle.instance("lw").unwrap().workload_id;
     workload.request("d1", update(state_with([]), &UPDATE)).await;
     for name in ["15-event-delete", "16-delete-success", "17-event-delete", "18-event-delete"] {
         assert_next_is_with_id(&mut workload, &id, name).await;
@@ -136,7 +137,7 @@ async fn logs() {
     vehicle.log("lw", (1..=11).map(|number| format!("line {number}"))).await.unwrap();
     let instance = vehicle.instance("lw").unwrap();
     let request = LogsRequest {
-        workload_names: vec![(&instance).into()],
+        workload_names: vec![instance.into()],
         follow: Some(true),
         tail: Some(1),
         ..LogsRequest::default()
@@ -158,7 +159,7 @@ async fn logs() {
 }
 
 #[tokio::test]
-async fn refusals() {
+async fn rejections() {
     let (_temp, vehicle, mut workload) = recorded_vehicle().await;
     let incomplete = Workload { runtime: None, ..lw() };
     let state = state_with([("bad", incomplete)]);
@@ -177,9 +178,9 @@ async fn refusals() {
         panic!("the version of a state in an update with masks counts");
     };
     let shape = |names: &[String]| -> Vec<(String, usize, String)> {
-        let parse = |name: &String| name.parse::<vehicle_simulator::InstanceName>().unwrap();
+        let parse = |name: &String| name.parse::<InstanceName>().unwrap();
         let names = names.iter().map(parse);
-        names.map(|name| (name.workload, name.id.len(), name.agent)).collect()
+        names.map(|name| (name.workload_name, name.workload_id.len(), name.agent_name)).collect()
     };
     assert_eq!(shape(&received.added_workloads), shape(&expected.added_workloads));
     assert_eq!(received.deleted_workloads, expected.deleted_workloads);

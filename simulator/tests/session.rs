@@ -1,4 +1,4 @@
-//! The session over the FIFOs and the habits that are known of it.
+//! The session over the FIFOs, and the known faults of real agents and servers.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -7,17 +7,17 @@ mod common;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, RawWorkload, connected, start, state_request, state_with, update, workload};
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     ReadWriteEnum, Request, UpdateStateRequest, request::RequestContent, response::ResponseContent,
 };
-use fleet_connector::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
+use ankaios_model::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
+use common::{LIMIT, RawWorkload, connected, start, state_request, state_with, update, workload};
 use prost::Message;
 use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_getpipe_size;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use vehicle_simulator::{Fault, Options, Problem, ReadPace, SimulatedVehicle, access};
+use vehicle_simulator::{Fault, Problem, ReadPace, SimulatedVehicle, VehicleOptions, access};
 
 fn frame_of(id: &str, content: RequestContent) -> Vec<u8> {
     let request = Request { request_id: id.to_owned(), request_content: Some(content) };
@@ -31,7 +31,7 @@ fn inode(path: &std::path::Path) -> u64 {
 
 #[tokio::test]
 async fn the_fifos_are_private() {
-    let (_temp, dir, _vehicle, _workload) = start(Options::default()).await;
+    let (_temp, dir, _vehicle, _workload) = start(VehicleOptions::default()).await;
     for name in ["input", "output"] {
         let file = dir.join(name).metadata().unwrap();
         assert!(file.file_type().is_fifo());
@@ -50,7 +50,7 @@ async fn the_first_hello_is_answered_and_the_second_is_not() {
 
 #[tokio::test]
 async fn a_request_before_hello_closes_the_session_for_good() {
-    let (_temp, _dir, vehicle, mut workload) = start(Options::default()).await;
+    let (_temp, _dir, vehicle, mut workload) = start(VehicleOptions::default()).await;
     workload.ask_state("early", &[]).await;
     workload.assert_closed("Initial Hello missing!").await;
     assert!(
@@ -62,7 +62,7 @@ async fn a_request_before_hello_closes_the_session_for_good() {
 #[tokio::test]
 async fn another_major_version_closes_the_session() {
     for version in ["2.0.0", "1.0", "nonsense"] {
-        let (_temp, _dir, vehicle, mut workload) = start(Options::default()).await;
+        let (_temp, _dir, vehicle, mut workload) = start(VehicleOptions::default()).await;
         workload.say_hello(version).await;
         let reason = format!("Unsupported protocol version '{version}'. Currently supported '1'");
         workload.assert_closed(&reason).await;
@@ -71,7 +71,7 @@ async fn another_major_version_closes_the_session() {
 }
 
 #[tokio::test]
-async fn a_session_is_made_anew_after_it_was_closed() {
+async fn a_new_session_can_start_after_one_was_closed() {
     let (_temp, dir, vehicle, mut workload) = connected().await;
     vehicle.close_session("no reason").await.unwrap();
     workload.assert_closed("no reason").await;
@@ -102,12 +102,12 @@ async fn requests_are_recorded_and_awaited() {
     vehicle.wait_for_requests(2, LIMIT).await.unwrap();
     let ids: Vec<String> = vehicle.requests().into_iter().map(|is| is.request_id).collect();
     assert_eq!(ids, ["a", "b"]);
-    let in_vain = vehicle.wait_for_requests(3, Duration::from_millis(20)).await.unwrap_err();
-    assert!(in_vain.to_string().contains("requests: 2"));
+    let error = vehicle.wait_for_requests(3, Duration::from_millis(20)).await.unwrap_err();
+    assert!(error.to_string().contains("requests: 2"));
 }
 
 #[tokio::test]
-async fn requests_and_answers_meet_with_faults() {
+async fn requests_and_answers_have_faults() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
     vehicle.drop_requests(1);
     workload.ask_state("dropped", &[]).await;
@@ -158,7 +158,7 @@ async fn an_agent_restart_breaks_the_fifos_and_keeps_their_files() {
 }
 
 #[tokio::test]
-async fn a_server_restart_swaps_the_session_unseen_and_unlinks_the_fifos() {
+async fn a_server_restart_swaps_the_session_and_unlinks_the_fifos() {
     let (_temp, dir, vehicle, mut workload) = connected().await;
     workload.request("ev", state_request(&[], true)).await;
     workload.state().await;
@@ -190,7 +190,7 @@ async fn between_swap_and_unlinking_a_request_closes_the_session() {
 
 #[tokio::test]
 async fn a_server_that_is_down_answers_nothing_but_its_agent_does() {
-    let (_temp, _dir, vehicle, mut workload) = start(Options::default()).await;
+    let (_temp, _dir, vehicle, mut workload) = start(VehicleOptions::default()).await;
     vehicle.set_server_down(true);
     workload.hello().await;
     workload.ask_state("a", &[]).await;
@@ -201,10 +201,10 @@ async fn a_server_that_is_down_answers_nothing_but_its_agent_does() {
 }
 
 #[tokio::test]
-async fn fifos_can_come_later() {
+async fn fifos_can_be_created_later() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("control_interface");
-    let options = Options { create_fifos: false, ..Options::default() };
+    let options = VehicleOptions { create_fifos: false, ..VehicleOptions::default() };
     let vehicle = SimulatedVehicle::start(&dir, options).await.unwrap();
     assert!(!dir.exists());
     vehicle.start_agent().await.unwrap();
@@ -222,7 +222,7 @@ async fn bytes_are_injected_as_they_are() {
 }
 
 #[tokio::test]
-async fn nonsense_is_noted_and_does_not_end_an_open_session() {
+async fn garbage_is_a_problem_and_does_not_end_an_open_session() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
     workload.write(&[3, 0xff, 0xff, 0xff]).await.unwrap();
     workload.assert_answers("a").await;
@@ -242,14 +242,14 @@ async fn an_update_without_a_state_is_never_answered() {
 }
 
 #[tokio::test]
-async fn after_an_absurd_length_only_reopening_helps() {
+async fn after_an_invalid_length_the_workload_must_reopen_output() {
     let (_temp, dir, vehicle, mut workload) = connected().await;
     workload.write(&[0xff; 10]).await.unwrap();
     workload.ask_state("a", &[]).await;
     workload.assert_silent().await;
-    assert_eq!(vehicle.problems(), [Problem::AbsurdLength(u64::MAX)]);
+    assert_eq!(vehicle.problems(), [Problem::InvalidLength(u64::MAX)]);
     workload.output = None;
-    vehicle.wait_for(LIMIT, |counters| counters.closings == 1).await.unwrap();
+    vehicle.wait_for(LIMIT, |counters| counters.output_closings == 1).await.unwrap();
     workload.output =
         Some(tokio::net::unix::pipe::OpenOptions::new().open_sender(dir.join("output")).unwrap());
     workload.assert_answers("b").await;
@@ -271,7 +271,7 @@ async fn a_workload_that_does_not_read_gets_a_frame_cut_off() {
 }
 
 #[tokio::test]
-async fn half_read_frames_are_lost_when_a_reply_is_due() {
+async fn half_read_frames_are_lost_when_a_response_is_to_be_sent() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
     vehicle.set_lose_half_read_frames(true);
     let small = frame_of("small", state_request(&["agents"], false));
@@ -319,7 +319,7 @@ async fn reading_can_be_slow_or_pause() {
 }
 
 #[tokio::test]
-async fn what_the_rules_forbid_is_denied() {
+async fn requests_without_access_are_denied() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
     let mut rules = access::allow_all();
     rules.deny_rules = vec![access::state_rule(ReadWriteEnum::RwRead, &["agents"])];
@@ -336,11 +336,11 @@ async fn what_the_rules_forbid_is_denied() {
 }
 
 #[tokio::test]
-async fn a_workload_that_is_replaced_at_once_is_served() {
+async fn a_workload_that_reopens_output_at_once_is_served() {
     let (_temp, dir, _vehicle, mut workload) = connected().await;
     for round in 0..3 {
         drop(workload.output.take());
-        // The runtime notices the end, and goes on here before the agent reads.
+        // The runtime notices the end, and resumes this test before the agent reads.
         tokio::task::yield_now().await;
         workload.output = Some(pipe::OpenOptions::new().open_sender(dir.join("output")).unwrap());
         workload.assert_answers(&round.to_string()).await;
@@ -357,7 +357,7 @@ async fn a_workload_that_is_replaced_at_once_gets_the_rest_of_a_frame() {
             tokio::task::yield_now().await;
         }
         drop(workload);
-        // The runtime notices the end, and goes on here before the agent writes.
+        // The runtime notices the end, and resumes this test before the agent writes.
         tokio::task::yield_now().await;
         let mut workload = RawWorkload::open(&dir);
         workload.input.read_exact(&mut vec![0; SIZE]).await.unwrap();

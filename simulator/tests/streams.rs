@@ -1,22 +1,22 @@
-//! States of all sizes, events and logs over the FIFOs.
+//! Large states, events and logs over the FIFOs.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 
-use common::{
-    LIMIT, RawWorkload, connected, logs_request, state_request, state_with, update, workload,
-};
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     AgentStatus, CpuUsage, LogsCancelRequest, LogsRequest, LogsStopResponse,
     request::RequestContent, response::ResponseContent,
+};
+use common::{
+    LIMIT, RawWorkload, connected, logs_request, state_request, state_with, update, workload,
 };
 use prost::Message;
 use vehicle_simulator::{Problem, SimulatedVehicle, agent_attributes, execution};
 
 fn follow(vehicle: &SimulatedVehicle, workload: &str) -> RequestContent {
     logs_request(LogsRequest {
-        workload_names: vec![(&vehicle.instance(workload).unwrap()).into()],
+        workload_names: vec![vehicle.instance(workload).unwrap().into()],
         follow: Some(true),
         ..LogsRequest::default()
     })
@@ -30,7 +30,7 @@ async fn expect_accepted(workload: &mut RawWorkload) {
     );
 }
 
-/// The lines of the next batch, or nothing at the end of a stream.
+/// The lines of the next batch. `None` at the end of the stream.
 async fn lines(workload: &mut RawWorkload) -> Option<Vec<String>> {
     match workload.response().await.response_content {
         Some(ResponseContent::LogEntriesResponse(entries)) => {
@@ -69,7 +69,7 @@ async fn a_state_of_ten_megabytes_is_read_and_updated() {
 }
 
 #[tokio::test]
-async fn changes_from_outside_are_reported() {
+async fn changes_by_the_handle_are_reported() {
     let (_temp, _dir, vehicle, mut raw) = connected().await;
     raw.request("ev", state_request(&["agents", "workloadStates"], true)).await;
     raw.state().await;
@@ -89,7 +89,7 @@ async fn changes_from_outside_are_reported() {
     let instance = vehicle.instance("fleetconnector").unwrap();
     vehicle.set_execution_state(&instance, execution::failed(3));
     let updated = raw.state().await.altered_fields.unwrap().updated_fields;
-    let prefix = format!("workloadStates.agent_A.fleetconnector.{}", instance.id);
+    let prefix = format!("workloadStates.agent_A.fleetconnector.{}", instance.workload_id);
     let fields = ["additionalInfo", "state", "subState"];
     assert_eq!(updated, fields.map(|field| format!("{prefix}.{field}")));
 
@@ -163,7 +163,7 @@ async fn a_stream_ends_when_its_workload_does() {
     vehicle.finish("fleetconnector").unwrap();
     assert_eq!(lines(&mut raw).await, Some(vec!["last words".to_owned()]));
     let stop = raw.response().await.response_content;
-    let workload_name = Some((&vehicle.instance("fleetconnector").unwrap()).into());
+    let workload_name = Some(vehicle.instance("fleetconnector").unwrap().into());
     let expected = ResponseContent::LogsStopResponse(LogsStopResponse { workload_name });
     assert_eq!(stop, Some(expected));
     assert!(vehicle.log("nobody", ["x"]).await.is_err());
@@ -171,7 +171,7 @@ async fn a_stream_ends_when_its_workload_does() {
 }
 
 #[tokio::test]
-async fn a_reader_too_slow_for_a_log_loses_the_rest_of_it() {
+async fn a_workload_that_reads_a_log_too_slowly_does_not_get_the_rest() {
     let (_temp, _dir, vehicle, mut raw) = connected().await;
     raw.request("lg", follow(&vehicle, "fleetconnector")).await;
     expect_accepted(&mut raw).await;

@@ -1,13 +1,13 @@
-//! What the dashboard shows: the link, the states, and what is wrong.
+//! What the dashboard shows: the link, the states, and errors.
 
 use super::table::{Style, Tone, render};
-use crate::ankaios::events::Event;
-use crate::ankaios::{LinkStatus, WorkloadStates};
+use ankaios_control::Event;
+use ankaios_control::{LinkStatus, WorkloadStates};
 
-/// News of the subscription.
+/// An update of the subscription.
 #[derive(Debug)]
 pub(super) enum Update {
-    /// What has changed; at the beginning, all states.
+    /// Changed states; at the start, all states.
     Event(Box<Event>),
     /// There is no subscription, and why.
     Failed(String),
@@ -16,17 +16,17 @@ pub(super) enum Update {
 /// What the dashboard shows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Board {
-    /// `None` until it has been looked for.
+    /// `None` until it is known.
     link: Option<LinkStatus>,
     failure: Option<String>,
     states: WorkloadStates,
-    /// The states are those of this moment.
+    /// The states are up to date.
     fresh: bool,
 }
 
 impl Board {
-    /// Takes notice of the link. WorkloadStates from before a loss may have changed; the
-    /// subscription begins anew with all of them.
+    /// Records the link state. States from before a loss may be stale until the subscription
+    /// starts again with all of them.
     pub(super) fn set_link(&mut self, link: LinkStatus) {
         let connected = Some(LinkStatus::Connected);
         let link = Some(link);
@@ -76,7 +76,7 @@ impl Board {
         }
     }
 
-    /// The table; old states are faint.
+    /// The table; stale states are faint.
     pub(super) fn table(&self, style: Style) -> Vec<String> {
         render(&self.states, style, !self.is_fresh())
     }
@@ -84,12 +84,13 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use ankaios_control::testing;
+    use ankaios_model::proto::ank_base::CompleteState;
+
     use super::*;
-    use crate::ankaios::workload_states::tests;
-    use crate::proto::ank_base::CompleteState;
 
     fn snapshot() -> Update {
-        Update::Event(Box::new(tests::snapshot(CompleteState::default())))
+        Update::Event(Box::new(testing::snapshot(CompleteState::default())))
     }
 
     fn lost() -> LinkStatus {

@@ -18,16 +18,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::ankaios;
-use crate::ankaios::events::{Event, EventListener, Failure, ListenerError, Listeners};
 use crate::settings::DashboardSettings;
+use ankaios_control as ankaios;
+use ankaios_control::{Event, EventListener, Failure, ListenerError, Listeners};
 use board::{Board, Update};
 use screen::Screen;
 
 const FIELD_MASK: &str = "workloadStates";
 
-/// Updates that wait for the screen. What does not fit waits in the subscription,
-/// which begins anew if that is full too.
+/// Updates that wait for the screen. More wait in the subscription, which starts again with
+/// all states if that is full, too.
 const QUEUE: usize = 16;
 
 /// Prints the states of all workloads until `stop` is cancelled.
@@ -39,7 +39,7 @@ pub async fn run(settings: DashboardSettings, stop: CancellationToken) -> io::Re
     stop.run_until_cancelled_owned(shown).await.unwrap_or(Ok(()))
 }
 
-/// Never returns but with an error.
+/// Returns only with an error.
 async fn show(settings: DashboardSettings) -> io::Result<()> {
     let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
     let mut status = link.status();
@@ -58,7 +58,7 @@ async fn show(settings: DashboardSettings) -> io::Result<()> {
             shown = Some(board.clone());
         }
         tokio::select! {
-            // The link first: what comes over a new link must not pass for old.
+            // The link first: an event over a new link must not count as stale.
             biased;
             Ok(()) = status.changed() => board.set_link(status.borrow_and_update().clone()),
             Some(update) = updates.recv() => board.update(update),
@@ -81,7 +81,7 @@ impl EventListener for Forwarder {
             ListenerError::Subscription(reason) => reason.to_string(),
             failure => failure.to_string(),
         };
-        // Without a receiver there is no dashboard any more.
+        // Without a receiver the dashboard has ended.
         let _ = self.0.send(Update::Failed(reason)).await;
     }
 }

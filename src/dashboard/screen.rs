@@ -12,7 +12,7 @@ use super::table::Style;
 /// The width of lines in a log.
 const LOG_WIDTH: usize = 160;
 
-/// The size of a terminal that does not tell.
+/// The size of a terminal that does not report one.
 const TERMINAL_SIZE: (usize, usize) = (80, 24);
 
 /// Standard output.
@@ -20,13 +20,13 @@ const TERMINAL_SIZE: (usize, usize) = (80, 24);
 pub(super) struct Screen {
     terminal: bool,
     colour: bool,
-    /// Something is on the terminal already.
+    /// Something was printed already.
     begun: bool,
 }
 
 impl Screen {
-    /// Finds out what standard output is. Colours are for terminals, unless the
-    /// environment variable `NO_COLOR` is set and not empty (no-color.org).
+    /// Detects what standard output is. A terminal gets colours, unless the environment
+    /// variable `NO_COLOR` is set and not empty (no-color.org).
     pub(super) fn new() -> Self {
         let terminal = stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -52,7 +52,7 @@ impl Screen {
         } else {
             block(board, &now, Style { width: LOG_WIDTH, height: None, colour: false })
         };
-        // A terminal may take nothing for as long as it likes.
+        // A terminal may block without a limit.
         let written = spawn_blocking(move || {
             let mut stdout = stdout().lock();
             stdout.write_all(text.as_bytes())?;
@@ -67,11 +67,10 @@ const HOME: &str = "\x1b[H";
 const CLEAR_REST_OF_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-/// What replaces the former content of a terminal, line by line so that it does
-/// not flicker.
+/// Replaces the content of a terminal line by line, so that it does not flicker.
 fn in_place(board: &Board, now: &str, style: Style) -> String {
     let (tone, headline) = board.headline();
-    // The headline, a blank line, and the line of the cursor are no lines of the table.
+    // Not for the table: the headline, a blank line, and the line of the cursor.
     let height = style.height.map(|height| height.saturating_sub(3));
     let mut text = HOME.to_owned();
     let headline = style.line(Some(tone), &format!("{now}  {headline}"));
@@ -84,10 +83,10 @@ fn in_place(board: &Board, now: &str, style: Style) -> String {
     text + CLEAR_BELOW
 }
 
-/// What is added to a log: the table only if it is up to date.
+/// A block for a log. It has a table only if the states are up to date.
 fn block(board: &Board, now: &str, style: Style) -> String {
     let (tone, headline) = board.headline();
-    // A reason is worth more than a fixed width.
+    // A reason may be wider than the table.
     let wide = Style { width: 4 * style.width, ..style };
     let mut text = wide.line(Some(tone), &format!("{now} {headline}")) + "\n";
     if board.is_fresh() {
@@ -113,9 +112,9 @@ fn terminal_size() -> (usize, usize) {
 mod tests {
     use super::super::board::Update;
     use super::*;
-    use crate::ankaios::LinkStatus;
-    use crate::ankaios::workload_states::tests::snapshot;
-    use crate::proto::ank_base::CompleteState;
+    use ankaios_control::LinkStatus;
+    use ankaios_control::testing::snapshot;
+    use ankaios_model::proto::ank_base::CompleteState;
 
     const NOW: &str = "2026-01-02T03:04:05Z";
     const STYLE: Style = Style { width: 40, height: Some(24), colour: false };

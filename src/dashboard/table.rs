@@ -2,61 +2,62 @@
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::ankaios::WorkloadStates;
-use crate::json::{InstanceName, state_names};
-use crate::proto::ank_base::ExecutionState;
+use ankaios_control::WorkloadStates;
+use ankaios_model::InstanceName;
+use ankaios_model::json::state_names;
+use ankaios_model::proto::ank_base::ExecutionState;
 
 const COLUMNS: usize = 5;
 
 const HEADER: [&str; COLUMNS] =
     ["WORKLOAD NAME", "AGENT", "ID", "STATE(SUBSTATE)", "ADDITIONAL INFO"];
 
-/// The widest that each column may become. The last one gets what is left.
+/// The maximum width of each column. The last one gets the rest.
 const WIDEST: [usize; COLUMNS] = [40, 20, SHORT_ID, 30, usize::MAX];
 
-/// Which columns get their room first where there is not enough.
+/// The order in which columns get their width if there is not enough.
 const IMPORTANCE: [usize; COLUMNS] = [STATE, 0, 1, 2, 4];
 
 /// The column that is coloured.
 const STATE: usize = 3;
 
-/// As many characters of an id tell instances apart.
+/// Characters of an id, enough to tell instances apart.
 const SHORT_ID: usize = 8;
 
 const GAP: usize = 2;
 
-/// Characters that are looked at for each column on the screen: those without a
-/// width of their own must not make a line endless.
+/// Maximum number of characters for each column on the screen: characters without a width
+/// must not make a line endless.
 const CHARS_PER_COLUMN: usize = 4;
 
-/// How the table is to look.
+/// The style of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
-    /// No line is wider, in columns of a terminal.
+    /// Maximum width of a line, in terminal columns.
     pub(super) width: usize,
-    /// No more lines than that.
+    /// Maximum number of lines.
     pub(super) height: Option<usize>,
     /// With escape sequences for colours.
     pub(super) colour: bool,
 }
 
-/// What a part of the text means, which is its colour.
+/// The meaning of text, shown as its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// As it should be.
+    /// All is well.
     Good,
-    /// On its way.
+    /// In transition.
     Busy,
     /// Something is wrong.
     Bad,
     /// Headings.
     Strong,
-    /// No longer up to date.
+    /// Stale.
     Faint,
 }
 
 impl Style {
-    /// Colours a text that holds no escape sequences.
+    /// Colours text without escape sequences.
     pub(super) fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Good => 32,
@@ -68,15 +69,14 @@ impl Style {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A line of its own, cut to the width.
+    /// A whole line, cut to the width.
     pub(super) fn line(self, tone: Option<Tone>, text: &str) -> String {
         let text = fit(&clean(text, self.width), self.width);
         tone.map_or_else(|| text.clone(), |tone| self.paint(tone, &text))
     }
 }
 
-/// The lines of the table: a header and a line for each instance. `faint` if the
-/// states are not up to date.
+/// The lines of the table: a header and a line for each instance. `faint` marks stale states.
 pub(super) fn render(states: &WorkloadStates, style: Style, faint: bool) -> Vec<String> {
     if states.is_empty() {
         return Vec::new();
@@ -101,7 +101,7 @@ pub(super) fn render(states: &WorkloadStates, style: Style, faint: bool) -> Vec<
     lines
 }
 
-/// The cells of an instance, without anything that a terminal would obey.
+/// The cells of an instance, without control characters.
 fn row(name: &InstanceName, state: &ExecutionState, width: usize) -> [String; COLUMNS] {
     let id: String = name.workload_id.chars().take(SHORT_ID).collect();
     let execution = execution(state);
@@ -113,7 +113,7 @@ fn row(name: &InstanceName, state: &ExecutionState, width: usize) -> [String; CO
 fn execution(state: &ExecutionState) -> String {
     let (state, substate) = state_names(state);
     match substate.strip_prefix(state).map(|rest| rest.trim_start_matches('_')) {
-        // WorkloadStates that have no others below them.
+        // States without substates.
         Some("") if state != "STOPPING" => camel_case(state),
         Some("") => format!("{0}({0})", camel_case(state)),
         Some(rest) => format!("{}({})", camel_case(state), camel_case(rest)),
@@ -141,7 +141,7 @@ fn tone(state: &ExecutionState) -> Tone {
     }
 }
 
-/// As wide as their texts, as far as there is room.
+/// The widths of the columns: as wide as their text, as far as there is room.
 fn widths(rows: &[[String; COLUMNS]], room: usize) -> [usize; COLUMNS] {
     let header = HEADER.map(str::to_owned);
     let mut widths = [0; COLUMNS];
@@ -160,7 +160,7 @@ fn widths(rows: &[[String; COLUMNS]], room: usize) -> [usize; COLUMNS] {
     widths
 }
 
-/// The cells side by side; `paint` colours the one of the state.
+/// The cells next to each other; `paint` colours the state.
 fn line(
     cells: &[String; COLUMNS],
     widths: &[usize; COLUMNS],
@@ -172,7 +172,7 @@ fn line(
     {
         let text = fit(cell, *room);
         let padding = " ".repeat(room + GAP - width(&text));
-        // Colours must not count as width.
+        // Escape sequences have no width.
         line += &if column == STATE { paint(&text) } else { text };
         line += &padding;
     }
@@ -180,9 +180,8 @@ fn line(
     line
 }
 
-/// What the vehicle says, made harmless: no control characters, which a terminal
-/// would obey, and none that turn the direction of the text. At most so many as can
-/// matter for a line of that width.
+/// Text of the vehicle without control characters and without characters that change the
+/// direction of text, cut to what fits into a line of this width.
 fn clean(text: &str, width: usize) -> String {
     let safe = |c: char| match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
@@ -197,7 +196,7 @@ fn clean(text: &str, width: usize) -> String {
     text.trim().chars().take(width.saturating_mul(CHARS_PER_COLUMN)).map(safe).collect()
 }
 
-/// Cuts a text to a width; an ellipsis says that it was longer.
+/// Cuts text to a width; an ellipsis marks the cut.
 fn fit(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
@@ -214,7 +213,7 @@ fn fit(text: &str, room: usize) -> String {
     if room == 0 { cut } else { cut + "…" }
 }
 
-/// Columns of a terminal.
+/// The width in terminal columns.
 fn width(text: &str) -> usize {
     text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
@@ -223,8 +222,8 @@ fn width(text: &str) -> usize {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::proto::ank_base::execution_state::ExecutionStateEnum as E;
-    use crate::proto::ank_base::{
+    use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum as E;
+    use ankaios_model::proto::ank_base::{
         CompleteState, ExecutionsStatesForId, ExecutionsStatesOfWorkload, Failed, Pending,
         Stopping, WorkloadStatesMap,
     };

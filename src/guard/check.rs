@@ -1,4 +1,4 @@
-//! The policy applied to what a request makes of the state.
+//! Checks the state after an update against the policy.
 //!
 //! Pure: a state, an update and a policy in, a verdict out.
 
@@ -16,14 +16,14 @@ use super::violation::{Violation, listed, shown};
 const WORKLOADS: [&str; 2] = ["desiredState", "workloads"];
 const CONFIGS: [&str; 2] = ["desiredState", "configs"];
 
-/// Checks the workloads that an update names, and those that use a config which it
-/// names, as they are after the update.
+/// Checks the workloads that an update names, and those that use a config it names, as
+/// they are after the update.
 ///
-/// `state` is the complete state before it, `new` the new state of the update,
-/// both in Ankaios' own format.
+/// `state` is the complete state before the update, `new` the update's new state, both
+/// in Ankaios' own format.
 ///
 /// # Errors
-/// The first rule that is broken, or why it can not be said.
+/// The first rule that is broken, or why the rules cannot be checked.
 pub(super) fn check(
     policy: &Policy,
     mut state: Value,
@@ -36,7 +36,7 @@ pub(super) fn check(
                 rule: "update_mask",
                 field: mask.clone(),
                 workload: None,
-                message: format!("the mask {mask:?} {message}, so the policy can not be checked"),
+                message: format!("the mask {mask:?} {message}, so the policy cannot be checked"),
             })
         };
         if mask.split('.').any(|part| part == "*") {
@@ -113,7 +113,7 @@ fn check_workload(
         let rule = if policy.images.is_some() { "images" } else { "forbidden_options" };
         if runtime != "podman" {
             let reason = format!(
-                "{:?} can not be checked, as the rules images and forbidden_options only know \
+                "{:?} cannot be checked, as the rules images and forbidden_options only know \
                  the runtime podman",
                 shown(runtime)
             );
@@ -125,7 +125,8 @@ fn check_workload(
     Ok(())
 }
 
-/// A field as the agent gets it. Without configs Ankaios takes it as it is.
+/// A field after rendering. Ankaios does not render the fields of workloads without
+/// configs.
 fn render(
     rule: &'static str,
     field: &'static str,
@@ -148,7 +149,7 @@ fn render(
     }
     renderer
         .render(text, &context)
-        .map_err(|reason| Violation::new(rule, field, format!("it can not be rendered: {reason}")))
+        .map_err(|reason| Violation::new(rule, field, format!("it cannot be rendered: {reason}")))
 }
 
 fn not_allowed(rule: &'static str, field: &'static str, value: &str, allowed: &str) -> Violation {

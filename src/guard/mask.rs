@@ -1,4 +1,4 @@
-//! Update masks: what they touch, and what the state is after an update.
+//! Update masks: which fields they touch, and the state after an update.
 
 use serde_json::{Map, Value};
 
@@ -7,20 +7,19 @@ pub(super) fn parts(mask: &str) -> Vec<&str> {
     mask.split('.').collect()
 }
 
-/// Whether an update with this mask can change what lies at `path`: the mask leads
-/// to it, above it or into it. `*` on either side stands for any one name. Ankaios
-/// takes a `*` of an update mask for a plain name, but what is guarded must not
-/// depend on that.
+/// Whether an update with this mask can change the field at `path`: the mask names it, a
+/// parent or a child of it. `*` on either side matches any one name. To Ankaios a `*` in
+/// an update mask is a plain name, but the guard must not depend on that.
 pub(super) fn touches(mask: &str, path: &[&str]) -> bool {
     mask.split('.').zip(path).all(|(part, name)| part == *name || part == "*" || *name == "*")
 }
 
-/// A mask that leads through something that is no map. Ankaios refuses it.
+/// The mask leads through a field that is not a map. Ankaios refuses such a mask.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotAMap;
 
-/// Does to `state` what Ankaios does with an update: what `new` has at the mask
-/// replaces what was there; what it lacks is removed.
+/// Updates `state` as Ankaios does: the field of `new` at the mask replaces the one of
+/// `state`; if `new` has none, the field is removed.
 pub(super) fn merge(state: &mut Value, new: &Value, mask: &str) -> Result<(), NotAMap> {
     let path = parts(mask);
     match get(new, &path) {
@@ -29,7 +28,7 @@ pub(super) fn merge(state: &mut Value, new: &Value, mask: &str) -> Result<(), No
     }
 }
 
-/// What lies at a path. A number leads into a list, as it does in Ankaios.
+/// The field at a path. A number is the index of a list item, as in Ankaios.
 pub(super) fn get<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, name| match value {
         Value::Object(fields) => fields.get(*name),

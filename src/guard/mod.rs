@@ -1,26 +1,31 @@
-//! The guard rails: what requests from outside may do to the vehicle.
+//! Guard rails: what requests from outside may do to the vehicle.
 //!
 //! - Protected workloads are not deleted or changed without `force`.
-//! - A policy limits what workloads may look like, with or without `force`.
-//! - A rate limit bounds how many requests of an operation are taken.
+//! - A policy limits the content of workloads, with or without `force`.
+//! - A rate limit bounds the requests of each operation.
 //!
 //! ```text
-//!  mod            what an operation asks: admit, need, check
-//!  ├ rate_limit   a bucket of tokens for each operation
-//!  ├ protection   masks that touch a protected workload or its configs
-//!  ├ policy_file  reads the policy again when it has changed
-//!  │ └ policy     the rules
-//!  ├ check        the state after an update against the policy
-//!  │ ├ mask, template, podman, podman_options, option_pattern, option_value
-//!  └ view         what is known of the vehicle, by one subscription
+//!  mod                    the interface for operations: admit, need, check
+//!  ├ rate_limit           a token bucket for each operation
+//!  ├ protection           masks that touch a protected workload or its configs
+//!  ├ policy_file          loads the policy, again after changes
+//!  │ └ policy             the rules
+//!  │   └ option_pattern   patterns of options of Podman
+//!  ├ check                the state after an update against the policy
+//!  │ ├ mask               applies update masks
+//!  │ ├ template           renders fields
+//!  │ └ podman             a `runtimeConfig`
+//!  │   └ podman_options   the options of a command line
+//!  │     └ option_value   what Podman may read in a value
+//!  ├ view                 the vehicle's state, by one subscription
+//!  └ refusal, violation   why a request is refused
 //! ```
 //!
-//! Some verdicts depend on the state of the vehicle. Those of the protection use
-//! the view: nobody can change which configs a protected workload
-//! uses without having passed the guard. Those of the policy must not: two requests
-//! right after each other could make together what is refused in one, before the
-//! event of the first has come. So the operation reads the state between the
-//! updates before it and its own.
+//! Some verdicts depend on the state of the vehicle. The protection uses the view, which
+//! may lag: a change of the configs that a protected workload uses has itself passed the
+//! guard. The policy must not use it: before the event of a first request arrives, a
+//! second one could complete what would be refused in one request. So an operation reads
+//! the state for it, after the updates before its own.
 
 mod check;
 mod mask;
@@ -46,22 +51,22 @@ pub use policy_file::{PolicyError, PolicyFile};
 pub use rate_limit::RateLimit;
 pub(crate) use refusal::Refusal;
 
-use crate::ankaios::Client;
-use crate::error::ErrorReply;
-use crate::proto::ank_base::{CompleteState, UpdateStateRequest};
+use ankaios_control::Client;
+use ankaios_model::proto::ank_base::{CompleteState, UpdateStateRequest};
+use fleet_contract::error::ErrorReply;
 use mask::{parts, touches};
 use protection::Protection;
 use rate_limit::Limiter;
 use view::View;
 
-/// What the guard is told at the start.
+/// The settings of the guard.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Names of workloads that are not deleted or changed without `force`.
+pub struct GuardOptions {
+    /// The workloads that are not deleted or changed without `force`.
     pub protected_workloads: Vec<String>,
-    /// Limits what workloads may look like.
+    /// Limits the content of workloads.
     pub policy: Option<Arc<PolicyFile>>,
-    /// Limits how many requests of an operation are taken.
+    /// Limits the requests of each operation.
     pub rate_limit: Option<RateLimit>,
 }
 
@@ -77,21 +82,21 @@ struct Inner {
     view: View,
 }
 
-/// What has to be known of the vehicle to judge an update.
+/// The state of the vehicle that [`Guard::check`] needs for an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nothing: the update says it all.
+    /// None: the update is enough.
     Nothing,
-    /// What [`Guard::known`] gives.
+    /// That of [`Guard::known`].
     Known,
-    /// The state after all updates before this one, read for it.
+    /// The state after all updates before this one, read for this update.
     Fresh,
 }
 
 impl Guard {
-    /// A guard with these rules.
+    /// A guard with these settings.
     #[must_use]
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: GuardOptions) -> Self {
         let protection = Protection::new(options.protected_workloads);
         let field_masks = match options.policy {
             Some(_) => vec!["desiredState".into()],
@@ -108,20 +113,20 @@ impl Guard {
         }))
     }
 
-    /// Whether [`Guard::watch`] is needed.
+    /// Whether [`Guard::watch`] has to run.
     pub(crate) fn needs_the_vehicle(&self) -> bool {
         !self.0.view.field_masks().is_empty()
     }
 
-    /// Keeps up to date what is known of the vehicle. Never returns.
+    /// Keeps [`Guard::known`] up to date. Never returns.
     pub(crate) async fn watch(self, client: Client) {
         self.0.view.run(client).await;
     }
 
-    /// Takes one request of an operation.
+    /// Admits a request of an operation, unless the rate limit is exceeded.
     ///
     /// # Errors
-    /// There are too many; says when to try again.
+    /// The rate limit, and when to try again.
     pub(crate) fn admit(&self, operation: &'static str) -> Result<(), ErrorReply> {
         match &self.0.limiter {
             Some(limiter) => limiter.admit(operation, Instant::now()),
@@ -134,7 +139,7 @@ impl Guard {
         self.0.policy.is_some()
     }
 
-    /// What has to be known for [`Guard::check`].
+    /// The state that [`Guard::check`] needs.
     ///
     /// # Errors
     /// The update touches a protected workload.
@@ -158,24 +163,24 @@ impl Guard {
         })
     }
 
-    /// The part of the state that [`Guard::check`] looks at.
+    /// The parts of the state that [`Guard::check`] looks at.
     pub(crate) fn field_masks(&self) -> Vec<String> {
         self.0.view.field_masks().to_vec()
     }
 
-    /// What the guard knows of the vehicle.
+    /// The state of the vehicle as of the last event.
     ///
     /// # Errors
-    /// Why it knows nothing.
+    /// Why it is not known.
     pub(crate) fn known(&self) -> Result<Arc<Value>, String> {
         self.0.view.state()
     }
 
-    /// Judges an update. `state` is what [`Guard::need`] asks for. With a policy it
-    /// may take some tenths of a second.
+    /// Checks an update. `state` is what [`Guard::need`] asks for. May take some tenths
+    /// of a second with a policy.
     ///
     /// # Errors
-    /// The rule that forbids it.
+    /// The rule that forbids the update.
     pub(crate) fn check(
         &self,
         update: &UpdateStateRequest,
@@ -199,8 +204,8 @@ pub(crate) fn to_value(state: &CompleteState) -> Value {
     view::to_value(state)
 }
 
-/// Whether more than the update decides what the workloads look like after it: it
-/// replaces a part of a workload, it touches configs, or it uses some.
+/// Whether the workloads after the update depend on the state before it: the update
+/// replaces a part of a workload, touches configs, or uses some.
 fn depends_on_the_vehicle(update: &UpdateStateRequest) -> bool {
     let desired = update.new_state.as_ref().and_then(|state| state.desired_state.as_ref());
     let workloads = desired.and_then(|state| state.workloads.as_ref());

@@ -2,24 +2,23 @@
 
 use wildmatch::WildMatch;
 
-use super::option_value::adds_all_capabilities;
-use super::podman_options::{PodmanOption, is_known, long_name, unalias};
-use crate::schema::FromText;
+use super::podman_options::{PodmanOption, known};
+use ankaios_model::FromText;
 
-/// A pattern such as `--privileged`, `--cap-*`, `--volume=/*` or `-v /*`: the name
-/// of an option and what its value looks like; without a value it stands for all.
-/// `*` stands for any text, `?` for one character; case does not matter in values.
+/// A pattern such as `--privileged`, `--cap-*`, `--volume=/*` or `-v /*`: a pattern of an
+/// option's name and one of its value; without the latter it matches all values. `*`
+/// matches any text, `?` one character; case does not matter in values.
 #[derive(Debug, Clone)]
 pub(super) struct OptionPattern {
     text: String,
     name: WildMatch,
     value: Option<WildMatch>,
-    /// The name stands for no option that is known.
+    /// No known option has this name.
     unknown: bool,
 }
 
 impl OptionPattern {
-    /// As it stands in the policy.
+    /// The text in the policy.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -29,17 +28,19 @@ impl OptionPattern {
         self.unknown
     }
 
-    /// Whether the value of the option has to be read to say whether it matches.
+    /// Whether [`OptionPattern::matches`] has to look at the option's value.
     pub(super) fn reads(&self, option: &PodmanOption) -> bool {
         self.value.is_some() && self.name.matches(&option.name)
     }
 
-    /// Whether the option is one that the pattern stands for. All capabilities at
-    /// once are also the one that the pattern names.
+    /// Whether the pattern matches the option. `all` capabilities match any pattern for
+    /// one of them.
     pub(super) fn matches(&self, option: &PodmanOption) -> bool {
+        let is_all = |text: &String| text.eq_ignore_ascii_case("all");
         let fits = |pattern: &WildMatch| {
-            adds_all_capabilities(option)
-                || option.readings().iter().any(|reading| pattern.matches(reading))
+            let mut readings = option.readings().iter();
+            option.name == "--cap-add" && readings.clone().any(is_all)
+                || readings.any(|reading| pattern.matches(reading))
         };
         self.name.matches(&option.name) && self.value.as_ref().is_none_or(fits)
     }
@@ -52,19 +53,12 @@ impl FromText for OptionPattern {
             Some((name, value)) => (name, Some(value.trim())),
             None => (trimmed, None),
         };
-        let long = match name.strip_prefix("--") {
-            Some(long) => Some(unalias(long)),
-            None => {
-                let mut letters = name.strip_prefix('-').unwrap_or_default().chars();
-                let letter = letters.next().filter(|_| letters.next().is_none());
-                letter.and_then(long_name)
-            }
-        };
-        let is_name = |long: &&str| {
+        let known = known(name).map(|(name, _)| name);
+        let is_name = |name: &&str| {
             let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-*?".contains(&byte);
-            !long.is_empty() && long.bytes().all(byte)
+            name.strip_prefix("--").is_some_and(|long| !long.is_empty() && long.bytes().all(byte))
         };
-        let Some(long) = long.filter(is_name) else {
+        let Some(name) = known.or(Some(name).filter(is_name)) else {
             return Err(format!(
                 "{text:?} is no pattern of an option, write it as --privileged or --volume=/*"
             ));
@@ -73,9 +67,9 @@ impl FromText for OptionPattern {
             return Err(format!("{text:?} has an empty value, leave out what follows the name"));
         }
         Ok(Self {
-            name: WildMatch::new(&format!("--{long}")),
+            name: WildMatch::new(name),
             value: value.map(WildMatch::new_case_insensitive),
-            unknown: !long.contains(['*', '?']) && !is_known(long),
+            unknown: known.is_none() && !name.contains(['*', '?']),
             text,
         })
     }

@@ -1,20 +1,17 @@
-//! The value of an option of Podman, in all readings that a pattern has to see.
+//! The readings of an option's value: all texts that Podman may make of it.
 //!
-//! Podman reads values in its own way: it splits lists, takes quotes away and has
-//! several spellings for the same. A pattern must find what Podman makes of a value,
-//! not only what stands there. Which options are lists depends on Podman's version,
-//! so each value is read as a list as well as a whole. A reading too many can only
-//! refuse more. The value itself stays allowed to have quotes: commands and variables
-//! often hold JSON.
+//! Podman splits lists, removes quotes and has several spellings for the same thing. A
+//! pattern must find what Podman makes of a value, not only what is written. Which
+//! options are lists depends on Podman's version, so each value is read both as a list
+//! and as a whole. A reading too many can only refuse more. Quotes themselves are no
+//! reason to refuse: commands and variables often hold JSON.
 
-use super::podman_options::PodmanOption;
-
-/// All texts that a pattern may want to match.
+/// All texts that a pattern is compared with.
 pub(super) fn readings(option: &str, value: &str) -> Vec<String> {
     let mut readings = vec![value.to_owned()];
     readings.extend(value.split(',').map(|part| part.trim().to_owned()));
     readings.extend(fields(value));
-    // Before more is made of them: most are there twice.
+    // Most are there twice by now, and each is read further.
     readings.sort_unstable();
     readings.dedup();
     let synonyms: Vec<_> = readings.iter().flat_map(|text| synonyms(option, text)).collect();
@@ -26,23 +23,17 @@ pub(super) fn readings(option: &str, value: &str) -> Vec<String> {
     readings
 }
 
-/// How many parts a value has at most, however it is read. So many readings, and some
-/// times more, are made of it.
+/// The maximum number of parts of a value in any reading. The number of readings is a
+/// small multiple of it.
 pub(super) fn parts(value: &str) -> usize {
     1 + value.matches([',', '\n']).count()
 }
 
-/// Whether an option gives all capabilities at once.
-pub(super) fn adds_all_capabilities(option: &PodmanOption) -> bool {
-    let is_all = |text: &String| text.eq_ignore_ascii_case("all");
-    option.name == "--cap-add" && option.readings().iter().any(is_all)
-}
-
-/// The fields of a value that is read as CSV, which Podman does for its lists: double
-/// quotes keep commas and line breaks together, and stand for themselves when doubled.
+/// The fields of a value read as CSV, as Podman reads its lists: commas and line breaks
+/// within double quotes belong to the field, and a doubled quote is a quote.
 ///
-/// Podman refuses quotes in the middle of a field and takes the first line only. Here
-/// quotes may stand anywhere and each line counts, so nothing is overlooked.
+/// Podman refuses quotes in the middle of a field and reads only the first line. Here
+/// quotes may be anywhere and all lines are read, so nothing is overlooked.
 fn fields(value: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
@@ -64,11 +55,11 @@ fn push(fields: &mut [String], character: char) {
     }
 }
 
-/// What Podman takes for the same.
+/// Other spellings of the same value.
 fn synonyms(option: &str, text: &str) -> Vec<String> {
     match option {
-        // Podman writes them in capitals, which also makes an S of `ſ`, and puts `CAP_`
-        // in front where it is missing.
+        // Podman converts names to upper case, which also turns `ſ` into S, and adds a
+        // missing `CAP_`.
         "--cap-add" | "--cap-drop" => {
             let capitals = text.to_uppercase();
             let bare = capitals.strip_prefix("CAP_").unwrap_or(&capitals);
@@ -89,7 +80,7 @@ fn synonyms(option: &str, text: &str) -> Vec<String> {
     }
 }
 
-/// The text with its absolute paths cleaned. A colon and an equals sign may part a
+/// The text with its absolute paths cleaned. A colon or an equals sign may separate a
 /// path from the rest or belong to it, so there are several readings.
 fn with_clean_paths(text: &str) -> Vec<String> {
     let is_path = |text: &str| text.starts_with('/');

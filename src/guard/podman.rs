@@ -1,4 +1,4 @@
-//! The runtime configuration of the runtime `podman`, checked against the policy.
+//! Checks the `runtimeConfig` of the runtime `podman` against the policy.
 
 use serde::Deserialize;
 
@@ -6,20 +6,21 @@ use super::option_value::parts;
 use super::podman_options::{Place, PodmanOption, read};
 use super::policy::Policy;
 use super::violation::{Violation, listed, shown};
-use crate::manifest::read_yaml;
+use ankaios_model::manifest::read_yaml;
 
-/// The parts, between commas and line breaks, of all values of a workload that patterns
-/// look at. Each is read in several ways, which takes a hundred times its size.
+/// The maximum number of parts, between commas and line breaks, of all values of a
+/// workload that patterns look at. The readings of a part need a hundred times its size.
 const MAX_PARTS: usize = 4096;
 
-/// The parts of all workloads of one request: to check them takes about half a second.
+/// The maximum number of parts of all workloads of a request. Checking them takes about
+/// half a second.
 const MAX_PARTS_OF_REQUEST: usize = 16 * MAX_PARTS;
 
-/// What has been looked at for one request.
+/// The number of parts that patterns have looked at for one request.
 #[derive(Debug, Default)]
 pub(super) struct Parts(usize);
 
-/// The fields, as Ankaios reads them: others are ignored there.
+/// The fields that Ankaios reads. It ignores others.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a map with the field image")]
 struct RuntimeConfig {
@@ -28,18 +29,18 @@ struct RuntimeConfig {
     #[serde(default)]
     command_options: Vec<String>,
     image: String,
-    // Not looked at: they are the command in the container. They are read because a
-    // configuration that is none here must not be one to Ankaios.
+    // The command in the container; not checked. It is parsed because what is no valid
+    // configuration here must not be one for Ankaios.
     #[serde(default)]
-    #[allow(dead_code, reason = "read to be checked for its shape")]
+    #[allow(dead_code, reason = "only its type is checked")]
     command_args: Vec<String>,
 }
 
-/// Checks the text of a runtime configuration after rendering.
+/// Checks a rendered runtime configuration. Adds to `all` the parts it looks at.
 pub(super) fn check(policy: &Policy, text: &str, all: &mut Parts) -> Result<(), Violation> {
     let rule = if policy.images.is_some() { "images" } else { "forbidden_options" };
     let config: RuntimeConfig = read_yaml(text).map_err(|error| {
-        Violation::new(rule, "runtimeConfig", format!("it can not be read: {error}"))
+        Violation::new(rule, "runtimeConfig", format!("it cannot be read: {error}"))
     })?;
     let mut options = read_options(&config.general_options, Place::General, rule)?;
     options.extend(read_options(&config.command_options, Place::Run, rule)?);
@@ -95,12 +96,12 @@ fn check_image(
     rule: &'static str,
 ) -> Result<(), Violation> {
     let field = "runtimeConfig.image";
-    // Podman would take it for an option, and the first argument for the image.
+    // Podman would take it for an option, and the first of `commandArgs` for the image.
     if image.is_empty() || image.starts_with('-') {
         return Err(Violation::new(rule, field, format!("{:?} is no image", shown(image))));
     }
     let Some(prefixes) = &policy.images else { return Ok(()) };
-    // With it the image is a folder of the host.
+    // It makes Podman run a folder of the host instead of an image.
     if options.iter().any(|(_, option)| option.name == "--rootfs" && option.value == "true") {
         let reason =
             "--rootfs runs a folder instead of an image, and the policy has a rule for images";

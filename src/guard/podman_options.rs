@@ -8,6 +8,8 @@
 //! written with `=`, which can be read in one way only.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use super::option_value::readings;
 use super::violation::shown;
@@ -24,7 +26,20 @@ pub(super) struct PodmanOption {
 }
 
 impl PodmanOption {
-    /// All texts that a pattern may want to match.
+    fn new(name: &str, kind: Option<Kind>, value: &str) -> Result<Self, String> {
+        let value = match (kind, value.trim()) {
+            (Some(Kind::Switch), "1" | "t" | "T" | "true" | "TRUE" | "True") => "true",
+            (Some(Kind::Switch), "0" | "f" | "F" | "false" | "FALSE" | "False") => "false",
+            (Some(Kind::Switch), value) => {
+                return Err(format!("{name}={:?}: a switch is true or false", shown(value)));
+            }
+            (_, value) => value,
+        };
+        let (name, value) = (name.to_owned(), value.to_owned());
+        Ok(Self { name, value, readings: OnceCell::new() })
+    }
+
+    /// All texts that a pattern is compared with.
     pub(super) fn readings(&self) -> &[String] {
         self.readings.get_or_init(|| readings(&self.name, &self.value))
     }
@@ -42,300 +57,142 @@ pub(super) enum Place {
 /// Reads the entries of a list of options.
 ///
 /// # Errors
-/// What can not be read with certainty, and what would end the options, such as a
+/// What cannot be read with certainty, and what would end the options, such as a
 /// word that Podman takes for a command or the image.
 pub(super) fn read(entries: &[String], place: Place) -> Result<Vec<PodmanOption>, String> {
     let mut options = Vec::new();
     let mut entries = entries.iter();
     while let Some(entry) = entries.next() {
         let shown = &shown(entry);
-        let mut next = || {
-            entries.next().cloned().ok_or_else(|| format!("{shown:?} stands last without a value"))
-        };
-        if let Some(long) = entry.strip_prefix("--") {
-            options.push(read_long(shown, long, &mut next)?);
-        } else if let Some(short) = entry.strip_prefix('-').filter(|short| !short.is_empty()) {
-            if place == Place::General {
-                return Err(format!("{shown:?}: write it in its long form"));
-            }
-            read_short(shown, short, &mut next, &mut options)?;
-        } else {
-            return Err(format!(
-                "{shown:?} is no option, Podman would take it for the image or a command"
-            ));
+        for Spelled { name, kind, value } in split(entry, shown, place)? {
+            let value = match (value, kind) {
+                (Some(value), _) => value,
+                (None, Some(Kind::Switch)) => "true",
+                (None, Some(Kind::WithValue)) => {
+                    let missing = || format!("{shown:?} stands last without a value");
+                    entries.next().ok_or_else(missing)?
+                }
+                (None, None) => {
+                    return Err(format!(
+                        "{shown:?} is not known to the policy, so it has to be written with its \
+                         value after an equals sign; a switch with =true"
+                    ));
+                }
+            };
+            options.push(PodmanOption::new(name, kind, value)?);
         }
     }
     Ok(options)
 }
 
-fn read_long(
-    entry: &str,
-    long: &str,
-    next: &mut impl FnMut() -> Result<String, String>,
-) -> Result<PodmanOption, String> {
-    let (name, value) = match long.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (long, None),
-    };
-    let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if !is_name {
-        return Err(format!("{entry:?} is no option of Podman"));
-    }
-    let name = unalias(name);
-    match value {
-        Some(value) => option(name, value),
-        None if SWITCHES.contains(&name) => option(name, "true"),
-        None if WITH_VALUE.contains(&name) => option(name, &next()?),
-        None => Err(format!(
-            "{entry:?} is not known to the policy, so it has to be written with its value after \
-             an equals sign; a switch with =true"
-        )),
-    }
+/// An option of an entry.
+struct Spelled<'a> {
+    /// The long name.
+    name: &'a str,
+    /// `None` if the option is not known.
+    kind: Option<Kind>,
+    /// `None` if no value stands in the entry.
+    value: Option<&'a str>,
 }
 
-/// One entry may hold several switches, and one option with its value at the end.
-fn read_short(
-    entry: &str,
-    mut letters: &str,
-    next: &mut impl FnMut() -> Result<String, String>,
-    options: &mut Vec<PodmanOption>,
-) -> Result<(), String> {
-    while let Some(letter) = letters.chars().next() {
-        let rest = letters.get(letter.len_utf8()..).unwrap_or_default();
-        let Some(name) = long_name(letter) else {
-            return Err(format!("{entry:?}: -{letter} is not known, write it in its long form"));
+/// Splits an entry into its options: one long option, or short switches and at most one
+/// short option with a value at the end. `shown` is the entry as messages show it.
+fn split<'a>(entry: &'a str, shown: &str, place: Place) -> Result<Vec<Spelled<'a>>, String> {
+    if entry.starts_with("--") {
+        let (name, value) = match entry.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (entry, None),
         };
-        if let Some(value) = rest.strip_prefix('=') {
-            options.push(option(name, value)?);
-            return Ok(());
+        let long = name.strip_prefix("--").unwrap_or_default();
+        let is_name = long.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && long.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !is_name {
+            return Err(format!("{shown:?} is no option of Podman"));
         }
-        if SWITCHES.contains(&name) {
-            options.push(option(name, "true")?);
-            letters = rest;
-            continue;
-        }
-        let value = if rest.is_empty() { next()? } else { rest.to_owned() };
-        options.push(option(name, &value)?);
-        return Ok(());
+        let known = known(name);
+        let (name, kind) = (known.map_or(name, |(name, _)| name), known.map(|(_, kind)| kind));
+        return Ok(vec![Spelled { name, kind, value }]);
     }
-    Ok(())
-}
-
-fn option(name: &str, value: &str) -> Result<PodmanOption, String> {
-    let value = value.trim();
-    let value = if SWITCHES.contains(&name) {
-        match value {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => "true",
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => "false",
-            _ => return Err(format!("--{name}={:?}: a switch is true or false", shown(value))),
-        }
-    } else {
-        value
+    let Some(mut letters) = entry.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+        return Err(format!(
+            "{shown:?} is no option, Podman would take it for the image or a command"
+        ));
     };
-    let (name, value) = (format!("--{name}"), value.to_owned());
-    Ok(PodmanOption { name, value, readings: OnceCell::new() })
-}
-
-/// The name that Podman gives to other spellings of an option.
-pub(super) fn unalias(name: &str) -> &str {
-    match name {
-        "net" => "network",
-        "dns-opt" => "dns-option",
-        "override-arch" => "arch",
-        "override-os" => "os",
-        "override-variant" => "variant",
-        "purge" => "rm",
-        "healthcheck-command" => "health-cmd",
-        "healthcheck-interval" => "health-interval",
-        "healthcheck-retries" => "health-retries",
-        "healthcheck-start-period" => "health-start-period",
-        "healthcheck-timeout" => "health-timeout",
-        name => name,
+    if place == Place::General {
+        return Err(format!("{shown:?}: write it in its long form"));
     }
+    let mut options = Vec::new();
+    while let Some(letter) = letters.chars().next() {
+        let Some((name, kind)) = known(&format!("-{letter}")) else {
+            return Err(format!("{shown:?}: -{letter} is not known, write it in its long form"));
+        };
+        let rest = letters.strip_prefix(letter).unwrap_or_default();
+        let value = match rest.strip_prefix('=') {
+            None if kind == Kind::WithValue && !rest.is_empty() => Some(rest),
+            value => value,
+        };
+        options.push(Spelled { name, kind: Some(kind), value });
+        letters = if value.is_some() { "" } else { rest };
+    }
+    Ok(options)
 }
 
-/// The long name of a short option of `podman run`.
-pub(super) fn long_name(letter: char) -> Option<&'static str> {
-    Some(match letter {
-        'a' => "attach",
-        'c' => "cpu-shares",
-        'd' => "detach",
-        'e' => "env",
-        'h' => "hostname",
-        'i' => "interactive",
-        'l' => "label",
-        'm' => "memory",
-        'p' => "publish",
-        'P' => "publish-all",
-        'q' => "quiet",
-        't' => "tty",
-        'u' => "user",
-        'v' => "volume",
-        'w' => "workdir",
-        _ => return None,
-    })
+/// What an option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// No value, or one after `=`.
+    Switch,
+    /// A value, in the same entry or in the next one.
+    WithValue,
 }
 
-/// Whether an option is known here.
-pub(super) fn is_known(name: &str) -> bool {
-    SWITCHES.contains(&name) || WITH_VALUE.contains(&name)
+/// The long name and the kind of an option, by any of its names, such as `-v` or `--net`.
+pub(super) fn known(name: &str) -> Option<(&'static str, Kind)> {
+    KNOWN.get(name).copied()
 }
 
-/// Options that take no value, or one after `=`.
-const SWITCHES: &[&str] = &[
-    "detach",
-    "env-host",
-    "help",
-    "http-proxy",
-    "init",
-    "interactive",
-    "no-healthcheck",
-    "no-hosts",
-    "oom-kill-disable",
-    "passwd",
-    "privileged",
-    "publish-all",
-    "quiet",
-    "read-only",
-    "read-only-tmpfs",
-    "remote",
-    "replace",
-    "rm",
-    "rmi",
-    "rootfs",
-    "sig-proxy",
-    "syslog",
-    "tls-verify",
-    "transient-store",
-    "tty",
-    "unsetenv-all",
-    "version",
-];
+static KNOWN: LazyLock<HashMap<&str, (&str, Kind)>> = LazyLock::new(|| {
+    let options = [(SWITCHES, Kind::Switch), (WITH_VALUE, Kind::WithValue)];
+    let names = options.into_iter().flat_map(|(options, kind)| {
+        options.split_whitespace().flat_map(move |names| {
+            let long = names.split(',').next().unwrap_or_default();
+            names.split(',').map(move |name| (name, (long, kind)))
+        })
+    });
+    names.collect()
+});
 
-/// Options that take a value, in the same entry after `=` or in the next one.
-const WITH_VALUE: &[&str] = &[
-    "add-host",
-    "annotation",
-    "arch",
-    "attach",
-    "authfile",
-    "blkio-weight",
-    "cap-add",
-    "cap-drop",
-    "cdi-spec-dir",
-    "cgroup-conf",
-    "cgroup-manager",
-    "cgroup-parent",
-    "cgroupns",
-    "cgroups",
-    "cidfile",
-    "config",
-    "conmon",
-    "conmon-pidfile",
-    "connection",
-    "cpu-period",
-    "cpu-profile",
-    "cpu-quota",
-    "cpu-shares",
-    "cpus",
-    "cpuset-cpus",
-    "cpuset-mems",
-    "default-mounts-file",
-    "device",
-    "device-cgroup-rule",
-    "dns",
-    "dns-option",
-    "dns-search",
-    "entrypoint",
-    "env",
-    "env-file",
-    "events-backend",
-    "expose",
-    "gidmap",
-    "gpus",
-    "group-add",
-    "health-cmd",
-    "health-interval",
-    "health-log-destination",
-    "health-retries",
-    "health-start-period",
-    "health-timeout",
-    "hooks-dir",
-    "hostname",
-    "identity",
-    "image-volume",
-    "imagestore",
-    "init-path",
-    "ip",
-    "ip6",
-    "ipc",
-    "label",
-    "label-file",
-    "log-driver",
-    "log-level",
-    "log-opt",
-    "mac-address",
-    "memory",
-    "memory-profile",
-    "memory-reservation",
-    "memory-swap",
-    "module",
-    "mount",
-    "name",
-    "network",
-    "network-alias",
-    "network-backend",
-    "network-cmd-path",
-    "network-config-dir",
-    "oom-score-adj",
-    "os",
-    "out",
-    "pid",
-    "pidfile",
-    "pids-limit",
-    "platform",
-    "pod",
-    "pod-id-file",
-    "publish",
-    "registries-conf",
-    "requires",
-    "restart",
-    "root",
-    "runroot",
-    "runtime",
-    "runtime-flag",
-    "seccomp-policy",
-    "secret",
-    "security-opt",
-    "shm-size",
-    "signature-policy",
-    "ssh",
-    "stop-signal",
-    "stop-timeout",
-    "storage-driver",
-    "storage-opt",
-    "subgidname",
-    "subuidname",
-    "sysctl",
-    "systemd",
-    "timeout",
-    "tmpdir",
-    "tmpfs",
-    "tz",
-    "uidmap",
-    "ulimit",
-    "umask",
-    "url",
-    "user",
-    "userns",
-    "uts",
-    "variant",
-    "volume",
-    "volumepath",
-    "volumes-from",
-    "workdir",
-];
+/// Each option with its other names, the one that Podman uses itself first.
+const SWITCHES: &str = "
+    --detach,-d --env-host --help --http-proxy --init --interactive,-i --no-healthcheck
+    --no-hosts --oom-kill-disable --passwd --privileged --publish-all,-P --quiet,-q --read-only
+    --read-only-tmpfs --remote --replace --rm,--purge --rmi --rootfs --sig-proxy --syslog
+    --tls-verify --transient-store --tty,-t --unsetenv-all --version
+";
+
+/// See [`SWITCHES`].
+const WITH_VALUE: &str = "
+    --add-host --annotation --arch,--override-arch --attach,-a --authfile --blkio-weight
+    --cap-add --cap-drop --cdi-spec-dir --cgroup-conf --cgroup-manager --cgroup-parent
+    --cgroupns --cgroups --cidfile --config --conmon --conmon-pidfile --connection --cpu-period
+    --cpu-profile --cpu-quota --cpu-shares,-c --cpus --cpuset-cpus --cpuset-mems
+    --default-mounts-file --device --device-cgroup-rule --dns --dns-option,--dns-opt
+    --dns-search --entrypoint --env,-e --env-file --events-backend --expose --gidmap --gpus
+    --group-add --health-cmd,--healthcheck-command --health-interval,--healthcheck-interval
+    --health-log-destination --health-retries,--healthcheck-retries
+    --health-start-period,--healthcheck-start-period --health-timeout,--healthcheck-timeout
+    --hooks-dir --hostname,-h --identity --image-volume --imagestore --init-path --ip --ip6
+    --ipc --label,-l --label-file --log-driver --log-level --log-opt --mac-address --memory,-m
+    --memory-profile --memory-reservation --memory-swap --module --mount --name --network,--net
+    --network-alias --network-backend --network-cmd-path --network-config-dir --oom-score-adj
+    --os,--override-os --out --pid --pidfile --pids-limit --platform --pod --pod-id-file
+    --publish,-p --registries-conf --requires --restart --root --runroot --runtime
+    --runtime-flag --seccomp-policy --secret --security-opt --shm-size --signature-policy --ssh
+    --stop-signal --stop-timeout --storage-driver --storage-opt --subgidname --subuidname
+    --sysctl --systemd --timeout --tmpdir --tmpfs --tz --uidmap --ulimit --umask --url --user,-u
+    --userns --uts --variant,--override-variant --volume,-v --volumepath --volumes-from
+    --workdir,-w
+";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

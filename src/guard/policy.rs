@@ -1,4 +1,4 @@
-//! The policy: what remote manifests and `state/update` may contain.
+//! The policy: what `manifest/apply` and `state/update` may contain.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 
 use super::option_pattern::OptionPattern;
-use crate::manifest::{ManifestError, read_yaml};
-use crate::schema::{FromText, text};
+use ankaios_model::manifest::{ManifestError, read_yaml};
+use ankaios_model::{FromText, deserialize_text};
 
-/// The rules. A rule that is absent allows everything; an empty list nothing.
+/// The rules. A missing rule allows everything; an empty list allows nothing.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a policy, which is a map of rules")]
 pub(super) struct Policy {
-    /// Names of runtimes.
+    /// The runtimes that are allowed.
     #[serde(default, deserialize_with = "given")]
     pub(super) runtimes: Option<Vec<Plain>>,
-    /// Names of agents.
+    /// The agents that are allowed.
     #[serde(default, deserialize_with = "given")]
     pub(super) agents: Option<Vec<Plain>>,
-    /// What the names of images begin with.
+    /// The prefixes of the images that are allowed.
     #[serde(default, deserialize_with = "given")]
     pub(super) images: Option<Vec<ImagePrefix>>,
-    /// Patterns of options of Podman that are not allowed.
+    /// The options of Podman that are not allowed.
     #[serde(default, deserialize_with = "given")]
     pub(super) forbidden_options: Option<Vec<OptionPattern>>,
-    /// Whether workloads may be given access to the control interface.
+    /// Whether workloads may be granted access to the control interface.
     #[serde(default, deserialize_with = "given")]
     pub(super) control_interface_access: Option<bool>,
 }
 
 impl Policy {
-    /// Reads the text of a policy file.
+    /// Parses a policy file.
     ///
     /// # Errors
-    /// What is wrong, with line and column where they are known. An empty text is
-    /// an error: a file that is being written must not lift the policy.
+    /// What is wrong, with line and column where they are known. An empty text is an
+    /// error: a file that is being written must not lift the policy.
     pub(super) fn parse(text: &str) -> Result<Self, ManifestError> {
         read_yaml(text)
     }
@@ -45,15 +45,14 @@ impl Policy {
         self.images.is_some() || self.forbidden_options.is_some()
     }
 
-    /// Patterns whose option is not known, and which may be misspelled.
+    /// The patterns that match no known option, and may be misspelled.
     pub(super) fn unknown_options(&self) -> Vec<&str> {
         let patterns = self.forbidden_options.iter().flatten();
         patterns.filter(|pattern| pattern.is_unknown()).map(OptionPattern::text).collect()
     }
 }
 
-/// A value that is not `null`: a rule whose list was commented out would allow
-/// everything.
+/// Refuses `null`: a rule whose list is commented out would allow everything.
 fn given<'de, T: DeserializeOwned, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
     match Option::deserialize(value)? {
         Some(value) => Ok(Some(value)),
@@ -61,7 +60,7 @@ fn given<'de, T: DeserializeOwned, D: Deserializer<'de>>(value: D) -> Result<Opt
     }
 }
 
-/// A name, compared as it is.
+/// A name that is compared literally.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plain(String);
 
@@ -85,13 +84,13 @@ impl FromText for Plain {
 
 impl<'de> Deserialize<'de> for Plain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer)
+        deserialize_text(deserializer)
     }
 }
 
-/// What the name of an image begins with: a registry, a folder of it, or a whole
-/// name. It ends where a part of the name ends, so that `example.com` allows
-/// neither `example.com.evil.io/x` nor the registry at `example.com:8080`.
+/// A prefix of an image name: a registry, a folder in it, or a whole name. It only matches
+/// whole parts of the name, so `example.com` allows neither `example.com.evil.io/x` nor
+/// the registry at `example.com:8080`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ImagePrefix(String);
 
@@ -130,13 +129,13 @@ impl FromText for ImagePrefix {
 
 impl<'de> Deserialize<'de> for ImagePrefix {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer)
+        deserialize_text(deserializer)
     }
 }
 
 impl<'de> Deserialize<'de> for OptionPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer)
+        deserialize_text(deserializer)
     }
 }
 

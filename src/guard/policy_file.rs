@@ -1,4 +1,4 @@
-//! `POLICY_FILE`: read at the start, and again when it has changed.
+//! `POLICY_FILE`: loaded at the start, and again after changes.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::policy::Policy;
-use crate::manifest::ManifestError;
+use ankaios_model::manifest::ManifestError;
 
-/// How often the file is looked at.
+/// The time between two looks at the file.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The largest policy, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// Why a policy file can not be used. Names the file.
+/// Why a policy file cannot be used. The message names the file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
 pub struct PolicyError {
@@ -40,19 +40,21 @@ enum Reason {
 #[derive(Debug)]
 pub struct PolicyFile {
     path: PathBuf,
+    /// A lock, as updates with a policy are checked on the blocking pool, where the file
+    /// is read as well.
     current: Mutex<Current>,
 }
 
 #[derive(Debug)]
 struct Current {
     policy: Arc<Policy>,
-    /// Of the file as it was read, also if it was refused. `None` if it was not
-    /// there.
+    /// The version of the file that was read last, even if it was refused. `None` if the
+    /// file was missing.
     stamp: Option<Stamp>,
     looked: Instant,
 }
 
-/// Tells one version of the file from another.
+/// Identifies a version of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -75,7 +77,7 @@ impl Stamp {
 }
 
 impl PolicyFile {
-    /// Reads the file.
+    /// Loads the file.
     ///
     /// # Errors
     /// See [`PolicyError`].
@@ -90,8 +92,8 @@ impl PolicyFile {
         }
     }
 
-    /// The policy, after a look at the file if the last one was a while ago. A file
-    /// that has become invalid changes nothing. Blocks for the time that takes.
+    /// The policy. Loads the file again if it has changed, checking at most once per
+    /// [`LOOK`]. An invalid file leaves the policy as it is. Does blocking I/O.
     pub(super) fn policy(&self, now: Instant) -> Arc<Policy> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(current.looked) >= LOOK {
@@ -118,13 +120,13 @@ impl PolicyFile {
                 tracing::error!(
                     file = %self.path.display(),
                     %reason,
-                    "the changed policy can not be used; the one before it stays in force"
+                    "the changed policy cannot be used; the one before it stays in force"
                 );
             }
         }
     }
 
-    /// Says what may be wrong with a policy that can be used.
+    /// Logs what may be wrong with a valid policy.
     pub(super) fn warn(&self) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.policy.warn_of_unknown_options();
@@ -142,7 +144,7 @@ impl Policy {
     }
 }
 
-/// Reads the file whose stamp is given with the result.
+/// Reads the file, and the stamp of the version that was read.
 fn read(path: &Path) -> Result<(Policy, Stamp), (Reason, Option<Stamp>)> {
     let without_stamp = |error: io::Error| (Reason::from(error), None);
     let file = File::open(path).map_err(without_stamp)?;
@@ -183,7 +185,7 @@ mod tests {
         let mut count = |content: Option<&str>| {
             match content {
                 Some(content) => {
-                    // As one should: at one stroke.
+                    // Atomically, as operators should.
                     fs::write(folder.path().join("new"), content).unwrap();
                     fs::rename(folder.path().join("new"), &path).unwrap();
                 }

@@ -1,18 +1,17 @@
-//! `PROTECTED_WORKLOADS`: workloads that nobody deletes or changes by mistake.
+//! `PROTECTED_WORKLOADS`: workloads that are not deleted or changed by mistake.
 //!
-//! A workload is changed by a mask that touches it, and by one that touches a
-//! config which it uses: Ankaios fills the new config into its templates and
-//! starts it again.
+//! A workload is changed by a mask that touches it, and by one that touches a config it
+//! uses: Ankaios renders its templates with the new config and restarts it.
 
 use serde_json::Value;
 
 use super::mask::{get, touches};
 use super::refusal::Refusal;
 
-/// The rule in replies.
+/// The name of the rule in replies.
 const RULE: &str = "PROTECTED_WORKLOADS";
 
-/// Names of workloads.
+/// The names of the protected workloads.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Protection(Vec<String>);
 
@@ -25,7 +24,7 @@ impl Protection {
         self.0.is_empty()
     }
 
-    /// Masks of what has to be known of the vehicle.
+    /// The parts of the state that [`Protection::check_configs`] looks at.
     pub(super) fn field_masks(&self) -> Vec<String> {
         self.0.iter().map(|name| format!("desiredState.workloads.{name}")).collect()
     }
@@ -41,8 +40,8 @@ impl Protection {
         Ok(())
     }
 
-    /// Refuses masks that touch a config which a protected workload uses. `state`
-    /// is the complete state, or the part that [`Protection::field_masks`] names.
+    /// Refuses masks that touch a config a protected workload uses. `state` has at least
+    /// the parts that [`Protection::field_masks`] names.
     pub(super) fn check_configs(&self, masks: &[String], state: &Value) -> Result<(), Refusal> {
         for name in &self.0 {
             let configs = get(state, &["desiredState", "workloads", name, "configs"]);

@@ -1,11 +1,11 @@
-//! `RATE_LIMIT`: how many requests of each operation are taken per second.
+//! `RATE_LIMIT`: the requests per second that are admitted of each operation.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{ErrorCode, ErrorReply};
+use fleet_contract::error::{ErrorCode, ErrorReply};
 
 /// Requests per second and operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,7 +15,7 @@ impl RateLimit {
     /// The lowest and the highest limit.
     const RANGE: std::ops::RangeInclusive<f64> = 0.001..=100_000.0;
 
-    /// What a bucket holds: what comes in one second, but at least one request.
+    /// The size of a bucket: the tokens of one second, and at least one.
     fn burst(self) -> f64 {
         self.0.max(1.0)
     }
@@ -32,11 +32,12 @@ impl FromStr for RateLimit {
     }
 }
 
-/// A bucket of tokens for each operation. A request takes one; they come back at
-/// the rate of the limit.
+/// A token bucket for each operation. A request takes one token; they are refilled at the
+/// rate of the limit.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: RateLimit,
+    /// A lock, as the guard is shared with the blocking pool, where policies are checked.
     buckets: Mutex<HashMap<&'static str, Bucket>>,
 }
 
@@ -51,7 +52,10 @@ impl Limiter {
         Self { limit, buckets: Mutex::default() }
     }
 
-    /// Takes a token for a request at the time `now`, or tells when there is one.
+    /// Takes a token for a request at the time `now`.
+    ///
+    /// # Errors
+    /// There is none; says when there will be one.
     pub(super) fn admit(&self, operation: &'static str, now: Instant) -> Result<(), ErrorReply> {
         let rate = self.limit.0;
         let full = self.limit.burst();
@@ -64,7 +68,7 @@ impl Limiter {
         if admitted {
             return Ok(());
         }
-        // Rounded up: whoever comes back then finds a token.
+        // Rounded up, so that there is a token by then.
         let wait = Duration::from_millis(((1.0 - tokens) / rate * 1000.0).ceil() as u64);
         Err(ErrorReply::new(
             ErrorCode::Forbidden,
@@ -106,7 +110,7 @@ mod tests {
             limiter.admit("state", at(60_000)).unwrap();
         }
         limiter.admit("state", at(60_000)).unwrap_err();
-        // A clock that goes back takes nothing away.
+        // A clock that goes back takes no tokens.
         limiter.admit("state", start).unwrap_err();
     }
 

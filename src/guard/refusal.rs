@@ -1,17 +1,17 @@
 //! Why the guard refuses a request.
 
-use crate::error::{ErrorCode, ErrorReply};
+use fleet_contract::error::{ErrorCode, ErrorReply};
 
-/// What a request may not do, and by which rule.
+/// What a request is refused for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// The rule, by the name it has in the settings or in the policy.
+    /// The name of the rule in the settings or the policy.
     pub(super) rule: &'static str,
-    /// The field of the workload, or the mask, that breaks it.
+    /// The field of the workload, or the mask, that breaks the rule.
     pub(super) field: String,
-    /// The workload that it is about, if it is about one.
+    /// The workload that breaks the rule, if it is one.
     pub(super) workload: Option<String>,
-    /// What is wrong, and what to do.
+    /// What is wrong, and what to do about it.
     pub(super) message: String,
 }
 

@@ -1,16 +1,23 @@
-//! Fills configs into templates as Ankaios does, within bounds.
+//! Fills configs into templates as Ankaios does, within limits.
 //!
-//! Ankaios renders with Handlebars: strictly, without escaping, with one partial,
-//! `indent`. The same library renders here. It has no bounds of its own: nested
-//! loops over a long list run for years, and partials that a template defines
-//! itself may call each other without end. So the work is estimated from the
-//! parsed template before it is done, and partials other than `indent` are refused.
+//! Ankaios renders with Handlebars: strict mode, no escaping, and the one partial
+//! `indent`. The same library renders here. It has no limits of its own: nested loops
+//! over a long list run for years. So each body of a block is given a helper that runs
+//! first and spends from a budget what the body is about to do, and `lookup` spends
+//! what it copies. Partials other than `indent` are refused: those that a template
+//! defines itself could call each other without end.
 
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
-use handlebars::{Context, Handlebars, Template, no_escape};
-use serde_json::{Map, Value};
+use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
+use handlebars::{
+    BlockContext, Context, Handlebars, Helper, HelperDef, HelperResult, Output, Path,
+    RenderContext, RenderError, RenderErrorReason, ScopedJson, Template, no_escape,
+};
+use serde_json::{Map, Value, json};
 
 /// The longest template, in bytes. A document of Kubernetes fits.
 const MAX_TEMPLATE: usize = 128 * 1024;
@@ -21,107 +28,102 @@ const MAX_DEPTH: usize = 16;
 /// How many `else` one template may have.
 const MAX_ALTERNATIVES: usize = 64;
 
-/// What may be written for one field, in bytes.
+/// The longest result for one field, in bytes.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
-/// What all templates of one request may cost: about half a second.
+/// The steps that all templates of one request may take: about half a second.
 const BUDGET: usize = 500_000;
 
-/// Bytes that are copied at the cost of one step.
-const BYTES_PER_STEP: usize = 64;
+/// Bytes that are copied, or values that are compared, in one step.
+const PER_STEP: usize = 64;
+
+/// The helper that runs first in each body. Its name is not one that a template can
+/// write.
+const METER: &str = " ";
+
+const TOO_MUCH: &str = "the templates of this request take too much time to check; use shorter \
+                        lists, fewer nested loops, or several requests";
 
 /// Renders the templates of one request.
 pub(super) struct Renderer {
     engine: Handlebars<'static>,
-    budget: usize,
+    budget: Budget,
 }
 
 impl Renderer {
     pub(super) fn new() -> Self {
+        let budget = Budget(Arc::new(AtomicUsize::new(BUDGET)));
         let mut engine = Handlebars::new();
         engine.set_strict_mode(true);
         engine.register_escape_fn(no_escape);
         engine
             .register_partial("indent", "{{content}}")
             .expect("the one partial of Ankaios is a valid template");
-        Self { engine, budget: BUDGET }
+        engine.register_helper(METER, Box::new(Meter(budget.clone())));
+        engine.register_helper("lookup", Box::new(Lookup(budget.clone())));
+        Self { engine, budget }
     }
 
     /// Fills `configs`, by their aliases, into a template.
     ///
     /// # Errors
-    /// Why it can not be rendered.
+    /// Why it cannot be rendered.
     pub(super) fn render(
         &mut self,
         template: &str,
         configs: &Map<String, Value>,
     ) -> Result<String, String> {
         check_text(template)?;
-        let size = Size::of_map(configs);
-        // The text is parsed, and the configs are copied.
-        self.charge(size.nodes + (size.bytes + template.len()) / BYTES_PER_STEP)?;
-        let parsed = Template::compile(template).map_err(|error| error.to_string())?;
-        let longest = size.longest.max(longest_literal(template));
-        self.charge(Cost { longest, partial: size.nodes + 1 }.of(&parsed)?)?;
+        let size = configs.values().map(weight).sum::<usize>();
+        // The configs are copied, and the text is parsed.
+        self.budget.spend(size + steps_of_parsing(template)).map_err(describe)?;
+        let mut parsed = Template::compile(template).map_err(|error| error.to_string())?;
+        add_meters(&mut parsed, size)?;
 
-        let context = Context::wraps(configs).map_err(|error| error.to_string())?;
+        let context = Context::wraps(configs).map_err(describe)?;
         let mut output = Bounded::default();
-        self.engine
-            .render_template_with_context_to_write(template, &context, &mut output)
-            .map_err(|error| error.to_string())?;
-        self.charge(output.0.len() / BYTES_PER_STEP)?;
+        self.engine.register_template("", parsed);
+        self.engine.render_with_context_to_write("", &context, &mut output).map_err(describe)?;
+        self.budget.spend(output.0.len() / PER_STEP).map_err(describe)?;
         String::from_utf8(output.0).map_err(|error| error.to_string())
     }
+}
 
-    fn charge(&mut self, steps: usize) -> Result<(), String> {
-        self.budget = self.budget.checked_sub(steps).ok_or(TOO_MUCH)?;
-        Ok(())
+/// Without the place in the template for an exhausted budget.
+fn describe(error: RenderError) -> String {
+    match error.reason() {
+        RenderErrorReason::Other(reason) => reason.clone(),
+        _ => error.to_string(),
     }
 }
 
-const TOO_MUCH: &str = "the templates of this request take too much time to check; use shorter \
-                        lists, fewer nested loops, or several requests";
+/// The steps that are left.
+#[derive(Clone)]
+struct Budget(Arc<AtomicUsize>);
 
-/// How large configs are.
-#[derive(Default)]
-struct Size {
-    nodes: usize,
-    bytes: usize,
-    /// The number of items in the longest list or map.
-    longest: usize,
-}
-
-impl Size {
-    fn of_map(map: &Map<String, Value>) -> Self {
-        let mut size = Self::default();
-        size.add_map(map);
-        size
-    }
-
-    fn add_map(&mut self, map: &Map<String, Value>) {
-        self.longest = self.longest.max(map.len());
-        for (key, value) in map {
-            self.bytes += key.len();
-            self.add(value);
-        }
-    }
-
-    // As deep as the schema of configs allows.
-    fn add(&mut self, value: &Value) {
-        self.nodes += 1;
-        match value {
-            Value::Object(map) => self.add_map(map),
-            Value::Array(items) => {
-                self.longest = self.longest.max(items.len());
-                items.iter().for_each(|item| self.add(item));
-            }
-            Value::String(text) => self.bytes += text.len(),
-            _ => {}
+impl Budget {
+    fn spend(&self, steps: usize) -> Result<(), RenderError> {
+        let spent = |left: usize| left.checked_sub(steps);
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(RenderErrorReason::Other(TOO_MUCH.into()).into()),
         }
     }
 }
 
-/// Bounds what the recursive parser sees.
+/// The steps that a copy of a value takes.
+fn weight(value: &Value) -> usize {
+    1 + match value {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| key.len() / PER_STEP + weight(value)).sum()
+        }
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::String(text) => text.len() / PER_STEP,
+        _ => 0,
+    }
+}
+
+/// Refuses what would make the recursive parser go too deep.
 fn check_text(template: &str) -> Result<(), String> {
     if template.len() > MAX_TEMPLATE {
         return Err(format!("it is longer than {} KiB", MAX_TEMPLATE / 1024));
@@ -153,71 +155,180 @@ fn check_text(template: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The number of items that a list or map written in the template may have.
-fn longest_literal(template: &str) -> usize {
-    let expressions = template.split("{{").skip(1);
-    let commas = expressions.map(|expression| {
-        let expression = expression.split("}}").next().unwrap_or_default();
-        expression.matches(',').count() + 1
-    });
-    commas.max().unwrap_or_default()
+/// The parser takes the square of the length for some texts: it counts lines from the
+/// beginning of the text for each expression, looks to the end of the text for each
+/// comment that is not closed, and to the end of a row of backslashes for each of them.
+fn steps_of_parsing(text: &str) -> usize {
+    let expressions = text.matches("{{").count().saturating_mul(text.len());
+    let open = text.rfind("--}}").map_or(text, |end| &text[end..]);
+    let comments = open.split("{{!").filter(|rest| rest.trim_start().starts_with("--")).count();
+    let rows = text.split(|character| character != '\\').map(str::len);
+    let backslashes = rows.fold(0, |sum: usize, row| sum.saturating_add(row.saturating_mul(row)));
+    (text.len() + expressions / 4)
+        .saturating_add(comments.saturating_mul(open.len()).saturating_mul(4))
+        .saturating_add(backslashes / 4)
+        / PER_STEP
 }
 
-/// Estimates steps from above: every loop may be one over the longest list.
-struct Cost {
-    longest: usize,
-    /// A partial gets a copy of the configs.
-    partial: usize,
-}
-
-impl Cost {
-    fn of(&self, template: &Template) -> Result<usize, String> {
-        let mut cost = 1_usize;
-        for element in &template.elements {
-            cost = cost.saturating_add(match element {
-                TemplateElement::RawString(_) | TemplateElement::Comment(_) => 1,
-                TemplateElement::Expression(expression)
-                | TemplateElement::HtmlExpression(expression) => self.of_expression(expression),
-                TemplateElement::HelperBlock(block) => self.of_block(block)?,
-                TemplateElement::PartialExpression(partial)
-                    if partial.name == Parameter::Name("indent".into()) =>
-                {
-                    self.partial
+/// Puts a meter in front of the template and of each body in it. `size` is the weight of
+/// the configs.
+fn add_meters(template: &mut Template, size: usize) -> Result<(), String> {
+    // One for the meter, one for the loop around it.
+    let mut steps = 2;
+    let (mut contexts, mut copies) = (Vec::new(), HashMap::new());
+    for element in &mut template.elements {
+        steps += match element {
+            TemplateElement::RawString(_) | TemplateElement::Comment(_) => 1,
+            TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
+                steps_of_call(call, size)
+            }
+            TemplateElement::HelperBlock(block) => {
+                for body in [&mut block.template, &mut block.inverse].into_iter().flatten() {
+                    add_meters(body, size)?;
                 }
-                _ => {
-                    return Err("partials other than indent, and decorators, are not supported; \
-                                write their content out"
-                        .into());
+                steps_of_call(block, size)
+            }
+            TemplateElement::PartialExpression(partial)
+                if partial.name == Parameter::Name("indent".into()) =>
+            {
+                contexts.push(match partial.params.first() {
+                    Some(context) => context.clone(),
+                    None => Parameter::parse("this").map_err(|error| error.to_string())?,
+                });
+                for value in partial.hash.values() {
+                    copies.insert(copies.len().to_string(), value.clone());
                 }
-            });
-        }
-        Ok(cost)
-    }
-
-    fn of_block(&self, block: &HelperTemplate) -> Result<usize, String> {
-        let is_loop = !["if", "unless", "with", "raw"]
-            .iter()
-            .any(|name| block.name == Parameter::Name((*name).into()));
-        let times = if is_loop { self.longest.max(1) } else { 1 };
-        let mut cost = self.of_expression(block);
-        for template in [&block.template, &block.inverse].into_iter().flatten() {
-            cost = cost.saturating_add(self.of(template)?.saturating_mul(times));
-        }
-        Ok(cost)
-    }
-
-    /// Each parameter may be a copy of everything.
-    fn of_expression(&self, expression: &HelperTemplate) -> usize {
-        let copies = |parameter: &Parameter| match parameter {
-            Parameter::Subexpression(_) => self.partial.saturating_mul(MAX_DEPTH),
-            _ => 1,
+                // Once for the partial, once for its meter.
+                2 + 2 * steps_of_parameters(&partial.params, &partial.hash, size)
+            }
+            _ => {
+                return Err("partials other than indent, and decorators, are not supported; \
+                            write their content out"
+                    .into());
+            }
         };
-        let parameters = expression.params.iter().chain(expression.hash.values());
-        parameters.map(copies).fold(1, usize::saturating_add)
+    }
+    if !contexts.is_empty() {
+        put_in_front(template, 0, contexts, copies);
+    }
+    put_in_front(template, steps, vec![], HashMap::new());
+    Ok(())
+}
+
+/// See [`Meter`] for the parameters.
+fn put_in_front(
+    template: &mut Template,
+    steps: usize,
+    contexts: Vec<Parameter>,
+    copies: HashMap<String, Parameter>,
+) {
+    let parameters = [vec![Parameter::Literal(json!(steps))], contexts].concat();
+    let meter = Subexpression::new(Parameter::Name(METER.into()), parameters, copies);
+    template.elements.insert(0, *meter.element);
+    // Errors tell the place of an element by its index.
+    if let Some(place) = template.mapping.first().cloned() {
+        template.mapping.insert(0, place);
     }
 }
 
-/// An output that ends at [`MAX_OUTPUT`].
+/// The steps of a call of a helper, or of a name that stands for a value, in blocks that
+/// hold no copies.
+fn steps_of_call(call: &HelperTemplate, size: usize) -> usize {
+    let compares = ["eq", "ne", "gt", "gte", "lt", "lte"].map(Some).contains(&call.name.as_name());
+    let compared = if compares { size / PER_STEP } else { 0 };
+    let parameters = steps_of_parameters(&call.params, &call.hash, size);
+    steps_of_parameter(&call.name, size) + parameters + compared
+}
+
+fn steps_of_parameters(
+    list: &[Parameter],
+    hash: &HashMap<String, Parameter>,
+    size: usize,
+) -> usize {
+    list.iter().chain(hash.values()).map(|parameter| steps_of_parameter(parameter, size)).sum()
+}
+
+fn steps_of_parameter(parameter: &Parameter, size: usize) -> usize {
+    match parameter {
+        Parameter::Path(Path::Relative((_, text)) | Path::Local((_, _, text))) => {
+            1 + 2 * text.len() / PER_STEP
+        }
+        Parameter::Literal(value) => weight(value),
+        Parameter::Subexpression(call) => match call.as_element() {
+            TemplateElement::Expression(call) => steps_of_call(call, size),
+            _ => 1,
+        },
+        _ => 1,
+    }
+}
+
+/// Spends the steps of the body that it is put in front of.
+///
+/// The first parameter is their number if no block holds copies. The other parameters are
+/// the contexts that partials of the body are given, and the hash the rest of what they
+/// are given. All that is copied, and a context that is a text is split into characters.
+struct Meter(Budget);
+
+impl HelperDef for Meter {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        context: &mut RenderContext<'reg, 'rc>,
+        _: &mut dyn Output,
+    ) -> HelperResult {
+        let mut parameters = helper.params().iter().map(|parameter| parameter.value());
+        // A template can only get here by a name that it looks up, and then has none.
+        let steps = parameters.next().and_then(Value::as_u64).map(|steps| steps as usize);
+        let steps = steps.ok_or(RenderErrorReason::HelperNotFound(METER.into()))?;
+        let blocks = context.replace_blocks(VecDeque::new());
+        let (values, bytes): (Vec<_>, Vec<_>) = blocks.iter().map(held).unzip();
+        context.replace_blocks(blocks);
+        let held = values.iter().sum::<usize>() + bytes.iter().sum::<usize>() / PER_STEP;
+        let contexts: usize =
+            parameters.map(|value| value.as_str().map_or(weight(value), str::len)).sum();
+        let others: usize = helper.hash().values().map(|value| weight(value.value())).sum();
+        self.0.spend(steps.saturating_mul(1 + held).saturating_add(contexts + others))
+    }
+}
+
+/// What a parameter in this block may copy: the weight of a value that the block holds
+/// itself, instead of a path to it in the configs, and the bytes of that path and the key.
+fn held(block: &BlockContext<'_>) -> (usize, usize) {
+    let key = block.get_local_var("key").and_then(Value::as_str).unwrap_or_default();
+    let path = block.base_path().iter().map(String::len).sum::<usize>();
+    (block.base_value().map_or(0, weight), path + key.len())
+}
+
+/// The helper `lookup` of Handlebars, which copies what it finds.
+struct Lookup(Budget);
+
+impl HelperDef for Lookup {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let parameter = |index| {
+            let parameter = helper.param(index).map(|parameter| parameter.value());
+            parameter.ok_or(RenderErrorReason::ParamNotFoundForIndex("lookup", index))
+        };
+        let (values, index) = (parameter(0)?, parameter(1)?);
+        let value = match values {
+            Value::Array(items) => index.as_u64().and_then(|index| items.get(index as usize)),
+            Value::Object(fields) => index.as_str().and_then(|key| fields.get(key)),
+            _ => None,
+        };
+        let value = value.ok_or_else(|| RenderError::strict_error(None))?;
+        self.0.spend(weight(index) + weight(value))?;
+        Ok(value.clone().into())
+    }
+}
+
+/// An output of at most [`MAX_OUTPUT`] bytes.
 #[derive(Default)]
 struct Bounded(Vec<u8>);
 
@@ -296,6 +407,115 @@ mod tests {
         }
         let took = start.elapsed();
         assert!(took < Duration::from_secs(20), "{took:?}");
+    }
+
+    /// The parser, and the library where it copies or compares, take long for little text.
+    #[test]
+    fn short_loops_over_large_values_are_refused_and_take_no_time() {
+        let text = "x".repeat(300_000);
+        let words = vec!["a"; 20_000];
+        let numbers: Vec<_> = (0..2000).collect();
+        let start = Instant::now();
+        for (template, configs) in [
+            (r"\".repeat(100_000), json!({})),
+            ("x{{c}}\n".repeat(16_000), json!({"c": ""})),
+            ("{{!-- }}".repeat(16_000), json!({})),
+            (
+                format!(
+                    "{{{{#with (lookup c 0)}}}}{{{{and {}}}}}{{{{/with}}}}",
+                    "this ".repeat(9000)
+                ),
+                json!({"c": [text]}),
+            ),
+            (
+                format!(
+                    "{{{{#with (lookup c 0)}}}}{}{{{{/with}}}}",
+                    "{{#if this}}{{/if}}".repeat(50)
+                ),
+                json!({"c": [words]}),
+            ),
+            (
+                format!(
+                    "{{{{#with (lookup c 0)}}}}{}{{{{/with}}}}",
+                    "{{#each @root.c}}{{#if ../this}}{{/if}}{{/each}}".repeat(50)
+                ),
+                json!({"c": [words]}),
+            ),
+            ("{{#if (lookup c 0)}}{{/if}}".repeat(50), json!({"c": [words]})),
+            (
+                "{{#each c}}{{#if (eq @root.d @root.d)}}{{/if}}{{/each}}".into(),
+                json!({"c": numbers, "d": words}),
+            ),
+            (
+                "{{#each c}}{{#if (lookup @root.d @root.e)}}{{/if}}{{/each}}".into(),
+                json!({"c": numbers, "d": {&text: 1}, "e": text}),
+            ),
+            (
+                "{{#each c}}{{#each @root.d}}{{/each}}{{/each}}".into(),
+                json!({"c": numbers, "d": {&text: 1}}),
+            ),
+            (
+                format!(
+                    "{{{{#each c as |value key|}}}}{{{{and {}}}}}{{{{/each}}}}",
+                    "key ".repeat(9000)
+                ),
+                json!({"c": {&text: 1}}),
+            ),
+            (
+                format!(
+                    "{{{{#each c}}}}{{{{#if {}x}}}}{{{{/if}}}}{{{{/each}}}}",
+                    "x.".repeat(50_000)
+                ),
+                json!({"c": numbers}),
+            ),
+            ("{{> indent content=1}}".repeat(50), json!({"c": words})),
+            ("{{> indent content=c}}".repeat(50), json!({"c": words})),
+            (
+                format!("{{{{#with c}}}}{}{{{{/with}}}}", "{{> indent content=1}}".repeat(2)),
+                json!({"c": text}),
+            ),
+            ("{{> indent c content=1}}".repeat(2), json!({"c": text})),
+        ] {
+            let shown: String = template.chars().take(60).collect();
+            let error = render(&template, configs).unwrap_err();
+            assert_eq!(error, TOO_MUCH, "{shown}");
+        }
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(40), "{took:?}");
+    }
+
+    #[test]
+    fn counting_steps_changes_no_result() {
+        let mut plain = Handlebars::new();
+        plain.set_strict_mode(true);
+        plain.register_escape_fn(no_escape);
+        plain.register_partial("indent", "{{content}}").unwrap();
+        let configs = json!({"c": {"list": [1, "a\nb", [2], {"x": "y"}], "map": {"k": {"x": [1]}, "l": {}},
+                                   "text": "a\nb\n", "none": null, "empty": []}});
+        for template in [
+            "a\n  {{#if c.empty}}\n  x\n  {{else if c.text}}\n  {{c.text}}\n  {{/if}}\nb",
+            "{{#each c.list as |value index|}}{{index}} {{value}}{{@first}}{{~else~}} x {{/each}}",
+            "{{#each c.map as |value key|}}\n  - {{key}}{{@last}}{{#each value}}{{@../key}}{{@key}}{{/each}}\n{{/each}}",
+            "{{#each c.map}}{{#with (lookup ../c.map @key)}}{{#each x}}{{this}}{{/each}}{{/with}}{{/each}}",
+            "{{#with (lookup c \"map\")}}{{#with k as |v|}}{{v.x}}{{../l}}{{@root.c.text}}{{/with}}{{/with}}",
+            "{{#with c.none}}x{{else}}y{{/with}}{{#unless c.empty}}{{lookup c.list 1}}{{/unless}}",
+            "a:\n  {{> indent content=c.text}}\n  {{#each c.list}}\n  {{> indent content=this}}\n  {{/each}}\n",
+            "{{#each c.list}}\n    {{> indent ../c content=(lookup ../c \"text\")}}x\n{{/each}}",
+            "{{#each [1, \"a\", {\"x\": 2}]}}{{this}}{{#if x}}{{x}}{{/if}}{{/each}}{{{{raw}}}}{{x}}{{{{/raw}}}}",
+            "{{#eq c.text \"x\"}}a{{else}}b{{/eq}}{{len c.list}}{{and c.text c.empty}}{{log c}}\\{{x}}{{!-- {{> x}} --}}",
+            "x\n{{c.list.7}}",
+            "{{lookup c.list 7}}",
+            "\n{{lookup c}}",
+            "{{#each c.text}}{{/each}}",
+            "{{#each c.list}}\n{{x}}{{/each}}",
+            "{{x c}}",
+            "{{(lookup c \"text\")}}",
+            "{{> indent content=c.list.x}}",
+        ] {
+            let expected =
+                plain.render_template(template, &configs).map_err(|error| error.to_string());
+            assert_eq!(render(template, configs.clone()), expected, "{template}");
+        }
     }
 
     #[test]

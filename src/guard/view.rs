@@ -1,22 +1,17 @@
-//! What the guard knows of the vehicle, kept up to date by one subscription.
+//! A part of the vehicle's state, kept up to date by one subscription.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::mask::merge;
-use crate::ankaios::events::{Event, EventStream, HealthHandle};
-use crate::ankaios::{Client, RequestError};
-use crate::json::{self, StateFormat};
-use crate::proto::ank_base::CompleteState;
+use ankaios_control::{Client, RequestError};
+use ankaios_control::{Event, StreamHealthHandle};
+use ankaios_model::json::{self, StateFormat};
+use ankaios_model::proto::ank_base::CompleteState;
 
-/// The first and the longest wait before a subscription is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// A part of the state of the vehicle, as far as it is known.
+/// The part of the vehicle's state that the guard looks at.
 #[derive(Debug)]
 pub(super) struct View {
     field_masks: Vec<String>,
@@ -25,12 +20,12 @@ pub(super) struct View {
 
 #[derive(Debug, Clone)]
 enum Known {
-    State(Arc<Value>, HealthHandle),
+    State(Arc<Value>, StreamHealthHandle),
     Nothing(String),
 }
 
 impl View {
-    /// Of what `field_masks` name. Nothing is known until [`View::run`].
+    /// A view of what `field_masks` name. It is empty until [`View::run`].
     pub(super) fn new(field_masks: Vec<String>) -> Self {
         let reason = "the state of the vehicle has not been read yet".into();
         Self { field_masks, known: watch::Sender::new(Known::Nothing(reason)) }
@@ -54,62 +49,47 @@ impl View {
 
     /// Keeps the view up to date. Never returns.
     pub(super) async fn run(&self, client: Client) {
-        let mut wait = RETRY.0;
+        let mut events = client.events(self.field_masks.clone());
+        // The first event holds the whole state.
+        let mut state = Arc::default();
         let mut reported = None;
         loop {
-            match self.subscribe(&client).await {
-                Ok((state, events)) => {
-                    (wait, reported) = (RETRY.0, None);
-                    self.follow(state, events).await;
-                }
-                Err(error) => {
-                    self.forget(&error);
-                    if reported.as_ref() != Some(&error) {
-                        tracing::warn!(%error, "the guard can not read the state of the vehicle");
-                        reported = Some(error);
-                    }
-                    sleep(wait).await;
-                    wait = (wait * 2).min(RETRY.1);
-                }
-            }
-        }
-    }
-
-    async fn subscribe(
-        &self,
-        client: &Client,
-    ) -> Result<(CompleteState, EventStream), RequestError> {
-        client.subscribe(self.field_masks.clone()).await?.answer().await
-    }
-
-    /// Returns when an event does not fit to what is known.
-    async fn follow(&self, state: CompleteState, mut events: EventStream) {
-        let health = events.health();
-        let mut state = Arc::new(to_value(&state));
-        loop {
-            self.known.send_replace(Known::State(Arc::clone(&state), health.clone()));
             match events.next().await {
                 Ok(event) => {
-                    if !apply(&mut state, event) {
+                    reported = None;
+                    if apply(&mut state, event) {
+                        let known = Known::State(Arc::clone(&state), events.health());
+                        self.known.send_replace(known);
+                    } else {
                         tracing::warn!("an event does not fit to the state; reading it anew");
-                        let reason = "the state of the vehicle is being read anew".into();
-                        self.known.send_replace(Known::Nothing(reason));
-                        return;
+                        self.forget("the state of the vehicle is being read anew".into());
+                        events = client.events(self.field_masks.clone());
                     }
                 }
-                // It tries again by itself; until then it is not subscribed.
-                Err(error) => tracing::debug!(%error, "the guard has lost its subscription"),
+                Err(error) => self.failed(error, &mut reported),
             }
         }
     }
 
-    fn forget(&self, error: &RequestError) {
-        let reason = format!("the state of the vehicle can not be read: {error}");
+    /// The stream tries again by itself. Each reason is logged once in a row.
+    fn failed(&self, error: RequestError, reported: &mut Option<RequestError>) {
+        if matches!(&*self.known.borrow(), Known::State(..)) {
+            tracing::debug!(%error, "the guard has lost its subscription");
+            return;
+        }
+        self.forget(format!("the state of the vehicle cannot be read: {error}"));
+        if reported.as_ref() != Some(&error) {
+            tracing::warn!(%error, "the guard cannot read the state of the vehicle");
+            *reported = Some(error);
+        }
+    }
+
+    fn forget(&self, reason: String) {
         self.known.send_replace(Known::Nothing(reason));
     }
 }
 
-/// Whether it could be applied.
+/// Applies an event to the state. Returns whether it fits.
 fn apply(state: &mut Arc<Value>, event: Event) -> bool {
     let new = to_value(&event.response.complete_state.unwrap_or_default());
     let Some(altered) = event.response.altered_fields.filter(|_| !event.resynced) else {
@@ -120,7 +100,7 @@ fn apply(state: &mut Arc<Value>, event: Event) -> bool {
     let nothing = Value::Object(serde_json::Map::new());
     let removed = altered.removed_fields.iter().all(|mask| merge(state, &nothing, mask).is_ok());
     let changed = altered.added_fields.iter().chain(&altered.updated_fields);
-    // What was updated is in the event; without it nothing is known of it.
+    // The event has the new values of these fields.
     removed && changed.into_iter().all(|mask| merge(state, &new, mask).is_ok())
 }
 
@@ -134,7 +114,7 @@ pub(super) fn to_value(state: &CompleteState) -> Value {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::proto::ank_base::{AlteredFields, CompleteStateResponse};
+    use ankaios_model::proto::ank_base::{AlteredFields, CompleteStateResponse};
     use serde_json::json;
 
     fn event(state: Value, altered: Option<[&[&str]; 3]>) -> Event {

@@ -1,11 +1,11 @@
-//! What a workload has that the policy does not allow.
+//! What the policy does not allow in a workload.
 
 use std::fmt::Display;
 
-/// How many characters of a value from outside a message repeats.
+/// The maximum number of characters of a value from outside in a message.
 const SHOWN: usize = 100;
 
-/// A rule that is broken.
+/// A rule that a workload breaks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     /// The name of the rule in the policy.
@@ -22,7 +22,7 @@ impl Violation {
     }
 }
 
-/// What is allowed, for a message.
+/// The allowed values, for a message.
 pub(super) fn listed<T: Display>(allowed: &[T]) -> String {
     if allowed.is_empty() {
         return "nothing".into();

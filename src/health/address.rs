@@ -9,12 +9,12 @@ use hyper::http::uri::Authority;
 /// Host name or address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// An IPv6 address is without its brackets.
+    /// An IPv6 address has no brackets.
     host: String,
     port: u16,
 }
 
-/// Why a text is no address.
+/// Text that is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it is no host and port; write it as 127.0.0.1:9090, [::1]:9090 or, to be reached from other \
@@ -42,7 +42,7 @@ impl Address {
         (&self.host, self.port)
     }
 
-    /// Where whoever listens on it can be reached from the same machine.
+    /// Where a server that listens on it can be reached from the same machine.
     pub(super) fn to_connect(&self) -> (String, u16) {
         let host = match self.host.parse() {
             Ok(IpAddr::V4(address)) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),

@@ -1,4 +1,4 @@
-//! Asks a connector how it fares: the command `health`, for images without a shell.
+//! The command `health`, for images without a shell: asks a connector for its health.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,12 +39,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What the connector says.
+/// The answer of the connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether all is well.
+    /// Whether the connector is healthy.
     pub healthy: bool,
-    /// JSON, in which the reason is if it is not.
+    /// JSON, with the reason if it is not.
     pub text: String,
 }
 

@@ -1,14 +1,14 @@
-//! `/livez`: whether the tasks get on.
+//! `/livez`: whether the tasks make progress.
 //!
-//! A task that ends, or panics, ends the process. What is left is a task that
-//! waits for something that does not come: so each is asked, and must answer.
+//! A task that ends, or panics, ends the process. One that hangs does not, so each is asked
+//! and must answer.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use crate::progress::Monitor;
+use service_kit::heartbeat::Monitor;
 
 /// How long a task may take to answer. A step of its loop takes microseconds.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -19,17 +19,17 @@ pub struct Liveness {
     tasks: Vec<Monitor>,
 }
 
-/// What `/livez` says.
+/// The answer of `/livez`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Alive {
     pub(super) alive: bool,
-    /// The tasks that do not get on.
+    /// The tasks that do not answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hanging: Vec<&'static str>,
 }
 
 impl Liveness {
-    /// Asks these tasks.
+    /// A check of these tasks.
     #[must_use]
     pub fn new(tasks: Vec<Monitor>) -> Self {
         Self { tasks }
@@ -61,12 +61,12 @@ mod tests {
         let liveness = Liveness::new(monitors.to_vec());
         let alive = serde_json::to_value(liveness.ask().await).unwrap();
         assert_eq!(alive, json!({"alive": true}));
-        let mut progress = monitors.map(|monitor| monitor.begin()).into_iter();
-        // This one gets on, and the others never look at their questions.
-        let mut gets_on = progress.next().unwrap();
+        let mut heartbeats = monitors.map(|monitor| monitor.start()).into_iter();
+        // The first one answers; the others never look at their questions.
+        let mut first = heartbeats.next().unwrap();
         let _task = AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
-                gets_on.asked().await;
+                first.answer().await;
             }
         }));
         let start = Instant::now();
@@ -76,7 +76,7 @@ mod tests {
             json!({"alive": false, "hanging": ["the link to Ankaios", "the MQTT session"]})
         );
         assert_eq!(start.elapsed(), LIMIT, "they are asked at the same time");
-        drop(progress);
+        drop(heartbeats);
         assert!(liveness.ask().await.alive, "those that have ended are not asked");
     }
 }

@@ -13,16 +13,15 @@ use rustix::param::page_size;
 /// The media type of the text.
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics of all parts.
+/// The metrics of all parts of the connector.
 #[derive(Debug)]
-pub struct Metrics {
+pub struct MetricsPage {
     registry: Registry,
 }
 
-impl Metrics {
-    /// `register` adds the metrics of the parts; their names get the prefix
-    /// `fleet_connector_`. Version, start and memory of the process are there
-    /// already.
+impl MetricsPage {
+    /// `register` adds the metrics of the parts, whose names get the prefix
+    /// `fleet_connector_`, to those of the process: version, start time and memory.
     #[must_use]
     pub fn new(register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
@@ -51,7 +50,7 @@ impl Metrics {
     }
 }
 
-/// The memory of the process, at the moment when it is asked for.
+/// The memory of the process at the time of the request.
 #[derive(Debug)]
 struct Memory;
 
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn parts_add_metrics_to_those_of_the_process() {
         let metrics =
-            Metrics::new(|registry| registry.register("x", "y", Counter::<u64>::default()));
+            MetricsPage::new(|registry| registry.register("x", "y", Counter::<u64>::default()));
         let text = metrics.text();
         for line in [
             "# UNIT process_start_time_seconds seconds",

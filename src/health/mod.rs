@@ -1,16 +1,16 @@
-//! Health and metrics over HTTP, for probes and for monitoring.
+//! Health and metrics over HTTP, for probes and monitoring.
 //!
 //! ```text
-//!  server      takes connections, and lets no client take too much
-//!   ├ livez    asks the tasks whether they get on
+//!  server      accepts connections, and limits what each may take
+//!   ├ livez    whether the tasks make progress
 //!   ├ readyz   whether requests can be served, and why not
-//!   └ metrics  all metrics as OpenMetrics text
-//!  client      the command `health`, which asks them
-//!  address     where
+//!   └ metrics  all metrics as OpenMetricsPage text
+//!  client      the command `health`
+//!  address     where they are served
 //! ```
 //!
-//! Data flows one way: this module looks at the parts of the connector, and none
-//! of them knows it. Nothing happens here while nobody asks.
+//! Data flows one way: this module reads the parts of the connector, and none of them knows
+//! it. Nothing runs here while nobody asks.
 
 mod address;
 mod client;
@@ -22,17 +22,17 @@ mod server;
 pub use address::{Address, AddressError};
 pub use client::{Answer, AskError, Endpoint, ask};
 pub use livez::Liveness;
-pub use metrics::Metrics;
+pub use metrics::MetricsPage;
 pub use readyz::Readiness;
 pub use server::{BindError, Server};
 
-/// What is served.
+/// The endpoints that are served.
 #[derive(Debug)]
-pub struct Health {
+pub struct Endpoints {
     /// `/livez`.
     pub liveness: Liveness,
     /// `/readyz`.
     pub readiness: Readiness,
     /// `/metrics`.
-    pub metrics: Metrics,
+    pub metrics: MetricsPage,
 }

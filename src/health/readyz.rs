@@ -4,15 +4,14 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ankaios::events::Health;
-use crate::ankaios::{Client, LinkStatus};
 use crate::guard::Guard;
-use crate::mqtt::SessionStatus;
+use ankaios_control::{Client, LinkStatus, StreamHealth};
+use mqtt_session::SessionStatus;
 
-/// So many event streams are named.
+/// Maximum number of event streams that are named.
 const MAX_NAMED: usize = 5;
 
-/// What has to be up.
+/// What has to be up for requests to be served.
 #[derive(Debug)]
 pub struct Readiness {
     /// Session and subscriptions at the broker.
@@ -21,17 +20,17 @@ pub struct Readiness {
     pub link: watch::Receiver<LinkStatus>,
     /// The clients of that link, with their event streams.
     pub ankaios: Client,
-    /// What knows the state of the vehicle, if it has to.
+    /// The guard, if it needs the state of the vehicle.
     pub guard: Option<Guard>,
-    /// The connector takes no requests any more.
+    /// Cancelled when the connector takes no more requests.
     pub stop: CancellationToken,
 }
 
-/// What `/readyz` says.
+/// The answer of `/readyz`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Ready {
     pub(super) ready: bool,
-    /// What a replica is ready for, if it does not serve requests.
+    /// The role of a replica that does not serve requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Reasons::is_empty")]
@@ -70,7 +69,7 @@ impl Readiness {
             ankaios: self.link(),
             ..Reasons::default()
         };
-        // What comes over the link is missing without it.
+        // Without the link the others are missing as well.
         if reasons.ankaios.is_none() {
             reasons.event_streams = interrupted(self.ankaios.event_streams().all());
             reasons.guard = self.guard.as_ref().and_then(|guard| guard.known().err());
@@ -81,7 +80,7 @@ impl Readiness {
 
     fn link(&self) -> Option<String> {
         match &*self.link.borrow() {
-            LinkStatus::Connected if self.ankaios.is_overdue() => {
+            LinkStatus::Connected if self.ankaios.is_unresponsive() => {
                 Some("Ankaios does not answer; its server may be down or restarting".into())
             }
             LinkStatus::Connected => None,
@@ -91,7 +90,7 @@ impl Readiness {
 }
 
 /// The streams that are not subscribed.
-fn interrupted(streams: Vec<(Vec<String>, Health)>) -> Option<String> {
+fn interrupted(streams: Vec<(Vec<String>, StreamHealth)>) -> Option<String> {
     let count = streams.len();
     let mut interrupted: Vec<String> = streams
         .into_iter()
@@ -118,7 +117,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::ankaios::connect;
+    use ankaios_control::connect;
 
     fn json(readiness: &Readiness) -> Value {
         serde_json::to_value(readiness.look()).unwrap()
@@ -162,9 +161,9 @@ mod tests {
     #[test]
     fn only_some_of_many_streams_are_named() {
         let interrupted = |count: usize| {
-            let health = Health { reason: Some("denied".into()), ..Health::default() };
+            let health = StreamHealth { reason: Some("denied".into()), ..StreamHealth::default() };
             let streams = vec![(vec!["a".to_owned(), "b".to_owned()], health); count];
-            let well = Health { subscribed: true, ..Health::default() };
+            let well = StreamHealth { subscribed: true, ..StreamHealth::default() };
             interrupted([streams, vec![(vec!["c".to_owned()], well)]].concat())
         };
         assert_eq!(interrupted(0), None);

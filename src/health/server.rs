@@ -1,6 +1,5 @@
-//! The HTTP server. It shares one thread with all that matters more, so no client
-//! may take much: one request for each connection, few connections, little time,
-//! small headers, and nothing is read of bodies.
+//! The HTTP server. It shares one thread with what matters more, so clients are limited: one
+//! request per connection, few connections, little time, small headers, and no bodies are read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,12 +21,11 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Health;
+use super::Endpoints;
 use super::address::Address;
 use super::metrics::MEDIA_TYPE;
 
-/// Connections at the same time. One more, and the oldest is closed: so those who
-/// are slow keep out nobody.
+/// Maximum number of connections. One more closes the oldest, so slow clients keep nobody out.
 const MAX_CONNECTIONS: usize = 16;
 
 /// How long a client may take for the head of its request.
@@ -42,11 +40,11 @@ const MAX_HEAD: usize = 8 * 1024;
 /// How many headers a request may have.
 const MAX_HEADERS: usize = 64;
 
-/// How long to wait after a connection could not be accepted: without file
-/// descriptors that fails at once, again and again.
+/// The wait after a connection could not be accepted. Without free file descriptors each
+/// attempt fails at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The address cannot be listened on.
+/// The server cannot listen on the address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "HEALTH_ADDR: {address} cannot be listened on: {reason}; choose an address of this machine and \
@@ -57,7 +55,7 @@ pub struct BindError {
     reason: String,
 }
 
-/// Takes connections.
+/// Accepts connections.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -78,9 +76,9 @@ impl Server {
         }
     }
 
-    /// Serves `health`. Never returns; drop it to stop it.
-    pub async fn run(self, health: Health) {
-        let health = Arc::new(health);
+    /// Serves the endpoints. Never returns; drop it to stop it.
+    pub async fn run(self, endpoints: Endpoints) {
+        let endpoints = Arc::new(endpoints);
         let mut connections: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
         let mut reported = false;
         loop {
@@ -91,9 +89,9 @@ impl Server {
                     if connections.len() >= MAX_CONNECTIONS {
                         connections.pop_front();
                     }
-                    let connection = tokio::spawn(serve(stream, Arc::clone(&health)));
+                    let connection = tokio::spawn(serve(stream, Arc::clone(&endpoints)));
                     connections.push_back(AbortOnDropHandle::new(connection));
-                    // It is somebody else's turn, however many want to connect.
+                    // Other tasks must run, however many clients connect.
                     yield_now().await;
                 }
                 Err(error) => {
@@ -108,10 +106,10 @@ impl Server {
     }
 }
 
-async fn serve(stream: TcpStream, health: Arc<Health>) {
+async fn serve(stream: TcpStream, endpoints: Arc<Endpoints>) {
     let service = service_fn(|request| {
-        let health = Arc::clone(&health);
-        async move { Ok::<_, Infallible>(respond(&request, &health).await) }
+        let endpoints = Arc::clone(&endpoints);
+        async move { Ok::<_, Infallible>(respond(&request, &endpoints).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -127,7 +125,7 @@ async fn serve(stream: TcpStream, health: Arc<Health>) {
     }
 }
 
-async fn respond(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
+async fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let error = json!({"error": "only GET and HEAD are served"});
         let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &error);
@@ -136,14 +134,14 @@ async fn respond(request: &Request<Incoming>, health: &Health) -> Response<Full<
     }
     match request.uri().path() {
         "/livez" => {
-            let alive = health.liveness.ask().await;
+            let alive = endpoints.liveness.ask().await;
             json(healthy(alive.alive), &alive)
         }
         "/readyz" => {
-            let ready = health.readiness.look();
+            let ready = endpoints.readiness.look();
             json(healthy(ready.ready), &ready)
         }
-        "/metrics" => response(StatusCode::OK, MEDIA_TYPE, health.metrics.text().into()),
+        "/metrics" => response(StatusCode::OK, MEDIA_TYPE, endpoints.metrics.text().into()),
         _ => {
             let error = json!({"error": "there are /livez, /readyz and /metrics"});
             json(StatusCode::NOT_FOUND, &error)

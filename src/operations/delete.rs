@@ -1,15 +1,12 @@
-//! `manifest/delete`: removes the items of a manifest.
+//! `manifest/delete`: deletes the items of a manifest.
 
-use bytes::Bytes;
+use fleet_contract::error::ErrorReply;
 
-use super::{Answer, Context, manifest, update};
-use crate::error::ErrorReply;
+use super::call::{Answer, Call};
+use super::context::Context;
+use super::{manifest, update};
 
-pub(super) async fn start(
-    context: &Context,
-    force: bool,
-    payload: Bytes,
-) -> Result<Answer, ErrorReply> {
-    let update = manifest::parse(payload).await?.into_delete_request();
-    update::start(context, None, force, update).await
+pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+    let update = manifest::parse(call.payload).await?.into_delete_request();
+    update::start(context, None, call.force, update).await
 }

@@ -1,34 +1,23 @@
-//! `events/subscribe`.
+//! `events/subscribe`: publishes the changes of parts of the state.
 
-use serde::Serialize;
+use ankaios_model::json::{self, StateFormat};
+use fleet_contract::error::ErrorReply;
+use fleet_contract::replies::EventsContent;
+use fleet_contract::requests::EventsRequest;
 
-use super::subscribe::Subscribing;
-use super::{Answer, Context, request};
-use crate::error::ErrorReply;
-use crate::json::{self, StateFormat};
-use crate::streams::{EventsRequest, EventsSubscription};
+use super::call::{Answer, Call};
+use super::context::Context;
+use super::subscribe;
+use crate::errors::request_failed;
 
-const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
-                        {\"id\": \"my-id\", \"field_masks\": [...], \"ttl\": \"1h\"}";
-
-#[derive(Serialize)]
-struct Content<S> {
-    complete_state: S,
-}
-
-pub(super) async fn subscribe(context: &Context, payload: &[u8]) -> Result<Answer, ErrorReply> {
-    let subscribing = Subscribing::new(context, parse(payload)?)?;
-    let masks = subscribing.subscription().field_masks().to_vec();
-    let events = context.ankaios.subscribe(masks).await?;
+pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+    let request = EventsRequest::parse(&call.payload)?;
+    let subscribing = context.subscriptions.enqueue(request).await?;
+    let masks = subscribing.request().field_masks.clone();
+    let events = context.ankaios.subscribe(masks).await.map_err(request_failed)?;
     Ok(Box::pin(async move {
-        let (state, events) = events.answer().await?;
+        let (state, events) = events.answer().await.map_err(request_failed)?;
         let complete_state = json::complete_state(&state, StateFormat::Sdk);
-        subscribing.reply(events, Content { complete_state }).await
+        subscribe::reply(subscribing, events, EventsContent { complete_state }).await
     }))
-}
-
-fn parse(payload: &[u8]) -> Result<EventsSubscription, ErrorReply> {
-    let text = request::text(payload, EXPECTED)?;
-    let request = request::parse_masks_or(text, EXPECTED, EventsRequest::of_masks)?;
-    EventsSubscription::try_from(request).map_err(|error| request::invalid(error, EXPECTED))
 }

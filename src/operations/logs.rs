@@ -1,28 +1,20 @@
-//! `logs/subscribe`.
+//! `logs/subscribe`: publishes the logs of workloads.
 
-use serde::Serialize;
+use fleet_contract::error::ErrorReply;
+use fleet_contract::replies::LogsContent;
+use fleet_contract::requests::LogsRequest;
 
-use super::subscribe::Subscribing;
-use super::{Answer, Context, request};
-use crate::error::ErrorReply;
-use crate::json::InstanceName;
-use crate::streams::{Follower, LogsSubscription};
+use super::call::{Answer, Call};
+use super::context::Context;
+use super::subscribe;
+use crate::streams::Follower;
 
-const EXPECTED: &str = "{\"workloads\": [\"nginx\"]}, and optionally \"id\", \"follow\": true, \
-                        \"tail\": 10, \"since\" and \"until\" such as \"2026-01-31T12:00:00Z\", \
-                        \"ttl\": \"1h\"";
-
-#[derive(Serialize)]
-struct Content {
-    workloads: Vec<InstanceName>,
-}
-
-pub(super) async fn subscribe(context: &Context, payload: &[u8]) -> Result<Answer, ErrorReply> {
-    let subscription: LogsSubscription = request::parse(payload, EXPECTED)?;
-    let mut follower = Follower::new(context.ankaios.clone(), &subscription);
-    let subscribing = Subscribing::new(context, subscription)?;
+pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+    let request = LogsRequest::parse(&call.payload)?;
+    let mut follower = Follower::new(context.ankaios.clone(), &request);
+    let subscribing = context.subscriptions.enqueue(request).await?;
     Ok(Box::pin(async move {
         let workloads = follower.open().await?;
-        subscribing.reply(follower, Content { workloads }).await
+        subscribe::reply(subscribing, follower, LogsContent { workloads }).await
     }))
 }

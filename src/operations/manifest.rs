@@ -1,26 +1,13 @@
-//! What the operations on manifests have in common.
+//! Reading the manifest of a request.
 
+use ankaios_model::manifest::Manifest;
 use bytes::Bytes;
+use fleet_contract::error::ErrorReply;
 
-use super::apart;
-use crate::error::{ErrorCode, ErrorReply};
-use crate::manifest::{Manifest, ManifestError, Position};
+use super::call::run_blocking;
+use crate::errors::manifest_refused;
 
-/// Reads a manifest, off the async threads: YAML can be slow to read.
+/// Reads a manifest on the blocking pool: YAML can be slow to read.
 pub(super) async fn parse(payload: Bytes) -> Result<Manifest, ErrorReply> {
-    Ok(apart(move || Manifest::parse(&payload)).await??)
-}
-
-impl From<ManifestError> for ErrorReply {
-    fn from(error: ManifestError) -> Self {
-        let code = match error {
-            ManifestError::NotUtf8 { .. } => ErrorCode::InvalidPayload,
-            ManifestError::Invalid { .. } => ErrorCode::InvalidManifest,
-        };
-        let reply = Self::new(code, error.to_string());
-        match error.position() {
-            Some(Position { line, column }) => reply.with("line", line).with("column", column),
-            None => reply,
-        }
-    }
+    run_blocking(move || Manifest::parse(&payload)).await?.map_err(manifest_refused)
 }

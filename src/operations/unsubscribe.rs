@@ -1,31 +1,21 @@
-//! `events/unsubscribe` and `logs/unsubscribe`.
+//! `events/unsubscribe` and `logs/unsubscribe`: end a subscription.
 
-use serde::{Deserialize, Serialize};
+use fleet_contract::error::ErrorReply;
+use fleet_contract::requests::UnsubscribeRequest;
+use fleet_contract::topics::StreamKind;
 
-use super::{Answer, Context, request, to_json};
-use crate::error::ErrorReply;
-use crate::streams::SubscriptionId;
-use crate::topics::StreamKind;
+use super::call::{Answer, Call, to_json};
+use super::context::Context;
 
-const EXPECTED: &str = "{\"id\": \"the id of the subscription\"}";
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Unsubscribe {
-    id: SubscriptionId,
-}
-
-pub(super) fn start(
+pub(super) async fn start(
     context: &Context,
     kind: StreamKind,
-    payload: &[u8],
+    call: Call,
 ) -> Result<Answer, ErrorReply> {
-    let request: Unsubscribe = request::parse(payload, EXPECTED)?;
-    let subscriptions = context.subscriptions.clone();
-    let mut turn = subscriptions.turn(kind, &request.id);
+    let request = UnsubscribeRequest::parse(&call.payload)?;
+    let unsubscribing = context.subscriptions.enqueue_unsubscribe(kind, &request.id).await?;
     Ok(Box::pin(async move {
-        turn.comes().await;
-        subscriptions.remove(kind, &request.id).await?;
+        unsubscribing.finish().await?;
         to_json(&request)
     }))
 }

@@ -1,43 +1,29 @@
-//! Updates of the state on their way past the guard.
+//! Updates of the state: past the guard, to Ankaios.
 //!
-//! An update is handed to Ankaios at once if the guard can judge it at once. If it
-//! has to look at the vehicle first, the update takes place in a lane: it reads the
-//! state, is judged and handed over, and the updates behind it wait, so that none
-//! comes between the reading and it, and their order stays. Other requests do not
-//! wait.
+//! An update that the guard can judge at once is handed to Ankaios at once. If the guard needs
+//! the state of the vehicle, the update takes its turn: it reads the state, is judged and handed
+//! over, while later updates wait, so that none comes between its reading and its writing, and
+//! their order stays. Other requests do not wait.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
+use ankaios_control::{Call, Client, RequestError};
+use ankaios_model::json;
+use ankaios_model::proto::ank_base::{CompleteState, UpdateStateRequest, UpdateStateSuccess};
+use fleet_contract::error::{ErrorCode, ErrorReply};
 use futures_util::poll;
-use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use super::{Answer, Context, apart, to_json};
-use crate::ankaios::{Call, Client};
-use crate::error::{ErrorCode, ErrorReply};
+use super::call::{Answer, run_blocking, to_json};
+use super::context::Context;
+use super::update_queue::Turn;
+use crate::errors::request_failed;
 use crate::guard::{Guard, Need, to_value};
-use crate::json;
-use crate::proto::ank_base::{CompleteState, UpdateStateRequest, UpdateStateSuccess};
 use crate::streams::{Applied, Rollout};
 
-/// Where updates wait for each other. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Lane {
-    place: Arc<Mutex<()>>,
-    patience: Duration,
-}
-
-impl Lane {
-    /// An update waits no longer than `patience` for those before it.
-    #[must_use]
-    pub fn new(patience: Duration) -> Self {
-        Self { place: Arc::default(), patience }
-    }
-}
-
-/// An update that has been handed over, or waits for it.
+/// An update that was handed over, or waits for that.
 enum Updating {
     Sent(Call<UpdateStateSuccess>),
     Waiting(Pin<Box<dyn Future<Output = Result<UpdateStateSuccess, ErrorReply>> + Send>>),
@@ -46,17 +32,17 @@ enum Updating {
 impl Updating {
     async fn answer(self) -> Result<UpdateStateSuccess, ErrorReply> {
         match self {
-            Self::Sent(call) => Ok(call.answer().await?),
+            Self::Sent(call) => call.answer().await.map_err(request_failed),
             Self::Waiting(answer) => answer.await,
         }
     }
 }
 
-/// Judges an update and hands it over. What becomes of it is followed if it is that
-/// of a manifest, `applied`.
+/// Judges an update and hands it over. If it is that of a manifest, `applied`, its progress is
+/// followed.
 ///
 /// # Errors
-/// See [`send`].
+/// The guard refuses the update, or it cannot be handed over.
 pub(super) async fn start(
     context: &Context,
     applied: Option<Applied>,
@@ -76,10 +62,6 @@ pub(super) async fn start(
     }))
 }
 
-/// Judges an update and hands it over.
-///
-/// # Errors
-/// The guard refuses it, or it can not be handed over.
 async fn send(
     context: &Context,
     update: UpdateStateRequest,
@@ -88,23 +70,24 @@ async fn send(
     let Context { ankaios, guard, updates, .. } = context;
     let need = guard.need(&update, force)?;
     let update = Guarded { ankaios: ankaios.clone(), guard: guard.clone(), update, force };
-    let mut place = Box::pin(Arc::clone(&updates.place).lock_owned());
-    // The first look takes a place in the queue.
-    if let std::task::Poll::Ready(place) = poll!(&mut place) {
-        return update.begin(need, place).await;
+    let mut turn = Box::pin(updates.turn());
+    // The first poll takes a place in the queue.
+    if let Poll::Ready(turn) = poll!(&mut turn) {
+        return update.start(need, turn).await;
     }
-    let patience = updates.patience;
+    let limit = updates.timeout();
     Ok(Updating::Waiting(Box::pin(async move {
-        let place = timeout(patience, place).await.map_err(|_| {
+        let turn = timeout(limit, turn).await.map_err(|_| {
             ErrorReply::new(
                 ErrorCode::Unavailable,
                 "an update before this one waits for Ankaios; nothing was done, try again",
             )
         })?;
-        update.begin(need, place).await?.answer().await
+        update.start(need, turn).await?.answer().await
     })))
 }
 
+/// An update that the guard has to judge.
 struct Guarded {
     ankaios: Client,
     guard: Guard,
@@ -113,52 +96,42 @@ struct Guarded {
 }
 
 impl Guarded {
-    /// Judges and sends at once, or begins to read the state.
-    async fn begin(self, need: Need, place: OwnedMutexGuard<()>) -> Result<Updating, ErrorReply> {
+    /// Judges and sends the update, or first reads the state that the guard needs.
+    async fn start(self, need: Need, turn: Turn) -> Result<Updating, ErrorReply> {
         let state = match need {
-            Need::Nothing => None,
-            // What is not known is read.
+            Need::Nothing | Need::Fresh => None,
+            // It is read if it is not known.
             Need::Known => self.guard.known().ok(),
-            Need::Fresh => None,
         };
         if need == Need::Nothing || state.is_some() {
-            let ankaios = self.ankaios.clone();
-            let update = self.judged(state).await?;
-            let call = ankaios.update(update).await?;
-            drop(place);
-            return Ok(Updating::Sent(call));
+            return self.send(state, turn).await.map(Updating::Sent);
         }
-        let reading = self.ankaios.state(self.guard.field_masks()).await?;
+        let reading = self.ankaios.state(self.guard.field_masks()).await.map_err(request_failed)?;
         Ok(Updating::Waiting(Box::pin(async move {
-            let state = reading.answer().await.map_err(unknown)?;
-            let ankaios = self.ankaios.clone();
-            let update = self.judged_by(state).await?;
-            let call = ankaios.update(update).await?;
-            drop(place);
-            Ok(call.answer().await?)
+            let state: CompleteState = reading.answer().await.map_err(state_unknown)?;
+            let state = run_blocking(move || Arc::new(to_value(&state))).await?;
+            let call = self.send(Some(state), turn).await?;
+            call.answer().await.map_err(request_failed)
         })))
     }
 
-    async fn judged_by(self, state: CompleteState) -> Result<UpdateStateRequest, ErrorReply> {
-        let state = apart(move || Arc::new(to_value(&state))).await?;
-        self.judged(Some(state)).await
-    }
-
-    /// The update, if the guard lets it pass.
-    async fn judged(
+    /// Hands the update to Ankaios if the guard lets it pass. Its turn is over then.
+    async fn send(
         self,
         state: Option<Arc<serde_json::Value>>,
-    ) -> Result<UpdateStateRequest, ErrorReply> {
-        let Self { guard, update, force, .. } = self;
-        let takes_long = guard.has_policy();
+        _turn: Turn,
+    ) -> Result<Call<UpdateStateSuccess>, ErrorReply> {
+        let Self { ankaios, guard, update, force } = self;
+        let is_slow = guard.has_policy();
         let judge = move || guard.check(&update, force, state.as_deref()).map(|()| update);
-        Ok(if takes_long { apart(judge).await?? } else { judge()? })
+        let update = if is_slow { run_blocking(judge).await?? } else { judge()? };
+        ankaios.update(update).await.map_err(request_failed)
     }
 }
 
-/// The state that the guard needs could not be read.
-fn unknown(error: crate::ankaios::RequestError) -> ErrorReply {
-    let reply = ErrorReply::from(error);
+/// The guard needs the state of the vehicle, which could not be read.
+fn state_unknown(error: RequestError) -> ErrorReply {
+    let reply = request_failed(error);
     let message = format!(
         "the guard can not judge this request without the state of the vehicle: {}",
         reply.message

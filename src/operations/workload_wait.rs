@@ -2,145 +2,119 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use ankaios_control::{EventStream, SubscribeCall, WorkloadStates};
+use ankaios_model::InstanceName;
+use ankaios_model::json::state_name;
+use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
+use ankaios_model::proto::ank_base::{ExecutionState, Removed};
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::replies::WorkloadState;
+use fleet_contract::requests::WorkloadWaitRequest;
 use tokio::time::timeout;
 
-use super::{Answer, request, to_json};
-use crate::ankaios::{Client, WorkloadStates};
-use crate::error::{ErrorCode, ErrorReply};
-use crate::json::{self, InstanceName, execution_state};
-use crate::proto::ank_base::execution_state::ExecutionStateEnum;
-use crate::proto::ank_base::{ExecutionState, Removed};
+use super::call::{Answer, Call, Outcome, to_json};
+use super::context::{Context, MAX_WAITS};
+use crate::errors::request_failed;
 
-const EXPECTED: &str = "{\"workload_name\": \"nginx\", \"state\": \"RUNNING\"}, and optionally \
-                        \"agent_name\" and \"timeout\" such as \"30s\"";
-
-/// Without a `timeout`, it is waited so long.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A longer wait would keep the broker from delivering further requests: they
-/// are acknowledged in their order.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// The state of what is no longer there.
+/// The state of an instance that is gone.
 const REMOVED: &str = "REMOVED";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wait {
-    workload_name: String,
-    #[serde(default)]
-    agent_name: Option<String>,
-    state: String,
-    #[serde(default)]
-    timeout: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Reached<S> {
-    #[serde(flatten)]
-    instance: InstanceName,
-    execution_state: S,
-}
-
-pub(super) async fn start(ankaios: &Client, payload: &[u8]) -> Result<Answer, ErrorReply> {
-    let wait: Wait = request::parse(payload, EXPECTED)?;
-    let limit = limit(wait.timeout.as_deref())?;
-    for (field, name) in
-        [("workload_name", Some(&wait.workload_name)), ("agent_name", wait.agent_name.as_ref())]
-    {
-        if name.is_some_and(|name| name.is_empty() || name.contains(['.', '*'])) {
-            return Err(request::invalid(format!("{field}: it is no name"), EXPECTED));
-        }
-    }
-    if !json::STATES.contains(&wait.state.as_str()) {
-        let states = json::STATES.join(", ");
-        let reason = format!("state: {:?} is no state; there are {states}", wait.state);
-        return Err(request::invalid(reason, EXPECTED));
-    }
-    let agent = wait.agent_name.as_deref().unwrap_or("*");
-    let mask = format!("workloadStates.{agent}.{}", wait.workload_name);
-    let subscribing = ankaios.subscribe(vec![mask]).await?;
+pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+    let place = context.wait().ok_or_else(too_many)?;
+    let (request, limit) = WorkloadWaitRequest::parse(&call.payload)?;
+    let agent = request.agent_name.as_deref().unwrap_or("*");
+    let mask = format!("workloadStates.{agent}.{}", request.workload_name);
+    let call_to_ankaios = context.ankaios.subscribe(vec![mask]).await.map_err(request_failed)?;
+    let stopping = context.stopping.clone();
     Ok(Box::pin(async move {
-        let (state, mut events) = subscribing.answer().await?;
-        let mut states = WorkloadStates::default();
-        states.replace(&state);
-        if let Some(reached) = wait.reached(&states) {
-            return reached;
-        }
-        if wait.state == REMOVED && !states.iter().any(|(instance, _)| wait.is_for(instance)) {
-            return Err(nothing_to_remove(&wait));
-        }
-        let watch = async {
-            loop {
-                // An interrupted subscription is made again by the next call.
-                let Ok(event) = events.next().await else { continue };
-                let changes = states.apply(&event);
-                let gone = changes.gone.into_iter().find(|instance| wait.is_for(instance));
-                // Most often an instance is gone without having been in the state.
-                if let Some(instance) = gone.filter(|_| wait.state == REMOVED) {
-                    return to_json(&Reached { instance, execution_state: removed() });
-                }
-                if let Some(reached) = wait.reached(&states) {
-                    return reached;
-                }
-            }
-        };
-        timeout(limit, watch).await.unwrap_or_else(|_| Err(not_reached(&wait, limit)))
+        let _place = place;
+        let reached = reached_in_time(&request, call_to_ankaios, limit);
+        // A wait may last longer than stopping may.
+        stopping.run_until_cancelled(reached).await.unwrap_or_else(|| Err(stopped()))
     }))
 }
 
-fn limit(text: Option<&str>) -> Result<Duration, ErrorReply> {
-    let Some(text) = text else { return Ok(DEFAULT_TIMEOUT) };
-    let limit = humantime::parse_duration(text).map_err(|error| {
-        request::invalid(format!("timeout: {text:?}: {error}; write it as 30s or 5m"), EXPECTED)
+async fn reached_in_time(
+    request: &WorkloadWaitRequest,
+    call: SubscribeCall,
+    limit: Duration,
+) -> Outcome {
+    let (state, events) = call.answer().await.map_err(request_failed)?;
+    let mut states = WorkloadStates::default();
+    states.replace(&state);
+    if let Some(reached) = reached(request, &states) {
+        return reached;
+    }
+    if request.state == REMOVED && !states.iter().any(|(instance, _)| is_meant(request, instance)) {
+        return Err(nothing_to_remove(request));
+    }
+    let watch = watch(request, states, events);
+    timeout(limit, watch).await.unwrap_or_else(|_| Err(not_reached(request, limit)))
+}
+
+async fn watch(
+    request: &WorkloadWaitRequest,
+    mut states: WorkloadStates,
+    mut events: EventStream,
+) -> Outcome {
+    loop {
+        // An interrupted subscription is made again by the next call.
+        let Ok(event) = events.next().await else { continue };
+        let changes = states.apply(&event);
+        let gone = changes.gone.into_iter().find(|instance| is_meant(request, instance));
+        // Most often an instance is gone without having been in the state.
+        if let Some(instance) = gone.filter(|_| request.state == REMOVED) {
+            return to_json(&WorkloadState { instance, execution_state: (&removed()).into() });
+        }
+        if let Some(reached) = reached(request, &states) {
+            return reached;
+        }
+    }
+}
+
+fn is_meant(request: &WorkloadWaitRequest, instance: &InstanceName) -> bool {
+    instance.workload_name == request.workload_name
+        && request.agent_name.as_ref().is_none_or(|agent| *agent == instance.agent_name)
+}
+
+/// The reply, if an instance of the workload is in the wanted state.
+fn reached(request: &WorkloadWaitRequest, states: &WorkloadStates) -> Option<Outcome> {
+    let (instance, state) = states.iter().find(|(instance, state)| {
+        is_meant(request, instance) && state_name(state) == request.state
     })?;
-    if limit > LONGEST_TIMEOUT {
-        let longest = humantime::format_duration(LONGEST_TIMEOUT);
-        let reason = format!(
-            "timeout: {text:?} is longer than {longest}, the longest that a request may wait; for \
-             more, subscribe to events"
-        );
-        return Err(request::invalid(reason, EXPECTED));
-    }
-    Ok(limit)
+    let instance = instance.clone();
+    Some(to_json(&WorkloadState { instance, execution_state: state.into() }))
 }
 
-impl Wait {
-    fn is_for(&self, instance: &InstanceName) -> bool {
-        instance.workload_name == self.workload_name
-            && self.agent_name.as_ref().is_none_or(|agent| *agent == instance.agent_name)
-    }
-
-    /// The reply, if an instance of the workload is in the wanted state.
-    fn reached(&self, states: &WorkloadStates) -> Option<super::Outcome> {
-        let (instance, state) = states.iter().find(|(instance, state)| {
-            self.is_for(instance) && json::state_name(state) == self.state
-        })?;
-        let instance = instance.clone();
-        Some(to_json(&Reached { instance, execution_state: execution_state(state) }))
-    }
-}
-
-/// What would be the state of an instance that is gone.
-fn removed() -> impl Serialize {
-    static GONE: ExecutionState = ExecutionState {
+/// The state of an instance that is gone.
+fn removed() -> ExecutionState {
+    ExecutionState {
         additional_info: None,
-        execution_state_enum: Some(ExecutionStateEnum::Removed(Removed::Removed as i32)),
-    };
-    execution_state(&GONE)
+        execution_state_enum: Some(ExecutionStateEnum::Removed(Removed::Removed.into())),
+    }
 }
 
-fn nothing_to_remove(wait: &Wait) -> ErrorReply {
-    let message = format!("there is no instance of the workload {:?}", wait.workload_name);
-    ErrorReply::new(ErrorCode::NotFound, message).with("workload", wait.workload_name.as_str())
+fn too_many() -> ErrorReply {
+    let message = format!("{MAX_WAITS} requests wait for workloads already; subscribe to events");
+    ErrorReply::new(ErrorCode::Unavailable, message)
 }
 
-fn not_reached(wait: &Wait, limit: Duration) -> ErrorReply {
+fn stopped() -> ErrorReply {
+    let message = "the connector is stopping; send the request again";
+    ErrorReply::new(ErrorCode::Unavailable, message)
+}
+
+fn nothing_to_remove(request: &WorkloadWaitRequest) -> ErrorReply {
+    let workload = request.workload_name.as_str();
+    let message = format!("there is no instance of the workload {workload:?}");
+    ErrorReply::new(ErrorCode::NotFound, message).with("workload", workload)
+}
+
+fn not_reached(request: &WorkloadWaitRequest, limit: Duration) -> ErrorReply {
     let message = format!(
         "the workload {:?} has not been {} within {}",
-        wait.workload_name,
-        wait.state,
+        request.workload_name,
+        request.state,
         humantime::format_duration(limit)
     );
     ErrorReply::new(ErrorCode::Timeout, message)

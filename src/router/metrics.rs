@@ -1,15 +1,14 @@
-//! What is counted of requests.
+//! Metrics of requests.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet_contract::error::ErrorCode;
+use fleet_contract::operation::Operation;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-
-use crate::error::ErrorCode;
-use crate::operations::Operation;
 
 /// Upper bounds of the histogram's buckets, in seconds. Ankaios needs about a
 /// millisecond for one answer; waiting for a workload takes up to ten minutes.
@@ -24,7 +23,7 @@ type Durations = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Hi
 
 /// The metrics of requests. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Metrics(Arc<Inner>);
+pub struct RequestMetrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -54,7 +53,7 @@ impl PerOperation {
     }
 }
 
-impl Default for Metrics {
+impl Default for RequestMetrics {
     fn default() -> Self {
         let requests = Family::default();
         let durations: Durations = Family::new_with_constructor(|| Histogram::new(BUCKETS));
@@ -65,7 +64,7 @@ impl Default for Metrics {
     }
 }
 
-impl Metrics {
+impl RequestMetrics {
     /// Adds them to a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -106,7 +105,7 @@ mod tests {
 
     #[test]
     fn each_operation_and_outcome_counts_for_itself() {
-        let metrics = Metrics::default();
+        let metrics = RequestMetrics::default();
         for (index, operation) in Operation::ALL.into_iter().enumerate() {
             metrics.replied(Some(operation), None, Duration::from_millis(3));
             for (number, code) in ErrorCode::ALL.into_iter().enumerate() {

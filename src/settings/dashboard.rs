@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes};
 
-use super::common::AnkaiosArgs;
-use super::{Check, Log, LogArgs, Mistakes};
+use super::ankaios::AnkaiosArgs;
 
-/// What the dashboard is told at its start.
+/// The settings of the dashboard.
 #[derive(Debug, Clone)]
 pub struct DashboardSettings {
     /// Folder of the FIFOs `input` and `output`.
@@ -16,10 +16,10 @@ pub struct DashboardSettings {
     /// How long to wait for one answer of Ankaios.
     pub request_timeout: Duration,
     /// What is logged, and how.
-    pub log: Log,
+    pub log: LogSettings,
 }
 
-/// The settings as they are written.
+/// The settings as text.
 #[derive(Debug, Args)]
 pub(super) struct DashboardArgs {
     #[command(flatten)]

@@ -1,15 +1,15 @@
-//! The settings of the guard rails.
+//! The settings of the guard.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ankaios_model::is_name;
 use clap::Args;
+use service_kit::settings::Check;
 
-use super::Check;
-use crate::guard::{Options, PolicyFile};
-use crate::schema::is_name;
+use crate::guard::{GuardOptions, PolicyFile};
 
-/// The settings as they are written.
+/// The settings as text.
 #[derive(Debug, Args)]
 pub(super) struct GuardArgs {
     /// Workloads, separated by commas, that are deleted or changed only by requests with the
@@ -31,8 +31,8 @@ pub(super) struct GuardArgs {
 }
 
 impl GuardArgs {
-    /// Checks them and reads the policy; `None` after a mistake.
-    pub(super) fn check(self, check: &mut Check) -> Option<Options> {
+    /// Checks the settings and reads the policy; `None` after a mistake.
+    pub(super) fn check(self, check: &mut Check) -> Option<GuardOptions> {
         let protected_workloads: Vec<String> = self
             .protected_workloads
             .split(',')
@@ -44,11 +44,11 @@ impl GuardArgs {
             check.mistake("PROTECTED_WORKLOADS", format!("{name:?} {reason}"));
         }
         let path = self.policy_file.filter(|path| !path.as_os_str().is_empty());
-        // All mistakes are reported, so none may end the check.
+        // No mistake ends the check: all are reported.
         let policy = path.map(|path| check.parsed("POLICY_FILE", PolicyFile::open(path)));
         let rate_limit = self.rate_limit.filter(|text| !text.trim().is_empty());
         let rate_limit = rate_limit.map(|text| check.parse("RATE_LIMIT", &text));
-        Some(Options {
+        Some(GuardOptions {
             protected_workloads,
             policy: match policy {
                 Some(policy) => Some(Arc::new(policy?)),

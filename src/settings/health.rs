@@ -1,20 +1,20 @@
 //! The settings of health and metrics, and of the subcommand `health`.
 
 use clap::Args;
+use service_kit::settings::{Check, Mistakes};
 
-use super::{Check, Mistakes};
 use crate::health::{Address, Endpoint};
 
-/// What the command `health` is told.
+/// The settings of the command `health`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthSettings {
     /// Where the connector serves its health.
     pub address: Address,
-    /// What it is asked.
+    /// What to ask.
     pub endpoint: Endpoint,
 }
 
-/// Where health is served, as it is written.
+/// The settings of the connector as text.
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
     /// Host and port for /livez, /readyz and /metrics over HTTP, such as 127.0.0.1:9090 [default:
@@ -23,7 +23,7 @@ pub(super) struct HealthArgs {
     health_addr: Option<String>,
 }
 
-/// The settings of the subcommand as they are written.
+/// The settings of the command `health` as text.
 #[derive(Debug, Args)]
 pub(super) struct HealthCommandArgs {
     /// What to ask
@@ -35,8 +35,7 @@ pub(super) struct HealthCommandArgs {
 }
 
 impl HealthArgs {
-    /// Checks the address; the outer `None` after a mistake, the inner one if there
-    /// is none.
+    /// Checks the address. The outer `None` is a mistake, the inner one no address.
     pub(super) fn check(&self, check: &mut Check) -> Option<Option<Address>> {
         match given(self.health_addr.as_deref()) {
             None => Some(None),
@@ -64,7 +63,7 @@ impl HealthCommandArgs {
     }
 }
 
-/// An empty setting is none.
+/// An empty setting counts as absent.
 fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.trim().is_empty())
 }

@@ -1,7 +1,6 @@
-//! The settings: an environment variable and a flag of the same name each.
+//! The settings: each is an environment variable and a flag of the same name.
 
-mod check;
-mod common;
+mod ankaios;
 mod dashboard;
 mod guard;
 mod health;
@@ -13,63 +12,56 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
+use fleet_contract::topics::Topics;
+use mqtt_session::SessionOptions;
+use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError};
 
-pub use check::{Check, Mistakes};
-pub use common::{Log, LogArgs};
-pub use dashboard::DashboardSettings;
-pub use health::HealthSettings;
-
-use crate::guard as rails;
+use crate::broker::MAX_RECORD;
+use crate::broker::request::USER_PROPERTIES;
+use crate::guard::GuardOptions;
 use crate::health::Address;
-use crate::mqtt::Options;
-use crate::topics::Topics;
-use common::AnkaiosArgs;
+use ankaios::AnkaiosArgs;
 use dashboard::DashboardArgs;
+pub use dashboard::DashboardSettings;
 use guard::GuardArgs;
+pub use health::HealthSettings;
 use health::{HealthArgs, HealthCommandArgs};
 use mqtt::MqttArgs;
 
-/// What the process is to do.
+/// The commands of the program.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Connect the vehicle to its operators; what it does without a subcommand.
+    /// Connect the vehicle to its operators: the command without a name.
     Connect(Box<Settings>),
     /// Print the states of all workloads.
     Dashboard(DashboardSettings),
-    /// Ask a connector how it fares.
+    /// Ask a connector for its health.
     Health(HealthSettings),
 }
 
-/// What the connector is told at its start.
+/// The settings of the connector.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The topics of the vehicle.
     pub topics: Topics,
-    /// How to reach the broker.
-    pub mqtt: Options,
+    /// The session with the broker.
+    pub mqtt: SessionOptions,
+    /// Largest payload of a request, in bytes.
+    pub max_payload: usize,
+    /// The name of this replica; `None` if it is the only connector of its vehicle.
+    pub replica: Option<String>,
     /// Folder of the FIFOs `input` and `output`.
     pub control_interface_dir: PathBuf,
     /// How long to wait for one answer of Ankaios.
     pub request_timeout: Duration,
-    /// How long an applied manifest is followed; `None` if it is not.
+    /// How long an applied manifest is followed; `None` if not at all.
     pub rollout_timeout: Option<Duration>,
     /// What requests may do to the vehicle.
-    pub guard: rails::Options,
+    pub guard: GuardOptions,
     /// Where health and metrics are served; `None` if they are not.
     pub health: Option<Address>,
     /// What is logged, and how.
-    pub log: Log,
-}
-
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// Help or the version was asked for, or a flag is unknown.
-    #[error(transparent)]
-    CommandLine(#[from] clap::Error),
-    /// All mistakes at once.
-    #[error("{0}")]
-    Invalid(Mistakes),
+    pub log: LogSettings,
 }
 
 /// Connects a vehicle that runs Eclipse Ankaios to its operators over MQTT.
@@ -102,7 +94,7 @@ enum Subcommands {
     /// a block of its own with the time in front. Needs no MQTT broker: it runs as
     /// a workload of Ankaios that may read workloadStates; see
     /// manifests/dashboard.yaml.
-    // What goes wrong with the link is in the table already.
+    // The table shows problems of the link.
     #[command(mut_arg("log_level", |arg| arg.default_value("error")))]
     Dashboard(DashboardArgs),
     /// Asks a connector how it fares; for health checks of images without a shell
@@ -116,8 +108,7 @@ enum Subcommands {
     Health(HealthCommandArgs),
 }
 
-/// The settings as they are written. Everything is text, so that all mistakes
-/// can be reported together.
+/// The settings as text, so that all mistakes can be reported together.
 #[derive(Debug, Args)]
 struct Raw {
     /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - (required)
@@ -220,10 +211,10 @@ impl Raw {
         let health = self.health.check(&mut check);
         let log = self.log.check(&mut check);
         let settings = || {
-            let broker = broker?;
+            let (broker, topics) = (broker?, topics?);
+            let max_payload = usize::try_from(max_payload?.as_u64()).ok()?;
             Some(Settings {
-                topics: topics?,
-                mqtt: Options {
+                mqtt: SessionOptions {
                     host: broker.host,
                     port: broker.port,
                     tls: broker.tls,
@@ -231,9 +222,15 @@ impl Raw {
                     client_id: broker.client_id,
                     session_expiry: broker.session_expiry,
                     keep_alive: broker.keep_alive,
-                    max_payload: usize::try_from(max_payload?.as_u64()).ok()?,
-                    replica: broker.replica,
+                    // A record can be larger than the request that it was made of.
+                    max_payload: max_payload.max(MAX_RECORD),
+                    base_topic: topics.to_string(),
+                    content_type: "application/json",
+                    user_properties: USER_PROPERTIES,
                 },
+                topics,
+                max_payload,
+                replica: broker.replica,
                 control_interface_dir: self.ankaios.control_interface_dir,
                 request_timeout: request_timeout?,
                 rollout_timeout: rollout_timeout
@@ -275,11 +272,11 @@ mod tests {
         assert_eq!(settings.topics.to_string(), "vehicle/7");
         assert_eq!(settings.mqtt.client_id, "fleet-connector-7");
         assert_eq!((settings.mqtt.host.as_str(), settings.mqtt.port), ("localhost", 1883));
-        assert_eq!(settings.mqtt.max_payload, 1024 * 1024);
+        assert_eq!(settings.max_payload, 1024 * 1024);
         assert_eq!(settings.mqtt.session_expiry, Duration::from_secs(86_400));
         assert_eq!(settings.request_timeout, Duration::from_secs(5));
         assert_eq!(settings.guard.protected_workloads, ["fleetconnector"]);
-        assert!(settings.mqtt.replica.is_none());
+        assert!(settings.replica.is_none());
         assert!(settings.guard.policy.is_none() && settings.guard.rate_limit.is_none());
         assert_eq!(settings.health, None);
     }

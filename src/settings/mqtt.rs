@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use fleet_contract::topics::is_vin;
+use mqtt_session::{Identity, Login, Tls, is_loopback, server_name};
+use service_kit::settings::Check;
 
-use super::Check;
-use crate::mqtt::{Identity, Login, Tls, is_loopback, server_name};
-use crate::topics::is_name;
-
-/// Where the broker is and how the connection is protected, as they are written.
+/// The settings of the connection to the broker as text.
 #[derive(Debug, Args)]
 pub(super) struct MqttArgs {
     /// Host name or address of the MQTT broker
@@ -56,7 +55,7 @@ pub(super) struct MqttArgs {
     replica_id: Option<String>,
 }
 
-/// What [`MqttArgs`] say.
+/// The checked settings.
 pub(super) struct Broker {
     pub(super) host: String,
     pub(super) port: u16,
@@ -69,7 +68,7 @@ pub(super) struct Broker {
 }
 
 impl MqttArgs {
-    /// Checks them, and the files that they name.
+    /// Checks the settings, and the files that they name.
     pub(super) fn check(self, vin: &str, check: &mut Check) -> Option<Broker> {
         let tls = self.tls(check);
         let default_port = if tls.is_some() { "8883" } else { "1883" };
@@ -94,7 +93,7 @@ impl MqttArgs {
             Duration::from_secs(5)..=Duration::from_secs(u16::MAX.into()),
         );
         let replica = self.replica_id.filter(|id| !id.is_empty());
-        if let Some(id) = replica.as_ref().filter(|id| !is_name(id)) {
+        if let Some(id) = replica.as_ref().filter(|id| !is_vin(id)) {
             check.mistake(
                 "REPLICA_ID",
                 format!("{id:?} is no name: it needs 1 to 64 of A-Z, a-z, 0-9, _ and -"),
@@ -186,7 +185,7 @@ impl MqttArgs {
     }
 }
 
-/// A variable that is empty is not set.
+/// An empty variable counts as not set.
 fn set(file: Option<&PathBuf>) -> Option<&PathBuf> {
     file.filter(|path| !path.as_os_str().is_empty())
 }

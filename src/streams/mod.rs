@@ -1,47 +1,43 @@
 //! Subscriptions of operators, and roll-outs: events and logs as MQTT messages.
 //!
 //! ```text
-//!  subscriptions   which there are, by id; their end
-//!   ├ metrics      what is counted of them
-//!   ├ turns        order of the requests for one subscription
-//!   ├ record       what is retained of one at the broker
-//!   ├ records      takes back what is out of date of it
-//!   ├ backlog      records for which there is no place
-//!   ├ sought       ends that were asked for before the record came
-//!   └ subscription what the two kinds have in common
-//!     ├ events     events to messages
-//!     └ logs       follows the logs of workloads over restarts
+//!  subscriptions   handle and task; commands in, streams and jobs out
+//!   ├ registry       the state that the task owns: one entry for each key; pure
+//!   │  ├ key           kind and id
+//!   │  └ recalls       recall handles of queued messages
+//!   ├ early_unsubscribes  how long to wait for a record
+//!   └ feed           source and sink of a subscription, by kind
+//!      ├ record        its retained record; spec: what was asked for; unusable: bad records
+//!      ├ events        events to messages
+//!      └ logs          follows the logs of workloads over restarts
 //!  rollout         progress of what was applied
-//!  publisher       the way to the broker
+//!  publisher       the way to the session
+//!  metrics         how many subscriptions there are
 //! ```
+//!
+//! An event goes from `ankaios-control` to `events`, a log line to `logs`, and from there by the
+//! publisher to the session. A request to subscribe or unsubscribe is a command to the task; the
+//! requests for one key take effect in the order of arrival, whichever is answered first.
 
-mod backlog;
+mod early_unsubscribes;
 mod events;
-mod id;
-mod lifetime;
+mod feed;
+mod key;
 mod logs;
 mod metrics;
 mod publisher;
+mod recalls;
 mod record;
-mod records;
+mod registry;
 mod rollout;
-mod sought;
-mod subscription;
+mod spec;
 mod subscriptions;
-mod time;
-mod turns;
 mod unusable;
 
-pub(crate) use events::EventsRequest;
-pub use events::EventsSubscription;
-pub use id::{InvalidId, SubscriptionId};
-pub use lifetime::Lifetime;
+pub(crate) use feed::Feed;
 pub(crate) use logs::Follower;
-pub use logs::{LogsSubscription, WorkloadRef};
-pub use metrics::Metrics;
+pub use metrics::SubscriptionMetrics;
 pub use publisher::Publisher;
 pub use rollout::{Applied, Rollout, Rollouts};
-pub use subscription::InvalidField;
-pub(crate) use subscription::Subscription;
+pub(crate) use subscriptions::Subscribing;
 pub use subscriptions::Subscriptions;
-pub(crate) use turns::Turn;

@@ -1,61 +1,64 @@
-//! What is retained of a subscription at the broker: enough to take it up again
-//! after a restart of the connector, and for people to list what there is.
+//! The retained record of a subscription: enough to resume it after a restart of the
+//! connector, and to list the subscriptions of a vehicle.
 
 use std::time::{Duration, SystemTime};
 
+use fleet_contract::topics::StreamKind;
+use fleet_contract::{SubscriptionId, fields, rfc3339};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::id::SubscriptionId;
-use super::subscription::Subscription;
-use super::time::parse_rfc3339;
+use super::spec::Spec;
 use super::unusable::Unusable;
-use crate::json::fields;
-use crate::topics::StreamKind;
 
+const ID: &str = "id";
 const EXPIRES_AT: &str = "expires_at";
 const RESUME_AT: &str = "resume_at";
 
 /// A subscription, and when it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Record<T> {
-    /// The subscription itself.
+    pub(crate) id: SubscriptionId,
+    /// What was asked for, without the id.
     #[serde(flatten)]
-    pub(super) subscription: T,
-    /// Of followed logs: what was written before this time has been published. RFC 3339.
+    pub(crate) spec: T,
+    /// Of followed logs: everything before this time has been published. RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resume_at: Option<String>,
     /// When it ends, RFC 3339; `None` is never.
     expires_at: Option<String>,
 }
 
-impl<T: Subscription> Record<T> {
-    /// The record of a subscription that begins now.
-    pub(super) fn new(subscription: T) -> Self {
-        let (resume_at, expires_at) = (subscription.resume_at(), subscription.ttl().end());
-        Self { subscription, resume_at, expires_at }
+impl<T: Spec> Record<T> {
+    /// The record of a subscription that starts now. It gets a random id if the request has
+    /// none.
+    pub(crate) fn new(mut spec: T, random_id: impl FnOnce() -> SubscriptionId) -> Self {
+        let id = spec.take_id().unwrap_or_else(random_id);
+        let ends = spec.ttl().duration().and_then(|ttl| SystemTime::now().checked_add(ttl));
+        let expires_at = ends.map(|end| humantime::format_rfc3339_seconds(end).to_string());
+        let resume_at = spec.resume_at();
+        Self { id, spec, resume_at, expires_at }
     }
 
-    /// Reads a record; `id` is that of its topic. Gives how long the subscription still
-    /// lives, too; `None` is for ever.
+    /// Reads a record; `id` is that of its topic. Gives how long the subscription still lives,
+    /// too; `None` is without end.
     ///
-    /// Whoever may publish for the vehicle may retain anything, so a record must be
-    /// valid as a request must be.
+    /// Anybody who may publish for the vehicle may retain anything, so a record gets the checks
+    /// of a request.
     pub(super) fn read(id: &str, payload: &[u8]) -> Result<(Self, Option<Duration>), Unusable> {
-        Self::try_read(id, payload).map_err(Unusable::Invalid).and_then(|record| {
-            let remaining = record.remaining().map_err(|()| Unusable::Over)?;
-            // The clock of a vehicle may be wrong when it starts.
-            let remaining = remaining.zip(record.subscription.ttl().duration());
-            Ok((record, remaining.map(|(remaining, ttl)| remaining.min(ttl))))
-        })
+        let record = Self::try_read(id, payload).map_err(Unusable::Invalid)?;
+        let remaining = record.remaining().map_err(|Expired| Unusable::Expired)?;
+        // The clock of a vehicle may be wrong when it starts.
+        let remaining = remaining.zip(record.spec.ttl().duration());
+        Ok((record, remaining.map(|(remaining, ttl)| remaining.min(ttl))))
     }
 
     fn try_read(id: &str, payload: &[u8]) -> Result<Self, String> {
-        SubscriptionId::try_from(id.to_owned()).map_err(|error| error.to_string())?;
+        let id = SubscriptionId::try_from(id.to_owned()).map_err(|error| error.to_string())?;
         let mut fields: Map<String, Value> =
             serde_json::from_slice(payload).map_err(|error| error.to_string())?;
-        if !fields.contains_key("id") {
-            return Err("missing field `id`".into());
+        if !fields.contains_key(ID) {
+            return Err(format!("missing field `{ID}`"));
         }
         let mut expires_at = fields.remove(EXPIRES_AT);
         let expires_at = match &mut expires_at {
@@ -66,32 +69,36 @@ impl<T: Subscription> Record<T> {
             StreamKind::Logs => time(RESUME_AT, fields.remove(RESUME_AT))?,
             StreamKind::Events => None,
         };
-        let subscription: T = fields::from(Value::Object(fields))?;
-        if subscription.id().as_str() != id {
-            return Err(format!("id: it is not that of its topic, {id:?}"));
+        let mut spec: T = fields::from(Value::Object(fields))?;
+        if spec.take_id().as_ref() != Some(&id) {
+            return Err(format!("id: it is not that of its topic, {:?}", id.as_str()));
         }
-        let ttl = subscription.ttl();
+        let ttl = spec.ttl();
         if ttl.duration().is_some() != expires_at.is_some() {
             return Err(format!("{EXPIRES_AT}: {expires_at:?} does not go with the ttl {ttl}"));
         }
-        Ok(Self { subscription, resume_at, expires_at })
+        Ok(Self { id, spec, resume_at, expires_at })
     }
 }
+
+/// The lifetime of a subscription is over.
+#[derive(Debug)]
+pub(super) struct Expired;
 
 impl<T> Record<T> {
-    /// How long it still lives: `Ok(None)` is for ever, and `Err` that it is over.
-    pub(super) fn remaining(&self) -> Result<Option<Duration>, ()> {
+    /// How long the subscription still lives; `None` is without end.
+    pub(super) fn remaining(&self) -> Result<Option<Duration>, Expired> {
         let Some(end) = &self.expires_at else { return Ok(None) };
-        let end = parse_rfc3339(end).ok_or(())?;
-        end.duration_since(SystemTime::now()).map(Some).map_err(drop)
+        let end = rfc3339::parse(end).ok_or(Expired)?;
+        end.duration_since(SystemTime::now()).map(Some).map_err(|_| Expired)
     }
 }
 
-/// A field that is a time of RFC 3339, or nothing.
+/// A field that holds a time of RFC 3339, or is absent.
 fn time(field: &str, value: Option<Value>) -> Result<Option<String>, String> {
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if parse_rfc3339(&text).is_some() => Ok(Some(text)),
+        Some(Value::String(text)) if rfc3339::parse(&text).is_some() => Ok(Some(text)),
         Some(other) => {
             let other: String = other.to_string().chars().take(100).collect();
             Err(format!("{field}: {other} is no time of RFC 3339"))
@@ -102,9 +109,10 @@ fn time(field: &str, value: Option<Value>) -> Result<Option<String>, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
-    use super::*;
-    use crate::streams::{EventsSubscription, LogsSubscription};
+    use fleet_contract::requests::{EventsRequest, LogsRequest};
     use serde_json::json;
+
+    use super::*;
 
     const LATER: &str = "2999-01-01T00:00:00Z";
 
@@ -122,22 +130,22 @@ mod tests {
         record
     }
 
-    fn read<T: Subscription>(record: &Value) -> Result<(Record<T>, Option<Duration>), Unusable> {
+    fn read<T: Spec>(record: &Value) -> Result<(Record<T>, Option<Duration>), Unusable> {
         Record::read("x", record.to_string().as_bytes())
     }
 
     #[test]
     fn what_was_written_can_be_read() {
         let request = json!({"id": "x", "workloads": ["nginx"], "follow": true, "tail": 5});
-        let subscription: LogsSubscription = serde_json::from_value(request.clone()).unwrap();
-        let record = Record::new(subscription);
+        let subscription: LogsRequest = serde_json::from_value(request.clone()).unwrap();
+        let record = Record::new(subscription, || unreachable!());
         let written = serde_json::to_value(&record).unwrap();
         assert!(written["expires_at"].is_string() && written["resume_at"].is_string());
-        let (read, remaining) = read::<LogsSubscription>(&written).unwrap();
+        let (read, remaining) = read::<LogsRequest>(&written).unwrap();
         assert_eq!(read, record);
         assert!(remaining.unwrap() > Duration::from_secs(3590));
         let written = events(json!({}));
-        let (record, remaining) = self::read::<EventsSubscription>(&written).unwrap();
+        let (record, remaining) = self::read::<EventsRequest>(&written).unwrap();
         assert_eq!((serde_json::to_value(&record).unwrap(), remaining), (written, None));
     }
 
@@ -157,7 +165,7 @@ mod tests {
             (json!({"resume_at": null}), "unknown field"),
             (json!({"id": "y"}), "id: it is not that of its topic"),
         ] {
-            match read::<EventsSubscription>(&events(changes)) {
+            match read::<EventsRequest>(&events(changes)) {
                 Err(Unusable::Invalid(reason)) => assert!(reason.contains(part), "{reason}"),
                 other => panic!("{part}: {other:?}"),
             }
@@ -176,7 +184,7 @@ mod tests {
             (json!({"resume_at": "x"}), "resume_at: "),
             (json!({"more": 1}), "unknown field"),
         ] {
-            match read::<LogsSubscription>(&logs(changes)) {
+            match read::<LogsRequest>(&logs(changes)) {
                 Err(Unusable::Invalid(reason)) => assert!(reason.contains(part), "{reason}"),
                 other => panic!("{part}: {other:?}"),
             }
@@ -184,18 +192,18 @@ mod tests {
         for record in
             [json!({"id": "x", "field_masks": ["a"]}), json!({"expires_at": null}), json!([])]
         {
-            assert!(matches!(read::<EventsSubscription>(&record), Err(Unusable::Invalid(_))));
+            assert!(matches!(read::<EventsRequest>(&record), Err(Unusable::Invalid(_))));
         }
         let record = json!({"id": "a b", "field_masks": ["a"], "expires_at": null}).to_string();
-        let read = Record::<EventsSubscription>::read("a b", record.as_bytes());
+        let read = Record::<EventsRequest>::read("a b", record.as_bytes());
         assert!(matches!(read, Err(Unusable::Invalid(_))));
     }
 
     #[test]
     fn a_record_lives_until_its_end_and_no_longer_than_its_ttl() {
-        let (_, remaining) = read::<LogsSubscription>(&logs(json!({}))).unwrap();
+        let (_, remaining) = read::<LogsRequest>(&logs(json!({}))).unwrap();
         assert_eq!(remaining, Some(Duration::from_secs(3600)));
         let over = logs(json!({"expires_at": "2020-01-01T00:00:00Z"}));
-        assert_eq!(read::<LogsSubscription>(&over).unwrap_err(), Unusable::Over);
+        assert_eq!(read::<LogsRequest>(&over).unwrap_err(), Unusable::Expired);
     }
 }

@@ -1,271 +1,504 @@
-//! Which subscriptions there are, by id, and their end.
+//! The subscriptions of one vehicle: one task that owns the [`Registry`], and a handle to it.
+//!
+//! The task never waits for anything but the next command or the end of something that it has
+//! started: what takes time is done by whoever gave the command, or by a job beside it.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ankaios_control::Client;
 use bytes::Bytes;
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::requests::{EventsRequest, LogsRequest};
+use fleet_contract::topics::{StreamKind, Topics};
+use fleet_contract::{SubscriptionId, topics};
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{oneshot, watch};
+use futures_util::stream::FuturesUnordered;
+use mqtt_session::{Recall, Refused, SessionEnded, SessionStatus};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::backlog::Backlog;
-use super::events::EventsSubscription;
-use super::id::SubscriptionId;
-use super::logs::LogsSubscription;
-use super::metrics::{Counted, Metrics};
-use super::publisher::{Publisher, Recalls};
+use super::early_unsubscribes::record_comes;
+use super::feed::{Feed, Outlet};
+use super::key::Key;
+use super::metrics::SubscriptionMetrics;
+use super::publisher::Publisher;
+use super::recalls::{Queued, Recalls};
 use super::record::Record;
-use super::records::{Former, Records};
-use super::sought::{Found, Sought};
-use super::subscription::{Outlet, Subscription};
-use super::turns::{Turn, Turns};
+use super::registry::{Found, MAX_SUBSCRIPTIONS, Place, Registry, Removed, TooMany};
 use super::unusable::{self, Unusable};
-use crate::ankaios::Client;
-use crate::error::{ErrorCode, ErrorReply};
-use crate::mqtt::{MAX_RECORD, Recall, Refused, SessionStatus};
-use crate::topics::{StreamKind, Topics};
+use crate::broker::MAX_RECORD;
 
-/// Subscriptions that may live at the same time.
-const MAX_SUBSCRIPTIONS: usize = 256;
+/// Commands that wait for the task. It serves each at once.
+const MAX_COMMANDS: usize = 64;
 
-/// The number of all that have not begun.
-const RESERVED: u64 = 0;
-
-/// The subscriptions of one vehicle. Cheap to clone.
+/// A handle to the subscriptions of one vehicle. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Subscriptions(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    ankaios: Client,
-    topics: Topics,
-    publisher: Publisher,
-    live: Mutex<BTreeMap<Key, Live>>,
-    records: Mutex<Records>,
-    backlog: Mutex<Backlog>,
-    sought: Mutex<Sought>,
-    turns: Turns,
-    next: AtomicU64,
-    metrics: Metrics,
+pub struct Subscriptions {
+    commands: mpsc::Sender<Command>,
+    endings: Endings,
+    session: watch::Receiver<SessionStatus>,
 }
 
-/// What a subscription is known by.
-pub(super) type Key = (StreamKind, SubscriptionId);
+enum Command {
+    Enqueue {
+        key: Key,
+        subscribes: bool,
+        answer: oneshot::Sender<Result<Turn, TooMany>>,
+    },
+    Reserve {
+        key: Key,
+        queued: Queued,
+        answer: oneshot::Sender<Result<Outlet, TooMany>>,
+    },
+    /// The turn ends when the stream has started, so that its place is not free in between.
+    Start {
+        turn: Turn,
+        ttl: Option<Duration>,
+        stream: BoxFuture<'static, ()>,
+    },
+    Remove {
+        key: Key,
+        answer: oneshot::Sender<Removed>,
+    },
+    RememberUnsubscribe {
+        key: Key,
+        found: oneshot::Sender<()>,
+    },
+    End {
+        key: Key,
+        answer: oneshot::Sender<Recall>,
+    },
+    FindRecord {
+        record: RetainedRecord,
+        answer: oneshot::Sender<Option<Ending>>,
+    },
+    ResumeWaiting,
+    StreamEnded {
+        key: Key,
+        number: u64,
+    },
+}
 
-/// Dropping it ends the stream.
+/// The place of a request among those for the same subscription. Dropping it lets the next
+/// one go on.
 #[derive(Debug)]
-struct Live {
-    /// Tells it from those that it has replaced, or that replace it.
-    number: u64,
-    /// `None` while its place is taken and it has not begun.
-    _task: Option<AbortOnDropHandle<()>>,
-    _counted: Counted,
+pub(crate) struct Turn {
+    key: Key,
+    comes: oneshot::Receiver<()>,
+    _done: oneshot::Sender<()>,
+}
+
+impl Turn {
+    /// Waits until all earlier requests are done. Each of them ends by its own timeout.
+    async fn comes(&mut self) {
+        // Without a sender the task has ended, with the connector.
+        let _ = (&mut self.comes).await;
+    }
+}
+
+/// A message that a topic has retained and that may be the record of a subscription.
+#[derive(Debug)]
+struct RetainedRecord {
+    kind: StreamKind,
+    /// That of the topic, which may be invalid.
+    id: String,
+    payload: Result<Bytes, Refused>,
+}
+
+/// The end of a subscription that is to be published.
+#[derive(Debug)]
+enum Ending {
+    /// It has ended: those who listen are told, and the record is removed.
+    Ended { key: Key, recall: Recall },
+    /// Its record cannot be used and is removed.
+    Unusable { topic: String, recalls: Recalls },
 }
 
 impl Subscriptions {
-    /// No subscriptions yet; their messages go to `publisher`, and `metrics` has how
-    /// many there are. Their records come from `session`.
-    #[must_use]
+    /// A handle, and the task behind it, which ends when all handles are gone.
+    ///
+    /// Messages go to `publisher`. Records come from the session with this status.
     pub fn new(
         ankaios: Client,
         topics: Topics,
         publisher: Publisher,
         session: watch::Receiver<SessionStatus>,
-        metrics: Metrics,
-    ) -> Self {
-        Self(Arc::new(Shared {
+        metrics: SubscriptionMetrics,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+        let endings = Endings { topics, publisher };
+        let task = Task {
             ankaios,
-            topics,
-            publisher,
-            live: Mutex::default(),
-            records: Mutex::default(),
-            backlog: Mutex::default(),
-            sought: Mutex::new(Sought::new(session)),
-            turns: Turns::default(),
-            next: AtomicU64::new(RESERVED + 1),
+            endings: endings.clone(),
             metrics,
-        }))
+            commands: commands.downgrade(),
+            registry: Registry::default(),
+            requests: FuturesUnordered::new(),
+            jobs: FuturesUnordered::new(),
+        };
+        (Self { commands, endings, session }, task.run(receiver))
     }
 
-    /// The topic of a subscription's messages.
-    pub(crate) fn topic<T: Subscription>(&self, subscription: &T) -> String {
-        self.0.topics.stream(T::KIND, subscription.id().as_str())
-    }
-
-    /// The place of a request for a subscription among others for it. To be taken
-    /// in the order in which they come.
-    pub(crate) fn turn(&self, kind: StreamKind, id: &SubscriptionId) -> Turn {
-        self.0.turns.take((kind, id.clone()))
-    }
-
-    /// Checks that there may be one more.
-    pub(crate) fn check_room<T: Subscription>(&self, subscription: &T) -> Result<(), ErrorReply> {
-        check_room(&self.0.live(), &key(subscription))
-    }
-
-    /// Begins to publish what comes from the source, once the reply has been sent.
-    /// Replaces a subscription of the same id.
+    /// Adds a request to subscribe to those for the same subscription. To be called in the
+    /// order of arrival.
     ///
     /// # Errors
-    /// There are too many, or the connector stops.
-    pub(crate) async fn add<T: Subscription>(
-        &self,
-        subscription: T,
-        source: T::Source,
-    ) -> Result<oneshot::Sender<()>, ErrorReply> {
-        let (key, ttl) = (key(&subscription), subscription.ttl().duration());
-        let record = Record::new(subscription);
-        let former = if T::REPLY_HAS_ALL { Former::TakenBack } else { Former::Kept };
-        let (recalls, replaced) = {
-            let mut live = self.0.live();
-            // Again: others may have been added since.
-            check_room(&live, &key)?;
-            (self.0.recalls(&key, former), live.insert(key.clone(), self.0.reserved(&key)))
-        };
-        self.0.backlog().take(&key);
-        self.0.sought().forget(&key);
-        // What is replaced must say nothing more.
-        drop(replaced);
-        let outlet = self.outlet(&key, &recalls);
-        // Before the reply: what was promised must survive a crash.
-        let publisher = outlet.publisher.before_reply();
-        if let Err(ended) = publisher.retain(&outlet.record_topic, &record, ttl).await {
-            self.0.live().remove(&key);
-            return Err(ended.into());
-        }
-        let (begin, begun) = oneshot::channel();
-        self.start(key, ttl, recalls.records, async move {
-            // A reply that could not be sent is no reason not to begin.
-            let _ = begun.await;
-            T::publish(record, source, outlet).await;
-        });
-        Ok(begin)
+    /// There are too many subscriptions.
+    pub(crate) async fn enqueue<T: Feed>(&self, request: T) -> Result<Subscribing<T>, ErrorReply> {
+        let record = Record::new(request, random_id);
+        let turn = self.turn(T::KIND, &record.id, true).await?;
+        Ok(Subscribing { record, turn, subscriptions: self.clone() })
     }
 
-    fn outlet(&self, (kind, id): &Key, recalls: &Recalls) -> Outlet {
-        let topics = &self.0.topics;
-        Outlet {
-            topic: topics.stream(*kind, id.as_str()),
-            record_topic: topics.record(*kind, id.as_str()),
-            publisher: self.0.publisher.with(recalls.clone()),
-        }
-    }
-
-    fn start(
-        &self,
-        key: Key,
-        ttl: Option<Duration>,
-        records: Recall,
-        stream: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let subscriptions = self.clone();
-        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let own = key.clone();
-        let task = tokio::spawn(async move {
-            match ttl {
-                Some(ttl) => drop(timeout(ttl, stream).await),
-                None => stream.await,
-            }
-            subscriptions.end(&own, number, records).await;
-        });
-        let live = Live {
-            number,
-            _task: Some(AbortOnDropHandle::new(task)),
-            _counted: self.0.metrics.count(key.0),
-        };
-        let replaced = self.0.live().insert(key, live);
-        drop(replaced);
-    }
-
-    /// Ends a subscription.
+    /// Adds a request to unsubscribe, as [`Subscriptions::enqueue`].
     ///
     /// # Errors
-    /// There is none with this id.
-    pub(crate) async fn remove(
+    /// The connector is stopping.
+    pub(crate) async fn enqueue_unsubscribe(
         &self,
         kind: StreamKind,
         id: &SubscriptionId,
-    ) -> Result<(), ErrorReply> {
-        let key = (kind, id.clone());
-        // First its task, so that nothing comes after the end.
-        let Some(live) = self.0.live().remove(&key) else {
-            if self.0.backlog().take(&key) {
-                self.0.say_end_at_once(key).await;
-                return Ok(());
-            }
-            return self.seek(key).await;
-        };
-        drop(live);
-        self.0.say_end_at_once(key).await;
-        self.take_up_waiting().await;
-        Ok(())
+    ) -> Result<Unsubscribing, ErrorReply> {
+        let turn = self.turn(kind, id, false).await?;
+        Ok(Unsubscribing { turn, subscriptions: self.clone() })
     }
 
-    /// Ends a subscription of a former process once its record comes.
-    async fn seek(&self, key: Key) -> Result<(), ErrorReply> {
-        let sought = self.0.sought().seek(key.clone());
-        if sought.await {
-            self.0.say_end_at_once(key).await;
-            return Ok(());
+    async fn turn(
+        &self,
+        kind: StreamKind,
+        id: &SubscriptionId,
+        subscribes: bool,
+    ) -> Result<Turn, ErrorReply> {
+        let key = Key { kind, id: id.clone() };
+        self.ask(|answer| Command::Enqueue { key, subscribes, answer }).await?.map_err(too_many)
+    }
+
+    /// Resumes the subscription of a retained record. A record that cannot be used is removed
+    /// from the broker.
+    pub(crate) async fn restore(
+        &self,
+        kind: StreamKind,
+        id: String,
+        payload: Result<Bytes, Refused>,
+    ) {
+        let record = RetainedRecord { kind, id, payload };
+        let ending = self.ask(|answer| Command::FindRecord { record, answer }).await;
+        // Without an answer the connector is stopping; the next process looks at the record.
+        if let Ok(Some(ending)) = ending {
+            self.endings.publish(ending).await;
         }
-        let (kind, id) = key;
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, ErrorReply> {
+        let (sender, answer) = oneshot::channel();
+        self.tell(command(sender)).await?;
+        answer.await.map_err(|_| stopping(SessionEnded))
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), ErrorReply> {
+        self.commands.send(command).await.map_err(|_| stopping(SessionEnded))
+    }
+}
+
+/// A request to subscribe, whose source is being asked for.
+pub(crate) struct Subscribing<T> {
+    record: Record<T>,
+    turn: Turn,
+    subscriptions: Subscriptions,
+}
+
+impl<T: Feed> Subscribing<T> {
+    /// What was asked for.
+    pub(crate) fn request(&self) -> &T {
+        &self.record.spec
+    }
+
+    /// The id of the subscription.
+    pub(crate) fn id(&self) -> &SubscriptionId {
+        &self.record.id
+    }
+
+    /// The topic of its messages.
+    pub(crate) fn topic(&self) -> String {
+        self.subscriptions.endings.topics.stream(T::KIND, self.record.id.as_str())
+    }
+
+    /// Waits for the turn of the request, publishes the record, and starts the stream, which
+    /// publishes nothing before [`Begin`] is dropped. A subscription of the same id is replaced.
+    ///
+    /// # Errors
+    /// There are too many subscriptions, or the connector is stopping.
+    pub(crate) async fn start(self, source: T::Source) -> Result<Begin, ErrorReply> {
+        let Self { record, mut turn, subscriptions } = self;
+        turn.comes().await;
+        let key = turn.key.clone();
+        let queued = if T::REPLY_HAS_ALL { Queued::Recalled } else { Queued::Kept };
+        let reserve = |answer| Command::Reserve { key: key.clone(), queued, answer };
+        // Others may have been added since the request has come.
+        let outlet = subscriptions.ask(reserve).await?.map_err(too_many)?;
+        let ttl = record.spec.ttl().duration();
+        // Before the reply: what was promised must survive a crash.
+        let publisher = outlet.publisher.before_reply();
+        publisher.retain(&outlet.record_topic, &record, ttl).await.map_err(stopping)?;
+        let (begin, begun) = oneshot::channel();
+        let stream = Box::pin(async move {
+            // A reply that could not be sent is no reason not to start.
+            let _: Result<(), _> = begun.await;
+            T::publish(record, source, outlet).await;
+        });
+        subscriptions.tell(Command::Start { turn, ttl, stream }).await?;
+        Ok(Begin(begin))
+    }
+}
+
+/// Lets a stream publish when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Begin(
+    #[allow(dead_code, reason = "dropping it is what counts")] oneshot::Sender<()>,
+);
+
+/// A request to unsubscribe.
+pub(crate) struct Unsubscribing {
+    turn: Turn,
+    subscriptions: Subscriptions,
+}
+
+impl Unsubscribing {
+    /// Waits for the turn of the request, and ends the subscription. Nothing is published of it
+    /// after the reply.
+    ///
+    /// # Errors
+    /// There is no such subscription, or the connector is stopping.
+    pub(crate) async fn finish(self) -> Result<(), ErrorReply> {
+        let Self { mut turn, subscriptions } = self;
+        turn.comes().await;
+        let key = turn.key.clone();
+        let removed = subscriptions.ask(|answer| Command::Remove { key: key.clone(), answer });
+        let recall = match removed.await? {
+            Removed::Subscription(recall) => recall,
+            Removed::Nothing => subscriptions.await_record(&key).await?,
+        };
+        subscriptions.endings.publish(Ending::Ended { key, recall }).await;
+        subscriptions.tell(Command::ResumeWaiting).await
+    }
+}
+
+impl Subscriptions {
+    /// After a start the broker delivers the requests that have waited before the records of
+    /// subscriptions: so the record is awaited while it may come.
+    async fn await_record(&self, key: &Key) -> Result<Recall, ErrorReply> {
+        let (found, record) = oneshot::channel();
+        self.tell(Command::RememberUnsubscribe { key: key.clone(), found }).await?;
+        if record_comes(record, self.session.clone()).await {
+            return self.ask(|answer| Command::End { key: key.clone(), answer }).await;
+        }
+        let Key { kind, id } = key;
         let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
         Err(ErrorReply::new(ErrorCode::NotFound, message))
     }
+}
 
-    /// The time of a subscription is over, or its logs have ended.
-    async fn end(&self, key: &Key, number: u64, records: Recall) {
-        if self.0.live().get(key).is_none_or(|live| live.number != number) {
-            return;
+/// Publishes the ends of subscriptions. Cheap to clone.
+#[derive(Debug, Clone)]
+struct Endings {
+    topics: Topics,
+    publisher: Publisher,
+}
+
+impl Endings {
+    fn outlet(&self, Key { kind, id }: &Key, recalls: Recalls) -> Outlet {
+        Outlet {
+            topic: self.topics.stream(*kind, id.as_str()),
+            record_topic: self.topics.record(*kind, id.as_str()),
+            publisher: self.publisher.with(recalls),
         }
-        self.0.say_end(key, &self.0.publisher, records).await;
-        let live = self.0.live().remove(key);
-        self.take_up_waiting().await;
-        // This aborts the calling task, which has nothing left to do.
-        drop(live);
     }
 
-    /// Takes up a subscription of a former process. Gives what is left to do: a record
-    /// that cannot be used is removed from the broker.
-    pub(crate) fn restore(
-        &self,
-        kind: StreamKind,
-        id: &str,
-        record: Result<Bytes, Refused>,
-    ) -> Option<BoxFuture<'static, ()>> {
-        let key = SubscriptionId::try_from(id.to_owned()).ok().map(|id| (kind, id));
-        if let Some(key) = &key {
-            // It has a record of its own by now.
-            if self.0.live().contains_key(key) {
-                return None;
+    /// Publishes an end before the reply to whoever asked for it.
+    async fn publish(&self, ending: Ending) {
+        match ending {
+            Ending::Ended { key, recall } => {
+                self.publish_end(&key, recall, self.publisher.before_reply()).await;
             }
-            let found = self.0.sought().found(key);
-            if let Some(found) = found {
+            Ending::Unusable { topic, recalls } => {
+                let publisher = self.publisher.with(recalls).before_reply();
+                // The session ends only when the connector does.
+                let _: Result<(), SessionEnded> = publisher.remove(&topic).await;
+            }
+        }
+    }
+
+    /// Publishes that a subscription has ended, unless that is taken back.
+    async fn publish_end(&self, key: &Key, recall: Recall, publisher: Publisher) {
+        let publisher = publisher.with(Recalls { messages: recall.clone(), records: recall });
+        let Outlet { topic, record_topic, .. } = self.outlet(key, Recalls::default());
+        let published = async {
+            if key.kind == StreamKind::Logs {
+                publisher.send(&topic, &serde_json::json!({"ended": true})).await?;
+            }
+            publisher.remove(&record_topic).await
+        };
+        if let Err(error) = published.await {
+            let Key { kind, id } = key;
+            tracing::warn!(%error, kind = kind.name(), %id, "the end of a subscription is not told");
+        }
+    }
+}
+
+/// Owns the registry.
+struct Task {
+    ankaios: Client,
+    endings: Endings,
+    metrics: SubscriptionMetrics,
+    /// For the streams. Weak, so that they do not keep the task alive.
+    commands: mpsc::WeakSender<Command>,
+    registry: Registry<AbortOnDropHandle<()>>,
+    /// Requests in progress: each gives its key and number when it is done.
+    requests: FuturesUnordered<BoxFuture<'static, (Key, u64)>>,
+    /// Ends that are being published: each gives the stream whose end it was, if any.
+    jobs: FuturesUnordered<BoxFuture<'static, Option<(Key, u64)>>>,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            tokio::select! {
+                // Requests first: a request that is done must not hold up the next one.
+                biased;
+                Some((key, number)) = self.requests.next() => self.registry.finish(&key, number),
+                Some(ended) = self.jobs.next() => {
+                    if let Some((key, number)) = ended {
+                        self.registry.end_published(&key, number);
+                        self.resume_waiting();
+                    }
+                }
+                command = commands.recv() => match command {
+                    Some(command) => self.serve(command),
+                    // The streams end with the registry. The next process resumes them.
+                    None => return,
+                },
+            }
+            for kind in StreamKind::ALL {
+                self.metrics.set(kind, self.registry.count(kind));
+            }
+        }
+    }
+
+    /// Whoever gave a command may have gone: then nobody wants the answer.
+    fn serve(&mut self, command: Command) {
+        match command {
+            Command::Enqueue { key, subscribes, answer } => {
+                drop(answer.send(self.enqueue(key, subscribes)));
+            }
+            Command::Reserve { key, queued, answer } => {
+                let recalls = self.registry.reserve(&key, queued);
+                drop(answer.send(recalls.map(|recalls| self.endings.outlet(&key, recalls))));
+            }
+            Command::Start { turn, ttl, stream } => self.start(turn.key.clone(), ttl, stream),
+            Command::Remove { key, answer } => drop(answer.send(self.registry.remove(&key))),
+            Command::RememberUnsubscribe { key, found } => {
+                self.registry.remember_unsubscribe(&key, found);
+            }
+            Command::End { key, answer } => drop(answer.send(self.registry.end(&key))),
+            Command::FindRecord { record, answer } => drop(answer.send(self.find(record))),
+            Command::ResumeWaiting => self.resume_waiting(),
+            Command::StreamEnded { key, number } => self.stream_ended(key, number),
+        }
+    }
+
+    fn enqueue(&mut self, key: Key, subscribes: bool) -> Result<Turn, TooMany> {
+        let (turn, comes) = oneshot::channel();
+        let number = self.registry.enqueue(&key, subscribes, turn)?;
+        let (done, is_done) = oneshot::channel::<()>();
+        let request = key.clone();
+        self.requests.push(Box::pin(async move {
+            // Nothing is ever sent: the sender is dropped.
+            let _ = is_done.await;
+            (request, number)
+        }));
+        Ok(Turn { key, comes, _done: done })
+    }
+
+    fn start(&mut self, key: Key, ttl: Option<Duration>, stream: BoxFuture<'static, ()>) {
+        let commands = self.commands.clone();
+        let own = key.clone();
+        self.registry.start(&key, |number| {
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                match ttl {
+                    Some(ttl) => drop(timeout(ttl, stream).await),
+                    None => stream.await,
+                }
+                if let Some(commands) = commands.upgrade() {
+                    let ended = Command::StreamEnded { key: own, number };
+                    // Without the task there is nobody to tell.
+                    let _ = commands.send(ended).await;
+                }
+            }))
+        });
+    }
+
+    fn stream_ended(&mut self, key: Key, number: u64) {
+        let Some(recall) = self.registry.stream_ended(&key, number) else { return };
+        let endings = self.endings.clone();
+        self.jobs.push(Box::pin(async move {
+            endings.publish_end(&key, recall, endings.publisher.clone()).await;
+            Some((key, number))
+        }));
+    }
+
+    /// Resumes what waits for a place, as long as there are places.
+    fn resume_waiting(&mut self) {
+        while let Some((Key { kind, id }, record)) = self.registry.next_waiting() {
+            let record = RetainedRecord { kind, id: id.to_string(), payload: Ok(record) };
+            if let Some(ending) = self.find(record) {
+                let endings = self.endings.clone();
+                self.jobs.push(Box::pin(async move {
+                    endings.publish(ending).await;
+                    None
+                }));
+            }
+        }
+    }
+
+    /// A retained record has come. Gives the end that is to be published because of it.
+    fn find(&mut self, record: RetainedRecord) -> Option<Ending> {
+        let RetainedRecord { kind, id, payload } = record;
+        let key = SubscriptionId::try_from(id.clone()).ok().map(|id| Key { kind, id });
+        if let Some(key) = &key {
+            let found = self.registry.record_found(key);
+            if matches!(found, Found::Awaited | Found::Unsubscribed(_)) {
                 tracing::info!(
                     kind = kind.name(),
                     id,
                     "a subscription was ended before it was known"
                 );
-                return match found {
-                    Found::Awaited => None,
-                    Found::Late => Some(self.0.say_end_at_once(key.clone())),
-                };
+            }
+            match found {
+                Found::New => {}
+                Found::Known | Found::Awaited => return None,
+                Found::Unsubscribed(recall) => {
+                    return Some(Ending::Ended { key: key.clone(), recall });
+                }
             }
         }
-        let restored =
-            unusable::bytes(record, MAX_RECORD).and_then(|record| self.take_up(kind, id, &record));
-        match restored {
+        let resumed = unusable::bytes(payload, MAX_RECORD).and_then(|record| match kind {
+            StreamKind::Events => self.resume::<EventsRequest>(&id, &record),
+            StreamKind::Logs => self.resume::<LogsRequest>(&id, &record),
+        });
+        match resumed {
             Ok(()) => return None,
-            Err(Unusable::Over) => {
+            Err(Unusable::Expired) => {
                 tracing::info!(kind = kind.name(), id, "the time of a subscription is over");
             }
             Err(Unusable::Invalid(reason)) => {
                 tracing::warn!(
                     kind = kind.name(),
-                    id,
+                    id = topics::short(&id),
                     reason,
                     "the record of a subscription is invalid; it is removed"
                 );
@@ -275,135 +508,49 @@ impl Subscriptions {
                 return None;
             }
         }
-        let recalls = key.map(|key| self.0.recalls(&key, Former::Kept)).unwrap_or_default();
-        let publisher = self.0.publisher.with(recalls).before_reply();
-        let topic = self.0.topics.record(kind, id);
-        Some(Box::pin(async move {
-            // The session ends only when the connector does.
-            let _ = publisher.remove(&topic).await;
-        }))
+        let recalls = key.map(|key| self.registry.discard(&key)).unwrap_or_default();
+        Some(Ending::Unusable { topic: self.endings.topics.record(kind, &id), recalls })
     }
 
-    /// Takes up one that is not there yet.
-    fn take_up(&self, kind: StreamKind, id: &str, record: &Bytes) -> Result<(), Unusable> {
-        match kind {
-            StreamKind::Events => self.take_up_as::<EventsSubscription>(id, record),
-            StreamKind::Logs => self.take_up_as::<LogsSubscription>(id, record),
-        }
-    }
-
-    fn take_up_as<T: Subscription>(&self, id: &str, bytes: &Bytes) -> Result<(), Unusable> {
+    fn resume<T: Feed>(&mut self, id: &str, bytes: &[u8]) -> Result<(), Unusable> {
         let (record, ttl) = Record::<T>::read(id, bytes)?;
-        let key = key(&record.subscription);
-        let recalls = {
-            let mut live = self.0.live();
-            if live.len() >= MAX_SUBSCRIPTIONS {
-                // It is valid, perhaps somebody counts on it.
-                let waits = self.0.backlog().push(key, Bytes::copy_from_slice(bytes));
-                return Err(Unusable::NotNow(if waits {
-                    "there are too many; it waits until one of them ends"
-                } else {
-                    "there are too many, and too many wait; the next start looks at it again"
-                }));
+        let key = Key { kind: T::KIND, id: record.id.clone() };
+        let recalls = match self.registry.resume(&key, bytes) {
+            Place::Reserved(recalls) => recalls,
+            Place::Waits => {
+                let reason = "there are too many; it waits until one of them ends";
+                return Err(Unusable::NotNow(reason));
             }
-            live.insert(key.clone(), self.0.reserved(&key));
-            self.0.recalls(&key, Former::Kept)
+            Place::Full => {
+                let reason =
+                    "there are too many, and too many wait; the next start looks at it again";
+                return Err(Unusable::NotNow(reason));
+            }
         };
         tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
-        let source = T::source_again(&record, &self.0.ankaios);
-        let outlet = self.outlet(&key, &recalls);
-        self.start(key, ttl, recalls.records, async move {
-            // It fails when the connector stops, as all that follows.
+        let source = T::resume(&record, &self.ankaios);
+        let outlet = self.endings.outlet(&key, recalls);
+        let stream = Box::pin(async move {
+            // It fails only when the connector stops.
             let _ = outlet.publisher.kept(&outlet.record_topic, &record, ttl).await;
             T::publish(record, source, outlet).await;
         });
+        self.start(key, ttl, stream);
         Ok(())
     }
-
-    /// Takes up what waits for a place, after one has become free.
-    async fn take_up_waiting(&self) {
-        while self.0.live().len() < MAX_SUBSCRIPTIONS {
-            let waiting = self.0.backlog().pop();
-            let Some(((kind, id), record)) = waiting else { return };
-            if let Some(removed) = self.restore(kind, id.as_str(), Ok(record)) {
-                removed.await;
-            }
-        }
-    }
-
-    /// Stops all streams without ending the subscriptions: the next process
-    /// takes them up again.
-    pub(crate) fn stop(&self) {
-        let live = std::mem::take(&mut *self.0.live());
-        drop(live);
-    }
 }
 
-impl Shared {
-    /// What is published of a subscription from now on. Takes back what was said of its
-    /// record before.
-    fn recalls(&self, key: &Key, former: Former) -> Recalls {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.begin(key.clone(), former)
-    }
-
-    /// A place for a subscription that has not begun.
-    fn reserved(&self, (kind, _): &Key) -> Live {
-        Live { number: RESERVED, _task: None, _counted: self.metrics.count(*kind) }
-    }
-
-    /// Says that a subscription has ended, before the reply to whoever wanted that. What
-    /// is published of it from now on takes that back, also before this has begun.
-    fn say_end_at_once(self: &Arc<Self>, key: Key) -> BoxFuture<'static, ()> {
-        let Recalls { records, .. } = self.recalls(&key, Former::TakenBack);
-        let shared = Arc::clone(self);
-        Box::pin(async move {
-            shared.say_end(&key, &shared.publisher.before_reply(), records).await;
-        })
-    }
-
-    /// Says that a subscription has ended, unless that is taken back.
-    async fn say_end(&self, (kind, id): &Key, publisher: &Publisher, recall: Recall) {
-        let publisher = publisher.with(Recalls { messages: recall.clone(), records: recall });
-        let record = self.topics.record(*kind, id.as_str());
-        let said = async {
-            if *kind == StreamKind::Logs {
-                let topic = self.topics.stream(*kind, id.as_str());
-                publisher.send(&topic, &serde_json::json!({"ended": true})).await?;
-            }
-            publisher.remove(&record).await
-        };
-        if let Err(error) = said.await {
-            tracing::warn!(%error, kind = kind.name(), %id, "the end of a subscription is not told");
-        }
-    }
-
-    fn live(&self) -> MutexGuard<'_, BTreeMap<Key, Live>> {
-        // No code that holds the lock can panic half-way through a change.
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sought(&self) -> MutexGuard<'_, Sought> {
-        self.sought.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// To be locked after `live`, if both are, as `records`.
-    fn backlog(&self) -> MutexGuard<'_, Backlog> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn random_id() -> SubscriptionId {
+    SubscriptionId::try_from(service_kit::random::hex()).expect("hexadecimal digits are an id")
 }
 
-/// Whether there may be a further subscription.
-fn check_room(live: &BTreeMap<Key, Live>, key: &Key) -> Result<(), ErrorReply> {
-    if live.len() < MAX_SUBSCRIPTIONS || live.contains_key(key) {
-        return Ok(());
-    }
-    Err(ErrorReply::new(
+fn too_many(TooMany: TooMany) -> ErrorReply {
+    ErrorReply::new(
         ErrorCode::Forbidden,
         format!("there are {MAX_SUBSCRIPTIONS} subscriptions already; end one of them first"),
-    ))
+    )
 }
 
-fn key<T: Subscription>(subscription: &T) -> Key {
-    (T::KIND, subscription.id().clone())
+fn stopping(error: SessionEnded) -> ErrorReply {
+    ErrorReply::new(ErrorCode::Unavailable, error.to_string())
 }

@@ -1,24 +1,24 @@
-//! Retained records that are not taken up.
+//! Why a retained record is not used.
 
 use bytes::Bytes;
 
-use crate::mqtt::Refused;
+use mqtt_session::Refused;
 
-/// Why a record is not taken up.
+/// Why a record is not used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
-    /// It can never be: which field is wrong, and why. It is removed from the broker.
+    /// It is invalid: which field is wrong, and why. It is removed from the broker.
     #[error("{0}")]
     Invalid(String),
-    /// Its time is over. It is removed from the broker.
+    /// Its lifetime is over. It is removed from the broker.
     #[error("its time is over")]
-    Over,
+    Expired,
     /// There is no room for it now. The broker keeps it.
     #[error("{0}")]
     NotNow(&'static str),
 }
 
-/// The bytes of a record, of which there may be `max`.
+/// The bytes of a record, at most `max`.
 pub(super) fn bytes(payload: Result<Bytes, Refused>, max: usize) -> Result<Bytes, Unusable> {
     let too_large =
         |size| Unusable::Invalid(format!("the record has {size} bytes; allowed are {max}"));

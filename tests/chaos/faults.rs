@@ -31,11 +31,11 @@ pub(crate) async fn of_ankaios(
     while Instant::now() < end {
         sleep(millis(&mut random, 0..1000)).await;
         let outage = journal.outage();
-        let closed = vehicle.counters().closed;
+        let closed = vehicle.counters().closed_sessions;
         let restarted = ankaios_fault(vehicle, &mut random, journal).await;
         // After some of this only a new agent helps.
         let folder_gone = !vehicle.control_interface().exists();
-        if !restarted && (folder_gone || vehicle.counters().closed > closed) {
+        if !restarted && (folder_gone || vehicle.counters().closed_sessions > closed) {
             sleep(millis(&mut random, 0..1500)).await;
             restart_agent(vehicle, &mut random, journal).await;
         }

@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet_connector::proto::ank_base::ConfigItem;
-use fleet_connector::proto::ank_base::config_item::ConfigItemEnum;
+use ankaios_model::proto::ank_base::ConfigItem;
+use ankaios_model::proto::ank_base::config_item::ConfigItemEnum;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::ask::ask;
 use super::journal::Journal;
 use super::load::Load;
 use super::request::{Kind, SLOTS, slot_name, slot_path, slot_text};
 use super::support::Requester;
 use super::support::requester::Answer;
 use super::support::vehicle::Vehicle;
-use super::world::ask;
 
 /// How long a subscription takes to be made again after the last fault: the
 /// longest wait between attempts, and a timeout.

@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use ankaios_model::proto::ank_base::ConfigItem;
+use ankaios_model::proto::ank_base::config_item::ConfigItemEnum;
 use fastrand::Rng;
-use fleet_connector::proto::ank_base::ConfigItem;
-use fleet_connector::proto::ank_base::config_item::ConfigItemEnum;
 use futures_util::future::{OptionFuture, join_all};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use vehicle_simulator::{Problem, execution};
 
+use super::ask::ask;
 use super::faults;
 use super::journal::Journal;
 use super::load::{Load, Slot};
-use super::request::{CONFIGS, Flaw, Kind, TALKER, config_text, slot_name, slot_text};
+use super::request::{CONFIGS, Kind, TALKER, config_text, slot_name, slot_text};
 use super::seat::Seat;
 use super::secrets::Secrets;
 use super::stream;
@@ -289,24 +290,6 @@ async fn one_is_active(seats: &[Seat]) -> Result<(), String> {
             return Err(format!("not one replica is active, but {active:?}"));
         }
         sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Asks, and expects the right reply.
-pub(crate) async fn ask(
-    load: &mut Load<'_>,
-    operator: &Requester,
-    kind: Kind,
-    limit: Duration,
-) -> Result<(), String> {
-    let number = load.ask(kind.clone()).await;
-    let reply = timeout(limit, operator.reply(number, limit)).await;
-    let Ok(Some(answer)) = reply else {
-        return Err(format!("{number}: {kind:?}: no reply within {limit:?}"));
-    };
-    match kind.judge(number, &answer.payload) {
-        Ok(()) => Ok(()),
-        Err(Flaw::Outage(what) | Flaw::Wrong(what)) => Err(format!("{number}: {kind:?}: {what}")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use vehicle_simulator::{Options, SimulatedVehicle};
+use vehicle_simulator::{SimulatedVehicle, VehicleOptions};
 
 /// A simulated Ankaios whose FIFOs lie in a folder that goes with it.
 pub struct Vehicle {
@@ -19,7 +19,7 @@ impl Vehicle {
         let folder = TempDir::new().unwrap();
         let control_interface = folder.path().join("control_interface");
         let ankaios =
-            SimulatedVehicle::start(&control_interface, Options::default()).await.unwrap();
+            SimulatedVehicle::start(&control_interface, VehicleOptions::default()).await.unwrap();
         Self { ankaios, control_interface, _folder: folder }
     }
 

@@ -1,5 +1,5 @@
-//! Publishes a random speed over MQTT, as a vehicle would: a workload to try the
-//! fleet connector with.
+//! Publishes a random speed over MQTT, as a vehicle would: an example workload for the fleet
+//! connector.
 
 #![forbid(unsafe_code)]
 
@@ -9,17 +9,17 @@ mod settings;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use fleet_connector::{logging, process};
+use service_kit::{log, process};
 use tokio::runtime::Builder;
 
-use settings::Settings;
+use settings::SenderSettings;
 
 fn main() -> ExitCode {
-    let settings = match Settings::from_args(std::env::args_os()) {
+    let settings = match SenderSettings::from_args(std::env::args_os()) {
         Ok(settings) => settings,
         Err(error) => return process::refuse("vehicle-data-sender", &error),
     };
-    logging::start(settings.log);
+    log::start(settings.log);
     let runtime = Builder::new_current_thread().enable_all().build();
     let outcome = runtime.context("the runtime cannot be started").and_then(|runtime| {
         let outcome = runtime.block_on(async {
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             sender::run(settings, stop).await;
             Ok(())
         });
-        // Looking up the name of a broker may take longer than anybody wants to wait.
+        // Does not wait for a DNS lookup, which can take long.
         runtime.shutdown_background();
         outcome
     });

@@ -1,36 +1,42 @@
-//! The connection to the broker, and what is published over it.
+//! Publishes the speed to the MQTT broker, and reconnects.
 
 use std::time::Duration;
 
-use fleet_connector::mqtt::Backoff;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
+use service_kit::backoff::Backoff;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::Settings;
+use crate::settings::SenderSettings;
 
-/// A broker that is silent for so long is given up.
+/// MQTT keep alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Messages that wait for being written.
-const QUEUE: usize = 8;
+/// Minimum and maximum delay before reconnecting, without jitter.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// The highest speed, in km/h.
+/// After a connection of this duration, the delay starts at its minimum again.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// Maximum number of messages that wait to be sent.
+const MAX_QUEUED: usize = 8;
+
+/// Maximum speed in km/h.
 const MAX_SPEED: u8 = 100;
 
-/// How long the farewell to the broker may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long disconnecting may take.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Publishes the speed until `stop` is cancelled. Connects again after each loss of
-/// the connection; what could not be published meanwhile is not made up for.
-pub(crate) async fn run(settings: Settings, stop: CancellationToken) {
-    let mut backoff = Backoff::new();
+/// Publishes the speed until `stop` is cancelled. Reconnects whenever the connection is lost, and
+/// publishes nothing for the time without a connection.
+pub(crate) async fn run(settings: SenderSettings, stop: CancellationToken) {
+    let mut backoff = Backoff::with_jitter(RECONNECT.0, RECONNECT.1);
     loop {
-        let mut sender = Sender::new(&settings);
-        let Some(error) = stop.run_until_cancelled(sender.run(&settings.topic)).await else {
-            return sender.end().await;
+        let mut connection = BrokerConnection::new(&settings);
+        let Some(error) = stop.run_until_cancelled(connection.run(&settings.topic)).await else {
+            return connection.disconnect().await;
         };
-        let wait = backoff.next(sender.lasted());
+        let wait = backoff.next_wait_after(connection.lasted(), STABLE);
         tracing::warn!(
             host = settings.host,
             port = settings.port,
@@ -43,42 +49,42 @@ pub(crate) async fn run(settings: Settings, stop: CancellationToken) {
     }
 }
 
-/// One connection.
-struct Sender {
+/// One connection to the broker.
+struct BrokerConnection {
     client: AsyncClient,
     events: EventLoop,
-    clock: Interval,
-    /// Since when the broker has accepted it.
-    connected: Option<Instant>,
+    ticks: Interval,
+    /// When the broker accepted the connection.
+    connected_since: Option<Instant>,
 }
 
-impl Sender {
-    fn new(settings: &Settings) -> Self {
-        // No other client may have the same identifier.
+impl BrokerConnection {
+    fn new(settings: &SenderSettings) -> Self {
+        // Client identifiers must be unique.
         let id = format!("vehicle-data-sender-{:016x}", fastrand::u64(..));
         let mut options = MqttOptions::new(id, &settings.host, settings.port);
         options.set_keep_alive(KEEP_ALIVE).set_clean_session(true);
-        let (client, events) = AsyncClient::new(options, QUEUE);
-        let mut clock = interval(settings.interval);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { client, events, clock, connected: None }
+        let (client, events) = AsyncClient::new(options, MAX_QUEUED);
+        let mut ticks = interval(settings.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { client, events, ticks, connected_since: None }
     }
 
-    /// Publishes the speed at each tick. Returns why the connection is lost.
+    /// Publishes the speed at each tick. Returns the reason when the connection is lost.
     async fn run(&mut self, topic: &str) -> rumqttc::ConnectionError {
         loop {
             tokio::select! {
                 event = self.events.poll() => match event {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         tracing::info!(topic, "connected to the MQTT broker");
-                        self.connected = Some(Instant::now());
-                        self.clock.reset_immediately();
+                        self.connected_since = Some(Instant::now());
+                        self.ticks.reset_immediately();
                     }
                     Ok(_) => {}
                     Err(error) => return error,
                 },
-                // Only over a connection: `poll` must not be disturbed while it is made.
-                _ = self.clock.tick(), if self.connected.is_some() => self.publish(topic),
+                // Only when connected: cancelling `poll` would abort a connection attempt.
+                _ = self.ticks.tick(), if self.connected_since.is_some() => self.publish(topic),
             }
         }
     }
@@ -91,19 +97,19 @@ impl Sender {
         }
     }
 
-    /// How long the broker has been connected.
+    /// How long the connection has lasted.
     fn lasted(&self) -> Duration {
-        self.connected.map_or(Duration::ZERO, |since| since.elapsed())
+        self.connected_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Disconnects in good order.
-    async fn end(mut self) {
-        if self.connected.is_none() || self.client.try_disconnect().is_err() {
+    /// Sends DISCONNECT and waits for the broker to close the connection.
+    async fn disconnect(mut self) {
+        if self.connected_since.is_none() || self.client.try_disconnect().is_err() {
             return;
         }
-        // The end of the connection is an error, and the one that is waited for.
-        let ended = async { while self.events.poll().await.is_ok() {} };
-        if timeout(FAREWELL, ended).await.is_err() {
+        // `poll` reports the end of the connection as an error.
+        let closed = async { while self.events.poll().await.is_ok() {} };
+        if timeout(DISCONNECT_TIMEOUT, closed).await.is_err() {
             tracing::debug!("the broker does not close the connection");
         }
     }

@@ -1,27 +1,27 @@
-//! The settings: an environment variable and a flag of the same name each.
+//! The settings: each is an environment variable and a flag of the same name.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
-use fleet_connector::settings::{Check, Log, LogArgs, Mistakes, SettingsError};
+use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError};
 
-/// The longest topic of MQTT, in bytes (MQTT 3.1.1, 4.7.3).
+/// Maximum length of a topic in bytes (MQTT 3.1.1, section 4.7.3).
 const MAX_TOPIC: usize = 65_535;
 
-/// What the sender is told at its start.
+/// The settings of the sender.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct SenderSettings {
     /// Host name or address of the broker.
     pub(crate) host: String,
     /// Port of the broker.
     pub(crate) port: u16,
-    /// Where the speed is published.
+    /// The topic to publish to.
     pub(crate) topic: String,
-    /// How often it is published.
+    /// The time between two messages.
     pub(crate) interval: Duration,
     /// What is logged, and how.
-    pub(crate) log: Log,
+    pub(crate) log: LogSettings,
 }
 
 /// Publishes a random speed over MQTT, as a vehicle would.
@@ -30,7 +30,7 @@ pub(crate) struct Settings {
 /// and an environment variable; a flag wins.
 #[derive(Debug, Parser)]
 #[command(name = "vehicle-data-sender", version, max_term_width = 100)]
-struct Raw {
+struct SenderArgs {
     /// Host name or address of the MQTT broker
     #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
     mqtt_broker_addr: String,
@@ -47,20 +47,22 @@ struct Raw {
     log: LogArgs,
 }
 
-impl Settings {
-    /// Reads flags, the first of which is the program, and the environment.
+impl SenderSettings {
+    /// Reads the settings from the command line, which starts with the program name, and from the
+    /// environment.
     ///
     /// # Errors
     /// See [`SettingsError`].
     pub(crate) fn from_args(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, SettingsError> {
-        Raw::try_parse_from(args)?.check().map_err(SettingsError::Invalid)
+        SenderArgs::try_parse_from(args)?.check().map_err(SettingsError::Invalid)
     }
 }
 
-impl Raw {
-    fn check(self) -> Result<Settings, Mistakes> {
+impl SenderArgs {
+    /// Checks the settings and reports all mistakes.
+    fn check(self) -> Result<SenderSettings, Mistakes> {
         let mut check = Check::default();
         let broker = check.broker(&self.mqtt_broker_addr, &self.mqtt_broker_port);
         if self.topic.is_empty() {
@@ -84,7 +86,7 @@ impl Raw {
         let settings = || {
             let (host, port) = broker?;
             let interval = Duration::from_secs(seconds?.into());
-            Some(Settings { host, port, topic: self.topic, interval, log: log? })
+            Some(SenderSettings { host, port, topic: self.topic, interval, log: log? })
         };
         check.finish(settings())
     }
@@ -95,12 +97,12 @@ impl Raw {
 mod tests {
     use super::*;
 
-    fn read(flags: &[&str]) -> Result<Settings, SettingsError> {
-        Settings::from_args([&["vehicle-data-sender"], flags].concat())
+    fn read(flags: &[&str]) -> Result<SenderSettings, SettingsError> {
+        SenderSettings::from_args([&["vehicle-data-sender"], flags].concat())
     }
 
     #[test]
-    fn only_the_topic_is_needed() {
+    fn only_the_topic_is_required() {
         let settings = read(&["--topic=vehicle/1/sensors/speed"]).unwrap();
         assert_eq!((settings.host.as_str(), settings.port), ("localhost", 1883));
         assert_eq!(settings.topic, "vehicle/1/sensors/speed");
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_reported_with_what_to_do() {
+    fn mistakes_are_reported_with_what_to_change() {
         for (flag, part) in [
             ("--topic=", "TOPIC: it is not set"),
             ("--topic=a/+/b", "TOPIC: \"a/+/b\" has a wildcard"),
@@ -121,7 +123,7 @@ mod tests {
         ] {
             let topic = if flag.starts_with("--topic") { "--log-level=info" } else { "--topic=t" };
             let Err(SettingsError::Invalid(mistakes)) = read(&[flag, topic]) else {
-                panic!("{flag} is taken");
+                panic!("{flag} is accepted");
             };
             let report = mistakes.to_string();
             assert!(report.contains(part), "{part} is missing in {report}");

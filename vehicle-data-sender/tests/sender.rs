@@ -1,4 +1,4 @@
-//! The real binary with a real Mosquitto.
+//! The binary with a real Mosquitto.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -52,12 +52,12 @@ async fn publishes_a_speed_at_each_interval() {
     let took = begin.elapsed();
     assert!(took > Duration::from_millis(2_500), "{took:?}");
     assert_eq!(sender.terminate().await.code(), Some(0));
-    // With a farewell, not with a connection that breaks.
+    // It disconnects and does not just close the connection.
     broker.process().line("Received DISCONNECT from vehicle-data-sender-").await;
 }
 
 #[tokio::test]
-async fn the_interval_is_kept() {
+async fn nothing_is_published_before_the_interval_is_over() {
     let broker = Broker::start().await;
     let mut speeds = broker.subscribe(TOPIC, &[]).await;
     let _sender = start(&broker, &[("INTERVAL", "3600")]);
@@ -66,7 +66,7 @@ async fn the_interval_is_kept() {
 }
 
 #[tokio::test]
-async fn comes_back_after_the_broker() {
+async fn reconnects_when_the_broker_is_back() {
     let mut broker = Broker::start().await;
     broker.stop().await;
     let mut sender = start(&broker, &[]);

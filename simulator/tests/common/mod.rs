@@ -1,30 +1,30 @@
-//! A workload that speaks to the simulated agent over raw FIFOs, with the
-//! framing of prost instead of the simulator's own.
+//! A workload that talks to the simulated agent over the FIFOs. It uses the framing of prost
+//! instead of that of the simulator.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleet_connector::proto::ank_base::{
+use ankaios_model::proto::ank_base::{
     CompleteState, CompleteStateRequest, CompleteStateResponse, LogsRequest, Request, Response,
     State, UpdateStateRequest, Workload, WorkloadMap, request::RequestContent,
     response::ResponseContent,
 };
-use fleet_connector::proto::control_api::{
+use ankaios_model::proto::control_api::{
     FromAnkaios, Hello, ToAnkaios, from_ankaios::FromAnkaiosEnum, to_ankaios::ToAnkaiosEnum,
 };
 use prost::Message;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
-use vehicle_simulator::{Options, SimulatedVehicle};
+use vehicle_simulator::{SimulatedVehicle, VehicleOptions};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// Long enough to be sure that nothing comes.
+/// How long to wait for a message that must not come.
 pub(crate) const SILENCE: Duration = Duration::from_millis(100);
 
 pub(crate) struct RawWorkload {
@@ -33,9 +33,9 @@ pub(crate) struct RawWorkload {
     received: Vec<u8>,
 }
 
-/// A vehicle in a folder of its own and a workload with both FIFOs open.
+/// Starts a vehicle in a temporary folder, and a workload that has both FIFOs open.
 pub(crate) async fn start(
-    options: Options,
+    options: VehicleOptions,
 ) -> (tempfile::TempDir, PathBuf, SimulatedVehicle, RawWorkload) {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("control_interface");
@@ -44,9 +44,9 @@ pub(crate) async fn start(
     (temp, dir, vehicle, workload)
 }
 
-/// The same, with the session open.
+/// Starts a vehicle and a workload with an open session.
 pub(crate) async fn connected() -> (tempfile::TempDir, PathBuf, SimulatedVehicle, RawWorkload) {
-    let (temp, dir, vehicle, mut workload) = start(Options::default()).await;
+    let (temp, dir, vehicle, mut workload) = start(VehicleOptions::default()).await;
     workload.hello().await;
     (temp, dir, vehicle, workload)
 }
@@ -67,7 +67,7 @@ impl RawWorkload {
             match output.try_write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    timeout(LIMIT, output.writable()).await.expect("nobody reads")?;
+                    timeout(LIMIT, output.writable()).await.expect("the agent does not read")?;
                 }
                 Err(error) => return Err(error),
             }
@@ -100,12 +100,12 @@ impl RawWorkload {
         self.request(id, state_request(masks, false)).await;
     }
 
-    /// The next message, or nothing at the end of `input`.
+    /// The next message. `None` at the end of `input`.
     pub(crate) async fn next(&mut self) -> Option<FromAnkaiosEnum> {
-        timeout(LIMIT, self.next_within()).await.expect("no message came")
+        timeout(LIMIT, self.next_message()).await.expect("no message came")
     }
 
-    pub(crate) async fn next_within(&mut self) -> Option<FromAnkaiosEnum> {
+    pub(crate) async fn next_message(&mut self) -> Option<FromAnkaiosEnum> {
         loop {
             let mut bytes = &self.received[..];
             if let Ok(message) = FromAnkaios::decode_length_delimited(&mut bytes) {
@@ -132,21 +132,21 @@ impl RawWorkload {
         }
     }
 
-    /// Asks for something small and expects the answer next.
+    /// Sends a small request and expects its answer as the next message.
     pub(crate) async fn assert_answers(&mut self, id: &str) {
         self.ask_state(id, &["desiredState.apiVersion"]).await;
         assert_eq!(self.response().await.request_id, id);
     }
 
     pub(crate) async fn assert_silent(&mut self) {
-        let message = timeout(SILENCE, self.next_within()).await;
+        let message = timeout(SILENCE, self.next_message()).await;
         assert!(message.is_err(), "expected silence, got {message:?}");
     }
 
     pub(crate) async fn assert_closed(&mut self, reason: &str) {
         match self.next().await.unwrap() {
             FromAnkaiosEnum::ConnectionClosed(closed) => assert_eq!(closed.reason, reason),
-            other => panic!("expected the end, got {other:?}"),
+            other => panic!("expected ConnectionClosed, got {other:?}"),
         }
         assert_eq!(self.next().await, None);
     }

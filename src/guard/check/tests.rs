@@ -4,8 +4,8 @@
 
 use super::*;
 use crate::guard::view::to_value;
-use crate::json::ankaios::parse_complete_state;
-use crate::manifest::Manifest;
+use ankaios_model::json::ankaios::parse_complete_state;
+use ankaios_model::manifest::Manifest;
 
 const POLICY: &str = "
 runtimes: [podman]
@@ -350,7 +350,7 @@ fn templates_are_checked_as_they_are_rendered() {
             json!({"mine": "x"}),
             "forbidden_options",
         ),
-        // What is not known, or can not be rendered.
+        // What is not known, or cannot be rendered.
         ("agent_A", image, json!({"another": "x"}), "agents"),
         ("agent_A", "image: {{a.nothing}}", json!({"mine": "x"}), "images"),
         (

@@ -1,50 +1,52 @@
-//! How far followed logs have come.
+//! Notes in the retained record how far followed logs have been delivered.
 
 use std::time::{Duration, SystemTime};
 
+use service_kit::backoff::Backoff;
 use tokio::time::Instant;
 
-use super::LogsSubscription;
-use crate::mqtt::SessionEnded;
 use crate::streams::publisher::Publisher;
 use crate::streams::record::Record;
-use crate::streams::time::format_rfc3339;
+use fleet_contract::requests::LogsRequest;
+use fleet_contract::rfc3339;
+use mqtt_session::SessionEnded;
 
-/// When the position in followed logs is noted first, and how often later. So much of
-/// them may come twice after a restart of the connector. One that is restarted again
-/// and again must get on, too, before the vehicle has no more of the log.
+/// The first and the longest interval between notes. Lines of the last interval may come
+/// twice after a restart of the connector. The first one is short so that a connector that
+/// is restarted again and again makes progress before the vehicle deletes the lines.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Notes in the retained record of followed logs how far they have come.
+/// The record of followed logs, and when their progress was last noted in it.
 #[derive(Debug)]
 pub(super) struct Bookmark {
     topic: String,
-    record: Record<LogsSubscription>,
+    record: Record<LogsRequest>,
     publisher: Publisher,
     noted: Instant,
     interval: Duration,
+    intervals: Backoff,
 }
 
 impl Bookmark {
     /// `topic` is that of the record.
-    pub(super) fn new(
-        topic: String,
-        record: Record<LogsSubscription>,
-        publisher: Publisher,
-    ) -> Self {
-        Self { topic, record, publisher, noted: Instant::now(), interval: INTERVALS.0 }
+    pub(super) fn new(topic: String, record: Record<LogsRequest>, publisher: Publisher) -> Self {
+        let mut intervals = Backoff::new(INTERVALS.0, INTERVALS.1);
+        let interval = intervals.next_wait();
+        Self { topic, record, publisher, noted: Instant::now(), interval, intervals }
     }
 
-    /// Everything that was written before that time has been published. Not each
-    /// time is noted.
-    pub(super) async fn put(&mut self, reached: Option<SystemTime>) -> Result<(), SessionEnded> {
-        let Some(reached) = reached.filter(|_| self.noted.elapsed() >= self.interval) else {
-            return Ok(());
-        };
+    /// Notes that the logs have been delivered until this time, if an interval has passed
+    /// since the last note.
+    pub(super) async fn note(
+        &mut self,
+        delivered_until: Option<SystemTime>,
+    ) -> Result<(), SessionEnded> {
+        let due = self.noted.elapsed() >= self.interval;
+        let Some(time) = delivered_until.filter(|_| due) else { return Ok(()) };
         self.noted = Instant::now();
-        self.interval = (self.interval * 2).min(INTERVALS.1);
-        self.record.resume_at = Some(format_rfc3339(reached));
-        // A subscription whose time is over is being ended.
+        self.interval = self.intervals.next_wait();
+        self.record.resume_at = Some(rfc3339::format(time));
+        // An expired subscription is about to end.
         let Ok(remaining) = self.record.remaining() else { return Ok(()) };
         self.publisher.retain(&self.topic, &self.record, remaining).await
     }

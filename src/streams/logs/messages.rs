@@ -3,16 +3,16 @@
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::json::InstanceName;
-use crate::proto::ank_base::LogEntry;
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::LogEntry;
 
 /// No message of entries is larger than this, in bytes of JSON.
 pub(super) const MAX_MESSAGE: usize = 128 * 1024;
 
-/// What is around the entries of a message.
+/// The JSON around the entries of a message.
 const FRAME: usize = r#"{"entries":[]}"#.len();
 
-/// Room for what is said about the rest of a line that was cut.
+/// Room for the note at the end of a line that was cut.
 const CUT_NOTE: usize = 64;
 
 /// Lines of some instances.
@@ -34,14 +34,14 @@ pub(super) struct Stopped {
     pub(super) stopped: InstanceName,
 }
 
-/// So many lines had to be thrown away.
+/// This many lines were dropped.
 #[derive(Serialize)]
 pub(super) struct Dropped {
     pub(super) dropped: u64,
 }
 
-/// The entries as Ankaios has put them together, but no message too large. A
-/// single line that is larger is cut.
+/// Entries that Ankaios has sent together as messages, only as many as the size limit
+/// demands. A single line beyond the limit is cut.
 pub(super) fn batches(entries: Vec<LogEntry>) -> Vec<Entries> {
     let mut batches: Vec<Entries> = Vec::new();
     let mut size = usize::MAX;
@@ -64,7 +64,7 @@ pub(super) fn batches(entries: Vec<LogEntry>) -> Vec<Entries> {
 
 fn to_raw(instance: InstanceName, message: String) -> Box<RawValue> {
     let mut entry = Entry { instance, message: String::new() };
-    // The line alone could be too long only if it has so many bytes.
+    // A byte becomes at most six in JSON, so shorter lines always fit.
     if message.len() > MAX_MESSAGE / 8 {
         let around = write(&entry).get().len() + FRAME + 1;
         entry.message = cut(message, MAX_MESSAGE.saturating_sub(around));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ankaios_has_put_together_stays_together() {
+    fn entries_that_ankaios_sends_together_stay_in_one_message() {
         assert_eq!(batches(vec![entry("a"), entry("b")]).len(), 1);
         assert!(batches(Vec::new()).is_empty());
     }

@@ -1,13 +1,12 @@
 //! Subscriptions to logs.
 //!
 //! ```text
-//!  subscription    what is asked for
-//!   └ workload_ref   whose logs
-//!  follower        asks Ankaios for logs and publishes them
-//!   ├ instances      which logs come, are due, or have ended
-//!   │  └ position      how far one of them has come
-//!   ├ messages       lines to messages
-//!   └ bookmark       notes how far they have come
+//!  source           logs as the feed of a subscription
+//!  follower         requests logs from Ankaios and publishes them
+//!   ├ instances       which logs are open, due or ended (pure)
+//!   │  └ position      how far one of them has been delivered (pure)
+//!   ├ messages        log entries as MQTT messages (pure)
+//!   └ bookmark        notes the progress in the retained record
 //! ```
 
 mod bookmark;
@@ -15,9 +14,6 @@ mod follower;
 mod instances;
 mod messages;
 mod position;
-mod subscription;
-mod workload_ref;
+mod source;
 
 pub(crate) use follower::Follower;
-pub use subscription::LogsSubscription;
-pub use workload_ref::WorkloadRef;

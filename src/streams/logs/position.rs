@@ -1,86 +1,122 @@
-//! How far a log has come.
-//!
-//! Lines have no times of their own, only that of their arrival. Of lines that come
-//! as they are written it tells when they were written. But what there is already
-//! when a log is asked for arrives much later than it was written: a log that is lost
-//! in the midst of that must be asked for from further back.
+//! How far the log of an instance has been delivered.
 
 use std::time::{Duration, SystemTime};
 
-/// Within this time Ankaios gives what there is when it is asked for a log.
+/// Ankaios sends the lines that exist when a log is requested within this time.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-/// So much faster than lines were written does it give them.
-const SPEED: u32 = 2;
-
-/// How far a log has come that was asked for.
+/// How far the log of an instance has been delivered: whether it still catches up or is
+/// live.
+///
+/// Lines have no timestamps; only the arrival of a message is known. Ankaios first sends
+/// the lines that exist already, and then each line when it is written. It does not mark
+/// where the first part ends, so a rule decides: a log is live from the first message
+/// that arrives, after the request was accepted, later than the time that the request
+/// reaches back, and later than [`CATCH_UP`] at most. This holds because existing lines
+/// come faster than they were written. Once a log is live, the arrival of a message means
+/// that whatever was written before has been delivered, except for the last moments: a
+/// line takes some time to arrive.
+///
+/// An interrupted log is requested again, with a small overlap: a live one from its last
+/// arrival on, one that catches up from the same time as before. Lines may come twice, but
+/// none is missing.
+///
+/// An arrival is the earliest time at which a message can have arrived, as the reader of
+/// the control interface determines it. The time at which the message is published would
+/// be wrong: it may have waited for a slow uplink, or for a process that got no CPU time,
+/// while the log was interrupted already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
-    asked: SystemTime,
-    since: Option<SystemTime>,
-    arrived: SystemTime,
+pub(super) enum Position {
+    /// The lines that existed at the request may not have been delivered yet.
+    CatchingUp {
+        /// The log was requested from this time on; `None` is from its first line.
+        since: Option<SystemTime>,
+        /// A message that arrives at this time or later is not part of these lines.
+        live_from: SystemTime,
+    },
+    /// Lines are delivered when they are written.
+    Live {
+        /// When the last message arrived.
+        arrived: SystemTime,
+    },
 }
 
 impl Position {
-    /// The position in a log that is asked for now; `None` asks for the whole of it.
-    pub(super) fn begin(since: Option<SystemTime>) -> Self {
-        let now = SystemTime::now();
-        Self { asked: now, since, arrived: now }
+    /// The position in a log whose request for lines `since` a time is accepted at `now`,
+    /// or was accepted shortly before.
+    pub(super) fn new(since: Option<SystemTime>, now: SystemTime) -> Self {
+        let age = since.map_or(CATCH_UP, |since| now.duration_since(since).unwrap_or_default());
+        Self::CatchingUp { since, live_from: now + age.min(CATCH_UP) }
     }
 
-    /// Something has arrived.
-    pub(super) fn moved(&mut self, arrived: SystemTime) {
-        self.arrived = arrived;
-    }
-
-    /// What was written before this time has come, but for what was under way.
-    /// `None`: perhaps not even the first line.
-    pub(super) fn reached(&self) -> Option<SystemTime> {
-        let elapsed = self.arrived.duration_since(self.asked).unwrap_or_default();
-        if elapsed >= CATCH_UP {
-            return Some(self.arrived);
+    /// Records that a message was published that had arrived at this time.
+    pub(super) fn advance(&mut self, arrived: SystemTime) {
+        match self {
+            Self::CatchingUp { live_from, .. } if arrived < *live_from => {}
+            _ => *self = Self::Live { arrived },
         }
-        let since = self.since?;
-        Some(since.max(self.arrived.min(since + elapsed * SPEED)))
+    }
+
+    /// Lines from before this time have been delivered, except for the last moments
+    /// before it; after an interruption the log is requested from there on. `None`: perhaps
+    /// not even the first line.
+    pub(super) fn delivered_until(&self) -> Option<SystemTime> {
+        match self {
+            Self::CatchingUp { since, .. } => *since,
+            Self::Live { arrived } => Some(*arrived),
+        }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Asked an hour ago for what was written in the last of so many seconds.
-    fn position(seconds: u32, elapsed: Duration) -> (SystemTime, Option<SystemTime>) {
-        let asked = SystemTime::now() - 3600 * SECOND;
-        let since = Some(asked - seconds * SECOND);
-        let position = Position { asked, since, arrived: asked + elapsed };
-        (asked, position.reached())
+    /// Until when a log has been delivered, in seconds after its request was accepted. It
+    /// was requested `age` seconds back (`None` is from its first line), and one message
+    /// arrived `arrival` seconds after the acceptance.
+    fn delivered_until(age: Option<i64>, arrival: i64) -> Option<i64> {
+        let time = |seconds: i64| SystemTime::UNIX_EPOCH + SECOND * (3600 + seconds) as u32;
+        let mut position = Position::new(age.map(|age| time(-age)), time(0));
+        position.advance(time(arrival));
+        let until = position.delivered_until()?.duration_since(SystemTime::UNIX_EPOCH);
+        Some(until.unwrap().as_secs() as i64 - 3600)
     }
 
     #[test]
-    fn what_was_written_long_ago_has_not_come_at_once() {
-        let (asked, reached) = position(60, SECOND);
-        assert_eq!(reached, Some(asked - 58 * SECOND));
-        let (asked, reached) = position(1, SECOND / 4);
-        assert_eq!(reached, Some(asked - SECOND / 2));
+    fn a_log_that_is_interrupted_early_is_requested_from_the_same_time_again() {
+        assert_eq!(delivered_until(Some(60), 1), Some(-60));
+        assert_eq!(delivered_until(Some(60), 9), Some(-60));
+        assert_eq!(delivered_until(Some(3), 2), Some(-3));
+        assert_eq!(delivered_until(None, 9), None);
     }
 
     #[test]
-    fn what_comes_as_it_is_written_is_as_late_as_its_arrival() {
-        let (asked, reached) = position(1, 2 * SECOND);
-        assert_eq!(reached, Some(asked + 2 * SECOND));
-        let (asked, reached) = position(3600, CATCH_UP);
-        assert_eq!(reached, Some(asked + CATCH_UP));
+    fn a_log_is_live_after_the_time_that_the_request_reaches_back_and_after_ten_seconds() {
+        assert_eq!(delivered_until(Some(60), 10), Some(10));
+        assert_eq!(delivered_until(Some(3), 3), Some(3));
+        assert_eq!(delivered_until(Some(0), 0), Some(0));
+        assert_eq!(delivered_until(Some(-5), 0), Some(0));
+        assert_eq!(delivered_until(None, 10), Some(10));
     }
 
     #[test]
-    fn a_whole_log_is_not_known_to_have_come_for_a_while() {
-        let mut position = Position::begin(None);
-        assert_eq!(position.reached(), None);
-        let later = position.asked + CATCH_UP;
-        position.moved(later);
-        assert_eq!(position.reached(), Some(later));
+    fn a_message_that_arrived_before_the_acceptance_was_noticed_does_not_make_a_log_live() {
+        let accepted = SystemTime::now();
+        let mut position = Position::new(Some(accepted), accepted);
+        position.advance(accepted - SECOND);
+        assert_eq!(position.delivered_until(), Some(accepted));
+    }
+
+    #[test]
+    fn a_log_that_is_live_stays_live_when_the_clock_is_set_back() {
+        let accepted = SystemTime::now();
+        let mut position = Position::new(None, accepted);
+        position.advance(accepted + CATCH_UP);
+        position.advance(accepted - 3600 * SECOND);
+        assert_eq!(position, Position::Live { arrived: accepted - 3600 * SECOND });
     }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::InstanceName;
-use crate::schema::is_name;
-use crate::streams::time::{format_rfc3339, parse_rfc3339};
 use crate::streams::unusable::Unusable;
+use ankaios_model::InstanceName;
+use ankaios_model::is_name;
+use fleet_contract::rfc3339;
 
 /// The largest record that is taken up, in bytes: that of a roll-out of some
 /// thousand workloads.
@@ -36,7 +36,7 @@ impl RolloutRecord {
         workloads: BTreeSet<InstanceName>,
         limit: Duration,
     ) -> Self {
-        let expires_at = format_rfc3339(SystemTime::now() + limit);
+        let expires_at = rfc3339::format(SystemTime::now() + limit);
         Self { request_id, workloads, expires_at }
     }
 
@@ -56,7 +56,7 @@ impl RolloutRecord {
         if record.workloads.is_empty() {
             return invalid("workloads: there is none".into());
         }
-        if parse_rfc3339(&record.expires_at).is_none() {
+        if rfc3339::parse(&record.expires_at).is_none() {
             return invalid(format!("expires_at: {:?} is no time of RFC 3339", record.expires_at));
         }
         Ok(record)
@@ -64,7 +64,7 @@ impl RolloutRecord {
 
     /// How long it would still be followed.
     pub(super) fn remaining(&self) -> Duration {
-        let end = parse_rfc3339(&self.expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
+        let end = rfc3339::parse(&self.expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
         end.duration_since(SystemTime::now()).unwrap_or_default()
     }
 }

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::doubt::{DOUBTFUL, MAX_DELETED};
-use super::following::PACE;
+use super::handle::Rollouts;
 use super::record::{MAX_RECORD, RolloutRecord};
-use super::tracker::{GONE, MAX_RESTORED, MAX_ROLLOUTS, Tracker};
-use super::*;
-use crate::ankaios::connect;
-use crate::ankaios::workload_states::tests::{FAILED, RUNNING, event, snapshot, state};
-use crate::mqtt::{Receiver, queue};
-use crate::proto::ank_base::execution_state::ExecutionStateEnum;
+use super::stale::{MAX_DELETED, STALE_FOR};
+use super::tracked::MIN_INTERVAL;
+use super::tracker::{GONE_GRACE, MAX_RESTORED, MAX_ROLLOUTS, Tracker};
+use super::update::{Applied, Rollout};
+use crate::streams::publisher::Publisher;
+use ankaios_control::connect;
+use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
+use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
+use bytes::Bytes;
+use fleet_contract::topics::Topics;
+use mqtt_session::{Receiver, Refused, queue};
 
 const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
 const STOPPING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Stopping(0));
@@ -65,18 +69,18 @@ fn statuses(published: &mut Receiver) -> Vec<String> {
 
 async fn pass(tracker: &mut Tracker, time: Duration) {
     tokio::time::advance(time).await;
-    tracker.look().await.unwrap();
+    tracker.check_deadlines().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_somebody_else_removes_is_superseded_whatever_names_it() {
     for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
         let (mut tracker, mut published) = tracker();
-        tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+        tracker.start(rollout("r", &["w.1.a"])).await.unwrap();
         let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
-        tracker.learn(&first).await.unwrap();
-        tracker.learn(&event(Default::default(), &[removed])).await.unwrap();
-        pass(&mut tracker, GONE).await;
+        tracker.observe(&first).await.unwrap();
+        tracker.observe(&event(Default::default(), &[removed])).await.unwrap();
+        pass(&mut tracker, GONE_GRACE).await;
         assert_eq!(statuses(&mut published).last().map(String::as_str), Some("superseded"));
         assert!(tracker.rollouts.is_empty(), "{removed}");
     }
@@ -85,27 +89,27 @@ async fn what_somebody_else_removes_is_superseded_whatever_names_it() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_comes_back_at_once_was_not_removed() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+    tracker.start(rollout("r", &["w.1.a"])).await.unwrap();
     let instances = [("a", "w", "1")];
-    tracker.learn(&snapshot(state(&instances, PENDING, None))).await.unwrap();
+    tracker.observe(&snapshot(state(&instances, PENDING, None))).await.unwrap();
     let removed = event(Default::default(), &["workloadStates.a.w"]);
-    tracker.learn(&removed).await.unwrap();
-    tracker.learn(&event(state(&instances, PENDING, None), &[])).await.unwrap();
-    pass(&mut tracker, GONE).await;
-    tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+    tracker.observe(&removed).await.unwrap();
+    tracker.observe(&event(state(&instances, PENDING, None), &[])).await.unwrap();
+    pass(&mut tracker, GONE_GRACE).await;
+    tracker.observe(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["in_progress", "in_progress", "succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_of_one_field_leaves_the_other_as_it_is() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+    tracker.start(rollout("r", &["w.1.a"])).await.unwrap();
     let instances = [("a", "w", "1")];
     let first = snapshot(state(&instances, PENDING, Some("pulling")));
-    tracker.learn(&first).await.unwrap();
-    pass(&mut tracker, PACE).await;
-    tracker.learn(&event(state(&instances, None, Some("pulled")), &[])).await.unwrap();
-    tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+    tracker.observe(&first).await.unwrap();
+    pass(&mut tracker, MIN_INTERVAL).await;
+    tracker.observe(&event(state(&instances, None, Some("pulled")), &[])).await.unwrap();
+    tracker.observe(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
     let states: Vec<_> = told(&mut published)
         .into_iter()
         .map(|(_, status, state)| {
@@ -129,15 +133,15 @@ async fn changes_that_come_fast_come_in_one_message_and_the_end_at_once() {
     let ids: Vec<String> = (0..WORKLOADS).map(|id| id.to_string()).collect();
     let names: Vec<String> = ids.iter().map(|id| format!("w.{id}.a")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    tracker.begin(rollout("r", &names)).await.unwrap();
-    tracker.learn(&snapshot(Default::default())).await.unwrap();
+    tracker.start(rollout("r", &names)).await.unwrap();
+    tracker.observe(&snapshot(Default::default())).await.unwrap();
     let mut count = 0;
     // A change each 2 ms: 2 s in all.
     for news in [PENDING, RUNNING] {
         for id in &ids {
-            assert!(tracker.rollouts[0].next_look() > tokio::time::Instant::now());
+            assert!(tracker.rollouts[0].next_deadline() > tokio::time::Instant::now());
             pass(&mut tracker, Duration::from_millis(2)).await;
-            tracker.learn(&event(state(&[("a", "w", id)], news, None), &[])).await.unwrap();
+            tracker.observe(&event(state(&[("a", "w", id)], news, None), &[])).await.unwrap();
             let told = statuses(&mut published);
             count += told.len();
             let end = news == RUNNING && *id == ids[WORKLOADS - 1];
@@ -151,38 +155,38 @@ async fn changes_that_come_fast_come_in_one_message_and_the_end_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_change_that_had_to_wait_is_told_and_then_no_clock_runs() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(rollout("r", &["w.1.a", "v.1.a"])).await.unwrap();
+    tracker.start(rollout("r", &["w.1.a", "v.1.a"])).await.unwrap();
     let deadline = tracker.rollouts[0].deadline;
-    tracker.learn(&snapshot(state(&[("a", "w", "1")], PENDING, None))).await.unwrap();
+    tracker.observe(&snapshot(state(&[("a", "w", "1")], PENDING, None))).await.unwrap();
     assert_eq!(statuses(&mut published).len(), 1, "after a quiet time at once");
-    tracker.learn(&event(state(&[("a", "w", "1")], RUNNING, None), &[])).await.unwrap();
+    tracker.observe(&event(state(&[("a", "w", "1")], RUNNING, None), &[])).await.unwrap();
     assert!(messages(&mut published).is_empty());
-    let wait = tracker.rollouts[0].next_look() - tokio::time::Instant::now();
-    assert_eq!(wait, PACE);
+    let wait = tracker.rollouts[0].next_deadline() - tokio::time::Instant::now();
+    assert_eq!(wait, MIN_INTERVAL);
     pass(&mut tracker, wait).await;
     let messages = messages(&mut published);
     assert_eq!(messages[0]["workloads"][1]["execution_state"]["state"], json!("RUNNING"));
     // One that is gone for the moment has a clock of its own.
-    tracker.learn(&event(state(&[("a", "v", "1")], PENDING, None), &[])).await.unwrap();
-    pass(&mut tracker, PACE).await;
-    assert_eq!(tracker.rollouts[0].next_look(), deadline);
+    tracker.observe(&event(state(&[("a", "v", "1")], PENDING, None), &[])).await.unwrap();
+    pass(&mut tracker, MIN_INTERVAL).await;
+    assert_eq!(tracker.rollouts[0].next_deadline(), deadline);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_snapshot_does_not_have_is_gone_unless_it_may_be_newer() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(rollout("old", &["w.1.a"])).await.unwrap();
+    tracker.start(rollout("old", &["w.1.a"])).await.unwrap();
     let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
-    tracker.learn(&first).await.unwrap();
-    tracker.begin(rollout("new", &["v.1.a"])).await.unwrap();
+    tracker.observe(&first).await.unwrap();
+    tracker.start(rollout("new", &["v.1.a"])).await.unwrap();
     told(&mut published);
     // It was asked for before the second roll-out had begun, perhaps.
-    tracker.learn(&snapshot(Default::default())).await.unwrap();
-    pass(&mut tracker, GONE).await;
+    tracker.observe(&snapshot(Default::default())).await.unwrap();
+    pass(&mut tracker, GONE_GRACE).await;
     let superseded = told(&mut published);
     assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["old"]);
-    tracker.learn(&snapshot(Default::default())).await.unwrap();
-    pass(&mut tracker, GONE).await;
+    tracker.observe(&snapshot(Default::default())).await.unwrap();
+    pass(&mut tracker, GONE_GRACE).await;
     assert_eq!(told(&mut published)[0].1, "superseded");
     assert!(tracker.rollouts.is_empty());
 }
@@ -190,12 +194,12 @@ async fn what_a_snapshot_does_not_have_is_gone_unless_it_may_be_newer() {
 #[tokio::test(start_paused = true)]
 async fn an_apply_that_changes_nothing_follows_the_workloads_that_it_names() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(apply("r", &["w", "v"], &[])).await.unwrap();
+    tracker.start(apply("r", &["w", "v"], &[])).await.unwrap();
     assert!(messages(&mut published).is_empty(), "nothing is known yet");
     let old_and_new = [("a", "w", "2"), ("a", "v", "1"), ("a", "other", "1")];
     let mut states = state(&old_and_new, PENDING, None);
     let old = state(&[("a", "w", "1")], STOPPING, None);
-    let merge = |state: &mut crate::proto::ank_base::CompleteState| {
+    let merge = |state: &mut ankaios_model::proto::ank_base::CompleteState| {
         let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;
         let old = old.workload_states.clone().unwrap().agent_state_map["a"].clone();
         let ids = old.wl_name_state_map["w"].id_state_map.clone();
@@ -203,7 +207,7 @@ async fn an_apply_that_changes_nothing_follows_the_workloads_that_it_names() {
         workloads.get_mut("w").unwrap().id_state_map.extend(ids);
     };
     merge(&mut states);
-    tracker.learn(&snapshot(states)).await.unwrap();
+    tracker.observe(&snapshot(states)).await.unwrap();
     let told = messages(&mut published);
     let names = |message: &Value| {
         let workloads = message["workloads"].as_array().unwrap().iter();
@@ -215,44 +219,44 @@ async fn an_apply_that_changes_nothing_follows_the_workloads_that_it_names() {
     assert_eq!((told.len(), &told[0]["status"]), (1, &json!("in_progress")));
     assert_eq!(names(&told[0]), ["v.1", "w.2"]);
     let running = state(&[("a", "w", "2"), ("a", "v", "1")], RUNNING, None);
-    tracker.learn(&event(running, &[])).await.unwrap();
+    tracker.observe(&event(running, &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_apply_that_changes_nothing_and_is_not_there_has_succeeded() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(apply("r", &["w"], &[])).await.unwrap();
-    tracker.learn(&snapshot(Default::default())).await.unwrap();
+    tracker.start(apply("r", &["w"], &[])).await.unwrap();
+    tracker.observe(&snapshot(Default::default())).await.unwrap();
     assert_eq!(messages(&mut published)[0]["workloads"], json!([]));
     // Of configs alone.
-    tracker.begin(apply("r", &[], &[])).await.unwrap();
+    tracker.start(apply("r", &[], &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_apply_that_changes_nothing_looks_at_states_that_are_newer() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(rollout("first", &["v.1.a"])).await.unwrap();
+    tracker.start(rollout("first", &["v.1.a"])).await.unwrap();
     // It was asked for before the second one had begun.
-    tracker.begin(apply("second", &["w"], &[])).await.unwrap();
-    tracker.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
+    tracker.start(apply("second", &["w"], &[])).await.unwrap();
+    tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
     assert!(messages(&mut published).is_empty());
-    tracker.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
+    tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
     let told = told(&mut published);
     assert_eq!((&*told[0].0, &*told[0].1), ("second", "succeeded"));
     // A later apply has replaced what it names.
-    tracker.begin(apply("third", &["w"], &[])).await.unwrap();
+    tracker.start(apply("third", &["w"], &[])).await.unwrap();
     let deleted = vec!["w.1.a".parse().unwrap()];
-    tracker.begin(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    tracker.start(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
     assert_eq!(statuses(&mut published), ["superseded"]);
 }
 
 /// A deletion of an instance, and then an apply that adds it again.
 async fn delete_and_apply(tracker: &mut Tracker, request_id: &str) {
     let deleted = vec!["w.1.a".parse().unwrap()];
-    tracker.begin(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
-    tracker.begin(rollout(request_id, &["w.1.a"])).await.unwrap();
+    tracker.start(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    tracker.start(rollout(request_id, &["w.1.a"])).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,16 +267,16 @@ async fn the_state_from_before_a_deletion_is_not_that_of_the_next_roll_out() {
         let (mut tracker, mut published) = tracker();
         if known {
             // There is a subscription already.
-            tracker.begin(rollout("other", &["v.1.a"])).await.unwrap();
-            tracker.learn(&snapshot(running())).await.unwrap();
+            tracker.start(rollout("other", &["v.1.a"])).await.unwrap();
+            tracker.observe(&snapshot(running())).await.unwrap();
         }
         delete_and_apply(&mut tracker, "r").await;
-        tracker.learn(&snapshot(running())).await.unwrap();
-        pass(&mut tracker, PACE).await;
+        tracker.observe(&snapshot(running())).await.unwrap();
+        pass(&mut tracker, MIN_INTERVAL).await;
         let before = told(&mut published);
         assert!(before.iter().all(|told| told.1 == "in_progress"), "{before:?}");
-        tracker.learn(&event(state(&instances, PENDING, None), &[])).await.unwrap();
-        tracker.learn(&event(state(&instances, FAILED, None), &[])).await.unwrap();
+        tracker.observe(&event(state(&instances, PENDING, None), &[])).await.unwrap();
+        tracker.observe(&event(state(&instances, FAILED, None), &[])).await.unwrap();
         let last = told(&mut published).pop().unwrap();
         assert_eq!((&*last.0, &*last.1), ("r", "failed"));
     }
@@ -281,13 +285,13 @@ async fn the_state_from_before_a_deletion_is_not_that_of_the_next_roll_out() {
 #[tokio::test(start_paused = true)]
 async fn what_somebody_else_has_deleted_is_in_doubt_too_if_it_is_known() {
     let (mut tracker, mut published) = tracker();
-    tracker.begin(rollout("other", &["v.1.a"])).await.unwrap();
+    tracker.start(rollout("other", &["v.1.a"])).await.unwrap();
     let instances = [("a", "w", "1")];
-    tracker.learn(&snapshot(state(&instances, RUNNING, None))).await.unwrap();
-    tracker.begin(rollout("r", &["w.1.a"])).await.unwrap();
+    tracker.observe(&snapshot(state(&instances, RUNNING, None))).await.unwrap();
+    tracker.start(rollout("r", &["w.1.a"])).await.unwrap();
     assert_eq!(statuses(&mut published), ["in_progress"]);
-    // A later event leaves no doubt.
-    tracker.learn(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
+    // A later event leaves no stale.
+    tracker.observe(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
 }
 
@@ -296,14 +300,14 @@ async fn a_state_that_does_not_change_is_believed_by_a_later_snapshot() {
     let (mut tracker, mut published) = tracker();
     let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
     delete_and_apply(&mut tracker, "r").await;
-    tracker.learn(&running).await.unwrap();
-    let wait = tracker.rollouts[0].next_look() - tokio::time::Instant::now();
-    assert_eq!(wait, DOUBTFUL);
+    tracker.observe(&running).await.unwrap();
+    let wait = tracker.rollouts[0].next_deadline() - tokio::time::Instant::now();
+    assert_eq!(wait, STALE_FOR);
     pass(&mut tracker, wait).await;
     // What is known may be old: the link was down, perhaps.
     assert_eq!(statuses(&mut published), ["in_progress"]);
-    assert_eq!(tracker.rollouts[0].next_look(), tracker.rollouts[0].deadline);
-    tracker.learn(&running).await.unwrap();
+    assert_eq!(tracker.rollouts[0].next_deadline(), tracker.rollouts[0].deadline);
+    tracker.observe(&running).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
 }
 
@@ -312,10 +316,10 @@ async fn a_snapshot_that_was_asked_for_in_doubt_is_not_believed() {
     let (mut tracker, mut published) = tracker();
     let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
     delete_and_apply(&mut tracker, "r").await;
-    pass(&mut tracker, DOUBTFUL).await;
-    tracker.learn(&running).await.unwrap();
+    pass(&mut tracker, STALE_FOR).await;
+    tracker.observe(&running).await.unwrap();
     assert_eq!(statuses(&mut published), ["in_progress"]);
-    tracker.learn(&running).await.unwrap();
+    tracker.observe(&running).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
 }
 
@@ -326,16 +330,48 @@ async fn deleted_instances_are_remembered_for_a_while_and_not_without_number() {
         let deleted = range.map(|id| format!("w.{id}.a").parse().unwrap()).collect();
         Rollout { applied: None, added: Vec::new(), deleted }
     };
-    tracker.begin(delete(0..2 * MAX_DELETED)).await.unwrap();
+    tracker.start(delete(0..2 * MAX_DELETED)).await.unwrap();
     assert_eq!(tracker.deleted.len(), MAX_DELETED);
-    pass(&mut tracker, DOUBTFUL).await;
-    tracker.begin(delete(0..1)).await.unwrap();
+    pass(&mut tracker, STALE_FOR).await;
+    tracker.start(delete(0..1)).await.unwrap();
     assert_eq!(tracker.deleted.len(), 1);
 }
 
 fn record() -> RolloutRecord {
-    let instances = ["w.1.a".parse().unwrap()].into();
-    RolloutRecord::new("r".into(), instances, Duration::from_secs(60))
+    record_of("r", "w.1.a")
+}
+
+fn record_of(request_id: &str, instance: &str) -> RolloutRecord {
+    let instances = [instance.parse().unwrap()].into();
+    RolloutRecord::new(request_id.into(), instances, Duration::from_secs(60))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_before_the_snapshot_is_noticed_though_its_record_comes_later() {
+    let (mut tracker, mut published) = tracker();
+    let states = snapshot(state(&[("a", "w", "1")], PENDING, None));
+    tracker.restore("0a".into(), record(), 100).await.unwrap();
+    tracker.observe(&states).await.unwrap();
+    // Its instance was removed while no connector ran.
+    tracker.restore("0b".into(), record_of("gone", "v.1.a"), 100).await.unwrap();
+    tracker.observe(&states).await.unwrap();
+    pass(&mut tracker, GONE_GRACE).await;
+    let told = told(&mut published);
+    let superseded: Vec<_> = told.iter().filter(|told| told.1 == "superseded").collect();
+    assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["gone"]);
+    assert_eq!(tracker.rollouts.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_supersedes_a_roll_out_whose_record_comes_after_it() {
+    let (mut tracker, mut published) = tracker();
+    let deleted = vec!["w.1.a".parse().unwrap()];
+    tracker.start(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    tracker.restore("0a".into(), record(), 100).await.unwrap();
+    // Ankaios may still have the state from before the deletion.
+    tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
+    assert_eq!(statuses(&mut published), ["superseded"]);
+    assert!(tracker.rollouts.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Follows all roll-outs by one subscription, which lives as long as there are any.
+//! The task that follows all roll-outs, by one subscription that lives as long as there are any.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,52 +7,52 @@ use futures_util::future::OptionFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::doubt::{Deleted, Doubt};
-use super::following::{Following, Status};
-use super::progress::Progress;
 use super::record::RolloutRecord;
-use super::{Applied, News, Rollout};
-use crate::ankaios::events::{Event, EventStream};
-use crate::ankaios::{Client, WorkloadStates};
-use crate::json::InstanceName;
-use crate::mqtt::SessionEnded;
-use crate::random;
+use super::stale::{RecentlyDeleted, StaleStates};
+use super::tracked::TrackedRollout;
+use super::update::{Applied, Command, Rollout};
 use crate::streams::publisher::Publisher;
-use crate::topics::Topics;
+use ankaios_control::{Client, WorkloadStates};
+use ankaios_control::{Event, EventStream};
+use ankaios_model::InstanceName;
+use fleet_contract::rollout::RolloutStatus;
+use fleet_contract::topics::Topics;
+use mqtt_session::SessionEnded;
+use service_kit::random;
 
-/// Roll-outs that are followed at the same time; the oldest gives way.
+/// Maximum number of roll-outs that are followed at the same time; one more ends the oldest.
 pub(super) const MAX_ROLLOUTS: usize = 256;
 
-/// Bytes of all records that are taken up. There are no more of honest ones: whoever
-/// may publish for the vehicle may retain any number.
+/// Maximum size of all restored records, in bytes. The connector itself never writes more, but
+/// anybody who may publish for the vehicle may retain any number.
 pub(super) const MAX_RESTORED: usize = 4 * 1024 * 1024;
 
-/// So long an instance must be gone before somebody else has removed it. Ankaios
-/// forgets for a moment one that was deleted and is applied again at once.
-pub(super) const GONE: Duration = Duration::from_secs(5);
+/// How long an instance must be gone to count as removed by somebody else. Ankaios has no
+/// state for a moment of an instance that is deleted and applied again at once.
+pub(super) const GONE_GRACE: Duration = Duration::from_secs(5);
 
-/// A roll-out of a former process is followed at least so long.
-const SHORTEST: Duration = Duration::from_secs(10);
+/// The minimum time for which a restored roll-out is followed.
+const MIN_RESTORED: Duration = Duration::from_secs(10);
 
-/// So long after its end the broker keeps the record of a roll-out whose connector
-/// does not come back.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long the broker keeps the record of a roll-out after its end, in case the connector does
+/// not come back.
+const RECORD_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Tracker {
     ankaios: Client,
     topics: Topics,
     publisher: Publisher,
     limit: Duration,
-    pub(super) rollouts: Vec<Following>,
-    /// The last ones that have settled: a broker that has not been told yet may
-    /// bring them again.
+    pub(super) rollouts: Vec<TrackedRollout>,
+    /// The ids of the last ones that have settled. Their records may arrive again until the
+    /// broker has removed them.
     settled: VecDeque<String>,
-    /// What may be added again while Ankaios still has its former state.
-    pub(super) deleted: Deleted,
+    /// Instances that may be added again while Ankaios still has their former state.
+    pub(super) deleted: RecentlyDeleted,
     /// The states of all instances, while there is a subscription.
     states: WorkloadStates,
     events: Option<EventStream>,
-    /// The subscription has told nothing yet.
+    /// The subscription has no snapshot yet.
     opening: bool,
 }
 
@@ -70,34 +70,34 @@ impl Tracker {
             limit,
             rollouts: Vec::new(),
             settled: VecDeque::new(),
-            deleted: Deleted::default(),
+            deleted: RecentlyDeleted::default(),
             states: WorkloadStates::default(),
             events: None,
             opening: false,
         }
     }
 
-    pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
-            let look = self.rollouts.iter().map(Following::next_look).min();
-            // Events first: what has come before an update must not pass for news of it.
+            let look = self.rollouts.iter().map(TrackedRollout::next_deadline).min();
+            // Events first: one from before an update must not count as its outcome.
             let result = tokio::select! {
                 biased;
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
-                    Ok(event) => self.learn(&event).await,
+                    Ok(event) => self.observe(&event).await,
                     Err(error) => {
                         tracing::warn!(%error, "the progress of roll-outs is not known");
                         Ok(())
                     }
                 },
-                news = news.recv() => match news {
-                    Some(News::Update(rollout)) => self.begin(rollout).await,
-                    Some(News::Restored { id, record, size }) => {
+                command = commands.recv() => match command {
+                    Some(Command::Update(rollout)) => self.start(rollout).await,
+                    Some(Command::Restored { id, record, size }) => {
                         self.restore(id, record, size).await
                     }
                     None => return,
                 },
-                Some(()) = OptionFuture::from(look.map(sleep_until)) => self.look().await,
+                Some(()) = OptionFuture::from(look.map(sleep_until)) => self.check_deadlines().await,
             };
             if result.is_err() {
                 return;
@@ -109,176 +109,184 @@ impl Tracker {
         }
     }
 
-    pub(super) async fn begin(&mut self, rollout: Rollout) -> Result<(), SessionEnded> {
+    pub(super) async fn start(&mut self, rollout: Rollout) -> Result<(), SessionEnded> {
         let nothing_changed = rollout.has_changed_nothing();
         let deleted: BTreeSet<_> = rollout.deleted.into_iter().collect();
         self.deleted.add(&deleted);
         self.supersede(&deleted).await?;
         let Some(Applied { request_id, workloads }) = rollout.applied else { return Ok(()) };
         let instances = rollout.added.into_iter().collect();
-        let mut following = Following::new(random::hex(), request_id, instances, self.limit);
-        following.doubt_what_was_there(&self.deleted, &self.states, self.limit);
+        let mut tracked = TrackedRollout::new(random::hex(), request_id, instances, self.limit);
+        tracked.mark_stale(&self.deleted, &self.states, self.limit);
         if nothing_changed {
-            // Perhaps it is delivered again, and the first time Ankaios has changed
-            // something: the connector was killed before the reply.
-            following.unresolved = workloads;
+            // Perhaps it is a redelivery, and Ankaios changed something the first time: the
+            // connector was killed before the reply.
+            tracked.unresolved = workloads;
         }
-        if following.is_empty() {
-            return self.tell(&mut following, Status::Succeeded).await;
+        if tracked.is_empty() {
+            return self.publish(&mut tracked, RolloutStatus::Succeeded).await;
         }
-        if !following.instances.is_empty() {
-            self.record(&mut following).await?;
+        if !tracked.instances.is_empty() {
+            self.record(&mut tracked).await?;
         }
-        self.follow(following).await
+        self.follow(tracked).await
     }
 
-    /// Follows a roll-out of a former process until its original end, but long
-    /// enough to see what has become of it.
+    /// Follows a roll-out of a former process until its original deadline, but for at least
+    /// [`MIN_RESTORED`].
     pub(super) async fn restore(
         &mut self,
         id: String,
         record: RolloutRecord,
         size: usize,
     ) -> Result<(), SessionEnded> {
-        let known = self.rollouts.iter().map(|following| &following.id).chain(&self.settled);
+        let known = self.rollouts.iter().map(|tracked| &tracked.id).chain(&self.settled);
         if known.into_iter().any(|known| *known == id) {
             return Ok(());
         }
-        let restored: usize = self.rollouts.iter().map(|following| following.restored_size).sum();
+        let restored: usize = self.rollouts.iter().map(|tracked| tracked.restored_size).sum();
         if self.rollouts.len() >= MAX_ROLLOUTS || restored + size > MAX_RESTORED {
             tracing::warn!(id, "a roll-out is not taken up again: there are too many");
             return Ok(());
         }
-        let limit = record.remaining().clamp(SHORTEST.min(self.limit), self.limit);
-        self.publisher.kept(&self.topics.rollout(&id), &record, Some(limit + KEPT)).await?;
+        let limit = record.remaining().clamp(MIN_RESTORED.min(self.limit), self.limit);
+        self.publisher
+            .kept(&self.topics.rollout(&id), &record, Some(limit + RECORD_EXPIRY))
+            .await?;
         let RolloutRecord { request_id, workloads, .. } = record;
         tracing::info!(request_id, "a roll-out is taken up again");
-        let mut following = Following::new(id, request_id, workloads, limit);
-        following.recorded = true;
-        following.restored_size = size;
-        self.follow(following).await
+        let mut tracked = TrackedRollout::new(id, request_id, workloads, limit);
+        tracked.recorded = true;
+        tracked.restored_size = size;
+        // The broker delivers requests that have waited before the records.
+        if tracked.instances.iter().any(|instance| self.deleted.has(instance)) {
+            return self.settle(tracked, RolloutStatus::Superseded).await;
+        }
+        self.follow(tracked).await
     }
 
-    async fn follow(&mut self, following: Following) -> Result<(), SessionEnded> {
+    async fn follow(&mut self, tracked: TrackedRollout) -> Result<(), SessionEnded> {
         if self.rollouts.len() >= MAX_ROLLOUTS {
             let oldest = self.rollouts.remove(0);
-            self.settle(oldest, Status::TimedOut).await?;
+            self.settle(oldest, RolloutStatus::TimedOut).await?;
         }
-        let is_unresolved = !following.unresolved.is_empty();
-        let instances = following.instances.clone();
-        self.rollouts.push(following);
-        // The states of what is known by name only must be newer than the roll-out. A
-        // subscription that is being made is let come first: else one roll-out after
-        // the other could keep it from ever standing.
-        if self.events.is_none() || (is_unresolved && !self.opening) {
+        let instances = tracked.instances.clone();
+        let known = instances.iter().filter(|one| self.states.get(one).is_some()).count();
+        // Workloads that are known by name only need states that are newer than the roll-out.
+        // And no event reports an instance of a former process that was removed before the
+        // subscription was made.
+        let needs_snapshot =
+            !tracked.unresolved.is_empty() || (tracked.is_restored() && known < instances.len());
+        self.rollouts.push(tracked);
+        // A subscription in progress is finished first: else one roll-out after the other could
+        // restart it for ever.
+        if self.events.is_none() || (needs_snapshot && !self.opening) {
             self.subscribe();
         }
-        let known = instances.iter().any(|one| self.states.get(one).is_some());
-        if known { self.report(&instances).await } else { Ok(()) }
+        if known > 0 { self.report(&instances).await } else { Ok(()) }
     }
 
     fn subscribe(&mut self) {
         self.events = Some(self.ankaios.events(vec!["workloadStates".into()]));
         self.opening = true;
-        self.rollouts.iter_mut().for_each(|following| following.covered = true);
+        self.rollouts.iter_mut().for_each(|tracked| tracked.covered = true);
     }
 
-    pub(super) async fn learn(&mut self, event: &Event) -> Result<(), SessionEnded> {
+    pub(super) async fn observe(&mut self, event: &Event) -> Result<(), SessionEnded> {
         let mut changes = self.states.apply(event);
         if event.resynced {
             self.opening = false;
-            for following in self.rollouts.iter_mut().filter(|one| one.covered) {
-                following.resolve(&self.states);
-                if following.doubt.is_over() {
-                    following.doubt = Doubt::default();
+            for tracked in self.rollouts.iter_mut().filter(|one| one.covered) {
+                tracked.resolve(&self.states);
+                if tracked.stale.is_over() {
+                    tracked.stale = StaleStates::default();
                 }
             }
-            let missing = |following: &&Following| {
-                !following.unresolved.is_empty()
-                    || (following.doubt.is_over() && following.is_in_doubt(&self.states))
-                    || following.instances.iter().any(|one| self.states.get(one).is_none())
+            let missing = |tracked: &&TrackedRollout| {
+                !tracked.unresolved.is_empty()
+                    || (tracked.stale.is_over() && tracked.has_stale_outcome(&self.states))
+                    || tracked.instances.iter().any(|one| self.states.get(one).is_none())
             };
-            let (covered, begun_since): (Vec<_>, Vec<_>) =
-                self.rollouts.iter().filter(missing).partition(|following| following.covered);
+            let (covered, started_since): (Vec<_>, Vec<_>) =
+                self.rollouts.iter().filter(missing).partition(|tracked| tracked.covered);
             changes.gone.extend(covered.iter().flat_map(|one| one.instances.iter().cloned()));
             changes.gone.retain(|instance| self.states.get(instance).is_none());
-            if !begun_since.is_empty() {
-                // The snapshot may be older than what it does not have.
+            if !started_since.is_empty() {
+                // The snapshot may be older than the instances that it lacks.
                 self.subscribe();
             }
         } else {
-            self.rollouts.iter_mut().for_each(|one| one.doubt.told(&changes.changed));
+            self.rollouts.iter_mut().for_each(|one| one.stale.reported(&changes.changed));
         }
-        let gone_until = Instant::now() + GONE;
-        for following in &mut self.rollouts {
-            if !following.instances.is_disjoint(&changes.gone) {
-                following.gone_until.get_or_insert(gone_until);
+        let gone_until = Instant::now() + GONE_GRACE;
+        for tracked in &mut self.rollouts {
+            if !tracked.instances.is_disjoint(&changes.gone) {
+                tracked.gone_until.get_or_insert(gone_until);
             }
-            if following.instances.iter().all(|instance| self.states.get(instance).is_some()) {
-                following.gone_until = None;
+            if tracked.instances.iter().all(|instance| self.states.get(instance).is_some()) {
+                tracked.gone_until = None;
             }
         }
         self.report(&changes.changed).await
     }
 
-    /// Ends all roll-outs that have one of these instances.
+    /// Ends all roll-outs with one of these instances.
     async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
-        let superseded = |following: &mut Following| following.has_any(gone);
-        self.settle_all(superseded, Status::Superseded).await
+        let superseded = |tracked: &mut TrackedRollout| tracked.has_any(gone);
+        self.settle_all(superseded, RolloutStatus::Superseded).await
     }
 
-    /// Takes note that these instances have changed. What has settled is told at once,
-    /// and so is the first change after a quiet time.
+    /// Records that these instances have changed. A settled roll-out is published at once, and
+    /// so is the first change after the shortest interval.
     async fn report(&mut self, changed: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
         let rollouts = std::mem::take(&mut self.rollouts);
-        for mut following in rollouts {
-            if following.is_empty() || !following.instances.is_disjoint(changed) {
-                let status = following.status(&self.states);
-                if status != Status::InProgress {
-                    self.settle(following, status).await?;
+        for mut tracked in rollouts {
+            if tracked.is_empty() || !tracked.instances.is_disjoint(changed) {
+                let status = tracked.status(&self.states);
+                if status != RolloutStatus::InProgress {
+                    self.settle(tracked, status).await?;
                     continue;
                 }
-                following.has_news();
-                self.tell_if_due(&mut following).await?;
+                tracked.mark_changed();
+                self.publish_if_due(&mut tracked).await?;
             }
-            self.rollouts.push(following);
+            self.rollouts.push(tracked);
         }
         Ok(())
     }
 
-    /// Does what is due by the clock: ends roll-outs whose time is over, and tells of
-    /// changes that had to wait.
-    pub(super) async fn look(&mut self) -> Result<(), SessionEnded> {
+    /// Ends roll-outs whose deadline has passed, and publishes changes that had to wait.
+    pub(super) async fn check_deadlines(&mut self) -> Result<(), SessionEnded> {
         let now = Instant::now();
-        self.settle_all(|one| one.deadline <= now, Status::TimedOut).await?;
-        // Somebody else has deleted or changed it.
-        let gone = |one: &mut Following| one.gone_until.is_some_and(|gone| gone <= now);
-        self.settle_all(gone, Status::Superseded).await?;
-        self.end_doubts(now);
+        self.settle_all(|one| one.deadline <= now, RolloutStatus::TimedOut).await?;
+        // Somebody else has deleted or changed an instance.
+        let gone = |one: &mut TrackedRollout| one.gone_until.is_some_and(|gone| gone <= now);
+        self.settle_all(gone, RolloutStatus::Superseded).await?;
+        self.expire_stale(now);
         let rollouts = std::mem::take(&mut self.rollouts);
-        for mut following in rollouts {
-            self.tell_if_due(&mut following).await?;
-            self.rollouts.push(following);
+        for mut tracked in rollouts {
+            self.publish_if_due(&mut tracked).await?;
+            self.rollouts.push(tracked);
         }
         Ok(())
     }
 
-    /// Asks for a new snapshot where states are still in doubt when the time for that is
-    /// over: nothing has changed since the update, or the link was down.
-    fn end_doubts(&mut self, now: Instant) {
+    /// Asks for a new snapshot where states may still be stale after [`STALE_FOR`](super::stale):
+    /// nothing has changed since the update, or the link was down.
+    fn expire_stale(&mut self, now: Instant) {
         let mut asks = false;
-        for following in &mut self.rollouts {
-            if !following.doubt.ends(now) {
+        for tracked in &mut self.rollouts {
+            if !tracked.stale.expire(now) {
                 continue;
             }
-            if self.opening || following.is_in_doubt(&self.states) {
-                following.covered = false;
+            if self.opening || tracked.has_stale_outcome(&self.states) {
+                tracked.covered = false;
                 asks = true;
             } else {
-                following.doubt = Doubt::default();
+                tracked.stale = StaleStates::default();
             }
         }
-        // One that is being made is let come first.
+        // A subscription in progress is finished first.
         if asks && !self.opening {
             self.subscribe();
         }
@@ -286,61 +294,65 @@ impl Tracker {
 
     async fn settle_all(
         &mut self,
-        which: impl FnMut(&mut Following) -> bool,
-        status: Status,
+        which: impl FnMut(&mut TrackedRollout) -> bool,
+        status: RolloutStatus,
     ) -> Result<(), SessionEnded> {
         let settled: Vec<_> = self.rollouts.extract_if(.., which).collect();
-        for following in settled {
-            self.settle(following, status).await?;
+        for tracked in settled {
+            self.settle(tracked, status).await?;
         }
         Ok(())
     }
 
-    /// Tells how it has ended, and forgets it.
+    /// Publishes the outcome of a roll-out, and removes its record.
     async fn settle(
         &mut self,
-        mut following: Following,
-        status: Status,
+        mut tracked: TrackedRollout,
+        status: RolloutStatus,
     ) -> Result<(), SessionEnded> {
-        self.tell(&mut following, status).await?;
-        if !following.recorded {
+        self.publish(&mut tracked, status).await?;
+        if !tracked.recorded {
             return Ok(());
         }
-        let topic = self.topics.rollout(&following.id);
-        self.settled.push_back(following.id);
+        let topic = self.topics.rollout(&tracked.id);
+        self.settled.push_back(tracked.id);
         if self.settled.len() > MAX_ROLLOUTS {
             self.settled.pop_front();
         }
         self.publisher.remove(&topic).await
     }
 
-    async fn tell_if_due(&self, following: &mut Following) -> Result<(), SessionEnded> {
-        if !following.is_due() {
+    async fn publish_if_due(&self, tracked: &mut TrackedRollout) -> Result<(), SessionEnded> {
+        if !tracked.is_due() {
             return Ok(());
         }
-        self.record(following).await?;
-        self.tell(following, Status::InProgress).await
+        self.record(tracked).await?;
+        self.publish(tracked, RolloutStatus::InProgress).await
     }
 
-    async fn tell(&self, following: &mut Following, status: Status) -> Result<(), SessionEnded> {
-        tracing::info!(request_id = following.request_id, ?status, "roll-out");
-        let progress = Progress::new(following, status, &self.states);
+    async fn publish(
+        &self,
+        tracked: &mut TrackedRollout,
+        status: RolloutStatus,
+    ) -> Result<(), SessionEnded> {
+        tracing::info!(request_id = tracked.request_id, ?status, "roll-out");
+        let progress = tracked.progress(status, &self.states);
         self.publisher.send(&self.topics.apply_status(), &progress).await?;
-        // After it has found room: on a slow uplink there is less of it.
-        following.was_told();
+        // Only now: a slow uplink gets fewer messages.
+        tracked.published();
         Ok(())
     }
 
-    /// Retains what the next process needs to follow it, unless that was done.
-    async fn record(&self, following: &mut Following) -> Result<(), SessionEnded> {
-        if following.recorded {
+    /// Retains the record for the next process, unless that was done.
+    async fn record(&self, tracked: &mut TrackedRollout) -> Result<(), SessionEnded> {
+        if tracked.recorded {
             return Ok(());
         }
-        following.recorded = true;
-        let limit = following.deadline.saturating_duration_since(Instant::now());
-        let workloads = following.instances.clone();
-        let record = RolloutRecord::new(following.request_id.clone(), workloads, limit);
-        let topic = self.topics.rollout(&following.id);
-        self.publisher.retain(&topic, &record, Some(limit + KEPT)).await
+        tracked.recorded = true;
+        let limit = tracked.deadline.saturating_duration_since(Instant::now());
+        let workloads = tracked.instances.clone();
+        let record = RolloutRecord::new(tracked.request_id.clone(), workloads, limit);
+        let topic = self.topics.rollout(&tracked.id);
+        self.publisher.retain(&topic, &record, Some(limit + RECORD_EXPIRY)).await
     }
 }

@@ -1,7 +1,6 @@
-//! What these tests share with those of the connector: a private Mosquitto and its
-//! clients.
+//! A private Mosquitto and its clients, shared with the tests of the connector.
 
-#![allow(dead_code, unreachable_pub, reason = "only a part is used here")]
+#![allow(dead_code, unreachable_pub, reason = "shared files of which only a part is used")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 #[path = "../../../tests/support/broker.rs"]
@@ -16,16 +15,16 @@ use std::time::Duration;
 pub use broker::Broker;
 pub use process::Process;
 
-/// How long a test waits for what should happen at once.
+/// How long a test waits for something that should happen at once.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A TCP port of the loopback interface that nobody listens on.
+/// A free TCP port of the loopback interface.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// Writes past the capturing of the test harness.
+/// Writes directly to standard error, which the test harness does not capture.
 pub fn say(message: &str) {
     let _ = std::io::stderr().write_all(message.as_bytes());
 }

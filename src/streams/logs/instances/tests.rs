@@ -3,15 +3,41 @@
 use serde_json::json;
 
 use super::*;
-use crate::ankaios::workload_states::tests::{FAILED, RUNNING, event, snapshot, state};
+use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
 
-/// The instances of the workload `w`, of which one has a log that comes.
-fn instances(follow: bool) -> Instances {
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The clocks of a test: they only move when it says so.
+struct Clock(Now);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Now::read())
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        self.0 = self.after(duration);
+    }
+
+    fn after(&self, duration: Duration) -> Now {
+        let Now { instant, time } = self.0;
+        Now { instant: instant + duration, time: time + duration }
+    }
+
+    /// Long after the log was requested.
+    fn arrival(&self) -> SystemTime {
+        self.after(60 * SECOND).time
+    }
+}
+
+/// The instances of the workload `w`, one of which has a log that is open.
+fn instances(follow: bool, clock: &Clock) -> Instances {
     let subscription = json!({"id": "x", "workloads": ["w"], "follow": follow, "tail": 5,
         "since": "2026-01-31T11:00:00Z"});
-    let mut instances = Instances::new(&serde_json::from_value(subscription).unwrap());
-    let long_ago = SystemTime::now() - Duration::from_secs(60);
-    instances.come(&[instance()], 1, Position::begin(Some(long_ago)));
+    let subscription = serde_json::from_value(subscription).unwrap();
+    let mut instances = Instances::new(&subscription, clock.0.time);
+    let long_ago = clock.0.time - 60 * SECOND;
+    instances.opened(&[instance()], 1, Some(long_ago), clock.0.time);
     instances
 }
 
@@ -19,23 +45,19 @@ fn instance() -> InstanceName {
     "w.1.a".parse().unwrap()
 }
 
-/// Long after the log was asked for.
-fn arrived() -> SystemTime {
-    SystemTime::now() + Duration::from_secs(60)
-}
-
 #[test]
 fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
-    let arrived = arrived();
-    let before = format_rfc3339(arrived - OVERLAP);
+    let clock = Clock::new();
+    let arrived = clock.arrival();
+    let before = rfc3339::format(arrived - OVERLAP);
     for (follow, tail, since) in
         [(true, None, before.as_str()), (false, Some(5), "2026-01-31T11:00:00Z")]
     {
-        let mut instances = instances(follow);
-        instances.moved(1, arrived);
-        instances.lost(1);
-        let (due_since, due) = instances.due().pop_first().unwrap();
-        let options = instances.options_again(due_since);
+        let mut instances = instances(follow, &clock);
+        instances.delivered(1, arrived);
+        instances.lost(1, clock.0.instant);
+        let (due_since, due) = instances.due(clock.0.instant).pop_first().unwrap();
+        let (options, _) = instances.request(due_since, clock.0.time);
         assert_eq!((options.tail, options.since.as_deref()), (tail, Some(since)));
         assert_eq!(due, [instance()]);
     }
@@ -43,156 +65,227 @@ fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
 
 #[test]
 fn a_log_that_is_lost_before_it_has_caught_up_is_asked_for_from_there() {
-    let mut instances = instances(true);
+    let clock = Clock::new();
+    let mut instances = instances(true, &clock);
     // At once.
-    instances.moved(1, SystemTime::now());
-    instances.lost(1);
-    let (since, _) = instances.due().pop_first().unwrap();
-    assert!(since.unwrap() < SystemTime::now() - Duration::from_secs(50));
+    instances.delivered(1, clock.0.time);
+    instances.lost(1, clock.0.instant);
+    let (since, _) = instances.due(clock.0.instant).pop_first().unwrap();
+    assert_eq!(since, Some(clock.0.time - 60 * SECOND));
     // What is noted for a later process is that of the one that is furthest behind.
-    instances.come(&["w.2.a".parse().unwrap()], 2, Position::begin(since));
-    instances.moved(2, arrived());
-    assert_eq!(instances.reached(), since);
+    instances.opened(&["w.2.a".parse().unwrap()], 2, since, clock.0.time);
+    instances.delivered(2, clock.arrival());
+    assert_eq!(instances.delivered_until(), since);
 }
 
 #[test]
 fn a_whole_log_of_which_little_has_come_is_asked_for_anew() {
+    let clock = Clock::new();
+    let now = clock.0.time;
     let subscription = json!({"id": "x", "workloads": ["w"], "follow": true});
-    let mut instances = Instances::new(&serde_json::from_value(subscription).unwrap());
-    instances.come(&[instance()], 1, Position::begin(instances.first_since()));
-    instances.moved(1, SystemTime::now());
-    assert_eq!(instances.reached(), None);
-    instances.lost(1);
-    let (since, _) = instances.due().pop_first().unwrap();
-    assert_eq!(instances.options_again(since), instances.options());
+    let subscription: LogsRequest = serde_json::from_value(subscription).unwrap();
+    let mut instances = Instances::new(&subscription, now);
+    let (_, from) = instances.request(None, now);
+    instances.opened(&[instance()], 1, from, now);
+    instances.delivered(1, now);
+    assert_eq!(instances.delivered_until(), None);
+    instances.lost(1, clock.0.instant);
+    let (since, _) = instances.due(clock.0.instant).pop_first().unwrap();
+    assert_eq!(instances.request(since, now), (options(&subscription), None));
+}
+
+#[test]
+fn nothing_from_before_the_requested_time_is_requested_after_an_interruption() {
+    let clock = Clock::new();
+    let since = rfc3339::format(clock.arrival());
+    let subscription = json!({"id": "x", "workloads": ["w"], "follow": true, "since": since});
+    let subscription = serde_json::from_value(subscription).unwrap();
+    let instances = Instances::new(&subscription, clock.0.time);
+    let (options, from) = instances.request(Some(clock.0.time), clock.0.time);
+    assert_eq!((options.since, from), (Some(since), instances.since));
 }
 
 #[test]
 fn what_is_gone_is_forgotten_whatever_names_it() {
+    let clock = Clock::new();
+    let now = clock.0;
     for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
-        let mut instances = instances(true);
-        assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
-        assert!(instances.learn(&event(Default::default(), &[removed])).is_empty());
-        instances.stopped(1, &instance(), arrived());
+        let mut instances = instances(true, &clock);
+        let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+        assert!(instances.observe(&running, now).is_empty());
+        assert!(instances.observe(&event(Default::default(), &[removed]), now).is_empty());
+        assert!(instances.stopped(1, instance(), clock.arrival(), now).is_some());
         assert!(instances.logs.is_empty(), "{removed}");
     }
 }
 
 #[test]
 fn an_event_without_a_state_does_not_stop_what_runs() {
-    let mut instances = instances(true);
+    let clock = Clock::new();
+    let now = clock.0;
+    let mut instances = instances(true, &clock);
     let running = [("a", "w", "1")];
-    assert!(instances.learn(&snapshot(state(&running, RUNNING, None))).is_empty());
-    assert!(instances.learn(&event(state(&running, None, Some("news")), &[])).is_empty());
-    instances.stopped(1, &instance(), arrived());
-    assert!(matches!(instances.logs.get(&instance()), Some(Log::Due { .. })));
+    assert!(instances.observe(&snapshot(state(&running, RUNNING, None)), now).is_empty());
+    assert!(instances.observe(&event(state(&running, None, Some("news")), &[]), now).is_empty());
+    assert!(instances.stopped(1, instance(), clock.arrival(), now).is_some());
+    assert!(matches!(instances.logs.get(&instance()), Some(Log::Settling { .. })));
 }
 
 #[test]
 fn the_end_of_a_lost_log_whose_instance_is_gone_is_told_once() {
+    let clock = Clock::new();
+    let now = clock.0;
     for asked_first in [false, true] {
-        let mut instances = instances(true);
-        assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
-        instances.lost(1);
+        let mut instances = instances(true, &clock);
+        let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+        assert!(instances.observe(&running, now).is_empty());
+        instances.lost(1, now.instant);
         if asked_first {
             // Ankaios does not know it, but by what is known it runs.
-            let again = instances.runs(&instance());
-            assert!(!instances.put_off(instance(), None, again));
+            let retry = instances.is_running(&instance());
+            assert!(instances.unavailable(instance(), None, retry, now.instant).is_none());
         }
-        assert_eq!(instances.learn(&snapshot(Default::default())), [instance()]);
-        assert!(instances.learn(&snapshot(Default::default())).is_empty());
+        assert_eq!(instances.observe(&snapshot(Default::default()), now), [instance()]);
+        assert!(instances.observe(&snapshot(Default::default()), now).is_empty());
         assert!(instances.logs.is_empty());
     }
 }
 
 #[test]
 fn an_end_that_was_told_is_not_told_again_when_the_instance_is_gone() {
+    let clock = Clock::new();
+    let now = clock.0;
     for asked_first in [false, true] {
-        let mut instances = instances(true);
-        assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
-        instances.stopped(1, &instance(), arrived());
-        assert!(matches!(instances.logs.get(&instance()), Some(Log::Due { .. })));
+        let mut instances = instances(true, &clock);
+        let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+        assert!(instances.observe(&running, now).is_empty());
+        assert!(instances.stopped(1, instance(), clock.arrival(), now).is_some());
+        assert!(matches!(instances.logs.get(&instance()), Some(Log::Settling { .. })));
         if asked_first {
-            assert!(!instances.put_off(instance(), None, true));
+            assert!(instances.unavailable(instance(), None, true, now.instant).is_none());
         }
-        assert!(instances.learn(&snapshot(Default::default())).is_empty());
+        assert!(instances.observe(&snapshot(Default::default()), now).is_empty());
         assert!(instances.logs.is_empty());
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_log_that_ends_before_ankaios_tells_of_it_is_not_asked_for_again() {
-    let news = |news| event(state(&[("a", "w", "1")], news, None), &[]);
-    let mut instances = instances(true);
-    assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
-    let arrived = arrived();
-    instances.stopped(1, &instance(), arrived);
-    // As long as an agent may need to see it, with some time to spare.
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(instances.due().is_empty());
-    assert!(instances.learn(&news(FAILED)).is_empty());
-    assert_eq!((instances.next_due(), instances.reached()), (None, Some(arrived)));
-    // Once it runs again, the rest is.
-    assert!(instances.learn(&news(RUNNING)).is_empty());
-    assert_eq!(instances.due(), [(Some(arrived), vec![instance()])].into());
+#[test]
+fn an_end_that_ankaios_repeats_is_published_once() {
+    let clock = Clock::new();
+    let mut instances = instances(true, &clock);
+    assert_eq!(instances.stopped(1, instance(), clock.arrival(), clock.0), Some(instance()));
+    assert_eq!(instances.stopped(1, instance(), clock.arrival(), clock.0), None);
+    assert!(instances.end_all().is_empty());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_run_that_ends_before_its_log_was_asked_for_is_asked_for_all_the_same() {
+#[test]
+fn a_log_that_ends_before_ankaios_tells_of_it_is_not_asked_for_again() {
+    let mut clock = Clock::new();
     let news = |news| event(state(&[("a", "w", "1")], news, None), &[]);
-    let mut instances = instances(true);
-    assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
-    let arrived = arrived();
-    instances.stopped(1, &instance(), arrived);
+    let mut instances = instances(true, &clock);
+    let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+    assert!(instances.observe(&running, clock.0).is_empty());
+    let arrived = clock.arrival();
+    assert!(instances.stopped(1, instance(), arrived, clock.0).is_some());
+    // As long as an agent may need to see it, with some time to spare.
+    clock.advance(SECOND);
+    assert!(instances.due(clock.0.instant).is_empty());
+    assert!(instances.observe(&news(FAILED), clock.0).is_empty());
+    assert_eq!((instances.next_due(), instances.delivered_until()), (None, Some(arrived)));
+    // Once it runs again, the rest is.
+    assert!(instances.observe(&news(RUNNING), clock.0).is_empty());
+    assert_eq!(instances.due(clock.0.instant), [(Some(arrived), vec![instance()])].into());
+}
+
+#[test]
+fn a_run_that_ends_before_its_log_was_asked_for_is_asked_for_all_the_same() {
+    let clock = Clock::new();
+    let now = clock.0;
+    let news = |news| event(state(&[("a", "w", "1")], news, None), &[]);
+    let mut instances = instances(true, &clock);
+    let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+    assert!(instances.observe(&running, now).is_empty());
+    let arrived = clock.arrival();
+    assert!(instances.stopped(1, instance(), arrived, now).is_some());
     for state in [FAILED, RUNNING, FAILED] {
-        assert!(instances.learn(&news(state)).is_empty());
+        assert!(instances.observe(&news(state), now).is_empty());
     }
-    assert_eq!(instances.due(), [(Some(arrived), vec![instance()])].into());
+    assert_eq!(instances.due(now.instant), [(Some(arrived), vec![instance()])].into());
     // Also if the first attempt fails.
-    assert!(!instances.put_off(instance(), Some(arrived), true));
-    assert!(instances.learn(&news(FAILED)).is_empty());
+    assert!(instances.unavailable(instance(), Some(arrived), true, now.instant).is_none());
+    assert!(instances.observe(&news(FAILED), now).is_empty());
     assert!(instances.next_due().is_some());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_log_that_ends_before_the_first_snapshot_is_not_asked_for_again() {
-    let mut instances = instances(true);
-    instances.stopped(1, &instance(), arrived());
-    assert!(instances.learn(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).is_empty());
-    assert!(instances.due().is_empty());
-    assert!(instances.learn(&event(state(&[("a", "w", "1")], FAILED, None), &[])).is_empty());
+#[test]
+fn a_log_that_ends_before_the_first_snapshot_is_not_asked_for_again() {
+    let clock = Clock::new();
+    let now = clock.0;
+    let mut instances = instances(true, &clock);
+    assert!(instances.stopped(1, instance(), clock.arrival(), now).is_some());
+    let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
+    assert!(instances.observe(&running, now).is_empty());
+    assert!(instances.due(now.instant).is_empty());
+    let failed = event(state(&[("a", "w", "1")], FAILED, None), &[]);
+    assert!(instances.observe(&failed, now).is_empty());
     assert_eq!(instances.next_due(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_log_that_has_ended_is_asked_for_at_once_if_its_instance_runs_again() {
+#[test]
+fn a_log_that_has_ended_is_asked_for_at_once_if_its_instance_runs_again() {
+    let mut clock = Clock::new();
     let running = || state(&[("a", "w", "1")], RUNNING, None);
-    let mut instances = instances(true);
-    assert!(instances.learn(&snapshot(running())).is_empty());
-    instances.stopped(1, &instance(), arrived());
-    assert!(instances.learn(&snapshot(running())).is_empty());
-    assert!(instances.due().is_empty(), "that may be from before the end");
-    assert!(instances.learn(&event(running(), &["workloadStates.a.w"])).is_empty());
-    assert_eq!(instances.due().len(), 1);
+    let mut instances = instances(true, &clock);
+    assert!(instances.observe(&snapshot(running()), clock.0).is_empty());
+    assert!(instances.stopped(1, instance(), clock.arrival(), clock.0).is_some());
+    assert!(instances.observe(&snapshot(running()), clock.0).is_empty());
+    assert!(instances.due(clock.0.instant).is_empty(), "that may be from before the end");
+    let again = event(running(), &["workloadStates.a.w"]);
+    assert!(instances.observe(&again, clock.0).is_empty());
+    assert_eq!(instances.due(clock.0.instant).len(), 1);
     // Without such news it is asked for in the end.
-    instances.come(&[instance()], 2, Position::begin(None));
-    instances.stopped(2, &instance(), arrived());
-    assert!(instances.due().is_empty());
-    tokio::time::advance(PAUSE).await;
-    assert_eq!(instances.due().len(), 1);
+    instances.opened(&[instance()], 2, None, clock.0.time);
+    assert!(instances.stopped(2, instance(), clock.arrival(), clock.0).is_some());
+    assert!(instances.due(clock.0.instant).is_empty());
+    clock.advance(SETTLE);
+    assert_eq!(instances.due(clock.0.instant).len(), 1);
 }
 
 #[test]
 fn the_end_of_a_log_that_has_come_again_is_told_again() {
-    let mut instances = instances(true);
+    let clock = Clock::new();
+    let now = clock.0;
+    let mut instances = instances(true, &clock);
     let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
-    assert!(instances.learn(&running).is_empty());
-    instances.stopped(1, &instance(), arrived());
-    instances.come(&[instance()], 2, Position::begin(None));
-    instances.lost(2);
-    assert!(instances.put_off(instance(), None, false));
+    assert!(instances.observe(&running, now).is_empty());
+    assert!(instances.stopped(1, instance(), clock.arrival(), now).is_some());
+    instances.opened(&[instance()], 2, None, now.time);
+    instances.lost(2, now.instant);
+    assert!(instances.unavailable(instance(), None, false, now.instant).is_some());
     // It runs again, but cannot be had.
-    assert!(instances.learn(&running).is_empty());
-    assert!(!instances.put_off(instance(), None, false));
+    assert!(instances.observe(&running, now).is_empty());
+    assert!(instances.unavailable(instance(), None, false, now.instant).is_none());
     assert!(instances.end_all().is_empty());
+}
+
+#[test]
+fn what_ankaios_does_not_end_in_time_ends_after_a_grace_period_without_messages() {
+    let clock = Clock::new();
+    let until = rfc3339::format(clock.after(10 * SECOND).time);
+    for (follow, expected) in [(true, true), (false, false)] {
+        let subscription = json!({"id": "x", "workloads": ["w"], "follow": follow, "until": until});
+        let subscription = serde_json::from_value(subscription).unwrap();
+        let mut instances = Instances::new(&subscription, clock.0.time);
+        instances.opened(&[instance()], 1, None, clock.0.time);
+        let deadline = |at: Now, last: Now| instances.deadline(last.instant, at);
+        let quiet = deadline(clock.0, clock.0).map(|at| at - clock.0.instant);
+        // Written to the millisecond.
+        let ends = quiet.is_some_and(|wait| wait > 10 * SECOND && wait <= 11 * SECOND);
+        assert_eq!(ends, expected, "{quiet:?}");
+        let late = clock.after(12 * SECOND);
+        assert_eq!(deadline(late, late), expected.then(|| late.instant + GRACE));
+        assert!(!instances.is_past_until(clock.0.time) && instances.is_past_until(late.time));
+        assert_eq!(instances.end_all(), [instance()]);
+        assert!(instances.is_done(true, late.time));
+    }
 }

@@ -1,0 +1,257 @@
+//! Input made to hurt.
+
+use super::*;
+
+#[test]
+fn deep_flow_nesting() {
+    for open in ["[", "{", "{a: ", "[a, ", "{? ", "[? ", "{\"a\":", "[\n", "{[]: ", "[#\n"] {
+        let message = error(&format!("a: {}", open.repeat(100_000)));
+        assert!(message.starts_with("brackets are nested more than 64 deep"), "{message}");
+    }
+    let json = r#"{"a":"#.repeat(100_000);
+    assert!(error(&json).contains("64 deep"));
+}
+
+#[test]
+fn flow_maps_of_400_kb() {
+    let text = format!("apiVersion: v1\nconfigs: {}", "{a: ".repeat(100_000));
+    let error = parse(&text).unwrap_err();
+    let Some(Position { line: 2, column }) = error.position() else { panic!("{error}") };
+    assert_eq!(column, "configs: ".len() + 64 * "{a: ".len() + 1);
+    let wide =
+        format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: b}}", "{a: {a: {a: {}}}},".repeat(50_000));
+    parse(&wide).unwrap();
+}
+
+#[test]
+fn deep_block_nesting() {
+    for open in ["- ", "? ", "- - - - "] {
+        for prefix in ["", "apiVersion: v1\nconfigs:\n  a:\n    ", "unknown:\n  "] {
+            assert!(parse(&format!("{prefix}{}", open.repeat(100_000))).is_err());
+        }
+    }
+    let stairs: String = (0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    assert!(
+        parse(&format!("apiVersion: v1\nconfigs:\n{}", stairs.replace('\n', "\n ").trim_end()))
+            .is_err()
+    );
+}
+
+#[test]
+fn brackets_in_text_do_not_count() {
+    let brackets = "[{".repeat(500);
+    for scalar in [
+        format!("'{brackets}'"),
+        format!("\"{brackets}\\\"{brackets}\""),
+        format!("x{brackets}"),
+        format!("x\n      {brackets}"),
+        format!("|\n      {brackets}\n       {brackets}\n\n      '\n"),
+        format!(">-2\n      {brackets}\n      \"{brackets}"),
+        format!("x # {brackets} ' \""),
+    ] {
+        let text = with("").replace("runtimeConfig: x", &format!("runtimeConfig: {scalar}"));
+        parse(&text).unwrap();
+        let text = text + &format!("    tags: {{t: 'it''s {brackets}'}} # {brackets}\n");
+        parse(&text).unwrap();
+    }
+    // 64 levels are let through here, and refused by the schema only.
+    assert!(
+        config(&("[".repeat(64) + &"]".repeat(64))).unwrap_err().to_string().contains("nested too")
+    );
+}
+
+#[test]
+fn brackets_can_not_hide() {
+    let brackets = "[".repeat(100);
+    for text in [
+        format!("a: \"\\\"\" \nb: {brackets}"),
+        format!("a: 'it''s'\nb: {brackets}"),
+        format!("a: |\n  '\nb: {brackets}"),
+        format!("a: x'\nb: {brackets}"),
+        format!("a: x#'\nb: {brackets}"),
+        format!("a: # '\n  {brackets}"),
+        format!("- |\n '\n- {brackets}"),
+        format!("a: !<'> {brackets}"),
+        format!("a: [ x'y, {brackets}"),
+        format!("a: [ |, {brackets}"),
+        format!("a: |\n\n  x\n {brackets}\nb: {brackets}"),
+        format!("? |\n '\n: {brackets}"),
+        format!("a: &b {brackets}"),
+    ] {
+        assert!(parse(&text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn billion_laughs() {
+    let mut text = "apiVersion: v1\nconfigs:\n  a0: &a0 lol\n".to_owned();
+    for level in 1..20 {
+        let aliases = format!("*a{}, ", level - 1).repeat(10);
+        text += &format!("  a{level}: &a{level} [{aliases}]\n");
+    }
+    assert!(parse(&text).is_err());
+    let padded = text + &format!("unknown: [{}]\n", "x,".repeat(200_000));
+    assert!(error(&padded).contains("aliases add more than"));
+}
+
+#[test]
+fn many_aliases_of_a_large_text() {
+    let text = format!(
+        "apiVersion: v1\nconfigs:\n  a: &a {}\n  b: [{}]\n",
+        "x".repeat(500_000),
+        "*a,".repeat(100_000)
+    );
+    assert!(error(&text).contains("aliases add more than"));
+}
+
+#[test]
+fn aliases_are_taken_otherwise() {
+    let text = "apiVersion: v1\nworkloads:\n  a: &a {runtime: r, agent: a, runtimeConfig: x, tags: &t {k: v}}\n  \
+                b: *a\n  c: {runtime: r, agent: a, runtimeConfig: x, tags: *t}\n";
+    let manifest = parse(text).unwrap();
+    let workloads = manifest.state.workloads.unwrap().workloads;
+    assert_eq!(workloads["a"], workloads["b"]);
+    assert_eq!(workloads["a"], workloads["c"]);
+    // As many nodes as a text of this size can have, and an alias.
+    parse(&format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: &a x, b: *a}}\n", "a,".repeat(500_000)))
+        .unwrap();
+}
+
+#[test]
+fn self_reference() {
+    let text = format!("apiVersion: v1\nconfigs: {{a: &a [{}, *a]}}\n", "x".repeat(500_000));
+    assert!(error(&text).contains("aliases add more than"));
+    assert!(parse("apiVersion: v1\nconfigs: &a\n  b: *a\n").is_err());
+    assert!(parse("apiVersion: v1\nconfigs:\n  b: *nowhere\n").is_err());
+}
+
+#[test]
+fn duplicate_keys() {
+    for text in [
+        with("agent: b"),
+        with("tags: {a: x, a: y}"),
+        with("tags: [{key: a, value: x}, {key: a, value: y}]"),
+        with("dependencies: {a: ADD_COND_FAILED, a: ADD_COND_FAILED}"),
+        with("configs: {a: x, 'a': y}"),
+        with("") + "workloads: {}\n",
+        with("") + "  w: {runtime: r, agent: a, runtimeConfig: x}\n",
+        "apiVersion: v1\nconfigs: {a: x, a: y}".to_owned(),
+        "apiVersion: v1\nconfigs: {a: {b: x, b: y}}".to_owned(),
+        "apiVersion: v1\napiVersion: v1\nconfigs: {a: x}".to_owned(),
+        r#"{"apiVersion": "v1", "configs": {"a": "x", "a": "y"}}"#.to_owned(),
+    ] {
+        let message = error(&text);
+        assert!(message.contains("twice") || message.contains("duplicate field"), "{message}");
+    }
+}
+
+/// The parser compares each with all others.
+#[test]
+fn tag_directives() {
+    let directives: String = (0..60_000).map(|i| format!("%TAG !{i}! b\n")).collect();
+    let begin = std::time::Instant::now();
+    let error = Manifest::parse((directives + "---\napiVersion: v1\n").as_bytes()).unwrap_err();
+    assert!(error.to_string().starts_with("directives such as %TAG"), "{error}");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(1));
+    let version = format!("%YAML 1.1\n---\n{}", with(""));
+    Manifest::parse(version.as_bytes()).unwrap();
+}
+
+/// Wherever libyaml takes a line for one, and only there.
+#[test]
+fn lines_that_begin_with_a_percent_sign() {
+    for (text, line) in [
+        ("# x\r\n\r\n%TAG !a! b\n---\n".to_owned(), 3),
+        ("# x\u{85}%TAG !a! b\n---\n".to_owned(), 2),
+        ("%YAML 1.1\n%TAG !a! b\n---\n".to_owned(), 2),
+        (with("") + "...\n... # x\n\n%TAG !a! b\n---\n", 10),
+        (with("") + "%TAG !a! b\n---\n", 7),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(error.to_string().starts_with("directives such as %TAG"), "{text}: {error}");
+        assert_eq!(error.position(), Some(Position { line, column: 1 }), "{text}");
+    }
+    assert_eq!(config_string("\"x\n%TAG !a! b\""), "x %TAG !a! b");
+}
+
+#[test]
+fn merge_keys() {
+    let text = with("<<: {restartPolicy: NEVER}");
+    let error = parse(&text).unwrap_err();
+    assert!(error.to_string().starts_with("merge keys (<<)"), "{error}");
+    assert_eq!(error.position(), Some(Position { line: 7, column: 5 }));
+    assert!(field_error("tags: {a: b, << : {c: d}}").starts_with("merge keys"));
+    assert_eq!(workload("tags: {a: <<, b: '<<'}").tags.unwrap().tags["a"], "<<");
+}
+
+#[test]
+fn tags_of_yaml() {
+    for text in [
+        with("").replace("runtimeConfig: x", "runtimeConfig: !!binary x"),
+        with("").replace("runtimeConfig: x", "runtimeConfig: !!str x"),
+    ] {
+        assert_eq!(parse(&text).unwrap(), parse(&with("")).unwrap());
+    }
+    assert!(parse(&with("tags: !!set {a}")).is_err());
+    assert!(parse("!!python/object:os.system x").is_err());
+}
+
+#[test]
+fn control_characters() {
+    for text in ["\0", "a: \0", "apiVersion: v1\nconfigs: {a: \"\0\"}", "\u{7}"] {
+        assert!(parse(text).is_err(), "{text:?}");
+    }
+    assert_eq!(config_string("\"\\0\\x01\""), "\0\u{1}");
+}
+
+#[test]
+fn large_but_legal() {
+    let text =
+        with("").replace("runtimeConfig: x", &format!("runtimeConfig: {}", "x".repeat(1 << 20)));
+    parse(&text).unwrap();
+    let mut text = "apiVersion: v1\nworkloads:\n".to_owned();
+    for index in 0..15_000 {
+        text += &format!("  w{index}: {{runtime: podman, agent: a, runtimeConfig: 'image: x'}}\n");
+    }
+    assert_eq!(parse(&text).unwrap().workload_names().count(), 15_000);
+    let mut text = "apiVersion: v1\nconfigs:\n".to_owned();
+    for index in 0..100_000 {
+        text += &format!("  c{index}: x\n");
+    }
+    assert_eq!(parse(&text).unwrap().config_names().count(), 100_000);
+}
+
+#[test]
+fn long_chain_of_dependencies() {
+    let mut text = "apiVersion: v1\nworkloads:\n".to_owned();
+    for index in 0..10_000 {
+        text += &format!(
+            "  w{index}: {{runtime: r, agent: a, runtimeConfig: x, dependencies: {{w{}: ADD_COND_RUNNING}}}}\n",
+            index + 1
+        );
+    }
+    parse(&text).unwrap();
+    assert!(error(&text.replace("w10000", "w0")).contains("form a cycle"));
+}
+
+#[test]
+fn wrong_shapes() {
+    for text in [
+        "apiVersion: v1\nworkloads: []\n",
+        "apiVersion: v1\nworkloads: x\n",
+        "apiVersion: v1\nworkloads: {w: x}\n",
+        "apiVersion: v1\nworkloads: {w: [x]}\n",
+        "apiVersion: v1\nworkloads: {[a]: x}\n",
+        "apiVersion: v1\nconfigs: [x]\n",
+        "apiVersion: v1\nconfigs: x\n",
+        "- apiVersion: v1\n",
+        "apiVersion: {v1: x}\nconfigs: {a: b}\n",
+        "? [a]\n: b\n",
+        "@",
+        "\t",
+        "a: b: c",
+        "\"",
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Names of workloads, configs, tags and aliases, and the patterns made of them.
+
+use serde::de::{Deserialize, Deserializer};
+
+use super::text::{self, FromText};
+
+/// The longest name that Ankaios takes, in characters.
+const MAX_LENGTH: usize = 63;
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+/// Whether a text is a name of a workload, config, tag or alias: 1 to 63 of `[a-zA-Z0-9_-]`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    is_identifier(text, MAX_LENGTH)
+}
+
+/// Whether a text has 1 to `max_length` of the characters that names consist of,
+/// `[a-zA-Z0-9_-]`.
+#[must_use]
+pub fn is_identifier(text: &str, max_length: usize) -> bool {
+    (1..=max_length).contains(&text.len()) && text.bytes().all(is_name_byte)
+}
+
+/// Whether a field mask has an empty part. A path of the state never has.
+#[must_use]
+pub fn has_empty_part(mask: &str) -> bool {
+    mask.split('.').any(str::is_empty)
+}
+
+/// A name: 1 to 63 of `[a-zA-Z0-9_-]`.
+#[derive(Debug)]
+pub(super) struct Name(pub(super) String);
+
+impl FromText for Name {
+    fn from_text(text: String) -> Result<Self, String> {
+        if is_name(&text) {
+            Ok(Self(text))
+        } else {
+            Err(format!(
+                "{text:?} is not a valid name, use 1 to {MAX_LENGTH} of a-z, A-Z, 0-9, _ and -"
+            ))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+/// The name of an agent: any number of `[a-zA-Z0-9_-]`, and templates
+/// (`{{alias.key}}`) that the server replaces before it looks at the name.
+/// Empty means that the workload is not scheduled.
+///
+/// Ankaios sets no limit of length here. What stands between the braces is left
+/// to the server: it takes more than its own schema says, blanks for instance.
+#[derive(Debug)]
+pub(super) struct AgentName(pub(super) String);
+
+impl FromText for AgentName {
+    fn from_text(text: String) -> Result<Self, String> {
+        if is_agent_name(&text) {
+            Ok(Self(text))
+        } else {
+            Err(format!(
+                "{text:?} is not a valid agent name, use a-z, A-Z, 0-9, _, - and templates \
+                 such as {{{{alias.key}}}}"
+            ))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
+fn is_agent_name(mut rest: &str) -> bool {
+    while let Some((literal, template)) = rest.split_once("{{") {
+        let Some((_, after)) = template.split_once("}}") else {
+            return false;
+        };
+        if !literal.bytes().all(is_name_byte) {
+            return false;
+        }
+        // A triple brace, `{{{x}}}`, closes with one more.
+        rest = after.strip_prefix('}').unwrap_or(after);
+    }
+    rest.bytes().all(is_name_byte)
+}
+
+/// A mask of a state rule: parts separated by dots, each `*` or a name of any
+/// length.
+#[derive(Debug)]
+pub(super) struct FilterMask(pub(super) String);
+
+impl FromText for FilterMask {
+    fn from_text(text: String) -> Result<Self, String> {
+        let is_part =
+            |part: &str| part == "*" || !part.is_empty() && part.bytes().all(is_name_byte);
+        if text.split('.').all(is_part) {
+            Ok(Self(text))
+        } else {
+            Err(format!(
+                "{text:?} is not a valid filter mask, use parts separated by dots, each * or a name"
+            ))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FilterMask {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
+/// A workload name of a log rule, which may hold one `*`.
+#[derive(Debug)]
+pub(super) struct NamePattern(pub(super) String);
+
+impl FromText for NamePattern {
+    fn from_text(text: String) -> Result<Self, String> {
+        // The star comes on top of the length of a name, since it may match nothing.
+        let is_valid = match text.split_once('*') {
+            None => is_name(&text),
+            Some((before, after)) => {
+                before.len() + after.len() <= MAX_LENGTH
+                    && before.bytes().chain(after.bytes()).all(is_name_byte)
+            }
+        };
+        if is_valid {
+            Ok(Self(text))
+        } else {
+            Err(format!(
+                "{text:?} is not a valid workload name of a log rule, use 1 to {MAX_LENGTH} \
+                 of a-z, A-Z, 0-9, _ and -, and at most one *"
+            ))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NamePattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}

@@ -1,0 +1,87 @@
+//! The operations that an operator can request.
+
+use std::fmt;
+
+/// An operation of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Adds or changes the items of a manifest.
+    ManifestApply,
+    /// Deletes the items of a manifest.
+    ManifestDelete,
+    /// Checks a manifest and sends nothing to Ankaios.
+    ManifestValidate,
+    /// Reads the state.
+    State,
+    /// Changes parts of the state.
+    StateUpdate,
+    /// Waits until a workload is in a state.
+    WorkloadWait,
+    /// Starts to publish changes of the state.
+    EventsSubscribe,
+    /// Ends a subscription to changes of the state.
+    EventsUnsubscribe,
+    /// Starts to publish the logs of workloads.
+    LogsSubscribe,
+    /// Ends a subscription to logs.
+    LogsUnsubscribe,
+}
+
+impl Operation {
+    /// All operations, in the order of their declaration.
+    pub const ALL: [Self; 10] = [
+        Self::ManifestApply,
+        Self::ManifestDelete,
+        Self::ManifestValidate,
+        Self::State,
+        Self::StateUpdate,
+        Self::WorkloadWait,
+        Self::EventsSubscribe,
+        Self::EventsUnsubscribe,
+        Self::LogsSubscribe,
+        Self::LogsUnsubscribe,
+    ];
+
+    /// The name in topics, such as `manifest/apply`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ManifestApply => "manifest/apply",
+            Self::ManifestDelete => "manifest/delete",
+            Self::ManifestValidate => "manifest/validate",
+            Self::State => "state",
+            Self::StateUpdate => "state/update",
+            Self::WorkloadWait => "workload/wait",
+            Self::EventsSubscribe => "events/subscribe",
+            Self::EventsUnsubscribe => "events/unsubscribe",
+            Self::LogsSubscribe => "logs/subscribe",
+            Self::LogsUnsubscribe => "logs/unsubscribe",
+        }
+    }
+
+    /// The operation with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_operations_are_found_by_their_names_in_the_order_of_declaration() {
+        for (index, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(Operation::from_name(operation.name()), Some(operation));
+            assert_eq!(operation as usize, index);
+        }
+        assert_eq!(Operation::from_name("manifest"), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! `events/subscribe`: publishes the changes of parts of the state.
+
+use serde::{Deserialize, Serialize};
+
+use super::payload::{check_masks, parse_masks_or, text};
+use crate::error::ErrorReply;
+use crate::{Lifetime, SubscriptionId};
+
+const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
+                        {\"id\": \"my-id\", \"field_masks\": [...], \"ttl\": \"1h\"}";
+
+/// Maximum number of field masks of one subscription. Ankaios checks all of them at each
+/// change.
+const MAX_MASKS: usize = 100;
+
+/// Maximum size of all field masks of one subscription, in bytes.
+const MAX_MASKS_SIZE: usize = 16 * 1024;
+
+/// A request for a subscription to events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
+pub struct EventsRequest {
+    /// The id; the connector chooses one if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<SubscriptionId>,
+    /// The parts of the state whose changes are published. Never empty.
+    pub field_masks: Vec<String>,
+    /// How long the subscription lives.
+    pub ttl: Lifetime,
+}
+
+/// The fields of a request before their check.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default)]
+    id: Option<SubscriptionId>,
+    field_masks: Vec<String>,
+    #[serde(default)]
+    ttl: Lifetime,
+}
+
+impl TryFrom<Fields> for EventsRequest {
+    type Error = String;
+
+    fn try_from(Fields { id, field_masks, ttl }: Fields) -> Result<Self, String> {
+        if field_masks.is_empty() {
+            return Err("field_masks: there is none; name the parts whose changes you want".into());
+        }
+        let (count, size) = (field_masks.len(), field_masks.iter().map(String::len).sum::<usize>());
+        if count > MAX_MASKS || size > MAX_MASKS_SIZE {
+            return Err(format!(
+                "field_masks: {count} of {size} bytes together; allowed are {MAX_MASKS} of \
+                 {MAX_MASKS_SIZE} bytes"
+            ));
+        }
+        check_masks("field_masks", &field_masks)?;
+        Ok(Self { id, field_masks, ttl })
+    }
+}
+
+impl EventsRequest {
+    /// Reads an array of field masks, or an object.
+    ///
+    /// # Errors
+    /// `invalid_payload`, with what is wrong and what is expected.
+    pub fn parse(payload: &[u8]) -> Result<Self, ErrorReply> {
+        let from_masks =
+            |field_masks| Fields { id: None, field_masks, ttl: Lifetime::default() }.try_into();
+        parse_masks_or(text(payload, EXPECTED)?, EXPECTED, from_masks)
+    }
+}

@@ -1,0 +1,77 @@
+//! `workload/wait`: waits until a workload is in a state.
+
+use std::time::Duration;
+
+use ankaios_model::json::STATES;
+use serde::{Deserialize, Serialize};
+
+use super::payload::{invalid, parse};
+use crate::error::ErrorReply;
+
+const EXPECTED: &str = "{\"workload_name\": \"nginx\", \"state\": \"RUNNING\"}, and optionally \
+                        \"agent_name\" and \"timeout\" such as \"30s\"";
+
+/// The time limit of a request without a `timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest time limit. Requests are acknowledged in order, so a longer wait would keep the
+/// broker from delivering others.
+const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A request to wait for a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadWaitRequest {
+    /// The workload.
+    pub workload_name: String,
+    /// The agent that runs it; any if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_name: Option<String>,
+    /// The name of the state, such as `RUNNING`.
+    pub state: String,
+    /// How long to wait, such as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+}
+
+impl WorkloadWaitRequest {
+    /// Reads a request and its time limit.
+    ///
+    /// # Errors
+    /// `invalid_payload`, with what is wrong and what is expected.
+    pub fn parse(payload: &[u8]) -> Result<(Self, Duration), ErrorReply> {
+        let request: Self = parse(payload, EXPECTED)?;
+        let limit = limit(request.timeout.as_deref())?;
+        for (field, name) in [
+            ("workload_name", Some(&request.workload_name)),
+            ("agent_name", request.agent_name.as_ref()),
+        ] {
+            // It becomes a part of a field mask.
+            if name.is_some_and(|name| name.is_empty() || name.contains(['.', '*'])) {
+                return Err(invalid(format!("{field}: it is no name"), EXPECTED));
+            }
+        }
+        if !STATES.contains(&request.state.as_str()) {
+            let states = STATES.join(", ");
+            let reason = format!("state: {:?} is no state; there are {states}", request.state);
+            return Err(invalid(reason, EXPECTED));
+        }
+        Ok((request, limit))
+    }
+}
+
+fn limit(text: Option<&str>) -> Result<Duration, ErrorReply> {
+    let Some(text) = text else { return Ok(DEFAULT_TIMEOUT) };
+    let limit = humantime::parse_duration(text).map_err(|error| {
+        invalid(format!("timeout: {text:?}: {error}; write it as 30s or 5m"), EXPECTED)
+    })?;
+    if limit > MAX_TIMEOUT {
+        let max = humantime::format_duration(MAX_TIMEOUT);
+        let reason = format!(
+            "timeout: {text:?} is longer than {max}, the longest that a request may wait; for \
+             more, subscribe to events"
+        );
+        return Err(invalid(reason, EXPECTED));
+    }
+    Ok(limit)
+}

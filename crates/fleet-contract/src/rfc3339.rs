@@ -1,0 +1,65 @@
+//! Times in the format of RFC 3339.
+
+use std::time::{Duration, SystemTime};
+
+/// Writes a time in UTC with milliseconds: `2026-01-31T12:00:00.000Z`.
+#[must_use]
+pub fn format(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// Reads a time with `Z` or an offset such as `+01:00`; `None` if the text is not a time.
+#[must_use]
+pub fn parse(text: &str) -> Option<SystemTime> {
+    let Some((local, sign, offset)) = split_offset(text) else {
+        return humantime::parse_rfc3339(text).ok();
+    };
+    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    if sign == '+' { local.checked_sub(offset) } else { local.checked_add(offset) }
+}
+
+/// The time of day, and how far it is before or after that of UTC.
+fn split_offset(text: &str) -> Option<(&str, char, Duration)> {
+    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let sign = offset.chars().next().filter(|sign| ['+', '-'].contains(sign))?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let number = |digits: &str, limit: u64| {
+        let is_number = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|number| is_number && *number < limit)
+    };
+    let minutes = number(hours, 24)? * 60 + number(minutes, 60)?;
+    Some((local, sign, Duration::from_secs(minutes * 60)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_rfc_3339() {
+        for (time, utc) in [
+            ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000Z"),
+            ("2026-01-31T12:00:00.123Z", "2026-01-31T12:00:00.123Z"),
+            ("2026-01-31T12:00:00+01:00", "2026-01-31T11:00:00.000Z"),
+            ("2026-01-31T12:00:00.5-11:30", "2026-01-31T23:30:00.500Z"),
+        ] {
+            assert_eq!(format(parse(time).unwrap()), utc, "{time}");
+        }
+        for wrong in [
+            "",
+            "now",
+            "10m",
+            "2026-01-31",
+            "2026-01-31 12:00:00",
+            "2026-13-31T12:00:00Z",
+            "2026-01-31T12:00:00+25:00",
+            "2026-01-31T12:00:00+01:99",
+            "2026-01-31T12:00:00+0100",
+            "2026-01-31T12:00:00++1:00",
+            "ü:00:00",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

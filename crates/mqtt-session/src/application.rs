@@ -1,0 +1,217 @@
+//! What a session needs to know from the program that uses it.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::connection_error::ConnectionError;
+use crate::metrics::SessionMetrics;
+use crate::options::SessionOptions;
+
+/// The program whose messages a session carries. The session owns it and calls it from its own
+/// task, so no method may block.
+pub trait Application: fmt::Debug + Send + 'static {
+    /// What the topic of a message means to the program. It is found out once, when the
+    /// message arrives.
+    type Route: fmt::Debug + Send + 'static;
+
+    /// The subscriptions, which are made on each connection: a broker may have lost them with
+    /// the session. `first` says that none were granted before.
+    fn subscriptions(&self, first: bool) -> Vec<Subscription>;
+
+    /// The last will of the next connection, retained. Called once for each connection.
+    fn will(&mut self) -> Announcement;
+
+    /// The birth message, retained. Published when the subscriptions are granted, and again
+    /// after [`changed`](Self::changed).
+    fn online(&mut self) -> Announcement;
+
+    /// The farewell of a session that is stopped, retained.
+    fn offline(&mut self) -> Announcement;
+
+    /// Waits until [`online`](Self::online) has changed since its last call; does not return if
+    /// it cannot change. Must be cancel safe.
+    fn changed(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// The subscriptions of a connection are granted.
+    fn granted(&mut self) {}
+
+    /// Decides what to do with a message that has arrived. It may arrive several times, with
+    /// [`Qos::AtLeastOnce`].
+    fn route(&self, arrival: &Arrival<'_>) -> Routed<Self::Route>;
+
+    /// The payload that is published instead of one that the broker does not accept.
+    fn undeliverable(&self, cause: &Undeliverable) -> Bytes;
+
+    /// Large messages were handled, and no message waits: a good time to release memory.
+    fn large_done(&mut self) {}
+
+    /// What to do about an error, if the program knows better than
+    /// [`ConnectionError::help`].
+    fn help(&self, error: &ConnectionError, options: &SessionOptions) -> Option<String> {
+        let _ = (error, options);
+        None
+    }
+
+    /// Whether several processes take turns to use the session. A shared session ends when
+    /// another process has, or may have, taken it over.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Checks that no other process has taken over, before a shared session is resumed after a
+    /// lost connection. It has as much time as the session could have been resumed from the
+    /// start.
+    ///
+    /// # Errors
+    /// [`ConnectionError::TakenOver`], or why that cannot be found out.
+    fn confirm_lease(
+        &mut self,
+        options: &SessionOptions,
+        metrics: &SessionMetrics,
+    ) -> impl Future<Output = Result<(), ConnectionError>> + Send {
+        let _ = (options, metrics);
+        std::future::ready(Ok(()))
+    }
+}
+
+/// *Quality of Service*. QoS 2 is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qos {
+    /// QoS 0.
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce,
+}
+
+/// One subscription (MQTT 5, 3.8.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// *Topic Filter*.
+    pub filter: String,
+    /// *Maximum QoS*. The broker must grant it.
+    pub qos: Qos,
+    /// *Retain Handling*: whether the broker sends retained messages at the time of the
+    /// subscription.
+    pub send_retained: bool,
+    /// *No Local*: whether the broker omits messages of this client identifier.
+    pub no_local: bool,
+    /// *Retain As Published*: whether the flag tells that a message was published as a retained
+    /// one, and not that it was retained before the subscription.
+    pub retain_as_published: bool,
+}
+
+/// A retained message about the program itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Where it is published.
+    pub topic: String,
+    /// UTF-8 text.
+    pub payload: Bytes,
+}
+
+/// A message that has arrived, as far as its route depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The payload, which may be larger than allowed.
+    pub payload: &'a [u8],
+    /// How it was delivered.
+    pub qos: Qos,
+    /// The retain flag.
+    pub retained: bool,
+}
+
+/// What to do with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Routed<R> {
+    /// Hand it to the consumer.
+    Message {
+        /// For [`Message::route`](crate::Message::route).
+        route: R,
+        /// A larger payload is dropped, in bytes.
+        max_payload: usize,
+    },
+    /// It is handled, and the consumer does not get it.
+    Handled(Reaction),
+}
+
+/// What a session does after the application has handled a message itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaction {
+    /// Nothing.
+    Nothing,
+    /// Publish the birth message again, unless one is being published.
+    Announce,
+    /// End: another process has taken the session over.
+    TakenOver,
+}
+
+/// Why the broker does not accept a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undeliverable {
+    /// The packet is too large.
+    TooLarge {
+        /// Size of the packet, in bytes.
+        size: usize,
+        /// *Maximum Packet Size* of the broker, in bytes.
+        max_size: usize,
+    },
+    /// The broker ends each connection over it.
+    Rejected {
+        /// Name of the *Reason Code*, for people.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// An application that subscribes to nothing.
+    #[derive(Debug)]
+    pub(crate) struct NoApplication;
+
+    fn status(payload: &'static str) -> Announcement {
+        Announcement { topic: "vehicle/1/connector/status".into(), payload: payload.into() }
+    }
+
+    impl Application for NoApplication {
+        type Route = String;
+
+        fn subscriptions(&self, _: bool) -> Vec<Subscription> {
+            Vec::new()
+        }
+
+        fn will(&mut self) -> Announcement {
+            status("offline")
+        }
+
+        fn online(&mut self) -> Announcement {
+            status("online")
+        }
+
+        fn offline(&mut self) -> Announcement {
+            status("offline")
+        }
+
+        fn changed(&mut self) -> impl Future<Output = ()> + Send {
+            std::future::pending()
+        }
+
+        /// Topics that end in the name of a reaction are handled.
+        fn route(&self, arrival: &Arrival<'_>) -> Routed<String> {
+            match arrival.topic.rsplit('/').next() {
+                Some("nothing") => Routed::Handled(Reaction::Nothing),
+                Some("announce") => Routed::Handled(Reaction::Announce),
+                Some("taken-over") => Routed::Handled(Reaction::TakenOver),
+                _ => Routed::Message { route: arrival.topic.into(), max_payload: 1024 },
+            }
+        }
+
+        fn undeliverable(&self, _: &Undeliverable) -> Bytes {
+            Bytes::from_static(b"{\"error\"}")
+        }
+    }
+}

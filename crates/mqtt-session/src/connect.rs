@@ -1,0 +1,126 @@
+//! How a connection is opened: socket and CONNECT packet.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, LastWill, Packet};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use crate::keep_alive::SEND_BUFFER;
+use crate::login::{Login, PasswordError};
+use crate::options::SessionOptions;
+
+/// QoS 1 messages that the broker may send without an acknowledgement (MQTT 5,
+/// 3.1.2.11.3).
+pub(crate) const RECEIVE_MAXIMUM: u16 = 64;
+
+/// The *Maximum Packet Size* (MQTT 5, 3.1.2.11.4) allows payloads up to this many times the
+/// largest one that the application accepts. The broker discards larger packets.
+const OVERSIZE: usize = 4;
+
+/// Room for topic and properties of a packet, in bytes.
+const PACKET_OVERHEAD: usize = 64 * 1024;
+
+/// How long to wait for the broker to accept a connection, and at the end for it
+/// to take DISCONNECT.
+pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The byte stream below the packets.
+pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// CONNECT of one connection of the session, with its last will.
+///
+/// # Errors
+/// The password cannot be read.
+pub(crate) fn session_packet(
+    options: &SessionOptions,
+    will_topic: &str,
+    will: Bytes,
+) -> Result<Packet, PasswordError> {
+    let will = LastWill::new(will_topic, will, QoS::AtLeastOnce, true, None);
+    packet(options, options.client_id.clone(), Some(options.session_expiry), Some(will))
+}
+
+/// CONNECT of a connection without a persistent session: the broker keeps nothing of it.
+///
+/// # Errors
+/// The password cannot be read.
+pub(crate) fn clean_packet(
+    options: &SessionOptions,
+    client_id: String,
+) -> Result<Packet, PasswordError> {
+    packet(options, client_id, None, None)
+}
+
+/// CONNECT; without a `session_expiry` there is no session before and none after it.
+fn packet(
+    options: &SessionOptions,
+    client_id: String,
+    session_expiry: Option<Duration>,
+    will: Option<LastWill>,
+) -> Result<Packet, PasswordError> {
+    let connect = Connect {
+        keep_alive: keep_alive(options),
+        client_id,
+        clean_start: session_expiry.is_none(),
+        properties: Some(ConnectProperties {
+            session_expiry_interval: Some(session_expiry.map_or(0, seconds)),
+            receive_maximum: Some(RECEIVE_MAXIMUM),
+            max_packet_size: Some(max_packet(options)),
+            ..ConnectProperties::new()
+        }),
+    };
+    let login = options.login.as_ref().map(Login::packet).transpose()?;
+    Ok(Packet::Connect(connect, will, login))
+}
+
+/// The largest packet that the broker may send, in bytes.
+pub(crate) fn max_packet(options: &SessionOptions) -> u32 {
+    let max_packet = options.max_payload.saturating_mul(OVERSIZE).saturating_add(PACKET_OVERHEAD);
+    u32::try_from(max_packet).unwrap_or(u32::MAX)
+}
+
+/// The keep-alive time that is proposed to the broker, in seconds.
+pub(crate) fn keep_alive(options: &SessionOptions) -> u16 {
+    u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX)
+}
+
+/// Connects to the broker, with TLS if the options ask for it.
+pub(crate) async fn open(options: &SessionOptions) -> io::Result<Stream> {
+    let stream = dial(options).await?;
+    Ok(match &options.tls {
+        None => Either::Left(stream),
+        Some(tls) => Either::Right(tls.connect(&options.host, stream).await?),
+    })
+}
+
+/// Connects to the first address of the broker that answers.
+async fn dial(options: &SessionOptions) -> io::Result<TcpStream> {
+    let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "its name has no address"));
+    for address in lookup_host((options.host.as_str(), options.port)).await? {
+        outcome = dial_address(address).await;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+async fn dial_address(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Without it, each reply waits for the delayed ACK of the broker's TCP.
+    socket.set_nodelay(true)?;
+    // Bytes in the kernel's buffer look as if they were sent; see `keep_alive`.
+    socket.set_send_buffer_size(SEND_BUFFER as u32)?;
+    socket.connect(address).await
+}
+
+/// MQTT counts in whole seconds; the largest value means for ever.
+pub(crate) fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,104 @@
+//! One connection to the broker, from CONNECT to its end.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PingReq};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use crate::connect::{self, CONNECTION_TIMEOUT, Stream};
+use crate::connection_error::ConnectionError;
+use crate::keep_alive::KeepAlive;
+use crate::lane::MAX_UNACKNOWLEDGED;
+use crate::metrics::SessionMetrics;
+use crate::network::Network;
+use crate::options::SessionOptions;
+use crate::piggyback::Piggyback;
+use crate::unsent::MAX_PACKET;
+
+/// The state of one connection. Packet identifiers and acknowledgements of one connection
+/// cannot reach the next one, because it has a network of its own.
+pub(crate) struct Connection {
+    pub(crate) network: Network<Stream>,
+    keep_alive: KeepAlive,
+    /// When to call [`Connection::check`], at the latest.
+    pub(crate) next_check: Pin<Box<Sleep>>,
+    /// The timer of delayed acknowledgements.
+    pub(crate) piggyback: Piggyback,
+    /// The largest packet that the broker accepts, in bytes.
+    pub(crate) max_packet: usize,
+    /// How many messages may be sent without an acknowledgement.
+    pub(crate) max_unacknowledged: u16,
+    /// How many acknowledgements were sent before the ping that waits for its answer.
+    pub(crate) acknowledged_before_ping: Option<u64>,
+    /// When the subscriptions were granted.
+    pub(crate) ready: Option<Instant>,
+}
+
+impl Connection {
+    /// Opens a connection with the CONNECT `packet`. Also returns whether the broker still has
+    /// the session (*Session Present*).
+    pub(crate) async fn open(
+        options: &SessionOptions,
+        packet: Packet,
+        metrics: &SessionMetrics,
+    ) -> Result<(Self, bool), ConnectionError> {
+        let opening = async {
+            let stream = connect::open(options).await?;
+            let max_packet = connect::max_packet(options);
+            Ok(Network::open(stream, packet, max_packet, metrics.clone()).await?)
+        };
+        let opened = timeout(CONNECTION_TIMEOUT, opening).await;
+        let (network, connack) = opened.unwrap_or(Err(ConnectionError::Timeout))?;
+        Ok((Self::new(options, network, &connack), connack.session_present))
+    }
+
+    fn new(options: &SessionOptions, network: Network<Stream>, connack: &ConnAck) -> Self {
+        let properties = connack.properties.as_ref();
+        let keep_alive = properties.and_then(|properties| properties.server_keep_alive);
+        // A dead line must be noticed even if the broker turns keep-alive off (0) or sets it long.
+        let own = connect::keep_alive(options);
+        let keep_alive = keep_alive.filter(|seconds| *seconds > 0).map_or(own, |max| max.min(own));
+        let keep_alive = Duration::from_secs(keep_alive.into());
+        let max_packet = properties.and_then(|properties| properties.max_packet_size);
+        let max_packet = max_packet.and_then(|max| usize::try_from(max).ok());
+        let receive_maximum = properties.and_then(|properties| properties.receive_max);
+        Self {
+            network,
+            keep_alive: KeepAlive::new(keep_alive),
+            next_check: Box::pin(sleep_until(Instant::now())),
+            piggyback: Piggyback::new(),
+            max_packet: max_packet.unwrap_or(MAX_PACKET).min(MAX_PACKET),
+            max_unacknowledged: receive_maximum.unwrap_or(u16::MAX).clamp(1, MAX_UNACKNOWLEDGED),
+            acknowledged_before_ping: None,
+            ready: None,
+        }
+    }
+
+    /// Pings the broker, or gives it up, if it is time. `unacknowledged` is the size of the
+    /// payloads that were sent and not acknowledged, in bytes; `acknowledgements` were sent so
+    /// far.
+    pub(crate) fn check(
+        &mut self,
+        unacknowledged: usize,
+        acknowledgements: u64,
+    ) -> Result<(), ConnectionError> {
+        let activity = self.network.activity();
+        let now = Instant::now();
+        let give_up_at = self.keep_alive.give_up_at(activity, unacknowledged);
+        if give_up_at <= now {
+            return Err(ConnectionError::Silent);
+        }
+        let mut next = now + self.keep_alive.ping_interval();
+        match self.keep_alive.ping_at(activity) {
+            Some(ping_at) if ping_at <= now => {
+                self.network.put(Packet::PingReq(PingReq))?;
+                self.acknowledged_before_ping.get_or_insert(acknowledgements);
+                self.keep_alive.pinged();
+            }
+            ping_at => next = ping_at.unwrap_or(next),
+        }
+        self.next_check.as_mut().reset(next.min(give_up_at));
+        Ok(())
+    }
+}

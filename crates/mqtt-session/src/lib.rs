@@ -1,0 +1,107 @@
+//! An MQTT 5 session that loses nothing: over any number of connections, each message of QoS 1
+//! that arrives is served, and each message that is handed over is published.
+//!
+//! It knows no application: topics, payloads and the meaning of both are those of an
+//! [`Application`]. It is not a general client: it subscribes once, publishes with QoS 1,
+//! never uses QoS 2, and has one consumer.
+//!
+//! ```text
+//!                       broker
+//!      PUBLISH, PUBACK │      ▲ PUBLISH, PUBACK, SUBSCRIBE
+//!                  ┌───▼──────┴───┐
+//!                  │  Connection  │  one of many: network, keep_alive, piggyback
+//!                  └───┬──────▲───┘
+//!           deliveries │      │ outbox     numbers, order of       order, packet identifiers,
+//!                      │      │            acknowledgements        what to publish again
+//!  Application::route ─┤      │ lane       which messages are taken from the queue
+//!                inbox │      │ queue      bounded                 two lanes, bounded
+//!                      ▼      │
+//!           Message<Route>   Sender: Reply, Publication
+//!                      consumer
+//! ```
+//!
+//! A message gets a delivery number, [`Application::route`] says what its topic means, and the
+//! consumer receives it as [`Message`]. The consumer ends each delivery by one [`Outgoing`].
+//! Once the broker has acknowledged the reply, the message is acknowledged, in the order of
+//! arrival. So a crash leads to a second delivery, never to silence.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `session` | [`Session`], the task that owns the connection; it calls the [`Application`] |
+//! | `connection` | one connection; `connection_error`: why it has ended and what helps |
+//! | `connect`, `tls`, `login` | open it |
+//! | `network`, `unsent`, `disconnect` | packets over a stream of bytes; the send buffer; short packets |
+//! | `keep_alive`, `piggyback` | when to ping and to give up; when acknowledgements are sent |
+//! | `deliveries`, `fingerprint` | which messages are acknowledged, and which were delivered before |
+//! | `inbox`, `message` | messages for the consumer |
+//! | `lane`, `queue`, `recall` | messages for the broker, their limits, and how they are withdrawn |
+//! | `outbox`, `publication` | messages until the broker has acknowledged them |
+//! | `size_limit`, `refusals`, `blame` | messages that the broker does not accept |
+//! | `watcher` | [`Watcher`], a connection of its own that is subscribed to one topic |
+//! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
+//!
+//! Of the client library, rumqttc 0.25, only the packets are used: their types, and how they
+//! are read and written. Its `EventLoop` is not used, for these reasons:
+//! - While it waits for a free packet identifier it holds a message, and it goes on waiting if
+//!   the broker refuses the message that held the identifier.
+//! - Acknowledgements that were queued for one connection reach the next one, where their
+//!   identifiers mean other messages. When the broker has lost the session, unacknowledged
+//!   messages are dropped.
+//! - It does not return while the broker reads nothing, and cannot be dropped then without
+//!   losing a packet. The progress of sending and receiving is not visible, so a slow line
+//!   looks like a dead one.
+//! - It does not subscribe again, only logs a refused subscription, has no backoff, and sends a
+//!   message that is too large for the broker again for ever.
+//! - It makes a system call for each packet, copies each payload, and keeps a buffer of the size
+//!   of the largest packet for the whole connection.
+
+#![forbid(unsafe_code)]
+
+mod application;
+mod backoff;
+mod blame;
+mod connect;
+mod connection;
+mod connection_error;
+mod deliveries;
+mod disconnect;
+mod fingerprint;
+mod inbox;
+mod keep_alive;
+mod lane;
+mod login;
+mod message;
+mod metrics;
+mod network;
+mod options;
+mod outbox;
+mod piggyback;
+mod publication;
+mod queue;
+mod recall;
+mod refusals;
+mod reporter;
+mod session;
+mod size_limit;
+mod tls;
+mod unsent;
+mod watcher;
+
+pub use application::{
+    Announcement, Application, Arrival, Qos, Reaction, Routed, Subscription, Undeliverable,
+};
+pub use backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
+pub use connection_error::ConnectionError;
+pub use lane::Lane;
+pub use login::{Login, Password, PasswordError, is_loopback};
+pub use message::{Message, Refused};
+pub use metrics::SessionMetrics;
+pub use network::NetworkError;
+pub use options::SessionOptions;
+pub use publication::{Outgoing, Publication, Reply};
+pub use queue::{Receiver, Sender, SessionEnded, Writer, queue};
+pub use recall::Recall;
+pub use reporter::{Reporter, SessionStatus};
+pub use session::{Ended, Session};
+pub use tls::{Identity, Tls, TlsError, server_name};
+pub use watcher::{Watched, Watcher};

@@ -1,0 +1,95 @@
+//! Metrics of the connection to the broker.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The metrics of the sessions of a process. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct SessionMetrics(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    connected: Gauge,
+    reconnects: Counter,
+    failures: Counter,
+    sent_packets: Counter,
+    received_packets: Counter,
+    sent: Counter,
+    received: Counter,
+}
+
+impl SessionMetrics {
+    /// Adds the metrics to a registry, with the prefix `mqtt_`.
+    pub fn register(&self, registry: &mut Registry) {
+        let inner = &*self.0;
+        let registry = registry.sub_registry_with_prefix("mqtt");
+        registry.register(
+            "connected",
+            "1 while the MQTT session and its subscriptions are up, else 0",
+            inner.connected.clone(),
+        );
+        registry.register(
+            "reconnects",
+            "How often session and subscriptions were up again after a connection had ended",
+            inner.reconnects.clone(),
+        );
+        registry.register(
+            "connection_failures",
+            "Connections to the MQTT broker that have ended, or that could not be made",
+            inner.failures.clone(),
+        );
+        registry.register("sent_packets", "MQTT packets to the broker", inner.sent_packets.clone());
+        registry.register(
+            "received_packets",
+            "MQTT packets from the broker",
+            inner.received_packets.clone(),
+        );
+        registry.register_with_unit(
+            "sent",
+            "Bytes of MQTT packets to the broker, before encryption",
+            Unit::Bytes,
+            inner.sent.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Bytes of MQTT packets from the broker, after decryption",
+            Unit::Bytes,
+            inner.received.clone(),
+        );
+    }
+
+    /// Session and subscriptions are up; `again`: not for the first time.
+    pub(crate) fn up(&self, again: bool) {
+        self.0.connected.set(1);
+        if again {
+            self.0.reconnects.inc();
+        }
+    }
+
+    pub(crate) fn down(&self) {
+        self.0.connected.set(0);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.0.failures.inc();
+    }
+
+    pub(crate) fn packet_sent(&self) {
+        self.0.sent_packets.inc();
+    }
+
+    pub(crate) fn packet_received(&self) {
+        self.0.received_packets.inc();
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.0.sent.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.0.received.inc_by(bytes as u64);
+    }
+}

@@ -1,0 +1,59 @@
+//! How to reach the broker, and what the session asks of it.
+
+use std::time::Duration;
+
+use crate::login::Login;
+use crate::tls::Tls;
+
+/// The settings of a session. The name after each description is that of the environment
+/// variable that messages of this crate refer to.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// Host name or address of the broker: `MQTT_BROKER_ADDR`.
+    pub host: String,
+    /// Port of the broker: `MQTT_BROKER_PORT`.
+    pub port: u16,
+    /// TLS; `None` for a plain connection: `MQTT_TLS`.
+    pub tls: Option<Tls>,
+    /// User name and password; `None` if the broker needs none: `MQTT_USERNAME` and
+    /// `MQTT_PASSWORD_FILE`.
+    pub login: Option<Login>,
+    /// *Client Identifier*; the session at the broker belongs to it: `MQTT_CLIENT_ID`.
+    pub client_id: String,
+    /// *Session Expiry Interval*: how long the broker keeps the session without a
+    /// connection: `MQTT_SESSION_EXPIRY`.
+    pub session_expiry: Duration,
+    /// *Keep Alive*: a broker that is silent for so long is given up. At least 5 s:
+    /// `MQTT_KEEP_ALIVE`.
+    pub keep_alive: Duration,
+    /// The largest payload that the application accepts, in bytes. Messages up to four times
+    /// as large are still received, so that the application can answer them with an error.
+    pub max_payload: usize,
+    /// The topic below which the client publishes and subscribes. Only messages for people
+    /// name it.
+    pub base_topic: String,
+    /// *Content Type* of everything that is published.
+    pub content_type: &'static str,
+    /// Names of the user properties that the application reads. Others are not kept.
+    pub user_properties: &'static [&'static str],
+}
+
+#[cfg(test)]
+impl SessionOptions {
+    /// Options for tests that make no connection.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            host: "localhost".into(),
+            port: 1883,
+            tls: None,
+            login: None,
+            client_id: "fleet-connector-1".into(),
+            session_expiry: Duration::from_hours(24),
+            keep_alive: Duration::from_secs(30),
+            max_payload: 1024,
+            base_topic: "vehicle/1".into(),
+            content_type: "application/json",
+            user_properties: &["request-id", "force"],
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Messages that are published.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+
+use crate::connect::seconds;
+
+/// How much the log shows of a topic, in characters.
+const SHOWN: usize = 200;
+
+/// The reply to a [`Message`](crate::Message).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The delivery of the request.
+    pub delivery: u64,
+    /// Where it is published.
+    pub topic: String,
+    /// Where it is published if the broker does not accept it on `topic`.
+    pub fallback_topic: Option<String>,
+    /// *Correlation Data* of the request.
+    pub correlation_data: Option<Bytes>,
+    /// *User Properties*.
+    pub user_properties: Vec<(String, String)>,
+    /// UTF-8 text.
+    pub payload: Bytes,
+}
+
+impl Reply {
+    /// Removes everything that was copied from the request: it may be what the broker does not
+    /// accept.
+    pub(crate) fn forget_request(&mut self) {
+        self.correlation_data = None;
+        self.user_properties.clear();
+    }
+
+    /// A small reply, for tests.
+    #[cfg(test)]
+    pub(crate) fn to(delivery: u64) -> Self {
+        Self {
+            delivery,
+            topic: "vehicle/1/state/resp".into(),
+            fallback_topic: None,
+            correlation_data: None,
+            user_properties: vec![("request-id".into(), "r".into())],
+            payload: Bytes::from_static(b"{}"),
+        }
+    }
+}
+
+/// A message that is not a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where it is published.
+    pub topic: String,
+    /// UTF-8 text; an empty payload removes the retained message of the topic.
+    pub payload: Bytes,
+    /// Whether the broker retains it.
+    pub retain: bool,
+    /// *Message Expiry Interval*.
+    pub expiry: Option<Duration>,
+}
+
+/// The end of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// The reply to a message.
+    Reply(Reply),
+    /// A delivery without a reply.
+    Done {
+        /// The delivery.
+        delivery: u64,
+    },
+}
+
+/// A message on its way to the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outbound {
+    /// A reply.
+    Reply(Reply),
+    /// A message that is not a reply.
+    Publication(Publication),
+    /// The status of the application, retained.
+    Status { topic: String, payload: Bytes },
+}
+
+impl Outbound {
+    /// Size of the payload in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.payload().len()
+    }
+
+    /// Where it is published.
+    pub(crate) fn topic(&self) -> &str {
+        match self {
+            Self::Reply(Reply { topic, .. })
+            | Self::Publication(Publication { topic, .. })
+            | Self::Status { topic, .. } => topic,
+        }
+    }
+
+    /// The beginning of the topic, for the log: a client can ask for a reply on a topic of 64
+    /// KiB.
+    pub(crate) fn short_topic(&self) -> &str {
+        let topic = self.topic();
+        topic.char_indices().nth(SHOWN).and_then(|(end, _)| topic.get(..end)).unwrap_or(topic)
+    }
+
+    /// Whether the broker retains it.
+    pub(crate) fn is_retained(&self) -> bool {
+        match self {
+            Self::Reply(_) => false,
+            Self::Publication(publication) => publication.retain,
+            Self::Status { .. } => true,
+        }
+    }
+
+    /// Whether it replaces an older retained message at the broker. One without a payload
+    /// removes that.
+    pub(crate) fn supersedes(&self, older: &Self) -> bool {
+        self.is_retained() && older.is_retained() && self.topic() == older.topic()
+    }
+
+    /// The packet, still without a packet identifier.
+    pub(crate) fn publish(&self, content_type: &str) -> Publish {
+        let mut properties = PublishProperties {
+            payload_format_indicator: Some(1),
+            content_type: Some(content_type.into()),
+            ..PublishProperties::default()
+        };
+        match self {
+            Self::Reply(reply) => {
+                properties.correlation_data.clone_from(&reply.correlation_data);
+                properties.user_properties.clone_from(&reply.user_properties);
+            }
+            Self::Publication(publication) => {
+                properties.message_expiry_interval = publication.expiry.map(seconds);
+            }
+            Self::Status { .. } => {}
+        }
+        let payload = self.payload().clone();
+        let mut publish = Publish::new(self.topic(), QoS::AtLeastOnce, payload, Some(properties));
+        publish.retain = self.is_retained();
+        publish
+    }
+
+    fn payload(&self) -> &Bytes {
+        match self {
+            Self::Reply(Reply { payload, .. })
+            | Self::Publication(Publication { payload, .. })
+            | Self::Status { payload, .. } => payload,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! From the queue through the outbox into the connection.
+
+use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet};
+
+use super::state::{Session, Stage};
+use crate::application::Application;
+use crate::connection::Connection;
+use crate::connection_error::ConnectionError;
+use crate::publication::Outbound;
+use crate::queue::Queued;
+use crate::size_limit::fit;
+
+impl<A: Application> Session<A> {
+    /// Whether messages are taken from the queue.
+    pub(super) fn takes_messages(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Draining)
+    }
+
+    /// Handles an item of the queue.
+    pub(super) fn take(&mut self, queued: Queued) {
+        if queued.is_recalled() {
+            return;
+        }
+        let (message, room) = match queued {
+            Queued::Message { message, room, .. } => (message, room),
+            Queued::Done { delivery } => return self.deliveries.replied(delivery),
+            Queued::Retained { record, .. } => {
+                self.retained.entry(record.topic.clone()).or_insert(record);
+                return;
+            }
+        };
+        if let Outbound::Publication(publication) = &message
+            && publication.retain
+        {
+            if publication.payload.is_empty() {
+                self.retained.remove(&publication.topic);
+            } else {
+                self.retained.insert(publication.topic.clone(), publication.clone());
+            }
+        }
+        self.note_size(message.size());
+        self.outbox.push(message, Some(room));
+    }
+
+    /// All deliveries have ended, and nothing more will be published: publishes the farewell.
+    pub(super) fn say_goodbye(&mut self) {
+        self.stage = Stage::Offline;
+        let status = self.application.offline();
+        self.announce(status);
+    }
+
+    /// Publishes all retained messages again: a broker that has lost the session may have lost
+    /// them, too.
+    pub(super) fn publish_retained(&mut self) {
+        let unsent = self.outbox.unsent_retained();
+        for (topic, record) in &self.retained {
+            if !unsent.contains(topic) {
+                self.outbox.push(Outbound::Publication(record.clone()), None);
+            }
+        }
+    }
+
+    /// Does everything that needs no waiting: publishes, acknowledges, and continues to stop.
+    /// Packets that find no room in the connection are sent once there is room.
+    pub(super) fn advance(&mut self, connection: &mut Connection) -> Result<(), ConnectionError> {
+        if connection.ready.is_none() {
+            return Ok(());
+        }
+        let Self { outbox, deliveries, application, options, pause, .. } = &mut *self;
+        while connection.network.has_room()
+            && !pause.is_running()
+            && let Some(message) = outbox.next(connection.max_unacknowledged)
+        {
+            let undeliverable = |cause: &_| application.undeliverable(cause);
+            let fitting = fit(message, connection.max_packet, options.content_type, undeliverable);
+            let Some(mut publish) = fitting else {
+                if let Some(Outbound::Reply(reply)) = outbox.give_up() {
+                    deliveries.replied(reply.delivery);
+                }
+                continue;
+            };
+            publish.pkid = outbox.send(deliveries.acknowledgements());
+            connection.network.put(Packet::Publish(publish))?;
+        }
+        self.acknowledge_or_delay(connection)?;
+        if self.stage == Stage::Offline && self.outbox.is_empty() {
+            let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+            connection.network.put(Packet::Disconnect(disconnect))?;
+            self.stage = Stage::Disconnecting;
+        }
+        Ok(())
+    }
+}

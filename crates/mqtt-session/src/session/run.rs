@@ -1,0 +1,197 @@
+//! The loop of the session: connections, and the events of each.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::state::{Ended, Session, Stage, drain};
+use crate::application::Application;
+use crate::backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
+use crate::connect::{self, CONNECTION_TIMEOUT};
+use crate::connection::Connection;
+use crate::connection_error::ConnectionError;
+
+/// How the wait for the next connection has ended.
+enum Waited {
+    /// It is time to connect.
+    Enough,
+    /// Another process may have taken over.
+    TooLong,
+    /// The session is stopped.
+    Stopped,
+}
+
+impl<A: Application> Session<A> {
+    /// Keeps the session alive over any number of connections until it is stopped and
+    /// everything has been published. A shared session also ends when another process has, or
+    /// may have, taken it over.
+    pub async fn run(mut self) -> Ended {
+        let ended = self.keep().await;
+        self.reporter.ended();
+        ended
+    }
+
+    async fn keep(&mut self) -> Ended {
+        let mut backoff = reconnect_backoff();
+        loop {
+            let (error, ready) = match self.connection().await {
+                Ok(()) => return Ended::Stopped,
+                Err(error) => error,
+            };
+            self.connection_lost(&error);
+            let is_shared = self.application.is_shared();
+            if is_shared && error.is_takeover() {
+                return Ended::TakenOver;
+            }
+            let lasted = ready.map_or(Duration::ZERO, |ready| ready.elapsed());
+            let wait = backoff.next_wait_after(lasted, STABLE_CONNECTION);
+            let help = self.application.help(&error, &self.options);
+            let help = help.or_else(|| error.help(&self.options, ready.is_none()));
+            self.reporter.failed(&self.options, &error, help.as_deref());
+            tracing::warn!(
+                broker = %format_args!("{}:{}", self.options.host, self.options.port),
+                %error,
+                help,
+                retry_in = %format_wait(wait),
+                "no connection to the MQTT broker"
+            );
+            // The broker publishes the last will, so no farewell is needed.
+            let is_running = self.stage == Stage::Running;
+            if !is_running && self.outgoing.is_over() && self.outbox.is_empty() {
+                return Ended::Stopped;
+            }
+            let give_up_at = self.resume_until.unwrap_or_else(Instant::now);
+            let waited = async {
+                tokio::select! {
+                    () = sleep_until(give_up_at), if is_shared => Waited::TooLong,
+                    () = sleep(wait) => Waited::Enough,
+                    () = self.stop.cancelled(), if is_running => Waited::Stopped,
+                }
+            };
+            match self.heartbeat.while_waiting(waited).await {
+                Waited::TooLong => return Ended::Lost,
+                Waited::Enough => {}
+                Waited::Stopped => self.drain(),
+            }
+        }
+    }
+
+    /// One connection, from CONNECT to its end. Returns `Ok` if the session was stopped,
+    /// otherwise the error and when the subscriptions were granted.
+    async fn connection(&mut self) -> Result<(), (ConnectionError, Option<Instant>)> {
+        let mut connection = self.open().await.map_err(|error| (error, None))?;
+        loop {
+            match self.step(&mut connection).await {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                Err(error) => {
+                    if connection.ready.is_some() {
+                        let alive = connection.network.activity().alive;
+                        self.resume_until = Some(alive + self.options.keep_alive);
+                    }
+                    return Err((error, connection.ready));
+                }
+            }
+        }
+    }
+
+    /// Opens a connection and subscribes.
+    async fn open(&mut self) -> Result<Connection, ConnectionError> {
+        let (mut connection, session_present) = self.connect().await?;
+        tracing::info!(
+            broker = %format_args!("{}:{}", self.options.host, self.options.port),
+            client_id = self.options.client_id,
+            session_present,
+            "connected to the MQTT broker"
+        );
+        self.deliveries.connected(session_present);
+        if !session_present {
+            self.publish_retained();
+        }
+        self.subscribe(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// Opens a connection. Also returns whether the broker still has the session.
+    async fn connect(&mut self) -> Result<(Connection, bool), ConnectionError> {
+        let Self { options, application, reporter, heartbeat, stop, stage, inbox, .. } = self;
+        let will = application.will();
+        let packet = connect::session_packet(options, &will.topic, will.payload)?;
+        let metrics = reporter.metrics();
+        let resume_until = self.resume_until.filter(|_| application.is_shared());
+        let opening = async {
+            let Some(until) = resume_until else {
+                return Connection::open(options, packet, metrics).await;
+            };
+            let resumed = async {
+                application.confirm_lease(options, metrics).await?;
+                Connection::open(options, packet, metrics).await
+            };
+            timeout_at(until, resumed).await.unwrap_or(Err(ConnectionError::Timeout))
+        };
+        let mut opening = pin!(opening);
+        loop {
+            tokio::select! {
+                opened = &mut opening => return opened,
+                () = heartbeat.answer() => {}
+                () = stop.cancelled(), if *stage == Stage::Running => drain(stage, inbox),
+            }
+        }
+    }
+
+    /// Handles the next event. Returns whether the session has ended.
+    async fn step(&mut self, connection: &mut Connection) -> Result<bool, ConnectionError> {
+        let handed_over = self.inbox.hand_over();
+        self.advance(connection)?;
+        if handed_over && connection.network.has_unsent() {
+            // Let the consumer forward these before time is spent writing to the broker.
+            tokio::task::yield_now().await;
+        }
+        if self.stage == Stage::Disconnecting {
+            // Everything is published. Without DISCONNECT the broker publishes the last will,
+            // which says the same as the farewell.
+            match timeout(CONNECTION_TIMEOUT, connection.network.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
+                Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker takes nothing"),
+            }
+            return Ok(true);
+        }
+        let is_online = connection.ready.is_some();
+        let unsent = self.outbox.unsent();
+        // Messages from the queue come before packets: they are sent while the next packet is
+        // waited for.
+        tokio::select! {
+            biased;
+            () = self.heartbeat.answer() => {}
+            queued = self.outgoing.next(unsent), if self.takes_messages() => match queued {
+                Some(queued) => self.take(queued),
+                None => self.say_goodbye(),
+            },
+            // The next step hands the messages over.
+            Some(()) = self.inbox.ready(), if self.inbox.is_waiting() => {}
+            () = self.application.changed(), if is_online && self.stage == Stage::Running => {
+                let status = self.application.online();
+                self.announce(status);
+            }
+            () = self.stop.cancelled(), if self.stage == Stage::Running => self.drain(),
+            packet = connection.network.next() => {
+                let mut next = packet?;
+                while let Some(packet) = next {
+                    self.incoming(packet, connection)?;
+                    next = connection.network.received()?;
+                }
+            }
+            () = sleep_until(self.pause.until()), if self.pause.is_running() => self.pause.end(),
+            () = connection.piggyback.elapsed(), if connection.piggyback.is_running() => {
+                self.acknowledge(connection)?;
+            }
+            () = &mut connection.next_check => {
+                let unacknowledged = self.outbox.unacknowledged_bytes();
+                connection.check(unacknowledged, self.deliveries.acknowledgements())?;
+            }
+        }
+        Ok(false)
+    }
+}

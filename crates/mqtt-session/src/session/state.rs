@@ -1,0 +1,145 @@
+//! The state of a session.
+
+use std::collections::BTreeMap;
+
+use service_kit::heartbeat::Heartbeat;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::application::{Announcement, Application, Subscription};
+use crate::blame::Blame;
+use crate::deliveries::Deliveries;
+use crate::fingerprint::Fingerprints;
+use crate::inbox::Inbox;
+use crate::message::Message;
+use crate::options::SessionOptions;
+use crate::outbox::Outbox;
+use crate::publication::{Outbound, Publication};
+use crate::queue::Receiver;
+use crate::refusals::Pause;
+use crate::reporter::Reporter;
+
+/// Payloads from this size on need memory that is worth releasing, in bytes.
+const LARGE: usize = 256 * 1024;
+
+/// Why a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was stopped, and everything has been published.
+    Stopped,
+    /// Another process has taken over the shared session.
+    TakenOver,
+    /// The connection was lost for so long that another process may have taken over the shared
+    /// session.
+    Lost,
+}
+
+/// How far stopping has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is not stopped.
+    Running,
+    /// No new messages for the consumer; replies to those in flight are still published.
+    Draining,
+    /// The farewell is being published.
+    Offline,
+    /// DISCONNECT is being sent.
+    Disconnecting,
+}
+
+/// An MQTT session over any number of connections.
+#[derive(Debug)]
+pub struct Session<A: Application> {
+    pub(super) options: SessionOptions,
+    pub(super) application: A,
+    pub(super) inbox: Inbox<A::Route>,
+    pub(super) outgoing: Receiver,
+    pub(super) stop: CancellationToken,
+    pub(super) reporter: Reporter,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) stage: Stage,
+    /// A shared session may be resumed until then. `None` before the first connection.
+    pub(super) resume_until: Option<Instant>,
+    pub(super) fingerprints: Fingerprints,
+    pub(super) deliveries: Deliveries,
+    pub(super) outbox: Outbox,
+    /// The messages that the broker should retain for this session, by topic.
+    pub(super) retained: BTreeMap<String, Publication>,
+    /// The subscriptions of the last SUBSCRIBE.
+    pub(super) subscriptions: Vec<Subscription>,
+    /// When subscriptions were granted for the first time.
+    pub(super) ready: Option<Instant>,
+    pub(super) pause: Pause,
+    pub(super) blame: Blame,
+    /// Whether a large message was received or published since memory was released.
+    had_large: bool,
+}
+
+impl<A: Application> Session<A> {
+    /// Messages are handed to `consumer`; `outgoing` delivers their replies, and everything else
+    /// that is to be published.
+    ///
+    /// When `stop` is cancelled, the session drops `consumer`, publishes what still comes from
+    /// `outgoing` until that is closed, and ends. It reports its status to `reporter`.
+    #[must_use]
+    pub fn new(
+        options: SessionOptions,
+        application: A,
+        consumer: mpsc::Sender<Message<A::Route>>,
+        outgoing: Receiver,
+        stop: CancellationToken,
+        reporter: Reporter,
+    ) -> Self {
+        Self {
+            options,
+            application,
+            inbox: Inbox::new(consumer),
+            outgoing,
+            stop,
+            heartbeat: reporter.heartbeat(),
+            reporter,
+            stage: Stage::Running,
+            resume_until: None,
+            fingerprints: Fingerprints::default(),
+            deliveries: Deliveries::default(),
+            outbox: Outbox::default(),
+            retained: BTreeMap::new(),
+            subscriptions: Vec::new(),
+            ready: None,
+            pause: Pause::default(),
+            blame: Blame::default(),
+            had_large: false,
+        }
+    }
+
+    /// Begins to stop: no more messages for the consumer.
+    pub(super) fn drain(&mut self) {
+        drain(&mut self.stage, &mut self.inbox);
+    }
+
+    /// Publishes a status of the application.
+    pub(super) fn announce(&mut self, Announcement { topic, payload }: Announcement) {
+        self.outbox.push(Outbound::Status { topic, payload }, None);
+    }
+
+    /// Notes the size of a payload, for [`Session::release_memory`].
+    pub(super) fn note_size(&mut self, size: usize) {
+        self.had_large |= size >= LARGE;
+    }
+
+    /// Lets the application release memory after something large, once nothing is urgent.
+    pub(super) fn release_memory(&mut self) {
+        if self.had_large && self.outbox.is_empty() {
+            self.had_large = false;
+            self.application.large_done();
+        }
+    }
+}
+
+/// Begins to stop. Messages that the consumer has not taken stay with the broker if they have
+/// QoS 1.
+pub(super) fn drain<R>(stage: &mut Stage, inbox: &mut Inbox<R>) {
+    inbox.close();
+    *stage = Stage::Draining;
+}

@@ -1,0 +1,279 @@
+//! A whole session with a broker that is scripted by the test.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use mqtt_session::{
+    Announcement, Application, Arrival, ConnectionError, Ended, Lane, Message, Outgoing,
+    Publication, Qos, Reaction, Recall, Reply, Reporter, Routed, Session, SessionMetrics,
+    SessionOptions, Subscription, Undeliverable, Watcher, queue,
+};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode,
+};
+use rumqttc::v5::mqttbytes::{Error, QoS};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Serves `requests/+`; its status is a word that the test changes.
+#[derive(Debug)]
+struct Words {
+    status: watch::Receiver<&'static str>,
+    is_shared: bool,
+}
+
+fn status(word: &'static str) -> Announcement {
+    Announcement { topic: "status".into(), payload: word.into() }
+}
+
+impl Application for Words {
+    type Route = String;
+
+    fn subscriptions(&self, first: bool) -> Vec<Subscription> {
+        vec![Subscription {
+            filter: "requests/+".into(),
+            qos: Qos::AtLeastOnce,
+            send_retained: first,
+            no_local: true,
+            retain_as_published: true,
+        }]
+    }
+
+    fn will(&mut self) -> Announcement {
+        status("will")
+    }
+
+    fn online(&mut self) -> Announcement {
+        status(*self.status.borrow_and_update())
+    }
+
+    fn offline(&mut self) -> Announcement {
+        status("offline")
+    }
+
+    async fn changed(&mut self) {
+        if self.status.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn route(&self, arrival: &Arrival<'_>) -> Routed<String> {
+        match arrival.topic {
+            "requests/announce" => Routed::Handled(Reaction::Announce),
+            topic => Routed::Message { route: topic.to_owned(), max_payload: 1024 },
+        }
+    }
+
+    fn undeliverable(&self, _: &Undeliverable) -> Bytes {
+        Bytes::from_static(b"error")
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    async fn confirm_lease(
+        &mut self,
+        options: &SessionOptions,
+        metrics: &SessionMetrics,
+    ) -> Result<(), ConnectionError> {
+        let id = "watcher".into();
+        let mut watcher = Watcher::open(options, id, "status".into(), metrics).await?;
+        let last = watcher.next().await?;
+        watcher.close().await;
+        if last.payload == "will" { Ok(()) } else { Err(ConnectionError::TakenOver) }
+    }
+}
+
+/// The broker's side of one connection.
+struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+impl Connection {
+    /// The next packet; `None` at DISCONNECT and at the end of the connection.
+    async fn read(&mut self) -> Option<Packet> {
+        let read = async {
+            loop {
+                // rumqttc cannot read a DISCONNECT without a reason.
+                if self.buffer.starts_with(&[0xe0, 0]) {
+                    return None;
+                }
+                match Packet::read(&mut self.buffer, Some(u32::MAX)) {
+                    Ok(packet) => return Some(packet),
+                    Err(Error::InsufficientBytes(_)) => {
+                        if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                            return None;
+                        }
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        timeout(DEADLINE, read).await.unwrap()
+    }
+
+    /// The next PUBLISH: its topic and its payload. It is acknowledged.
+    async fn publish(&mut self) -> (Bytes, Bytes) {
+        match self.read().await {
+            Some(Packet::Publish(publish)) => {
+                self.send(Packet::PubAck(PubAck::new(publish.pkid, None))).await;
+                (publish.topic, publish.payload)
+            }
+            other => panic!("no PUBLISH but {other:?}"),
+        }
+    }
+
+    async fn send(&mut self, packet: Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, None).unwrap();
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    async fn request(&mut self, topic: &str, packet_id: u16, dup: bool) {
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, "question", None);
+        (publish.pkid, publish.dup) = (packet_id, dup);
+        self.send(Packet::Publish(publish)).await;
+    }
+}
+
+struct Scene {
+    listener: TcpListener,
+    sender: mqtt_session::Sender,
+    messages: mpsc::Receiver<Message<String>>,
+    status: watch::Sender<&'static str>,
+    stop: CancellationToken,
+    session: JoinHandle<Ended>,
+}
+
+impl Scene {
+    async fn start(is_shared: bool) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let options = SessionOptions {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            tls: None,
+            login: None,
+            client_id: "session".into(),
+            session_expiry: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(30),
+            max_payload: 1024,
+            base_topic: "requests".into(),
+            content_type: "text/plain",
+            user_properties: &[],
+        };
+        let (status, receiver) = watch::channel("first");
+        let (consumer, messages) = mpsc::channel(10);
+        let (sender, outgoing) = queue();
+        let stop = CancellationToken::new();
+        let application = Words { status: receiver, is_shared };
+        let reporter = Reporter::default();
+        let session =
+            Session::new(options, application, consumer, outgoing, stop.clone(), reporter);
+        let session = tokio::spawn(session.run());
+        Self { listener, sender, messages, status, stop, session }
+    }
+
+    /// The next connection, when it has sent CONNECT and SUBSCRIBE and both are granted.
+    async fn accept(&self, session_present: bool) -> Connection {
+        let (stream, _) = timeout(DEADLINE, self.listener.accept()).await.unwrap().unwrap();
+        let mut connection = Connection { stream, buffer: BytesMut::new() };
+        assert!(matches!(connection.read().await, Some(Packet::Connect(..))));
+        let code = ConnectReturnCode::Success;
+        let connack = ConnAck { session_present, code, properties: None };
+        connection.send(Packet::ConnAck(connack)).await;
+        let Some(Packet::Subscribe(subscribe)) = connection.read().await else { panic!() };
+        let return_codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+        let suback = SubAck { pkid: subscribe.pkid, return_codes, properties: None };
+        connection.send(Packet::SubAck(suback)).await;
+        connection
+    }
+
+    async fn message(&mut self) -> Message<String> {
+        timeout(DEADLINE, self.messages.recv()).await.unwrap().unwrap()
+    }
+
+    async fn reply(&self, delivery: u64, payload: &'static str) {
+        let reply = Reply {
+            delivery,
+            topic: "replies".into(),
+            fallback_topic: None,
+            correlation_data: None,
+            user_properties: Vec::new(),
+            payload: payload.into(),
+        };
+        self.sender.send(Outgoing::Reply(reply)).await.unwrap();
+    }
+}
+
+fn published(topic: &'static str, payload: &'static str) -> (Bytes, Bytes) {
+    (topic.into(), payload.into())
+}
+
+#[tokio::test]
+async fn a_session_serves_over_a_lost_connection_and_says_goodbye() {
+    let mut scene = Scene::start(false).await;
+    let mut broker = scene.accept(false).await;
+    assert_eq!(broker.publish().await, published("status", "first"));
+    scene.status.send_replace("second");
+    assert_eq!(broker.publish().await, published("status", "second"));
+
+    broker.request("requests/a", 1, false).await;
+    let message = scene.message().await;
+    assert_eq!(message.route, "requests/a");
+    drop(broker);
+    let mut broker = scene.accept(true).await;
+    assert_eq!(broker.publish().await, published("status", "second"));
+    // It is being served, so it is not served again.
+    broker.request("requests/a", 1, true).await;
+    broker.request("requests/announce", 2, false).await;
+    assert_eq!(broker.publish().await, published("status", "second"));
+    scene.reply(message.delivery, "answer").await;
+    assert_eq!(broker.publish().await, published("replies", "answer"));
+    for packet_id in [1, 2] {
+        match broker.read().await {
+            Some(Packet::PubAck(puback)) => assert_eq!(puback.pkid, packet_id),
+            other => panic!("no PUBACK but {other:?}"),
+        }
+    }
+    assert!(scene.messages.try_recv().is_err());
+
+    let writer = scene.sender.writer(Lane::Streams).await.unwrap();
+    scene.stop.cancel();
+    let (topic, payload) = ("streams".into(), "last".into());
+    let publication = Publication { topic, payload, retain: false, expiry: None };
+    writer.publish(publication, &Recall::default()).await.unwrap();
+    assert_eq!(broker.publish().await, published("streams", "last"));
+    drop(scene.sender);
+    assert_eq!(broker.publish().await, published("status", "offline"));
+    assert!(broker.read().await.is_none());
+    assert_eq!(timeout(DEADLINE, scene.session).await.unwrap().unwrap(), Ended::Stopped);
+}
+
+#[tokio::test]
+async fn a_shared_session_is_resumed_only_if_nobody_has_taken_over() {
+    for (word, resumes) in [("will", true), ("other", false)] {
+        let scene = Scene::start(true).await;
+        let mut broker = scene.accept(false).await;
+        assert_eq!(broker.publish().await, published("status", "first"));
+        drop(broker);
+        let mut watched = scene.accept(false).await;
+        watched.send(Packet::Publish(Publish::new("status", QoS::AtMostOnce, word, None))).await;
+        if resumes {
+            let mut broker = scene.accept(true).await;
+            assert_eq!(broker.publish().await, published("status", "first"));
+        } else {
+            let ended = timeout(DEADLINE, scene.session).await.unwrap().unwrap();
+            assert_eq!(ended, Ended::TakenOver);
+        }
+    }
+}

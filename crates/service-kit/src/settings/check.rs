@@ -1,0 +1,89 @@
+//! Checks settings and collects all mistakes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// All mistakes in the settings, each with what to change.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the settings cannot be used:")?;
+        self.0.iter().try_for_each(|mistake| write!(formatter, "\n  {mistake}"))
+    }
+}
+
+/// Parses settings and collects the mistakes in them.
+#[derive(Debug, Default)]
+pub struct Check(Mistakes);
+
+impl Check {
+    /// Adds a mistake in the setting `name`.
+    pub fn mistake(&mut self, name: &str, what: impl fmt::Display) {
+        self.0.0.push(format!("{name}: {what}"));
+    }
+
+    /// The value of a result; its error becomes a mistake in the setting `name`.
+    pub fn parsed<T, E: fmt::Display>(&mut self, name: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.mistake(name, error)).ok()
+    }
+
+    /// Parses a value.
+    pub fn parse<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, text: &str) -> Option<T> {
+        let result = text.trim().parse().map_err(|error| format!("{text:?}: {error}"));
+        self.parsed(name, result)
+    }
+
+    /// Parses a duration such as `5s`.
+    pub fn duration(&mut self, name: &str, text: &str) -> Option<Duration> {
+        let result = humantime::parse_duration(text.trim())
+            .map_err(|error| format!("{text:?}: {error}; write it as 5s, 10m or 24h"));
+        self.parsed(name, result)
+    }
+
+    /// Parses a duration that must lie in a range.
+    pub fn duration_within(
+        &mut self,
+        name: &str,
+        text: &str,
+        range: std::ops::RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let duration = self.duration(name, text)?;
+        if range.contains(&duration) {
+            return Some(duration);
+        }
+        let [least, most] = [range.start(), range.end()].map(|d| humantime::format_duration(*d));
+        self.mistake(name, format!("{text} is not between {least} and {most}"));
+        None
+    }
+
+    /// Checks host name or address and port of a broker.
+    pub fn broker(&mut self, address: &str, port: &str) -> Option<(String, u16)> {
+        let host = address.trim();
+        let is_host = !host.is_empty() && !host.contains(['/', ' ']);
+        if !is_host {
+            self.mistake(
+                "MQTT_BROKER_ADDR",
+                format!("{host:?} is no host name or address; leave out scheme and path"),
+            );
+        }
+        let port = self.parse::<u16>("MQTT_BROKER_PORT", port);
+        if port == Some(0) {
+            self.mistake("MQTT_BROKER_PORT", "0 is no port");
+        }
+        port.filter(|_| is_host).map(|port| (host.to_owned(), port))
+    }
+
+    /// The settings, if there was no mistake. They may be `None` only after a mistake.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn finish<T>(self, settings: Option<T>) -> Result<T, Mistakes> {
+        match settings {
+            Some(settings) if self.0.0.is_empty() => Ok(settings),
+            _ => Err(self.0),
+        }
+    }
+}

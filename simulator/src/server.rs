@@ -1,0 +1,354 @@
+//! The server of Ankaios, and what agents do to workloads: how instances pass from one
+//! execution state to the next.
+//!
+//! A new instance is `PENDING_INITIAL`. Its agent leaves it in `PENDING_WAITING_TO_START`
+//! until its dependencies are met; then it is `PENDING_STARTING` and `RUNNING_OK`. A deleted
+//! instance is `STOPPING_REQUESTED_AT_RUNTIME` before it is removed. A changed workload is
+//! stopped and started again.
+//!
+//! There is no I/O and no clock in here: callers pass the time in, and receive the
+//! [`Response`]s for the workload in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Instant, SystemTime};
+
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::{
+    AddCondition, AgentAttributes, AgentStatus, CompleteState, ExecutionState, LogsRequest,
+    Response, RestartPolicy,
+};
+
+use crate::execution;
+use crate::field_mask::FieldMask;
+use crate::logs::Logs;
+use crate::state::AnkaiosState;
+use crate::timeline::{LifecycleStep, Timeline, Timing};
+use crate::tree::Node;
+use crate::update::PlannedUpdate;
+
+#[cfg(test)]
+mod tests;
+
+/// A workload whose runtime configuration contains this text cannot start. After a few
+/// attempts it stays in `PENDING_STARTING_FAILED`.
+pub const UNKNOWN_IMAGE: &str = "example.com/unknown";
+
+/// The runtimes that agents support.
+const RUNTIMES: [&str; 3] = ["podman", "podman-kube", "containerd"];
+
+/// The server and its agents, without the session of the workload.
+pub(crate) struct SimulatedServer {
+    state: AnkaiosState,
+    logs: Logs,
+    timing: Timing,
+    timeline: Timeline,
+    /// Instances whose dependencies are not met.
+    waiting: BTreeSet<InstanceName>,
+}
+
+impl SimulatedServer {
+    /// A server without workloads and agents.
+    pub(crate) fn new(timing: Timing, has_effective_state: bool) -> Self {
+        Self {
+            state: AnkaiosState::new(has_effective_state),
+            logs: Logs::default(),
+            timing,
+            timeline: Timeline::default(),
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// The state.
+    pub(crate) fn state(&self) -> &AnkaiosState {
+        &self.state
+    }
+
+    /// Replaces the complete state. Nothing starts or stops because of it, and there is no
+    /// event.
+    pub(crate) fn set_state(&mut self, state: CompleteState) {
+        self.state.set(state);
+        self.timeline.clear();
+        self.waiting.clear();
+    }
+
+    // ------------------------------------------------------------ lifecycle
+
+    /// When the next step is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.timeline.next_due()
+    }
+
+    /// Carries out all steps that are due.
+    pub(crate) fn advance(&mut self, now: Instant) -> Vec<Response> {
+        let mut responses = Vec::new();
+        while let Some((due, name, step)) = self.timeline.take_due(now) {
+            responses.extend(self.step(&name, step, due));
+        }
+        responses
+    }
+
+    fn step(&mut self, name: &InstanceName, step: LifecycleStep, now: Instant) -> Vec<Response> {
+        match step {
+            LifecycleStep::Start => self.start(name, now),
+            LifecycleStep::Run { attempt } => self.run(name, attempt, now),
+            LifecycleStep::Stop { successor } => {
+                let mut responses = self.logs.end(name);
+                let stopping = execution::stopping_requested();
+                responses.extend(self.set_execution_state(name, stopping, now));
+                let due = now + self.timing.stopping;
+                self.timeline.plan(due, name.clone(), LifecycleStep::Remove { successor });
+                responses
+            }
+            LifecycleStep::Remove { successor } => {
+                let mut responses = self.state.remove_execution_state(name);
+                match successor {
+                    Some(successor) => responses.extend(self.start(&successor, now)),
+                    None => self.logs.remove(name),
+                }
+                responses
+            }
+        }
+    }
+
+    fn start(&mut self, name: &InstanceName, now: Instant) -> Vec<Response> {
+        let Some(rendered) = self.state.rendered_instance(name) else {
+            return Vec::new();
+        };
+        if !self.state.has_agent(&name.agent_name) {
+            return Vec::new();
+        }
+        if !self.dependencies_met(&rendered.workload) {
+            self.waiting.insert(name.clone());
+            return self.set_execution_state(name, execution::waiting_to_start(), now);
+        }
+        self.waiting.remove(name);
+        let starting = execution::starting("Triggered at runtime.");
+        let responses = self.set_execution_state(name, starting, now);
+        let due = now + self.timing.starting;
+        self.timeline.plan(due, name.clone(), LifecycleStep::Run { attempt: 1 });
+        responses
+    }
+
+    fn run(&mut self, name: &InstanceName, attempt: u32, now: Instant) -> Vec<Response> {
+        let Some(rendered) = self.state.rendered(&name.workload_name) else {
+            return Vec::new();
+        };
+        let text = |field| rendered.workload.get(field).and_then(Node::as_text).unwrap_or_default();
+        if !RUNTIMES.contains(&text("runtime")) {
+            let state = execution::starting_failed("Unsupported Runtime");
+            return self.set_execution_state(name, state, now);
+        }
+        if !text("runtimeConfig").contains(UNKNOWN_IMAGE) {
+            return self.set_execution_state(name, execution::running(), now);
+        }
+        let reason = format!("unable to pull {UNKNOWN_IMAGE}: manifest unknown");
+        if attempt >= self.timing.attempts {
+            let info = format!("No more retries: {reason}");
+            return self.set_execution_state(name, execution::starting_failed(info), now);
+        }
+        let info = format!("Retry {attempt}: {reason}");
+        let responses = self.set_execution_state(name, execution::starting(info), now);
+        let step = LifecycleStep::Run { attempt: attempt + 1 };
+        self.timeline.plan(now + self.timing.starting, name.clone(), step);
+        responses
+    }
+
+    fn dependencies_met(&self, workload: &Node) -> bool {
+        let dependencies = workload.get("dependencies").and_then(Node::fields);
+        dependencies.into_iter().flatten().all(|(dependency, condition)| {
+            let condition =
+                condition.as_text().and_then(AddCondition::from_str_name).unwrap_or_default();
+            self.state
+                .instance(dependency)
+                .and_then(|name| self.state.execution_state(&name))
+                .is_some_and(|state| execution::fulfils(&state, condition))
+        })
+    }
+
+    /// Sets the execution state of an instance, and starts those whose dependencies it meets.
+    pub(crate) fn set_execution_state(
+        &mut self,
+        name: &InstanceName,
+        state: ExecutionState,
+        now: Instant,
+    ) -> Vec<Response> {
+        self.timeline.cancel(name);
+        let responses = self.state.set_execution_state(name, state);
+        let can_start = |name: &&InstanceName| {
+            let rendered = self.state.rendered(&name.workload_name);
+            rendered.is_some_and(|rendered| self.dependencies_met(&rendered.workload))
+        };
+        let ready: Vec<_> = self.waiting.iter().filter(can_start).cloned().collect();
+        for name in ready {
+            self.waiting.remove(&name);
+            self.timeline.plan(now, name, LifecycleStep::Start);
+        }
+        responses
+    }
+
+    /// Ends a workload with an exit code. Its restart policy decides what follows. `None` if
+    /// there is no such workload.
+    pub(crate) fn end_workload(
+        &mut self,
+        workload: &str,
+        exit_code: i32,
+        now: Instant,
+    ) -> Option<Vec<Response>> {
+        let rendered = self.state.rendered(workload)?;
+        let name = rendered.name.clone();
+        let policy = rendered.workload.get("restartPolicy").and_then(Node::as_text);
+        let policy = policy.and_then(RestartPolicy::from_str_name).unwrap_or_default();
+        let (state, restart) = if exit_code == 0 {
+            let restart = (policy == RestartPolicy::Always).then_some(LifecycleStep::Start);
+            (execution::succeeded(), restart)
+        } else {
+            let successor = Some(name.clone());
+            let stop = LifecycleStep::Stop { successor };
+            (execution::failed(exit_code), (policy != RestartPolicy::Never).then_some(stop))
+        };
+        let mut responses = self.logs.end(&name);
+        responses.extend(self.set_execution_state(&name, state, now));
+        if let Some(step) = restart {
+            self.timeline.plan(now + self.timing.restart, name, step);
+        }
+        Some(responses)
+    }
+
+    // ------------------------------------------------------- updates, agents
+
+    /// Applies an update: stops deleted instances and starts added ones.
+    pub(crate) fn apply_update(&mut self, update: PlannedUpdate, now: Instant) -> Vec<Response> {
+        let removed = self.plan_lifecycles(&update.added, &update.deleted, now);
+        self.state.apply_update(update, &removed)
+    }
+
+    /// Plans the next step of added and deleted instances. An added instance that replaces a
+    /// deleted one on the same agent starts once that is removed. Returns the deleted instances
+    /// that no agent has to stop.
+    fn plan_lifecycles(
+        &mut self,
+        added: &[InstanceName],
+        deleted: &[InstanceName],
+        now: Instant,
+    ) -> Vec<InstanceName> {
+        let mut removed = Vec::new();
+        let mut successors = BTreeSet::new();
+        for name in deleted {
+            let was_waiting = self.waiting.remove(name);
+            let successor = added.iter().find(|added| {
+                added.workload_name == name.workload_name && added.agent_name == name.agent_name
+            });
+            let unknown_to_agent = !self.state.has_agent(&name.agent_name)
+                && self.state.execution_state(name) == Some(execution::initial());
+            if unknown_to_agent || name.agent_name.is_empty() {
+                self.timeline.cancel(name);
+                if successor != Some(name) {
+                    removed.push(name.clone());
+                }
+                continue;
+            }
+            successors.extend(successor.cloned());
+            let successor = successor.cloned();
+            let step = if was_waiting {
+                LifecycleStep::Remove { successor }
+            } else {
+                LifecycleStep::Stop { successor }
+            };
+            self.timeline.plan(now + self.timing.deletion, name.clone(), step);
+        }
+        for name in added.iter().filter(|name| !successors.contains(*name)) {
+            self.timeline.plan(now + self.timing.initial, name.clone(), LifecycleStep::Start);
+        }
+        removed
+    }
+
+    /// Adds an agent or replaces its attributes. Its new instances start; those that were
+    /// disconnected are running again.
+    pub(crate) fn connect_agent(
+        &mut self,
+        agent: &str,
+        attributes: AgentAttributes,
+        now: Instant,
+    ) -> Vec<Response> {
+        let mut responses = self.state.set_agent(agent, attributes);
+        for name in self.state.instances_on(agent) {
+            let state = self.state.execution_state(&name);
+            if state == Some(execution::agent_disconnected()) {
+                responses.extend(self.set_execution_state(&name, execution::running(), now));
+            } else if state == Some(execution::initial()) {
+                self.timeline.plan(now + self.timing.initial, name, LifecycleStep::Start);
+            }
+        }
+        responses
+    }
+
+    /// Sets the load of a connected agent.
+    pub(crate) fn set_agent_load(&mut self, agent: &str, status: AgentStatus) -> Vec<Response> {
+        self.state.set_agent_load(agent, status)
+    }
+
+    /// Removes an agent, as if its connection to the server had broken.
+    pub(crate) fn disconnect_agent(&mut self, agent: &str) -> Vec<Response> {
+        for name in self.state.instances_on(agent) {
+            self.timeline.cancel(&name);
+        }
+        self.state.remove_agent(agent)
+    }
+
+    // ---------------------------------------------------- events, logs, session
+
+    /// Starts an event subscription, or replaces the one with the same id.
+    pub(crate) fn subscribe(&mut self, request_id: String, masks: Vec<FieldMask>) {
+        self.state.subscriptions.add(request_id, masks);
+    }
+
+    /// Ends an event subscription.
+    pub(crate) fn unsubscribe(&mut self, request_id: &str) {
+        self.state.subscriptions.remove(request_id);
+    }
+
+    /// Serves a logs request: the answer, and what follows it.
+    pub(crate) fn read_logs(
+        &mut self,
+        request_id: &str,
+        request: &LogsRequest,
+    ) -> (Response, Vec<Response>) {
+        let state = &self.state;
+        self.logs.request(request_id, request, |name| {
+            state.rendered_instance(name)?;
+            Some(state.execution_state(name).is_some_and(|state| execution::is_running(&state)))
+        })
+    }
+
+    /// Writes to the log of a workload. `None` if there is no such workload.
+    pub(crate) fn write_log(
+        &mut self,
+        workload: &str,
+        messages: Vec<String>,
+        written: SystemTime,
+    ) -> Option<Vec<Response>> {
+        let name = self.state.instance(workload)?;
+        Some(self.logs.write(&name, messages, written))
+    }
+
+    /// Ends a log stream.
+    pub(crate) fn cancel_logs(&mut self, request_id: &str) {
+        self.logs.cancel(request_id);
+    }
+
+    /// The instances that a log stream follows.
+    pub(crate) fn followed(&self, request_id: &str) -> Vec<InstanceName> {
+        self.logs.followed(request_id)
+    }
+
+    /// The request ids of the active event subscriptions and log streams.
+    pub(crate) fn streams(&self) -> BTreeMap<&'static str, Vec<String>> {
+        BTreeMap::from([("events", self.state.subscriptions.ids()), ("logs", self.logs.streams())])
+    }
+
+    /// Ends all subscriptions and log streams, as the end of a session does.
+    pub(crate) fn end_session(&mut self) {
+        self.state.subscriptions.clear();
+        self.logs.clear_streams();
+    }
+}

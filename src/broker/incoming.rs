@@ -1,0 +1,63 @@
+//! What the topic of a message means.
+
+use fleet_contract::operation::Operation;
+use fleet_contract::topics::{StreamKind, TopicKind};
+
+/// The largest record that is read back from the broker, in bytes: that of the largest
+/// subscription, if each of its characters has to be escaped. A record can be larger than the
+/// request that it was made of.
+pub const MAX_RECORD: usize = 512 * 1024;
+
+/// The route of a message for the router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A request.
+    Request {
+        /// The name in the topic, such as `manifest/apply`.
+        name: String,
+        /// The operation with that name; `None` if there is none.
+        operation: Option<Operation>,
+    },
+    /// The record of a subscription.
+    Subscription {
+        /// What it is a subscription to.
+        kind: StreamKind,
+        /// Its id, which may be invalid.
+        id: String,
+    },
+    /// The record of a roll-out.
+    Rollout {
+        /// Its id, which may be invalid.
+        id: String,
+    },
+    /// A message that is neither.
+    Other {
+        /// Its topic.
+        topic: String,
+    },
+}
+
+impl Incoming {
+    pub(super) fn new(topic: &str, kind: TopicKind<'_>) -> Self {
+        match kind {
+            TopicKind::Request { name, operation } => {
+                Self::Request { name: name.to_owned(), operation }
+            }
+            TopicKind::Subscription { kind, id } => Self::Subscription { kind, id: id.to_owned() },
+            TopicKind::Rollout { id } => Self::Rollout { id: id.to_owned() },
+            TopicKind::Status | TopicKind::Standby | TopicKind::Connector | TopicKind::Other => {
+                Self::Other { topic: topic.to_owned() }
+            }
+        }
+    }
+
+    /// The largest payload of such a message, in bytes, if that of a request is `max_payload`.
+    pub(super) fn max_payload(&self, max_payload: usize) -> usize {
+        match self {
+            Self::Request { .. } => max_payload,
+            Self::Subscription { .. } | Self::Rollout { .. } | Self::Other { .. } => {
+                max_payload.max(MAX_RECORD)
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The status messages of the connector.
+
+use std::time::SystemTime;
+
+use ankaios_control::{LinkState, LinkStatus};
+use bytes::Bytes;
+use fleet_contract::status::{AnkaiosLink, Availability, ConnectorStatus, LinkReport};
+
+/// Makes the status messages of one connection after the other.
+#[derive(Debug)]
+pub(super) struct Presence {
+    replica: Option<String>,
+    /// When the last connection began, RFC 3339.
+    since: String,
+}
+
+impl Presence {
+    /// The status messages of the only connector of the vehicle, or of a replica.
+    pub(super) fn new(replica: Option<String>) -> Self {
+        Self { replica, since: String::new() }
+    }
+
+    /// A connection begins; returns the time of its status messages.
+    pub(super) fn connects(&mut self, now: SystemTime) -> &str {
+        let since = match self.replica {
+            None => humantime::format_rfc3339_seconds(now),
+            // Replicas recognise their own messages by it, so it has to differ for each
+            // connection.
+            Some(_) => humantime::format_rfc3339_millis(now),
+        };
+        self.since = since.to_string();
+        &self.since
+    }
+
+    /// The birth message.
+    pub(super) fn online(&self, link: &LinkStatus) -> Bytes {
+        self.status(Availability::Online, Some(report(link)))
+    }
+
+    /// The last will and the farewell.
+    pub(super) fn offline(&self) -> Bytes {
+        self.status(Availability::Offline, None)
+    }
+
+    fn status(&self, status: Availability, link: Option<LinkReport>) -> Bytes {
+        let status = ConnectorStatus {
+            status,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: Some(self.since.clone()),
+            replica: self.replica.clone(),
+            link,
+        };
+        status.to_payload()
+    }
+}
+
+/// What operators are told about the link to Ankaios.
+fn report(link: &LinkStatus) -> LinkReport {
+    let ankaios = match link.state() {
+        LinkState::Connected => AnkaiosLink::Connected,
+        LinkState::Disconnected => AnkaiosLink::Disconnected,
+        LinkState::Closed => AnkaiosLink::Closed,
+    };
+    let reason = (ankaios != AnkaiosLink::Connected).then(|| link.reason());
+    LinkReport { ankaios, reason }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_status_tells_of_the_link_while_the_connector_is_online() {
+        let mut presence = Presence::new(None);
+        presence.connects(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
+        let read = |payload: Bytes| ConnectorStatus::from_payload(&payload).unwrap();
+        let online = read(presence.online(&LinkStatus::Connected));
+        assert_eq!(online.status, Availability::Online);
+        let connected = LinkReport { ankaios: AnkaiosLink::Connected, reason: None };
+        assert_eq!(online.link, Some(connected));
+        assert_eq!(online.since.as_deref(), Some("1970-01-01T00:00:01Z"));
+        assert_eq!((online.replica, online.version.as_str()), (None, env!("CARGO_PKG_VERSION")));
+
+        let why = || "no agent".to_owned();
+        let closed = read(presence.online(&LinkStatus::Closed { reason: why() }));
+        let report = LinkReport { ankaios: AnkaiosLink::Closed, reason: Some(why()) };
+        assert_eq!(closed.link, Some(report));
+
+        let offline = read(presence.offline());
+        assert_eq!((offline.status, offline.link), (Availability::Offline, None));
+        assert_eq!(offline.since.as_deref(), Some("1970-01-01T00:00:01Z"));
+    }
+
+    #[test]
+    fn replicas_tell_their_name_and_milliseconds() {
+        let mut presence = Presence::new(Some("a".into()));
+        let since = presence.connects(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
+        assert_eq!(since, "1970-01-01T00:00:01.500Z");
+        let status = ConnectorStatus::from_payload(&presence.offline()).unwrap();
+        assert_eq!(status.replica.as_deref(), Some("a"));
+        assert_eq!(status.since.as_deref(), Some("1970-01-01T00:00:01.500Z"));
+    }
+}

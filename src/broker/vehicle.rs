@@ -1,0 +1,300 @@
+//! The application of the MQTT session: the connector of one vehicle.
+
+use std::time::SystemTime;
+
+use ankaios_control::LinkStatus;
+use bytes::Bytes;
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::topics::{TopicKind, Topics};
+use mqtt_session::{
+    Announcement, Application, Arrival, ConnectionError, Qos, Reaction, Routed, SessionMetrics,
+    SessionOptions, Subscription, Undeliverable,
+};
+use tokio::sync::watch;
+
+use super::incoming::Incoming;
+use super::presence::Presence;
+use crate::replica::Lease;
+
+/// The connector of one vehicle, as the session knows it.
+#[derive(Debug)]
+pub struct Vehicle {
+    topics: Topics,
+    /// The largest payload of a request, in bytes.
+    max_payload: usize,
+    link: watch::Receiver<LinkStatus>,
+    presence: Presence,
+    /// `None` if this is the only connector of the vehicle.
+    lease: Option<Lease>,
+}
+
+impl Vehicle {
+    /// `max_payload` is the largest payload of a request, in bytes; `replica` is the name of
+    /// this one of several replicas.
+    #[must_use]
+    pub fn new(
+        topics: Topics,
+        max_payload: usize,
+        replica: Option<String>,
+        link: watch::Receiver<LinkStatus>,
+    ) -> Self {
+        let presence = Presence::new(replica.clone());
+        let lease = replica.map(|replica| Lease::new(replica, topics.clone()));
+        Self { topics, max_payload, link, presence, lease }
+    }
+
+    fn announcement(&self, payload: Bytes) -> Announcement {
+        Announcement { topic: self.topics.status(), payload }
+    }
+}
+
+impl Application for Vehicle {
+    type Route = Incoming;
+
+    fn subscriptions(&self, first: bool) -> Vec<Subscription> {
+        // A retained request would be executed again on each connection. One that is published
+        // as retained now is recognised by its flag.
+        let requests = self.topics.request_filters().map(|filter| Subscription {
+            filter,
+            qos: Qos::AtLeastOnce,
+            send_retained: false,
+            no_local: true,
+            retain_as_published: true,
+        });
+        // A new process resumes the streams of the records. On later connections it has them
+        // already.
+        let records = self.topics.record_filters().map(|filter| Subscription {
+            filter,
+            qos: Qos::AtLeastOnce,
+            send_retained: first,
+            no_local: true,
+            retain_as_published: false,
+        });
+        let replicas = self.lease.as_ref().map(|_| Subscription {
+            filter: self.topics.replica_filter(),
+            // Messages between replicas must not be kept for one that is offline.
+            qos: Qos::AtMostOnce,
+            send_retained: true,
+            // The last will of the earlier active replica has the same client identifier.
+            no_local: false,
+            retain_as_published: false,
+        });
+        requests.into_iter().chain(records).chain(replicas).collect()
+    }
+
+    fn will(&mut self) -> Announcement {
+        let since = self.presence.connects(SystemTime::now());
+        if let Some(lease) = &mut self.lease {
+            lease.connects(since);
+        }
+        self.announcement(self.presence.offline())
+    }
+
+    fn online(&mut self) -> Announcement {
+        let payload = self.presence.online(&self.link.borrow_and_update());
+        self.announcement(payload)
+    }
+
+    fn offline(&mut self) -> Announcement {
+        self.announcement(self.presence.offline())
+    }
+
+    async fn changed(&mut self) {
+        if self.link.changed().await.is_err() {
+            // Without the link's task the connector ends.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn granted(&mut self) {
+        tracing::info!(filters = ?self.topics.request_filters(), "ready for requests");
+        if let Some(lease) = &mut self.lease {
+            lease.granted();
+        }
+    }
+
+    fn route(&self, arrival: &Arrival<'_>) -> Routed<Incoming> {
+        let kind = self.topics.kind(arrival.topic);
+        if arrival.qos == Qos::AtMostOnce
+            && matches!(kind, TopicKind::Status | TopicKind::Standby | TopicKind::Connector)
+        {
+            // A session of an earlier process with a replica id keeps its subscription.
+            let lease = self.lease.as_ref();
+            let reaction = lease.map_or(Reaction::Nothing, |lease| lease.heard(kind, arrival));
+            return Routed::Handled(reaction);
+        }
+        let route = Incoming::new(arrival.topic, kind);
+        let max_payload = route.max_payload(self.max_payload);
+        Routed::Message { route, max_payload }
+    }
+
+    fn undeliverable(&self, cause: &Undeliverable) -> Bytes {
+        let error = match cause {
+            Undeliverable::TooLarge { size, max_size } => ErrorReply::new(
+                ErrorCode::PayloadTooLarge,
+                format!(
+                    "this message needs a packet of {size} bytes, but the broker takes no more \
+                     than {max_size}; ask for less, for example with field masks"
+                ),
+            )
+            .with("size", *size)
+            .with("max_size", *max_size),
+            Undeliverable::Rejected { reason } => ErrorReply::new(
+                ErrorCode::Internal,
+                format!("the broker ends the connection over the reply: {reason}"),
+            ),
+        };
+        error.to_payload()
+    }
+
+    fn large_done(&mut self) {
+        heap::give_back();
+    }
+
+    fn help(&self, error: &ConnectionError, options: &SessionOptions) -> Option<String> {
+        error.is_takeover().then(|| {
+            format!(
+                "another client uses the client identifier {:?}: give each connector its own \
+                 vehicle, or MQTT_CLIENT_ID. To run several for one vehicle, set REPLICA_ID to \
+                 another name in each",
+                options.client_id
+            )
+        })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    async fn confirm_lease(
+        &mut self,
+        options: &SessionOptions,
+        metrics: &SessionMetrics,
+    ) -> Result<(), ConnectionError> {
+        match &self.lease {
+            Some(lease) => lease.confirm(options, metrics).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use fleet_contract::operation::Operation;
+    use fleet_contract::status::{AnkaiosLink, Availability, ConnectorStatus};
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::broker::MAX_RECORD;
+
+    const MAX_PAYLOAD: usize = 1000;
+
+    fn vehicle(replica: Option<&str>) -> (Vehicle, watch::Sender<LinkStatus>) {
+        let topics = Topics::new("1", Vec::new()).unwrap();
+        let (sender, link) = watch::channel(LinkStatus::Connected);
+        (Vehicle::new(topics, MAX_PAYLOAD, replica.map(str::to_owned), link), sender)
+    }
+
+    fn arrival(topic: &str, qos: Qos) -> Arrival<'_> {
+        Arrival { topic, payload: b"", qos, retained: false }
+    }
+
+    fn read(announcement: &Announcement) -> ConnectorStatus {
+        assert_eq!(announcement.topic, "vehicle/1/connector/status");
+        ConnectorStatus::from_payload(&announcement.payload).unwrap()
+    }
+
+    #[test]
+    fn each_message_has_one_route() {
+        let (vehicle, _link) = vehicle(None);
+        let request = |name: &str, operation| Incoming::Request { name: name.into(), operation };
+        for (topic, expected, expected_max) in [
+            ("state/req", request("state", Some(Operation::State)), MAX_PAYLOAD),
+            ("no/such/req", request("no/such", None), MAX_PAYLOAD),
+            ("manifest/apply/x/rollout", Incoming::Rollout { id: "x".into() }, MAX_RECORD),
+            ("a/b/c", Incoming::Other { topic: "vehicle/1/a/b/c".into() }, MAX_RECORD),
+        ] {
+            let topic = format!("vehicle/1/{topic}");
+            let expected = Routed::Message { route: expected, max_payload: expected_max };
+            assert_eq!(vehicle.route(&arrival(&topic, Qos::AtLeastOnce)), expected);
+            assert_eq!(vehicle.route(&arrival(&topic, Qos::AtMostOnce)), expected);
+        }
+        let Routed::Message { route, .. } =
+            vehicle.route(&arrival("vehicle/1/logs/x/subscription", Qos::AtLeastOnce))
+        else {
+            unreachable!("a record is a message");
+        };
+        assert!(matches!(route, Incoming::Subscription { id, .. } if id == "x"));
+    }
+
+    #[test]
+    fn messages_between_replicas_are_not_for_the_router() {
+        let topic = "vehicle/1/connector/standby";
+        for (replica, reaction) in [(None, Reaction::Nothing), (Some("a"), Reaction::Announce)] {
+            let (vehicle, _link) = vehicle(replica);
+            let routed = vehicle.route(&arrival(topic, Qos::AtMostOnce));
+            assert_eq!(routed, Routed::Handled(reaction));
+            // Replicas do not use QoS 1.
+            let routed = vehicle.route(&arrival(topic, Qos::AtLeastOnce));
+            assert!(matches!(routed, Routed::Message { route: Incoming::Other { .. }, .. }));
+        }
+    }
+
+    #[test]
+    fn retained_records_are_read_once_and_retained_requests_never() {
+        let (vehicle, _link) = vehicle(Some("a"));
+        let (first, later) = (vehicle.subscriptions(true), vehicle.subscriptions(false));
+        let retained = |all: &[Subscription]| -> Vec<_> {
+            let retained = all.iter().filter(|subscription| subscription.send_retained);
+            retained.map(|subscription| subscription.filter.clone()).collect()
+        };
+        assert_eq!(
+            retained(&first),
+            [
+                "vehicle/1/events/+/subscription",
+                "vehicle/1/logs/+/subscription",
+                "vehicle/1/manifest/apply/+/rollout",
+                "vehicle/1/connector/+",
+            ]
+        );
+        assert_eq!(retained(&later), ["vehicle/1/connector/+"]);
+        assert_eq!((first.len(), later.len()), (6, 6));
+        assert_eq!(self::vehicle(None).0.subscriptions(true).len(), 5);
+    }
+
+    #[test]
+    fn the_status_is_that_of_the_connection_and_follows_the_link() {
+        let (mut vehicle, link) = vehicle(Some("a"));
+        let will = read(&vehicle.will());
+        let online = read(&vehicle.online());
+        assert_eq!((will.status, online.status), (Availability::Offline, Availability::Online));
+        assert_eq!(will.since, online.since);
+        assert_eq!(read(&vehicle.offline()), will);
+        assert!(vehicle.changed().now_or_never().is_none());
+        link.send_replace(LinkStatus::Disconnected { reason: "no agent".into() });
+        assert!(vehicle.changed().now_or_never().is_some());
+        let report = read(&vehicle.online()).link.unwrap();
+        assert_eq!(report.ankaios, AnkaiosLink::Disconnected);
+        assert_eq!(report.reason.as_deref(), Some("no agent"));
+        drop(link);
+        assert!(vehicle.changed().now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_message_that_the_broker_does_not_accept_becomes_an_error() {
+        let (vehicle, _link) = vehicle(None);
+        let read = |cause| ErrorReply::from_payload(&vehicle.undeliverable(&cause)).unwrap();
+        let error = read(Undeliverable::TooLarge { size: 2000, max_size: 1000 });
+        assert_eq!(error.code, ErrorCode::PayloadTooLarge);
+        assert!(error.message.starts_with("this message needs a packet of 2000 bytes, but"));
+        let details = ["size", "max_size"].map(|name| error.details.get(name).cloned());
+        assert_eq!(details, [Some(2000.into()), Some(1000.into())]);
+        let error = read(Undeliverable::Rejected { reason: "TopicNameInvalid".into() });
+        assert_eq!(error.code, ErrorCode::Internal);
+        assert_eq!(
+            error.message,
+            "the broker ends the connection over the reply: TopicNameInvalid"
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! The tasks between the MQTT session and the link to Ankaios, for as long as this connector
+//! is the active one of its vehicle.
+
+use std::panic::AssertUnwindSafe;
+
+use ankaios_control::{Client, LinkStatus};
+use futures_util::FutureExt;
+use mqtt_session::{Ended, Reporter, Session};
+use service_kit::heartbeat::Monitor;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::{DRAIN_TIMEOUT, Error};
+use crate::broker::Vehicle;
+use crate::guard::Guard;
+use crate::operations::{Context, Operations, UpdateQueue};
+use crate::router::{RequestMetrics, Router};
+use crate::settings::Settings;
+use crate::streams::{Publisher, Rollouts, SubscriptionMetrics, Subscriptions};
+
+/// Messages that wait for the router.
+const MAX_MESSAGES: usize = 64;
+
+/// What lives as long as the connector and is used by each activation.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) settings: Settings,
+    pub(super) client: Client,
+    pub(super) guard: Guard,
+    pub(super) link: watch::Receiver<LinkStatus>,
+    pub(super) instruments: Instruments,
+}
+
+/// Status, metrics and liveness of the tasks.
+#[derive(Debug)]
+pub(super) struct Instruments {
+    pub(super) reporter: Reporter,
+    pub(super) router: RequestMetrics,
+    pub(super) router_monitor: Monitor,
+    pub(super) streams: SubscriptionMetrics,
+}
+
+impl Default for Instruments {
+    fn default() -> Self {
+        Self {
+            reporter: Reporter::default(),
+            router: RequestMetrics::default(),
+            router_monitor: Monitor::new("the router"),
+            streams: SubscriptionMetrics::default(),
+        }
+    }
+}
+
+/// The running tasks.
+#[derive(Debug)]
+pub(super) struct Activation {
+    session: AbortOnDropHandle<Ended>,
+    tasks: JoinSet<&'static str>,
+}
+
+impl Activation {
+    /// Starts a session and what serves it. When `stop` is cancelled it takes no more
+    /// requests, answers those in progress and disconnects from the broker.
+    pub(super) fn start(parts: &Parts, stop: CancellationToken) -> Self {
+        let Parts { settings, client, guard, link, instruments } = parts;
+        let (messages, message_receiver) = mpsc::channel(MAX_MESSAGES);
+        let (outgoing, outgoing_receiver) = mqtt_session::queue();
+        let publisher = Publisher::new(outgoing.clone());
+        let topics = &settings.topics;
+        let mut tasks = JoinSet::new();
+        let rollouts = settings.rollout_timeout.map(|limit| {
+            let (rollouts, task) =
+                Rollouts::new(client.clone(), topics.clone(), publisher.clone(), limit);
+            tasks.spawn(named("the task that follows roll-outs", task));
+            rollouts
+        });
+        let (subscriptions, task) = Subscriptions::new(
+            client.clone(),
+            topics.clone(),
+            publisher,
+            instruments.reporter.status(),
+            instruments.streams.clone(),
+        );
+        tasks.spawn(named("the task that owns the subscriptions", task));
+        let stopping = CancellationToken::new();
+        let context = Context::new(
+            client.clone(),
+            guard.clone(),
+            UpdateQueue::new(settings.request_timeout),
+            subscriptions.clone(),
+            rollouts.clone(),
+            stopping.clone(),
+        );
+        let router = Router::new(
+            topics.clone(),
+            Operations::new(context),
+            subscriptions,
+            rollouts,
+            settings.max_payload,
+            outgoing,
+            stopping,
+            instruments.router.clone(),
+        );
+        let heartbeat = instruments.router_monitor.start();
+        tasks.spawn(named("the router", router.run(message_receiver, heartbeat)));
+        let vehicle = Vehicle::new(
+            topics.clone(),
+            settings.max_payload,
+            settings.replica.clone(),
+            link.clone(),
+        );
+        let session = Session::new(
+            settings.mqtt.clone(),
+            vehicle,
+            messages,
+            outgoing_receiver,
+            stop,
+            instruments.reporter.clone(),
+        );
+        let session = AbortOnDropHandle::new(tokio::spawn(session.run()));
+        Self { session, tasks }
+    }
+
+    /// Runs until `stop` is cancelled, or until another replica has taken over. Then nothing
+    /// of what was in progress is left: the broker delivers the requests to the other replica,
+    /// which also resumes the streams.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(super) async fn run(self, stop: &CancellationToken) -> Result<Ended, Error> {
+        let Self { mut session, mut tasks } = self;
+        let failed = |_| Error::TaskFailed("the MQTT session");
+        tokio::select! {
+            // First: the other tasks may end because of it.
+            biased;
+            () = stop.cancelled() => {
+                tracing::info!("stopping");
+                let ended = timeout(DRAIN_TIMEOUT, session).await;
+                ended.map_err(|_| Error::DrainTimeout)?.map_err(failed)
+            }
+            ended = &mut session => match ended.map_err(failed)? {
+                Ended::Stopped => Err(Error::TaskFailed("the MQTT session")),
+                ended => {
+                    tasks.shutdown().await;
+                    Ok(ended)
+                }
+            },
+            Some(ended) = tasks.join_next() => {
+                Err(Error::TaskFailed(ended.unwrap_or("a task")))
+            }
+        }
+    }
+}
+
+/// A task that returns its name when it ends, also by a panic, which the log has by then.
+pub(super) async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
+    let _: Result<T, _> = AssertUnwindSafe(task).catch_unwind().await;
+    name
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_returns_its_name() {
+        assert_eq!(named("the router", async { panic!("for a test") }).await, "the router");
+    }
+}

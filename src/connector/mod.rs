@@ -1,0 +1,122 @@
+//! The daemon without a process around it: connects the parts and runs them as tasks.
+//!
+//! The link to Ankaios, the guard and the server of health and metrics live as long as the
+//! connector. The session with the broker, and all that serves it, is an `Activation`: it is
+//! made again each time this replica becomes active, and once if there is only one connector
+//! for the vehicle.
+
+mod activation;
+mod error;
+
+use mqtt_session::{Ended, STABLE_CONNECTION, reconnect_backoff};
+use service_kit::heartbeat::Monitor;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::guard::Guard;
+use crate::health::{Endpoints, Liveness, MetricsPage, Readiness, Server};
+use crate::replica::Standby;
+use crate::settings::Settings;
+use activation::{Activation, Instruments, Parts, named};
+pub use error::Error;
+
+/// Runs the connector until `stop` is cancelled. Then it takes no more requests, answers those
+/// in progress and disconnects from the broker.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
+    let server = match &settings.health {
+        Some(address) => Some(Server::bind(address).await?),
+        None => None,
+    };
+    let folder = settings.control_interface_dir.clone();
+    let (client, link) = ankaios_control::connect(folder, settings.request_timeout);
+    let link_monitor = Monitor::new("the link to Ankaios");
+    let link = link.monitored(&link_monitor);
+    let instruments = Instruments::default();
+    let guard = Guard::new(settings.guard.clone());
+    let mut tasks = JoinSet::new();
+    if guard.needs_the_vehicle() {
+        let watch = guard.clone().watch(client.clone());
+        tasks.spawn(named("the task that knows what is protected", watch));
+    }
+    if let Some(server) = server {
+        let Instruments { reporter, router, router_monitor, streams } = &instruments;
+        let endpoints = Endpoints {
+            liveness: Liveness::new(vec![
+                reporter.monitor().clone(),
+                router_monitor.clone(),
+                link_monitor,
+            ]),
+            readiness: Readiness {
+                session: reporter.status(),
+                link: link.status(),
+                ankaios: client.clone(),
+                guard: guard.needs_the_vehicle().then(|| guard.clone()),
+                stop: stop.clone(),
+            },
+            metrics: MetricsPage::new(|registry| {
+                router.register(registry);
+                streams.register(registry);
+                reporter.metrics().register(registry);
+                link.metrics().register(registry);
+                client.event_streams().register(registry);
+            }),
+        };
+        tasks.spawn(named("the server of health and metrics", server.run(endpoints)));
+    }
+    let parts = Parts { settings, client, guard, link: link.status(), instruments };
+    tasks.spawn(named("the link to Ankaios", link.run()));
+    tokio::select! {
+        ended = serve(&parts, &stop) => ended,
+        Some(ended) = tasks.join_next() => Err(Error::TaskFailed(ended.unwrap_or("a task"))),
+    }
+}
+
+/// Is active whenever it is this replica's turn, until `stop` is cancelled.
+async fn serve(parts: &Parts, stop: &CancellationToken) -> Result<(), Error> {
+    let mut standby = parts.settings.replica.clone().map(|replica| {
+        Standby::new(
+            replica,
+            parts.settings.mqtt.clone(),
+            parts.settings.topics.clone(),
+            parts.link.clone(),
+            parts.instruments.reporter.clone(),
+        )
+    });
+    let mut backoff = reconnect_backoff();
+    while !stop.is_cancelled() {
+        if let Some(standby) = &mut standby {
+            standby.wait(stop).await;
+            if stop.is_cancelled() {
+                tracing::info!("stopping");
+                break;
+            }
+            tracing::info!("this replica becomes active");
+        }
+        let start = Instant::now();
+        let activation = Activation::start(parts, stop.clone());
+        let ended = activation.run(stop).await?;
+        let Some(standby) = &mut standby else { break };
+        match ended {
+            Ended::Stopped => break,
+            Ended::TakenOver => {
+                tracing::warn!("another replica has taken over: this one goes to standby");
+            }
+            Ended::Lost => tracing::warn!(
+                "another replica may have taken over, as there is no connection: this one goes to \
+                 standby"
+            ),
+        }
+        standby.was_active(ended == Ended::TakenOver);
+        // A session that fails at once must not be tried again and again.
+        let pause = backoff.next_wait_after(start.elapsed(), STABLE_CONNECTION);
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Decides when a standby replica becomes active. Statuses and the time come in, actions and
+//! the next deadline come out.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use fleet_contract::status::{Availability, ConnectorStatus};
+use service_kit::random;
+use tokio::time::Instant;
+
+/// How long a standby waits before it takes over. An active replica whose connection was cut
+/// is back sooner, if all is well.
+const DELAY: Range<Duration> = Duration::from_millis(500)..Duration::from_millis(1500);
+
+/// How much longer a replica without a link to Ankaios waits.
+const UNLINKED_DELAY: Duration = Duration::from_millis(1500);
+
+/// How often the leader is asked for its status, within the keep-alive time.
+const MAX_QUESTIONS: u32 = 3;
+
+/// A message on the status topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StatusSeen {
+    /// `None` if the payload is empty or not the status of a connector.
+    pub(super) status: Option<ConnectorStatus>,
+    /// Whether the broker had retained it before this replica subscribed.
+    pub(super) retained: bool,
+}
+
+/// Who is active, as far as this replica can see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leader {
+    /// Nobody: this replica takes over at that time.
+    None {
+        /// The time, if there is a link to Ankaios.
+        take_over_at: Instant,
+    },
+    /// Another connector.
+    Active {
+        /// Its name; `None` if it is not a replica.
+        name: Option<String>,
+        /// `Some` if it may be gone without a last will.
+        doubt: Option<Doubt>,
+    },
+}
+
+/// The questions to a leader that may be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubt {
+    asked: u32,
+    /// When to ask again, or to give the leader up.
+    next: Instant,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Nothing before the next deadline.
+    Wait,
+    /// Ask the leader to publish its status again.
+    Ask,
+    /// The leader has not answered and counts as gone.
+    GiveUpLeader,
+    /// Become active.
+    TakeOver,
+}
+
+/// The state of a standby replica over one connection. It begins with one question, which is
+/// asked when the connection is open.
+#[derive(Debug)]
+pub(super) struct Election {
+    replica: String,
+    /// How long the leader has for an answer to all questions.
+    patience: Duration,
+    /// Whether a leader of the same name is the process before this one.
+    succeeds_itself: bool,
+    is_linked: bool,
+    leader: Leader,
+}
+
+impl Election {
+    /// `patience` is how long the leader has for an answer. With `succeeds_itself`, a leader of
+    /// the same name counts as the process before this one, if it is the first to be seen.
+    pub(super) fn new(
+        replica: String,
+        patience: Duration,
+        succeeds_itself: bool,
+        now: Instant,
+    ) -> Self {
+        let leader = Leader::None { take_over_at: now + random::duration(&DELAY) };
+        Self { replica, patience, succeeds_itself, is_linked: false, leader }
+    }
+
+    /// Who is active.
+    pub(super) fn leader(&self) -> &Leader {
+        &self.leader
+    }
+
+    /// Records whether there is a link to Ankaios.
+    pub(super) fn set_linked(&mut self, is_linked: bool) {
+        self.is_linked = is_linked;
+    }
+
+    /// Records a status. Returns whether the leader has changed, or what is known of it.
+    pub(super) fn saw(&mut self, seen: &StatusSeen, now: Instant) -> bool {
+        let succeeds_itself = std::mem::take(&mut self.succeeds_itself);
+        let leader = match &seen.status {
+            Some(ConnectorStatus { status: Availability::Online, replica, .. }) => {
+                if succeeds_itself && replica.as_ref() == Some(&self.replica) {
+                    Leader::None { take_over_at: now }
+                } else {
+                    // A connector that is not a replica does not answer questions.
+                    let is_doubtful = seen.retained && replica.is_some();
+                    let next = now + self.patience / MAX_QUESTIONS;
+                    let doubt = is_doubtful.then_some(Doubt { asked: 1, next });
+                    Leader::Active { name: replica.clone(), doubt }
+                }
+            }
+            // An unreadable status, too: the next leader replaces it.
+            _ => Leader::None { take_over_at: now + random::duration(&DELAY) },
+        };
+        let has_changed = leader != self.leader;
+        self.leader = leader;
+        has_changed
+    }
+
+    /// When to call [`Election::act`] again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.leader {
+            Leader::None { take_over_at } if self.is_linked => Some(*take_over_at),
+            Leader::None { take_over_at } => Some(*take_over_at + UNLINKED_DELAY),
+            Leader::Active { doubt, .. } => doubt.as_ref().map(|doubt| doubt.next),
+        }
+    }
+
+    /// Decides what to do now.
+    pub(super) fn act(&mut self, now: Instant) -> Action {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Action::Wait;
+        }
+        match &mut self.leader {
+            Leader::None { .. } => Action::TakeOver,
+            Leader::Active { doubt: Some(doubt), .. } if doubt.asked < MAX_QUESTIONS => {
+                doubt.asked += 1;
+                doubt.next = now + self.patience / MAX_QUESTIONS;
+                Action::Ask
+            }
+            Leader::Active { .. } => {
+                self.leader = Leader::None { take_over_at: now + random::duration(&DELAY) };
+                Action::GiveUpLeader
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn seen(online: bool, replica: Option<&str>, retained: bool) -> StatusSeen {
+        let status = ConnectorStatus {
+            status: if online { Availability::Online } else { Availability::Offline },
+            version: String::new(),
+            since: None,
+            replica: replica.map(str::to_owned),
+            link: None,
+        };
+        StatusSeen { status: Some(status), retained }
+    }
+
+    fn election(succeeds_itself: bool, now: Instant) -> Election {
+        let mut election = Election::new("b".into(), PATIENCE, succeeds_itself, now);
+        election.set_linked(true);
+        election
+    }
+
+    /// How long until it takes over, if nothing is seen.
+    fn takes_over_in(election: &Election, now: Instant) -> Option<Duration> {
+        let is_leaderless = matches!(election.leader, Leader::None { .. });
+        is_leaderless.then(|| election.deadline().unwrap() - now)
+    }
+
+    #[test]
+    fn without_a_leader_it_takes_over_after_a_random_time() {
+        let now = Instant::now();
+        let mut election = election(false, now);
+        assert!(DELAY.contains(&takes_over_in(&election, now).unwrap()));
+        assert_eq!(election.act(now), Action::Wait);
+        assert_eq!(election.act(now + DELAY.end), Action::TakeOver);
+        assert!(election.saw(&seen(true, Some("a"), false), now));
+        assert_eq!((election.deadline(), election.act(now + DELAY.end)), (None, Action::Wait));
+        assert!(!election.saw(&seen(true, Some("a"), false), now), "it is known");
+        for gone in [seen(false, Some("a"), false), StatusSeen { status: None, retained: false }] {
+            election.saw(&seen(true, Some("a"), false), now);
+            assert!(election.saw(&gone, now));
+            assert!(DELAY.contains(&takes_over_in(&election, now).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_replica_without_a_link_to_ankaios_comes_after_all_others() {
+        let now = Instant::now();
+        let mut unlinked = election(false, now);
+        unlinked.set_linked(false);
+        assert!(takes_over_in(&unlinked, now).unwrap() >= DELAY.start + UNLINKED_DELAY);
+        assert!(DELAY.start + UNLINKED_DELAY >= DELAY.end);
+        assert_eq!(unlinked.act(now + DELAY.end), Action::Wait);
+        unlinked.set_linked(true);
+        assert_eq!(unlinked.act(now + DELAY.end), Action::TakeOver);
+    }
+
+    #[test]
+    fn the_last_will_of_a_replica_that_was_replaced_does_not_count() {
+        let now = Instant::now();
+        let mut election = election(false, now);
+        election.saw(&seen(false, Some("a"), false), now);
+        election.saw(&seen(true, Some("c"), false), now);
+        election.saw(&seen(false, Some("a"), false), now);
+        assert!(takes_over_in(&election, now).is_some());
+        election.saw(&seen(true, Some("c"), false), now);
+        assert_eq!(election.deadline(), None);
+    }
+
+    #[test]
+    fn a_replica_succeeds_itself_at_once_but_only_at_first() {
+        let now = Instant::now();
+        let own = seen(true, Some("b"), true);
+        let mut first = election(true, now);
+        first.saw(&own, now);
+        assert_eq!(first.act(now), Action::TakeOver);
+        let mut later = election(true, now);
+        later.saw(&seen(true, Some("a"), true), now);
+        later.saw(&own, now);
+        assert_eq!(takes_over_in(&later, now), None);
+    }
+
+    #[test]
+    fn a_leader_that_may_be_gone_is_asked_and_given_up() {
+        let mut now = Instant::now();
+        let mut election = election(false, now);
+        election.saw(&seen(true, Some("a"), true), now);
+        for _ in 1..MAX_QUESTIONS {
+            assert_eq!(election.act(now), Action::Wait);
+            now = election.deadline().unwrap();
+            assert_eq!(election.act(now), Action::Ask);
+        }
+        now = election.deadline().unwrap();
+        assert_eq!(election.act(now), Action::GiveUpLeader);
+        assert!(DELAY.contains(&takes_over_in(&election, now).unwrap()));
+        election.saw(&seen(true, Some("a"), true), now);
+        assert!(election.deadline().is_some() && takes_over_in(&election, now).is_none());
+        election.saw(&seen(true, Some("a"), false), now);
+        assert_eq!(election.deadline(), None);
+        // This one does not answer questions.
+        election.saw(&seen(true, None, true), now);
+        assert_eq!(election.deadline(), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Waits until this replica is to be active.
+
+use std::time::Duration;
+
+use ankaios_control::LinkStatus;
+use fleet_contract::topics::Topics;
+use mqtt_session::{
+    ConnectionError, Reporter, STABLE_CONNECTION, SessionOptions, format_wait, reconnect_backoff,
+};
+use service_kit::backoff::Backoff;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::election::{Action, Election, Leader};
+use super::observer::Observer;
+
+/// What is wrong if two replicas have the same name.
+const SAME_NAME: &str =
+    "another connector has the same REPLICA_ID: give each one of the vehicle its own";
+
+/// A replica that is not active.
+#[derive(Debug)]
+pub struct Standby {
+    replica: String,
+    options: SessionOptions,
+    topics: Topics,
+    link: watch::Receiver<LinkStatus>,
+    reporter: Reporter,
+    /// Whether an active replica of this name is the process before this one, or this process
+    /// itself.
+    succeeds_itself: bool,
+    backoff: Backoff,
+}
+
+impl Standby {
+    /// `replica` is the name of this replica; `options` are those of the session.
+    #[must_use]
+    pub fn new(
+        replica: String,
+        options: SessionOptions,
+        topics: Topics,
+        link: watch::Receiver<LinkStatus>,
+        reporter: Reporter,
+    ) -> Self {
+        let (succeeds_itself, backoff) = (true, reconnect_backoff());
+        Self { replica, options, topics, link, reporter, succeeds_itself, backoff }
+    }
+
+    /// This replica was active. `taken_over` says whether another one is now.
+    pub fn was_active(&mut self, taken_over: bool) {
+        self.succeeds_itself = !taken_over;
+    }
+
+    /// Waits until this replica is to be active, or until `stop` is cancelled. Errors are
+    /// logged, and it tries again.
+    pub async fn wait(&mut self, stop: &CancellationToken) {
+        let mut heartbeat = self.reporter.heartbeat();
+        loop {
+            let mut ready = None;
+            let watched = tokio::select! {
+                watched = heartbeat.while_waiting(self.watch(&mut ready)) => watched,
+                () = stop.cancelled() => return,
+            };
+            let Err(error) = watched else { return };
+            let wait = self.report_error(&error, ready);
+            tokio::select! {
+                () = heartbeat.while_waiting(sleep(wait)) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Watches over one connection, until this replica is to be active. `ready` becomes the
+    /// time of the subscription.
+    async fn watch(&mut self, ready: &mut Option<Instant>) -> Result<(), ConnectionError> {
+        let metrics = self.reporter.metrics();
+        let mut observer =
+            Observer::open(&self.options, &self.topics, &self.replica, metrics).await?;
+        let now = Instant::now();
+        *ready = Some(now);
+        self.reporter.standby();
+        // Another replica may be active even if nothing is retained.
+        observer.ask(&self.replica)?;
+        let patience = self.options.keep_alive;
+        let mut election = Election::new(self.replica.clone(), patience, self.succeeds_itself, now);
+        loop {
+            let is_linked = *self.link.borrow_and_update() == LinkStatus::Connected;
+            election.set_linked(is_linked);
+            let deadline = election.deadline();
+            tokio::select! {
+                Ok(()) = self.link.changed() => {}
+                seen = observer.next() => {
+                    let has_changed = election.saw(&seen?, Instant::now());
+                    // A later status is that of another process.
+                    self.succeeds_itself = false;
+                    if has_changed {
+                        self.report(election.leader());
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {
+                    match election.act(Instant::now()) {
+                        Action::Wait => {}
+                        Action::Ask => observer.ask(&self.replica)?,
+                        Action::GiveUpLeader => {
+                            tracing::warn!("the active replica gives no sign of life");
+                        }
+                        Action::TakeOver => break,
+                    }
+                }
+            }
+        }
+        observer.close().await;
+        Ok(())
+    }
+
+    /// Writes to the log who is active.
+    fn report(&self, leader: &Leader) {
+        let replica = &self.replica;
+        match leader {
+            Leader::None { .. } => tracing::info!(replica, "no replica is active"),
+            Leader::Active { name: Some(name), .. } if name == replica => {
+                tracing::warn!(
+                    replica,
+                    help = SAME_NAME,
+                    "standby: one of the same name is active"
+                );
+            }
+            Leader::Active { name, .. } => {
+                tracing::info!(replica, active = name, "standby: another connector is active");
+            }
+        }
+    }
+
+    /// Reports why a connection has ended. Returns how long to wait before the next one.
+    fn report_error(&mut self, error: &ConnectionError, ready: Option<Instant>) -> Duration {
+        let lasted = ready.map_or(Duration::ZERO, |ready| ready.elapsed());
+        let wait = self.backoff.next_wait_after(lasted, STABLE_CONNECTION);
+        let help = if error.is_takeover() {
+            Some(SAME_NAME.to_owned())
+        } else if error.is_closed() && ready.is_some() {
+            // Not every broker tells the reason.
+            Some(format!("if this goes on and the broker is well, {SAME_NAME}"))
+        } else {
+            error.help(&self.options, ready.is_none())
+        };
+        self.reporter.failed(&self.options, error, help.as_deref());
+        tracing::warn!(
+            replica = self.replica,
+            %error,
+            help,
+            retry_in = %format_wait(wait),
+            "a standby replica cannot see who is active"
+        );
+        wait
+    }
+}

@@ -1,0 +1,283 @@
+//! From a message of the session to its operation, and from the outcome to the reply.
+//!
+//! ```text
+//!  session ──► Router::begin ──► operations::start ──► Ankaios
+//!                                     │ Answer
+//!  session ◄── Responder::reply ◄─────┘
+//! ```
+//!
+//! Retained records of subscriptions and roll-outs go to [`streams`](crate::streams) instead.
+
+mod metrics;
+mod responder;
+
+use std::future::ready;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+
+use bytes::Bytes;
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::operation::Operation;
+use fleet_contract::topics::{MAX_TOPIC, Topics};
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
+use mqtt_session::{Message, Outgoing, Refused, Sender};
+use service_kit::heartbeat::Heartbeat;
+use tokio::sync::mpsc;
+use tokio::task::unconstrained;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Incoming, request};
+use crate::operations::{Call, FollowUp, Operations, Outcome};
+use crate::streams::{Rollouts, Subscriptions};
+pub use metrics::RequestMetrics;
+use responder::{LogEntry, Replied, Responder};
+
+/// Maximum number of requests whose outcome is awaited at the same time.
+const MAX_IN_FLIGHT: usize = 160;
+
+/// Maximum number of replied requests that still have work to do, such as following a
+/// roll-out. Beyond that no other request starts.
+const MAX_FOLLOW_UPS: usize = 1024;
+
+/// How much of an unknown operation's name the error repeats, in characters.
+const MAX_SHOWN_NAME: usize = 100;
+
+/// Starts the operation of each request in the order of arrival, and gives each request
+/// exactly one reply.
+#[derive(Debug)]
+pub struct Router {
+    topics: Topics,
+    operations: Operations,
+    subscriptions: Subscriptions,
+    rollouts: Option<Rollouts>,
+    max_payload: usize,
+    outgoing: Sender,
+    stopping: CancellationToken,
+    metrics: RequestMetrics,
+}
+
+impl Router {
+    /// `max_payload` is the largest payload of a request in bytes, for the error message.
+    /// `stopping` is cancelled when no more requests come.
+    #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "one for each part that it connects")]
+    pub fn new(
+        topics: Topics,
+        operations: Operations,
+        subscriptions: Subscriptions,
+        rollouts: Option<Rollouts>,
+        max_payload: usize,
+        outgoing: Sender,
+        stopping: CancellationToken,
+        metrics: RequestMetrics,
+    ) -> Self {
+        Self {
+            topics,
+            operations,
+            subscriptions,
+            rollouts,
+            max_payload,
+            outgoing,
+            stopping,
+            metrics,
+        }
+    }
+
+    /// Serves `messages` until they are closed and the last reply was given. `heartbeat`
+    /// answers liveness checks.
+    ///
+    /// Replies leave in the order of Ankaios' answers: the answers wake their futures in this
+    /// order, and the futures are polled as they were woken. Tokio's cooperative budget would
+    /// break that, as it postpones a future that is ready, so this task runs without it. It
+    /// yields often enough all the same: it can do no more than the session hands over.
+    pub async fn run(self, messages: mpsc::Receiver<Message<Incoming>>, heartbeat: Heartbeat) {
+        unconstrained(self.serve(messages, heartbeat)).await;
+    }
+
+    async fn serve(&self, messages: mpsc::Receiver<Message<Incoming>>, mut heartbeat: Heartbeat) {
+        let mut begun = pin!(stream::unfold(messages, |mut messages| async {
+            let message = messages.recv().await?;
+            Some((self.begin(message).await, messages))
+        }));
+        let mut in_flight = FuturesUnordered::new();
+        let mut follow_ups = FuturesUnordered::new();
+        let mut open = true;
+        while open || !in_flight.is_empty() || !follow_ups.is_empty() {
+            let has_room = in_flight.len() < MAX_IN_FLIGHT && follow_ups.len() < MAX_FOLLOW_UPS;
+            tokio::select! {
+                // In flight first: an answer must be awaited before another request starts.
+                biased;
+                () = heartbeat.answer() => {}
+                Some(Done { outgoing, entry, then }) = in_flight.next() => {
+                    if let Some(entry) = &entry {
+                        self.metrics.replied(entry.operation, entry.error_code(), entry.duration);
+                    }
+                    // Without a connection to the broker this takes its time.
+                    heartbeat.while_waiting(self.send(outgoing)).await;
+                    // In a task that runs after the session has sent the reply: nobody waits
+                    // for the log.
+                    if let Some(entry) = entry {
+                        tokio::spawn(async move { entry.write() });
+                    }
+                    follow_ups.extend(then.map(follow_up));
+                }
+                Some(()) = follow_ups.next() => {}
+                next = begun.next(), if open && has_room => match next {
+                    Some(answer) => in_flight.push(answer),
+                    None => {
+                        open = false;
+                        self.stopping.cancel();
+                    }
+                },
+            }
+        }
+    }
+
+    async fn send(&self, outgoing: Outgoing) {
+        if self.outgoing.send(outgoing).await.is_err() {
+            // The session has ended without waiting for the replies. The broker delivers the
+            // request again at the next start.
+            tracing::warn!("a reply comes too late for the MQTT session");
+        }
+    }
+
+    /// Starts what a message asks for.
+    async fn begin(&self, mut message: Message<Incoming>) -> InFlight {
+        let route = std::mem::replace(&mut message.route, Incoming::Other { topic: String::new() });
+        match route {
+            Incoming::Request { name, operation } => {
+                self.begin_request(name, operation, message).await
+            }
+            // A record that changes while the connector runs does not change what it stands for.
+            Incoming::Subscription { .. } | Incoming::Rollout { .. } if !message.retained => {
+                Box::pin(ready(Done::without_reply(message.delivery)))
+            }
+            Incoming::Subscription { kind, id } => {
+                let subscriptions = self.subscriptions.clone();
+                // Acknowledged once it is done: so only a few are in progress at a time.
+                Box::pin(async move {
+                    subscriptions.restore(kind, id, message.payload).await;
+                    Done::without_reply(message.delivery)
+                })
+            }
+            Incoming::Rollout { id } => {
+                let rollouts = self.rollouts.clone();
+                Box::pin(async move {
+                    if let Some(rollouts) = rollouts {
+                        rollouts.restore(id, message.payload).await;
+                    }
+                    Done::without_reply(message.delivery)
+                })
+            }
+            Incoming::Other { topic } => {
+                tracing::warn!(topic, "a message that is no request is skipped");
+                Box::pin(ready(Done::without_reply(message.delivery)))
+            }
+        }
+    }
+
+    /// Hands a request to its operation.
+    async fn begin_request(
+        &self,
+        name: String,
+        operation: Option<Operation>,
+        message: Message<Incoming>,
+    ) -> InFlight {
+        if self.topics.reply(&name).len() > MAX_TOPIC {
+            tracing::warn!("a request gets no reply: the topic for it would be too long");
+            return Box::pin(ready(Done::without_reply(message.delivery)));
+        }
+        let payload = self.payload(&message);
+        let force = request::has_force(&message);
+        let responder = Responder::new(&self.topics, name, operation, message);
+        let call = payload.and_then(|payload| {
+            let operation = operation.ok_or_else(|| unknown_operation(responder.name()))?;
+            Ok(Call { operation, request_id: responder.request_id().to_owned(), force, payload })
+        });
+        let started = match call {
+            Ok(call) => unless_panic(self.operations.start(call)).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(answer) => {
+                Box::pin(async move { Done::replied(responder, unless_panic(answer).await) })
+            }
+            Err(error) => Box::pin(ready(Done::replied(responder, Err(error)))),
+        }
+    }
+
+    /// The payload of a request.
+    ///
+    /// # Errors
+    /// Why the request is not served.
+    fn payload(&self, message: &Message<Incoming>) -> Result<Bytes, ErrorReply> {
+        match &message.payload {
+            // It was meant for another time, and would come again with every new session.
+            Ok(_) if message.retained => Err(ErrorReply::new(
+                ErrorCode::Forbidden,
+                "a retained message is not executed; publish the request without the retain flag, \
+                 and remove it from the broker by an empty retained message",
+            )),
+            Ok(payload) => Ok(payload.clone()),
+            Err(Refused::TooLarge { size }) => Err(ErrorReply::new(
+                ErrorCode::PayloadTooLarge,
+                format!(
+                    "the request has {size} bytes; allowed are {}, see MAX_PAYLOAD_SIZE",
+                    self.max_payload
+                ),
+            )
+            .with("size", *size)
+            .with("max_size", self.max_payload)),
+            Err(Refused::TooMany) => Err(ErrorReply::new(
+                ErrorCode::Unavailable,
+                "too many requests are waiting; publish less at a time, and with QoS 1, so that \
+                 the broker can hold it back",
+            )),
+        }
+    }
+}
+
+/// A message whose outcome is awaited.
+type InFlight = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// A message that has its outcome.
+struct Done {
+    outgoing: Outgoing,
+    entry: Option<LogEntry>,
+    then: Option<FollowUp>,
+}
+
+impl Done {
+    fn replied(responder: Responder, outcome: Outcome) -> Self {
+        let Replied { reply, entry, then } = responder.reply(outcome);
+        Self { outgoing: Outgoing::Reply(reply), entry: Some(entry), then }
+    }
+
+    fn without_reply(delivery: u64) -> Self {
+        Self { outgoing: Outgoing::Done { delivery }, entry: None, then: None }
+    }
+}
+
+/// An operation that panics is an operation that fails.
+async fn unless_panic<T>(
+    work: impl Future<Output = Result<T, ErrorReply>>,
+) -> Result<T, ErrorReply> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        let message = "the connector has failed; see its log";
+        Err(ErrorReply::new(ErrorCode::Internal, message))
+    })
+}
+
+async fn follow_up(then: FollowUp) {
+    if AssertUnwindSafe(then).catch_unwind().await.is_err() {
+        tracing::error!("what follows a reply has failed");
+    }
+}
+
+fn unknown_operation(name: &str) -> ErrorReply {
+    let known = Operation::ALL.map(Operation::name).join(", ");
+    let name: String = name.chars().take(MAX_SHOWN_NAME).collect();
+    let message = format!("there is no operation {name:?}; there are {known}");
+    ErrorReply::new(ErrorCode::NotFound, message)
+}

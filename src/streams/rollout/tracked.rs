@@ -1,0 +1,248 @@
+//! One roll-out: the states of its instances, and when to publish them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fleet_contract::replies::WorkloadState;
+use fleet_contract::rollout::{RolloutProgress, RolloutStatus};
+use tokio::time::Instant;
+
+use super::stale::{RecentlyDeleted, StaleStates};
+use ankaios_control::WorkloadStates;
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
+use ankaios_model::proto::ank_base::{ExecutionState, Pending};
+
+/// The minimum time between two messages of a roll-out; changes within it are combined.
+pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Begins the additional information of a workload that Ankaios has given up to
+/// start.
+const NO_MORE_RETRIES: &str = "No more retries";
+
+/// A roll-out that has not settled.
+#[derive(Debug)]
+pub(super) struct TrackedRollout {
+    /// The id of its record.
+    pub(super) id: String,
+    pub(super) request_id: String,
+    pub(super) instances: BTreeSet<InstanceName>,
+    /// Workloads whose instances are not known yet.
+    pub(super) unresolved: BTreeSet<String>,
+    /// The broker has its record.
+    pub(super) recorded: bool,
+    /// Size of the record that it was restored from, in bytes; 0 if it started here.
+    pub(super) restored_size: usize,
+    /// When it times out.
+    pub(super) deadline: Instant,
+    /// The subscription is newer than the roll-out: an instance that its snapshot lacks is gone.
+    pub(super) covered: bool,
+    /// An instance is gone; the roll-out is superseded if it is not back by then.
+    pub(super) gone_until: Option<Instant>,
+    /// Instances whose states do not count yet.
+    pub(super) stale: StaleStates,
+    published_at: Option<Instant>,
+    /// Something has changed since the last message.
+    has_changed: bool,
+}
+
+impl TrackedRollout {
+    /// A roll-out that starts now.
+    pub(super) fn new(
+        id: String,
+        request_id: String,
+        instances: BTreeSet<InstanceName>,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            id,
+            request_id,
+            instances,
+            unresolved: BTreeSet::new(),
+            recorded: false,
+            restored_size: 0,
+            deadline: Instant::now() + limit,
+            covered: false,
+            gone_until: None,
+            stale: StaleStates::default(),
+            published_at: None,
+            has_changed: false,
+        }
+    }
+
+    /// Whether a former process has begun it.
+    pub(super) fn is_restored(&self) -> bool {
+        self.restored_size > 0
+    }
+
+    /// Marks the states of instances as stale that existed before they were added: they were
+    /// deleted just now, or have settled already.
+    pub(super) fn mark_stale(
+        &mut self,
+        deleted: &RecentlyDeleted,
+        states: &WorkloadStates,
+        limit: Duration,
+    ) {
+        let was_there = |instance: &&InstanceName| {
+            deleted.has(instance) || states.get(instance).and_then(outcome).is_some()
+        };
+        let doubtful = self.instances.iter().filter(was_there).cloned().collect();
+        self.stale = StaleStates::new(doubtful, limit);
+    }
+
+    /// Whether an instance has settled by a state that may be stale.
+    pub(super) fn has_stale_outcome(&self, states: &WorkloadStates) -> bool {
+        let settled = |instance: &InstanceName| states.get(instance).and_then(outcome).is_some();
+        self.instances.iter().any(|instance| self.stale.has(instance) && settled(instance))
+    }
+
+    /// When something is due even if no event comes.
+    pub(super) fn next_deadline(&self) -> Instant {
+        let looks = [Some(self.deadline), self.gone_until, self.stale.until(), self.next_message()];
+        looks.into_iter().flatten().min().unwrap_or(self.deadline)
+    }
+
+    /// When a message about the changes is due.
+    fn next_message(&self) -> Option<Instant> {
+        self.has_changed.then(|| {
+            self.published_at.map_or_else(Instant::now, |published_at| published_at + MIN_INTERVAL)
+        })
+    }
+
+    /// Whether a message about the changes is due.
+    pub(super) fn is_due(&self) -> bool {
+        self.next_message().is_some_and(|next| next <= Instant::now())
+    }
+
+    /// Records a change.
+    pub(super) fn mark_changed(&mut self) {
+        self.has_changed = true;
+    }
+
+    /// Records that a message was published.
+    pub(super) fn published(&mut self) {
+        self.published_at = Some(Instant::now());
+        self.has_changed = false;
+    }
+
+    /// Finds the instances of the workloads that are known by name only. Instances that are
+    /// stopping have been replaced by others.
+    pub(super) fn resolve(&mut self, states: &WorkloadStates) {
+        let unresolved = std::mem::take(&mut self.unresolved);
+        let stays = |state: &ExecutionState| {
+            !matches!(
+                state.execution_state_enum,
+                Some(ExecutionStateEnum::Stopping(_) | ExecutionStateEnum::Removed(_))
+            )
+        };
+        let found = states.iter().filter(|(instance, state)| {
+            unresolved.contains(&instance.workload_name) && stays(state)
+        });
+        self.instances.extend(found.map(|(instance, _)| instance.clone()));
+    }
+
+    /// Whether there is nothing to follow.
+    pub(super) fn is_empty(&self) -> bool {
+        self.instances.is_empty() && self.unresolved.is_empty()
+    }
+
+    /// Whether one of these instances is followed.
+    pub(super) fn has_any(&self, instances: &BTreeSet<InstanceName>) -> bool {
+        !self.instances.is_disjoint(instances)
+            || instances.iter().any(|instance| self.unresolved.contains(&instance.workload_name))
+    }
+
+    /// The message about it.
+    pub(super) fn progress(
+        &self,
+        status: RolloutStatus,
+        states: &WorkloadStates,
+    ) -> RolloutProgress {
+        // Ankaios has not reported the state of a new instance yet.
+        let initial = ExecutionState {
+            execution_state_enum: Some(ExecutionStateEnum::Pending(Pending::Initial.into())),
+            additional_info: None,
+        };
+        let workloads = self.instances.iter().map(|instance| WorkloadState {
+            instance: instance.clone(),
+            execution_state: states.get(instance).unwrap_or(&initial).into(),
+        });
+        RolloutProgress {
+            request_id: self.request_id.clone(),
+            status,
+            workloads: workloads.collect(),
+        }
+    }
+
+    /// How far it is.
+    pub(super) fn status(&self, states: &WorkloadStates) -> RolloutStatus {
+        let state = |instance| states.get(instance).filter(|_| !self.stale.has(instance));
+        let states = self.instances.iter().map(state);
+        let mut status = if self.unresolved.is_empty() {
+            RolloutStatus::Succeeded
+        } else {
+            RolloutStatus::InProgress
+        };
+        for state in states {
+            match state.and_then(outcome) {
+                None => return RolloutStatus::InProgress,
+                Some(Outcome::Failed) if status == RolloutStatus::Succeeded => {
+                    status = RolloutStatus::Failed
+                }
+                Some(_) => {}
+            }
+        }
+        status
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Succeeded,
+    Failed,
+}
+
+/// The outcome of an instance; `None` if it has not settled.
+fn outcome(state: &ExecutionState) -> Option<Outcome> {
+    match state.execution_state_enum? {
+        ExecutionStateEnum::Running(_) | ExecutionStateEnum::Succeeded(_) => {
+            Some(Outcome::Succeeded)
+        }
+        ExecutionStateEnum::Failed(_) => Some(Outcome::Failed),
+        ExecutionStateEnum::Pending(substate)
+            if substate == i32::from(Pending::StartingFailed)
+                && state.additional_info().starts_with(NO_MORE_RETRIES) =>
+        {
+            Some(Outcome::Failed)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ankaios_model::proto::ank_base::{Failed, Running, Stopping, Succeeded};
+
+    fn state(state: ExecutionStateEnum, info: &str) -> ExecutionState {
+        ExecutionState { execution_state_enum: Some(state), additional_info: Some(info.into()) }
+    }
+
+    #[test]
+    fn an_instance_settles_by_running_ending_or_being_given_up() {
+        use ExecutionStateEnum as State;
+        let failed = State::Pending(Pending::StartingFailed.into());
+        for (state, expected) in [
+            (state(State::Running(Running::Ok.into()), ""), Some(Outcome::Succeeded)),
+            (state(State::Succeeded(Succeeded::Ok.into()), ""), Some(Outcome::Succeeded)),
+            (state(State::Failed(Failed::Lost.into()), ""), Some(Outcome::Failed)),
+            (state(failed, "No more retries: no such image"), Some(Outcome::Failed)),
+            (state(failed, "no such image"), None),
+            (state(State::Pending(Pending::Starting.into()), "No more retries"), None),
+            (state(State::Stopping(Stopping::Stopping.into()), ""), None),
+            (ExecutionState::default(), None),
+        ] {
+            assert_eq!(outcome(&state), expected, "{state:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The process: settings, help, signals, starting before everything else.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::support::connector::BASE;
+use crate::support::{Broker, Scene, start_connector};
+use rustix::process::Signal;
+use serde_json::json;
+use vehicle_simulator::{Fault, SimulatedVehicle, VehicleOptions};
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fleet-connector"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn settings_that_make_no_sense_are_all_reported_and_exit_with_64() {
+    let output = run(&["--request-timeout=never"], &[("VIN", "a/b"), ("MQTT_BROKER_PORT", "x")]);
+    assert_eq!(output.status.code(), Some(64));
+    let error = String::from_utf8(output.stderr).unwrap();
+    for part in ["VIN: \"a/b\"", "MQTT_BROKER_PORT: \"x\"", "REQUEST_TIMEOUT: \"never\"", "--help"]
+    {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    assert!(output.stdout.is_empty());
+
+    let output = run(&["--no-such-flag"], &[("VIN", "1")]);
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[test]
+fn help_explains_every_setting() {
+    let output = run(&["--help"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "--vin",
+        "VIN",
+        "--mqtt-broker-addr",
+        "MQTT_BROKER_ADDR",
+        "MQTT_BROKER_PORT",
+        "MQTT_CLIENT_ID",
+        "MQTT_SESSION_EXPIRY",
+        "MQTT_KEEP_ALIVE",
+        "REPLICA_ID",
+        "CONTROL_INTERFACE_DIR",
+        "REQUEST_TIMEOUT",
+        "MAX_PAYLOAD_SIZE",
+        "RESPONSE_TOPIC_PREFIXES",
+        "HEALTH_ADDR",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "default: 1883",
+        "vehicle/<VIN>/<operation>/req",
+    ] {
+        assert!(help.contains(part), "{part} is missing in {help}");
+    }
+    let version = String::from_utf8(run(&["--version"], &[]).stdout).unwrap();
+    assert_eq!(version.trim(), concat!("fleet-connector ", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_after_the_requests_in_flight() {
+    let mut scene = Scene::start().await;
+    let mut client = scene.client("slow/resp").await;
+    let delay = Duration::from_secs(1);
+    scene.vehicle.inject_fault(1, Fault::DelayAnswer(delay), |_| true);
+    let requests = scene.vehicle.request_count();
+    let topic = format!("{BASE}/state/req");
+    client.request(&topic, "[]", &format!("{BASE}/slow/resp"), 1).await;
+    scene.vehicle.wait_for_requests(requests + 1, Duration::from_secs(5)).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(crate::support::scene::payload(&client.next().await)["agents"].is_object());
+}
+
+#[tokio::test]
+async fn waits_are_given_up_when_it_ends() {
+    let mut scene = Scene::start().await;
+    let mut client = scene.client("wait/resp").await;
+    let wait = r#"{"workload_name": "nobody", "state": "RUNNING", "timeout": "10m"}"#;
+    let reply = format!("{BASE}/wait/resp");
+    client.request(&format!("{BASE}/workload/wait/req"), wait, &reply, 1).await;
+    // Requests begin in their order.
+    scene.request("state", "[]").await;
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    // It does not use up the time that requests in flight may take.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    let reply = crate::support::scene::payload(&client.next().await);
+    assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_it_like_a_termination() {
+    let mut scene = Scene::start().await;
+    scene.connector.signal(Signal::INT);
+    assert_eq!(scene.connector.wait().await.code(), Some(0));
+    let topic = format!("{BASE}/connector/status");
+    let mut status = scene.broker.subscribe(&topic, &[]).await;
+    assert_eq!(status.next().await.json()["status"], "offline");
+}
+
+#[tokio::test]
+async fn it_ends_in_time_even_if_nothing_answers() {
+    let mut scene = Scene::with(&[("REQUEST_TIMEOUT", "60s")]).await;
+    let client = scene.client("slow/resp").await;
+    scene.vehicle.set_server_down(true);
+    let requests = scene.vehicle.request_count();
+    client.publish(&format!("{BASE}/state/req"), "[]").await;
+    scene.vehicle.wait_for_requests(requests + 1, Duration::from_secs(5)).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn it_ends_in_time_without_broker_and_ankaios() {
+    let mut broker = Broker::start().await;
+    broker.stop().await;
+    let mut connector = start_connector(&broker, "/nonexistent".as_ref(), &[]);
+    connector.line("no connection to the MQTT broker").await;
+    let start = Instant::now();
+    assert_eq!(connector.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn it_waits_for_a_broker_and_an_ankaios_that_come_later() {
+    let mut broker = Broker::start().await;
+    broker.stop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let fifos = folder.path().join("control_interface");
+    let connector = start_connector(&broker, &fifos, &[]);
+    connector.line("no connection to the MQTT broker").await;
+    connector.line("no link to Ankaios").await;
+    broker.start_again().await;
+    connector.line("ready for requests").await;
+    let vehicle = SimulatedVehicle::start(&fifos, VehicleOptions::default()).await.unwrap();
+    let reply = broker.request(&format!("{BASE}/state"), "[]", &[]).await;
+    assert!(reply.json()["agents"].is_object());
+    drop(vehicle);
+}
+
+#[tokio::test]
+async fn the_log_says_what_came_and_went_but_not_the_payload() {
+    let scene = Scene::with(&[("LOG_LEVEL", "info"), ("LOG_FORMAT", "json")]).await;
+    let secret = r#"["desiredState.configs.secret"]"#;
+    scene.request("state", secret).await;
+    let line = scene.connector.line("\"done\"").await;
+    let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(entry["operation"], json!("state"));
+    assert_eq!(entry["request_size"], json!(secret.len()));
+    assert!(entry["reply_size"].as_u64().unwrap() > 0);
+    assert!(entry["took"].is_string() && entry["request_id"].is_string());
+    scene.request("state", r#"[1]"#).await;
+    scene.connector.line("\"invalid_payload\"").await;
+    assert!(!scene.connector.output().iter().any(|line| line.contains("configs.secret")));
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_one_is_reported() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let broker = Broker::start().await;
+    let connector =
+        start_connector(&broker, "/nonexistent".as_ref(), &[("MQTT_BROKER_PORT", &port)]);
+    let (mut socket, _) = listener.accept().await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut socket, b"HTTP/1.1 400 Bad\r\n\r\n").await.unwrap();
+    connector.line("no connection to the MQTT broker").await;
+}

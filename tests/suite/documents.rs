@@ -1,0 +1,153 @@
+//! The documents name what there is: each line of the log, each error code, each metric
+//! in an alert, each file that they link to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fleet_contract::error::ErrorCode;
+
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const README: &str = include_str!("../../README.md");
+
+/// All files below a folder of the project with this extension.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The literals of the arguments of a macro, up to the parenthesis that closes it.
+/// Escaped line ends are taken out.
+fn literals(arguments: &str) -> Vec<String> {
+    let (mut literals, mut depth) = (Vec::new(), 1);
+    let mut characters = arguments.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '(' => depth += 1,
+            ')' if depth == 1 => break,
+            ')' => depth -= 1,
+            '"' => {
+                let mut literal = String::new();
+                loop {
+                    match characters.next().unwrap() {
+                        '"' => break,
+                        '\\' => match characters.next().unwrap() {
+                            '\n' => {
+                                let rest = characters.as_str().trim_start();
+                                characters = rest.chars();
+                            }
+                            escaped => literal.push(escaped),
+                        },
+                        other => literal.push(other),
+                    }
+                }
+                literals.push(literal);
+            }
+            _ => {}
+        }
+    }
+    literals
+}
+
+/// The texts of all entries of the log, each up to its first placeholder.
+fn log_lines() -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    let sources = ["src", "crates"].map(|folder| files(&root().join(folder), "rs"));
+    for path in sources.into_iter().flatten() {
+        let source = fs::read_to_string(&path).unwrap();
+        for level in ["info", "warn", "error"] {
+            for (_, arguments) in
+                source.match_indices(&format!("tracing::{level}!(")).map(|(index, name)| {
+                    let rest = &source[index + name.len()..];
+                    (index, rest)
+                })
+            {
+                let Some(text) = literals(arguments).pop() else { continue };
+                let text = match text.split_once('{') {
+                    // Behind it stands the rest of what is always said.
+                    Some(("", rest)) => rest.split_once('}').unwrap().1.to_owned(),
+                    Some((before, _)) => before.to_owned(),
+                    None => text,
+                };
+                lines.insert(text);
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn each_line_of_the_log_is_explained() {
+    let lines = log_lines();
+    assert!(lines.len() > 40, "{lines:?}");
+    let missing: Vec<_> = lines.iter().filter(|line| !OPERATIONS.contains(line.as_str())).collect();
+    assert!(missing.is_empty(), "docs/operations.md does not explain {missing:#?}");
+}
+
+#[test]
+fn each_error_code_is_explained() {
+    for code in ErrorCode::ALL {
+        for document in [OPERATIONS, README] {
+            assert!(document.contains(&format!("`{}`", code.name())), "{code}");
+        }
+    }
+}
+
+/// The README has some names with braces, such as `…_{sent,received}_bytes_total`.
+#[test]
+fn each_metric_of_an_alert_is_in_the_readme() {
+    let names = OPERATIONS.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names: BTreeSet<_> = names.filter(|name| name.starts_with("fleet_connector_")).collect();
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        let name = name.trim_end_matches("_bucket");
+        let last = name.replace("mqtt_sent_", "mqtt_{sent,received}_");
+        let last = last.replace("bytes_total", "{packets,bytes}_total");
+        let dropped = name.replace("fleet_connector_ankaios_dropped_events", "…_dropped_events");
+        assert!([name, &last, &dropped].iter().any(|name| README.contains(*name)), "{name}");
+    }
+}
+
+#[test]
+fn each_link_leads_to_a_file() {
+    let own = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
+    let own = own.map(|name| root().join(name));
+    let folders = ["docs", "crates"].map(|folder| files(&root().join(folder), "md"));
+    for document in folders.into_iter().flatten().chain(own) {
+        let text = fs::read_to_string(&document).unwrap();
+        for (index, _) in text.match_indices("](") {
+            let target = text[index + 2..].split(')').next().unwrap();
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if path.starts_with("http") {
+                continue;
+            }
+            let file = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            assert!(file.exists(), "{}: {target}", document.display());
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&file).unwrap();
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                let mut anchors = headings.map(|heading| {
+                    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+                    let keep = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+                    heading.chars().filter(keep).collect::<String>().replace(' ', "-")
+                });
+                assert!(anchors.any(|found| found == anchor), "{}: {target}", document.display());
+            }
+        }
+    }
+}

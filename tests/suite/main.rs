@@ -1,0 +1,26 @@
+//! The contract from outside, and what the parts promise each other: real Mosquitto, real FIFOs,
+//! the real binary, and a simulated Ankaios. One binary, because linking each file on its own
+//! takes longer than its tests.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod abandoned_streams;
+mod daemon;
+mod dashboard;
+mod documents;
+mod guard;
+mod health;
+mod link;
+mod listeners;
+mod logs;
+mod mqtt;
+mod operations;
+mod records;
+mod replicas;
+mod session;
+mod slow_uplink;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;
+mod uplink;

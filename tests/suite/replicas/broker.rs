@@ -1,0 +1,73 @@
+//! The broker restarts, or somebody else publishes a status.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fleet::Fleet;
+use super::replica::BECOMES_ACTIVE;
+use super::statuses::Statuses;
+use crate::support::connector::BASE;
+use crate::support::{self, Broker, DEADLINE};
+
+#[tokio::test]
+async fn a_broker_that_restarts_with_its_store_finds_one_active_replica() {
+    let broker = Broker::persistent().await;
+    let (mut fleet, _) = Fleet::around(broker, &["a", "b"]).await;
+    let flow = fleet.flow(1000);
+    fleet.time_to_reply(1).await;
+    fleet.broker.stop().await;
+    fleet.broker.start_again().await;
+    fleet.has_one_active(900_000).await;
+    fleet.all_answered(flow).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_restarts_without_a_store_finds_one_active_replica() {
+    let (mut fleet, _) = Fleet::start(&["a", "b"]).await;
+    for pause in [0, 3] {
+        fleet.broker.kill().await;
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        fleet.broker.start_again().await;
+        let statuses = Statuses::watch(fleet.broker.port()).await;
+        statuses.online(0, &["a", "b"]).await;
+    }
+    fleet.has_one_active(900_000).await;
+}
+
+#[tokio::test]
+async fn one_that_is_gone_while_the_broker_was_down_is_found_out() {
+    let broker = Broker::persistent().await;
+    let (mut fleet, active) = Fleet::around(broker, &["a", "b"]).await;
+    // Its sending of the store is the only sign that it has one.
+    fleet.time_to_reply(1).await;
+    let store = fleet.broker.process().line_from(0, DEADLINE, |line| line.contains("Saving")).await;
+    assert!(store.is_some());
+    fleet.time_to_reply(2).await;
+    // No last will is sent by a broker that is killed.
+    fleet.broker.kill().await;
+    fleet.replicas[active].connector.kill().await;
+    fleet.broker.start_again().await;
+    let next = &fleet.replicas[1 - active];
+    next.connector.line("the active replica gives no sign of life").await;
+    let statuses = Statuses::watch(fleet.broker.port()).await;
+    statuses.online(0, &[next.name]).await;
+    fleet.time_to_reply(3).await;
+}
+
+#[tokio::test]
+async fn an_offline_of_somebody_else_does_not_have_the_last_word() {
+    let (fleet, active) = Fleet::start(&["a", "b"]).await;
+    let topic = format!("{BASE}/connector/status");
+    for payload in [r#"{"status": "offline", "replica": "b", "since": "2000-01-01T00:00:00Z"}"#, ""]
+    {
+        fleet.broker.publish(&topic, payload, &["-r"]).await;
+        support::eventually("its own status", DEADLINE, async || {
+            (fleet.kept().await["status"] == json!("online")).then_some(())
+        })
+        .await;
+    }
+    tokio::time::sleep(Duration::from_millis(1600)).await;
+    assert_eq!(fleet.kept().await["replica"], json!(fleet.replicas[active].name));
+    assert_eq!(fleet.replicas[1 - active].count(BECOMES_ACTIVE), 0);
+}

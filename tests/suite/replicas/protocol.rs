@@ -1,0 +1,236 @@
+//! The packets between replicas and broker, with a broker that does what Mosquitto
+//! 2.0 does not.
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    Disconnect, DisconnectReasonCode, Packet, Publish, SubAck, SubscribeReasonCode,
+};
+use serde_json::{Value, json};
+
+use super::replica::start;
+use crate::support::Process;
+use crate::support::connector::{BASE, start_connector_at};
+use crate::support::scene::payload;
+use crate::support::scripted_broker::{Connection, ScriptedBroker, connack_properties};
+use crate::support::vehicle::Vehicle;
+use crate::support::{DEADLINE, Proxy};
+
+/// A replica `a` in front of a scripted broker.
+struct Stage {
+    broker: ScriptedBroker,
+    connector: Process,
+    _vehicle: Vehicle,
+    _proxy: Proxy,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let broker = ScriptedBroker::start().await;
+        let vehicle = Vehicle::start().await;
+        let proxy = Proxy::start(broker.port()).await;
+        let connector = start(&proxy, &vehicle, "a");
+        Self { broker, connector, _vehicle: vehicle, _proxy: proxy }
+    }
+
+    /// The next connection, which must have this client identifier, with its
+    /// subscriptions.
+    async fn serve(&self, client_id: &str) -> Connection {
+        let mut connection = self.broker.accept().await;
+        assert_eq!(connection.connect().0.client_id, client_id);
+        connection.connack(false, connack_properties()).await;
+        let subscribe = connection.subscribe().await;
+        let codes = subscribe.filters.iter().map(|filter| SubscribeReasonCode::Success(filter.qos));
+        let suback =
+            SubAck { pkid: subscribe.pkid, return_codes: codes.collect(), properties: None };
+        connection.send(Packet::SubAck(suback)).await;
+        connection
+    }
+
+    /// The connection of a standby, up to its question whether somebody is there.
+    async fn standby(&self) -> Connection {
+        let mut connection = self.looking().await;
+        question(&mut connection).await;
+        connection
+    }
+
+    /// The connection by which an active one looks who is there.
+    async fn looking(&self) -> Connection {
+        self.serve("fleet-connector-1-standby-a").await
+    }
+
+    async fn active(&self) -> Connection {
+        self.serve("fleet-connector-1").await
+    }
+}
+
+/// A message on the status topic.
+fn status(status: &str, replica: &str, retain: bool) -> Packet {
+    message(&json!({"status": status, "replica": replica, "since": "x"}), retain)
+}
+
+fn message(payload: &Value, retain: bool) -> Packet {
+    let topic = format!("{BASE}/connector/status");
+    let mut publish = Publish::new(topic, QoS::AtMostOnce, payload.to_string(), None);
+    publish.retain = retain;
+    Packet::Publish(publish)
+}
+
+async fn take_over(connection: &mut Connection) {
+    let reason_code = DisconnectReasonCode::SessionTakenOver;
+    connection.send(Packet::Disconnect(Disconnect { reason_code, properties: None })).await;
+}
+
+/// The next packet, which must ask the active one for its status.
+async fn question(connection: &mut Connection) {
+    match connection.read().await {
+        Packet::Publish(question) => {
+            assert_eq!(question.topic, format!("{BASE}/connector/standby"));
+            assert_eq!((question.qos, question.retain), (QoS::AtMostOnce, false));
+            assert_eq!(payload(&question), json!({"replica": "a"}));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The next status that is published.
+async fn announcement(connection: &mut Connection) -> Value {
+    loop {
+        match connection.read().await {
+            Packet::Publish(publish) => {
+                connection.puback(publish.pkid).await;
+                return payload(&publish);
+            }
+            Packet::PubAck(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_standby_leaves_nothing_behind_and_subscribes_to_the_status_only() {
+    let stage = Stage::start().await;
+    let mut connection = stage.broker.accept().await;
+    let (connect, will) = connection.connect().clone();
+    assert_eq!(connect.client_id, "fleet-connector-1-standby-a");
+    assert!(connect.clean_start && will.is_none());
+    assert_eq!(connect.properties.unwrap().session_expiry_interval, Some(0));
+    connection.connack(false, connack_properties()).await;
+    let subscribe = connection.subscribe().await;
+    let topics: Vec<_> = subscribe.filters.iter().map(|filter| filter.path.as_str()).collect();
+    assert_eq!(topics, [format!("{BASE}/connector/status")]);
+}
+
+#[tokio::test]
+async fn one_that_is_told_that_its_session_was_taken_over_stays_a_standby() {
+    let stage = Stage::start().await;
+    let _watching = stage.standby().await;
+    let mut active = stage.active().await;
+    let birth = announcement(&mut active).await;
+    assert_eq!((&birth["status"], &birth["replica"]), (&json!("online"), &json!("a")));
+    let (_, will) = active.connect().clone();
+    let will: Value = serde_json::from_slice(&will.unwrap().message).unwrap();
+    assert_eq!((&will["status"], &will["replica"]), (&json!("offline"), &json!("a")));
+    assert_eq!(will["since"], birth["since"]);
+
+    take_over(&mut active).await;
+    active.closed().await;
+    let mut watching = stage.standby().await;
+    // Its own last will comes before the birth of the other one.
+    watching.send(status("offline", "a", false)).await;
+    watching.send(status("online", "b", false)).await;
+    // Longer than a standby waits before it takes over.
+    assert!(watching.read_within(Duration::from_secs(2)).await.is_none());
+    watching.send(status("offline", "b", false)).await;
+    let _active = stage.active().await;
+}
+
+#[tokio::test]
+async fn one_that_resumes_finds_out_that_somebody_was_faster() {
+    let stage = Stage::start().await;
+    let _watching = stage.standby().await;
+    let mut active = stage.active().await;
+    let birth = announcement(&mut active).await;
+    drop(active);
+    // At the first look there is nobody else yet.
+    let mut looking = stage.looking().await;
+    looking.send(message(&birth, true)).await;
+    let mut active = stage.active().await;
+    active.send(status("online", "b", true)).await;
+    active.closed().await;
+    let _watching = stage.standby().await;
+}
+
+#[tokio::test]
+async fn one_whose_connection_was_lost_looks_and_resumes_if_nobody_has_come() {
+    let stage = Stage::start().await;
+    let _watching = stage.standby().await;
+    let mut active = stage.active().await;
+    let mut birth = announcement(&mut active).await;
+    drop(active);
+    let mut looking = stage.looking().await;
+    birth["status"] = json!("offline");
+    looking.send(message(&birth, true)).await;
+    let mut active = stage.active().await;
+    announcement(&mut active).await;
+    drop(active);
+    // Another process of the same name is somebody else.
+    let mut looking = stage.looking().await;
+    looking.send(status("offline", "a", true)).await;
+    looking.closed().await;
+    stage.connector.line("another replica has taken over").await;
+    let _watching = stage.standby().await;
+}
+
+#[tokio::test]
+async fn an_active_one_answers_the_question_of_a_standby() {
+    let stage = Stage::start().await;
+    let _watching = stage.standby().await;
+    let mut active = stage.active().await;
+    let birth = announcement(&mut active).await;
+    let topic = format!("{BASE}/connector/standby");
+    let question = Publish::new(topic, QoS::AtMostOnce, "{}", None);
+    active.send(Packet::Publish(question)).await;
+    assert_eq!(announcement(&mut active).await, birth);
+    // A last will of the former one that comes late; its own birth changes nothing.
+    active.send(status("online", "a", false)).await;
+    active.send(status("offline", "b", false)).await;
+    assert_eq!(announcement(&mut active).await, birth);
+    assert!(active.read_within(Duration::from_millis(300)).await.is_none());
+}
+
+#[tokio::test]
+async fn a_doubtful_status_is_asked_about_until_there_is_an_answer() {
+    let stage = Stage::start().await;
+    let mut watching = stage.standby().await;
+    watching.send(status("online", "b", true)).await;
+    question(&mut watching).await;
+    watching.send(status("online", "b", false)).await;
+    assert!(watching.read_within(Duration::from_secs(3)).await.is_none());
+}
+
+#[tokio::test]
+async fn without_replicas_a_takeover_is_explained_and_the_session_taken_back() {
+    let broker = ScriptedBroker::start().await;
+    let vehicle = Vehicle::start().await;
+    let connector = start_connector_at(broker.port(), vehicle.control_interface(), &[]);
+    let mut connection = broker.serve(false).await;
+    connector.line("ready for requests").await;
+    take_over(&mut connection).await;
+    let explained = |line: &str| {
+        line.contains("SessionTakenOver")
+            && line.contains("another client uses the client identifier")
+            && line.contains("REPLICA_ID")
+    };
+    assert!(connector.line_from(0, DEADLINE, explained).await.is_some());
+    let _connection = broker.serve(true).await;
+}
+
+#[tokio::test]
+async fn one_that_is_active_is_found_also_where_nothing_is_retained() {
+    let stage = Stage::start().await;
+    let mut watching = stage.standby().await;
+    watching.send(status("online", "b", false)).await;
+    assert!(watching.read_within(Duration::from_secs(2)).await.is_none());
+}

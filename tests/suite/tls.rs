@@ -1,0 +1,404 @@
+//! TLS and login, against a real Mosquitto with certificates made for the test.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::certificates::{Authority, Certified};
+use crate::support::connector::{BASE, start_connector_at};
+use crate::support::vehicle::Vehicle;
+use crate::support::{Broker, DEADLINE, Process, eventually, free_port, scene};
+
+/// A Mosquitto with a second listener for TLS, or with a login. Operators use the
+/// first one, without either.
+struct Stage {
+    broker: Broker,
+    secure: u16,
+    vehicle: Vehicle,
+}
+
+impl Stage {
+    /// `lines` configure the second listener.
+    async fn with(server: &Certified, ca: &Path, lines: &[&str]) -> Self {
+        let secure = free_port();
+        let mut config = vec![
+            format!("listener {secure} 127.0.0.1"),
+            format!("cafile {}", ca.display()),
+            format!("certfile {}", server.cert.display()),
+            format!("keyfile {}", server.key.display()),
+        ];
+        config.extend(lines.iter().map(|&line| line.to_owned()));
+        let config: Vec<_> = config.iter().map(String::as_str).collect();
+        Self::of(&config, secure).await
+    }
+
+    async fn of(config: &[&str], secure: u16) -> Self {
+        let broker = Broker::with(config).await;
+        Self { broker, secure, vehicle: Vehicle::start().await }
+    }
+
+    fn connect(&self, settings: &[(&str, &str)]) -> Process {
+        start_connector_at(self.secure, self.vehicle.control_interface(), settings)
+    }
+
+    async fn serves(&self, connector: &Process) {
+        connector.line("ready for requests").await;
+        connector.line("the link to Ankaios is up").await;
+        let state = self.broker.request(&format!("{BASE}/state"), "[]", &[]).await.json();
+        assert!(state["agents"].is_object(), "{state}");
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn it_serves_over_tls_1_2_and_1_3() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let ca = authority.ca();
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let lines = [&*format!("tls_version {version}")];
+        let stage = Stage::with(&server, &ca, &lines).await;
+        // Protocols that the broker does not know of do no harm.
+        let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca)), ("MQTT_ALPN", "mqtt")]);
+        stage.serves(&connector).await;
+    }
+}
+
+#[tokio::test]
+async fn the_certificates_of_the_system_are_taken_without_a_file() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let stage = Stage::with(&server, &authority.ca(), &[]).await;
+    let ca = authority.ca();
+    let connector = stage.connect(&[("MQTT_TLS", "true"), ("SSL_CERT_FILE", text(&ca))]);
+    stage.serves(&connector).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_wants_a_certificate_gets_it() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let vehicle = authority.certify("vehicle-1");
+    let ca = authority.ca();
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let lines = ["require_certificate true", &*format!("tls_version {version}")];
+        let stage = Stage::with(&server, &ca, &lines).await;
+        let without = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+        without.line("look at MQTT_CERT_FILE and MQTT_KEY_FILE").await;
+        drop(without);
+        let connector = stage.connect(&[
+            ("MQTT_CA_FILE", text(&ca)),
+            ("MQTT_CERT_FILE", text(&vehicle.cert)),
+            ("MQTT_KEY_FILE", text(&vehicle.key)),
+        ]);
+        stage.serves(&connector).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_is_named_and_a_right_one_is_taken_without_a_restart() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let stage = Stage::with(&server, &authority.ca(), &[]).await;
+    let ca = authority.folder().join("known.pem");
+    std::fs::copy(Authority::new().ca(), &ca).unwrap();
+    let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+    connector.line("set MQTT_CA_FILE to the certificate of its authority").await;
+    std::fs::write(&ca, "half a fi").unwrap();
+    connector.line("it holds no certificate in PEM format").await;
+    std::fs::copy(authority.ca(), &ca).unwrap();
+    stage.serves(&connector).await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate_and_one_of_another_host_are_refused() {
+    let authority = Authority::new();
+    let ca = authority.ca();
+    for (server, help) in [
+        (authority.certify_expired("127.0.0.1"), "has expired; renew it, or set the clock"),
+        (authority.certify("broker.example"), "set MQTT_BROKER_ADDR to a name that it is for"),
+    ] {
+        let stage = Stage::with(&server, &ca, &[]).await;
+        let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+        connector.line(help).await;
+        // It goes on trying.
+        connector.line(help).await;
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_port_is_named() {
+    let authority = Authority::new();
+    let server = authority.certify("127.0.0.1");
+    let ca = authority.ca();
+    let stage = Stage::with(&server, &ca, &[]).await;
+    let settings = [("MQTT_CA_FILE", text(&ca))];
+    let folder = stage.vehicle.control_interface();
+    let connector = start_connector_at(stage.broker.port(), folder, &settings);
+    // Mosquitto hangs up without a word at what is no MQTT.
+    connector.line("no connection to the MQTT broker").await;
+    let connector = stage.connect(&[]);
+    connector.line("if it is a port for TLS, set MQTT_TLS=true").await;
+}
+
+/// A Mosquitto with a user `1` who may use the topics of vehicle 1 only. Whoever
+/// has no name may do everything.
+async fn stage_with_login(authority: &Authority) -> Stage {
+    let passwords = authority.folder().join("passwords");
+    let status = Command::new("mosquitto_passwd")
+        .args(["-c", "-b", text(&passwords), "1", "s3cret"])
+        .status();
+    assert!(status.unwrap().success());
+    let rules = authority.folder().join("rules");
+    std::fs::write(&rules, "topic readwrite #\nuser 1\ntopic readwrite vehicle/1/#\n").unwrap();
+    let secure = free_port();
+    let config = [
+        format!("password_file {}", passwords.display()),
+        format!("acl_file {}", rules.display()),
+        format!("listener {secure} 127.0.0.1"),
+    ];
+    let config: Vec<_> = config.iter().map(String::as_str).collect();
+    Stage::of(&config, secure).await
+}
+
+#[tokio::test]
+async fn it_logs_in_with_a_password_that_may_be_changed_without_a_restart() {
+    let authority = Authority::new();
+    let stage = stage_with_login(&authority).await;
+    let password = authority.folder().join("password");
+    std::fs::write(&password, "wr0ng\n").unwrap();
+    let settings = [("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
+    let connector = stage.connect(&settings);
+    connector.line("look at MQTT_USERNAME and MQTT_PASSWORD_FILE").await;
+    std::fs::write(&password, "s3cret\n").unwrap();
+    stage.serves(&connector).await;
+    let log = connector.output().join("\n");
+    assert!(!log.contains("s3cret") && !log.contains("wr0ng"), "{log}");
+}
+
+#[tokio::test]
+async fn a_vehicle_that_may_not_use_the_topics_of_another_does_not_hear_of_them() {
+    let authority = Authority::new();
+    let stage = stage_with_login(&authority).await;
+    let password = authority.folder().join("password");
+    std::fs::write(&password, "s3cret").unwrap();
+    let neighbour = Vehicle::start().await;
+    let settings = [("VIN", "2"), ("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
+    let connector = start_connector_at(stage.secure, neighbour.control_interface(), &settings);
+    connector.line("the broker does not take a message").await;
+    stage.broker.publish("vehicle/2/state/req", "[]", &[]).await;
+    let own = stage.connect(&[("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))]);
+    stage.serves(&own).await;
+    assert!(!connector.output().iter().any(|line| line.contains("operation=")));
+    // Its status did not get through: what is retained comes before this.
+    let mut seen = stage.broker.subscribe("vehicle/2/#", &[]).await;
+    stage.broker.publish("vehicle/2/end", "", &[]).await;
+    assert_eq!(seen.next().await.topic, "vehicle/2/end");
+}
+
+/// A Mosquitto with the access list of the documentation: vehicles come with a
+/// certificate, operators with a password.
+async fn stage_of_a_fleet(authority: &Authority) -> Stage {
+    let passwords = authority.folder().join("passwords");
+    for user in ["operator", "viewer"] {
+        let create = if passwords.exists() { &[][..] } else { &["-c"] };
+        let status = Command::new("mosquitto_passwd")
+            .args(create)
+            .args(["-b", text(&passwords), user, "s3cret"])
+            .status();
+        assert!(status.unwrap().success());
+    }
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mosquitto.acl");
+    let secure = free_port();
+    let server = authority.certify("127.0.0.1");
+    let config = [
+        "persistence false".to_owned(),
+        format!("password_file {}", passwords.display()),
+        format!("acl_file {}", rules.display()),
+        format!("listener {secure} 127.0.0.1"),
+        format!("cafile {}", authority.ca().display()),
+        format!("certfile {}", server.cert.display()),
+        format!("keyfile {}", server.key.display()),
+        "require_certificate true".to_owned(),
+        "use_identity_as_username true".to_owned(),
+        "use_username_as_clientid true".to_owned(),
+    ];
+    let config: Vec<_> = config.iter().map(String::as_str).collect();
+    Stage::of(&config, secure).await
+}
+
+const OPERATOR: [&str; 4] = ["-u", "operator", "-P", "s3cret"];
+const VIEWER: [&str; 4] = ["-u", "viewer", "-P", "s3cret"];
+
+/// What nobody but the vehicle says.
+const OF_VEHICLES: [&str; 8] = [
+    "connector/status",
+    "connector/standby",
+    "state/resp",
+    "manifest/apply/status",
+    "manifest/apply/forged/rollout",
+    "events/forged",
+    "events/forged/subscription",
+    "logs/forged/subscription",
+];
+
+/// Waits until the log of the broker has so many messages to vehicle 1 that it has not
+/// let through.
+async fn denied(broker: &Broker, number: usize) {
+    let own = format!("'{BASE}/");
+    eventually("the broker denies them", DEADLINE, async || {
+        let output = broker.process().output();
+        let denied = output.iter().filter(|line| line.contains("Denied PUBLISH"));
+        (denied.filter(|line| line.contains(&own)).count() == number).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() {
+    let authority = Authority::new();
+    let stage = stage_of_a_fleet(&authority).await;
+    let ca = authority.ca();
+    let identity = authority.certify("1");
+    let settings = [
+        ("MQTT_CA_FILE", text(&ca)),
+        ("MQTT_CERT_FILE", text(&identity.cert)),
+        ("MQTT_KEY_FILE", text(&identity.key)),
+    ];
+    // A neighbour with the certificate of vehicle 1 and another VIN gets nowhere.
+    let neighbour = Vehicle::start().await;
+    let foreign = [&settings[..], &[("VIN", "2")]].concat();
+    let foreign = start_connector_at(stage.secure, neighbour.control_interface(), &foreign);
+    foreign.line("the broker does not take a message").await;
+    stage.broker.publish("vehicle/2/state/req", "[]", &OPERATOR).await;
+    assert!(!foreign.output().iter().any(|line| line.contains("operation=")));
+    drop(foreign);
+
+    let connector = stage.connect(&settings);
+    connector.line("ready for requests").await;
+    connector.line("the link to Ankaios is up").await;
+    let broker = &stage.broker;
+    let request = async |operation: &str, payload: &str, user: &[&str]| {
+        broker.request(&format!("{BASE}/{operation}"), payload, user).await.json()
+    };
+    let mut seen = broker.subscribe("vehicle/#", &OPERATOR).await;
+    let status = seen.next_on(&format!("{BASE}/connector/status")).await.json();
+    assert_eq!(status["status"], "online");
+
+    // Neither may write what only the vehicle says: no status, reply, stream or record.
+    for user in [OPERATOR, VIEWER] {
+        for topic in OF_VEHICLES {
+            let arguments = [&user[..], &["-r"]].concat();
+            broker.publish(&format!("{BASE}/{topic}"), "forged", &arguments).await;
+        }
+    }
+    denied(broker, 2 * OF_VEHICLES.len()).await;
+    // A viewer changes nothing.
+    let manifest = scene::workload("nginx", "x");
+    for (operation, payload) in [
+        ("manifest/apply", manifest.as_str()),
+        ("manifest/delete", &manifest),
+        ("state/update", r#"{"update_mask": ["agents.agent_A.tags"], "state": {}}"#),
+    ] {
+        broker.publish(&format!("{BASE}/{operation}/req"), payload, &VIEWER).await;
+    }
+    denied(broker, 2 * OF_VEHICLES.len() + 3).await;
+    // Messages are dealt with in their order: the first reply that there is, is this.
+    let state = request("state", r#"["agents"]"#, &VIEWER).await;
+    assert!(state["agents"].is_object(), "{state}");
+    let first = seen.find("a reply", |message| message.topic.ends_with("/resp")).await;
+    assert_eq!((first.topic.as_str(), first.json()), ("vehicle/1/state/resp", state));
+
+    let subscribe = r#"{"id": "e", "field_masks": ["desiredState.workloads.nginx"]}"#;
+    let subscribed = request("events/subscribe", subscribe, &VIEWER).await;
+    assert_eq!(subscribed["topic"], "vehicle/1/events/e", "{subscribed}");
+    seen.next_on("vehicle/1/events/e/subscription").await;
+    let applied = request("manifest/apply", &manifest, &OPERATOR).await;
+    assert_eq!(applied["added_workloads"][0]["workload_name"], "nginx", "{applied}");
+    seen.next_on("vehicle/1/events/e").await;
+    seen.next_on("vehicle/1/manifest/apply/status").await;
+
+    // Whoever has no name hears nothing at all.
+    let base = format!("{BASE}/state");
+    let reply = broker.try_request(&base, "[]", Duration::from_secs(1), &[]).await;
+    assert!(reply.is_err());
+}
+
+/// A certificate of X.509 version 1, as `openssl x509 -req` makes it.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBETCBuQIUTOX6G2UALmdBMDFreitX9lWbMQ4wCgYIKoZIzj0EAwIwDDEKMAgG
+A1UEAwwBMTAeFw0yNjExMjEwODUzMTRaFw0zNjExMTgwODUzMTRaMAwxCjAIBgNV
+BAMMATEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQ9mAQ4B4WnLud/fzSmoUXG
+vOtOhwNM7HYJi/QjrAmh/gZ0eTXOJLFysiyUAb1qSJpQkEltxW3aQOsSoiH4Bn4u
+MAoGCCqGSM49BAMCA0cAMEQCID+bpzivz9PTqsauxs68OZ9vblEnlLOypud5mZ/H
+OWoCAiBYbaWlD5zRtgeo3wXh9wprUqLaQvKcAcomGSswgpNajw==
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    let authority = Authority::new();
+    let certified = authority.certify("a");
+    let other = authority.certify("b");
+    let ca = authority.ca();
+    let missing = authority.folder().join("missing");
+    let old = authority.folder().join("old.pem");
+    std::fs::write(&old, VERSION_1).unwrap();
+    let run = |settings: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fleet-connector"))
+            .env_clear()
+            .env("VIN", "1")
+            .env("MQTT_BROKER_ADDR", "broker.example")
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (settings, expected) in [
+        (&[("MQTT_USERNAME", "1")][..], "set MQTT_TLS=true, or MQTT_ALLOW_INSECURE_LOGIN=true"),
+        (
+            &[("MQTT_CERT_FILE", text(&certified.cert))],
+            "MQTT_CERT_FILE: it is for TLS, which is off",
+        ),
+        (&[("MQTT_TLS", "yes")], "MQTT_TLS: \"yes\""),
+        (
+            &[("MQTT_CA_FILE", text(&ca)), ("MQTT_KEY_FILE", text(&certified.key))],
+            "MQTT_CERT_FILE: it is not set",
+        ),
+        (&[("MQTT_CA_FILE", text(&missing))], "missing cannot be read"),
+        (&[("MQTT_CA_FILE", text(&certified.key))], "a.key: it holds no certificate"),
+        (
+            &[
+                ("MQTT_CA_FILE", text(&ca)),
+                ("MQTT_CERT_FILE", text(&certified.cert)),
+                ("MQTT_KEY_FILE", text(&other.key)),
+            ],
+            "b.key: it does not go with ",
+        ),
+        (
+            &[
+                ("MQTT_CA_FILE", text(&ca)),
+                ("MQTT_CERT_FILE", text(&old)),
+                ("MQTT_KEY_FILE", text(&certified.key)),
+            ],
+            "old.pem: it is no certificate of X.509 version 3: ",
+        ),
+        (
+            &[
+                ("MQTT_CA_FILE", text(&ca)),
+                ("MQTT_USERNAME", "1"),
+                ("MQTT_PASSWORD_FILE", text(&missing)),
+            ],
+            "MQTT_PASSWORD_FILE: the password cannot be read from ",
+        ),
+        (&[("MQTT_PASSWORD_FILE", text(&ca))], "MQTT_USERNAME: it is not set"),
+    ] {
+        let error = run(settings);
+        assert!(error.contains(expected), "{expected:?} is missing in {error}");
+    }
+}
