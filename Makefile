@@ -31,6 +31,7 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	cargo run --quiet --package circles
 
 deny: ## Check versions, licences and sources of the dependencies; installs cargo-deny
 	scripts/deny.sh
