@@ -1,13 +1,17 @@
-//! The events of libyaml and where they are in the text, one at a time.
+//! libyaml's parser events and their positions in the text, as a safe iterator.
 //!
-//! `yaml_serde` reads all events of a document before it hands on the first value,
-//! so a limit on what libyaml spends time on must look at the events themselves.
-//! This is a safe iterator over the libyaml that `yaml_serde` uses (`libyaml-rs`,
-//! a translation of the C code to Rust), set up in the same way: it yields the same
-//! events, and ends at the same syntax error.
+//! ```text
+//!  text ──► libyaml (libyaml-rs) ──► YamlEvents ──► YamlEvent: EventData, start and end (Mark)
+//! ```
 //!
-//! No published crate does. `libyaml-safer` is another translation, and panics on
-//! texts as short as `"\`; `libyaml` tells no positions.
+//! `yaml_serde` reads all events of a document before it returns the first value. Code that
+//! limits the time that libyaml spends on a text therefore has to look at the events itself. This
+//! crate uses the libyaml of `yaml_serde` (`libyaml-rs`, a translation of the C code to Rust) with
+//! the same settings: it yields the same events, and ends at the same syntax error. It does not
+//! deserialize, resolve aliases, or write YAML.
+//!
+//! No published crate can replace it: `libyaml-safer` is another translation, and panics on text
+//! as short as `"\`; `libyaml` has no positions.
 
 use std::ffi::CStr;
 use std::iter::FusedIterator;
@@ -17,20 +21,20 @@ use std::slice;
 
 use libyaml_rs as sys;
 
-/// A place in the text, as libyaml counts.
+/// A position in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// In bytes, from 0.
+    /// Offset in bytes, from 0.
     pub offset: usize,
-    /// From 0.
+    /// Line, from 0.
     pub line: usize,
-    /// In characters, from 0.
+    /// Column in characters, from 0.
     pub column: usize,
 }
 
-/// What an event says.
+/// The type and the content of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Data<'a> {
+pub enum EventData<'a> {
     /// The text begins.
     StreamStart,
     /// The text ends.
@@ -39,20 +43,20 @@ pub enum Data<'a> {
     DocumentStart,
     /// A document ends.
     DocumentEnd,
-    /// `*anchor`.
+    /// An alias, `*anchor`.
     Alias {
-        /// The name.
+        /// The name of the anchor.
         anchor: &'a [u8],
     },
-    /// Text.
+    /// A scalar.
     Scalar {
-        /// The name that aliases use.
+        /// The name of its anchor.
         anchor: Option<&'a [u8]>,
-        /// The tag, with its handle resolved.
+        /// Its tag, with the handle resolved.
         tag: Option<&'a [u8]>,
-        /// The text that is meant, without quotes and escapes.
+        /// Its text, without quotes and with escapes decoded.
         value: &'a [u8],
-        /// Whether it is neither quoted nor a block.
+        /// Whether it is a plain scalar: neither quoted nor a block scalar.
         plain: bool,
     },
     /// A list begins.
@@ -65,40 +69,39 @@ pub enum Data<'a> {
     MappingEnd,
 }
 
-/// What stands at the start of a list or map.
+/// The properties of a list or map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Collection<'a> {
-    /// The name that aliases use.
+    /// The name of its anchor.
     pub anchor: Option<&'a [u8]>,
-    /// The tag, with its handle resolved.
+    /// Its tag, with the handle resolved.
     pub tag: Option<&'a [u8]>,
-    /// Whether it is written with brackets, or is a pair `a: b` in a list that is.
+    /// Whether it is a flow collection: written in brackets, or a pair `a: b` in a flow list.
     pub flow: bool,
 }
 
-/// The text is no YAML to libyaml from some place on.
+/// The text is not valid YAML from this event on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyntaxError;
 
-/// The events of a text. Ends after the first error.
-pub struct Events<'a> {
-    /// On the heap and only used through this pointer: libyaml keeps a pointer to it.
+/// Iterates over the events of a text. Ends after the first error.
+pub struct YamlEvents<'a> {
+    /// On the heap, and used only through this pointer, because libyaml stores pointers to it.
     parser: *mut sys::yaml_parser_t,
     ended: bool,
-    /// libyaml keeps a pointer to the text as well.
+    /// libyaml also stores a pointer to the text.
     text: PhantomData<&'a str>,
 }
 
 #[allow(unsafe_code)]
-impl<'a> Events<'a> {
+impl<'a> YamlEvents<'a> {
     /// The events of `text`.
     pub fn new(text: &'a str) -> Self {
         let parser: *mut sys::yaml_parser_t =
             Box::into_raw(Box::new(MaybeUninit::<sys::yaml_parser_t>::uninit())).cast();
-        // SAFETY: `parser` is valid for writes, and nobody else has it. Initializing
-        // writes all of it; the other two functions get what is initialized. The text
-        // is valid for its length and outlives `Self`, which is the only way to make
-        // libyaml read it.
+        // SAFETY: `parser` is valid for writes, and there is no other pointer to it. The first
+        // function initializes all of it, so the other two get an initialized parser. The text is
+        // valid for its length, and outlives `Self`, the only user of the parser.
         let initialized = unsafe {
             let initialized = sys::yaml_parser_initialize(parser).ok;
             if initialized {
@@ -107,41 +110,41 @@ impl<'a> Events<'a> {
             }
             initialized
         };
-        // It has no other way to fail than to run out of memory, which ends the process.
-        assert!(initialized, "libyaml does not initialize");
+        // It fails only without memory, and then the allocator aborts the process.
+        assert!(initialized, "libyaml cannot be initialized");
         Self { parser, ended: false, text: PhantomData }
     }
 }
 
 #[allow(unsafe_code)]
-impl Iterator for Events<'_> {
-    type Item = Result<Event, SyntaxError>;
+impl Iterator for YamlEvents<'_> {
+    type Item = Result<YamlEvent, SyntaxError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
         }
         let mut event = MaybeUninit::uninit();
-        // SAFETY: `parser` is initialized, see `new`, and not in use elsewhere, as
-        // `self` is borrowed for writing.
+        // SAFETY: `parser` was initialized by `new`, and is not used by others, because `self` is
+        // borrowed mutably.
         if unsafe { sys::yaml_parser_parse(self.parser, event.as_mut_ptr()) }.fail {
             self.ended = true;
             return Some(Err(SyntaxError));
         }
-        // SAFETY: libyaml writes all of an event before it reports success.
-        let event = Event(unsafe { event.assume_init() });
+        // SAFETY: libyaml initializes the whole event before it returns success.
+        let event = YamlEvent(unsafe { event.assume_init() });
         self.ended = event.0.type_ == sys::YAML_STREAM_END_EVENT;
         Some(Ok(event))
     }
 }
 
-impl FusedIterator for Events<'_> {}
+impl FusedIterator for YamlEvents<'_> {}
 
 #[allow(unsafe_code)]
-impl Drop for Events<'_> {
+impl Drop for YamlEvents<'_> {
     fn drop(&mut self) {
-        // SAFETY: `parser` is initialized and comes from a box of this type, see `new`.
-        // Events own what they point to, so none is left with a pointer into it.
+        // SAFETY: `new` initialized `parser` and created it from a box of this type. Events own
+        // their content, so none has a pointer into the parser.
         unsafe {
             sys::yaml_parser_delete(self.parser);
             drop(Box::from_raw(self.parser.cast::<MaybeUninit<sys::yaml_parser_t>>()));
@@ -149,64 +152,65 @@ impl Drop for Events<'_> {
     }
 }
 
-/// An event. Owns its texts.
-pub struct Event(sys::yaml_event_t);
+/// An event. Owns its content, independently of the iterator.
+pub struct YamlEvent(sys::yaml_event_t);
 
 #[allow(unsafe_code)]
-impl Event {
-    /// Where it begins: where its anchor or tag does, if it has one.
+impl YamlEvent {
+    /// Where the event begins. That is at its anchor or tag, if it has one.
     pub fn start(&self) -> Mark {
         mark(self.0.start_mark)
     }
 
-    /// Where it ends.
+    /// Where the event ends.
     pub fn end(&self) -> Mark {
         mark(self.0.end_mark)
     }
 
-    /// What it says.
-    pub fn data(&self) -> Data<'_> {
+    /// The type and the content of the event.
+    pub fn data(&self) -> EventData<'_> {
         let data = &self.0.data;
-        // SAFETY: each arm reads the field of the union that libyaml writes for the
-        // type. Anchors and tags are null or C strings, the value has the length that
-        // it states; they are freed with the event only, which the result borrows.
+        // SAFETY: each arm reads the field of the union that libyaml writes for this type of
+        // event. Anchors and tags are null or C strings, and the value has the stated length.
+        // They are freed together with the event, which the result borrows.
         unsafe {
             match self.0.type_ {
-                sys::YAML_STREAM_START_EVENT => Data::StreamStart,
-                sys::YAML_DOCUMENT_START_EVENT => Data::DocumentStart,
-                sys::YAML_DOCUMENT_END_EVENT => Data::DocumentEnd,
+                sys::YAML_STREAM_START_EVENT => EventData::StreamStart,
+                sys::YAML_DOCUMENT_START_EVENT => EventData::DocumentStart,
+                sys::YAML_DOCUMENT_END_EVENT => EventData::DocumentEnd,
                 sys::YAML_ALIAS_EVENT => {
-                    Data::Alias { anchor: bytes(&data.alias.anchor).unwrap_or_default() }
+                    EventData::Alias { anchor: bytes(&data.alias.anchor).unwrap_or_default() }
                 }
-                sys::YAML_SCALAR_EVENT => Data::Scalar {
+                sys::YAML_SCALAR_EVENT => EventData::Scalar {
                     anchor: bytes(&data.scalar.anchor),
                     tag: bytes(&data.scalar.tag),
                     value: slice::from_raw_parts(data.scalar.value, data.scalar.length as usize),
                     plain: data.scalar.style == sys::YAML_PLAIN_SCALAR_STYLE,
                 },
-                sys::YAML_SEQUENCE_START_EVENT => Data::SequenceStart(Collection {
+                sys::YAML_SEQUENCE_START_EVENT => EventData::SequenceStart(Collection {
                     anchor: bytes(&data.sequence_start.anchor),
                     tag: bytes(&data.sequence_start.tag),
                     flow: data.sequence_start.style == sys::YAML_FLOW_SEQUENCE_STYLE,
                 }),
-                sys::YAML_SEQUENCE_END_EVENT => Data::SequenceEnd,
-                sys::YAML_MAPPING_START_EVENT => Data::MappingStart(Collection {
+                sys::YAML_SEQUENCE_END_EVENT => EventData::SequenceEnd,
+                sys::YAML_MAPPING_START_EVENT => EventData::MappingStart(Collection {
                     anchor: bytes(&data.mapping_start.anchor),
                     tag: bytes(&data.mapping_start.tag),
                     flow: data.mapping_start.style == sys::YAML_FLOW_MAPPING_STYLE,
                 }),
-                sys::YAML_MAPPING_END_EVENT => Data::MappingEnd,
-                // There is no other type; an iterator never yields one without a type.
-                _ => Data::StreamEnd,
+                sys::YAML_MAPPING_END_EVENT => EventData::MappingEnd,
+                // `YAML_STREAM_END_EVENT`: there is no other type, and libyaml yields no event
+                // without a type.
+                _ => EventData::StreamEnd,
             }
         }
     }
 }
 
 #[allow(unsafe_code)]
-impl Drop for Event {
+impl Drop for YamlEvent {
     fn drop(&mut self) {
-        // SAFETY: the event was written by libyaml, and is deleted nowhere else.
+        // SAFETY: the event was initialized by libyaml, and is deleted only here.
         unsafe { sys::yaml_event_delete(&raw mut self.0) }
     }
 }
@@ -215,13 +219,13 @@ fn mark(mark: sys::yaml_mark_t) -> Mark {
     Mark { offset: mark.index as usize, line: mark.line as usize, column: mark.column as usize }
 }
 
-/// The bytes of a C string, which live as long as what points to them.
+/// The bytes of a C string; `None` if the pointer is null.
 ///
 /// # Safety
-/// The pointer must be null, or that of a C string that is valid while it is borrowed.
+/// The pointer must be null, or point to a C string that is valid while the pointer is borrowed.
 #[allow(unsafe_code)]
 unsafe fn bytes(pointer: &*mut u8) -> Option<&[u8]> {
-    // SAFETY: see above.
+    // SAFETY: the caller guarantees it.
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer.cast_const().cast()) }.to_bytes())
 }
 
@@ -229,44 +233,49 @@ unsafe fn bytes(pointer: &*mut u8) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    /// The events in short, with line and column of their start.
+    /// The events in a short notation, with line and column of their start.
     fn events(text: &str) -> Vec<String> {
-        let short = |event: Event| {
+        let short = |event: YamlEvent| {
             let Mark { line, column, .. } = event.start();
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            let name = |sign, bytes: Option<&[u8]>| {
+            let property = |sign, bytes: Option<&[u8]>| {
                 bytes.map(|bytes| format!(" {sign}{}", text(bytes))).unwrap_or_default()
             };
             let start = |open: [&str; 2], Collection { anchor, tag, flow }| {
-                format!("{}{}{}", open[usize::from(flow)], name('&', anchor), name('!', tag))
+                format!(
+                    "{}{}{}",
+                    open[usize::from(flow)],
+                    property('&', anchor),
+                    property('!', tag)
+                )
             };
             let data = match event.data() {
-                Data::StreamStart => "stream".to_owned(),
-                Data::StreamEnd => "end".to_owned(),
-                Data::DocumentStart => "---".to_owned(),
-                Data::DocumentEnd => "...".to_owned(),
-                Data::Alias { anchor } => format!("*{}", text(anchor)),
-                Data::Scalar { anchor, tag, value, plain } => format!(
+                EventData::StreamStart => "stream".to_owned(),
+                EventData::StreamEnd => "end".to_owned(),
+                EventData::DocumentStart => "---".to_owned(),
+                EventData::DocumentEnd => "...".to_owned(),
+                EventData::Alias { anchor } => format!("*{}", text(anchor)),
+                EventData::Scalar { anchor, tag, value, plain } => format!(
                     "{}{}{}{}",
                     if plain { "=" } else { "'" },
                     text(value),
-                    name('&', anchor),
-                    name('!', tag)
+                    property('&', anchor),
+                    property('!', tag)
                 ),
-                Data::SequenceStart(collection) => start(["+seq", "["], collection),
-                Data::SequenceEnd => "-seq".to_owned(),
-                Data::MappingStart(collection) => start(["+map", "{"], collection),
-                Data::MappingEnd => "-map".to_owned(),
+                EventData::SequenceStart(collection) => start(["+seq", "["], collection),
+                EventData::SequenceEnd => "-seq".to_owned(),
+                EventData::MappingStart(collection) => start(["+map", "{"], collection),
+                EventData::MappingEnd => "-map".to_owned(),
             };
             format!("{data} {line}:{column}")
         };
-        Events::new(text)
+        YamlEvents::new(text)
             .map(|event| event.map_or_else(|SyntaxError| "error".to_owned(), short))
             .collect()
     }
 
     #[test]
-    fn all_events_have_their_data_and_place() {
+    fn events_have_data_and_position() {
         assert_eq!(
             events("a: &x [é, !t {b: \"\\0\"}, c: d]\n*x : |\n  text\n...\n---\n- *y\n"),
             [
@@ -301,39 +310,39 @@ mod tests {
 
     #[test]
     fn offsets_are_in_bytes() {
-        let mut events = Events::new("é: ü").flatten().skip(3);
+        let mut events = YamlEvents::new("é: ü").flatten().skip(3);
         let ends: Vec<_> = events.by_ref().take(2).map(|event| event.end().offset).collect();
         assert_eq!(ends, [2, 6]);
     }
 
     #[test]
-    fn errors_end_the_events() {
+    fn the_iterator_ends_after_an_error() {
         assert_eq!(events("[a\0"), ["error"]);
         assert_eq!(events("@"), ["stream 0:0", "error"]);
         assert_eq!(events("- a\n- @"), ["stream 0:0", "--- 0:0", "+seq 0:0", "=a 0:2", "error"]);
         assert_eq!(events(""), ["stream 0:0", "end 0:0"]);
-        let mut events = Events::new("@");
+        let mut events = YamlEvents::new("@");
         assert_eq!(events.by_ref().count(), 2);
         assert!(events.next().is_none());
     }
 
-    /// Events are free of the parser, and both of what is not read.
+    /// The iterator may be dropped before its end, and before its events.
     #[test]
-    fn events_outlive_the_parser() {
-        let mut events = Events::new("{a: [b, &c !d e, *c]}");
-        let kept: Vec<_> = events.by_ref().take(7).flatten().collect();
+    fn events_outlive_the_iterator() {
+        let mut events = YamlEvents::new("{a: [b, &c !d e, *c]}");
+        let first: Vec<_> = events.by_ref().take(7).flatten().collect();
         drop(events);
-        let last = kept.last().map(Event::data);
+        let last = first.last().map(YamlEvent::data);
         let expected =
-            Data::Scalar { anchor: Some(b"c"), tag: Some(b"!d"), value: b"e", plain: true };
+            EventData::Scalar { anchor: Some(b"c"), tag: Some(b"!d"), value: b"e", plain: true };
         assert_eq!(last, Some(expected));
     }
 
     /// `libyaml-safer` panics on these.
     #[test]
-    fn short_texts_are_no_trouble() {
+    fn malformed_short_text_causes_no_panic() {
         for text in ["\"\\", "|\n #", "a: ''|\n 0", "{? ,!!str,!", "[? !<x>,- ,- ,- a\n"] {
-            assert!(Events::new(text).count() > 0, "{text:?}");
+            assert!(YamlEvents::new(text).count() > 0, "{text:?}");
         }
     }
 }

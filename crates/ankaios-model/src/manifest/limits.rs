@@ -1,38 +1,37 @@
-//! Limits on a YAML text, checked on libyaml's events before the text is read.
+//! Limits for YAML text, checked on libyaml's events before the text is deserialized.
 //!
-//! The reader takes all events of a document before it returns the first value, and
-//! libyaml looks at every open flow collection (`[`, `{`) at every token: 400 kB of
-//! `{a: ` take it 40 seconds. It also follows aliases whatever their size. The events
-//! come while libyaml reads, at most 1 KiB behind, so both end here in time. What is
-//! no YAML is left to the reader, which stops at the same place and says why.
+//! The deserializer reads all events of a document before it returns the first value, and
+//! libyaml visits all open flow collections (`[`, `{`) at each token: 400 kB of `{a: ` take 40
+//! seconds. The deserializer also expands aliases without a limit of size. libyaml yields
+//! events while it reads, at most 1 KiB behind what it has read, so this check stops early. A syntax error is
+//! not reported here: the deserializer stops at the same place, and has a message for it.
 
 use std::collections::HashMap;
 
-use yaml_events::{Collection, Data, Event, Events};
+use yaml_events::{Collection, EventData, YamlEvent, YamlEvents};
 
 use super::error::ManifestError;
 
-/// Maximum number of flow collections within each other.
+/// Maximum nesting depth of flow collections.
 const MAX_FLOW_DEPTH: usize = 64;
 
-/// What the aliases of a text may add to it, in bytes. More than Ankaios takes in
-/// one request in any case.
-const MAX_ADDED: usize = 8 << 20;
+/// Maximum size that aliases may add to the text, in bytes. It is larger than the largest request
+/// that Ankaios accepts.
+const MAX_ALIAS_SIZE: usize = 8 << 20;
 
-/// What a node costs beside its text: keys, values and items are small objects
-/// on the heap.
-const NODE: usize = 32;
+/// Size of a node in addition to its text, in bytes: keys, values and items are objects on the
+/// heap.
+const NODE_SIZE: usize = 32;
 
-/// Checks the limits. Returns whether there is something other than blanks and
-/// comments.
+/// Checks the limits. Returns whether the text has content other than white space and comments.
 ///
 /// # Errors
-/// Refuses a text that goes beyond them, and what the reader would take for something
-/// else: merge keys, and directives other than `%YAML`.
+/// The text exceeds a limit, or contains merge keys or directives other than `%YAML`, which are
+/// not supported.
 pub(super) fn check(text: &str) -> Result<bool, ManifestError> {
     check_directives(text, 0)?;
-    let mut check = Check::default();
-    for event in Events::new(text) {
+    let mut check = LimitCheck::default();
+    for event in YamlEvents::new(text) {
         let Ok(event) = event else { return Ok(true) };
         check.event(text, &event)?;
     }
@@ -40,71 +39,74 @@ pub(super) fn check(text: &str) -> Result<bool, ManifestError> {
 }
 
 #[derive(Default)]
-struct Check {
+struct LimitCheck {
     has_content: bool,
-    /// The collections around the event, the outermost first.
-    open: Vec<Open>,
+    /// The collections that contain the current event, the outermost first.
+    open: Vec<OpenCollection>,
     flow_depth: usize,
-    /// The size of all nodes so far, with what aliases stand for.
+    /// Size of all nodes up to the current event, with aliases expanded.
     size: usize,
-    /// What aliases have added to it.
-    added: usize,
-    /// The nodes that aliases may name.
+    /// The part of `size` that comes from aliases.
+    alias_size: usize,
+    /// For each anchor the index in `sizes` of its node.
     nodes: HashMap<Vec<u8>, usize>,
-    /// Their sizes; `usize::MAX` for one that is not complete, as an alias within the
-    /// node that it names has no end.
+    /// Sizes of the nodes with an anchor; `usize::MAX` while the node is not complete, because an
+    /// alias inside its own node expands without end.
     sizes: Vec<usize>,
 }
 
-/// A list or map that has begun.
-struct Open {
+/// A list or map that has begun and not ended.
+struct OpenCollection {
     is_flow: bool,
     is_map: bool,
-    /// Of a map: whether its next node is a key.
+    /// For a map: whether the next node is a key.
     at_key: bool,
-    /// The size of all before it.
+    /// `size` before the collection.
     begin: usize,
+    /// Index in `sizes`, if the collection has an anchor.
     node: Option<usize>,
 }
 
-impl Check {
-    fn event(&mut self, text: &str, event: &Event) -> Result<(), ManifestError> {
+impl LimitCheck {
+    fn event(&mut self, text: &str, event: &YamlEvent) -> Result<(), ManifestError> {
         match event.data() {
-            Data::StreamStart | Data::StreamEnd => {}
-            Data::DocumentStart => {
+            EventData::StreamStart | EventData::StreamEnd => {}
+            EventData::DocumentStart => {
                 self.has_content = true;
                 self.nodes.clear();
             }
-            Data::DocumentEnd => check_directives(text, event.end().offset)?,
-            Data::Alias { anchor } => {
-                self.is_key();
+            EventData::DocumentEnd => check_directives(text, event.end().offset)?,
+            EventData::Alias { anchor } => {
+                self.start_node();
                 let node = self.nodes.get(anchor).and_then(|node| self.sizes.get(*node));
                 let size = node.copied().unwrap_or_default();
                 self.size = self.size.saturating_add(size);
-                self.added = self.added.saturating_add(size);
-                if self.added > MAX_ADDED {
+                self.alias_size = self.alias_size.saturating_add(size);
+                if self.alias_size > MAX_ALIAS_SIZE {
                     return Err(refusal(
-                        format!("the aliases add more than {MAX_ADDED} bytes, use fewer of them"),
+                        format!(
+                            "the aliases add more than {MAX_ALIAS_SIZE} bytes, use fewer of them"
+                        ),
                         event,
                     ));
                 }
             }
-            Data::Scalar { anchor, tag, value, plain } => {
-                if self.is_key() && plain && value == b"<<" {
+            EventData::Scalar { anchor, tag, value, plain } => {
+                if self.start_node() && plain && value == b"<<" {
                     return Err(refusal(
                         "merge keys (<<) are not part of Ankaios' format, write the fields out",
                         event,
                     ));
                 }
-                let node = self.name(anchor);
+                let node = self.register(anchor);
                 let begin = self.size;
                 self.grow(tag, value.len());
                 self.complete(node, begin);
             }
-            Data::SequenceStart(collection) => self.open(collection, false, event)?,
-            Data::MappingStart(collection) => self.open(collection, true, event)?,
-            Data::SequenceEnd | Data::MappingEnd => {
-                if let Some(Open { is_flow, begin, node, .. }) = self.open.pop() {
+            EventData::SequenceStart(collection) => self.open(collection, false, event)?,
+            EventData::MappingStart(collection) => self.open(collection, true, event)?,
+            EventData::SequenceEnd | EventData::MappingEnd => {
+                if let Some(OpenCollection { is_flow, begin, node, .. }) = self.open.pop() {
                     self.flow_depth -= usize::from(is_flow);
                     self.complete(node, begin);
                 }
@@ -117,9 +119,9 @@ impl Check {
         &mut self,
         Collection { anchor, tag, flow }: Collection<'_>,
         is_map: bool,
-        event: &Event,
+        event: &YamlEvent,
     ) -> Result<(), ManifestError> {
-        self.is_key();
+        self.start_node();
         self.flow_depth += usize::from(flow);
         if self.flow_depth > MAX_FLOW_DEPTH {
             return Err(refusal(
@@ -127,21 +129,22 @@ impl Check {
                 event,
             ));
         }
-        let node = self.name(anchor);
-        self.open.push(Open { is_flow: flow, is_map, at_key: true, begin: self.size, node });
+        let node = self.register(anchor);
+        let begin = self.size;
+        self.open.push(OpenCollection { is_flow: flow, is_map, at_key: true, begin, node });
         self.grow(tag, 0);
         Ok(())
     }
 
-    /// Whether the node that begins is the key of a map.
-    fn is_key(&mut self) -> bool {
+    /// Starts a node. Returns whether it is the key of a map.
+    fn start_node(&mut self) -> bool {
         let Some(map) = self.open.last_mut().filter(|open| open.is_map) else { return false };
         map.at_key = !map.at_key;
         !map.at_key
     }
 
-    /// Lets aliases name the node that begins.
-    fn name(&mut self, anchor: Option<&[u8]>) -> Option<usize> {
+    /// Registers the anchor of a node that begins.
+    fn register(&mut self, anchor: Option<&[u8]>) -> Option<usize> {
         let anchor = anchor?;
         let node = self.sizes.len();
         self.sizes.push(usize::MAX);
@@ -149,12 +152,13 @@ impl Check {
         Some(node)
     }
 
+    /// Adds the size of a node.
     fn grow(&mut self, tag: Option<&[u8]>, text: usize) {
-        let size = NODE + tag.map_or(0, <[u8]>::len) + text;
+        let size = NODE_SIZE + tag.map_or(0, <[u8]>::len) + text;
         self.size = self.size.saturating_add(size);
     }
 
-    /// Notes the size of the node that has begun at `begin`, if aliases may name it.
+    /// Records the size of a node that is complete, if it has an anchor.
     fn complete(&mut self, node: Option<usize>, begin: usize) {
         if let Some(size) = node.and_then(|node| self.sizes.get_mut(node)) {
             *size = self.size - begin;
@@ -162,17 +166,18 @@ impl Check {
     }
 }
 
-fn refusal(message: impl Into<String>, event: &Event) -> ManifestError {
+/// An error at the position of an event.
+fn refusal(message: impl Into<String>, event: &YamlEvent) -> ManifestError {
     let start = event.start();
     ManifestError::at(message, start.line + 1, start.column + 1)
 }
 
-/// What libyaml takes for the end of a line, beside `\r\n`.
+/// The characters that end a line for libyaml, in addition to `\r\n`.
 const LINE_BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 
-/// Refuses a directive that is not `%YAML`, from an offset where no document is open.
+/// Refuses directives other than `%YAML`. `offset` must be outside of documents.
 ///
-/// libyaml compares each `%TAG` with all others, and reads them before its next event:
+/// libyaml compares each `%TAG` with all others, and reads all of them before the next event:
 /// 1 MiB of them takes half a minute.
 fn check_directives(text: &str, offset: usize) -> Result<(), ManifestError> {
     let mut end = offset;
