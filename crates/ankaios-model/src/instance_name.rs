@@ -1,4 +1,4 @@
-//! Names of instances of workloads.
+//! Names of workload instances.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::proto::ank_base::WorkloadInstanceName;
 
-/// One instance of a workload: which workload, on which agent, and an id that
-/// Ankaios makes of the workload's configuration.
+/// The name of a workload instance: the workload, the agent that runs it, and an id that
+/// Ankaios derives from the configuration of the workload.
+///
+/// Its text form is `<workload>.<id>.<agent>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InstanceName {
-    /// The agent that runs it; empty if it is not scheduled.
+    /// The agent that runs the instance; empty if the instance is not scheduled.
     pub agent_name: String,
     /// The workload.
     pub workload_name: String,
@@ -19,17 +21,16 @@ pub struct InstanceName {
     pub workload_id: String,
 }
 
-/// A text that is no instance name.
+/// The error for text that is not an instance name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no instance name, which has the form <workload>.<id>.<agent>")]
 pub struct InvalidInstanceName(String);
 
-/// `<workload>.<id>.<agent>`. Names and ids have no dots; should an agent have
-/// some, then they belong to it.
 impl FromStr for InstanceName {
     type Err = InvalidInstanceName;
 
     fn from_str(text: &str) -> Result<Self, InvalidInstanceName> {
+        // Workload names and ids contain no dots. An agent name might: it gets the rest.
         let mut parts = text.splitn(3, '.').map(str::to_owned);
         match (parts.next(), parts.next(), parts.next()) {
             (Some(workload_name), Some(workload_id), Some(agent_name)) => {
@@ -41,13 +42,13 @@ impl FromStr for InstanceName {
 }
 
 impl InstanceName {
-    /// The instance whose state a path of an event names:
-    /// `workloadStates.<agent>.<workload>.<id>.state`.
+    /// Parses the path of a workload state in an event,
+    /// `workloadStates.<agent>.<workload>.<id>` with or without `.state`; `None` for other paths.
     #[must_use]
     pub fn from_state_path(path: &str) -> Option<Self> {
         let path = path.strip_prefix("workloadStates.")?;
         let path = path.strip_suffix(".state").unwrap_or(path);
-        // From the end: should an agent's name have dots, then they belong to it.
+        // Split from the end: workload names and ids contain no dots, an agent name might.
         let mut parts = path.rsplitn(3, '.').map(str::to_owned);
         let (workload_id, workload_name, agent_name) =
             (parts.next()?, parts.next()?, parts.next()?);
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_of_an_event_names_an_instance() {
+    fn a_state_path_contains_an_instance_name() {
         let instance = InstanceName::from_state_path("workloadStates.agent_A.nginx.1a.state");
         assert_eq!(instance.map(|name| name.to_string()).as_deref(), Some("nginx.1a.agent_A"));
         for other in ["desiredState.configs", "workloadStates.agent_A", "agents.agent_A.status"] {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_and_written() {
+    fn text_is_parsed_and_written() {
         for (text, workload, id, agent) in [
             ("w.1a.agent_A", "w", "1a", "agent_A"),
             ("w.1a.", "w", "1a", ""),

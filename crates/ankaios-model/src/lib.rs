@@ -1,33 +1,24 @@
-//! Messages, manifests and states of [Eclipse Ankaios](https://eclipse-ankaios.github.io/ankaios/)
-//! as Rust types.
+//! Types of [Eclipse Ankaios](https://eclipse-ankaios.github.io/ankaios/): the protobuf messages of
+//! its control interface, manifests in YAML, and states in JSON.
 //!
 //! ```text
-//!  YAML  ── manifest ──┐               ┌── json ──►  JSON, format `sdk` or `ankaios`
-//!                      ▼               │
-//!  JSON  ── json ──►  proto: messages of the control interface
-//!                      ▲
-//!              schema: what Ankaios accepts in each field
+//!  manifest (YAML, JSON) ── manifest ──┐             ┌── json ──► state (JSON: `sdk`, `ankaios`)
+//!                                      ▼             │
+//!  state (JSON: `ankaios`) ── json ──► proto: protobuf messages
+//!                                      ▲
+//!                                   schema: the checks that Ankaios makes for each field
 //! ```
 //!
 //! - [`proto`]: the messages of the control interface, generated from `proto/`.
-//! - [`manifest`]: reads a manifest with the checks of Ankaios' schema, and makes the update
-//!   that applies or deletes it.
-//! - [`json`]: writes states and events as JSON, and reads a state in Ankaios' own format.
-//! - [`InstanceName`]: names one instance of a workload.
+//! - [`manifest`]: parses a manifest, and creates the update that applies or deletes it.
+//! - [`json`]: writes states and events as JSON, and parses a state in Ankaios' own format.
+//! - [`InstanceName`]: the name of a workload instance.
+//! - `schema` (private): Ankaios' own format of each field, with its checks. The other modules and
+//!   the functions and traits below use it.
 //!
-//! Everything here is a pure function of its input: no I/O, no clock, no async. How messages
-//! travel to and from Ankaios is the business of the crate `ankaios-control`.
-//!
-//! ```
-//! use ankaios_model::manifest::Manifest;
-//!
-//! let manifest = Manifest::parse(
-//!     b"apiVersion: v1\nworkloads:\n  web:\n    runtime: podman\n    agent: agent_A\n    \
-//!       runtimeConfig: \"image: docker.io/library/nginx\"\n",
-//! )?;
-//! assert_eq!(manifest.update_mask(), ["desiredState.workloads.web"]);
-//! # Ok::<(), ankaios_model::manifest::ManifestError>(())
-//! ```
+//! All functions are pure: no I/O, no clock, no async, no state. This crate does not communicate
+//! with Ankaios; the crate `ankaios-control` does. The README has an example and the limits of
+//! manifests.
 
 #![forbid(unsafe_code)]
 
@@ -38,4 +29,9 @@ pub mod proto;
 mod schema;
 
 pub use instance_name::{InstanceName, InvalidInstanceName};
-pub use schema::{FromText, deserialize_text, has_empty_part, is_identifier, is_name};
+pub use schema::{FromText, deserialize_text, field_mask_has_empty_part, is_identifier, is_name};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

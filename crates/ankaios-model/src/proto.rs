@@ -7,7 +7,7 @@ pub mod ank_base {
     include!(concat!(env!("OUT_DIR"), "/ank_base.rs"));
 }
 
-/// The envelope around them: hello, accepted, closed.
+/// The envelope of requests and responses, and the messages that open and close a session.
 pub mod control_api {
     include!(concat!(env!("OUT_DIR"), "/control_api.rs"));
 }

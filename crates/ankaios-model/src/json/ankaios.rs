@@ -1,15 +1,17 @@
-//! Ankaios' own format: what `ank get state -o json` prints and what
-//! `ank set state` takes.
+//! Ankaios' own format: what `ank get state -o json` prints and `ank set state` accepts.
 //!
-//! Only what is set is written, and of a workload only what is not empty. An
-//! absent execution state or content of a file is left out, an absent config item
-//! is `null`.
+//! Only fields that are set are written, and of a workload and an agent no empty maps and lists.
+//! An absent execution state or file content is omitted; an absent config item is `null`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserializer, Serialize};
 
-use super::view::{ConfigMap, Content, Dependencies, List, Map, TextMap};
+use super::view::{
+    ConfigMapView, ContentView, DependenciesView, ListView, MapView, TextMapView,
+    WorkloadStatesView,
+};
 use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 use crate::proto::ank_base::{
@@ -18,23 +20,22 @@ use crate::proto::ank_base::{
 };
 use crate::schema::{self, spelling};
 
-/// Why a state is refused.
+/// The error for a state that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct StateError {
     /// The path of the field, such as `desiredState.workloads.nginx.agent`.
     pub path: String,
-    /// What is wrong with it, and what to do.
+    /// What is wrong with the field, and how to correct it.
     pub message: String,
 }
 
-/// Reads a complete state or a part of it, with the checks that a manifest gets;
-/// but no field is required, as a mask may cut out any part.
+/// Deserializes a complete state or a part of it, with the checks of a manifest. No field is
+/// required, because field masks can select any part.
 ///
 /// # Errors
-///
-/// Fields that are not known are errors: with a misspelled one ignored, an update
-/// would delete what it was to set.
+/// A check fails, or a field is unknown. Unknown fields are not ignored: if the name of a field
+/// were misspelled, an update would delete the field instead of setting it.
 pub fn parse_complete_state<'de, D>(state: D) -> Result<ank_base::CompleteState, StateError>
 where
     D: Deserializer<'de>,
@@ -51,7 +52,7 @@ where
         })?;
     match unknown {
         None => Ok(state.into()),
-        // It marks optional fields on the way by question marks.
+        // `serde_ignored` writes `?` for an `Option` on the path.
         Some(path) => Err(StateError {
             path: path.replace(".?", ""),
             message: "there is no such field".into(),
@@ -65,9 +66,9 @@ pub(super) struct CompleteState<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     desired_state: Option<State<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    workload_states: Option<Map<'a, ank_base::ExecutionsStatesOfWorkload, StatesOfAgent<'a>>>,
+    workload_states: Option<WorkloadStatesView<'a, ExecutionState<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    agents: Option<Map<'a, ank_base::AgentAttributes, Agent<'a>>>,
+    agents: Option<MapView<'a, ank_base::AgentAttributes, Agent<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effective_state: Option<State<'a>>,
 }
@@ -91,9 +92,9 @@ impl<'a> From<&'a ank_base::CompleteState> for CompleteState<'a> {
 struct State<'a> {
     api_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    workloads: Option<Map<'a, ank_base::Workload, Workload<'a>>>,
+    workloads: Option<MapView<'a, ank_base::Workload, Workload<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    configs: Option<ConfigMap<'a>>,
+    configs: Option<ConfigMapView<'a>>,
 }
 
 impl<'a> From<&'a ank_base::State> for State<'a> {
@@ -106,15 +107,13 @@ impl<'a> From<&'a ank_base::State> for State<'a> {
     }
 }
 
-/// A map that is left out where it is empty.
-fn not_empty<'a, V, View>(
-    map: Option<&'a std::collections::BTreeMap<String, V>>,
-) -> Option<Map<'a, V, View>> {
+/// `None` for an empty map.
+fn not_empty<'a, V, View>(map: Option<&'a BTreeMap<String, V>>) -> Option<MapView<'a, V, View>> {
     map.filter(|map| !map.is_empty()).map(Into::into)
 }
 
-/// A list that is left out where it is empty.
-fn not_empty_list<V, View>(items: Option<&[V]>) -> Option<List<'_, V, View>> {
+/// `None` for an empty list.
+fn not_empty_list<V, View>(items: Option<&[V]>) -> Option<ListView<'_, V, View>> {
     items.filter(|items| !items.is_empty()).map(Into::into)
 }
 
@@ -126,9 +125,9 @@ struct Workload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     restart_policy: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dependencies: Option<Dependencies<'a>>,
+    dependencies: Option<DependenciesView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tags: Option<TextMap<'a>>,
+    tags: Option<TextMapView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,9 +135,9 @@ struct Workload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     control_interface_access: Option<Access<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    configs: Option<TextMap<'a>>,
+    configs: Option<TextMapView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<List<'a, ank_base::File, File<'a>>>,
+    files: Option<ListView<'a, ank_base::File, File<'a>>>,
 }
 
 impl<'a> From<&'a ank_base::Workload> for Workload<'a> {
@@ -166,9 +165,9 @@ impl<'a> From<&'a ank_base::Workload> for Workload<'a> {
 #[serde(rename_all = "camelCase")]
 struct Access<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    allow_rules: Option<List<'a, ank_base::AccessRightsRule, Rule<'a>>>,
+    allow_rules: Option<ListView<'a, ank_base::AccessRightsRule, Rule<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deny_rules: Option<List<'a, ank_base::AccessRightsRule, Rule<'a>>>,
+    deny_rules: Option<ListView<'a, ank_base::AccessRightsRule, Rule<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -202,32 +201,12 @@ impl<'a> From<&'a ank_base::AccessRightsRule> for Rule<'a> {
 struct File<'a> {
     mount_point: &'a str,
     #[serde(flatten)]
-    content: Content<'a>,
+    content: ContentView<'a>,
 }
 
 impl<'a> From<&'a ank_base::File> for File<'a> {
     fn from(file: &'a ank_base::File) -> Self {
         Self { mount_point: &file.mount_point, content: file.into() }
-    }
-}
-
-/// Workload names to the states of their instances.
-#[derive(Serialize)]
-struct StatesOfAgent<'a>(Map<'a, ank_base::ExecutionsStatesForId, StatesOfWorkload<'a>>);
-
-impl<'a> From<&'a ank_base::ExecutionsStatesOfWorkload> for StatesOfAgent<'a> {
-    fn from(states: &'a ank_base::ExecutionsStatesOfWorkload) -> Self {
-        Self((&states.wl_name_state_map).into())
-    }
-}
-
-/// Ids to states.
-#[derive(Serialize)]
-struct StatesOfWorkload<'a>(Map<'a, ank_base::ExecutionState, ExecutionState<'a>>);
-
-impl<'a> From<&'a ank_base::ExecutionsStatesForId> for StatesOfWorkload<'a> {
-    fn from(states: &'a ank_base::ExecutionsStatesForId) -> Self {
-        Self((&states.id_state_map).into())
     }
 }
 
@@ -249,6 +228,7 @@ impl<'a> From<&'a ank_base::ExecutionState> for ExecutionState<'a> {
     }
 }
 
+/// The names of the state and the substate.
 fn names(state: &ExecutionStateEnum) -> (&'static str, Cow<'static, str>) {
     use ExecutionStateEnum as E;
     match *state {
@@ -268,7 +248,7 @@ struct Agent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tags: Option<TextMap<'a>>,
+    tags: Option<TextMapView<'a>>,
 }
 
 #[derive(Serialize)]

@@ -1,9 +1,10 @@
-//! The JSON of replies and events.
+//! The state as JSON.
 //!
-//! Views that borrow the messages of Ankaios and are written straight to the
-//! output: a large state takes no memory beyond its own text. What the messages
-//! hold is never dropped. A number that an enum of this version does not have is
-//! spelled `UNKNOWN_<number>`.
+//! The functions return views: types that borrow a message and implement [`Serialize`]. They
+//! write directly to the output, so a large state needs no memory in addition to its text. An
+//! enum number that this version of the schema does not know is written as `UNKNOWN_<number>`.
+//!
+//! [`ankaios::parse_complete_state`] reads a state in Ankaios' own format.
 
 pub mod ankaios;
 mod sdk;
@@ -20,20 +21,20 @@ use crate::proto::ank_base::{
     AlteredFields, CompleteState, CompleteStateResponse, ExecutionState, UpdateStateSuccess,
 };
 
-/// The format in which a state is written.
+/// The format of a state in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StateFormat {
-    /// What `CompleteState.to_dict()` of the Python SDK gives: every field is
-    /// there, absent ones as empty values or zero.
+    /// The format of `CompleteState.to_dict()` in the Python SDK: all fields, absent ones as
+    /// empty values or zero.
     #[default]
     Sdk,
-    /// What `ank get state -o json` prints: camel case, only what is set. It can
-    /// be applied again.
+    /// The format of `ank get state -o json`: camel case, only fields that are set. Such a state
+    /// can be applied again.
     Ankaios,
 }
 
-/// A complete state.
+/// A complete state in one of the formats.
 pub fn complete_state(state: &CompleteState, format: StateFormat) -> impl Serialize + '_ {
     match format {
         StateFormat::Sdk => StateView::Sdk(state.into()),
@@ -48,13 +49,7 @@ enum StateView<'a> {
     Ankaios(ankaios::CompleteState<'a>),
 }
 
-/// The state of an instance: `{"state", "substate", "additional_info"}` with the
-/// names of the protobuf enums, both `UNKNOWN` if Ankaios gave no state.
-pub fn execution_state(state: &ExecutionState) -> impl Serialize + '_ {
-    sdk::ExecutionState::from(state)
-}
-
-/// The names of all states that an instance can be in.
+/// The names of all states of a workload instance.
 pub const STATES: [&str; 8] = [
     "AGENT_DISCONNECTED",
     "PENDING",
@@ -66,18 +61,18 @@ pub const STATES: [&str; 8] = [
     "REMOVED",
 ];
 
-/// The name of the state of an instance, one of [`STATES`] or `UNKNOWN`.
+/// The name of the state of an instance: one of [`STATES`], or `UNKNOWN` if the state is absent.
 pub fn state_name(state: &ExecutionState) -> &'static str {
     sdk::names(state.execution_state_enum.as_ref()).0
 }
 
-/// The names of the state and the substate of an instance, as in
-/// [`execution_state`].
+/// The names of the state and the substate of an instance in the protobuf schema, such as
+/// `RUNNING` and `RUNNING_OK`. Both are `UNKNOWN` if the state is absent.
 pub fn state_names(state: &ExecutionState) -> (&'static str, Cow<'static, str>) {
     sdk::names(state.execution_state_enum.as_ref())
 }
 
-/// All workload instances of a state, with their states.
+/// All workload instances of a complete state, with their execution states.
 pub fn instance_states(
     state: &CompleteState,
 ) -> impl Iterator<Item = (InstanceName, &ExecutionState)> {
@@ -96,26 +91,27 @@ pub fn instance_states(
     })
 }
 
-/// What an update has changed: `{"added_workloads": [I…], "deleted_workloads": [I…]}`.
+/// The result of an update: `{"added_workloads": […], "deleted_workloads": […]}`, with each
+/// [`InstanceName`] as an object.
 pub fn update_state_success(success: &UpdateStateSuccess) -> impl Serialize + '_ {
-    Changes {
+    ChangedWorkloads {
         added_workloads: InstanceNames(&success.added_workloads),
         deleted_workloads: InstanceNames(&success.deleted_workloads),
     }
 }
 
 #[derive(Serialize)]
-struct Changes<'a> {
+struct ChangedWorkloads<'a> {
     added_workloads: InstanceNames<'a>,
     deleted_workloads: InstanceNames<'a>,
 }
 
-/// Instance names as Ankaios gives them, `<workload>.<id>.<agent>`.
+/// Instance names in text form, written as objects.
 struct InstanceNames<'a>(&'a [String]);
 
 impl Serialize for InstanceNames<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // One that is no instance name is still the answer: it goes out as it is.
+        // Text that cannot be parsed is not dropped: it is written as the workload name.
         serializer.collect_seq(self.0.iter().map(|text| {
             text.parse().unwrap_or_else(|_| InstanceName {
                 agent_name: String::new(),
@@ -126,20 +122,20 @@ impl Serialize for InstanceNames<'_> {
     }
 }
 
-/// An event: `{"complete_state", "added_fields", "updated_fields", "removed_fields"}`,
-/// the state in the format [`StateFormat::Sdk`].
+/// An event: `{"complete_state", "added_fields", "updated_fields", "removed_fields"}`. The state
+/// has the format [`StateFormat::Sdk`].
 pub fn event(response: &CompleteStateResponse) -> impl Serialize + '_ {
-    Event::new(response, false)
+    EventView::new(response, false)
 }
 
-/// The event for a subscription that was made again: the state of its masks,
-/// with `"resynced": true`.
+/// The event after a subscription was made again: the whole state of its field masks, with
+/// `"resynced": true`.
 pub fn resynced_event(response: &CompleteStateResponse) -> impl Serialize + '_ {
-    Event::new(response, true)
+    EventView::new(response, true)
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct EventView<'a> {
     complete_state: sdk::CompleteState<'a>,
     added_fields: &'a [String],
     updated_fields: &'a [String],
@@ -148,7 +144,7 @@ struct Event<'a> {
     resynced: bool,
 }
 
-impl<'a> Event<'a> {
+impl<'a> EventView<'a> {
     fn new(response: &'a CompleteStateResponse, resynced: bool) -> Self {
         let fields = |get: fn(&AlteredFields) -> &Vec<String>| {
             response

@@ -1,18 +1,20 @@
-//! The format of the Python SDK's `to_dict()`, which existing operators parse.
+//! The format of the Python SDK's `to_dict()`.
 //!
-//! It has every field, with empty values and zeros for what is absent; only the
-//! texts of a workload are left out where they are empty. The desired state is
-//! there, the effective state is not.
+//! All fields are written; absent ones are empty or zero. Only `agent`, `runtime` and
+//! `runtimeConfig` of a workload are omitted when they are empty. The format contains the desired
+//! state, but not the effective state.
 //!
-//! Where the SDK raises an exception, the reply goes on: an enum number that is
-//! not known is `UNKNOWN_<number>`, an absent execution state is `UNKNOWN`, an
-//! absent content of a file is `{}`.
+//! There is also a value where the SDK raises an exception: `UNKNOWN_<number>` for an unknown
+//! enum number, `UNKNOWN` for an absent execution state, `{}` for an absent file content.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::view::{ConfigMap, Content, Dependencies, List, Map, TextMap};
+use super::view::{
+    ConfigMapView, ContentView, DependenciesView, ListView, MapView, TextMapView,
+    WorkloadStatesView,
+};
 use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 use crate::proto::ank_base::{
@@ -24,8 +26,8 @@ use crate::schema::spelling;
 #[derive(Serialize)]
 pub(super) struct CompleteState<'a> {
     desired_state: State<'a>,
-    workload_states: Map<'a, ank_base::ExecutionsStatesOfWorkload, StatesOfAgent<'a>>,
-    agents: Map<'a, ank_base::AgentAttributes, Agent<'a>>,
+    workload_states: WorkloadStatesView<'a, ExecutionState<'a>>,
+    agents: MapView<'a, ank_base::AgentAttributes, Agent<'a>>,
 }
 
 impl<'a> From<&'a ank_base::CompleteState> for CompleteState<'a> {
@@ -50,8 +52,8 @@ impl<'a> From<Option<&'a ank_base::CompleteState>> for CompleteState<'a> {
 #[derive(Serialize)]
 struct State<'a> {
     api_version: &'a str,
-    workloads: Map<'a, ank_base::Workload, Workload<'a>>,
-    configs: ConfigMap<'a>,
+    workloads: MapView<'a, ank_base::Workload, Workload<'a>>,
+    configs: ConfigMapView<'a>,
 }
 
 impl<'a> From<Option<&'a ank_base::State>> for State<'a> {
@@ -77,11 +79,11 @@ struct Workload<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     runtime_config: &'a str,
     restart_policy: Cow<'static, str>,
-    dependencies: Dependencies<'a>,
-    tags: TextMap<'a>,
+    dependencies: DependenciesView<'a>,
+    tags: TextMapView<'a>,
     control_interface_access: Access<'a>,
-    configs: TextMap<'a>,
-    files: List<'a, ank_base::File, File<'a>>,
+    configs: TextMapView<'a>,
+    files: ListView<'a, ank_base::File, File<'a>>,
 }
 
 impl<'a> From<&'a ank_base::Workload> for Workload<'a> {
@@ -107,8 +109,8 @@ impl<'a> From<&'a ank_base::Workload> for Workload<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Access<'a> {
-    allow_rules: List<'a, ank_base::AccessRightsRule, Rule<'a>>,
-    deny_rules: List<'a, ank_base::AccessRightsRule, Rule<'a>>,
+    allow_rules: ListView<'a, ank_base::AccessRightsRule, Rule<'a>>,
+    deny_rules: ListView<'a, ank_base::AccessRightsRule, Rule<'a>>,
 }
 
 #[derive(Serialize)]
@@ -144,32 +146,12 @@ impl<'a> From<&'a ank_base::AccessRightsRule> for Rule<'a> {
 #[derive(Serialize)]
 struct File<'a> {
     mount_point: &'a str,
-    content: Content<'a>,
+    content: ContentView<'a>,
 }
 
 impl<'a> From<&'a ank_base::File> for File<'a> {
     fn from(file: &'a ank_base::File) -> Self {
         Self { mount_point: &file.mount_point, content: file.into() }
-    }
-}
-
-/// Workload names to the states of their instances.
-#[derive(Serialize)]
-struct StatesOfAgent<'a>(Map<'a, ank_base::ExecutionsStatesForId, StatesOfWorkload<'a>>);
-
-impl<'a> From<&'a ank_base::ExecutionsStatesOfWorkload> for StatesOfAgent<'a> {
-    fn from(states: &'a ank_base::ExecutionsStatesOfWorkload) -> Self {
-        Self((&states.wl_name_state_map).into())
-    }
-}
-
-/// Ids to states.
-#[derive(Serialize)]
-struct StatesOfWorkload<'a>(Map<'a, ank_base::ExecutionState, ExecutionState<'a>>);
-
-impl<'a> From<&'a ank_base::ExecutionsStatesForId> for StatesOfWorkload<'a> {
-    fn from(states: &'a ank_base::ExecutionsStatesForId) -> Self {
-        Self((&states.id_state_map).into())
     }
 }
 
@@ -187,7 +169,7 @@ impl<'a> From<&'a ank_base::ExecutionState> for ExecutionState<'a> {
     }
 }
 
-/// State and substate by the names that the protobuf schema gives them.
+/// The names of the state and the substate in the protobuf schema.
 pub(super) fn names(state: Option<&ExecutionStateEnum>) -> (&'static str, Cow<'static, str>) {
     use ExecutionStateEnum as E;
     let Some(state) = state else {
@@ -212,7 +194,7 @@ pub(super) fn names(state: Option<&ExecutionStateEnum>) -> (&'static str, Cow<'s
 
 #[derive(Serialize)]
 struct Agent<'a> {
-    tags: TextMap<'a>,
+    tags: TextMapView<'a>,
     status: Status,
 }
 

@@ -1,17 +1,18 @@
-//! Cycles among the dependencies of a manifest's workloads.
+//! Finds cycles in the dependencies between the workloads of a manifest.
 //!
-//! Ankaios refuses them, whatever else runs on the vehicle. A dependency on a
-//! workload outside of the manifest is left to Ankaios.
+//! Ankaios refuses such a manifest in every state of the vehicle. Dependencies on workloads that
+//! are not in the manifest are not followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::proto::ank_base::Workload;
 
-/// The name of a workload that depends on itself, maybe by way of others.
+/// The name of a workload that depends on itself, directly or indirectly; `None` if there is no
+/// cycle.
 pub(super) fn find(workloads: &BTreeMap<String, Workload>) -> Option<&str> {
     let mut finished = BTreeSet::new();
     for start in workloads.keys() {
-        // A depth-first search with a stack of its own: the depth comes from outside.
+        // Depth-first search without recursion, because the input determines the depth.
         let mut on_path = BTreeSet::new();
         let mut stack = vec![Visit::Enter(start.as_str())];
         while let Some(visit) = stack.pop() {
@@ -36,6 +37,7 @@ pub(super) fn find(workloads: &BTreeMap<String, Workload>) -> Option<&str> {
     None
 }
 
+/// A step of the search.
 enum Visit<'a> {
     Enter(&'a str),
     Leave(&'a str),

@@ -1,30 +1,30 @@
-//! Why a manifest is refused.
+//! The error for a manifest that cannot be used.
 
 use std::fmt;
 
-/// Why a manifest is refused.
+/// The error for a manifest that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// The payload is no text.
+    /// The bytes are not UTF-8 text.
     #[error("the manifest is not UTF-8 text: there is an invalid byte at offset {offset}")]
     NotUtf8 {
         /// Offset of the first invalid byte, from 0.
         offset: usize,
     },
-    /// The text is no manifest that Ankaios would take.
+    /// The text is not a manifest that Ankaios accepts.
     #[error("{message}{}", AtPosition(*.position))]
     Invalid {
-        /// What is wrong, and what to do; begins with the path of the field, such
-        /// as `workloads.nginx.restartPolicy`, where there is one.
+        /// What is wrong, and how to correct it. Begins with the path of the field if there is
+        /// one, for example `workloads.nginx.restartPolicy`.
         message: String,
-        /// Where it was found, if known.
-        position: Option<Position>,
+        /// Where the error is, if known.
+        position: Option<LineColumn>,
     },
 }
 
-/// A place in the text of a manifest.
+/// A position in the text of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct LineColumn {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
@@ -32,8 +32,8 @@ pub struct Position {
 }
 
 impl ManifestError {
-    /// Where the error was found, if known.
-    pub fn position(&self) -> Option<Position> {
+    /// Where the error is, if known.
+    pub fn position(&self) -> Option<LineColumn> {
         match self {
             Self::NotUtf8 { .. } => None,
             Self::Invalid { position, .. } => *position,
@@ -45,7 +45,7 @@ impl ManifestError {
     }
 
     pub(super) fn at(message: impl Into<String>, line: usize, column: usize) -> Self {
-        Self::Invalid { message: message.into(), position: Some(Position { line, column }) }
+        Self::Invalid { message: message.into(), position: Some(LineColumn { line, column }) }
     }
 }
 
@@ -56,19 +56,20 @@ impl From<serde_yaml::Error> for ManifestError {
             return Self::invalid(text);
         };
         let (line, column) = (location.line(), location.column());
-        // The position has fields of its own; it is in the text as well.
+        // The text also contains the position, which is stored separately.
         let message =
             text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
         Self::at(message, line, column)
     }
 }
 
-struct AtPosition(Option<Position>);
+/// Writes the position, or nothing if it is not known.
+struct AtPosition(Option<LineColumn>);
 
 impl fmt::Display for AtPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(Position { line, column }) => write!(f, " (line {line}, column {column})"),
+            Some(LineColumn { line, column }) => write!(f, " (line {line}, column {column})"),
             None => Ok(()),
         }
     }

@@ -1,7 +1,9 @@
-//! Manifests: from YAML to the desired state and the masks of an update.
+//! Manifests: from YAML to a desired state and the update that applies or deletes it.
 //!
-//! Bytes in, messages out, no I/O. What a manifest may contain is the business
-//! of the schema; here are the text around it and the requests made of it.
+//! ```text
+//!  bytes ─► limits ─► deserializer with the checks of the schema ─► cycle check ─► Manifest
+//!  Manifest ─► UpdateStateRequest, with one mask for each workload and config
+//! ```
 
 mod cycle;
 mod error;
@@ -13,11 +15,11 @@ mod tests;
 
 use serde::Deserialize;
 
-pub use error::{ManifestError, Position};
+pub use error::{LineColumn, ManifestError};
 pub use yaml::read_yaml;
 
 use crate::proto::ank_base::{CompleteState, ConfigMap, State, UpdateStateRequest, WorkloadMap};
-use crate::schema::{ApiVersion, Complete, Configs, Named};
+use crate::schema::{ApiVersion, CompleteWorkload, Configs, NameMap};
 
 /// A manifest that Ankaios' schema accepts, with at least one workload or config.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,43 +27,42 @@ pub struct Manifest {
     state: State,
 }
 
-/// The fields of a manifest as they stand in the text.
+/// The fields of a manifest, before the checks that concern more than one of them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a manifest")]
-struct Fields {
+struct ManifestFields {
     api_version: Option<ApiVersion>,
-    workloads: Option<Named<Complete>>,
+    workloads: Option<NameMap<CompleteWorkload>>,
     configs: Option<Configs>,
 }
 
 impl Manifest {
-    /// Reads a manifest in YAML or JSON.
+    /// Parses a manifest in YAML or JSON.
     ///
-    /// Takes what Ankaios takes, apart from what depends on the state of the
-    /// vehicle: dependencies and configs that are not in the manifest may be
-    /// there already. In two things it takes more, as their meaning is clear: a
-    /// number or boolean in a field of text is read as the text that it is
-    /// written as, and both spellings of tags and filter masks are taken in both
-    /// versions of the format. Names have 1 to 63 characters everywhere.
+    /// Accepts what Ankaios accepts, and more in two cases that are unambiguous: a number or
+    /// boolean in a text field is the text as it is written, and the forms of tags and filter
+    /// masks of both format versions are accepted in both versions. Names have 1 to 63
+    /// characters everywhere.
+    ///
+    /// The state of the vehicle is not known here: dependencies and configs that are not in the
+    /// manifest are accepted, because they may be on the vehicle already.
     ///
     /// # Errors
-    ///
-    /// See [`ManifestError`]. A manifest without any workload or config is one of
-    /// them: its update would have no masks, and to Ankaios that means the whole
-    /// state.
+    /// See [`ManifestError`]. A manifest without workloads and configs is an error, too: its
+    /// update would have no masks, and for Ankaios no mask means the whole state.
     pub fn parse(payload: &[u8]) -> Result<Self, ManifestError> {
-        let Fields { api_version, workloads, configs } = yaml::read(payload)?;
+        let ManifestFields { api_version, workloads, configs } = yaml::read(payload)?;
         let Some(ApiVersion(api_version)) = api_version else {
             return Err(ManifestError::invalid("the manifest has no apiVersion, use v1"));
         };
-        let Named(workloads) = workloads.unwrap_or(Named([].into()));
+        let NameMap(workloads) = workloads.unwrap_or(NameMap([].into()));
         let Configs(configs) = configs.unwrap_or_default();
         if workloads.is_empty() && configs.is_empty() {
             return Err(ManifestError::invalid("the manifest has no workloads and no configs"));
         }
         let workloads = workloads
             .into_iter()
-            .map(|(name, Complete(workload))| (name, workload.into()))
+            .map(|(name, CompleteWorkload(workload))| (name, workload.into()))
             .collect();
         if let Some(name) = cycle::find(&workloads) {
             return Err(ManifestError::invalid(format!(
@@ -89,12 +90,12 @@ impl Manifest {
         configs.flat_map(|map| map.configs.keys().map(String::as_str))
     }
 
-    /// The manifest as a desired state.
+    /// The workloads and configs as a desired state.
     pub fn desired_state(&self) -> &State {
         &self.state
     }
 
-    /// One mask for each workload, then one for each config, sorted by name.
+    /// The masks of the update: one for each workload, then one for each config, sorted by name.
     /// Never empty.
     pub fn update_mask(&self) -> Vec<String> {
         let workloads = self.workload_names().map(|name| format!("desiredState.workloads.{name}"));
@@ -102,14 +103,14 @@ impl Manifest {
         workloads.chain(configs).collect()
     }
 
-    /// The request that brings the workloads and configs onto the vehicle.
+    /// The request that adds or replaces the workloads and configs.
     pub fn into_apply_request(self) -> UpdateStateRequest {
         let update_mask = self.update_mask();
         request(self.state, update_mask)
     }
 
-    /// The request that takes the workloads and configs off the vehicle: the same
-    /// masks, and a state without what they name.
+    /// The request that deletes the workloads and configs: the same masks, and a state that
+    /// contains none of them.
     pub fn into_delete_request(self) -> UpdateStateRequest {
         let update_mask = self.update_mask();
         let state = State { api_version: self.state.api_version, ..State::default() };

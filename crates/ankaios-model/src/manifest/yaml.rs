@@ -1,17 +1,17 @@
-//! From the bytes of a manifest to typed fields, whatever the bytes are.
+//! Deserializes untrusted YAML and JSON.
 
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
 use super::error::ManifestError;
 use super::limits;
 
-/// Reads one YAML document, or JSON.
+/// Deserializes a manifest from one YAML document, or from JSON.
 pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestError> {
     let text = std::str::from_utf8(payload)
         .map_err(|error| ManifestError::NotUtf8 { offset: error.valid_up_to() })?;
     let text = without_byte_order_mark(text);
-    // JSON is YAML but for one thing: `"\ud83d\ude97"`, as many JSON writers put
-    // a character outside of the Basic Multilingual Plane, is an error in YAML.
+    // JSON is valid YAML, with one exception: many JSON writers escape a character outside the
+    // Basic Multilingual Plane as a surrogate pair, `"\ud83d\ude97"`, which YAML refuses.
     if text.trim_start().starts_with('{')
         && let Ok(value) = serde_json::from_str(text)
     {
@@ -20,10 +20,10 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestErr
     read_document(text, "the manifest is empty")
 }
 
-/// Reads another YAML document, within the limits of a manifest.
+/// Deserializes a YAML document that is not a manifest, with the same limits.
 ///
 /// # Errors
-/// See [`ManifestError`]. A text without content is one of them.
+/// See [`ManifestError`]. Text without content is an error, too.
 pub fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, ManifestError> {
     read_document(without_byte_order_mark(text), "it is empty")
 }

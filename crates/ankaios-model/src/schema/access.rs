@@ -1,4 +1,4 @@
-//! `controlInterfaceAccess`: what a workload may do over the control interface.
+//! `controlInterfaceAccess`: the access rights of a workload to the control interface.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use super::name::{FilterMask, NamePattern};
-use super::spelling::OneOf;
+use super::spelling::EnumValue;
 use super::text::Text;
 use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use crate::proto::ank_base::{self, ReadWriteEnum};
@@ -27,21 +27,23 @@ impl From<ControlInterfaceAccess> for ank_base::ControlInterfaceAccess {
     }
 }
 
-/// An access rule. Its field `type` says which of the other fields it has.
+/// An access rule. The field `type` determines which other fields it has.
 #[derive(Debug)]
 enum Rule {
     State { operation: ReadWriteEnum, filter_masks: Vec<FilterMask> },
     Log { workload_names: Vec<NamePattern> },
 }
 
-/// All fields of both types of rules. serde's own tagged enums would read them
-/// by way of a generic value, in which an unquoted `1` is no text any more.
+/// The fields of all types of rules.
+///
+/// Not an internally tagged enum of serde: that is buffered in a generic value, in which an
+/// unquoted `1` is a number, not text.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RuleFields {
     r#type: Option<Text>,
-    operation: Option<OneOf<ReadWriteEnum>>,
-    // The spelling of `v0.1`; both are taken in both versions.
+    operation: Option<EnumValue<ReadWriteEnum>>,
+    // `filterMask` is the name in `v0.1`. Both names are accepted in both versions.
     #[serde(alias = "filterMask")]
     filter_masks: Option<Vec<FilterMask>>,
     workload_names: Option<Vec<NamePattern>>,

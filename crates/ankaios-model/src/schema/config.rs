@@ -1,40 +1,41 @@
-//! `configs`: nested values made of strings, lists and maps.
+//! Config items: strings, lists and maps, which can be nested.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::map::Unique;
+use super::map::UniqueKeys;
 use super::name::Name;
 use crate::proto::ank_base::config_item::ConfigItemEnum;
 use crate::proto::ank_base::{ConfigArray, ConfigItem, ConfigObject};
 
-/// How many protobuf messages may be nested in a config item.
+/// Maximum nesting depth of protobuf messages in a config item.
 ///
-/// Ankaios decodes with prost, which gives up at 100 nested messages, and a
-/// request that its agent can't decode is lost without an answer. The envelope
-/// takes seven of the 100: request, update, state, desired state, configs, entry
-/// of the map, item. That leaves 31 maps in each other, or 46 lists.
-const MAX_MESSAGES: u8 = 93;
-/// A list nests two messages: itself and its item.
-const MESSAGES_OF_LIST: u8 = 2;
-/// A map nests three messages: itself, its entry and the item.
-const MESSAGES_OF_MAP: u8 = 3;
+/// Ankaios decodes with prost, which fails at 100 nested messages, and there is no answer to a
+/// request that the agent cannot decode. The messages around a config item are 7 of the 100:
+/// request, update, state, desired state, configs, map entry, config item. So maps can be nested
+/// 31 deep, and lists 46.
+const MAX_DEPTH: u8 = 93;
+/// A list adds two nested messages: the list and its item.
+const LIST_DEPTH: u8 = 2;
+/// A map adds three nested messages: the map, its entry and the item.
+const MAP_DEPTH: u8 = 3;
 
-/// Reads a config item that may nest this many messages more.
+/// Deserializes a config item with a limited nesting depth.
 #[derive(Clone, Copy)]
 pub(super) struct ItemSeed {
-    messages_left: u8,
+    depth_left: u8,
 }
 
 impl ItemSeed {
     pub(super) fn new() -> Self {
-        Self { messages_left: MAX_MESSAGES }
+        Self { depth_left: MAX_DEPTH }
     }
 
-    fn inside<E: Error>(self, messages: u8) -> Result<Self, E> {
-        match self.messages_left.checked_sub(messages) {
-            Some(messages_left) => Ok(Self { messages_left }),
+    /// The seed for what is nested `depth` messages deeper.
+    fn nested<E: Error>(self, depth: u8) -> Result<Self, E> {
+        match self.depth_left.checked_sub(depth) {
+            Some(depth_left) => Ok(Self { depth_left }),
             None => Err(E::custom("nested too deeply for Ankaios, use at most 31 levels")),
         }
     }
@@ -69,7 +70,7 @@ impl<'de> Visitor<'de> for ItemSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<ConfigItemEnum, A::Error> {
-        let item = self.inside(MESSAGES_OF_LIST)?;
+        let item = self.nested(LIST_DEPTH)?;
         let mut values = Vec::new();
         while let Some(value) = access.next_element_seed(item)? {
             values.push(value);
@@ -78,8 +79,8 @@ impl<'de> Visitor<'de> for ItemSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<ConfigItemEnum, A::Error> {
-        let item = self.inside(MESSAGES_OF_MAP)?;
-        let fields = Unique::<Name, _>::new(item).visit_map(access)?;
+        let item = self.nested(MAP_DEPTH)?;
+        let fields = UniqueKeys::<Name, _>::new(item).visit_map(access)?;
         Ok(ConfigItemEnum::Object(ConfigObject { fields }))
     }
 }

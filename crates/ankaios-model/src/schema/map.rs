@@ -1,4 +1,4 @@
-//! Maps in which a key may stand only once.
+//! Maps that refuse duplicate keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,42 +7,42 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::name::Name;
-use super::text::{FromText, Key, Text};
+use super::text::{FromText, MapKey, Text};
 
-/// A map from names to `V`.
+/// A map with names as keys.
 #[derive(Debug)]
-pub(crate) struct Named<V>(pub(crate) BTreeMap<String, V>);
+pub(crate) struct NameMap<V>(pub(crate) BTreeMap<String, V>);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Named<V> {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for NameMap<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Unique::<Name, _>::new(PhantomData)).map(Self)
+        deserializer.deserialize_map(UniqueKeys::<Name, _>::new(PhantomData)).map(Self)
     }
 }
 
-/// A map from any text to `V`.
+/// A map with any text as keys.
 #[derive(Debug)]
-pub(crate) struct Map<V>(pub(crate) BTreeMap<String, V>);
+pub(crate) struct TextMap<V>(pub(crate) BTreeMap<String, V>);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Map<V> {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for TextMap<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Unique::<Text, _>::new(PhantomData)).map(Self)
+        deserializer.deserialize_map(UniqueKeys::<Text, _>::new(PhantomData)).map(Self)
     }
 }
 
-/// Reads a map with keys of type `K` and values as `value` says; refuses a key
-/// that stands twice, of which serde's own maps would keep the last.
-pub(super) struct Unique<K, S> {
+/// Deserializes a map with keys of type `K`, and its values with the seed `value`. Refuses
+/// duplicate keys, of which serde's own maps keep the last.
+pub(super) struct UniqueKeys<K, S> {
     key: PhantomData<K>,
     value: S,
 }
 
-impl<K, S> Unique<K, S> {
+impl<K, S> UniqueKeys<K, S> {
     pub(super) fn new(value: S) -> Self {
         Self { key: PhantomData, value }
     }
 }
 
-impl<'de, K, S> Visitor<'de> for Unique<K, S>
+impl<'de, K, S> Visitor<'de> for UniqueKeys<K, S>
 where
     K: FromText + Into<String>,
     S: DeserializeSeed<'de> + Copy,
@@ -55,7 +55,7 @@ where
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let mut map = BTreeMap::new();
-        while let Some(Key(key)) = access.next_key::<Key<K>>()? {
+        while let Some(MapKey(key)) = access.next_key::<MapKey<K>>()? {
             let key: String = key.into();
             if map.contains_key(&key) {
                 return Err(duplicate(&key));
@@ -67,12 +67,12 @@ where
     }
 }
 
-/// The error for a key that stands twice.
+/// The error for a duplicate key.
 pub(super) fn duplicate<E: Error>(key: &str) -> E {
     E::custom(format_args!("{key:?} stands here twice, remove one of them"))
 }
 
-/// Turns the values of a map into what the protobuf messages hold.
+/// Converts the values of a map to those of the protobuf messages.
 pub(super) fn into_values<V, T: From<V>>(map: BTreeMap<String, V>) -> BTreeMap<String, T> {
     map.into_iter().map(|(key, value)| (key, value.into())).collect()
 }

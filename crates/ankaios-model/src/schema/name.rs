@@ -1,32 +1,34 @@
-//! Names of workloads, configs, tags and aliases, and the patterns made of them.
+//! Names of workloads, configs, tags, aliases and agents, and the patterns that match names.
 
 use serde::de::{Deserialize, Deserializer};
 
 use super::text::{self, FromText};
 
-/// The longest name that Ankaios takes, in characters.
+/// Maximum length of a name in Ankaios, in characters.
 const MAX_LENGTH: usize = 63;
 
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// Whether a text is a name of a workload, config, tag or alias: 1 to 63 of `[a-zA-Z0-9_-]`.
+/// Whether the text is a valid name of a workload, config, tag or alias: 1 to 63 of
+/// `[a-zA-Z0-9_-]`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     is_identifier(text, MAX_LENGTH)
 }
 
-/// Whether a text has 1 to `max_length` of the characters that names consist of,
+/// Whether the text consists of 1 to `max_length` characters that are allowed in names,
 /// `[a-zA-Z0-9_-]`.
 #[must_use]
 pub fn is_identifier(text: &str, max_length: usize) -> bool {
     (1..=max_length).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 
-/// Whether a field mask has an empty part. A path of the state never has.
+/// Whether a field mask has an empty part, such as `a..b`. Such a mask matches nothing, because
+/// no path of the state has an empty part.
 #[must_use]
-pub fn has_empty_part(mask: &str) -> bool {
+pub fn field_mask_has_empty_part(mask: &str) -> bool {
     mask.split('.').any(str::is_empty)
 }
 
@@ -58,12 +60,12 @@ impl From<Name> for String {
     }
 }
 
-/// The name of an agent: any number of `[a-zA-Z0-9_-]`, and templates
-/// (`{{alias.key}}`) that the server replaces before it looks at the name.
-/// Empty means that the workload is not scheduled.
+/// The name of an agent: any number of `[a-zA-Z0-9_-]`, and templates (`{{alias.key}}`) that
+/// the server renders before it checks the name. With an empty name, the workload is not
+/// scheduled.
 ///
-/// Ankaios sets no limit of length here. What stands between the braces is left
-/// to the server: it takes more than its own schema says, blanks for instance.
+/// Ankaios does not limit the length. The text between the braces is not checked here, because
+/// the server accepts more than its own schema allows, for example spaces.
 #[derive(Debug)]
 pub(super) struct AgentName(pub(super) String);
 
@@ -94,14 +96,13 @@ fn is_agent_name(mut rest: &str) -> bool {
         if !literal.bytes().all(is_name_byte) {
             return false;
         }
-        // A triple brace, `{{{x}}}`, closes with one more.
+        // `{{{x}}}` has one more closing brace.
         rest = after.strip_prefix('}').unwrap_or(after);
     }
     rest.bytes().all(is_name_byte)
 }
 
-/// A mask of a state rule: parts separated by dots, each `*` or a name of any
-/// length.
+/// A filter mask of a state rule: parts separated by dots, each `*` or a name of any length.
 #[derive(Debug)]
 pub(super) struct FilterMask(pub(super) String);
 
@@ -125,13 +126,13 @@ impl<'de> Deserialize<'de> for FilterMask {
     }
 }
 
-/// A workload name of a log rule, which may hold one `*`.
+/// A workload name of a log rule, which may contain one `*`.
 #[derive(Debug)]
 pub(super) struct NamePattern(pub(super) String);
 
 impl FromText for NamePattern {
     fn from_text(text: String) -> Result<Self, String> {
-        // The star comes on top of the length of a name, since it may match nothing.
+        // The `*` does not count towards the length, because it can match the empty text.
         let is_valid = match text.split_once('*') {
             None => is_name(&text),
             Some((before, after)) => {

@@ -1,13 +1,13 @@
-//! What Ankaios reports: execution states and agents, and the complete state
-//! that holds them beside the desired state.
+//! The state that Ankaios reports: execution states, agents, and the complete state, which
+//! contains them and the desired state.
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error};
-use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
 use std::fmt;
 
-use super::map::{Map, into_values};
-use super::spelling::{OneOf, Spelled};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
+
+use super::map::{TextMap, into_values};
+use super::spelling::{EnumValue, SpelledEnum};
 use super::state::State;
 use super::text::{FromText, Text};
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
@@ -17,14 +17,14 @@ use crate::proto::ank_base::{
 
 /// The complete state or a part of it.
 ///
-/// Unknown fields are refused here and in the desired state, with a list of those
-/// that are known: a state in another format must not be taken for an empty one.
+/// Here and in the desired state, unknown fields are errors that list the known fields: a state
+/// in another format must not be mistaken for an empty one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a complete state")]
 pub(crate) struct CompleteState {
     desired_state: Option<State>,
-    workload_states: Option<Map<Map<Map<ExecutionState>>>>,
-    agents: Option<Map<Agent>>,
+    workload_states: Option<TextMap<TextMap<TextMap<ExecutionState>>>>,
+    agents: Option<TextMap<Agent>>,
     effective_state: Option<State>,
 }
 
@@ -32,30 +32,30 @@ impl From<CompleteState> for ank_base::CompleteState {
     fn from(state: CompleteState) -> Self {
         Self {
             desired_state: state.desired_state.map(Into::into),
-            workload_states: state.workload_states.map(|Map(agents)| ank_base::WorkloadStatesMap {
-                agent_state_map: into_values(agents),
+            workload_states: state.workload_states.map(|TextMap(agents)| {
+                ank_base::WorkloadStatesMap { agent_state_map: into_values(agents) }
             }),
             agents: state
                 .agents
-                .map(|Map(agents)| ank_base::AgentMap { agents: into_values(agents) }),
+                .map(|TextMap(agents)| ank_base::AgentMap { agents: into_values(agents) }),
             effective_state: state.effective_state.map(Into::into),
         }
     }
 }
 
-impl From<Map<Map<ExecutionState>>> for ank_base::ExecutionsStatesOfWorkload {
-    fn from(Map(workloads): Map<Map<ExecutionState>>) -> Self {
+impl From<TextMap<TextMap<ExecutionState>>> for ank_base::ExecutionsStatesOfWorkload {
+    fn from(TextMap(workloads): TextMap<TextMap<ExecutionState>>) -> Self {
         Self { wl_name_state_map: into_values(workloads) }
     }
 }
 
-impl From<Map<ExecutionState>> for ank_base::ExecutionsStatesForId {
-    fn from(Map(instances): Map<ExecutionState>) -> Self {
+impl From<TextMap<ExecutionState>> for ank_base::ExecutionsStatesForId {
+    fn from(TextMap(instances): TextMap<ExecutionState>) -> Self {
         Self { id_state_map: into_values(instances) }
     }
 }
 
-/// The state of one instance of a workload.
+/// The state of a workload instance.
 #[derive(Debug)]
 struct ExecutionState {
     additional_info: Option<Text>,
@@ -99,8 +99,8 @@ impl<'de> Visitor<'de> for ExecutionStateVisitor {
 }
 
 fn execution_state(state: &str, substate: String) -> Result<ExecutionStateEnum, String> {
-    fn number<E: Spelled>(substate: String) -> Result<i32, String> {
-        OneOf::<E>::from_text(substate).map(Into::into)
+    fn number<E: SpelledEnum>(substate: String) -> Result<i32, String> {
+        EnumValue::<E>::from_text(substate).map(Into::into)
     }
     Ok(match state {
         "AgentDisconnected" => {
@@ -126,13 +126,13 @@ impl From<ExecutionState> for ank_base::ExecutionState {
     }
 }
 
-/// An agent: its status and the tags it was started with, which are not bound to
-/// the rules of names.
+/// An agent: its status, and the tags that it was started with. Their keys need not be valid
+/// names.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "an agent")]
 struct Agent {
     status: Option<AgentStatus>,
-    tags: Option<Map<Text>>,
+    tags: Option<TextMap<Text>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,7 +151,7 @@ impl From<Agent> for ank_base::AgentAttributes {
                     .free_memory
                     .map(|free_memory| ank_base::FreeMemory { free_memory }),
             }),
-            tags: agent.tags.map(|Map(tags)| ank_base::Tags { tags: into_values(tags) }),
+            tags: agent.tags.map(|TextMap(tags)| ank_base::Tags { tags: into_values(tags) }),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How Ankaios' format spells the values of its enums.
+//! The spellings of enum values in Ankaios' own format.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,51 +12,53 @@ use crate::proto::ank_base::{
     RestartPolicy, Running, Stopping, Succeeded,
 };
 
-/// An enum of the protobuf schema and its spelling.
-pub(crate) trait Spelled: Copy + Into<i32> + 'static {
-    /// Every value with its spelling, in the order in which messages list them.
+/// An enum of the protobuf schema with the spellings of its values.
+pub(crate) trait SpelledEnum: Copy + Into<i32> + 'static {
+    /// All values with their spellings, in the order in which error messages list them.
     const SPELLINGS: &'static [(Self, &'static str)];
 }
 
-/// The spelling of the value with this number, `UNKNOWN_<number>` for numbers
-/// that this version of the schema does not have.
-pub(crate) fn spelling<E: Spelled>(number: i32) -> Cow<'static, str> {
+/// The spelling of the value with this number, or `UNKNOWN_<number>` if this version of the
+/// schema has no such value.
+pub(crate) fn spelling<E: SpelledEnum>(number: i32) -> Cow<'static, str> {
     E::SPELLINGS.iter().find(|(value, _)| (*value).into() == number).map_or_else(
         || Cow::Owned(format!("UNKNOWN_{number}")),
         |(_, spelling)| Cow::Borrowed(*spelling),
     )
 }
 
-/// A value of the enum `E`, read from its spelling.
+/// A value of the enum `E`, parsed from its spelling.
 #[derive(Debug)]
-pub(crate) struct OneOf<E>(pub(crate) E);
+pub(crate) struct EnumValue<E>(pub(crate) E);
 
-impl<E: Spelled> FromText for OneOf<E> {
+impl<E: SpelledEnum> FromText for EnumValue<E> {
     fn from_text(text: String) -> Result<Self, String> {
         E::SPELLINGS
             .iter()
             .find(|(_, spelling)| *spelling == text)
             .map(|(value, _)| Self(*value))
-            .ok_or_else(|| format!("unknown value {text:?}, use {}", Choice::<E>(PhantomData)))
+            .ok_or_else(|| {
+                format!("unknown value {text:?}, use {}", SpellingList::<E>(PhantomData))
+            })
     }
 }
 
-impl<'de, E: Spelled> Deserialize<'de> for OneOf<E> {
+impl<'de, E: SpelledEnum> Deserialize<'de> for EnumValue<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text::deserialize(deserializer)
     }
 }
 
-impl<E: Spelled> From<OneOf<E>> for i32 {
-    fn from(value: OneOf<E>) -> Self {
+impl<E: SpelledEnum> From<EnumValue<E>> for i32 {
+    fn from(value: EnumValue<E>) -> Self {
         value.0.into()
     }
 }
 
-/// Lists the spellings of `E` as `A, B or C`.
-struct Choice<E>(PhantomData<E>);
+/// Writes the spellings of `E` as `A, B or C`.
+struct SpellingList<E>(PhantomData<E>);
 
-impl<E: Spelled> fmt::Display for Choice<E> {
+impl<E: SpelledEnum> fmt::Display for SpellingList<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = E::SPELLINGS.len().saturating_sub(1);
         for (index, (_, spelling)) in E::SPELLINGS.iter().enumerate() {
@@ -71,12 +73,12 @@ impl<E: Spelled> fmt::Display for Choice<E> {
     }
 }
 
-impl Spelled for RestartPolicy {
+impl SpelledEnum for RestartPolicy {
     const SPELLINGS: &'static [(Self, &'static str)] =
         &[(Self::Never, "NEVER"), (Self::OnFailure, "ON_FAILURE"), (Self::Always, "ALWAYS")];
 }
 
-impl Spelled for AddCondition {
+impl SpelledEnum for AddCondition {
     const SPELLINGS: &'static [(Self, &'static str)] = &[
         (Self::AddCondRunning, "ADD_COND_RUNNING"),
         (Self::AddCondSucceeded, "ADD_COND_SUCCEEDED"),
@@ -84,7 +86,7 @@ impl Spelled for AddCondition {
     ];
 }
 
-impl Spelled for ReadWriteEnum {
+impl SpelledEnum for ReadWriteEnum {
     const SPELLINGS: &'static [(Self, &'static str)] = &[
         (Self::RwNothing, "Nothing"),
         (Self::RwRead, "Read"),
@@ -93,12 +95,12 @@ impl Spelled for ReadWriteEnum {
     ];
 }
 
-impl Spelled for AgentDisconnected {
+impl SpelledEnum for AgentDisconnected {
     const SPELLINGS: &'static [(Self, &'static str)] =
         &[(Self::AgentDisconnected, "AgentDisconnected")];
 }
 
-impl Spelled for Pending {
+impl SpelledEnum for Pending {
     const SPELLINGS: &'static [(Self, &'static str)] = &[
         (Self::Initial, "Initial"),
         (Self::WaitingToStart, "WaitingToStart"),
@@ -107,11 +109,11 @@ impl Spelled for Pending {
     ];
 }
 
-impl Spelled for Running {
+impl SpelledEnum for Running {
     const SPELLINGS: &'static [(Self, &'static str)] = &[(Self::Ok, "Ok")];
 }
 
-impl Spelled for Stopping {
+impl SpelledEnum for Stopping {
     const SPELLINGS: &'static [(Self, &'static str)] = &[
         (Self::Stopping, "Stopping"),
         (Self::WaitingToStop, "WaitingToStop"),
@@ -120,19 +122,19 @@ impl Spelled for Stopping {
     ];
 }
 
-impl Spelled for Succeeded {
+impl SpelledEnum for Succeeded {
     const SPELLINGS: &'static [(Self, &'static str)] = &[(Self::Ok, "Ok")];
 }
 
-impl Spelled for Failed {
+impl SpelledEnum for Failed {
     const SPELLINGS: &'static [(Self, &'static str)] =
         &[(Self::ExecFailed, "ExecFailed"), (Self::Unknown, "Unknown"), (Self::Lost, "Lost")];
 }
 
-impl Spelled for NotScheduled {
+impl SpelledEnum for NotScheduled {
     const SPELLINGS: &'static [(Self, &'static str)] = &[(Self::NotScheduled, "NotScheduled")];
 }
 
-impl Spelled for Removed {
+impl SpelledEnum for Removed {
     const SPELLINGS: &'static [(Self, &'static str)] = &[(Self::Removed, "Removed")];
 }

@@ -1,4 +1,4 @@
-//! The desired state: the version of the format, workloads and configs.
+//! The desired state: format version, workloads and configs.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::config::ItemSeed;
-use super::map::{Named, Unique, into_values};
+use super::map::{NameMap, UniqueKeys, into_values};
 use super::name::Name;
 use super::text::{self, FromText};
 use super::workload::Workload;
 use crate::proto::ank_base;
 
-/// The versions of the format that Ankaios knows.
+/// The format versions that Ankaios supports.
 const API_VERSIONS: [&str; 2] = ["v1", "v0.1"];
 
 /// `apiVersion`: `v1`, or the older `v0.1`.
@@ -36,31 +36,31 @@ impl<'de> Deserialize<'de> for ApiVersion {
     }
 }
 
-/// `configs`: names and their items.
+/// `configs`: a map from names to config items.
 #[derive(Debug, Default)]
 pub(crate) struct Configs(pub(crate) BTreeMap<String, ank_base::ConfigItem>);
 
 impl<'de> Deserialize<'de> for Configs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Unique::<Name, _>::new(ItemSeed::new())).map(Self)
+        deserializer.deserialize_map(UniqueKeys::<Name, _>::new(ItemSeed::new())).map(Self)
     }
 }
 
-/// A state or a part of one, as a mask may cut it out.
+/// A desired state, or the part of one that field masks select.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a state")]
 pub(super) struct State {
-    api_version: Option<PartVersion>,
-    workloads: Option<Named<Workload>>,
+    api_version: Option<OptionalApiVersion>,
+    workloads: Option<NameMap<Workload>>,
     configs: Option<Configs>,
 }
 
-/// The version of a part of a state. Ankaios prints it as empty text where it
-/// lies outside of the masks.
+/// The `apiVersion` of a part of a state. Ankaios writes empty text if the field masks do not
+/// select it.
 #[derive(Debug)]
-struct PartVersion(String);
+struct OptionalApiVersion(String);
 
-impl FromText for PartVersion {
+impl FromText for OptionalApiVersion {
     fn from_text(text: String) -> Result<Self, String> {
         if text.is_empty() {
             Ok(Self(text))
@@ -70,7 +70,7 @@ impl FromText for PartVersion {
     }
 }
 
-impl<'de> Deserialize<'de> for PartVersion {
+impl<'de> Deserialize<'de> for OptionalApiVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text::deserialize(deserializer)
     }
@@ -82,7 +82,7 @@ impl From<State> for ank_base::State {
             api_version: state.api_version.map(|version| version.0).unwrap_or_default(),
             workloads: state
                 .workloads
-                .map(|Named(map)| ank_base::WorkloadMap { workloads: into_values(map) }),
+                .map(|NameMap(map)| ank_base::WorkloadMap { workloads: into_values(map) }),
             configs: state.configs.map(|Configs(configs)| ank_base::ConfigMap { configs }),
         }
     }

@@ -1,25 +1,25 @@
-//! Fields of text, read as they stand in the source.
+//! Text fields, deserialized exactly as they are written.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// What a field of text holds.
+/// A type that a text field is converted to.
 pub trait FromText: Sized {
-    /// Checks the text.
+    /// Checks and converts the text.
     ///
     /// # Errors
-    /// What is wrong with the text, and what to do.
+    /// Says what is wrong with the text, and how to correct it.
     fn from_text(text: String) -> Result<Self, String>;
 }
 
-/// Reads a field of text; for `#[serde(deserialize_with)]` and implementations of
+/// Deserializes a text field, for `#[serde(deserialize_with)]` and implementations of
 /// `Deserialize`.
 ///
-/// A scalar of YAML keeps its spelling, quoted or not: `1.10` is the text `1.10`
-/// and `yes` is `yes`. Only `null` is refused. The text is checked inside of the
-/// visitor, so that an error gets the position of the field.
+/// A YAML scalar keeps its spelling, quoted or not: `1.10` is the text `1.10`, and `yes` is
+/// `yes`. Only `null` is refused. The visitor does the check, so an error has the position of
+/// the field.
 ///
 /// # Errors
 /// The field is not text, or [`FromText`] refuses it.
@@ -28,15 +28,15 @@ where
     D: Deserializer<'de>,
     T: FromText,
 {
-    // `deserialize_str` of YAML takes every scalar as text, `null` included; only
-    // `deserialize_option` tells the two apart.
+    // For YAML, `deserialize_str` accepts every scalar as text, also `null`; only
+    // `deserialize_option` distinguishes `null`.
     deserializer.deserialize_option(TextVisitor(PhantomData))
 }
 
-/// A key of a map, of which `null` is the text `null`.
-pub(super) struct Key<T>(pub(super) T);
+/// A key of a map. The key `null` is the text `null`.
+pub(super) struct MapKey<T>(pub(super) T);
 
-impl<'de, T: FromText> Deserialize<'de> for Key<T> {
+impl<'de, T: FromText> Deserialize<'de> for MapKey<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor(PhantomData)).map(Self)
     }

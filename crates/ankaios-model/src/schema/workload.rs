@@ -1,34 +1,34 @@
-//! A workload.
+//! Workloads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
-use std::collections::BTreeMap;
 
 use super::access::ControlInterfaceAccess;
-use super::map::{Named, duplicate, into_values};
+use super::map::{NameMap, duplicate, into_values};
 use super::name::{AgentName, Name};
-use super::spelling::OneOf;
+use super::spelling::EnumValue;
 use super::text::Text;
 use crate::proto::ank_base::file::FileContent;
 use crate::proto::ank_base::{self, AddCondition, RestartPolicy};
 
-/// A workload, or a part of one. A field that is `null` counts as absent.
+/// A workload, or a part of one. A field with the value `null` counts as absent.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a workload")]
 pub(crate) struct Workload {
     agent: Option<AgentName>,
-    restart_policy: Option<OneOf<RestartPolicy>>,
-    // Whether the workloads that it depends on exist is not looked at: they may
-    // run on the vehicle already, and Ankaios waits for those that do not exist.
-    dependencies: Option<Named<OneOf<AddCondition>>>,
+    restart_policy: Option<EnumValue<RestartPolicy>>,
+    // The workloads that it depends on need not be in the manifest: they may be on the vehicle
+    // already, and Ankaios waits for those that do not exist.
+    dependencies: Option<NameMap<EnumValue<AddCondition>>>,
     tags: Option<Tags>,
     runtime: Option<Text>,
     runtime_config: Option<Text>,
     control_interface_access: Option<ControlInterfaceAccess>,
-    // Alias to name of a config, which may be on the vehicle already.
-    configs: Option<Named<Name>>,
+    // From alias to config name. The config may be on the vehicle already.
+    configs: Option<NameMap<Name>>,
     files: Option<Vec<File>>,
 }
 
@@ -39,14 +39,14 @@ impl From<Workload> for ank_base::Workload {
             restart_policy: workload.restart_policy.map(Into::into),
             dependencies: workload
                 .dependencies
-                .map(|Named(map)| ank_base::Dependencies { dependencies: into_values(map) }),
+                .map(|NameMap(map)| ank_base::Dependencies { dependencies: into_values(map) }),
             tags: workload.tags.map(|Tags(tags)| ank_base::Tags { tags }),
             runtime: workload.runtime.map(Into::into),
             runtime_config: workload.runtime_config.map(Into::into),
             control_interface_access: workload.control_interface_access.map(Into::into),
             configs: workload
                 .configs
-                .map(|Named(map)| ank_base::ConfigMappings { configs: into_values(map) }),
+                .map(|NameMap(map)| ank_base::ConfigMappings { configs: into_values(map) }),
             files: workload.files.map(|files| ank_base::Files {
                 files: files.into_iter().map(Into::into).collect(),
             }),
@@ -54,28 +54,28 @@ impl From<Workload> for ank_base::Workload {
     }
 }
 
-/// A workload as a manifest gives it, with all the fields that Ankaios requires:
-/// `runtime`, `agent` and `runtimeConfig`.
+/// A workload of a manifest, with all fields that Ankaios requires: `runtime`, `agent` and
+/// `runtimeConfig`.
 #[derive(Debug)]
-pub(crate) struct Complete(pub(crate) Workload);
+pub(crate) struct CompleteWorkload(pub(crate) Workload);
 
-impl<'de> Deserialize<'de> for Complete {
+impl<'de> Deserialize<'de> for CompleteWorkload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(CompleteVisitor)
+        deserializer.deserialize_map(CompleteWorkloadVisitor)
     }
 }
 
-/// Checks inside the visitor, so that the error gets the workload's position.
-struct CompleteVisitor;
+/// Checks the fields, so that an error has the position of the workload.
+struct CompleteWorkloadVisitor;
 
-impl<'de> Visitor<'de> for CompleteVisitor {
-    type Value = Complete;
+impl<'de> Visitor<'de> for CompleteWorkloadVisitor {
+    type Value = CompleteWorkload;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a workload")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Complete, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<CompleteWorkload, A::Error> {
         let workload = Workload::deserialize(MapAccessDeserializer::new(access))?;
         let missing = [
             ("runtime", workload.runtime.is_none()),
@@ -86,15 +86,15 @@ impl<'de> Visitor<'de> for CompleteVisitor {
             Some((field, _)) => {
                 Err(A::Error::custom(format_args!("a workload needs the field {field}")))
             }
-            None => Ok(Complete(workload)),
+            None => Ok(CompleteWorkload(workload)),
         }
     }
 }
 
 /// Tags: a map in `v1`, a list of `{key, value}` in `v0.1`.
 ///
-/// Both are taken in both versions, since both mean the same to the vehicle, and
-/// a state of `v0.1` is printed with a map.
+/// Both are accepted in both versions: they have the same meaning, and Ankaios writes the tags of
+/// a `v0.1` state as a map.
 #[derive(Debug)]
 struct Tags(BTreeMap<String, String>);
 
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for TagsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Tags, A::Error> {
-        let Named(map) = Named::<Text>::deserialize(MapAccessDeserializer::new(access))?;
+        let NameMap(map) = NameMap::<Text>::deserialize(MapAccessDeserializer::new(access))?;
         Ok(Tags(into_values(map)))
     }
 
@@ -140,10 +140,10 @@ impl<'de> Visitor<'de> for TagsVisitor {
     }
 }
 
-/// A file that Ankaios puts into the workload.
+/// A file that Ankaios mounts into the workload.
 ///
-/// Neither the path nor the base64 is looked at: both may hold templates, and
-/// Ankaios takes any text here.
+/// Neither the path nor the base64 is checked: both may contain templates, and Ankaios accepts
+/// any text.
 #[derive(Debug)]
 struct File {
     mount_point: String,
@@ -178,7 +178,7 @@ impl<'de> Visitor<'de> for FileVisitor {
         let content = match (fields.data, fields.binary_data) {
             (Some(Text(data)), None) => FileContent::Data(data),
             (None, Some(Text(binary_data))) => FileContent::BinaryData(binary_data),
-            // Ankaios takes whichever comes first and drops the other silently.
+            // Ankaios uses the one that comes first, and ignores the other.
             (Some(_), Some(_)) => {
                 return Err(A::Error::custom("a file has data or binaryData, not both"));
             }

@@ -1,5 +1,5 @@
-//! Ankaios' own format, against what `ank get state -o json` of Ankaios 1.1.0-pre
-//! has printed (`tests/recorded`).
+//! Ankaios' own format, compared with recorded output of `ank get state -o json`, Ankaios
+//! 1.1.0-pre (`tests/recorded`).
 
 use ankaios_model::json::{self, StateFormat, ankaios::parse_complete_state};
 use ankaios_model::manifest::Manifest;
@@ -9,7 +9,7 @@ const WHOLE: &str = include_str!("../../../../tests/recorded/ank-get-state.json"
 const MASKED: &str = include_str!("../../../../tests/recorded/ank-get-state-masked.json");
 
 #[test]
-fn is_written_as_ank_prints_it() {
+fn a_state_is_written_as_ank_prints_it() {
     for recorded in [WHOLE, MASKED] {
         let recorded: Value = serde_json::from_str(recorded).unwrap();
         let state = parse_complete_state(&recorded).unwrap();
@@ -19,9 +19,9 @@ fn is_written_as_ank_prints_it() {
     }
 }
 
-/// What `get` gives can be applied again, as it is or by way of our own format.
+/// A state can be applied again, as `ank` prints it and as this crate writes it.
 #[test]
-fn its_desired_state_is_a_manifest() {
+fn a_desired_state_is_a_manifest() {
     let recorded: Value = serde_json::from_str(WHOLE).unwrap();
     let state = parse_complete_state(&recorded).unwrap();
     let manifest = Manifest::parse(recorded["desiredState"].to_string().as_bytes()).unwrap();

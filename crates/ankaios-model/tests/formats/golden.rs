@@ -1,9 +1,8 @@
-//! The recorded and prepared samples under `tests/golden`: what Ankaios sends
-//! must decode and turn into the JSON that operators parse, and a manifest must
-//! become the message that Ankaios expects.
+//! The samples in `tests/golden`, recorded and written by hand: messages of Ankaios are decoded
+//! and converted to JSON, manifests are converted to messages.
 //!
-//! `.bin` is a message without its length prefix, `.txt` the same in protobuf's
-//! text format, `.json` the reply.
+//! `.bin` is a message without its length prefix, `.txt` the same message in protobuf's text
+//! format, `.json` the JSON of the state or event.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,13 +20,13 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Value};
 use serde::Serialize;
 
-/// The files of a folder under `tests/golden` with this ending, sorted.
-fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+/// The files of a folder in `tests/golden` with this extension, sorted.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(folder);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_str().unwrap().ends_with(ending))
+        .filter(|path| path.to_str().unwrap().ends_with(extension))
         .collect();
     files.sort();
     assert!(!files.is_empty(), "{}", folder.display());
@@ -41,16 +40,16 @@ fn descriptor(name: &str) -> MessageDescriptor {
     pool.get_message_by_name(name).unwrap()
 }
 
-fn from_text(descriptor: &MessageDescriptor, path: &Path) -> DynamicMessage {
+fn parse_text(descriptor: &MessageDescriptor, path: &Path) -> DynamicMessage {
     let text = fs::read_to_string(path).unwrap();
     DynamicMessage::parse_text_format(descriptor.clone(), &text).unwrap()
 }
 
-fn from_message(descriptor: &MessageDescriptor, message: &impl Message) -> DynamicMessage {
+fn to_dynamic(descriptor: &MessageDescriptor, message: &impl Message) -> DynamicMessage {
     DynamicMessage::decode(descriptor.clone(), message.encode_to_vec().as_slice()).unwrap()
 }
 
-fn from_ankaios(path: &Path) -> FromAnkaios {
+fn decode(path: &Path) -> FromAnkaios {
     FromAnkaios::decode(fs::read(path).unwrap().as_slice()).unwrap()
 }
 
@@ -68,13 +67,13 @@ fn expected_json(path: &Path) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path.with_extension("json")).unwrap()).unwrap()
 }
 
-/// By way of the text, as the reply takes it.
+/// Writes the value as text and parses that, as a client does.
 fn as_json(value: impl Serialize) -> serde_json::Value {
     serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap()
 }
 
-/// Sorts the masks, sets the request id and takes out empty messages, which mean
-/// the same as absent ones. Items of lists and maps stay, empty or not.
+/// Sorts the masks, clears the request id, and removes empty messages, which are equivalent to
+/// absent ones. Empty items of lists and maps are not removed.
 fn normalise(message: &mut DynamicMessage) {
     let fields: Vec<_> = message.fields().map(|(field, _)| field).collect();
     for field in fields {
@@ -100,7 +99,7 @@ fn normalise(message: &mut DynamicMessage) {
     }
 }
 
-fn assert_same(message: &DynamicMessage, expected: &DynamicMessage, path: &Path) {
+fn assert_equal(message: &DynamicMessage, expected: &DynamicMessage, path: &Path) {
     assert!(
         message == expected,
         "{}:\n{}\ninstead of\n{}",
@@ -111,11 +110,11 @@ fn assert_same(message: &DynamicMessage, expected: &DynamicMessage, path: &Path)
 }
 
 #[test]
-fn recorded_messages_decode_completely() {
+fn recorded_messages_are_decoded_completely() {
     let descriptor = descriptor("control_api.FromAnkaios");
     for path in files("recorded", ".bin") {
-        let mut message = from_ankaios(&path);
-        // The texts were written with a schema that has no effective state yet.
+        let mut message = decode(&path);
+        // The schema of the recorded texts has no effective state.
         if let Some(FromAnkaiosEnum::Response(response)) = &mut message.from_ankaios_enum
             && let Some(ResponseContent::CompleteStateResponse(response)) =
                 &mut response.response_content
@@ -123,15 +122,15 @@ fn recorded_messages_decode_completely() {
         {
             state.effective_state = None;
         }
-        let expected = from_text(&descriptor, &path.with_extension("txt"));
-        assert_same(&from_message(&descriptor, &message), &expected, &path);
+        let expected = parse_text(&descriptor, &path.with_extension("txt"));
+        assert_equal(&to_dynamic(&descriptor, &message), &expected, &path);
     }
 }
 
 #[test]
-fn recorded_states_and_events_become_json() {
+fn recorded_states_and_events_are_written_as_json() {
     for path in files("recorded", ".json") {
-        let response = state_response(from_ankaios(&path.with_extension("bin")));
+        let response = state_response(decode(&path.with_extension("bin")));
         let json = if response.altered_fields.is_some() {
             as_json(json::event(&response))
         } else {
@@ -143,35 +142,35 @@ fn recorded_states_and_events_become_json() {
 }
 
 #[test]
-fn states_become_json() {
+fn states_are_written_as_json() {
     for path in files("states", ".bin") {
-        let state = state_response(from_ankaios(&path)).complete_state.unwrap();
+        let state = state_response(decode(&path)).complete_state.unwrap();
         let json = as_json(json::complete_state(&state, StateFormat::Sdk));
         assert_eq!(json, expected_json(&path), "{path:?}");
     }
 }
 
-/// What Ankaios' own format gives can be applied again.
+/// A state in Ankaios' own format can be applied again.
 #[test]
-fn states_survive_ankaios_own_format() {
+fn states_are_parsed_as_they_are_written() {
     let descriptor = descriptor("ank_base.CompleteState");
     let recorded = files("recorded", ".json").into_iter().map(|path| path.with_extension("bin"));
     for path in files("states", ".bin").into_iter().chain(recorded) {
-        let state = state_response(from_ankaios(&path)).complete_state.unwrap();
+        let state = state_response(decode(&path)).complete_state.unwrap();
         let json =
             serde_json::to_string(&json::complete_state(&state, StateFormat::Ankaios)).unwrap();
         let read = parse_complete_state(&mut serde_json::Deserializer::from_str(&json));
         let read: CompleteState = read.unwrap_or_else(|error| panic!("{path:?}: {error}"));
 
         let (mut state, mut read) =
-            (from_message(&descriptor, &state), from_message(&descriptor, &read));
+            (to_dynamic(&descriptor, &state), to_dynamic(&descriptor, &read));
         normalise(&mut state);
         normalise(&mut read);
-        assert_same(&read, &state, &path);
+        assert_equal(&read, &state, &path);
     }
 }
 
-fn to_ankaios(update: UpdateStateRequest) -> ToAnkaios {
+fn envelope(update: UpdateStateRequest) -> ToAnkaios {
     ToAnkaios {
         to_ankaios_enum: Some(ToAnkaiosEnum::Request(Request {
             request_id: "any".to_owned(),
@@ -181,19 +180,18 @@ fn to_ankaios(update: UpdateStateRequest) -> ToAnkaios {
 }
 
 #[test]
-fn manifests_become_requests() {
+fn manifests_are_converted_to_requests() {
     let descriptor = descriptor("control_api.ToAnkaios");
     for path in files("manifests", ".yaml") {
         let manifest = Manifest::parse(&fs::read(&path).unwrap()).unwrap();
-        let mut expected = from_text(&descriptor, &path.with_extension("apply.txt"));
+        let mut expected = parse_text(&descriptor, &path.with_extension("apply.txt"));
         normalise(&mut expected);
 
-        let mut apply =
-            from_message(&descriptor, &to_ankaios(manifest.clone().into_apply_request()));
+        let mut apply = to_dynamic(&descriptor, &envelope(manifest.clone().into_apply_request()));
         normalise(&mut apply);
-        assert_same(&apply, &expected, &path);
+        assert_equal(&apply, &expected, &path);
 
-        // Deleting: the same masks, and of the state only the version.
+        // The deletion has the same masks, and a state that contains only the version.
         let masks = manifest.update_mask();
         let delete = manifest.into_delete_request();
         assert_eq!(delete.update_mask, masks, "{path:?}");

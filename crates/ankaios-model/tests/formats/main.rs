@@ -1,5 +1,5 @@
-//! Messages, manifests and states against the samples in `tests/golden`, against what `ank` has
-//! printed, and by properties.
+//! Tests of messages, manifests and states: with the samples in `tests/golden`, with output of
+//! `ank`, and with generated states.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! What holds for every desired state: its own format leads back to it, and it
-//! is a manifest in JSON and in YAML.
+//! Properties of every desired state: it can be written in Ankaios' own format and parsed again,
+//! and it is a manifest in JSON and in YAML.
 
 use ankaios_model::json::{self, StateFormat, ankaios::parse_complete_state};
 use ankaios_model::manifest::Manifest;
@@ -17,8 +17,7 @@ use proptest::prelude::*;
 
 const NAME: &str = "[a-zA-Z0-9_-]{1,63}";
 
-/// Any text, often such as YAML reads as something else, or with more brackets
-/// than may be nested.
+/// Any text, often text with a special meaning in YAML, or with more brackets than may be nested.
 fn text() -> impl Strategy<Value = String> {
     let tricky = proptest::sample::select(vec![
         "",
@@ -82,12 +81,12 @@ fn file() -> impl Strategy<Value = File> {
         .prop_map(|(mount_point, content)| File { mount_point, file_content: Some(content) })
 }
 
-/// A workload without empty messages, which mean the same as absent ones.
+/// A workload without empty messages, which are equivalent to absent ones.
 fn workload() -> impl Strategy<Value = Workload> {
     (
         "[a-zA-Z0-9_-]{0,70}|a-\\{\\{c\\.k\\}\\}",
         of(0..3_i32),
-        // No names of workloads, so that they form no cycle.
+        // Not names of generated workloads, so that there is no cycle.
         of(btree_map("dep-[a-z]{1,9}", 0..3_i32, 1..4)),
         of(btree_map(NAME, text(), 1..4)),
         text(),
@@ -130,7 +129,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn own_format_leads_back(state in desired_state()) {
+    fn a_written_state_is_parsed_unchanged(state in desired_state()) {
         let complete = CompleteState { desired_state: Some(state), ..CompleteState::default() };
         let json = serde_json::to_string(&json::complete_state(&complete, StateFormat::Ankaios)).unwrap();
         let read = parse_complete_state(&mut serde_json::Deserializer::from_str(&json)).unwrap();
@@ -149,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn no_payload_makes_it_panic(payload in any::<Vec<u8>>()) {
+    fn no_payload_causes_a_panic(payload in any::<Vec<u8>>()) {
         let _ = Manifest::parse(&payload);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use ankaios_model::has_empty_part;
+use ankaios_model::field_mask_has_empty_part;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorCode, ErrorReply};
@@ -36,7 +36,7 @@ pub(super) fn parse_masks_or<T: DeserializeOwned>(
 
 /// Checks that no mask has an empty part. A path of the state never has.
 pub(super) fn check_masks(field: &str, masks: &[String]) -> Result<(), String> {
-    match masks.iter().find(|mask| has_empty_part(mask)) {
+    match masks.iter().find(|mask| field_mask_has_empty_part(mask)) {
         Some(mask) => Err(format!("{field}: the mask {mask:?} has an empty part")),
         None => Ok(()),
     }

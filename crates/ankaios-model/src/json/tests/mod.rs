@@ -27,6 +27,10 @@ fn ankaios(state: &CompleteState) -> Value {
     in_format(state, StateFormat::Ankaios)
 }
 
+fn execution_state(state: &ExecutionState) -> super::sdk::ExecutionState<'_> {
+    state.into()
+}
+
 fn with_workload(workload: Workload) -> CompleteState {
     let workloads = [("w".to_owned(), workload)].into();
     CompleteState {

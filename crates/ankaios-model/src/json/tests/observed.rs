@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Every state with its names in both formats: number, SDK, Ankaios.
+/// All states, with the names of state and substate in the SDK and in Ankaios' own format.
 fn all_states() -> Vec<(ExecutionStateEnum, [&'static str; 2], [&'static str; 2])> {
     use ExecutionStateEnum as E;
     vec![
@@ -54,7 +54,7 @@ fn every_execution_state_has_its_names() {
 }
 
 #[test]
-fn unknown_and_absent_execution_states_are_written() {
+fn unknown_and_absent_execution_states_are_not_dropped() {
     let unknown = ExecutionState {
         additional_info: None,
         execution_state_enum: Some(ExecutionStateEnum::Pending(77)),
@@ -78,7 +78,7 @@ fn unknown_and_absent_execution_states_are_written() {
 }
 
 #[test]
-fn absent_messages_are_empty_or_left_out() {
+fn absent_messages_are_empty_or_omitted() {
     let nothing = CompleteState::default();
     let empty = json!({
         "desired_state": {"api_version": "", "workloads": {}, "configs": {}},
@@ -111,7 +111,7 @@ fn absent_messages_are_empty_or_left_out() {
 }
 
 #[test]
-fn agents() {
+fn agents_have_status_and_tags() {
     let agent = AgentAttributes {
         status: Some(AgentStatus {
             cpu_usage: Some(CpuUsage { cpu_usage: u32::MAX }),

@@ -1,4 +1,4 @@
-//! Reading Ankaios' own format.
+//! Parsing Ankaios' own format.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn workload(fields: Value) -> Value {
 }
 
 #[test]
-fn parts_need_no_required_fields() {
+fn no_field_is_required() {
     let state = parse_complete_state(workload(json!({"restartPolicy": "ALWAYS"}))).unwrap();
     let state = state.desired_state.unwrap();
     assert_eq!(state.api_version, "");
@@ -58,16 +58,16 @@ fn errors_name_the_field() {
     }
 }
 
-/// A state in the other format must not be taken for an empty one.
+/// A state in the SDK's format must not be mistaken for an empty one.
 #[test]
-fn unknown_fields_at_the_top_are_refused() {
+fn unknown_top_level_fields_are_refused() {
     assert!(error(json!({"desired_state": {}})).contains("unknown field `desired_state`"));
     assert!(error(json!({"desiredState": {"workload": {}}})).contains("unknown field `workload`"));
 }
 
-/// With a misspelled field ignored, an update would delete what it was to set.
+/// If a misspelled field were ignored, an update would delete the field instead of setting it.
 #[test]
-fn unknown_fields_below_are_refused_with_their_path() {
+fn unknown_nested_fields_are_refused_with_their_path() {
     let rule = json!({"type": "StateRule", "operation": "Read", "filterMask": [], "mask": []});
     for (state, path) in [
         (workload(json!({"restartpolicy": "ALWAYS"})), "desiredState.workloads.w.restartpolicy"),
@@ -90,7 +90,7 @@ fn unknown_fields_below_are_refused_with_their_path() {
 }
 
 #[test]
-fn wrong_shapes_are_refused() {
+fn wrong_types_are_refused() {
     for state in
         [json!(null), json!([]), json!("x"), json!({"desiredState": []}), json!({"agents": 1})]
     {

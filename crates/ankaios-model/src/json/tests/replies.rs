@@ -1,9 +1,9 @@
-//! Replies and events made of states.
+//! Results of updates, and events.
 
 use super::*;
 
 #[test]
-fn changes_of_an_update() {
+fn an_update_has_added_and_deleted_workloads() {
     let success = UpdateStateSuccess {
         added_workloads: vec!["w.1a.agent_A".into(), "no instance".into()],
         deleted_workloads: vec!["v.2b.".into()],
@@ -21,7 +21,7 @@ fn changes_of_an_update() {
 }
 
 #[test]
-fn events() {
+fn events_contain_state_and_changed_fields() {
     let response = CompleteStateResponse {
         complete_state: Some(with_configs(None)),
         altered_fields: Some(AlteredFields {
@@ -49,7 +49,7 @@ fn events() {
 }
 
 #[test]
-fn names_of_the_formats() {
+fn formats_have_names() {
     for (name, format) in [("sdk", StateFormat::Sdk), ("ankaios", StateFormat::Ankaios)] {
         assert_eq!(serde_json::from_value::<StateFormat>(name.into()).unwrap(), format);
     }

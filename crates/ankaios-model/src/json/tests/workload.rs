@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_workload_without_anything() {
+fn an_empty_workload() {
     let empty = Workload {
         agent: Some(String::new()),
         runtime: Some(String::new()),
@@ -37,7 +37,7 @@ fn a_workload_without_anything() {
 }
 
 #[test]
-fn unknown_numbers_and_absent_choices_of_a_workload() {
+fn a_workload_with_unknown_enum_numbers_and_absent_oneofs() {
     let rules = vec![
         AccessRightsRule::default(),
         AccessRightsRule {
@@ -142,7 +142,7 @@ fn files_and_rules_differ_between_the_formats() {
 }
 
 #[test]
-fn any_text_survives() {
+fn any_text_is_written_and_parsed_unchanged() {
     let text = "\0\u{1}\u{7f}\u{85}\u{2028}\"\\/ünïcödé ✓ 🚗\r\n\t{{#each c}}";
     let object =
         ConfigItemEnum::Object(ConfigObject { fields: [("k".to_owned(), string(text))].into() });

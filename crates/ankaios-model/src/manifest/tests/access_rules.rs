@@ -10,7 +10,7 @@ fn rule(rule: &str) -> AccessRightsRuleEnum {
 }
 
 #[test]
-fn state_rules() {
+fn state_rules_are_accepted() {
     for (operation, number) in [("Nothing", 0), ("Read", 1), ("Write", 2), ("ReadWrite", 5)] {
         for version in ["filterMask", "filterMasks"] {
             let text =
@@ -24,7 +24,7 @@ fn state_rules() {
 }
 
 #[test]
-fn log_rules() {
+fn log_rules_are_accepted() {
     let text = "{type: LogRule, workloadNames: ['*', a*b, 1]}";
     let AccessRightsRuleEnum::LogRule(log_rule) = rule(text) else { panic!() };
     assert_eq!(log_rule.workload_names, ["*", "a*b", "1"]);
@@ -33,7 +33,7 @@ fn log_rules() {
 }
 
 #[test]
-fn what_ankaios_refuses() {
+fn invalid_rules_are_refused() {
     let long = format!("{{type: LogRule, workloadNames: [{}]}}", "a".repeat(64));
     let long_pattern = format!("{{type: LogRule, workloadNames: ['{}*']}}", "a".repeat(64));
     for (rule, reason) in [

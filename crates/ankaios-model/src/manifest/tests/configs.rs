@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn strings_lists_and_maps() {
+fn strings_lists_and_maps_can_be_nested() {
     let item = config("{k: [a, [], {}, {n: ''}]}").unwrap();
     let Some(ConfigItemEnum::Object(object)) = item.config_item_enum else { panic!() };
     let Some(ConfigItemEnum::Array(array)) = &object.fields["k"].config_item_enum else { panic!() };
@@ -11,7 +11,7 @@ fn strings_lists_and_maps() {
 }
 
 #[test]
-fn strings_are_what_yaml_calls_strings() {
+fn values_that_are_strings_in_yaml_are_accepted() {
     for (value, text) in [
         ("'1'", "1"),
         ("\"true\"", "true"),
@@ -29,7 +29,7 @@ fn strings_are_what_yaml_calls_strings() {
 }
 
 #[test]
-fn anything_else_is_refused() {
+fn other_values_are_refused() {
     for value in [
         "1",
         "-1",
@@ -61,7 +61,7 @@ fn anything_else_is_refused() {
 
 /// Ankaios decodes at most 100 nested messages.
 #[test]
-fn nesting_is_bounded_by_what_ankaios_can_decode() {
+fn nesting_is_limited_to_the_depth_that_ankaios_can_decode() {
     use crate::proto::ank_base::{Request, request::RequestContent};
     use crate::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
     use prost::Message;

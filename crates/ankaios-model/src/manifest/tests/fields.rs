@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn required_fields() {
+fn missing_required_fields_are_refused() {
     for field in ["runtime", "agent", "runtimeConfig"] {
         let text: String = with("")
             .lines()
@@ -54,7 +54,7 @@ fn text_is_not_trimmed() {
 }
 
 #[test]
-fn absent_fields_are_absent() {
+fn absent_and_null_fields_are_absent_in_the_message() {
     let workload = workload("");
     assert_eq!(
         workload,
@@ -72,7 +72,7 @@ fn absent_fields_are_absent() {
 }
 
 #[test]
-fn enums() {
+fn enum_values_have_the_spelling_of_ankaios() {
     for (text, number) in [("NEVER", 0), ("ON_FAILURE", 1), ("ALWAYS", 2)] {
         assert_eq!(workload(&format!("restartPolicy: {text}")).restart_policy, Some(number));
     }
@@ -122,7 +122,7 @@ fn names_have_1_to_63_characters() {
 }
 
 #[test]
-fn agents_may_be_templates_and_of_any_length() {
+fn agent_names_may_have_templates_and_any_length() {
     let long = "a".repeat(100);
     let of = |agent: &str| with("").replace("agent: a", &format!("agent: {agent}"));
     for agent in ["agent_A", "''", "'{{c.k}}'", "'a-{{c}}-{{ d.e }}_b'", "'{{{c}}}'", &long] {
@@ -150,7 +150,7 @@ fn tags_are_a_map_or_a_list_in_both_versions() {
 }
 
 #[test]
-fn files() {
+fn files_have_a_mount_point_and_one_content() {
     let files = workload("files: [{mountPoint: /a, data: 1}, {binaryData: aGk=, mountPoint: rel}]");
     let files = files.files.unwrap().files;
     assert_eq!(files[0].mount_point, "/a");
@@ -190,6 +190,6 @@ fn dependencies_must_not_form_a_cycle() {
 }
 
 #[test]
-fn references_may_point_to_what_the_vehicle_has() {
+fn workloads_and_configs_outside_of_the_manifest_may_be_referenced() {
     workload("dependencies: {elsewhere: ADD_COND_RUNNING}\nconfigs: {alias: elsewhere}");
 }

@@ -1,9 +1,9 @@
-//! Input made to hurt.
+//! Malicious and extreme input.
 
 use super::*;
 
 #[test]
-fn deep_flow_nesting() {
+fn deep_flow_nesting_is_refused() {
     for open in ["[", "{", "{a: ", "[a, ", "{? ", "[? ", "{\"a\":", "[\n", "{[]: ", "[#\n"] {
         let message = error(&format!("a: {}", open.repeat(100_000)));
         assert!(message.starts_with("brackets are nested more than 64 deep"), "{message}");
@@ -13,10 +13,10 @@ fn deep_flow_nesting() {
 }
 
 #[test]
-fn flow_maps_of_400_kb() {
+fn deep_flow_maps_of_400_kb_are_refused_where_they_are_too_deep() {
     let text = format!("apiVersion: v1\nconfigs: {}", "{a: ".repeat(100_000));
     let error = parse(&text).unwrap_err();
-    let Some(Position { line: 2, column }) = error.position() else { panic!("{error}") };
+    let Some(LineColumn { line: 2, column }) = error.position() else { panic!("{error}") };
     assert_eq!(column, "configs: ".len() + 64 * "{a: ".len() + 1);
     let wide =
         format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: b}}", "{a: {a: {a: {}}}},".repeat(50_000));
@@ -24,7 +24,7 @@ fn flow_maps_of_400_kb() {
 }
 
 #[test]
-fn deep_block_nesting() {
+fn deep_block_nesting_is_refused() {
     for open in ["- ", "? ", "- - - - "] {
         for prefix in ["", "apiVersion: v1\nconfigs:\n  a:\n    ", "unknown:\n  "] {
             assert!(parse(&format!("{prefix}{}", open.repeat(100_000))).is_err());
@@ -54,14 +54,14 @@ fn brackets_in_text_do_not_count() {
         let text = text + &format!("    tags: {{t: 'it''s {brackets}'}} # {brackets}\n");
         parse(&text).unwrap();
     }
-    // 64 levels are let through here, and refused by the schema only.
+    // 64 levels pass this check; the schema refuses them.
     assert!(
         config(&("[".repeat(64) + &"]".repeat(64))).unwrap_err().to_string().contains("nested too")
     );
 }
 
 #[test]
-fn brackets_can_not_hide() {
+fn brackets_next_to_quotes_and_blocks_are_counted() {
     let brackets = "[".repeat(100);
     for text in [
         format!("a: \"\\\"\" \nb: {brackets}"),
@@ -83,7 +83,7 @@ fn brackets_can_not_hide() {
 }
 
 #[test]
-fn billion_laughs() {
+fn exponential_aliases_are_refused() {
     let mut text = "apiVersion: v1\nconfigs:\n  a0: &a0 lol\n".to_owned();
     for level in 1..20 {
         let aliases = format!("*a{}, ", level - 1).repeat(10);
@@ -95,7 +95,7 @@ fn billion_laughs() {
 }
 
 #[test]
-fn many_aliases_of_a_large_text() {
+fn many_aliases_of_a_large_text_are_refused() {
     let text = format!(
         "apiVersion: v1\nconfigs:\n  a: &a {}\n  b: [{}]\n",
         "x".repeat(500_000),
@@ -105,20 +105,20 @@ fn many_aliases_of_a_large_text() {
 }
 
 #[test]
-fn aliases_are_taken_otherwise() {
+fn other_aliases_are_accepted() {
     let text = "apiVersion: v1\nworkloads:\n  a: &a {runtime: r, agent: a, runtimeConfig: x, tags: &t {k: v}}\n  \
                 b: *a\n  c: {runtime: r, agent: a, runtimeConfig: x, tags: *t}\n";
     let manifest = parse(text).unwrap();
     let workloads = manifest.state.workloads.unwrap().workloads;
     assert_eq!(workloads["a"], workloads["b"]);
     assert_eq!(workloads["a"], workloads["c"]);
-    // As many nodes as a text of this size can have, and an alias.
+    // The maximum number of nodes for text of this size, and an alias.
     parse(&format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: &a x, b: *a}}\n", "a,".repeat(500_000)))
         .unwrap();
 }
 
 #[test]
-fn self_reference() {
+fn an_alias_inside_its_own_node_is_refused() {
     let text = format!("apiVersion: v1\nconfigs: {{a: &a [{}, *a]}}\n", "x".repeat(500_000));
     assert!(error(&text).contains("aliases add more than"));
     assert!(parse("apiVersion: v1\nconfigs: &a\n  b: *a\n").is_err());
@@ -126,7 +126,7 @@ fn self_reference() {
 }
 
 #[test]
-fn duplicate_keys() {
+fn duplicate_keys_are_refused() {
     for text in [
         with("agent: b"),
         with("tags: {a: x, a: y}"),
@@ -145,9 +145,9 @@ fn duplicate_keys() {
     }
 }
 
-/// The parser compares each with all others.
+/// libyaml compares each with all others.
 #[test]
-fn tag_directives() {
+fn tag_directives_are_refused() {
     let directives: String = (0..60_000).map(|i| format!("%TAG !{i}! b\n")).collect();
     let begin = std::time::Instant::now();
     let error = Manifest::parse((directives + "---\napiVersion: v1\n").as_bytes()).unwrap_err();
@@ -157,9 +157,9 @@ fn tag_directives() {
     Manifest::parse(version.as_bytes()).unwrap();
 }
 
-/// Wherever libyaml takes a line for one, and only there.
+/// `%` begins a directive only outside of documents.
 #[test]
-fn lines_that_begin_with_a_percent_sign() {
+fn directives_are_found_where_libyaml_finds_them() {
     for (text, line) in [
         ("# x\r\n\r\n%TAG !a! b\n---\n".to_owned(), 3),
         ("# x\u{85}%TAG !a! b\n---\n".to_owned(), 2),
@@ -169,23 +169,23 @@ fn lines_that_begin_with_a_percent_sign() {
     ] {
         let error = parse(&text).unwrap_err();
         assert!(error.to_string().starts_with("directives such as %TAG"), "{text}: {error}");
-        assert_eq!(error.position(), Some(Position { line, column: 1 }), "{text}");
+        assert_eq!(error.position(), Some(LineColumn { line, column: 1 }), "{text}");
     }
     assert_eq!(config_string("\"x\n%TAG !a! b\""), "x %TAG !a! b");
 }
 
 #[test]
-fn merge_keys() {
+fn merge_keys_are_refused() {
     let text = with("<<: {restartPolicy: NEVER}");
     let error = parse(&text).unwrap_err();
     assert!(error.to_string().starts_with("merge keys (<<)"), "{error}");
-    assert_eq!(error.position(), Some(Position { line: 7, column: 5 }));
+    assert_eq!(error.position(), Some(LineColumn { line: 7, column: 5 }));
     assert!(field_error("tags: {a: b, << : {c: d}}").starts_with("merge keys"));
     assert_eq!(workload("tags: {a: <<, b: '<<'}").tags.unwrap().tags["a"], "<<");
 }
 
 #[test]
-fn tags_of_yaml() {
+fn yaml_tags_of_text_are_ignored() {
     for text in [
         with("").replace("runtimeConfig: x", "runtimeConfig: !!binary x"),
         with("").replace("runtimeConfig: x", "runtimeConfig: !!str x"),
@@ -197,7 +197,7 @@ fn tags_of_yaml() {
 }
 
 #[test]
-fn control_characters() {
+fn unescaped_control_characters_are_refused() {
     for text in ["\0", "a: \0", "apiVersion: v1\nconfigs: {a: \"\0\"}", "\u{7}"] {
         assert!(parse(text).is_err(), "{text:?}");
     }
@@ -205,7 +205,7 @@ fn control_characters() {
 }
 
 #[test]
-fn large_but_legal() {
+fn large_manifests_are_accepted() {
     let text =
         with("").replace("runtimeConfig: x", &format!("runtimeConfig: {}", "x".repeat(1 << 20)));
     parse(&text).unwrap();
@@ -222,7 +222,7 @@ fn large_but_legal() {
 }
 
 #[test]
-fn long_chain_of_dependencies() {
+fn a_long_chain_of_dependencies_is_accepted() {
     let mut text = "apiVersion: v1\nworkloads:\n".to_owned();
     for index in 0..10_000 {
         text += &format!(
@@ -235,7 +235,7 @@ fn long_chain_of_dependencies() {
 }
 
 #[test]
-fn wrong_shapes() {
+fn wrong_types_are_refused() {
     for text in [
         "apiVersion: v1\nworkloads: []\n",
         "apiVersion: v1\nworkloads: x\n",

@@ -15,14 +15,14 @@ use crate::proto::ank_base::config_item::ConfigItemEnum;
 use crate::proto::ank_base::file::FileContent;
 use crate::proto::ank_base::{ConfigItem, Workload};
 
-/// Far more than any input may take, even unoptimised and on a busy machine; the
-/// hostile ones would take minutes without their bounds.
-const SHORT: Duration = Duration::from_secs(10);
+/// Time limit of each parse, with a large margin for unoptimised code on a busy machine. Without
+/// the limits, hostile inputs would take minutes.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let start = Instant::now();
     let result = Manifest::parse(text.as_bytes());
-    assert!(start.elapsed() < SHORT, "took {:?}", start.elapsed());
+    assert!(start.elapsed() < TIME_LIMIT, "took {:?}", start.elapsed());
     result
 }
 
@@ -30,7 +30,7 @@ fn error(text: &str) -> String {
     parse(text).unwrap_err().to_string()
 }
 
-/// A manifest with the workload `w`, which has these fields more.
+/// A manifest with the workload `w`, which has the required fields and these.
 fn with(fields: &str) -> String {
     let indented: String = fields.lines().map(|line| format!("    {line}\n")).collect();
     format!(

@@ -1,4 +1,4 @@
-//! The requests made of a manifest.
+//! The requests that apply and delete a manifest.
 
 use super::*;
 
@@ -13,7 +13,7 @@ configs:
 ";
 
 #[test]
-fn masks_are_workloads_then_configs_sorted() {
+fn masks_are_workloads_then_configs_each_sorted() {
     let manifest = parse(MANIFEST).unwrap();
     assert_eq!(manifest.workload_names().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(manifest.config_names().collect::<Vec<_>>(), ["c", "d"]);
@@ -29,7 +29,7 @@ fn masks_are_workloads_then_configs_sorted() {
 }
 
 #[test]
-fn apply_carries_the_manifest() {
+fn apply_contains_the_manifest() {
     let manifest = parse(MANIFEST).unwrap();
     let request = manifest.clone().into_apply_request();
     assert_eq!(request.update_mask, manifest.update_mask());
@@ -39,7 +39,7 @@ fn apply_carries_the_manifest() {
 }
 
 #[test]
-fn delete_has_the_same_masks_and_only_the_version() {
+fn delete_has_the_same_masks_and_contains_only_the_version() {
     let manifest = parse(MANIFEST).unwrap();
     let request = manifest.clone().into_delete_request();
     assert_eq!(request.update_mask, manifest.update_mask());

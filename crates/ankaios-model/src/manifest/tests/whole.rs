@@ -22,7 +22,7 @@ fn nothing_to_update_is_refused() {
 }
 
 #[test]
-fn the_root_is_a_map() {
+fn a_root_that_is_not_a_map_is_refused() {
     for (text, what) in [("[]", "sequence"), ("text", "string"), ("~", "unit")] {
         let message = error(text);
         assert!(message.starts_with("invalid "), "{message}");
@@ -31,7 +31,7 @@ fn the_root_is_a_map() {
 }
 
 #[test]
-fn version_is_required_and_known() {
+fn a_supported_version_is_required() {
     for text in ["configs: {c: x}\n", "configs: {c: x}\napiVersion: ~\n"] {
         assert_eq!(error(text), "the manifest has no apiVersion, use v1");
     }
@@ -57,7 +57,7 @@ fn several_documents_are_refused() {
 }
 
 #[test]
-fn json_is_taken_with_all_its_escapes() {
+fn json_with_surrogate_pairs_is_accepted() {
     let manifest = parse(
         r#" {"apiVersion":"v1","workloads":{"w":{"runtime":"podman","agent":"a",
            "runtimeConfig":"\ud83d\ude97\u0001\/\n"}}}"#,
@@ -68,7 +68,7 @@ fn json_is_taken_with_all_its_escapes() {
 }
 
 #[test]
-fn byte_order_mark_and_crlf_are_taken() {
+fn byte_order_mark_and_crlf_are_accepted() {
     let text = format!("\u{FEFF}{}", with("tags: {a: b}").replace('\n', "\r\n"));
     assert_eq!(parse(&text).unwrap(), parse(&with("tags: {a: b}")).unwrap());
 }
@@ -88,7 +88,7 @@ fn errors_have_path_and_position() {
             message: "workloads.w.restartPolicy: unknown value \"always\", \
                       use NEVER, ON_FAILURE or ALWAYS"
                 .into(),
-            position: Some(Position { line: 7, column: 20 }),
+            position: Some(LineColumn { line: 7, column: 20 }),
         }
     );
     let error = parse("apiVersion: v1\nworkloads: {\n").unwrap_err();
@@ -96,7 +96,7 @@ fn errors_have_path_and_position() {
 }
 
 #[test]
-fn not_utf8_is_told_apart() {
+fn invalid_utf8_has_an_error_of_its_own() {
     for (payload, offset) in
         [(&b"\xff"[..], 0), (b"apiVersion: v1 \xc3\x28", 15), (b"a\xf0\x9f", 1)]
     {
@@ -104,9 +104,9 @@ fn not_utf8_is_told_apart() {
     }
 }
 
-/// In Ankaios' own format an empty part is left out, which means the same.
+/// Ankaios' own format omits empty parts, which are equivalent to absent ones.
 #[test]
-fn empty_parts_are_written_as_absent_ones() {
+fn empty_parts_are_omitted() {
     let plain = parse(&with("")).unwrap();
     for part in [
         "controlInterfaceAccess: {}",
