@@ -1,7 +1,7 @@
 //! Errors of other crates as replies.
 
 use ankaios_control::RequestError;
-use ankaios_model::manifest::{ManifestError, Position};
+use ankaios_model::manifest::{LineColumn, ManifestError};
 use fleet_contract::error::{ErrorCode, ErrorReply};
 
 /// The reply for a request that Ankaios did not fulfil.
@@ -25,7 +25,7 @@ pub(crate) fn manifest_refused(error: ManifestError) -> ErrorReply {
     };
     let reply = ErrorReply::new(code, error.to_string());
     match error.position() {
-        Some(Position { line, column }) => reply.with("line", line).with("column", column),
+        Some(LineColumn { line, column }) => reply.with("line", line).with("column", column),
         None => reply,
     }
 }
