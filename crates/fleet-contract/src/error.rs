@@ -1,4 +1,4 @@
-//! Errors as operators see them: `{"error": {"code", "message", "details"?}}`.
+//! The error reply: `{"error": {"code", "message", "details"?}}`.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Longest message, in characters.
+/// Maximum length of the message, in characters.
 const MAX_MESSAGE: usize = 2000;
 
-/// What went wrong, for programs.
+/// The kind of an error, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// The payload is not UTF-8, not JSON, or has the wrong shape.
     InvalidPayload,
-    /// Ankaios would not accept the manifest.
+    /// The payload is not a manifest that Ankaios accepts.
     InvalidManifest,
-    /// Ankaios refused the request; the message quotes it.
+    /// Ankaios has refused the request; the message contains its reason.
     Rejected,
     /// The connector's access rules in Ankaios do not allow the request.
     AccessDenied,
@@ -25,18 +25,18 @@ pub enum ErrorCode {
     Timeout,
     /// There is no link to Ankaios.
     Unavailable,
-    /// The request, or its reply, is larger than allowed.
+    /// The request or its reply is too large.
     PayloadTooLarge,
-    /// There is no such operation, workload or subscription.
+    /// The operation, workload or subscription does not exist.
     NotFound,
-    /// The guard or a limit of the connector forbids it.
+    /// A rule or a limit of the connector forbids the request.
     Forbidden,
     /// An error in the connector itself.
     Internal,
 }
 
 impl ErrorCode {
-    /// All codes, in the order in which they are declared.
+    /// All codes, in the order of their declaration.
     pub const ALL: [Self; 10] = [
         Self::InvalidPayload,
         Self::InvalidManifest,
@@ -50,7 +50,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// The code as it is written in a reply.
+    /// The name in replies, for example `invalid_payload`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -93,16 +93,16 @@ impl<'de> Deserialize<'de> for ErrorCode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ErrorReply {
-    /// What went wrong, for programs.
+    /// The kind of the error, for programs.
     pub code: ErrorCode,
-    /// What is wrong, where, and what to do; for people.
+    /// What is wrong, where, and how to correct it; for people.
     pub message: String,
-    /// The parts of the message that a program may want.
+    /// Parts of the message, for programs.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub details: Map<String, Value>,
 }
 
-/// What the payload has around the error.
+/// The payload of an error reply.
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     error: T,
@@ -112,7 +112,7 @@ impl ErrorReply {
     /// An error without details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let mut message = message.into();
-        // It may quote the request.
+        // The message may quote a large part of the request.
         if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
             message.truncate(end);
             message.push('…');
@@ -135,7 +135,7 @@ impl ErrorReply {
             .into()
     }
 
-    /// Reads the payload of a reply; `None` if it is not an error.
+    /// Parses the payload of a reply; `None` if it is not an error.
     #[must_use]
     pub fn from_payload(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok().map(|Envelope { error }| error)
@@ -149,7 +149,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn all_codes_are_in_the_order_of_their_declaration() {
+    fn codes_are_listed_in_the_order_of_declaration() {
         let positions = ErrorCode::ALL.map(|code| code as usize);
         assert!(positions.into_iter().eq(0..ErrorCode::ALL.len()));
     }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_read_as_it_was_written() {
+    fn an_error_is_parsed_as_it_was_written() {
         let error = ErrorReply::new(ErrorCode::NotFound, "no such workload").with("workload", "w");
         assert_eq!(ErrorReply::from_payload(&error.to_payload()), Some(error));
         for other in [&b"{}"[..], b"[]", br#"{"error": {"code": "other", "message": ""}}"#] {

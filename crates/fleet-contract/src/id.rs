@@ -1,11 +1,11 @@
-//! The ids of subscriptions.
+//! Ids of subscriptions.
 
 use std::fmt;
 
 use ankaios_model::is_name;
 use serde::{Deserialize, Serialize};
 
-/// Longest id of a subscription, in characters.
+/// Maximum length of the id of a subscription, in characters.
 const MAX_ID: usize = 63;
 
 /// The id of a subscription: 1 to 63 of `A-Z`, `a-z`, `0-9`, `_` and `-`.
@@ -13,7 +13,7 @@ const MAX_ID: usize = 63;
 #[serde(try_from = "String")]
 pub struct SubscriptionId(String);
 
-/// Text that is not a [`SubscriptionId`].
+/// The error for text that is not a [`SubscriptionId`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is no id, which has 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidId(String);
@@ -30,7 +30,7 @@ impl TryFrom<String> for SubscriptionId {
 }
 
 impl SubscriptionId {
-    /// The id as text.
+    /// The text of the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,29 +1,36 @@
-//! What a fleet connector and its operators agree on: topics, operations, messages and errors.
+//! The MQTT contract between a fleet connector and its operators: topics, operations, messages and
+//! error codes.
 //!
 //! ```text
 //!  operator                                                   connector
-//!     │  vehicle/<VIN>/<operation>/req    requests              │
-//!     │ ──────────────────────────────────────────────────────► │ topics: which operation, which vehicle
-//!     │  vehicle/<VIN>/<operation>/resp   replies, or error     │
+//!     │  vehicle/<VIN>/<operation>/req          request         │
+//!     │ ──────────────────────────────────────────────────────► │
+//!     │  vehicle/<VIN>/<operation>/resp         reply or error  │
+//!     │  vehicle/<VIN>/events/<id>, logs/<id>   events, logs    │
+//!     │  vehicle/<VIN>/manifest/apply/status    roll-outs       │
+//!     │  vehicle/<VIN>/connector/status         status          │
 //!     │ ◄────────────────────────────────────────────────────── │
-//!     │  vehicle/<VIN>/connector/status   status (retained)     │
-//!     │  vehicle/<VIN>/manifest/apply/status   rollout          │
 //! ```
 //!
-//! | module | what it holds |
+//! A received message takes this way: [`Topics::kind`](topics::Topics::kind) parses its topic; the
+//! type in [`requests`] for its operation parses and checks its payload. A sent message is a type
+//! of this crate, serialized as JSON, for a topic of [`Topics`](topics::Topics).
+//!
+//! | module | what it contains |
 //! |---|---|
-//! | [`topics`] | makes the topics of one vehicle, and tells what a topic is |
-//! | [`operation`] | the operations by name |
-//! | [`requests`] | the payloads of requests, with the checks of their shape |
+//! | [`topics`] | creates and parses the topics of a vehicle |
+//! | [`operation`] | the operations and their names |
+//! | [`requests`] | the payloads of requests, with their checks |
 //! | [`replies`] | the payloads of replies |
 //! | [`error`] | error codes and the error reply |
 //! | [`status`] | the status of a connector |
-//! | [`rollout`] | the progress of what was applied |
+//! | [`rollout`] | the progress of a roll-out |
 //! | [`SubscriptionId`], [`Lifetime`], [`WorkloadRef`], [`rfc3339`] | parts of messages |
+//! | [`fields`] | deserializes JSON with errors that name the field |
 //!
-//! States in messages are those of the crate `ankaios-model`. This crate does no I/O and knows
-//! neither MQTT packets nor the control interface. Each message can be written and read, so
-//! that both sides use the same types.
+//! Messages can be both serialized and deserialized, so connector and operators use the same
+//! types. States and events are written by the crate `ankaios-model`. This crate does no I/O, and
+//! knows neither MQTT packets nor the control interface of Ankaios.
 
 #![forbid(unsafe_code)]
 

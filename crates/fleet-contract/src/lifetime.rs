@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The lifetime of a subscription without a `ttl`.
+/// The lifetime of a subscription whose request has no `ttl`.
 const DEFAULT_TTL: Duration = Duration::from_secs(3600);
 
-/// The lifetime of a subscription: a duration, or without end (`0s`).
+/// The lifetime of a subscription: a duration, or unlimited (`0s`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Option<String>", into = "String")]
 pub struct Lifetime(Option<Duration>);
@@ -20,7 +20,7 @@ impl Default for Lifetime {
 }
 
 impl Lifetime {
-    /// The duration; `None` is without end.
+    /// The duration; `None` if it is unlimited.
     #[must_use]
     pub fn duration(self) -> Option<Duration> {
         self.0
@@ -31,7 +31,7 @@ impl TryFrom<Option<String>> for Lifetime {
     type Error = String;
 
     fn try_from(text: Option<String>) -> Result<Self, String> {
-        /// A longer one could end after the last date of RFC 3339.
+        /// With a longer one, the end could be after the last date of RFC 3339.
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let Some(text) = text else { return Ok(Self::default()) };
         let ttl = humantime::parse_duration(&text).map_err(|error| {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ttl_is_a_duration_and_zero_is_for_ever() {
+    fn a_ttl_is_a_duration_and_zero_is_unlimited() {
         let ttl = |ttl: Option<&str>| Lifetime::try_from(ttl.map(str::to_owned));
         assert_eq!(ttl(None).unwrap().0, Some(DEFAULT_TTL));
         assert_eq!(ttl(Some("0s")).unwrap().0, None);

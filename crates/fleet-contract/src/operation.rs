@@ -1,27 +1,27 @@
-//! The operations that an operator can request.
+//! The operations that operators can request.
 
 use std::fmt;
 
 /// An operation of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Adds or changes the items of a manifest.
+    /// Adds or replaces the workloads and configs of a manifest.
     ManifestApply,
-    /// Deletes the items of a manifest.
+    /// Deletes the workloads and configs of a manifest.
     ManifestDelete,
-    /// Checks a manifest and sends nothing to Ankaios.
+    /// Checks a manifest, without a request to Ankaios.
     ManifestValidate,
     /// Reads the state.
     State,
     /// Changes parts of the state.
     StateUpdate,
-    /// Waits until a workload is in a state.
+    /// Waits until a workload has a state.
     WorkloadWait,
-    /// Starts to publish changes of the state.
+    /// Starts a subscription to changes of the state.
     EventsSubscribe,
     /// Ends a subscription to changes of the state.
     EventsUnsubscribe,
-    /// Starts to publish the logs of workloads.
+    /// Starts a subscription to the logs of workloads.
     LogsSubscribe,
     /// Ends a subscription to logs.
     LogsUnsubscribe,
@@ -42,7 +42,7 @@ impl Operation {
         Self::LogsUnsubscribe,
     ];
 
-    /// The name in topics, such as `manifest/apply`.
+    /// The name in topics, for example `manifest/apply`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -60,8 +60,7 @@ impl Operation {
     }
 
     /// The operation with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 }
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_operations_are_found_by_their_names_in_the_order_of_declaration() {
+    fn operations_are_found_by_name_and_listed_in_the_order_of_declaration() {
         for (index, operation) in Operation::ALL.into_iter().enumerate() {
             assert_eq!(Operation::from_name(operation.name()), Some(operation));
             assert_eq!(operation as usize, index);

@@ -1,4 +1,4 @@
-//! The payloads of replies that are not states.
+//! The payloads of replies, other than states and results of updates.
 
 use ankaios_model::json::state_names;
 use ankaios_model::{InstanceName, proto::ank_base};
@@ -9,35 +9,35 @@ use crate::SubscriptionId;
 /// The reply to `manifest/validate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidateReply {
-    /// Always true: an invalid manifest gets an error.
+    /// Always true: the reply for an invalid manifest is an error.
     pub valid: bool,
-    /// The names of the workloads.
+    /// The names of the workloads in the manifest.
     pub workloads: Vec<String>,
-    /// The names of the configs.
+    /// The names of the configs in the manifest.
     pub configs: Vec<String>,
-    /// The masks of the update that the manifest stands for.
+    /// The masks of the update that applies the manifest.
     pub update_mask: Vec<String>,
 }
 
-/// An instance of a workload and its state: the reply to `workload/wait`, and an item of the
-/// progress of a roll-out.
+/// A workload instance and its state: the reply to `workload/wait`, and an item in the progress of
+/// a roll-out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadState {
     /// The instance.
     #[serde(flatten)]
     pub instance: InstanceName,
-    /// Its state.
+    /// The state of the instance.
     pub execution_state: ExecutionState,
 }
 
-/// The state of an instance, by the names of the protobuf enums.
+/// The state of a workload instance, with the names of the protobuf schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecutionState {
-    /// Such as `RUNNING`.
+    /// The state, for example `RUNNING`.
     pub state: String,
-    /// Such as `RUNNING_OK`.
+    /// The substate, for example `RUNNING_OK`.
     pub substate: String,
-    /// What the runtime says about it.
+    /// Details from the runtime.
     pub additional_info: String,
 }
 
@@ -57,11 +57,11 @@ impl From<&ank_base::ExecutionState> for ExecutionState {
 pub struct SubscribeReply<C> {
     /// The id of the subscription.
     pub id: SubscriptionId,
-    /// Where its messages are published.
+    /// The topic of its messages.
     pub topic: String,
-    /// When it ends, in seconds from now; `null` is never.
+    /// The time until it ends, in seconds; `null` if it does not end.
     pub expires_in_s: Option<u64>,
-    /// What the subscription starts with.
+    /// The part of the reply that depends on what is subscribed to.
     #[serde(flatten)]
     pub content: C,
 }
@@ -69,13 +69,13 @@ pub struct SubscribeReply<C> {
 /// The content of the reply to `events/subscribe`; `S` is a state in the format `sdk`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsContent<S> {
-    /// The state of the field masks.
+    /// The present state of the field masks.
     pub complete_state: S,
 }
 
 /// The content of the reply to `logs/subscribe`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsContent {
-    /// The instances whose logs there are.
+    /// The instances whose logs are published.
     pub workloads: Vec<InstanceName>,
 }

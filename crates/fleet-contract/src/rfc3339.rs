@@ -1,14 +1,14 @@
-//! Times in the format of RFC 3339.
+//! Times in RFC 3339 format.
 
 use std::time::{Duration, SystemTime};
 
-/// Writes a time in UTC with milliseconds: `2026-01-31T12:00:00.000Z`.
+/// Formats a time in UTC with milliseconds: `2026-01-31T12:00:00.000Z`.
 #[must_use]
 pub fn format(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// Reads a time with `Z` or an offset such as `+01:00`; `None` if the text is not a time.
+/// Parses a time with `Z` or an offset such as `+01:00`; `None` if the text is not a time.
 #[must_use]
 pub fn parse(text: &str) -> Option<SystemTime> {
     let Some((local, sign, offset)) = split_offset(text) else {
@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     if sign == '+' { local.checked_sub(offset) } else { local.checked_add(offset) }
 }
 
-/// The time of day, and how far it is before or after that of UTC.
+/// Splits a time into the local time, the sign of its offset from UTC, and the offset.
 fn split_offset(text: &str) -> Option<(&str, char, Duration)> {
     let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
     let sign = offset.chars().next().filter(|sign| ['+', '-'].contains(sign))?;
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_those_of_rfc_3339() {
+    fn times_have_the_format_of_rfc_3339() {
         for (time, utc) in [
             ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000Z"),
             ("2026-01-31T12:00:00.123Z", "2026-01-31T12:00:00.123Z"),

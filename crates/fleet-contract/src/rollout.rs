@@ -1,32 +1,33 @@
-//! The progress of what was applied, on `manifest/apply/status`.
+//! The progress of a roll-out, on `manifest/apply/status`. A roll-out begins when a manifest is
+//! applied, and ends when its workloads have settled.
 
 use serde::{Deserialize, Serialize};
 
 use crate::replies::WorkloadState;
 
-/// How far a roll-out is.
+/// The status of a roll-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutStatus {
     /// Some workloads have not settled.
     InProgress,
-    /// All workloads run or have ended well.
+    /// All workloads are running or have succeeded.
     Succeeded,
-    /// All workloads have settled, and some have failed.
+    /// All workloads have settled, and some of them have failed.
     Failed,
     /// Some workloads have not settled in time.
     TimedOut,
-    /// Another change has replaced some of the workloads.
+    /// A later request has changed some of the workloads.
     Superseded,
 }
 
-/// The states of all workloads of a roll-out.
+/// The progress of a roll-out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutProgress {
-    /// The request that applied them.
+    /// The id of the request that applied the manifest.
     pub request_id: String,
-    /// How far the roll-out is.
+    /// The status of the roll-out.
     pub status: RolloutStatus,
-    /// Its workloads.
+    /// The instances of its workloads, with their states.
     pub workloads: Vec<WorkloadState>,
 }

@@ -1,15 +1,15 @@
-//! The status of a connector, retained on `connector/status`.
+//! The status of a connector, a retained message on `connector/status`.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Whether a connector is there.
+/// Whether a connector serves requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
-    /// It serves requests.
+    /// The connector serves requests.
     Online,
-    /// It does not; also whatever later versions may say.
+    /// The connector does not serve requests. Also stands for values of later versions.
     #[serde(other)]
     Offline,
 }
@@ -20,38 +20,39 @@ pub enum Availability {
 pub enum AnkaiosLink {
     /// Ankaios answers.
     Connected,
-    /// No agent is there, or it does not answer.
+    /// There is no agent, or it does not answer.
     Disconnected,
     /// The agent has closed the session and will not answer in it again.
     Closed,
 }
 
-/// What a connector says about its link to Ankaios.
+/// The link to Ankaios in the status of a connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkReport {
     /// The state of the link.
     pub ankaios: AnkaiosLink,
-    /// Why it is not connected.
+    /// Why the link is not connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The status of a connector: its birth message, its last will and its farewell.
+/// The status of a connector. It is published when the connector starts and when its link changes,
+/// as the will, and before a clean shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectorStatus {
-    /// Whether it is there.
+    /// Whether the connector serves requests.
     pub status: Availability,
-    /// Its version.
+    /// The version of the connector.
     #[serde(default)]
     pub version: String,
-    /// Since when it is, or was, online: RFC 3339. The farewell and the last will have the
-    /// same as the birth message, which tells one process from another of the same name.
+    /// The time when the connector came online, RFC 3339. It is the same in all messages of one
+    /// process, and distinguishes them from those of another process with the same name.
     #[serde(default)]
     pub since: Option<String>,
-    /// Its name, if it is one of several replicas.
+    /// The name of the replica, if there are several connectors for the vehicle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<String>,
-    /// Its link to Ankaios, while it is online.
+    /// The link to Ankaios, while the connector is online.
     #[serde(flatten)]
     pub link: Option<LinkReport>,
 }
@@ -63,7 +64,7 @@ impl ConnectorStatus {
         serde_json::to_vec(self).expect("strings always become JSON").into()
     }
 
-    /// Reads a payload; `None` if it is not the status of a connector.
+    /// Parses a payload; `None` if it is not the status of a connector.
     #[must_use]
     pub fn from_payload(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_status_is_parsed_as_it_was_written() {
         let link = LinkReport { ankaios: AnkaiosLink::Connected, reason: None };
         for replica in [None, Some("a")] {
             for link in [None, Some(link.clone())] {
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn less_than_this_version_writes_is_read() {
+    fn missing_fields_and_unknown_values_are_accepted() {
         let read = ConnectorStatus::from_payload(br#"{"status": "paused"}"#).unwrap();
         assert_eq!(read.status, Availability::Offline);
         assert_eq!((read.replica, read.since, read.link), (None, None, None));
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_status_is_not_read() {
+    fn other_payloads_are_refused() {
         for payload in [&b""[..], b"online", b"{}", b"[]", b"{\"status\": 1}", b"\xff"] {
             assert_eq!(ConnectorStatus::from_payload(payload), None);
         }

@@ -1,4 +1,4 @@
-//! The topics of one vehicle, all below `vehicle/<VIN>/`.
+//! The topics of a vehicle, all below `vehicle/<VIN>/`.
 
 use std::fmt;
 
@@ -6,21 +6,23 @@ use ankaios_model::is_identifier;
 
 use crate::operation::Operation;
 
-/// Longest VIN, and longest name of a replica, in characters.
+/// Maximum length of a VIN and of the name of a replica, in characters.
 const MAX_VIN: usize = 64;
 
-/// Longest topic, in bytes (MQTT 5, 1.5.4).
+/// Maximum length of a topic, in bytes (MQTT 5, 1.5.4).
 pub const MAX_TOPIC: usize = 65_535;
 
-/// Longest Response Topic, in bytes, and the most levels of one. A broker may end the
-/// connection over more: Mosquitto takes 200 levels.
+/// Maximum length of a Response Topic, in bytes.
 const MAX_RESPONSE_TOPIC: usize = 1024;
+
+/// Maximum number of levels of a Response Topic. Brokers have such limits, too, and close the
+/// connection if a topic exceeds them: that of Mosquitto is 200.
 const MAX_LEVELS: usize = 32;
 
-/// What the log shows of a topic, in characters.
-const SHOWN: usize = 200;
+/// Maximum length of a topic in the log, in characters.
+const MAX_LOGGED: usize = 200;
 
-/// The VIN cannot be a topic level.
+/// The error for text that is not a VIN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no VIN: it needs 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidVin(String);
@@ -28,34 +30,36 @@ pub struct InvalidVin(String);
 /// Why a reply does not go to the Response Topic of its request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResponseTopic {
-    /// It is empty, too long, has too many levels, a wildcard or a control character.
+    /// It is empty or too long, or has too many levels, a wildcard, or a control character.
     #[error("it is not a topic name")]
     NotATopic,
-    /// A reply must not look like what the connector says by itself.
+    /// The connector publishes other messages to this topic. A reply must not look like one of
+    /// them.
     #[error("the connector publishes other messages there")]
     Own,
-    /// A reply must not become a request.
+    /// It is a request topic. A reply must not become a request.
     #[error("it ends in /req, so the reply would be a request")]
     Request,
-    /// Replies stay with the vehicle.
+    /// It is outside of the topics that are allowed for replies. The field is the base of the
+    /// vehicle's topics.
     #[error("it lies neither below {0}/ nor below one of RESPONSE_TOPIC_PREFIXES")]
     Foreign(String),
 }
 
-/// Whether text can be a VIN, or the name of one of several replicas: 1 to 64 of
-/// `A-Z`, `a-z`, `0-9`, `_` and `-`.
+/// Whether the text can be a VIN or the name of a replica: 1 to 64 of `A-Z`, `a-z`, `0-9`, `_` and
+/// `-`.
 #[must_use]
 pub fn is_vin(text: &str) -> bool {
     is_identifier(text, MAX_VIN)
 }
 
-/// The first 200 characters of text that may be as long as a topic, for the log.
+/// The first 200 characters of a text, to limit the length of topics in the log.
 #[must_use]
 pub fn short(text: &str) -> &str {
-    text.char_indices().nth(SHOWN).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+    text.char_indices().nth(MAX_LOGGED).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// What one can subscribe to.
+/// The kinds of streams that operators can subscribe to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StreamKind {
     /// Changes of the state.
@@ -68,7 +72,7 @@ impl StreamKind {
     /// All kinds.
     pub const ALL: [Self; 2] = [Self::Events, Self::Logs];
 
-    /// The name in the topics.
+    /// The name in topics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -82,39 +86,40 @@ impl StreamKind {
     }
 }
 
-/// What a topic of this vehicle is to its connector.
+/// The meaning of a topic for the connector of a vehicle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicKind<'a> {
-    /// A request.
+    /// The topic of a request.
     Request {
-        /// The name in the topic.
+        /// The name of the operation in the topic.
         name: &'a str,
-        /// The operation with that name; `None` if there is none.
+        /// The operation with this name; `None` if there is none.
         operation: Option<Operation>,
     },
-    /// The retained record of a subscription.
+    /// The topic of the retained record of a subscription.
     Subscription {
-        /// What it is a subscription to.
+        /// The stream that is subscribed to.
         kind: StreamKind,
-        /// Its id. Anybody can publish there, so it may be invalid.
+        /// The id of the subscription. It is not checked, because any client may publish to the
+        /// topic.
         id: &'a str,
     },
-    /// The retained record of a roll-out.
+    /// The topic of the retained record of a roll-out.
     Rollout {
-        /// Its id, which may be invalid.
+        /// The id of the roll-out, not checked.
         id: &'a str,
     },
-    /// The status of a connector.
+    /// The topic of the status of a connector.
     Status,
-    /// The topic on which a standby replica asks the active one.
+    /// The topic on which a standby replica asks the active one for its status.
     Standby,
-    /// Another topic directly below `connector/`, all of which are the connectors' own.
+    /// Another topic directly below `connector/`. All of them are reserved for connectors.
     Connector,
-    /// Anything else.
+    /// Any other topic.
     Other,
 }
 
-/// Makes and reads the topics of one vehicle.
+/// Creates and parses the topics of a vehicle.
 #[derive(Debug, Clone)]
 pub struct Topics {
     base: String,
@@ -122,11 +127,11 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// `response_prefixes` are topics below which a Response Topic may lie,
-    /// apart from the vehicle's own.
+    /// The topics of the vehicle with this VIN. A Response Topic must be below one of
+    /// `response_prefixes` or below the vehicle's own topic.
     ///
     /// # Errors
-    /// The VIN cannot be one level of a topic.
+    /// The VIN is invalid.
     pub fn new(vin: &str, response_prefixes: Vec<String>) -> Result<Self, InvalidVin> {
         if !is_vin(vin) {
             return Err(InvalidVin(vin.chars().take(MAX_VIN + 1).collect()));
@@ -138,14 +143,14 @@ impl Topics {
         Ok(Self { base: format!("vehicle/{vin}"), response_prefixes })
     }
 
-    /// The filters that match all request topics, known or not. A request with
-    /// a mistyped operation gets an answer too.
+    /// The topic filters of all request topics. They also match unknown operations, so that a
+    /// request with a misspelled operation gets a reply.
     #[must_use]
     pub fn request_filters(&self) -> [String; 2] {
         [format!("{}/+/req", self.base), format!("{}/+/+/req", self.base)]
     }
 
-    /// What a topic is.
+    /// Parses a topic.
     #[must_use]
     pub fn kind<'a>(&self, topic: &'a str) -> TopicKind<'a> {
         let path = topic.strip_prefix(&self.base).and_then(|path| path.strip_prefix('/'));
@@ -164,69 +169,68 @@ impl Topics {
         }
     }
 
-    /// The filters that match the retained records of all subscriptions and
-    /// roll-outs.
+    /// The topic filters of the retained records of all subscriptions and roll-outs.
     #[must_use]
     pub fn record_filters(&self) -> [String; 3] {
         let [events, logs] = StreamKind::ALL.map(|kind| self.record(kind, "+"));
         [events, logs, self.rollout("+")]
     }
 
-    /// Where the messages of a subscription go.
+    /// The topic of the messages of a subscription.
     #[must_use]
     pub fn stream(&self, kind: StreamKind, id: &str) -> String {
         format!("{}/{}/{id}", self.base, kind.name())
     }
 
-    /// Where the retained record of a subscription is kept.
+    /// The topic of the retained record of a subscription.
     #[must_use]
     pub fn record(&self, kind: StreamKind, id: &str) -> String {
         format!("{}/subscription", self.stream(kind, id))
     }
 
-    /// Where the progress of what was applied goes.
+    /// The topic of the progress of roll-outs.
     #[must_use]
     pub fn apply_status(&self) -> String {
         format!("{}/manifest/apply/status", self.base)
     }
 
-    /// Where the retained record of a roll-out is kept, until it has settled.
+    /// The topic of the retained record of a roll-out that has not settled.
     #[must_use]
     pub fn rollout(&self, id: &str) -> String {
         format!("{}/manifest/apply/{id}/rollout", self.base)
     }
 
-    /// Where replies go that have no Response Topic.
+    /// The topic of replies to requests that have no Response Topic.
     #[must_use]
     pub fn reply(&self, operation: &str) -> String {
         format!("{}/{operation}/resp", self.base)
     }
 
-    /// Where the connector tells whether it is there.
+    /// The topic of the status of the connector.
     #[must_use]
     pub fn status(&self) -> String {
         format!("{}/connector/status", self.base)
     }
 
-    /// Where a standby replica asks whether the active one is still there.
+    /// The topic on which a standby replica asks the active one for its status.
     #[must_use]
     pub fn standby(&self) -> String {
         format!("{}/connector/standby", self.base)
     }
 
-    /// The filter that matches the two topics on which replicas tell of each other.
+    /// The topic filter of the two topics on which replicas exchange messages: status and standby.
     #[must_use]
     pub fn replica_filter(&self) -> String {
         format!("{}/connector/+", self.base)
     }
 
-    /// Whether the connector publishes there by itself.
+    /// Whether the connector publishes messages other than replies to this topic.
     fn is_own(&self, topic: &str) -> bool {
-        let below = |stream: &str| {
+        let path_below = |stream: &str| {
             let rest = topic.strip_prefix(&self.base)?.strip_prefix('/')?.strip_prefix(stream)?;
             rest.starts_with('/').then_some(rest)
         };
-        let reply = |rest: &str| matches!(rest, "/subscribe/resp" | "/unsubscribe/resp");
+        let is_reply = |rest: &str| matches!(rest, "/subscribe/resp" | "/unsubscribe/resp");
         matches!(
             self.kind(topic),
             TopicKind::Status
@@ -236,20 +240,20 @@ impl Topics {
         ) || topic == self.apply_status()
             || StreamKind::ALL
                 .iter()
-                .any(|kind| below(kind.name()).is_some_and(|rest| !reply(rest)))
+                .any(|kind| path_below(kind.name()).is_some_and(|rest| !is_reply(rest)))
     }
 
-    /// Whether a reply may go to a Response Topic (MQTT 5, 4.10.1). Otherwise
-    /// whoever may send requests could publish with the rights of the connector.
+    /// Checks that a reply may be published to a Response Topic (MQTT 5, 4.10.1). Without this
+    /// check, a client that may send requests could publish with the rights of the connector.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Why a reply may not be published there.
     pub fn check_response_topic(&self, topic: &str) -> Result<(), InvalidResponseTopic> {
-        let bad = |c: char| matches!(c, '+' | '#') || c.is_control();
+        let is_forbidden = |c: char| matches!(c, '+' | '#') || c.is_control();
         if topic.is_empty()
             || topic.len() > MAX_RESPONSE_TOPIC
             || topic.split('/').count() > MAX_LEVELS
-            || topic.contains(bad)
+            || topic.contains(is_forbidden)
         {
             return Err(InvalidResponseTopic::NotATopic);
         }
@@ -259,10 +263,10 @@ impl Topics {
         if topic.ends_with("/req") {
             return Err(InvalidResponseTopic::Request);
         }
-        let below = |prefix: &str| {
+        let is_below = |prefix: &str| {
             topic.strip_prefix(prefix).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
         };
-        if below(&self.base) || self.response_prefixes.iter().any(|prefix| below(prefix)) {
+        if is_below(&self.base) || self.response_prefixes.iter().any(|prefix| is_below(prefix)) {
             Ok(())
         } else {
             Err(InvalidResponseTopic::Foreign(self.base.clone()))
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_told_apart() {
+    fn topics_are_parsed() {
         let topics = topics();
         let request = |name| TopicKind::Request { name, operation: Operation::from_name(name) };
         let apply = topics.kind("vehicle/1/manifest/apply/req");
@@ -334,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_topic_below_the_vehicle_or_a_prefix_is_taken() {
+    fn response_topics_below_the_vehicle_or_a_prefix_are_accepted() {
         for topic in [
             "vehicle/1/rr/7",
             "vehicle/1/state/resp",

@@ -1,4 +1,4 @@
-//! The workload or instance whose logs are requested.
+//! References to a workload or an instance, for requests of logs.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Longest name of a workload, in bytes. Ankaios' own limit is far below.
+/// Maximum length of a workload name, in bytes. The limit of Ankaios is much lower.
 const MAX_NAME: usize = 256;
 
-/// A workload by its name, or one instance of it.
+/// A workload, or one instance of a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum WorkloadRef {
-    /// All instances of a workload, also future ones.
+    /// The name of a workload: all its instances, including future ones.
     Name(String),
     /// One instance.
     Instance(InstanceName),
 }
 
 impl WorkloadRef {
-    /// The workload, or that of the instance.
+    /// The name of the workload, also for an instance.
     #[must_use]
     pub fn workload_name(&self) -> &str {
         match self {
@@ -30,18 +30,17 @@ impl WorkloadRef {
         }
     }
 
-    /// Whether it is this instance, or its workload.
+    /// Whether the reference is to this instance, or to its workload.
     #[must_use]
     pub fn includes(&self, instance: &InstanceName) -> bool {
         match self {
             Self::Name(name) => *name == instance.workload_name,
-            Self::Instance(wanted) => wanted == instance,
+            Self::Instance(referenced) => referenced == instance,
         }
     }
 
-    /// Bytes of all its names.
-    #[must_use]
-    pub fn size(&self) -> usize {
+    /// Size of all names in the reference, in bytes.
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Name(name) => name.len(),
             Self::Instance(InstanceName { agent_name, workload_name, workload_id }) => {
@@ -50,7 +49,7 @@ impl WorkloadRef {
         }
     }
 
-    /// The name becomes a part of a field mask.
+    /// Checks the workload name, which becomes a part of a field mask.
     fn check<E: de::Error>(self) -> Result<Self, E> {
         let name = self.workload_name();
         if name.is_empty() || name.len() > MAX_NAME || name.contains(['.', '*']) {
@@ -61,8 +60,7 @@ impl WorkloadRef {
     }
 }
 
-/// By hand, so that an error says what is wrong and where, and not only that no
-/// variant fits.
+/// Not derived: the error of a derived implementation says only that no variant matches.
 impl<'de> Deserialize<'de> for WorkloadRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct RefVisitor;

@@ -1,4 +1,4 @@
-//! `events/subscribe`: publishes the changes of parts of the state.
+//! `events/subscribe`: starts a subscription to changes of the state.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,27 +9,26 @@ use crate::{Lifetime, SubscriptionId};
 const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
                         {\"id\": \"my-id\", \"field_masks\": [...], \"ttl\": \"1h\"}";
 
-/// Maximum number of field masks of one subscription. Ankaios checks all of them at each
-/// change.
+/// Maximum number of field masks of a subscription. Ankaios compares each change with all of them.
 const MAX_MASKS: usize = 100;
 
-/// Maximum size of all field masks of one subscription, in bytes.
+/// Maximum size of all field masks of a subscription, in bytes.
 const MAX_MASKS_SIZE: usize = 16 * 1024;
 
 /// A request for a subscription to events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
 pub struct EventsRequest {
-    /// The id; the connector chooses one if it is not given.
+    /// The id of the subscription; the connector generates one if it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<SubscriptionId>,
     /// The parts of the state whose changes are published. Never empty.
     pub field_masks: Vec<String>,
-    /// How long the subscription lives.
+    /// The lifetime of the subscription.
     pub ttl: Lifetime,
 }
 
-/// The fields of a request before their check.
+/// The fields of a request before the checks.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -60,7 +59,7 @@ impl TryFrom<Fields> for EventsRequest {
 }
 
 impl EventsRequest {
-    /// Reads an array of field masks, or an object.
+    /// Parses an array of field masks, or an object.
     ///
     /// # Errors
     /// `invalid_payload`, with what is wrong and what is expected.

@@ -1,4 +1,4 @@
-//! `logs/subscribe`: publishes the logs of workloads.
+//! `logs/subscribe`: starts a subscription to the logs of workloads.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,37 +10,37 @@ const EXPECTED: &str = "{\"workloads\": [\"nginx\"]}, and optionally \"id\", \"f
                         \"tail\": 10, \"since\" and \"until\" such as \"2026-01-31T12:00:00Z\", \
                         \"ttl\": \"1h\"";
 
-/// Maximum number of workloads of one subscription.
+/// Maximum number of workloads of a subscription.
 const MAX_WORKLOADS: usize = 100;
 
-/// Maximum size of all names of one subscription, in bytes.
+/// Maximum size of all names in a subscription, in bytes.
 const MAX_WORKLOADS_SIZE: usize = 64 * 1024;
 
 /// A request for a subscription to logs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
 pub struct LogsRequest {
-    /// The id; the connector chooses one if it is not given.
+    /// The id of the subscription; the connector generates one if it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<SubscriptionId>,
-    /// Whose logs are published. Never empty.
+    /// The workloads and instances whose logs are published. Never empty.
     pub workloads: Vec<WorkloadRef>,
-    /// Whether lines that are logged later are published, too.
+    /// Whether future lines are published, too.
     pub follow: bool,
-    /// Only this many of the last lines of each instance.
+    /// Maximum number of past lines of each instance; the last ones are published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tail: Option<i32>,
-    /// Only lines after this time, RFC 3339.
+    /// Publishes only lines after this time, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Only lines before this time, RFC 3339.
+    /// Publishes only lines before this time, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// How long the subscription lives.
+    /// The lifetime of the subscription.
     pub ttl: Lifetime,
 }
 
-/// The fields of a request before their check.
+/// The fields of a request before the checks.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -85,7 +85,7 @@ impl TryFrom<Fields> for LogsRequest {
 }
 
 impl LogsRequest {
-    /// Reads a request.
+    /// Parses a request.
     ///
     /// # Errors
     /// `invalid_payload`, with what is wrong and what is expected.

@@ -1,7 +1,7 @@
-//! The payloads of requests, and the checks of their shape.
+//! The payloads of requests, with their checks.
 //!
-//! Each request is read by `parse`. Its error is the reply `invalid_payload`, which names the
-//! field that is wrong and says what is expected.
+//! Each request has a function `parse`. Its error is the reply `invalid_payload`, which names the
+//! field that is wrong and describes the expected payload.
 
 mod events;
 mod logs;

@@ -1,4 +1,4 @@
-//! Reading the JSON of requests.
+//! Parses the JSON of requests.
 
 use std::fmt::Display;
 
@@ -8,19 +8,19 @@ use serde::de::DeserializeOwned;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::fields;
 
-/// Reads a JSON payload; `expected` says in the error what it should look like.
+/// Parses a JSON payload. `expected` describes it in the error.
 pub(super) fn parse<T: DeserializeOwned>(payload: &[u8], expected: &str) -> Result<T, ErrorReply> {
     fields::from_text(text(payload, expected)?).map_err(|error| invalid(error, expected))
 }
 
-/// The payload as text, without white space around it.
+/// The payload as text, without leading and trailing white space.
 pub(super) fn text<'a>(payload: &'a [u8], expected: &str) -> Result<&'a str, ErrorReply> {
     let text = std::str::from_utf8(payload)
         .map_err(|error| invalid(format!("the payload is not UTF-8: {error}"), expected))?;
     Ok(text.trim())
 }
 
-/// Reads an object, or an array of field masks that stands for one.
+/// Parses an object, or an array of field masks as its short form.
 pub(super) fn parse_masks_or<T: DeserializeOwned>(
     text: &str,
     expected: &str,
@@ -34,7 +34,7 @@ pub(super) fn parse_masks_or<T: DeserializeOwned>(
     request.map_err(|error| invalid(error, expected))
 }
 
-/// Checks that no mask has an empty part. A path of the state never has.
+/// Checks that no mask has an empty part, because such a mask matches nothing.
 pub(super) fn check_masks(field: &str, masks: &[String]) -> Result<(), String> {
     match masks.iter().find(|mask| field_mask_has_empty_part(mask)) {
         Some(mask) => Err(format!("{field}: the mask {mask:?} has an empty part")),

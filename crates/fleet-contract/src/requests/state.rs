@@ -1,4 +1,4 @@
-//! `state`: reads the state, or the parts of it that field masks name.
+//! `state`: reads the state, or the parts of it that field masks select.
 
 use ankaios_model::json::StateFormat;
 use serde::{Deserialize, Serialize};
@@ -13,16 +13,17 @@ const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateRequest {
-    /// Paths with dots, without empty parts. None stands for everything.
+    /// The parts to read: paths, separated by dots, without empty parts. No mask selects the whole
+    /// state.
     #[serde(default)]
     pub field_masks: Vec<String>,
-    /// The format of the reply.
+    /// The format of the state in the reply.
     #[serde(default)]
     pub format: StateFormat,
 }
 
 impl StateRequest {
-    /// Reads an array of field masks, an object, or nothing at all.
+    /// Parses an array of field masks, an object, or an empty payload.
     ///
     /// # Errors
     /// `invalid_payload`, with what is wrong and what is expected.
@@ -46,7 +47,7 @@ mod tests {
     use crate::error::ErrorCode;
 
     #[test]
-    fn the_forms_of_the_request() {
+    fn a_request_is_empty_or_an_array_or_an_object() {
         for all in [&b""[..], b" \r\n", b"[]", b"[ ]  \n", b"{}", br#"{"format": "sdk"}"#] {
             assert_eq!(StateRequest::parse(all).unwrap(), StateRequest::default());
         }
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn other_payloads_are_refused() {
         for payload in [
             &b"\xa4"[..],
             b"[\"a\xff\"]",
@@ -87,7 +88,7 @@ mod tests {
             let text = String::from_utf8_lossy(payload);
             assert_eq!(error.code, ErrorCode::InvalidPayload, "{text}");
         }
-        // However deep it is.
+        // At any nesting depth.
         let deep = "[".repeat(100_000);
         assert!(StateRequest::parse(deep.as_bytes()).is_err());
     }

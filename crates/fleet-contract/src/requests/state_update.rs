@@ -15,15 +15,15 @@ const EXPECTED: &str =
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateUpdateRequest {
-    /// What is replaced: paths with dots. Never empty, because for Ankaios no mask is the
-    /// whole state.
+    /// The parts to replace: paths, separated by dots. Never empty, because for Ankaios no mask
+    /// means the whole state.
     pub update_mask: Vec<String>,
-    /// The new state, as `ank get state -o json` prints it.
+    /// The new state, in the format of `ank get state -o json`.
     pub state: Box<RawValue>,
 }
 
 impl StateUpdateRequest {
-    /// Reads a request and its state. That may take long for a large state.
+    /// Parses a request and its state. That can take long for a large state.
     ///
     /// # Errors
     /// `invalid_payload`, with what is wrong and what is expected.

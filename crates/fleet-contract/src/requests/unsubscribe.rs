@@ -8,7 +8,7 @@ use crate::error::ErrorReply;
 
 const EXPECTED: &str = "{\"id\": \"the id of the subscription\"}";
 
-/// A request to end a subscription. Its reply is the same.
+/// A request to end a subscription. The reply has the same payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnsubscribeRequest {
@@ -17,7 +17,7 @@ pub struct UnsubscribeRequest {
 }
 
 impl UnsubscribeRequest {
-    /// Reads a request.
+    /// Parses a request.
     ///
     /// # Errors
     /// `invalid_payload`, with what is wrong and what is expected.

@@ -1,4 +1,4 @@
-//! `workload/wait`: waits until a workload is in a state.
+//! `workload/wait`: waits until a workload has a state.
 
 use std::time::Duration;
 
@@ -11,31 +11,31 @@ use crate::error::ErrorReply;
 const EXPECTED: &str = "{\"workload_name\": \"nginx\", \"state\": \"RUNNING\"}, and optionally \
                         \"agent_name\" and \"timeout\" such as \"30s\"";
 
-/// The time limit of a request without a `timeout`.
+/// Time limit of a request without a `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest time limit. Requests are acknowledged in order, so a longer wait would keep the
-/// broker from delivering others.
+/// Maximum time limit. Requests are acknowledged in order, so with a longer wait the broker would
+/// stop delivering other requests.
 const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// A request to wait for a workload.
+/// A request to wait until a workload has a state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadWaitRequest {
-    /// The workload.
+    /// The name of the workload.
     pub workload_name: String,
-    /// The agent that runs it; any if it is not given.
+    /// The name of the agent that runs the workload; any agent if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<String>,
-    /// The name of the state, such as `RUNNING`.
+    /// The name of the state, for example `RUNNING`.
     pub state: String,
-    /// How long to wait, such as `30s`.
+    /// The time limit, for example `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
 }
 
 impl WorkloadWaitRequest {
-    /// Reads a request and its time limit.
+    /// Parses a request and its time limit.
     ///
     /// # Errors
     /// `invalid_payload`, with what is wrong and what is expected.
@@ -46,7 +46,7 @@ impl WorkloadWaitRequest {
             ("workload_name", Some(&request.workload_name)),
             ("agent_name", request.agent_name.as_ref()),
         ] {
-            // It becomes a part of a field mask.
+            // The name becomes a part of a field mask.
             if name.is_some_and(|name| name.is_empty() || name.contains(['.', '*'])) {
                 return Err(invalid(format!("{field}: it is no name"), EXPECTED));
             }
@@ -60,6 +60,7 @@ impl WorkloadWaitRequest {
     }
 }
 
+/// The time limit of a request with this `timeout`.
 fn limit(text: Option<&str>) -> Result<Duration, ErrorReply> {
     let Some(text) = text else { return Ok(DEFAULT_TIMEOUT) };
     let limit = humantime::parse_duration(text).map_err(|error| {
