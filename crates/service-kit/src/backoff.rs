@@ -13,14 +13,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first wait is `min`, none is longer than `max`.
+    /// The first wait is `min`; no wait is longer than `max`.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
         Self::build(ExponentialBuilder::new(), min, max)
     }
 
-    /// Adds up to its own length to each wait, at random, so that many processes do not try
-    /// again all at once.
+    /// Like [`new`](Self::new), but makes each wait longer by a random part of itself, so that many
+    /// processes do not retry at the same time.
     #[must_use]
     pub fn with_jitter(min: Duration, max: Duration) -> Self {
         Self::build(ExponentialBuilder::new().with_jitter(), min, max)
@@ -31,18 +31,19 @@ impl Backoff {
         Self { builder, delays: builder.build(), max }
     }
 
-    /// The wait before the next attempt.
+    /// Returns the wait before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
         self.delays.next().unwrap_or(self.max)
     }
 
-    /// Starts again with the shortest wait.
+    /// Makes the next wait the shortest one again.
     pub fn reset(&mut self) {
         self.delays = self.builder.build();
     }
 
-    /// The wait after an attempt that worked for `lasted`: the shortest one if that was
-    /// at least `stable`. What breaks at once, again and again, is not tried more often.
+    /// Returns the wait after something that worked for `lasted`. The waits start again with the
+    /// shortest one only if that was at least `stable`, so that something that breaks immediately
+    /// is not retried too often.
     pub fn next_wait_after(&mut self, lasted: Duration, stable: Duration) -> Duration {
         if lasted >= stable {
             self.reset();
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_limit() {
         let mut backoff = Backoff::new(MIN, MAX);
-        // They are computed with floating-point numbers.
+        // In whole milliseconds, because the waits are computed with floating-point numbers.
         let waits: Vec<_> = (0..50).map(|_| backoff.next_wait().as_millis()).collect();
         assert_eq!(waits.first_chunk(), Some(&[100, 200, 400]));
         assert_eq!(waits.last(), Some(&MAX.as_millis()));
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_with_jitter_grow_up_to_a_limit_and_start_again_after_something_stable() {
+    fn waits_with_jitter_grow_up_to_a_limit_and_start_again_after_a_stable_attempt() {
         let stable = Duration::from_secs(10);
         let mut backoff = Backoff::with_jitter(MIN, MAX);
         let mut next = |lasted| backoff.next_wait_after(lasted, stable);

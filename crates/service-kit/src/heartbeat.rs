@@ -1,10 +1,11 @@
 //! Liveness checks of tasks.
 //!
-//! A task that ends or panics is noticed by whoever has spawned it. One that hangs is not:
-//! so its loop answers questions. That costs nothing while nobody asks.
+//! If a task ends or panics, its `JoinHandle` reports it. If it hangs, nothing does. Therefore a
+//! [`Monitor`] sends questions to the task, and the loop of the task answers them with its
+//! [`Heartbeat`], as one branch of a `select!`. There is no cost without questions.
 //!
-//! The loop answers between two steps. A step that may wait without a limit has to
-//! go through [`Heartbeat::while_waiting`].
+//! The loop does not answer during a step. A step that may wait without a time limit must use
+//! [`Heartbeat::while_waiting`].
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,20 +14,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// A question, and where its answer goes.
+/// A question: the sender of its answer.
 type Question = oneshot::Sender<()>;
 
-/// Asks one task, and the tasks that replace it later. Cheap to clone.
+/// Checks whether a task is alive, and later the task that replaces it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Monitor {
     task: &'static str,
-    /// A lock, because the task that answers is replaced while others ask. It is held for
-    /// an assignment or a clone.
+    /// The channel to the current task. A lock, because `start` replaces the channel while others
+    /// use it. It is held only for an assignment or a clone.
     questions: Arc<Mutex<Option<mpsc::Sender<Question>>>>,
 }
 
 impl Monitor {
-    /// A monitor of a task that has not started; `task` names it in messages.
+    /// A monitor for a task that has not started. `task` is its name in messages.
     #[must_use]
     pub fn new(task: &'static str) -> Self {
         Self { task, questions: Arc::default() }
@@ -38,7 +39,7 @@ impl Monitor {
         self.task
     }
 
-    /// The heartbeat for a task that starts. An earlier heartbeat is not asked any more.
+    /// Creates the heartbeat of a task that starts. Earlier heartbeats get no more questions.
     #[must_use]
     pub fn start(&self) -> Heartbeat {
         let (sender, questions) = mpsc::channel(1);
@@ -46,14 +47,14 @@ impl Monitor {
         Heartbeat { questions }
     }
 
-    /// Whether the task answers within `limit`. A task that does not run counts as alive.
+    /// Whether the task answers within `limit`. A task that is not running counts as alive.
     pub async fn is_alive(&self, limit: Duration) -> bool {
         let questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(questions) = questions else { return true };
         let answered = async {
             let (question, answer) = oneshot::channel();
             if questions.send(question).await.is_ok() {
-                // Without an answer, the task has ended in the meantime.
+                // An error means that the task has ended in the meantime.
                 let _ = answer.await;
             }
         };
@@ -61,7 +62,7 @@ impl Monitor {
     }
 }
 
-/// Answers liveness checks for one task.
+/// Answers liveness checks of a task.
 #[derive(Debug)]
 pub struct Heartbeat {
     questions: mpsc::Receiver<Question>,
@@ -74,16 +75,16 @@ impl Heartbeat {
         Self { questions: mpsc::channel(1).1 }
     }
 
-    /// Waits for the next question and answers it; for the loop of the task. Cancel safe.
+    /// Waits for the next question and answers it. For the loop of the task; cancel safe.
     pub async fn answer(&mut self) {
         match self.questions.recv().await {
-            // Whoever asked may have given up in the meantime.
+            // An error means that the time limit of the question has passed.
             Some(question) => drop(question.send(())),
             None => std::future::pending().await,
         }
     }
 
-    /// Waits for `wait`, however long that takes, and answers questions meanwhile.
+    /// Waits for a future without a time limit, and answers questions meanwhile.
     pub async fn while_waiting<T>(&mut self, wait: impl Future<Output = T>) -> T {
         let mut wait = pin!(wait);
         loop {
@@ -107,7 +108,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_running_loop_answers_and_a_hanging_one_does_not() {
+    async fn a_running_task_is_alive_and_a_hanging_one_is_not() {
         let monitor = Monitor::new("a task");
         assert!(monitor.is_alive(LIMIT).await, "it has not started");
         let mut heartbeat = monitor.start();
@@ -126,7 +127,7 @@ mod tests {
         assert!(monitor.is_alive(LIMIT).await);
         drop(hang);
         assert!(!monitor.is_alive(LIMIT).await);
-        // Nor to a second question.
+        // The same for the next question.
         assert!(!monitor.is_alive(LIMIT).await);
         task.abort();
         let _ = task.await;
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_replaces_another_is_asked_in_its_place() {
+    async fn a_replaced_task_gets_no_questions() {
         let monitor = Monitor::new("a task");
         let _hanging = monitor.start();
         assert!(!monitor.is_alive(LIMIT).await);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_with_what_it_waits_for() {
+    async fn while_waiting_returns_the_output_of_the_future() {
         assert_eq!(Heartbeat::unmonitored().while_waiting(async { 7 }).await, 7);
     }
 }

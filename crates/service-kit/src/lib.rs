@@ -1,18 +1,25 @@
-//! What the programs of this workspace have in common as long-running services.
+//! Shared parts of long-running services: the programs of this workspace and the libraries that
+//! they use.
 //!
-//! | module | what it is |
+//! | module | what it contains |
 //! |---|---|
 //! | [`backoff`] | growing waits between attempts |
-//! | [`heartbeat`] | liveness checks of tasks: a [`Monitor`](heartbeat::Monitor) asks, a task answers by its [`Heartbeat`](heartbeat::Heartbeat) |
-//! | [`random`] | ids and durations that have to differ, not to be secret |
+//! | [`heartbeat`] | liveness checks of tasks |
+//! | [`random`] | random ids and durations, not for cryptography |
 //! | [`log`] | the log on standard error, as text or JSON |
-//! | [`process`] | exit codes and signals |
-//! | [`settings`] | checks of settings that report all mistakes at once |
+//! | [`process`] | exit codes, standard streams and signals |
+//! | [`settings`] | checks of settings, which report all mistakes at once |
 //!
-//! The last three need the feature `program`, which is on by default. Libraries turn it
-//! off: they then depend neither on clap nor on tracing-subscriber.
+//! The last three need the feature `program`, which is on by default. Libraries turn it off, and
+//! then depend neither on clap nor on tracing-subscriber.
 //!
-//! This crate knows neither MQTT nor Ankaios.
+//! The modules are independent of each other, with two exceptions: `log` starts the log as
+//! `settings` says, and `process` reports the mistakes that `settings` finds. A liveness check goes
+//! from a [`Monitor`](heartbeat::Monitor) to the [`Heartbeat`](heartbeat::Heartbeat) in the loop of
+//! a task, which answers it.
+//!
+//! This crate is not a framework: it starts no tasks except for signals, and knows neither MQTT nor
+//! Ankaios.
 
 #![forbid(unsafe_code)]
 

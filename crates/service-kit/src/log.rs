@@ -9,38 +9,38 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::settings::LogSettings;
 
-/// Starts the log. Does nothing if the process has one already.
+/// Starts the log. Does nothing if the process already has a log.
 pub fn start(log: LogSettings) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(log.level)
-        .with_timer(Utc)
+        .with_timer(UtcTime)
         .with_writer(stderr)
         .with_target(false);
-    // Fails only if there is a log already, as in tests.
+    // Fails only if there already is a log, as in tests.
     let _ = if log.json {
         tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
     } else {
-        let builder = builder.with_ansi(false).with_writer(|| Plain(stderr()));
+        let builder = builder.with_ansi(false).with_writer(|| EscapingWriter(stderr()));
         tracing::subscriber::set_global_default(builder.finish())
     };
 }
 
-/// The time in UTC, RFC 3339, with microseconds. The timer of tracing-subscriber writes the
-/// same in pieces, which takes a sixth of the time of a whole entry.
-struct Utc;
+/// Writes the time in UTC, RFC 3339, with microseconds. The timer of tracing-subscriber writes the
+/// same in many small parts, which takes a sixth of the time of an entry.
+struct UtcTime;
 
-impl FormatTime for Utc {
+impl FormatTime for UtcTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         write!(writer, "{}", humantime::format_rfc3339_micros(SystemTime::now()))
     }
 }
 
-/// Escapes control characters. Parts of an entry come from outside, and must neither look
-/// like an entry of their own nor control the terminal.
-struct Plain<W>(W);
+/// Escapes control characters. Parts of an entry are untrusted: they must not look like another
+/// entry, and must not control the terminal.
+struct EscapingWriter<W>(W);
 
-impl<W: Write> Write for Plain<W> {
-    /// Called once for each entry.
+impl<W: Write> Write for EscapingWriter<W> {
+    /// Writes an entry; tracing-subscriber calls it once for each.
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
         let line = entry.strip_suffix(b"\n").unwrap_or(entry);
         if has_control(line) {
@@ -57,12 +57,12 @@ impl<W: Write> Write for Plain<W> {
     }
 }
 
-/// Whether UTF-8 text has a control character: U+0000 to U+001F or U+007F to U+009F.
+/// Whether UTF-8 text contains a control character: U+0000 to U+001F or U+007F to U+009F.
 fn has_control(text: &[u8]) -> bool {
-    let mut before = 0;
+    let mut previous = 0;
     text.iter().any(|&byte| {
-        let is_c1 = before == 0xc2 && byte < 0xa0;
-        before = byte;
+        let is_c1 = previous == 0xc2 && byte < 0xa0;
+        previous = byte;
         is_c1 || byte.is_ascii_control()
     })
 }
@@ -88,16 +88,18 @@ mod tests {
     }
 
     #[test]
-    fn the_time_has_microseconds() {
+    fn time_has_microseconds() {
         let mut text = String::new();
-        Utc.format_time(&mut Writer::new(&mut text)).unwrap();
+        UtcTime.format_time(&mut Writer::new(&mut text)).unwrap();
         assert!(text.ends_with('Z') && text.len() == "2026-01-01T00:00:00.000000Z".len());
     }
 
     #[test]
     fn an_entry_is_one_line_without_control_characters() {
         let mut written = Vec::new();
-        Plain(&mut written).write_all("a \u{1b}[31m\nERROR ü \u{9b}\t\n".as_bytes()).unwrap();
+        EscapingWriter(&mut written)
+            .write_all("a \u{1b}[31m\nERROR ü \u{9b}\t\n".as_bytes())
+            .unwrap();
         assert_eq!(written, "a \\u{1b}[31m\\nERROR ü \\u{9b}\\t\n".as_bytes());
     }
 }

@@ -12,12 +12,13 @@ use crate::settings::SettingsError;
 /// `EX_USAGE` of sysexits.h: the command was used incorrectly.
 const USAGE: u8 = 64;
 
-/// Reports settings that `program` cannot use. Help and version are no failure.
+/// Reports an error of the settings, and returns the exit code of the program. A request for help
+/// or the version is a success.
 #[must_use]
 pub fn refuse(program: &str, error: &SettingsError) -> ExitCode {
     match error {
         SettingsError::CommandLine(error) => {
-            // A closed standard output does not change the exit code.
+            // The exit code is the same if the output is closed.
             let _ = error.print();
             if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
         }
@@ -30,20 +31,20 @@ pub fn refuse(program: &str, error: &SettingsError) -> ExitCode {
 
 /// Writes an error to standard error, for programs without a log.
 pub fn eprint(program: &str, what: &dyn fmt::Display) {
-    // If nobody can read it, the exit code is left.
+    // If standard error is closed, there is still the exit code.
     let _ = writeln!(io::stderr(), "{program}: {what}");
 }
 
 /// Writes a line to standard output.
 pub fn print(line: &str) {
-    // As above.
+    // If standard output is closed, there is still the exit code.
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// A token that SIGTERM and SIGINT cancel.
+/// Returns a token that is cancelled by SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The signals cannot be handled.
+/// A signal handler cannot be installed.
 pub fn stop_on_signals() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;

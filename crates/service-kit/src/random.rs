@@ -1,4 +1,4 @@
-//! Ids and durations that have to differ, not to be secret.
+//! Random ids and durations. They differ, but are not secret: do not use them for cryptography.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub fn duration(range: &Range<Duration>) -> Duration {
 }
 
 fn number() -> u64 {
-    // The keys of each `RandomState` differ, and start at random in each process.
+    // Each `RandomState` has different keys, which start at random values in each process.
     RandomState::new().build_hasher().finish()
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn no_two_are_the_same() {
+    fn ids_differ() {
         let many: std::collections::BTreeSet<_> = (0..1000).map(|_| super::hex()).collect();
         assert_eq!(many.len(), 1000);
     }

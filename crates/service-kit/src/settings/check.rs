@@ -1,10 +1,10 @@
-//! Checks settings and collects all mistakes.
+//! Checks of settings, which collect all mistakes.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// All mistakes in the settings, each with what to change.
+/// All mistakes in the settings. Each says how to correct it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Mistakes(Vec<String>);
 
@@ -21,11 +21,11 @@ pub struct Check(Mistakes);
 
 impl Check {
     /// Adds a mistake in the setting `name`.
-    pub fn mistake(&mut self, name: &str, what: impl fmt::Display) {
-        self.0.0.push(format!("{name}: {what}"));
+    pub fn mistake(&mut self, name: &str, message: impl fmt::Display) {
+        self.0.0.push(format!("{name}: {message}"));
     }
 
-    /// The value of a result; its error becomes a mistake in the setting `name`.
+    /// Returns the value of a result. An error becomes a mistake in the setting `name`.
     pub fn parsed<T, E: fmt::Display>(&mut self, name: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.mistake(name, error)).ok()
     }
@@ -43,7 +43,7 @@ impl Check {
         self.parsed(name, result)
     }
 
-    /// Parses a duration that must lie in a range.
+    /// Parses a duration that must be in a range.
     pub fn duration_within(
         &mut self,
         name: &str,
@@ -59,7 +59,7 @@ impl Check {
         None
     }
 
-    /// Checks host name or address and port of a broker.
+    /// Checks the host name or address and the port of a broker.
     pub fn broker(&mut self, address: &str, port: &str) -> Option<(String, u16)> {
         let host = address.trim();
         let is_host = !host.is_empty() && !host.contains(['/', ' ']);
@@ -76,7 +76,7 @@ impl Check {
         port.filter(|_| is_host).map(|port| (host.to_owned(), port))
     }
 
-    /// The settings, if there was no mistake. They may be `None` only after a mistake.
+    /// Returns the settings if there is no mistake. They may be `None` only after a mistake.
     ///
     /// # Errors
     /// All mistakes.

@@ -5,16 +5,16 @@ use tracing::level_filters::LevelFilter;
 
 use super::check::Check;
 
-/// What is logged, and how.
+/// The settings of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
     /// The least severe level that is logged.
     pub level: LevelFilter,
-    /// One JSON object per line, for machines.
+    /// Whether entries are JSON objects, one per line, instead of text.
     pub json: bool,
 }
 
-/// The settings of the log, as text.
+/// The settings of the log, as arguments that are not checked.
 #[derive(Debug, Args)]
 pub struct LogArgs {
     /// error, warn, info, debug or trace
@@ -26,7 +26,7 @@ pub struct LogArgs {
 }
 
 impl LogArgs {
-    /// Checks the settings; `None` after a mistake.
+    /// Checks the settings. Returns `None` if there is a mistake.
     pub fn check(&self, check: &mut Check) -> Option<LogSettings> {
         let level = match self.log_level.to_ascii_lowercase().as_str() {
             "error" => Some(LevelFilter::ERROR),

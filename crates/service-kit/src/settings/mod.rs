@@ -1,4 +1,4 @@
-//! Settings: each is an environment variable and a flag of the same name.
+//! Settings. Each is an environment variable and a command-line flag of the same name.
 
 mod check;
 mod log;
@@ -6,13 +6,13 @@ mod log;
 pub use check::{Check, Mistakes};
 pub use log::{LogArgs, LogSettings};
 
-/// Why there are no settings.
+/// Why the program has no settings to run with.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Help or the version was asked for, or a flag is unknown.
+    /// The command line asks for help or the version, or is invalid.
     #[error(transparent)]
     CommandLine(#[from] clap::Error),
-    /// All mistakes at once.
+    /// Settings are invalid.
     #[error("{0}")]
     Invalid(Mistakes),
 }
