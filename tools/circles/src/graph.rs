@@ -1,16 +1,17 @@
-//! The dependencies between files, and the circles in them.
+//! The dependencies between files, and the circles among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// For each file the others that it depends on, and the names that it uses of them.
+/// For each file, the files that it depends on, and the names that it uses from each of them.
 #[derive(Default)]
 pub(crate) struct Graph(BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>);
 
-/// Files that all depend on each other: one line for each dependency between two of them.
+/// Files that all depend on each other, as one line for each dependency between two of them.
 pub(crate) type Circle = Vec<String>;
 
 impl Graph {
+    /// Adds a dependency of the file `from` on a name in the file `to`.
     pub(crate) fn add(&mut self, from: &Path, to: &Path, name: &str) {
         if from != to {
             let uses = self.0.entry(from.to_owned()).or_default();
@@ -18,6 +19,7 @@ impl Graph {
         }
     }
 
+    /// The circles, each with all files that depend on each other.
     pub(crate) fn circles(&self) -> Vec<Circle> {
         let reached: BTreeMap<_, _> =
             self.0.keys().map(|file| (file.as_path(), self.reached_from(file))).collect();
@@ -26,14 +28,14 @@ impl Graph {
         let in_a_circle = self.0.keys().filter(|file| reaches(file, file));
         let circles: BTreeSet<BTreeSet<_>> = in_a_circle
             .map(|file| {
-                let back = |other: &&PathBuf| reaches(file, other) && reaches(other, file);
-                self.0.keys().filter(back).map(PathBuf::as_path).collect()
+                let is_mutual = |other: &&PathBuf| reaches(file, other) && reaches(other, file);
+                self.0.keys().filter(is_mutual).map(PathBuf::as_path).collect()
             })
             .collect();
         circles.iter().map(|files| self.lines(|file| files.contains(file))).collect()
     }
 
-    /// The files that a file depends on, directly or by way of others.
+    /// The files that a file depends on, directly or indirectly.
     fn reached_from<'a>(&'a self, file: &'a Path) -> BTreeSet<&'a Path> {
         let mut reached = BTreeSet::new();
         let mut next = vec![file];
@@ -44,11 +46,11 @@ impl Graph {
         reached
     }
 
-    /// The dependencies between these files.
-    pub(crate) fn lines(&self, is_wanted: impl Fn(&Path) -> bool) -> Vec<String> {
+    /// The dependencies between the selected files, one line each.
+    pub(crate) fn lines(&self, is_selected: impl Fn(&Path) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
-        for (from, uses) in self.0.iter().filter(|(from, _)| is_wanted(from)) {
-            for (to, names) in uses.iter().filter(|(to, _)| is_wanted(to)) {
+        for (from, uses) in self.0.iter().filter(|(from, _)| is_selected(from)) {
+            for (to, names) in uses.iter().filter(|(to, _)| is_selected(to)) {
                 let names: Vec<_> = names.iter().map(String::as_str).collect();
                 let names = names.join(", ");
                 lines.push(format!("{} -> {}: {names}", from.display(), to.display()));
@@ -57,7 +59,8 @@ impl Graph {
         lines
     }
 
-    /// The dependencies between the folders and files beside the root file of a crate.
+    /// The dependencies between the files and folders next to the root file of a crate, one line
+    /// for each that has dependencies.
     pub(crate) fn summary(&self, root: &Path) -> Vec<String> {
         let folder = root.parent().unwrap_or(root);
         let part = |file: &Path| {

@@ -1,24 +1,30 @@
-//! Finds circles between the source files of each crate of the workspace.
+//! Finds circular dependencies between the source files of each crate in the workspace.
 //!
-//! File A depends on file B if A names an item that B defines: in a `use`, by a path in
-//! its code, or as a method of `self`. Re-exports are followed to the definition, so a
-//! `mod.rs` that only declares and re-exports its children depends on none of them, and
-//! they may use each other through it. Neither `mod` nor a re-export is a dependency,
-//! nor is what is compiled for unit tests only. Two files that depend on each other,
-//! directly or by way of others, are a circle.
+//! File A depends on file B if A names an item that B defines: in a `use`, as a path in its code,
+//! or as a method of `self`. Two files that depend on each other, directly or indirectly, are a
+//! circle.
 //!
-//! | module | holds |
+//! Re-exports are followed to the definition. So a `mod.rs` that only declares and re-exports its
+//! children does not depend on them, and the children may use each other through it. Not counted as
+//! a dependency: `mod`, a re-export, and code that is compiled only for unit tests.
+//!
+//! ```text
+//!  root files ─► syntax, modules ─► resolve, methods ─► references ─► graph ─► report
+//! ```
+//!
+//! | module | what it contains |
 //! |---|---|
-//! | `syntax` | what a module declares, as its source says it |
-//! | `modules` | the modules of a crate, from its files |
-//! | `resolve` | from a path to the module that defines what it names |
-//! | `methods` | the inherent methods of types, which may be in other files than their type |
+//! | `syntax` | the declarations of a module in its source |
+//! | `modules` | the modules of a crate, loaded from its files |
+//! | `resolve` | from a path to the module that defines the named item |
+//! | `methods` | the inherent methods of types, which may be in another file than the type |
 //! | `references` | all paths in the code of a module |
-//! | `graph` | the dependencies between files, and the circles in them |
+//! | `graph` | the dependencies between files, and the circles among them |
 //!
-//! It sees names, not types. Not seen: a method that is called on anything but `self`; a
-//! trait that comes by a glob or a re-export and is used only for its methods; what a
-//! macro adds. What `include!` brings counts as defined in the file that includes it.
+//! The tool knows names, not types. It does not find methods that are called on other values than
+//! `self`, traits that are imported by a glob or through a re-export and used only for their
+//! methods, or code that macros generate. Items from `include!` count as defined in the file that
+//! includes them.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -43,8 +49,8 @@ mod tests;
 
 const USAGE: &str = "\
 Usage: circles [--edges]
-Finds circles between the source files of each crate of the workspace.
-  --edges  list what the files and folders of each crate depend on";
+Finds circular dependencies between the source files of each crate in the workspace.
+  --edges  list the dependencies between the top-level files and folders of each crate";
 
 fn main() -> ExitCode {
     match check() {
@@ -57,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reports the circles of the workspace; `true` if there is none.
+/// Reports the circles in the workspace. Returns `true` if there is none.
 fn check() -> Result<bool, Box<dyn Error>> {
     let with_edges = match env::args().nth(1).as_deref() {
         None => false,
@@ -68,7 +74,7 @@ fn check() -> Result<bool, Box<dyn Error>> {
     let read = |file: &Path| fs::read_to_string(file);
     let mut files = Files::new(&read);
     let mut report = Vec::new();
-    // Tests share files: a circle between these is reported once.
+    // A set, because tests share files: a circle between shared files is reported once.
     let mut circles = BTreeSet::new();
     for root in crate_roots()? {
         let root = root.strip_prefix(&workspace).unwrap_or(&root);
@@ -92,8 +98,8 @@ fn section(title: &str, lines: &[String]) -> String {
     format!("{title}\n{lines}")
 }
 
-/// The dependencies between the files of the crate with this root file.
-fn dependencies(root: &Path, files: &mut Files<'_>) -> Result<Graph, modules::Error> {
+/// The dependencies between the files of a crate.
+fn dependencies(root: &Path, files: &mut Files<'_>) -> Result<Graph, modules::LoadError> {
     let source = Crate::load(root, files)?;
     let methods = Methods::of(&source);
     let mut graph = Graph::default();
@@ -112,8 +118,8 @@ fn crate_roots() -> Result<BTreeSet<PathBuf>, Box<dyn Error>> {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
     let metadata = String::from_utf8(output.stdout)?;
-    // Not worth a JSON parser: the keys are Cargo's own, and a path with characters that
-    // JSON escapes is reported as a file that cannot be read.
+    // Parsed without a JSON library: Cargo determines the keys, and a path with characters that JSON
+    // escapes is reported as a file that cannot be read.
     let roots = metadata.split(r#""src_path":""#).skip(1);
     Ok(roots.filter_map(|rest| rest.split('"').next()).map(PathBuf::from).collect())
 }

@@ -1,4 +1,4 @@
-//! The inherent methods and other associated items of types.
+//! The inherent methods of types, and their other associated functions and constants.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,11 @@ use crate::modules::{Crate, ModuleId};
 use crate::resolve::{Target, resolve};
 use crate::syntax::{attributes, is_compiled, name_of, names};
 
-/// The module that defines each method. It may be another one than that of its type.
+/// The module that defines each method. It can differ from the module of the type.
 pub(crate) struct Methods(BTreeMap<(Target, String), ModuleId>);
 
 impl Methods {
+    /// The methods of all types in a crate.
     pub(crate) fn of(source: &Crate) -> Self {
         let mut methods = BTreeMap::new();
         for module in source.ids() {
@@ -34,12 +35,13 @@ impl Methods {
         Self(methods)
     }
 
+    /// The module that defines a method of a type.
     pub(crate) fn definition(&self, of: &Target, method: &str) -> Option<ModuleId> {
         self.0.get(&(of.clone(), method.to_owned())).copied()
     }
 }
 
-/// The item of this crate that a type names.
+/// The item of this crate that a type refers to.
 pub(crate) fn type_of(source: &Crate, module: ModuleId, named: &Type) -> Option<Target> {
     let Type::Path(path) = named else { return None };
     let mut targets = resolve(source, module, &names(&path.path)).into_iter();

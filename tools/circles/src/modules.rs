@@ -8,22 +8,23 @@ use std::rc::Rc;
 
 use crate::syntax::{Body, Child};
 
-/// A crate, without what is compiled for unit tests only.
+/// A crate, without the code that is compiled only for unit tests.
 #[derive(Default)]
 pub(crate) struct Crate {
-    /// The first is the root.
+    /// All modules; the first one is the root.
     modules: Vec<Module>,
-    /// Where each macro of `macro_rules!` is defined.
+    /// The module that defines each `macro_rules!` macro.
     macros: BTreeMap<String, ModuleId>,
 }
 
-/// Identifies a module of its crate.
+/// Identifies a module in its crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ModuleId(usize);
 
-/// A module in a file of its own, or in that of its parent.
+/// A module.
 pub(crate) struct Module {
     pub(crate) parent: Option<ModuleId>,
+    /// Its own file, or for an inline module that of its parent.
     pub(crate) file: PathBuf,
     pub(crate) body: Rc<Body>,
     pub(crate) children: BTreeMap<String, ModuleId>,
@@ -31,7 +32,7 @@ pub(crate) struct Module {
 
 impl Crate {
     /// Loads the crate with this root file.
-    pub(crate) fn load(root: &Path, files: &mut Files<'_>) -> Result<Self, Error> {
+    pub(crate) fn load(root: &Path, files: &mut Files<'_>) -> Result<Self, LoadError> {
         let mut loaded = Self::default();
         let body = files.parse(root)?;
         loaded.add(None, root.to_owned(), body, &folder(root), files)?;
@@ -51,12 +52,12 @@ impl Crate {
         &self.modules[id.0]
     }
 
-    /// The module that defines this macro by `macro_rules!`.
+    /// The module that defines a `macro_rules!` macro.
     pub(crate) fn macro_rules(&self, name: &str) -> Option<ModuleId> {
         self.macros.get(name).copied()
     }
 
-    /// Adds a module and all below it. Those have their files in the folder `below`.
+    /// Adds a module and its descendants. The files of its children are in the folder `below`.
     fn add(
         &mut self,
         parent: Option<ModuleId>,
@@ -64,7 +65,7 @@ impl Crate {
         body: Rc<Body>,
         below: &Path,
         files: &mut Files<'_>,
-    ) -> Result<ModuleId, Error> {
+    ) -> Result<ModuleId, LoadError> {
         let id = ModuleId(self.modules.len());
         self.macros.extend(body.macros.iter().map(|name| (name.clone(), id)));
         let children = BTreeMap::new();
@@ -91,25 +92,25 @@ impl<'a> Files<'a> {
         Self { read, parsed: BTreeMap::new() }
     }
 
-    fn parse(&mut self, file: &Path) -> Result<Rc<Body>, Error> {
+    fn parse(&mut self, file: &Path) -> Result<Rc<Body>, LoadError> {
         if let Some(body) = self.parsed.get(file) {
             return Ok(body.clone());
         }
-        let text = (self.read)(file).map_err(|error| Error::Read(file.to_owned(), error))?;
-        let body = Body::parse(&text).map_err(|error| Error::Parse(file.to_owned(), error))?;
+        let text = (self.read)(file).map_err(|error| LoadError::Read(file.to_owned(), error))?;
+        let body = Body::parse(&text).map_err(|error| LoadError::Parse(file.to_owned(), error))?;
         let body = Rc::new(body);
         self.parsed.insert(file.to_owned(), body.clone());
         Ok(body)
     }
 
-    /// The file of a module that is declared in the file `above`, what is in it, and the
-    /// folder in which its children have their files.
+    /// Finds a module that is declared in the file `above`, whose children have their files in the
+    /// folder `beside`. Returns its file, its body, and the folder with the files of its children.
     fn locate(
         &mut self,
         child: &Child,
         above: &Path,
         beside: &Path,
-    ) -> Result<(PathBuf, Rc<Body>, PathBuf), Error> {
+    ) -> Result<(PathBuf, Rc<Body>, PathBuf), LoadError> {
         let below = beside.join(&child.name);
         if let Some(body) = &child.body {
             return Ok((above.to_owned(), body.clone(), below));
@@ -120,7 +121,7 @@ impl<'a> Files<'a> {
         }
         let mut file = below.with_extension("rs");
         let mut body = self.parse(&file);
-        if matches!(body, Err(Error::Read(..))) {
+        if matches!(body, Err(LoadError::Read(..))) {
             file = below.join("mod.rs");
             body = self.parse(&file);
         }
@@ -132,7 +133,7 @@ fn folder(file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).to_owned()
 }
 
-/// The path without `..`, so that each file has one path.
+/// Removes `..` from the path, so that there is only one path for each file.
 fn normalized(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();
     for component in path.components() {
@@ -147,12 +148,12 @@ fn normalized(path: &Path) -> PathBuf {
 
 /// Why a crate cannot be loaded.
 #[derive(Debug)]
-pub(crate) enum Error {
+pub(crate) enum LoadError {
     Read(PathBuf, io::Error),
     Parse(PathBuf, syn::Error),
 }
 
-impl Display for Error {
+impl Display for LoadError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(file, error) => write!(f, "cannot read {}: {error}", file.display()),
@@ -161,4 +162,4 @@ impl Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for LoadError {}

@@ -1,4 +1,4 @@
-//! All paths in the code of a module.
+//! Finds all paths in the code of a module.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::modules::{Crate, ModuleId};
 use crate::resolve::{Target, resolve};
 use crate::syntax::{Names, attributes, imports, is_compiled, name_of, names};
 
-/// Adds what the code of a module depends on.
+/// Adds the dependencies of a module to the graph.
 pub(crate) fn collect(source: &Crate, methods: &Methods, module: ModuleId, graph: &mut Graph) {
     let (of, scopes) = (None, Vec::new());
     let mut references = References { source, methods, module, graph, of, scopes };
@@ -34,19 +34,19 @@ struct References<'a> {
     graph: &'a mut Graph,
     /// The type of `self`.
     of: Option<Target>,
-    /// The variables and generic parameters of each scope. They hide what the module
-    /// declares.
+    /// The variables and generic parameters of each scope. They hide declarations of the module.
     scopes: Vec<BTreeSet<String>>,
 }
 
 impl References<'_> {
+    /// Adds the dependencies of a path.
     fn refer(&mut self, path: &[String]) {
         let ([first, ..], Some(last)) = (path, path.last()) else { return };
         if first == "Self" {
             self.refer_to_own(last);
             return;
         }
-        // A variable does not hide a module, a generic parameter hides all.
+        // A variable does not hide a module; a generic parameter hides everything.
         let may_be_hidden = path.len() == 1 || is_capitalized(first);
         if may_be_hidden && self.scopes.iter().any(|scope| scope.contains(first)) {
             return;
@@ -54,7 +54,7 @@ impl References<'_> {
         for target in resolve(self.source, self.module, path) {
             let Target::Item(module, name) = &target else { continue };
             self.depend_on(*module, name);
-            // A method beside its type adds nothing.
+            // A method in the file of its type adds no dependency.
             let method = self.methods.definition(&target, last);
             if let Some(method) = method.filter(|method| method != module) {
                 self.depend_on(method, last);
@@ -62,7 +62,7 @@ impl References<'_> {
         }
     }
 
-    /// A method of `self`, or another associated item of `Self`.
+    /// Adds the dependency of a method of `self`, or of another associated item of `Self`.
     fn refer_to_own(&mut self, name: &str) {
         let of = self.of.as_ref();
         if let Some(module) = of.and_then(|of| self.methods.definition(of, name)) {
@@ -75,6 +75,7 @@ impl References<'_> {
         self.graph.add(file(self.module), file(module), name);
     }
 
+    /// Declares a variable or a generic parameter.
     fn bind(&mut self, name: String) {
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name);
@@ -87,21 +88,21 @@ impl References<'_> {
         self.scopes.pop();
     }
 
-    /// A path with `<T>::` or `<T as Trait>::` in front.
+    /// Visits a path that may begin with `<T>::` or `<T as Trait>::`.
     fn visit_qualified(&mut self, of: Option<&QSelf>, path: &Path) {
         if let Some(of) = of {
             self.visit_qself(of);
         }
         if of.is_some_and(|of| of.position == 0) {
-            // An associated item.
+            // `<T>::item`: the path is an associated item, not an item of a module.
             visit::visit_path(self, path);
         } else {
             self.visit_path(path);
         }
     }
 
-    /// The arguments of a macro: most are expressions or statements.
-    fn arguments(&mut self, tokens: TokenStream) {
+    /// Visits the arguments of a macro. Most are expressions or statements.
+    fn visit_arguments(&mut self, tokens: TokenStream) {
         let expressions = Punctuated::<Expr, Token![,]>::parse_terminated;
         if let Ok(expressions) = expressions.parse2(tokens.clone()) {
             for expression in &expressions {
@@ -114,16 +115,16 @@ impl References<'_> {
                 }
             });
         } else {
-            self.tokens(tokens);
+            self.visit_tokens(tokens);
         }
     }
 
-    /// Tokens of a syntax that only their macro knows.
-    fn tokens(&mut self, tokens: TokenStream) {
+    /// Visits tokens in a syntax that only their macro knows.
+    fn visit_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         for tree in &tokens {
             if let TokenTree::Group(group) = tree {
-                self.arguments(group.stream());
+                self.visit_arguments(group.stream());
             }
         }
         for path in paths(&tokens) {
@@ -131,14 +132,14 @@ impl References<'_> {
         }
     }
 
-    /// The arguments of an attribute. Only paths of several names are certain to be
-    /// paths; those in strings are for Serde.
-    fn attribute(&mut self, tokens: TokenStream) {
+    /// Visits the arguments of an attribute. A single name need not be a path, so only paths of
+    /// several names count. Serde has paths in strings.
+    fn visit_attribute_arguments(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut found = paths(&tokens);
         for tree in tokens {
             match tree {
-                TokenTree::Group(group) => self.attribute(group.stream()),
+                TokenTree::Group(group) => self.visit_attribute_arguments(group.stream()),
                 TokenTree::Literal(literal) => {
                     let text = syn::parse2::<LitStr>(TokenTree::from(literal).into());
                     let path = text.and_then(|text| text.parse::<Path>());
@@ -153,13 +154,13 @@ impl References<'_> {
     }
 }
 
-/// The paths in tokens, without those in groups. A method of `self` is the path
-/// `Self::method`. Left out are fields, lifetimes and what
-/// follows `::`, such as in `Vec::<u8>::new`.
+/// The paths in tokens, without those in groups. A call `self.method(…)` is the path
+/// `Self::method`. Not included are fields, lifetimes, and the part of a path that follows generic
+/// arguments, such as `new` in `Vec::<u8>::new`.
 fn paths(tokens: &[TokenTree]) -> Vec<Names> {
-    let is = |at: Option<usize>, wanted: char| {
+    let is = |at: Option<usize>, punct: char| {
         let tree = at.and_then(|at| tokens.get(at));
-        matches!(tree, Some(TokenTree::Punct(found)) if found.as_char() == wanted)
+        matches!(tree, Some(TokenTree::Punct(found)) if found.as_char() == punct)
     };
     let ident = |at: usize| match tokens.get(at) {
         Some(TokenTree::Ident(ident)) => Some(name_of(ident)),
@@ -186,14 +187,14 @@ fn paths(tokens: &[TokenTree]) -> Vec<Names> {
         {
             path = vec!["Self".to_owned(), method];
         }
-        let (before, further) = (start.checked_sub(1), start.checked_sub(2));
-        let is_field = is(before, '.') && !is(further, '.');
-        let is_rest = is(before, ':') && is(further, ':');
-        let is_fragment = is(before, '$') && !path.starts_with(&["crate".to_owned()]);
+        let (previous, second_previous) = (start.checked_sub(1), start.checked_sub(2));
+        let is_field = is(previous, '.') && !is(second_previous, '.');
+        let is_rest = is(previous, ':') && is(second_previous, ':');
+        let is_fragment = is(previous, '$') && !path.starts_with(&["crate".to_owned()]);
         let is_key = path.len() == 1
             && (is(Some(next), ':') && !is(Some(next + 1), ':')
                 || is(Some(next), '=') && !is(Some(next + 1), '=') && !is(Some(next + 1), '>'));
-        if !(is_field || is_rest || is_fragment || is_key || is(before, '\'')) {
+        if !(is_field || is_rest || is_fragment || is_key || is(previous, '\'')) {
             paths.push(path);
         }
     }
@@ -218,10 +219,10 @@ impl<'ast> Visit<'ast> for References<'_> {
         self.visit_qualified(node.qself.as_ref(), &node.path);
     }
 
-    /// `pub(in path)` uses nothing of what it names.
+    /// `pub(in path)` is not a dependency on the path.
     fn visit_vis_restricted(&mut self, _: &'ast VisRestricted) {}
 
-    /// A re-export is no use, a private import is.
+    /// A re-export is not a dependency; a private import is one.
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         let is_private = match &item.vis {
             Visibility::Public(_) => false,
@@ -242,13 +243,13 @@ impl<'ast> Visit<'ast> for References<'_> {
             Some((module, name)) => self.depend_on(module, name),
             None => self.refer(&path),
         }
-        self.arguments(node.tokens.clone());
+        self.visit_arguments(node.tokens.clone());
     }
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
         self.refer(&names(attribute.path()));
         if let Meta::List(list) = &attribute.meta {
-            self.attribute(list.tokens.clone());
+            self.visit_attribute_arguments(list.tokens.clone());
         }
     }
 
@@ -307,7 +308,7 @@ impl<'ast> Visit<'ast> for References<'_> {
     fn visit_pat_ident(&mut self, pattern: &'ast PatIdent) {
         let name = name_of(&pattern.ident);
         if is_capitalized(&name) {
-            // A constant.
+            // A constant, not a variable.
             self.refer(&[name]);
         } else {
             self.bind(name);
@@ -323,7 +324,7 @@ impl<'ast> Visit<'ast> for References<'_> {
         if !is_compiled(&local.attrs) {
             return;
         }
-        // Before the pattern: the value does not see the variables.
+        // The value first, because the variables of the pattern are not in its scope.
         if let Some(init) = &local.init {
             self.visit_local_init(init);
         }

@@ -1,27 +1,27 @@
-//! From a path to the module that defines what it names.
+//! Resolves paths: from a path to the module that defines the named item.
 
 use crate::modules::{Crate, ModuleId};
 use crate::syntax::{Declaration, Names};
 
-/// What a path names.
+/// What a path refers to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// An item, by its name and the module that defines it.
+    /// An item: the module that defines it, and its name.
     Item(ModuleId, String),
     Module(ModuleId),
-    /// Something of another crate.
+    /// An item of another crate, or of the language.
     Foreign,
 }
 
-/// All that a path may name, seen from a module. That is more than one thing where a
-/// type, a value and a macro share a name.
+/// All items and modules that a path in a module may refer to. There can be several, because a
+/// type, a value and a macro may have the same name.
 pub(crate) fn resolve(source: &Crate, from: ModuleId, path: &[String]) -> Vec<Target> {
     Resolver { source, followed: Vec::new() }.path(from, path)
 }
 
 struct Resolver<'a> {
     source: &'a Crate,
-    /// The imports that are being followed: some lead back to themselves.
+    /// The imports that are being followed, to stop at imports that lead back to themselves.
     followed: Vec<(ModuleId, &'a Names)>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Resolver<'a> {
             });
             let modules: Vec<_> = modules.collect();
             if modules.is_empty() {
-                // What follows is a variant, an associated item, or foreign as well.
+                // The rest names a variant, an associated item, or something in another crate.
                 break;
             }
             targets = modules.into_iter().flat_map(|module| self.member(module, name)).collect();
@@ -53,16 +53,16 @@ impl<'a> Resolver<'a> {
         self.source.module(module).parent.map(Target::Module).into_iter().collect()
     }
 
-    /// What a name stands for behind that of a module.
+    /// What a name refers to in a path after the name of a module.
     fn member(&mut self, module: ModuleId, name: &str) -> Vec<Target> {
         if name == "super" {
             return self.parent(module);
         }
-        // What is declared nowhere comes from `include!` or another macro.
+        // A name without a declaration comes from `include!` or another macro.
         self.name(module, name).unwrap_or_else(|| vec![Target::Item(module, name.to_owned())])
     }
 
-    /// What a name stands for in a module, if it is declared there.
+    /// What a name refers to in a module, if it is declared there.
     fn name(&mut self, module: ModuleId, name: &str) -> Option<Vec<Target>> {
         let source = self.source.module(module);
         let child = source.children.get(name).map(|child| Target::Module(*child));
@@ -95,7 +95,7 @@ impl<'a> Resolver<'a> {
         foreign
     }
 
-    /// Follows an import, unless that is being done already.
+    /// Follows an import, unless it is already being followed.
     fn once<T>(
         &mut self,
         module: ModuleId,

@@ -1,4 +1,4 @@
-//! What a module declares, as its source says it.
+//! The declarations of a module in its source.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,39 +11,39 @@ use syn::{
     UseTree,
 };
 
-/// A path in the source, one string for each name. A path that begins with `::` has an
-/// empty name in front.
+/// The names of a path in the source. If the path begins with `::`, the first name is empty.
 pub(crate) type Names = Vec<String>;
 
-/// The inside of a module, without what is compiled for unit tests only.
+/// The content of a module, without the code that is compiled only for unit tests.
 #[derive(Default)]
 pub(crate) struct Body {
-    /// All items but modules.
+    /// All items other than modules.
     pub(crate) items: Vec<Item>,
     pub(crate) children: Vec<Child>,
-    /// What each name stands for, apart from modules. It may be several things: a type,
-    /// a value and a macro. The names inside of functions are among them, which does not
-    /// change what the file depends on.
+    /// The declarations of each name, other than modules. There can be several: a type, a value
+    /// and a macro. Names that are declared inside functions are included; that does not change
+    /// the dependencies of the file.
     pub(crate) names: BTreeMap<String, Vec<Declaration>>,
-    /// The modules and enums of which everything is imported.
+    /// The modules and enums that are imported by a glob.
     pub(crate) globs: Vec<Names>,
-    /// The macros that are defined by `macro_rules!`.
+    /// The names of the `macro_rules!` macros.
     pub(crate) macros: Vec<String>,
 }
 
-/// What a name stands for in a module.
+/// A declaration of a name in a module.
 pub(crate) enum Declaration {
     /// An item that the module defines.
     Item,
+    /// An import of this path.
     Import(Names),
 }
 
-/// A module that is declared in another one.
+/// The declaration of a child module.
 pub(crate) struct Child {
     pub(crate) name: String,
     /// The value of `#[path = "…"]`.
     pub(crate) path: Option<String>,
-    /// Without it, the module has a file of its own.
+    /// The content of an inline module; `None` if the module has its own file.
     pub(crate) body: Option<Rc<Body>>,
 }
 
@@ -116,13 +116,14 @@ impl<'ast> Visit<'ast> for Body {
     }
 }
 
-/// One name, or a glob, of a `use`.
+/// A name or a glob in a `use`.
 pub(crate) struct Import {
     pub(crate) path: Names,
-    /// The name that is declared. A glob has none.
+    /// The name that is declared; `None` for a glob.
     pub(crate) name: Option<String>,
 }
 
+/// All names and globs in a `use`.
 pub(crate) fn imports(item: &ItemUse) -> Vec<Import> {
     let mut imports = Vec::new();
     let start = item.leading_colon.as_ref().map(|_| String::new()).into_iter().collect();
@@ -167,8 +168,8 @@ fn path_attribute(attributes: &[Attribute]) -> Option<String> {
     })
 }
 
-/// Whether something with these attributes is compiled without tests. What depends on a
-/// feature or a platform counts as compiled.
+/// Whether code with these attributes is compiled outside of tests. Code that depends on a feature
+/// or a platform counts as compiled.
 pub(crate) fn is_compiled(attributes: &[Attribute]) -> bool {
     !attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
@@ -176,7 +177,7 @@ pub(crate) fn is_compiled(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Whether a condition of `cfg` holds without tests, if that is known.
+/// Whether a `cfg` condition holds outside of tests; `None` if that is not known.
 fn holds(condition: &Meta) -> Option<bool> {
     if condition.path().is_ident("test") || condition.path().is_ident("doctest") {
         return Some(false);
@@ -193,7 +194,7 @@ fn holds(condition: &Meta) -> Option<bool> {
     }
 }
 
-/// The attributes of an item, other than a module.
+/// The attributes of an item that is not a module.
 pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
@@ -212,10 +213,12 @@ pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
+/// The name without `r#`.
 pub(crate) fn name_of(ident: &Ident) -> String {
     ident.unraw().to_string()
 }
 
+/// The names of a path.
 pub(crate) fn names(path: &Path) -> Names {
     let start = path.leading_colon.as_ref().map(|_| String::new());
     start.into_iter().chain(path.segments.iter().map(|segment| name_of(&segment.ident))).collect()

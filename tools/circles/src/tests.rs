@@ -1,4 +1,4 @@
-//! Small crates in memory.
+//! Tests with small crates in memory.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use crate::dependencies;
 use crate::graph::Graph;
 use crate::modules::Files;
 
-/// The dependencies in a crate of these files. The first is its root.
+/// The dependencies in a crate with these files. The first file is the root.
 fn graph(sources: &[(&str, &str)]) -> Graph {
     let texts: BTreeMap<_, _> =
         sources.iter().map(|(file, text)| (Path::new(file), (*text).to_owned())).collect();
@@ -22,7 +22,7 @@ fn edges(sources: &[(&str, &str)]) -> Vec<String> {
     graph(sources).lines(|_| true)
 }
 
-/// What the code of `a.rs` depends on, in a crate with some other files.
+/// The dependencies of `a.rs` with this code, in a crate with some other files.
 fn edges_of(code: &str) -> Vec<String> {
     edges(&[
         ("lib.rs", "mod a; mod b; mod facade; pub fn top() {}"),
@@ -78,7 +78,7 @@ fn a_facade_makes_no_circle_between_its_children() {
 }
 
 #[test]
-fn a_parent_that_uses_a_child_that_uses_it_is_a_circle() {
+fn a_parent_and_a_child_that_use_each_other_are_a_circle() {
     let found = graph(&[
         ("lib.rs", "mod parent; mod aside; use parent::Context;"),
         ("aside.rs", "use crate::parent::Context;"),
@@ -92,7 +92,7 @@ fn a_parent_that_uses_a_child_that_uses_it_is_a_circle() {
 }
 
 #[test]
-fn a_circle_may_be_longer_and_there_may_be_two() {
+fn longer_circles_and_several_circles_are_found() {
     let found = graph(&[
         ("lib.rs", "mod a; mod b; mod c; mod d; mod e;"),
         ("a.rs", "pub struct A; use crate::b::B;"),
@@ -120,13 +120,13 @@ fn a_name_that_is_re_exported_and_used_is_a_dependency() {
 }
 
 #[test]
-fn names_that_come_by_a_glob_count_where_they_are_used() {
+fn names_imported_by_a_glob_count_where_they_are_used() {
     let found = edges_of("use crate::b::*; use crate::facade::*; fn f(c: C) { run() }");
     assert_eq!(found, ["a.rs -> b.rs: run", "a.rs -> facade/inner.rs: C"]);
 }
 
 #[test]
-fn variables_and_generic_parameters_hide_names_that_come_by_a_glob() {
+fn variables_and_generic_parameters_hide_names_imported_by_a_glob() {
     let found = edges_of(
         "use crate::b::*;
         fn f<B>(b: B, run: u8) -> B { if let Some(run) = x() { run } else { y(|_| run) }; b }
@@ -138,7 +138,7 @@ fn variables_and_generic_parameters_hide_names_that_come_by_a_glob() {
 }
 
 #[test]
-fn a_method_belongs_to_the_file_that_defines_it_not_to_that_of_its_type() {
+fn a_method_belongs_to_the_file_that_defines_it_not_to_the_file_of_its_type() {
     let found = edges(&[
         ("lib.rs", "mod session; fn f() { session::Session::open(); }"),
         (
@@ -207,7 +207,7 @@ fn paths_in_attributes_are_found() {
 }
 
 #[test]
-fn what_is_compiled_for_unit_tests_only_is_left_out() {
+fn code_that_is_compiled_only_for_unit_tests_is_ignored() {
     let found = edges_of(
         "#[cfg(test)] mod tests { use crate::b::B; }
         #[cfg(test)] use crate::b::B;
@@ -230,7 +230,7 @@ fn neither_modules_nor_other_crates_nor_visibilities_count() {
 }
 
 #[test]
-fn what_include_brings_belongs_to_the_file_that_includes_it() {
+fn included_items_belong_to_the_file_that_includes_them() {
     let found = edges(&[
         ("lib.rs", "mod proto; mod a;"),
         ("proto.rs", "pub mod base { include!(\"base.rs\"); }"),
@@ -250,7 +250,7 @@ fn a_module_may_share_its_name_with_an_item() {
 }
 
 #[test]
-fn imports_that_lead_to_each_other_end() {
+fn imports_that_lead_to_each_other_are_followed_once() {
     let found = edges(&[
         ("lib.rs", "mod a; mod b; use a::Missing;"),
         ("a.rs", "pub use crate::b::*; pub use crate::b::Round; pub struct A;"),
@@ -293,7 +293,7 @@ fn a_file_that_cannot_be_read_or_parsed_is_named() {
 }
 
 #[test]
-fn the_summary_has_folders_and_files_beside_the_root() {
+fn the_summary_has_files_and_folders_next_to_the_root() {
     let found = graph(&[
         ("src/lib.rs", "mod a; mod b; pub use b::B;"),
         ("src/a/mod.rs", "mod x; mod y;"),
