@@ -118,8 +118,8 @@ fn crate_roots() -> Result<BTreeSet<PathBuf>, Box<dyn Error>> {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
     let metadata = String::from_utf8(output.stdout)?;
-    // Parsed without a JSON library: Cargo determines the keys, and a path with characters that JSON
-    // escapes is reported as a file that cannot be read.
+    // Parsed without a JSON library: Cargo determines the keys, and a path with characters that
+    // JSON escapes is reported as a file that cannot be read.
     let roots = metadata.split(r#""src_path":""#).skip(1);
     Ok(roots.filter_map(|rest| rest.split('"').next()).map(PathBuf::from).collect())
 }

@@ -2,9 +2,9 @@
 //!
 //! The deserializer reads all events of a document before it returns the first value, and
 //! libyaml visits all open flow collections (`[`, `{`) at each token: 400 kB of `{a: ` take 40
-//! seconds. The deserializer also expands aliases without a limit of size. libyaml yields
-//! events while it reads, at most 1 KiB behind what it has read, so this check stops early. A syntax error is
-//! not reported here: the deserializer stops at the same place, and has a message for it.
+//! seconds. The deserializer also expands aliases without a limit of size. libyaml yields events
+//! while it reads, at most 1 KiB behind what it has read, so this check stops early. A syntax
+//! error is not reported here: the deserializer stops at the same place, and has a message for it.
 
 use std::collections::HashMap;
 
@@ -38,6 +38,7 @@ pub(super) fn check(text: &str) -> Result<bool, ManifestError> {
     Ok(check.has_content)
 }
 
+/// The state of the check between two events.
 #[derive(Default)]
 struct LimitCheck {
     has_content: bool,
@@ -68,6 +69,7 @@ struct OpenCollection {
 }
 
 impl LimitCheck {
+    /// Checks the next event.
     fn event(&mut self, text: &str, event: &YamlEvent) -> Result<(), ManifestError> {
         match event.data() {
             EventData::StreamStart | EventData::StreamEnd => {}
@@ -115,6 +117,7 @@ impl LimitCheck {
         Ok(())
     }
 
+    /// Starts a list or map.
     fn open(
         &mut self,
         Collection { anchor, tag, flow }: Collection<'_>,

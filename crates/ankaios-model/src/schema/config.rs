@@ -32,7 +32,7 @@ impl ItemSeed {
         Self { depth_left: MAX_DEPTH }
     }
 
-    /// The seed for what is nested `depth` messages deeper.
+    /// The seed for items that are nested `depth` messages deeper.
     fn nested<E: Error>(self, depth: u8) -> Result<Self, E> {
         match self.depth_left.checked_sub(depth) {
             Some(depth_left) => Ok(Self { depth_left }),
