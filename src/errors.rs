@@ -1,4 +1,4 @@
-//! Errors of other crates as replies.
+//! Converts errors of the Ankaios crates to error replies.
 
 use ankaios_control::RequestError;
 use ankaios_model::manifest::{LineColumn, ManifestError};
@@ -17,7 +17,7 @@ pub(crate) fn request_failed(error: RequestError) -> ErrorReply {
     ErrorReply::new(code, error.to_string())
 }
 
-/// The reply for a manifest that cannot be used.
+/// The reply for an invalid manifest.
 pub(crate) fn manifest_refused(error: ManifestError) -> ErrorReply {
     let code = match error {
         ManifestError::NotUtf8 { .. } => ErrorCode::InvalidPayload,

@@ -19,21 +19,21 @@ fn main() -> ExitCode {
     match &command {
         Command::Connect(settings) => log::start(settings.log),
         Command::Dashboard(settings) => log::start(settings.log),
-        // It prints an answer and has no log.
+        // It prints the response and writes no log.
         Command::Health(_) => {}
     }
-    // One thread is enough: everything waits for FIFOs and a socket. Another one runs slow
+    // One thread is enough: all tasks wait for FIFOs and a socket. A second thread runs slow
     // work, one job at a time, so that replies keep their order.
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
     let outcome = runtime.context("the runtime cannot be started").and_then(|runtime| {
         let outcome = runtime.block_on(async {
             match command {
                 Command::Connect(settings) => connect(*settings).await.map(|()| true),
-                Command::Dashboard(settings) => show(settings).await.map(|()| true),
-                Command::Health(settings) => Ok(ask(settings).await),
+                Command::Dashboard(settings) => show_dashboard(settings).await.map(|()| true),
+                Command::Health(settings) => Ok(print_health(settings).await),
             }
         });
-        // A terminal that accepts no more output must not delay the exit.
+        // A terminal that no longer accepts output must not delay the exit.
         runtime.shutdown_background();
         outcome
     });
@@ -65,9 +65,9 @@ async fn connect(settings: Settings) -> anyhow::Result<()> {
     }
 }
 
-/// Prints the health of a connector, and returns whether it is healthy.
-async fn ask(settings: HealthSettings) -> bool {
-    match health::ask(&settings.address, settings.endpoint).await {
+/// Prints the health of a connector. Returns whether it is healthy.
+async fn print_health(settings: HealthSettings) -> bool {
+    match health::probe(&settings.address, settings.endpoint).await {
         Ok(answer) => {
             process::print(&answer.text);
             answer.healthy
@@ -79,7 +79,7 @@ async fn ask(settings: HealthSettings) -> bool {
     }
 }
 
-async fn show(settings: DashboardSettings) -> anyhow::Result<()> {
+async fn show_dashboard(settings: DashboardSettings) -> anyhow::Result<()> {
     let stop = process::stop_on_signals().context("signals cannot be handled")?;
     dashboard::run(settings, stop).await.context("the dashboard cannot be printed")
 }

@@ -3,12 +3,12 @@
 use fleet_contract::operation::Operation;
 use fleet_contract::topics::{StreamKind, TopicKind};
 
-/// The largest record that is read back from the broker, in bytes: that of the largest
-/// subscription, if each of its characters has to be escaped. A record can be larger than the
-/// request that it was made of.
+/// Maximum size of a record that is read back from the broker, in bytes: that of the largest
+/// subscription if each of its characters has to be escaped. A record can be larger than the
+/// request that it was made from.
 pub const MAX_RECORD: usize = 512 * 1024;
 
-/// The route of a message for the router.
+/// The meaning of a message, by its topic. The session passes it to the router as the route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// A request.
@@ -20,7 +20,7 @@ pub enum Incoming {
     },
     /// The record of a subscription.
     Subscription {
-        /// What it is a subscription to.
+        /// Whether it is a subscription to events or to logs.
         kind: StreamKind,
         /// Its id, which may be invalid.
         id: String,
@@ -30,7 +30,7 @@ pub enum Incoming {
         /// Its id, which may be invalid.
         id: String,
     },
-    /// A message that is neither.
+    /// Any other message.
     Other {
         /// Its topic.
         topic: String,
@@ -51,7 +51,7 @@ impl Incoming {
         }
     }
 
-    /// The largest payload of such a message, in bytes, if that of a request is `max_payload`.
+    /// Maximum payload of such a message, in bytes. `max_payload` is that of a request.
     pub(super) fn max_payload(&self, max_payload: usize) -> usize {
         match self {
             Self::Request { .. } => max_payload,

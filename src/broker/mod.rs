@@ -7,9 +7,9 @@
 //!  request    user properties of requests and replies
 //! ```
 //!
-//! [`Vehicle`] tells the session its subscriptions and its status, and what each message is;
-//! messages between replicas are for the lease in [`replica`](crate::replica). All others go
-//! on to the router as [`Incoming`].
+//! [`Vehicle`] gives the session its subscriptions and its status messages, and decides what each
+//! received message is. Messages between replicas go to the lease in [`replica`](crate::replica);
+//! all others go to the router as [`Incoming`].
 
 mod incoming;
 mod presence;

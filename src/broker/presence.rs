@@ -6,7 +6,7 @@ use ankaios_control::{LinkState, LinkStatus};
 use bytes::Bytes;
 use fleet_contract::status::{AnkaiosLink, Availability, ConnectorStatus, LinkReport};
 
-/// Makes the status messages of one connection after the other.
+/// Creates the status messages of each connection.
 #[derive(Debug)]
 pub(super) struct Presence {
     replica: Option<String>,
@@ -20,12 +20,12 @@ impl Presence {
         Self { replica, since: String::new() }
     }
 
-    /// A connection begins; returns the time of its status messages.
-    pub(super) fn connects(&mut self, now: SystemTime) -> &str {
+    /// Records that a connection is opened at `now`. Returns the `since` of its status messages.
+    pub(super) fn connecting(&mut self, now: SystemTime) -> &str {
         let since = match self.replica {
             None => humantime::format_rfc3339_seconds(now),
-            // Replicas recognise their own messages by it, so it has to differ for each
-            // connection.
+            // Replicas recognise their own messages by this time, so each connection needs a
+            // different one.
             Some(_) => humantime::format_rfc3339_millis(now),
         };
         self.since = since.to_string();
@@ -37,7 +37,7 @@ impl Presence {
         self.status(Availability::Online, Some(report(link)))
     }
 
-    /// The last will and the farewell.
+    /// The last will, also published on a clean shutdown.
     pub(super) fn offline(&self) -> Bytes {
         self.status(Availability::Offline, None)
     }
@@ -54,7 +54,7 @@ impl Presence {
     }
 }
 
-/// What operators are told about the link to Ankaios.
+/// The state of the link to Ankaios for the status message.
 fn report(link: &LinkStatus) -> LinkReport {
     let ankaios = match link.state() {
         LinkState::Connected => AnkaiosLink::Connected,
@@ -73,9 +73,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_tells_of_the_link_while_the_connector_is_online() {
+    fn the_status_has_the_link_only_while_the_connector_is_online() {
         let mut presence = Presence::new(None);
-        presence.connects(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
+        presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         let read = |payload: Bytes| ConnectorStatus::from_payload(&payload).unwrap();
         let online = read(presence.online(&LinkStatus::Connected));
         assert_eq!(online.status, Availability::Online);
@@ -95,9 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn replicas_tell_their_name_and_milliseconds() {
+    fn the_status_of_a_replica_has_its_name_and_milliseconds() {
         let mut presence = Presence::new(Some("a".into()));
-        let since = presence.connects(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
+        let since = presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         assert_eq!(since, "1970-01-01T00:00:01.500Z");
         let status = ConnectorStatus::from_payload(&presence.offline()).unwrap();
         assert_eq!(status.replica.as_deref(), Some("a"));

@@ -8,10 +8,10 @@ pub const REQUEST_ID: &str = "request-id";
 /// The user property that lifts the protection of workloads, with the value `true`.
 pub const FORCE: &str = "force";
 
-/// The user properties that are read.
+/// The user properties that the connector reads.
 pub const USER_PROPERTIES: &[&str] = &[REQUEST_ID, FORCE];
 
-/// The id that the sender of a request has given it.
+/// The request id that the sender has set.
 #[must_use]
 pub fn request_id<R>(message: &Message<R>) -> Option<&str> {
     message.user_property(REQUEST_ID)

@@ -16,7 +16,7 @@ use super::incoming::Incoming;
 use super::presence::Presence;
 use crate::replica::Lease;
 
-/// The connector of one vehicle, as the session knows it.
+/// The connector of one vehicle as the application of the MQTT session.
 #[derive(Debug)]
 pub struct Vehicle {
     topics: Topics,
@@ -30,7 +30,7 @@ pub struct Vehicle {
 
 impl Vehicle {
     /// `max_payload` is the largest payload of a request, in bytes; `replica` is the name of
-    /// this one of several replicas.
+    /// this replica if there are several.
     #[must_use]
     pub fn new(
         topics: Topics,
@@ -52,8 +52,9 @@ impl Application for Vehicle {
     type Route = Incoming;
 
     fn subscriptions(&self, first: bool) -> Vec<Subscription> {
-        // A retained request would be executed again on each connection. One that is published
-        // as retained now is recognised by its flag.
+        // Without `send_retained`, because a retained request would be received again on each
+        // connection. With `retain_as_published`, a request that is published as retained during
+        // the connection is recognised by its flag.
         let requests = self.topics.request_filters().map(|filter| Subscription {
             filter,
             qos: Qos::AtLeastOnce,
@@ -61,8 +62,8 @@ impl Application for Vehicle {
             no_local: true,
             retain_as_published: true,
         });
-        // A new process resumes the streams of the records. On later connections it has them
-        // already.
+        // A new process resumes the subscriptions of the records. On later connections it has
+        // resumed them already.
         let records = self.topics.record_filters().map(|filter| Subscription {
             filter,
             qos: Qos::AtLeastOnce,
@@ -72,10 +73,10 @@ impl Application for Vehicle {
         });
         let replicas = self.lease.as_ref().map(|_| Subscription {
             filter: self.topics.replica_filter(),
-            // Messages between replicas must not be kept for one that is offline.
+            // The broker must not keep messages between replicas for one that is offline.
             qos: Qos::AtMostOnce,
             send_retained: true,
-            // The last will of the earlier active replica has the same client identifier.
+            // The last will of the previous active replica has the same client identifier.
             no_local: false,
             retain_as_published: false,
         });
@@ -83,9 +84,9 @@ impl Application for Vehicle {
     }
 
     fn will(&mut self) -> Announcement {
-        let since = self.presence.connects(SystemTime::now());
+        let since = self.presence.connecting(SystemTime::now());
         if let Some(lease) = &mut self.lease {
-            lease.connects(since);
+            lease.connecting(since);
         }
         self.announcement(self.presence.offline())
     }
@@ -101,7 +102,7 @@ impl Application for Vehicle {
 
     async fn changed(&mut self) {
         if self.link.changed().await.is_err() {
-            // Without the link's task the connector ends.
+            // The task of the link has ended, which ends the connector.
             std::future::pending::<()>().await;
         }
     }
@@ -118,9 +119,10 @@ impl Application for Vehicle {
         if arrival.qos == Qos::AtMostOnce
             && matches!(kind, TopicKind::Status | TopicKind::Standby | TopicKind::Connector)
         {
-            // A session of an earlier process with a replica id keeps its subscription.
+            // Without a lease they are ignored: the session may still have the subscription of
+            // an earlier process that was a replica.
             let lease = self.lease.as_ref();
-            let reaction = lease.map_or(Reaction::Nothing, |lease| lease.heard(kind, arrival));
+            let reaction = lease.map_or(Reaction::Nothing, |lease| lease.handle(kind, arrival));
             return Routed::Handled(reaction);
         }
         let route = Incoming::new(arrival.topic, kind);

@@ -1,5 +1,5 @@
-//! The tasks between the MQTT session and the link to Ankaios, for as long as this connector
-//! is the active one of its vehicle.
+//! The MQTT session and the tasks between it and the link to Ankaios. They run while this
+//! connector is the active one of its vehicle.
 
 use std::panic::AssertUnwindSafe;
 
@@ -16,17 +16,17 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::{DRAIN_TIMEOUT, Error};
 use crate::broker::Vehicle;
 use crate::guard::Guard;
-use crate::operations::{Context, Operations, UpdateQueue};
+use crate::operations::{OperationContext, Operations, UpdateQueue};
 use crate::router::{RequestMetrics, Router};
 use crate::settings::Settings;
 use crate::streams::{Publisher, Rollouts, SubscriptionMetrics, Subscriptions};
 
-/// Messages that wait for the router.
+/// Maximum number of messages that wait for the router.
 const MAX_MESSAGES: usize = 64;
 
-/// What lives as long as the connector and is used by each activation.
+/// The parts that live as long as the connector. Each activation uses them.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct SharedParts {
     pub(super) settings: Settings,
     pub(super) client: Client,
     pub(super) guard: Guard,
@@ -34,7 +34,7 @@ pub(super) struct Parts {
     pub(super) instruments: Instruments,
 }
 
-/// Status, metrics and liveness of the tasks.
+/// Status, metrics and liveness monitors of the tasks.
 #[derive(Debug)]
 pub(super) struct Instruments {
     pub(super) reporter: Reporter,
@@ -54,7 +54,7 @@ impl Default for Instruments {
     }
 }
 
-/// The running tasks.
+/// The running session and its tasks.
 #[derive(Debug)]
 pub(super) struct Activation {
     session: AbortOnDropHandle<Ended>,
@@ -62,10 +62,10 @@ pub(super) struct Activation {
 }
 
 impl Activation {
-    /// Starts a session and what serves it. When `stop` is cancelled it takes no more
-    /// requests, answers those in progress and disconnects from the broker.
-    pub(super) fn start(parts: &Parts, stop: CancellationToken) -> Self {
-        let Parts { settings, client, guard, link, instruments } = parts;
+    /// Starts a session and the tasks that serve it. When `stop` is cancelled, the session
+    /// accepts no more requests, answers those in progress and disconnects from the broker.
+    pub(super) fn start(parts: &SharedParts, stop: CancellationToken) -> Self {
+        let SharedParts { settings, client, guard, link, instruments } = parts;
         let (messages, message_receiver) = mpsc::channel(MAX_MESSAGES);
         let (outgoing, outgoing_receiver) = mqtt_session::queue();
         let publisher = Publisher::new(outgoing.clone());
@@ -86,7 +86,7 @@ impl Activation {
         );
         tasks.spawn(named("the task that owns the subscriptions", task));
         let stopping = CancellationToken::new();
-        let context = Context::new(
+        let context = OperationContext::new(
             client.clone(),
             guard.clone(),
             UpdateQueue::new(settings.request_timeout),
@@ -124,9 +124,9 @@ impl Activation {
         Self { session, tasks }
     }
 
-    /// Runs until `stop` is cancelled, or until another replica has taken over. Then nothing
-    /// of what was in progress is left: the broker delivers the requests to the other replica,
-    /// which also resumes the streams.
+    /// Runs until `stop` is cancelled or another replica has taken over. After a takeover,
+    /// requests in progress are dropped: the broker delivers them to the other replica, which
+    /// also resumes the streams.
     ///
     /// # Errors
     /// See [`Error`].
@@ -134,7 +134,7 @@ impl Activation {
         let Self { mut session, mut tasks } = self;
         let failed = |_| Error::TaskFailed("the MQTT session");
         tokio::select! {
-            // First: the other tasks may end because of it.
+            // A stop comes first: the other tasks may end because of it.
             biased;
             () = stop.cancelled() => {
                 tracing::info!("stopping");
@@ -155,7 +155,8 @@ impl Activation {
     }
 }
 
-/// A task that returns its name when it ends, also by a panic, which the log has by then.
+/// Runs a task and returns its name when the task ends or panics. The panic hook has logged
+/// the panic by then.
 pub(super) async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
     let _: Result<T, _> = AssertUnwindSafe(task).catch_unwind().await;
     name

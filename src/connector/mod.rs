@@ -1,9 +1,9 @@
-//! The daemon without a process around it: connects the parts and runs them as tasks.
+//! The daemon as a function: connects the parts and runs them as tasks.
 //!
 //! The link to Ankaios, the guard and the server of health and metrics live as long as the
-//! connector. The session with the broker, and all that serves it, is an `Activation`: it is
-//! made again each time this replica becomes active, and once if there is only one connector
-//! for the vehicle.
+//! connector. The session with the broker and the tasks that serve it form an `Activation`. A
+//! new one starts each time this replica becomes active; a connector that is the only one of
+//! its vehicle has one activation.
 
 mod activation;
 mod error;
@@ -18,11 +18,11 @@ use crate::guard::Guard;
 use crate::health::{Endpoints, Liveness, MetricsPage, Readiness, Server};
 use crate::replica::Standby;
 use crate::settings::Settings;
-use activation::{Activation, Instruments, Parts, named};
+use activation::{Activation, Instruments, SharedParts, named};
 pub use error::Error;
 
-/// Runs the connector until `stop` is cancelled. Then it takes no more requests, answers those
-/// in progress and disconnects from the broker.
+/// Runs the connector until `stop` is cancelled. Then it accepts no more requests, answers
+/// those in progress and disconnects from the broker.
 ///
 /// # Errors
 /// See [`Error`].
@@ -38,7 +38,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let instruments = Instruments::default();
     let guard = Guard::new(settings.guard.clone());
     let mut tasks = JoinSet::new();
-    if guard.needs_the_vehicle() {
+    if guard.needs_state() {
         let watch = guard.clone().watch(client.clone());
         tasks.spawn(named("the task that knows what is protected", watch));
     }
@@ -54,7 +54,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
                 session: reporter.status(),
                 link: link.status(),
                 ankaios: client.clone(),
-                guard: guard.needs_the_vehicle().then(|| guard.clone()),
+                guard: guard.needs_state().then(|| guard.clone()),
                 stop: stop.clone(),
             },
             metrics: MetricsPage::new(|registry| {
@@ -67,7 +67,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         };
         tasks.spawn(named("the server of health and metrics", server.run(endpoints)));
     }
-    let parts = Parts { settings, client, guard, link: link.status(), instruments };
+    let parts = SharedParts { settings, client, guard, link: link.status(), instruments };
     tasks.spawn(named("the link to Ankaios", link.run()));
     tokio::select! {
         ended = serve(&parts, &stop) => ended,
@@ -75,8 +75,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     }
 }
 
-/// Is active whenever it is this replica's turn, until `stop` is cancelled.
-async fn serve(parts: &Parts, stop: &CancellationToken) -> Result<(), Error> {
+/// Runs an activation each time this replica becomes active, until `stop` is cancelled.
+async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Error> {
     let mut standby = parts.settings.replica.clone().map(|replica| {
         Standby::new(
             replica,
@@ -111,7 +111,7 @@ async fn serve(parts: &Parts, stop: &CancellationToken) -> Result<(), Error> {
             ),
         }
         standby.was_active(ended == Ended::TakenOver);
-        // A session that fails at once must not be tried again and again.
+        // A session that fails at once must not be retried without a pause.
         let pause = backoff.next_wait_after(start.elapsed(), STABLE_CONNECTION);
         tokio::select! {
             () = sleep(pause) => {}

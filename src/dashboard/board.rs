@@ -1,4 +1,4 @@
-//! What the dashboard shows: the link, the states, and errors.
+//! The content of the dashboard: the link, the states, and errors.
 
 use super::table::{Style, Tone, render};
 use ankaios_control::Event;
@@ -6,21 +6,21 @@ use ankaios_control::{LinkStatus, WorkloadStates};
 
 /// An update of the subscription.
 #[derive(Debug)]
-pub(super) enum Update {
+pub(super) enum BoardUpdate {
     /// Changed states; at the start, all states.
     Event(Box<Event>),
-    /// There is no subscription, and why.
+    /// The reason why there is no subscription.
     Failed(String),
 }
 
-/// What the dashboard shows.
+/// The content of the dashboard.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Board {
     /// `None` until it is known.
     link: Option<LinkStatus>,
     failure: Option<String>,
     states: WorkloadStates,
-    /// The states are up to date.
+    /// Whether the states are up to date.
     fresh: bool,
 }
 
@@ -37,12 +37,13 @@ impl Board {
         self.link = link;
     }
 
-    pub(super) fn update(&mut self, update: Update) {
+    /// Applies an update of the subscription.
+    pub(super) fn update(&mut self, update: BoardUpdate) {
         match update {
-            Update::Event(event) => {
+            BoardUpdate::Event(event) => {
                 self.states.apply(&event);
             }
-            Update::Failed(reason) => {
+            BoardUpdate::Failed(reason) => {
                 self.fresh = false;
                 self.failure = Some(reason);
                 return;
@@ -89,8 +90,8 @@ mod tests {
 
     use super::*;
 
-    fn snapshot() -> Update {
-        Update::Event(Box::new(testing::snapshot(CompleteState::default())))
+    fn snapshot() -> BoardUpdate {
+        BoardUpdate::Event(Box::new(testing::snapshot(CompleteState::default())))
     }
 
     fn lost() -> LinkStatus {
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(board.headline(), no_link);
         board.set_link(LinkStatus::Connected);
         assert_eq!(board.headline().1, "connected; waiting for the workload states");
-        board.update(Update::Failed("denied".into()));
+        board.update(BoardUpdate::Failed("denied".into()));
         assert_eq!(board.headline(), (Tone::Bad, "no workload states: denied".to_owned()));
         board.update(snapshot());
         assert_eq!(board.headline(), (Tone::Strong, "0 workloads".to_owned()));
@@ -119,7 +120,7 @@ mod tests {
         board.set_link(LinkStatus::Connected);
         board.update(snapshot());
         board.set_link(lost());
-        // An event that was under way when the link was lost.
+        // An event that was in transit when the link was lost.
         board.update(snapshot());
         assert!(!board.is_fresh());
         board.set_link(LinkStatus::Connected);

@@ -1,5 +1,4 @@
-//! The dashboard: prints the states of all workloads, at its start and at each
-//! change.
+//! The dashboard: prints the states of all workloads at its start and at each change.
 //!
 //! ```text
 //!  ankaios events ── listener ──► board ──► screen
@@ -21,32 +20,32 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::settings::DashboardSettings;
 use ankaios_control as ankaios;
 use ankaios_control::{Event, EventListener, Failure, ListenerError, Listeners};
-use board::{Board, Update};
+use board::{Board, BoardUpdate};
 use screen::Screen;
 
 const FIELD_MASK: &str = "workloadStates";
 
-/// Updates that wait for the screen. More wait in the subscription, which starts again with
-/// all states if that is full, too.
-const QUEUE: usize = 16;
+/// Maximum number of updates that wait for the screen. More updates wait in the subscription; if
+/// its buffer is full, too, it starts again with all states.
+const MAX_UPDATES: usize = 16;
 
 /// Prints the states of all workloads until `stop` is cancelled.
 ///
 /// # Errors
-/// Standard output cannot be written, or the size of the terminal not be watched.
+/// Standard output cannot be written, or changes of the terminal's size cannot be watched.
 pub async fn run(settings: DashboardSettings, stop: CancellationToken) -> io::Result<()> {
     let shown = show(settings);
     stop.run_until_cancelled_owned(shown).await.unwrap_or(Ok(()))
 }
 
-/// Returns only with an error.
+/// Shows the states. Returns only with an error.
 async fn show(settings: DashboardSettings) -> io::Result<()> {
     let (client, link) = ankaios::connect(settings.control_interface_dir, settings.request_timeout);
     let mut status = link.status();
-    let (sender, mut updates) = mpsc::channel(QUEUE);
+    let (sender, mut updates) = mpsc::channel(MAX_UPDATES);
     let _link = AbortOnDropHandle::new(tokio::spawn(link.run()));
     let events = client.events(vec![FIELD_MASK.into()]);
-    let _listening = Listeners::new().with(Forwarder(sender)).listen(events);
+    let _listening = Listeners::new().with(BoardUpdater(sender)).listen(events);
 
     let mut resized = signal(SignalKind::window_change())?;
     let mut screen = Screen::new();
@@ -58,7 +57,7 @@ async fn show(settings: DashboardSettings) -> io::Result<()> {
             shown = Some(board.clone());
         }
         tokio::select! {
-            // The link first: an event over a new link must not count as stale.
+            // The link comes first: an event over a new link must not count as stale.
             biased;
             Ok(()) = status.changed() => board.set_link(status.borrow_and_update().clone()),
             Some(update) = updates.recv() => board.update(update),
@@ -67,13 +66,13 @@ async fn show(settings: DashboardSettings) -> io::Result<()> {
     }
 }
 
-/// Passes events on to the board.
-struct Forwarder(mpsc::Sender<Update>);
+/// Forwards events to the board.
+struct BoardUpdater(mpsc::Sender<BoardUpdate>);
 
 #[async_trait]
-impl EventListener for Forwarder {
+impl EventListener for BoardUpdater {
     async fn event(&mut self, event: &Event) -> Result<(), Failure> {
-        Ok(self.0.send(Update::Event(Box::new(event.clone()))).await?)
+        Ok(self.0.send(BoardUpdate::Event(Box::new(event.clone()))).await?)
     }
 
     async fn error(&mut self, error: &ListenerError) {
@@ -82,6 +81,6 @@ impl EventListener for Forwarder {
             failure => failure.to_string(),
         };
         // Without a receiver the dashboard has ended.
-        let _ = self.0.send(Update::Failed(reason)).await;
+        let _ = self.0.send(BoardUpdate::Failed(reason)).await;
     }
 }

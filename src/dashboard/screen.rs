@@ -1,4 +1,4 @@
-//! Where the dashboard is shown: a terminal, or a log.
+//! Prints the dashboard to standard output: a terminal or a log.
 
 use std::io::{self, IsTerminal, Write, stdout};
 use std::time::SystemTime;
@@ -15,13 +15,13 @@ const LOG_WIDTH: usize = 160;
 /// The size of a terminal that does not report one.
 const TERMINAL_SIZE: (usize, usize) = (80, 24);
 
-/// Standard output.
+/// Standard output, as a terminal or a log.
 #[derive(Debug)]
 pub(super) struct Screen {
     terminal: bool,
     colour: bool,
-    /// Something was printed already.
-    begun: bool,
+    /// Whether something was printed already.
+    has_printed: bool,
 }
 
 impl Screen {
@@ -30,14 +30,14 @@ impl Screen {
     pub(super) fn new() -> Self {
         let terminal = stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { terminal, colour: terminal && !no_colour, begun: false }
+        Self { terminal, colour: terminal && !no_colour, has_printed: false }
     }
 
     pub(super) fn is_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// Shows the board: in place on a terminal, else below what was shown before.
+    /// Shows the board: in place on a terminal, otherwise below the previous output.
     ///
     /// # Errors
     /// Standard output cannot be written.
@@ -46,13 +46,13 @@ impl Screen {
         let text = if self.terminal {
             let (width, height) = terminal_size();
             let style = Style { width, height: Some(height), colour: self.colour };
-            let begin = if self.begun { "" } else { CLEAR };
-            self.begun = true;
-            format!("{begin}{}", in_place(board, &now, style))
+            let clear = if self.has_printed { "" } else { CLEAR };
+            self.has_printed = true;
+            format!("{clear}{}", in_place(board, &now, style))
         } else {
             block(board, &now, Style { width: LOG_WIDTH, height: None, colour: false })
         };
-        // A terminal may block without a limit.
+        // Writing to a terminal can block without a limit.
         let written = spawn_blocking(move || {
             let mut stdout = stdout().lock();
             stdout.write_all(text.as_bytes())?;
@@ -70,7 +70,7 @@ const CLEAR_BELOW: &str = "\x1b[J";
 /// Replaces the content of a terminal line by line, so that it does not flicker.
 fn in_place(board: &Board, now: &str, style: Style) -> String {
     let (tone, headline) = board.headline();
-    // Not for the table: the headline, a blank line, and the line of the cursor.
+    // Three lines are not for the table: the headline, a blank line and the line of the cursor.
     let height = style.height.map(|height| height.saturating_sub(3));
     let mut text = HOME.to_owned();
     let headline = style.line(Some(tone), &format!("{now}  {headline}"));
@@ -86,7 +86,7 @@ fn in_place(board: &Board, now: &str, style: Style) -> String {
 /// A block for a log. It has a table only if the states are up to date.
 fn block(board: &Board, now: &str, style: Style) -> String {
     let (tone, headline) = board.headline();
-    // A reason may be wider than the table.
+    // The headline may contain a reason, which may be wider than the table.
     let wide = Style { width: 4 * style.width, ..style };
     let mut text = wide.line(Some(tone), &format!("{now} {headline}")) + "\n";
     if board.is_fresh() {
@@ -99,7 +99,7 @@ fn block(board: &Board, now: &str, style: Style) -> String {
     text
 }
 
-/// Columns and lines.
+/// The number of columns and lines of the terminal.
 fn terminal_size() -> (usize, usize) {
     match tcgetwinsize(stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
@@ -110,7 +110,7 @@ fn terminal_size() -> (usize, usize) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::board::Update;
+    use super::super::board::BoardUpdate;
     use super::*;
     use ankaios_control::LinkStatus;
     use ankaios_control::testing::snapshot;
@@ -123,7 +123,7 @@ mod tests {
     fn a_terminal_is_written_over_line_by_line() {
         let mut board = Board::default();
         board.set_link(LinkStatus::Connected);
-        board.update(Update::Event(Box::new(snapshot(CompleteState::default()))));
+        board.update(BoardUpdate::Event(Box::new(snapshot(CompleteState::default()))));
         let text = in_place(&board, NOW, STYLE);
         assert_eq!(text, "\x1b[H2026-01-02T03:04:05Z  0 workloads\x1b[K\n\x1b[K\n\x1b[J");
         let text = in_place(&board, NOW, Style { colour: true, ..STYLE });
@@ -138,7 +138,7 @@ mod tests {
         let text = block(&board, NOW, STYLE);
         assert_eq!(text, format!("{NOW} no link to Ankaios: {reason}\n"));
         board.set_link(LinkStatus::Connected);
-        board.update(Update::Event(Box::new(snapshot(CompleteState::default()))));
+        board.update(BoardUpdate::Event(Box::new(snapshot(CompleteState::default()))));
         assert_eq!(block(&board, NOW, STYLE), format!("{NOW} 0 workloads\n\n"));
     }
 }

@@ -13,22 +13,22 @@ const HEADER: [&str; COLUMNS] =
     ["WORKLOAD NAME", "AGENT", "ID", "STATE(SUBSTATE)", "ADDITIONAL INFO"];
 
 /// The maximum width of each column. The last one gets the rest.
-const WIDEST: [usize; COLUMNS] = [40, 20, SHORT_ID, 30, usize::MAX];
+const MAX_WIDTHS: [usize; COLUMNS] = [40, 20, SHORT_ID, 30, usize::MAX];
 
-/// The order in which columns get their width if there is not enough.
+/// The order in which columns get their width if the line is too narrow for all.
 const IMPORTANCE: [usize; COLUMNS] = [STATE, 0, 1, 2, 4];
 
 /// The column that is coloured.
 const STATE: usize = 3;
 
-/// Characters of an id, enough to tell instances apart.
+/// How many characters of an id are shown, enough to distinguish instances.
 const SHORT_ID: usize = 8;
 
 const GAP: usize = 2;
 
-/// Maximum number of characters for each column on the screen: characters without a width
-/// must not make a line endless.
-const CHARS_PER_COLUMN: usize = 4;
+/// Maximum number of characters for each terminal column: characters without a width must not
+/// make a line endless.
+const MAX_CHARS_PER_COLUMN: usize = 4;
 
 /// The style of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +37,14 @@ pub(super) struct Style {
     pub(super) width: usize,
     /// Maximum number of lines.
     pub(super) height: Option<usize>,
-    /// With escape sequences for colours.
+    /// Whether to colour text with escape sequences.
     pub(super) colour: bool,
 }
 
 /// The meaning of text, shown as its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// All is well.
+    /// Running or succeeded.
     Good,
     /// In transition.
     Busy,
@@ -57,7 +57,7 @@ pub(super) enum Tone {
 }
 
 impl Style {
-    /// Colours text without escape sequences.
+    /// Colours text that has no escape sequences.
     pub(super) fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Good => 32,
@@ -69,7 +69,7 @@ impl Style {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A whole line, cut to the width.
+    /// A line without control characters, cut to the width.
     pub(super) fn line(self, tone: Option<Tone>, text: &str) -> String {
         let text = fit(&clean(text, self.width), self.width);
         tone.map_or_else(|| text.clone(), |tone| self.paint(tone, &text))
@@ -141,7 +141,7 @@ fn tone(state: &ExecutionState) -> Tone {
     }
 }
 
-/// The widths of the columns: as wide as their text, as far as there is room.
+/// The width of each column: that of its text, within the maximum and the width of a line.
 fn widths(rows: &[[String; COLUMNS]], room: usize) -> [usize; COLUMNS] {
     let header = HEADER.map(str::to_owned);
     let mut widths = [0; COLUMNS];
@@ -149,9 +149,9 @@ fn widths(rows: &[[String; COLUMNS]], room: usize) -> [usize; COLUMNS] {
     for column in IMPORTANCE {
         let cells = rows.iter().chain([&header]).filter_map(|row| row.get(column));
         let wanted = cells.map(|cell| width(cell)).max().unwrap_or(0);
-        let widest = WIDEST.get(column).copied().unwrap_or(0);
+        let max = MAX_WIDTHS.get(column).copied().unwrap_or(0);
         if let Some(width) = widths.get_mut(column) {
-            *width = wanted.min(widest).min(room.saturating_sub(GAP));
+            *width = wanted.min(max).min(room.saturating_sub(GAP));
             if *width > 0 {
                 room -= *width + GAP;
             }
@@ -160,7 +160,7 @@ fn widths(rows: &[[String; COLUMNS]], room: usize) -> [usize; COLUMNS] {
     widths
 }
 
-/// The cells next to each other; `paint` colours the state.
+/// A line of the table; `paint` colours the state.
 fn line(
     cells: &[String; COLUMNS],
     widths: &[usize; COLUMNS],
@@ -180,8 +180,8 @@ fn line(
     line
 }
 
-/// Text of the vehicle without control characters and without characters that change the
-/// direction of text, cut to what fits into a line of this width.
+/// Removes control characters, and characters that change the direction of text, from text of
+/// the vehicle. Cuts it to what can fit into a line of this width.
 fn clean(text: &str, width: usize) -> String {
     let safe = |c: char| match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
@@ -193,10 +193,10 @@ fn clean(text: &str, width: usize) -> String {
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
         c => c,
     };
-    text.trim().chars().take(width.saturating_mul(CHARS_PER_COLUMN)).map(safe).collect()
+    text.trim().chars().take(width.saturating_mul(MAX_CHARS_PER_COLUMN)).map(safe).collect()
 }
 
-/// Cuts text to a width; an ellipsis marks the cut.
+/// Cuts text to a width and marks the cut with an ellipsis.
 fn fit(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn states_are_spelled_like_those_of_ank() {
+    fn states_are_written_as_ank_does() {
         for (state, text) in [
             (Some(E::AgentDisconnected(0)), "AgentDisconnected"),
             (Some(E::Pending(Pending::WaitingToStart.into())), "Pending(WaitingToStart)"),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_nothing_to_obey() {
+    fn no_control_sequence_reaches_the_terminal() {
         let evil = "\x1b[2J\x1b]0;x\x07\u{9b}31m a\nb\tc\r\u{202e}d\u{7f}\0\u{2028}";
         let states = states(&[("w\x1b[0m\n", "a\u{200f}\x08", E::Running(0), evil)]);
         for style in [PLAIN, Style { colour: true, ..PLAIN }] {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_on_the_screen_is_counted() {
+    fn rows_that_do_not_fit_on_the_screen_are_counted() {
         let rows: Vec<_> = (0..20).map(|n| format!("w{n:02}")).collect();
         let rows: Vec<_> =
             rows.iter().map(|name| (name.as_str(), "a", E::Running(0), "")).collect();

@@ -1,13 +1,11 @@
-//! Checks the state after an update against the policy.
-//!
-//! Pure: a state, an update and a policy in, a verdict out.
+//! Checks the state after an update against the policy. Pure: no I/O and no clock.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
 use super::mask::{get, merge, touches};
-use super::podman::{self, Parts};
+use super::podman::{self, PartCount};
 use super::policy::Policy;
 use super::refusal::Refusal;
 use super::template::Renderer;
@@ -16,14 +14,14 @@ use super::violation::{Violation, listed, shown};
 const WORKLOADS: [&str; 2] = ["desiredState", "workloads"];
 const CONFIGS: [&str; 2] = ["desiredState", "configs"];
 
-/// Checks the workloads that an update names, and those that use a config it names, as
+/// Checks the workloads that an update touches, and those that use a config that it touches, as
 /// they are after the update.
 ///
 /// `state` is the complete state before the update, `new` the update's new state, both
 /// in Ankaios' own format.
 ///
 /// # Errors
-/// The first rule that is broken, or why the rules cannot be checked.
+/// The first violation, or the reason why the rules cannot be checked.
 pub(super) fn check(
     policy: &Policy,
     mut state: Value,
@@ -49,7 +47,7 @@ pub(super) fn check(
     let nothing = Map::new();
     let map = |path| get(&state, path).and_then(Value::as_object).unwrap_or(&nothing);
     let configs = map(&CONFIGS);
-    let (mut renderer, mut parts) = (Renderer::new(), Parts::default());
+    let (mut renderer, mut parts) = (Renderer::new(), PartCount::default());
     for (name, workload) in map(&WORKLOADS) {
         let [state, workloads] = WORKLOADS;
         let path = [state, workloads, name];
@@ -87,7 +85,7 @@ fn check_workload(
     workload: &Value,
     configs: &Map<String, Value>,
     renderer: &mut Renderer,
-    parts: &mut Parts,
+    parts: &mut PartCount,
 ) -> Result<(), Violation> {
     let text = |field| workload.get(field).and_then(Value::as_str).unwrap_or_default();
     let runtime = text("runtime");
@@ -125,8 +123,8 @@ fn check_workload(
     Ok(())
 }
 
-/// A field after rendering. Ankaios does not render the fields of workloads without
-/// configs.
+/// Renders a field of a workload. Without configs the field stays as it is: Ankaios does not
+/// render it either.
 fn render(
     rule: &'static str,
     field: &'static str,

@@ -7,9 +7,9 @@ pub(super) fn parts(mask: &str) -> Vec<&str> {
     mask.split('.').collect()
 }
 
-/// Whether an update with this mask can change the field at `path`: the mask names it, a
-/// parent or a child of it. `*` on either side matches any one name. To Ankaios a `*` in
-/// an update mask is a plain name, but the guard must not depend on that.
+/// Whether an update with this mask can change the field at `path`: the mask names the field, a
+/// parent or a child of it. `*` on either side matches any single name. To Ankaios a `*` in an
+/// update mask is an ordinary name, but the guard must not depend on that.
 pub(super) fn touches(mask: &str, path: &[&str]) -> bool {
     mask.split('.').zip(path).all(|(part, name)| part == *name || part == "*" || *name == "*")
 }

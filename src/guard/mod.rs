@@ -1,11 +1,11 @@
-//! Guard rails: what requests from outside may do to the vehicle.
+//! Guard rails: limits what requests from outside may do to the vehicle.
 //!
 //! - Protected workloads are not deleted or changed without `force`.
 //! - A policy limits the content of workloads, with or without `force`.
 //! - A rate limit bounds the requests of each operation.
 //!
 //! ```text
-//!  mod                    the interface for operations: admit, need, check
+//!  mod                    the interface for operations: admit, required_state, check
 //!  ├ rate_limit           a token bucket for each operation
 //!  ├ protection           masks that touch a protected workload or its configs
 //!  ├ policy_file          loads the policy, again after changes
@@ -21,11 +21,11 @@
 //!  └ refusal, violation   why a request is refused
 //! ```
 //!
-//! Some verdicts depend on the state of the vehicle. The protection uses the view, which
-//! may lag: a change of the configs that a protected workload uses has itself passed the
-//! guard. The policy must not use it: before the event of a first request arrives, a
-//! second one could complete what would be refused in one request. So an operation reads
-//! the state for it, after the updates before its own.
+//! Some decisions depend on the state of the vehicle. The protection uses the view. The view may
+//! lag, which is acceptable: a change of the list of configs that a protected workload uses has
+//! passed the guard, too. The policy must not use the view: before the event of a first request
+//! arrives, a second request could complete a change that would be refused in one request. So
+//! for the policy an operation reads the state after all earlier updates.
 
 mod check;
 mod mask;
@@ -70,7 +70,7 @@ pub struct GuardOptions {
     pub rate_limit: Option<RateLimit>,
 }
 
-/// Judges requests. Cheap to clone.
+/// Decides which requests are allowed. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Guard(Arc<Inner>);
 
@@ -82,13 +82,13 @@ struct Inner {
     view: View,
 }
 
-/// The state of the vehicle that [`Guard::check`] needs for an update.
+/// The state of the vehicle that [`Guard::check`] requires for an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// None: the update is enough.
+pub(crate) enum RequiredState {
+    /// None: the update is sufficient.
     Nothing,
-    /// That of [`Guard::known`].
-    Known,
+    /// The state of [`Guard::last_known_state`].
+    LastKnown,
     /// The state after all updates before this one, read for this update.
     Fresh,
 }
@@ -113,12 +113,12 @@ impl Guard {
         }))
     }
 
-    /// Whether [`Guard::watch`] has to run.
-    pub(crate) fn needs_the_vehicle(&self) -> bool {
+    /// Whether the guard requires the state of the vehicle, so that [`Guard::watch`] has to run.
+    pub(crate) fn needs_state(&self) -> bool {
         !self.0.view.field_masks().is_empty()
     }
 
-    /// Keeps [`Guard::known`] up to date. Never returns.
+    /// Keeps [`Guard::last_known_state`] up to date. Never returns.
     pub(crate) async fn watch(self, client: Client) {
         self.0.view.run(client).await;
     }
@@ -126,7 +126,7 @@ impl Guard {
     /// Admits a request of an operation, unless the rate limit is exceeded.
     ///
     /// # Errors
-    /// The rate limit, and when to try again.
+    /// The rate limit is exceeded; says when to try again.
     pub(crate) fn admit(&self, operation: &'static str) -> Result<(), ErrorReply> {
         match &self.0.limiter {
             Some(limiter) => limiter.admit(operation, Instant::now()),
@@ -139,11 +139,15 @@ impl Guard {
         self.0.policy.is_some()
     }
 
-    /// The state that [`Guard::check`] needs.
+    /// Which state [`Guard::check`] requires for an update.
     ///
     /// # Errors
-    /// The update touches a protected workload.
-    pub(crate) fn need(&self, update: &UpdateStateRequest, force: bool) -> Result<Need, Refusal> {
+    /// The update touches a protected workload, without `force`.
+    pub(crate) fn required_state(
+        &self,
+        update: &UpdateStateRequest,
+        force: bool,
+    ) -> Result<RequiredState, Refusal> {
         let masks = &update.update_mask;
         if let Err(refusal) = self.0.protection.check_workloads(masks) {
             if !force {
@@ -154,12 +158,12 @@ impl Guard {
         }
         let configs = ["desiredState", "configs", "*"];
         let touches_configs = masks.iter().any(|mask| touches(mask, &configs));
-        Ok(if self.has_policy() && depends_on_the_vehicle(update) {
-            Need::Fresh
+        Ok(if self.has_policy() && depends_on_state(update) {
+            RequiredState::Fresh
         } else if !force && touches_configs && !self.0.protection.is_empty() {
-            Need::Known
+            RequiredState::LastKnown
         } else {
-            Need::Nothing
+            RequiredState::Nothing
         })
     }
 
@@ -171,16 +175,16 @@ impl Guard {
     /// The state of the vehicle as of the last event.
     ///
     /// # Errors
-    /// Why it is not known.
-    pub(crate) fn known(&self) -> Result<Arc<Value>, String> {
+    /// The reason why it is not known.
+    pub(crate) fn last_known_state(&self) -> Result<Arc<Value>, String> {
         self.0.view.state()
     }
 
-    /// Checks an update. `state` is what [`Guard::need`] asks for. May take some tenths
-    /// of a second with a policy.
+    /// Checks an update. `state` is the state that [`Guard::required_state`] requires. With a
+    /// policy, this may take some tenths of a second.
     ///
     /// # Errors
-    /// The rule that forbids the update.
+    /// The rule that the update breaks.
     pub(crate) fn check(
         &self,
         update: &UpdateStateRequest,
@@ -206,7 +210,7 @@ pub(crate) fn to_value(state: &CompleteState) -> Value {
 
 /// Whether the workloads after the update depend on the state before it: the update
 /// replaces a part of a workload, touches configs, or uses some.
-fn depends_on_the_vehicle(update: &UpdateStateRequest) -> bool {
+fn depends_on_state(update: &UpdateStateRequest) -> bool {
     let desired = update.new_state.as_ref().and_then(|state| state.desired_state.as_ref());
     let workloads = desired.and_then(|state| state.workloads.as_ref());
     update.update_mask.iter().any(|mask| {

@@ -5,15 +5,15 @@ use wildmatch::WildMatch;
 use super::podman_options::{PodmanOption, known};
 use ankaios_model::FromText;
 
-/// A pattern such as `--privileged`, `--cap-*`, `--volume=/*` or `-v /*`: a pattern of an
-/// option's name and one of its value; without the latter it matches all values. `*`
-/// matches any text, `?` one character; case does not matter in values.
+/// A pattern such as `--privileged`, `--cap-*`, `--volume=/*` or `-v /*`. It consists of a
+/// pattern for the name of the option and one for its value; without the latter it matches all
+/// values. `*` matches any text, `?` one character. Values are compared without regard to case.
 #[derive(Debug, Clone)]
 pub(super) struct OptionPattern {
     text: String,
     name: WildMatch,
     value: Option<WildMatch>,
-    /// No known option has this name.
+    /// Whether no known option has this name.
     unknown: bool,
 }
 
@@ -23,12 +23,12 @@ impl OptionPattern {
         &self.text
     }
 
-    /// Whether it may be misspelled.
+    /// Whether no known option has this name, so that it may be misspelled.
     pub(super) fn is_unknown(&self) -> bool {
         self.unknown
     }
 
-    /// Whether [`OptionPattern::matches`] has to look at the option's value.
+    /// Whether [`OptionPattern::matches`] reads the value of the option.
     pub(super) fn reads(&self, option: &PodmanOption) -> bool {
         self.value.is_some() && self.name.matches(&option.name)
     }
@@ -78,13 +78,13 @@ impl FromText for OptionPattern {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::podman_options::{Place, read};
+    use super::super::podman_options::{OptionScope, read};
     use super::*;
 
     fn matches(pattern: &str, entries: &[&str]) -> bool {
         let pattern = OptionPattern::from_text(pattern.into()).unwrap();
         let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
-        read(&entries, Place::Run).unwrap().iter().any(|option| pattern.matches(option))
+        read(&entries, OptionScope::Run).unwrap().iter().any(|option| pattern.matches(option))
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! The readings of an option's value: all texts that Podman may make of it.
+//! The readings of an option's value: all texts that Podman may derive from it.
 //!
-//! Podman splits lists, removes quotes and has several spellings for the same thing. A
-//! pattern must find what Podman makes of a value, not only what is written. Which
-//! options are lists depends on Podman's version, so each value is read both as a list
-//! and as a whole. A reading too many can only refuse more. Quotes themselves are no
-//! reason to refuse: commands and variables often hold JSON.
+//! Podman splits lists, removes quotes and accepts several spellings of the same value. A pattern
+//! must match the value as Podman reads it, not only as it is written. Which options are lists
+//! depends on Podman's version, so each value is read both as a list and as a whole. An
+//! unnecessary reading can only refuse more. Quotes alone are no reason to refuse a value:
+//! commands and variables often contain JSON.
 
 /// All texts that a pattern is compared with.
 pub(super) fn readings(option: &str, value: &str) -> Vec<String> {
     let mut readings = vec![value.to_owned()];
     readings.extend(value.split(',').map(|part| part.trim().to_owned()));
     readings.extend(fields(value));
-    // Most are there twice by now, and each is read further.
+    // Most readings exist twice by now, and each one is processed further.
     readings.sort_unstable();
     readings.dedup();
     let synonyms: Vec<_> = readings.iter().flat_map(|text| synonyms(option, text)).collect();
@@ -32,8 +32,8 @@ pub(super) fn parts(value: &str) -> usize {
 /// The fields of a value read as CSV, as Podman reads its lists: commas and line breaks
 /// within double quotes belong to the field, and a doubled quote is a quote.
 ///
-/// Podman refuses quotes in the middle of a field and reads only the first line. Here
-/// quotes may be anywhere and all lines are read, so nothing is overlooked.
+/// Podman refuses quotes in the middle of a field and reads only the first line. Here quotes may
+/// be anywhere and all lines are read, so that no field is missed.
 fn fields(value: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_seen_through() {
+    fn paths_are_cleaned() {
         for path in ["/:/x", "//:/x", "/./:/x", "/etc/..:/x", "/../:/x", "/:/y/../x", "/a=/../:/x"]
         {
             assert!(reads("--volume", path, "/:/x"), "{path}");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn synonyms_are_seen() {
+    fn synonyms_are_recognised() {
         for value in ["SYS_ADMIN", "CAP_SYS_ADMIN", "cap_sys_admin", "\u{17f}YS_ADM\u{131}N"] {
             for reading in ["SYS_ADMIN", "CAP_SYS_ADMIN"] {
                 assert!(reads("--cap-add", value, reading), "{value} {reading}");

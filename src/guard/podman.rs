@@ -3,22 +3,22 @@
 use serde::Deserialize;
 
 use super::option_value::parts;
-use super::podman_options::{Place, PodmanOption, read};
+use super::podman_options::{OptionScope, PodmanOption, read};
 use super::policy::Policy;
 use super::violation::{Violation, listed, shown};
 use ankaios_model::manifest::read_yaml;
 
-/// The maximum number of parts, between commas and line breaks, of all values of a
-/// workload that patterns look at. The readings of a part need a hundred times its size.
+/// The maximum number of parts, between commas and line breaks, of all values of a workload that
+/// patterns read. The readings of a part take a hundred times its size.
 const MAX_PARTS: usize = 4096;
 
 /// The maximum number of parts of all workloads of a request. Checking them takes about
 /// half a second.
 const MAX_PARTS_OF_REQUEST: usize = 16 * MAX_PARTS;
 
-/// The number of parts that patterns have looked at for one request.
+/// The number of parts that patterns have read for one request.
 #[derive(Debug, Default)]
-pub(super) struct Parts(usize);
+pub(super) struct PartCount(usize);
 
 /// The fields that Ankaios reads. It ignores others.
 #[derive(Debug, Deserialize)]
@@ -29,21 +29,22 @@ struct RuntimeConfig {
     #[serde(default)]
     command_options: Vec<String>,
     image: String,
-    // The command in the container; not checked. It is parsed because what is no valid
-    // configuration here must not be one for Ankaios.
+    // The command in the container; its content is not checked. It is parsed because a
+    // configuration that is invalid here must not be valid for Ankaios.
     #[serde(default)]
     #[allow(dead_code, reason = "only its type is checked")]
     command_args: Vec<String>,
 }
 
-/// Checks a rendered runtime configuration. Adds to `all` the parts it looks at.
-pub(super) fn check(policy: &Policy, text: &str, all: &mut Parts) -> Result<(), Violation> {
+/// Checks a rendered runtime configuration. Adds the number of parts that patterns read to
+/// `all`.
+pub(super) fn check(policy: &Policy, text: &str, all: &mut PartCount) -> Result<(), Violation> {
     let rule = if policy.images.is_some() { "images" } else { "forbidden_options" };
     let config: RuntimeConfig = read_yaml(text).map_err(|error| {
         Violation::new(rule, "runtimeConfig", format!("it cannot be read: {error}"))
     })?;
-    let mut options = read_options(&config.general_options, Place::General, rule)?;
-    options.extend(read_options(&config.command_options, Place::Run, rule)?);
+    let mut options = read_options(&config.general_options, OptionScope::General, rule)?;
+    options.extend(read_options(&config.command_options, OptionScope::Run, rule)?);
 
     let mut read_parts = 0;
     for (field, option) in &options {
@@ -74,16 +75,17 @@ pub(super) fn check(policy: &Policy, text: &str, all: &mut Parts) -> Result<(), 
     check_image(policy, &config.image, &options, rule)
 }
 
-type Placed = (&'static str, PodmanOption);
+/// An option, and the field in which it stands.
+type FieldOption = (&'static str, PodmanOption);
 
 fn read_options(
     entries: &[String],
-    place: Place,
+    place: OptionScope,
     rule: &'static str,
-) -> Result<Vec<Placed>, Violation> {
+) -> Result<Vec<FieldOption>, Violation> {
     let field = match place {
-        Place::General => "runtimeConfig.generalOptions",
-        Place::Run => "runtimeConfig.commandOptions",
+        OptionScope::General => "runtimeConfig.generalOptions",
+        OptionScope::Run => "runtimeConfig.commandOptions",
     };
     let options = read(entries, place).map_err(|reason| Violation::new(rule, field, reason))?;
     Ok(options.into_iter().map(|option| (field, option)).collect())
@@ -92,16 +94,16 @@ fn read_options(
 fn check_image(
     policy: &Policy,
     image: &str,
-    options: &[Placed],
+    options: &[FieldOption],
     rule: &'static str,
 ) -> Result<(), Violation> {
     let field = "runtimeConfig.image";
-    // Podman would take it for an option, and the first of `commandArgs` for the image.
+    // Podman would parse it as an option, and the first of `commandArgs` as the image.
     if image.is_empty() || image.starts_with('-') {
         return Err(Violation::new(rule, field, format!("{:?} is no image", shown(image))));
     }
     let Some(prefixes) = &policy.images else { return Ok(()) };
-    // It makes Podman run a folder of the host instead of an image.
+    // With it Podman runs a folder of the host instead of an image.
     if options.iter().any(|(_, option)| option.name == "--rootfs" && option.value == "true") {
         let reason =
             "--rootfs runs a folder instead of an image, and the policy has a rule for images";

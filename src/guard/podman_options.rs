@@ -1,11 +1,11 @@
 //! The options of a `podman run` command line, each in one spelling.
 //!
-//! Podman takes an option in many spellings: `-v /:/host`, `-v/:/host`,
+//! Podman accepts an option in many spellings: `-v /:/host`, `-v/:/host`,
 //! `-v=/:/host`, `-dv /:/host`, `--volume=/:/host`, or `--volume` and `/:/host` as
 //! two entries. Which entries belong together depends on whether an option takes a
-//! value. A mistake there would hide an option behind another one, or take an
-//! option's value for the image. So an option that is not known here has to be
-//! written with `=`, which can be read in one way only.
+//! value. A mistake there would hide an option behind another one, or confuse the
+//! value of an option with the image. So an option that is not known here has to be
+//! written with `=`, which is unambiguous.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -21,16 +21,16 @@ pub(super) struct PodmanOption {
     pub(super) name: String,
     /// The value without blanks around it; `true` or `false` for a switch.
     pub(super) value: String,
-    /// Made once for all patterns: a value can be as long as a manifest.
+    /// Computed once for all patterns, because a value can be as long as a manifest.
     readings: OnceCell<Vec<String>>,
 }
 
 impl PodmanOption {
-    fn new(name: &str, kind: Option<Kind>, value: &str) -> Result<Self, String> {
+    fn new(name: &str, kind: Option<OptionKind>, value: &str) -> Result<Self, String> {
         let value = match (kind, value.trim()) {
-            (Some(Kind::Switch), "1" | "t" | "T" | "true" | "TRUE" | "True") => "true",
-            (Some(Kind::Switch), "0" | "f" | "F" | "false" | "FALSE" | "False") => "false",
-            (Some(Kind::Switch), value) => {
+            (Some(OptionKind::Switch), "1" | "t" | "T" | "true" | "TRUE" | "True") => "true",
+            (Some(OptionKind::Switch), "0" | "f" | "F" | "false" | "FALSE" | "False") => "false",
+            (Some(OptionKind::Switch), value) => {
                 return Err(format!("{name}={:?}: a switch is true or false", shown(value)));
             }
             (_, value) => value,
@@ -45,10 +45,10 @@ impl PodmanOption {
     }
 }
 
-/// Where options stand.
+/// Where in the command line options stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Between `podman` and `run`. Short options mean something else there.
+pub(super) enum OptionScope {
+    /// Between `podman` and `run`. Short options have other meanings there.
     General,
     /// Between `run` and the image.
     Run,
@@ -57,18 +57,18 @@ pub(super) enum Place {
 /// Reads the entries of a list of options.
 ///
 /// # Errors
-/// What cannot be read with certainty, and what would end the options, such as a
-/// word that Podman takes for a command or the image.
-pub(super) fn read(entries: &[String], place: Place) -> Result<Vec<PodmanOption>, String> {
+/// An entry is ambiguous, or it would end the options, such as a word that Podman parses as a
+/// command or the image.
+pub(super) fn read(entries: &[String], place: OptionScope) -> Result<Vec<PodmanOption>, String> {
     let mut options = Vec::new();
     let mut entries = entries.iter();
     while let Some(entry) = entries.next() {
         let shown = &shown(entry);
-        for Spelled { name, kind, value } in split(entry, shown, place)? {
+        for SpelledOption { name, kind, value } in split(entry, shown, place)? {
             let value = match (value, kind) {
                 (Some(value), _) => value,
-                (None, Some(Kind::Switch)) => "true",
-                (None, Some(Kind::WithValue)) => {
+                (None, Some(OptionKind::Switch)) => "true",
+                (None, Some(OptionKind::WithValue)) => {
                     let missing = || format!("{shown:?} stands last without a value");
                     entries.next().ok_or_else(missing)?
                 }
@@ -85,19 +85,23 @@ pub(super) fn read(entries: &[String], place: Place) -> Result<Vec<PodmanOption>
     Ok(options)
 }
 
-/// An option of an entry.
-struct Spelled<'a> {
+/// An option as it is spelled in an entry.
+struct SpelledOption<'a> {
     /// The long name.
     name: &'a str,
     /// `None` if the option is not known.
-    kind: Option<Kind>,
-    /// `None` if no value stands in the entry.
+    kind: Option<OptionKind>,
+    /// `None` if the entry has no value.
     value: Option<&'a str>,
 }
 
 /// Splits an entry into its options: one long option, or short switches and at most one
 /// short option with a value at the end. `shown` is the entry as messages show it.
-fn split<'a>(entry: &'a str, shown: &str, place: Place) -> Result<Vec<Spelled<'a>>, String> {
+fn split<'a>(
+    entry: &'a str,
+    shown: &str,
+    place: OptionScope,
+) -> Result<Vec<SpelledOption<'a>>, String> {
     if entry.starts_with("--") {
         let (name, value) = match entry.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -111,14 +115,14 @@ fn split<'a>(entry: &'a str, shown: &str, place: Place) -> Result<Vec<Spelled<'a
         }
         let known = known(name);
         let (name, kind) = (known.map_or(name, |(name, _)| name), known.map(|(_, kind)| kind));
-        return Ok(vec![Spelled { name, kind, value }]);
+        return Ok(vec![SpelledOption { name, kind, value }]);
     }
     let Some(mut letters) = entry.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
         return Err(format!(
             "{shown:?} is no option, Podman would take it for the image or a command"
         ));
     };
-    if place == Place::General {
+    if place == OptionScope::General {
         return Err(format!("{shown:?}: write it in its long form"));
     }
     let mut options = Vec::new();
@@ -128,18 +132,18 @@ fn split<'a>(entry: &'a str, shown: &str, place: Place) -> Result<Vec<Spelled<'a
         };
         let rest = letters.strip_prefix(letter).unwrap_or_default();
         let value = match rest.strip_prefix('=') {
-            None if kind == Kind::WithValue && !rest.is_empty() => Some(rest),
+            None if kind == OptionKind::WithValue && !rest.is_empty() => Some(rest),
             value => value,
         };
-        options.push(Spelled { name, kind: Some(kind), value });
+        options.push(SpelledOption { name, kind: Some(kind), value });
         letters = if value.is_some() { "" } else { rest };
     }
     Ok(options)
 }
 
-/// What an option takes.
+/// Whether an option takes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OptionKind {
     /// No value, or one after `=`.
     Switch,
     /// A value, in the same entry or in the next one.
@@ -147,12 +151,12 @@ pub(super) enum Kind {
 }
 
 /// The long name and the kind of an option, by any of its names, such as `-v` or `--net`.
-pub(super) fn known(name: &str) -> Option<(&'static str, Kind)> {
+pub(super) fn known(name: &str) -> Option<(&'static str, OptionKind)> {
     KNOWN.get(name).copied()
 }
 
-static KNOWN: LazyLock<HashMap<&str, (&str, Kind)>> = LazyLock::new(|| {
-    let options = [(SWITCHES, Kind::Switch), (WITH_VALUE, Kind::WithValue)];
+static KNOWN: LazyLock<HashMap<&str, (&str, OptionKind)>> = LazyLock::new(|| {
+    let options = [(SWITCHES, OptionKind::Switch), (WITH_VALUE, OptionKind::WithValue)];
     let names = options.into_iter().flat_map(|(options, kind)| {
         options.split_whitespace().flat_map(move |names| {
             let long = names.split(',').next().unwrap_or_default();
@@ -162,7 +166,7 @@ static KNOWN: LazyLock<HashMap<&str, (&str, Kind)>> = LazyLock::new(|| {
     names.collect()
 });
 
-/// Each option with its other names, the one that Podman uses itself first.
+/// The switches, each with its aliases after the name that Podman itself uses.
 const SWITCHES: &str = "
     --detach,-d --env-host --help --http-proxy --init --interactive,-i --no-healthcheck
     --no-hosts --oom-kill-disable --passwd --privileged --publish-all,-P --quiet,-q --read-only
@@ -170,7 +174,7 @@ const SWITCHES: &str = "
     --tls-verify --transient-store --tty,-t --unsetenv-all --version
 ";
 
-/// See [`SWITCHES`].
+/// The options with a value, as in [`SWITCHES`].
 const WITH_VALUE: &str = "
     --add-host --annotation --arch,--override-arch --attach,-a --authfile --blkio-weight
     --cap-add --cap-drop --cdi-spec-dir --cgroup-conf --cgroup-manager --cgroup-parent
@@ -201,7 +205,7 @@ mod tests {
 
     fn run(entries: &[&str]) -> Result<Vec<String>, String> {
         let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
-        let options = read(&entries, Place::Run)?;
+        let options = read(&entries, OptionScope::Run)?;
         Ok(options.iter().map(|option| format!("{}={}", option.name, option.value)).collect())
     }
 
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_no_option_and_no_image() {
+    fn a_value_is_neither_an_option_nor_an_image() {
         assert_eq!(
             run(&["-e", "--privileged", "-p", "80:80"]).unwrap(),
             ["--env=--privileged", "--publish=80:80"]
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_with_certainty_is_refused() {
+    fn ambiguous_entries_are_refused() {
         for entries in [
             &["evil.io/image"][..],
             &["-e", "A=1", "evil.io/image"],
@@ -258,7 +262,7 @@ mod tests {
         ] {
             assert!(run(entries).is_err(), "{entries:?}");
         }
-        let general = |entry: &str| read(&[entry.to_owned()], Place::General);
+        let general = |entry: &str| read(&[entry.to_owned()], OptionScope::General);
         assert!(general("run").is_err());
         assert!(general("-v").is_err());
         assert!(general("--root").is_err());

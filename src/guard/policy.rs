@@ -15,10 +15,10 @@ use ankaios_model::{FromText, deserialize_text};
 pub(super) struct Policy {
     /// The runtimes that are allowed.
     #[serde(default, deserialize_with = "given")]
-    pub(super) runtimes: Option<Vec<Plain>>,
+    pub(super) runtimes: Option<Vec<ExactName>>,
     /// The agents that are allowed.
     #[serde(default, deserialize_with = "given")]
-    pub(super) agents: Option<Vec<Plain>>,
+    pub(super) agents: Option<Vec<ExactName>>,
     /// The prefixes of the images that are allowed.
     #[serde(default, deserialize_with = "given")]
     pub(super) images: Option<Vec<ImagePrefix>>,
@@ -34,8 +34,8 @@ impl Policy {
     /// Parses a policy file.
     ///
     /// # Errors
-    /// What is wrong, with line and column where they are known. An empty text is an
-    /// error: a file that is being written must not lift the policy.
+    /// The mistake, with line and column if known. An empty text is an error: a file that is
+    /// being written must not lift the policy.
     pub(super) fn parse(text: &str) -> Result<Self, ManifestError> {
         read_yaml(text)
     }
@@ -52,7 +52,7 @@ impl Policy {
     }
 }
 
-/// Refuses `null`: a rule whose list is commented out would allow everything.
+/// Refuses `null`: otherwise a rule whose list is commented out would allow everything.
 fn given<'de, T: DeserializeOwned, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
     match Option::deserialize(value)? {
         Some(value) => Ok(Some(value)),
@@ -62,27 +62,27 @@ fn given<'de, T: DeserializeOwned, D: Deserializer<'de>>(value: D) -> Result<Opt
 
 /// A name that is compared literally.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plain(String);
+pub(super) struct ExactName(String);
 
-impl Plain {
+impl ExactName {
     pub(super) fn is(&self, name: &str) -> bool {
         self.0 == name
     }
 }
 
-impl fmt::Display for Plain {
+impl fmt::Display for ExactName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-impl FromText for Plain {
+impl FromText for ExactName {
     fn from_text(text: String) -> Result<Self, String> {
         Ok(Self(text))
     }
 }
 
-impl<'de> Deserialize<'de> for Plain {
+impl<'de> Deserialize<'de> for ExactName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize_text(deserializer)
     }

@@ -1,4 +1,4 @@
-//! `POLICY_FILE`: loaded at the start, and again after changes.
+//! `POLICY_FILE`: loaded at the start and after changes.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::policy::Policy;
 use ankaios_model::manifest::ManifestError;
 
-/// The time between two looks at the file.
-const LOOK: Duration = Duration::from_secs(1);
+/// The minimum time between two checks for changes of the file.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The largest policy, in bytes.
+/// Maximum size of a policy, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
 /// Why a policy file cannot be used. The message names the file.
@@ -21,11 +21,11 @@ const MAX_SIZE: u64 = 1024 * 1024;
 #[error("{}: {reason}", path.display())]
 pub struct PolicyError {
     path: PathBuf,
-    reason: Reason,
+    reason: PolicyErrorReason,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Reason {
+enum PolicyErrorReason {
     #[error("{0}")]
     Unreadable(#[from] io::Error),
     #[error("it is larger than {MAX_SIZE} bytes")]
@@ -40,23 +40,23 @@ enum Reason {
 #[derive(Debug)]
 pub struct PolicyFile {
     path: PathBuf,
-    /// A lock, as updates with a policy are checked on the blocking pool, where the file
-    /// is read as well.
-    current: Mutex<Current>,
+    /// The policy in force. A lock, because the file is read on the blocking pool, where updates
+    /// are checked against the policy.
+    current: Mutex<LoadedPolicy>,
 }
 
 #[derive(Debug)]
-struct Current {
+struct LoadedPolicy {
     policy: Arc<Policy>,
     /// The version of the file that was read last, even if it was refused. `None` if the
     /// file was missing.
-    stamp: Option<Stamp>,
-    looked: Instant,
+    version: Option<FileVersion>,
+    checked_at: Instant,
 }
 
 /// Identifies a version of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileVersion {
     device: u64,
     inode: u64,
     size: u64,
@@ -64,7 +64,7 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileVersion {
     fn of(file: &Metadata) -> Self {
         Self {
             device: file.dev(),
@@ -83,9 +83,10 @@ impl PolicyFile {
     /// See [`PolicyError`].
     pub fn open(path: PathBuf) -> Result<Self, PolicyError> {
         match read(&path) {
-            Ok((policy, stamp)) => {
+            Ok((policy, version)) => {
                 let policy = Arc::new(policy);
-                let current = Current { policy, stamp: Some(stamp), looked: Instant::now() };
+                let current =
+                    LoadedPolicy { policy, version: Some(version), checked_at: Instant::now() };
                 Ok(Self { path, current: Mutex::new(current) })
             }
             Err((reason, _)) => Err(PolicyError { path, reason }),
@@ -93,30 +94,31 @@ impl PolicyFile {
     }
 
     /// The policy. Loads the file again if it has changed, checking at most once per
-    /// [`LOOK`]. An invalid file leaves the policy as it is. Does blocking I/O.
+    /// [`CHECK_INTERVAL`]. An invalid file leaves the policy as it is. Does blocking I/O.
     pub(super) fn policy(&self, now: Instant) -> Arc<Policy> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(current.looked) >= LOOK {
-            current.looked = now;
-            self.look(&mut current);
+        if now.saturating_duration_since(current.checked_at) >= CHECK_INTERVAL {
+            current.checked_at = now;
+            self.reload_if_changed(&mut current);
         }
         Arc::clone(&current.policy)
     }
 
-    fn look(&self, current: &mut Current) {
-        let stamp = std::fs::metadata(&self.path).ok().as_ref().map(Stamp::of);
-        if stamp == current.stamp {
+    /// Loads the file again if it has changed.
+    fn reload_if_changed(&self, current: &mut LoadedPolicy) {
+        let version = std::fs::metadata(&self.path).ok().as_ref().map(FileVersion::of);
+        if version == current.version {
             return;
         }
         match read(&self.path) {
-            Ok((policy, stamp)) => {
-                current.stamp = Some(stamp);
+            Ok((policy, version)) => {
+                current.version = Some(version);
                 current.policy = Arc::new(policy);
                 tracing::info!(file = %self.path.display(), "the policy has changed");
                 current.policy.warn_of_unknown_options();
             }
-            Err((reason, stamp)) => {
-                current.stamp = stamp;
+            Err((reason, version)) => {
+                current.version = version;
                 tracing::error!(
                     file = %self.path.display(),
                     %reason,
@@ -126,7 +128,7 @@ impl PolicyFile {
         }
     }
 
-    /// Logs what may be wrong with a valid policy.
+    /// Logs possible mistakes in a valid policy.
     pub(super) fn warn(&self) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.policy.warn_of_unknown_options();
@@ -144,29 +146,29 @@ impl Policy {
     }
 }
 
-/// Reads the file, and the stamp of the version that was read.
-fn read(path: &Path) -> Result<(Policy, Stamp), (Reason, Option<Stamp>)> {
-    let without_stamp = |error: io::Error| (Reason::from(error), None);
-    let file = File::open(path).map_err(without_stamp)?;
-    let metadata = file.metadata().map_err(without_stamp)?;
-    let stamp = Stamp::of(&metadata);
+/// Reads the file. Also returns the version that was read.
+fn read(path: &Path) -> Result<(Policy, FileVersion), (PolicyErrorReason, Option<FileVersion>)> {
+    let without_version = |error: io::Error| (PolicyErrorReason::from(error), None);
+    let file = File::open(path).map_err(without_version)?;
+    let metadata = file.metadata().map_err(without_version)?;
+    let version = FileVersion::of(&metadata);
     let policy = read_text(file, &metadata).and_then(|text| Ok(Policy::parse(&text)?));
     match policy {
-        Ok(policy) => Ok((policy, stamp)),
-        Err(reason) => Err((reason, Some(stamp))),
+        Ok(policy) => Ok((policy, version)),
+        Err(reason) => Err((reason, Some(version))),
     }
 }
 
-fn read_text(file: File, metadata: &Metadata) -> Result<String, Reason> {
+fn read_text(file: File, metadata: &Metadata) -> Result<String, PolicyErrorReason> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is no file").into());
     }
     let mut bytes = Vec::new();
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SIZE {
-        return Err(Reason::TooLarge);
+        return Err(PolicyErrorReason::TooLarge);
     }
-    String::from_utf8(bytes).map_err(|_| Reason::NotUtf8)
+    String::from_utf8(bytes).map_err(|_| PolicyErrorReason::NotUtf8)
 }
 
 #[cfg(test)]
@@ -191,7 +193,7 @@ mod tests {
                 }
                 None => fs::remove_file(&path).unwrap(),
             }
-            now += LOOK;
+            now += CHECK_INTERVAL;
             file.policy(now).runtimes.as_ref().map(Vec::len)
         };
         assert_eq!(count(Some("runtimes: [podman, podman-kube]")), Some(2));
@@ -201,11 +203,11 @@ mod tests {
         assert_eq!(count(Some("agents: []")), None);
         fs::write(&path, "runtimes: [a, b, c]").unwrap();
         assert!(file.policy(now).runtimes.is_none(), "it was looked at less than a second ago");
-        assert_eq!(file.policy(now + LOOK).runtimes.as_ref().map(Vec::len), Some(3));
+        assert_eq!(file.policy(now + CHECK_INTERVAL).runtimes.as_ref().map(Vec::len), Some(3));
     }
 
     #[test]
-    fn what_can_not_be_read_is_refused_with_the_name_of_the_file() {
+    fn a_file_that_cannot_be_used_is_refused_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.yaml");
         let error = || PolicyFile::open(path.clone()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! `PROTECTED_WORKLOADS`: workloads that are not deleted or changed by mistake.
+//! `PROTECTED_WORKLOADS`: protects workloads from being deleted or changed by mistake.
 //!
 //! A workload is changed by a mask that touches it, and by one that touches a config it
 //! uses: Ankaios renders its templates with the new config and restarts it.
@@ -24,7 +24,7 @@ impl Protection {
         self.0.is_empty()
     }
 
-    /// The parts of the state that [`Protection::check_configs`] looks at.
+    /// The parts of the state that [`Protection::check_configs`] reads.
     pub(super) fn field_masks(&self) -> Vec<String> {
         self.0.iter().map(|name| format!("desiredState.workloads.{name}")).collect()
     }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protected_workload_is_covered_with_what_lies_above_and_below() {
+    fn a_protected_workload_is_covered_with_its_parents_and_children() {
         let protection = Protection::new(vec!["fleetconnector".into()]);
         let fine = masks(&["desiredState.workloads.nginx", "desiredState.configs.c", "agents"]);
         assert_eq!(protection.check_workloads(&fine), Ok(()));

@@ -37,14 +37,15 @@ impl FromStr for RateLimit {
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: RateLimit,
-    /// A lock, as the guard is shared with the blocking pool, where policies are checked.
+    /// The bucket of each operation. A lock, because the guard is shared with the blocking pool,
+    /// where policies are checked.
     buckets: Mutex<HashMap<&'static str, Bucket>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     tokens: f64,
-    at: Instant,
+    refilled_at: Instant,
 }
 
 impl Limiter {
@@ -55,16 +56,16 @@ impl Limiter {
     /// Takes a token for a request at the time `now`.
     ///
     /// # Errors
-    /// There is none; says when there will be one.
+    /// No token is left; says when there will be one.
     pub(super) fn admit(&self, operation: &'static str, now: Instant) -> Result<(), ErrorReply> {
         let rate = self.limit.0;
         let full = self.limit.burst();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(operation).or_insert(Bucket { tokens: full, at: now });
-        let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
+        let bucket = buckets.entry(operation).or_insert(Bucket { tokens: full, refilled_at: now });
+        let passed = now.saturating_duration_since(bucket.refilled_at).as_secs_f64();
         let tokens = (bucket.tokens + passed * rate).min(full);
         let admitted = tokens >= 1.0;
-        *bucket = Bucket { tokens: if admitted { tokens - 1.0 } else { tokens }, at: now };
+        *bucket = Bucket { tokens: if admitted { tokens - 1.0 } else { tokens }, refilled_at: now };
         if admitted {
             return Ok(());
         }

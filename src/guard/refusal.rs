@@ -1,8 +1,8 @@
-//! Why the guard refuses a request.
+//! Refusals of the guard and their error replies.
 
 use fleet_contract::error::{ErrorCode, ErrorReply};
 
-/// What a request is refused for.
+/// The reason why the guard refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// The name of the rule in the settings or the policy.

@@ -1,11 +1,11 @@
-//! Fills configs into templates as Ankaios does, within limits.
+//! Renders templates with configs as Ankaios does, within limits.
 //!
 //! Ankaios renders with Handlebars: strict mode, no escaping, and the one partial
-//! `indent`. The same library renders here. It has no limits of its own: nested loops
-//! over a long list run for years. So each body of a block is given a helper that runs
-//! first and spends from a budget what the body is about to do, and `lookup` spends
-//! what it copies. Partials other than `indent` are refused: those that a template
-//! defines itself could call each other without end.
+//! `indent`. The same library renders here. It has no limits: nested loops over a long
+//! list would run for years. So a helper is inserted in front of the body of each block.
+//! It takes the cost of the body from a budget, and `lookup` takes the cost of its copy.
+//! Partials other than `indent` are refused: partials that a template defines could call
+//! each other without end.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -19,26 +19,25 @@ use handlebars::{
 };
 use serde_json::{Map, Value, json};
 
-/// The longest template, in bytes. A document of Kubernetes fits.
+/// Maximum size of a template, in bytes. A Kubernetes manifest fits.
 const MAX_TEMPLATE: usize = 128 * 1024;
 
-/// How deep blocks may be nested, and brackets within one expression.
+/// Maximum nesting depth of blocks, and maximum number of brackets in one expression.
 const MAX_DEPTH: usize = 16;
 
-/// How many `else` one template may have.
+/// Maximum number of `else` in one template.
 const MAX_ALTERNATIVES: usize = 64;
 
-/// The longest result for one field, in bytes.
+/// Maximum size of the result for one field, in bytes.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
-/// The steps that all templates of one request may take: about half a second.
+/// Maximum number of steps of all templates of one request: about half a second.
 const BUDGET: usize = 500_000;
 
-/// Bytes that are copied, or values that are compared, in one step.
+/// How many bytes are copied, or values compared, in one step.
 const PER_STEP: usize = 64;
 
-/// The helper that runs first in each body. Its name is not one that a template can
-/// write.
+/// The name of the helper that runs first in each body. A template cannot contain this name.
 const METER: &str = " ";
 
 const TOO_MUCH: &str = "the templates of this request take too much time to check; use shorter \
@@ -64,10 +63,10 @@ impl Renderer {
         Self { engine, budget }
     }
 
-    /// Fills `configs`, by their aliases, into a template.
+    /// Renders a template with `configs`, which are named by their aliases.
     ///
     /// # Errors
-    /// Why it cannot be rendered.
+    /// The reason why it cannot be rendered.
     pub(super) fn render(
         &mut self,
         template: &str,
@@ -75,13 +74,13 @@ impl Renderer {
     ) -> Result<String, String> {
         check_text(template)?;
         let size = configs.values().map(weight).sum::<usize>();
-        // The configs are copied, and the text is parsed.
+        // The cost of copying the configs and parsing the text.
         self.budget.spend(size + steps_of_parsing(template)).map_err(describe)?;
         let mut parsed = Template::compile(template).map_err(|error| error.to_string())?;
         add_meters(&mut parsed, size)?;
 
         let context = Context::wraps(configs).map_err(describe)?;
-        let mut output = Bounded::default();
+        let mut output = BoundedOutput::default();
         self.engine.register_template("", parsed);
         self.engine.render_with_context_to_write("", &context, &mut output).map_err(describe)?;
         self.budget.spend(output.0.len() / PER_STEP).map_err(describe)?;
@@ -89,7 +88,7 @@ impl Renderer {
     }
 }
 
-/// Without the place in the template for an exhausted budget.
+/// The error as text. For an exhausted budget, the position in the template is left out.
 fn describe(error: RenderError) -> String {
     match error.reason() {
         RenderErrorReason::Other(reason) => reason.clone(),
@@ -97,7 +96,8 @@ fn describe(error: RenderError) -> String {
     }
 }
 
-/// The steps that are left.
+/// The number of steps that are left. An atomic, because the library requires helpers to be
+/// `Send` and `Sync`; only one thread uses it.
 #[derive(Clone)]
 struct Budget(Arc<AtomicUsize>);
 
@@ -111,7 +111,7 @@ impl Budget {
     }
 }
 
-/// The steps that a copy of a value takes.
+/// The number of steps to copy a value.
 fn weight(value: &Value) -> usize {
     1 + match value {
         Value::Object(map) => {
@@ -123,7 +123,7 @@ fn weight(value: &Value) -> usize {
     }
 }
 
-/// Refuses what would make the recursive parser go too deep.
+/// Refuses text that would make the parser recurse too deeply.
 fn check_text(template: &str) -> Result<(), String> {
     if template.len() > MAX_TEMPLATE {
         return Err(format!("it is longer than {} KiB", MAX_TEMPLATE / 1024));
@@ -137,7 +137,7 @@ fn check_text(template: &str) -> Result<(), String> {
             return Err(format!("an expression has more than {MAX_DEPTH} brackets"));
         }
         let tag = expression.trim_start_matches([' ', '\t', '\r', '\n', '~', '{']);
-        // Each `else if` is a block in the one before it.
+        // Each `else if` is a block within the previous one.
         let is_else = tag.starts_with('^') || tag.starts_with("else");
         alternatives += usize::from(is_else);
         match tag.chars().next() {
@@ -155,9 +155,9 @@ fn check_text(template: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The parser takes the square of the length for some texts: it counts lines from the
-/// beginning of the text for each expression, looks to the end of the text for each
-/// comment that is not closed, and to the end of a row of backslashes for each of them.
+/// The number of steps to parse a text. The parser takes quadratic time for some texts: it counts
+/// lines from the beginning of the text for each expression, scans to the end of the text for
+/// each comment that is not closed, and to the end of a run of backslashes for each of them.
 fn steps_of_parsing(text: &str) -> usize {
     let expressions = text.matches("{{").count().saturating_mul(text.len());
     let open = text.rfind("--}}").map_or(text, |end| &text[end..]);
@@ -170,8 +170,8 @@ fn steps_of_parsing(text: &str) -> usize {
         / PER_STEP
 }
 
-/// Puts a meter in front of the template and of each body in it. `size` is the weight of
-/// the configs.
+/// Inserts a meter in front of the template and of each body in it. `size` is the weight of the
+/// configs.
 fn add_meters(template: &mut Template, size: usize) -> Result<(), String> {
     // One for the meter, one for the loop around it.
     let mut steps = 2;
@@ -209,14 +209,14 @@ fn add_meters(template: &mut Template, size: usize) -> Result<(), String> {
         };
     }
     if !contexts.is_empty() {
-        put_in_front(template, 0, contexts, copies);
+        insert_meter(template, 0, contexts, copies);
     }
-    put_in_front(template, steps, vec![], HashMap::new());
+    insert_meter(template, steps, vec![], HashMap::new());
     Ok(())
 }
 
-/// See [`Meter`] for the parameters.
-fn put_in_front(
+/// Inserts a meter in front of a template. See [`Meter`] for the parameters.
+fn insert_meter(
     template: &mut Template,
     steps: usize,
     contexts: Vec<Parameter>,
@@ -225,14 +225,14 @@ fn put_in_front(
     let parameters = [vec![Parameter::Literal(json!(steps))], contexts].concat();
     let meter = Subexpression::new(Parameter::Name(METER.into()), parameters, copies);
     template.elements.insert(0, *meter.element);
-    // Errors tell the place of an element by its index.
+    // Errors look up the position of an element by its index.
     if let Some(place) = template.mapping.first().cloned() {
         template.mapping.insert(0, place);
     }
 }
 
-/// The steps of a call of a helper, or of a name that stands for a value, in blocks that
-/// hold no copies.
+/// The number of steps to call a helper, or to look up a value by its name, if no enclosing block
+/// holds a copy.
 fn steps_of_call(call: &HelperTemplate, size: usize) -> usize {
     let compares = ["eq", "ne", "gt", "gte", "lt", "lte"].map(Some).contains(&call.name.as_name());
     let compared = if compares { size / PER_STEP } else { 0 };
@@ -262,11 +262,12 @@ fn steps_of_parameter(parameter: &Parameter, size: usize) -> usize {
     }
 }
 
-/// Spends the steps of the body that it is put in front of.
+/// A helper that takes the steps of the following body from the budget.
 ///
-/// The first parameter is their number if no block holds copies. The other parameters are
-/// the contexts that partials of the body are given, and the hash the rest of what they
-/// are given. All that is copied, and a context that is a text is split into characters.
+/// The first parameter is the number of steps if no enclosing block holds a copy. The other
+/// parameters are the contexts of the partials in the body, and the hash contains their other
+/// arguments. The library copies all of them, and splits a context that is a text into
+/// characters.
 struct Meter(Budget);
 
 impl HelperDef for Meter {
@@ -279,7 +280,7 @@ impl HelperDef for Meter {
         _: &mut dyn Output,
     ) -> HelperResult {
         let mut parameters = helper.params().iter().map(|parameter| parameter.value());
-        // A template can only get here by a name that it looks up, and then has none.
+        // A template can only call this helper by a name that it looks up, without parameters.
         let steps = parameters.next().and_then(Value::as_u64).map(|steps| steps as usize);
         let steps = steps.ok_or(RenderErrorReason::HelperNotFound(METER.into()))?;
         let blocks = context.replace_blocks(VecDeque::new());
@@ -293,15 +294,16 @@ impl HelperDef for Meter {
     }
 }
 
-/// What a parameter in this block may copy: the weight of a value that the block holds
-/// itself, instead of a path to it in the configs, and the bytes of that path and the key.
+/// The cost of a copy by a parameter in this block. The first number is the weight of the value
+/// that the block holds, if it holds a copy and not a path in the configs. The second is the
+/// size of that path and of the key, in bytes.
 fn held(block: &BlockContext<'_>) -> (usize, usize) {
     let key = block.get_local_var("key").and_then(Value::as_str).unwrap_or_default();
     let path = block.base_path().iter().map(String::len).sum::<usize>();
     (block.base_value().map_or(0, weight), path + key.len())
 }
 
-/// The helper `lookup` of Handlebars, which copies what it finds.
+/// The helper `lookup` of Handlebars. It copies the value, so it takes the cost from the budget.
 struct Lookup(Budget);
 
 impl HelperDef for Lookup {
@@ -328,11 +330,11 @@ impl HelperDef for Lookup {
     }
 }
 
-/// An output of at most [`MAX_OUTPUT`] bytes.
+/// A buffer of at most [`MAX_OUTPUT`] bytes.
 #[derive(Default)]
-struct Bounded(Vec<u8>);
+struct BoundedOutput(Vec<u8>);
 
-impl Write for Bounded {
+impl Write for BoundedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > MAX_OUTPUT {
             let reason = format!("the result is longer than {} KiB", MAX_OUTPUT / 1024);

@@ -1,4 +1,4 @@
-//! A part of the vehicle's state, kept up to date by one subscription.
+//! The part of the vehicle's state that the guard needs, kept up to date by one subscription.
 
 use std::sync::Arc;
 
@@ -11,24 +11,27 @@ use ankaios_control::{Event, StreamHealthHandle};
 use ankaios_model::json::{self, StateFormat};
 use ankaios_model::proto::ank_base::CompleteState;
 
-/// The part of the vehicle's state that the guard looks at.
+/// The part of the vehicle's state that the guard needs.
 #[derive(Debug)]
 pub(super) struct View {
     field_masks: Vec<String>,
-    known: watch::Sender<Known>,
+    known: watch::Sender<ViewState>,
 }
 
+/// What is known about the state.
 #[derive(Debug, Clone)]
-enum Known {
-    State(Arc<Value>, StreamHealthHandle),
-    Nothing(String),
+enum ViewState {
+    /// The state as of the last event. It counts while the subscription is healthy.
+    Known(Arc<Value>, StreamHealthHandle),
+    /// The reason why it is not known.
+    Unknown(String),
 }
 
 impl View {
-    /// A view of what `field_masks` name. It is empty until [`View::run`].
+    /// A view of the fields of `field_masks`. The state is unknown until [`View::run`].
     pub(super) fn new(field_masks: Vec<String>) -> Self {
         let reason = "the state of the vehicle has not been read yet".into();
-        Self { field_masks, known: watch::Sender::new(Known::Nothing(reason)) }
+        Self { field_masks, known: watch::Sender::new(ViewState::Unknown(reason)) }
     }
 
     pub(super) fn field_masks(&self) -> &[String] {
@@ -38,19 +41,21 @@ impl View {
     /// The state, in Ankaios' own format.
     ///
     /// # Errors
-    /// Why it is not known.
+    /// The reason why it is not known.
     pub(super) fn state(&self) -> Result<Arc<Value>, String> {
         match &*self.known.borrow() {
-            Known::State(state, health) if health.get().subscribed => Ok(Arc::clone(state)),
-            Known::State(..) => Err("the subscription to the state of the vehicle was lost".into()),
-            Known::Nothing(reason) => Err(reason.clone()),
+            ViewState::Known(state, health) if health.get().subscribed => Ok(Arc::clone(state)),
+            ViewState::Known(..) => {
+                Err("the subscription to the state of the vehicle was lost".into())
+            }
+            ViewState::Unknown(reason) => Err(reason.clone()),
         }
     }
 
     /// Keeps the view up to date. Never returns.
     pub(super) async fn run(&self, client: Client) {
         let mut events = client.events(self.field_masks.clone());
-        // The first event holds the whole state.
+        // The first event replaces it with the whole state.
         let mut state = Arc::default();
         let mut reported = None;
         loop {
@@ -58,7 +63,7 @@ impl View {
                 Ok(event) => {
                     reported = None;
                     if apply(&mut state, event) {
-                        let known = Known::State(Arc::clone(&state), events.health());
+                        let known = ViewState::Known(Arc::clone(&state), events.health());
                         self.known.send_replace(known);
                     } else {
                         tracing::warn!("an event does not fit to the state; reading it anew");
@@ -71,9 +76,10 @@ impl View {
         }
     }
 
-    /// The stream tries again by itself. Each reason is logged once in a row.
+    /// Records an error of the stream, which subscribes again. The same error is logged only once
+    /// in a row.
     fn failed(&self, error: RequestError, reported: &mut Option<RequestError>) {
-        if matches!(&*self.known.borrow(), Known::State(..)) {
+        if matches!(&*self.known.borrow(), ViewState::Known(..)) {
             tracing::debug!(%error, "the guard has lost its subscription");
             return;
         }
@@ -85,7 +91,7 @@ impl View {
     }
 
     fn forget(&self, reason: String) {
-        self.known.send_replace(Known::Nothing(reason));
+        self.known.send_replace(ViewState::Unknown(reason));
     }
 }
 
@@ -100,7 +106,7 @@ fn apply(state: &mut Arc<Value>, event: Event) -> bool {
     let nothing = Value::Object(serde_json::Map::new());
     let removed = altered.removed_fields.iter().all(|mask| merge(state, &nothing, mask).is_ok());
     let changed = altered.added_fields.iter().chain(&altered.updated_fields);
-    // The event has the new values of these fields.
+    // The event contains the new values of these fields.
     removed && changed.into_iter().all(|mask| merge(state, &new, mask).is_ok())
 }
 

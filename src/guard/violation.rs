@@ -1,11 +1,11 @@
-//! What the policy does not allow in a workload.
+//! Violations of the policy by workloads.
 
 use std::fmt::Display;
 
 /// The maximum number of characters of a value from outside in a message.
-const SHOWN: usize = 100;
+const MAX_SHOWN: usize = 100;
 
-/// A rule that a workload breaks.
+/// A violation of a rule by a workload.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     /// The name of the rule in the policy.
@@ -32,5 +32,5 @@ pub(super) fn listed<T: Display>(allowed: &[T]) -> String {
 
 /// The beginning of a value from outside, for a message.
 pub(super) fn shown(value: &str) -> String {
-    value.chars().take(SHOWN).collect()
+    value.chars().take(MAX_SHOWN).collect()
 }

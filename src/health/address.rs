@@ -1,4 +1,4 @@
-//! Where health and metrics are served.
+//! The address at which health and metrics are served.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use hyper::http::uri::Authority;
 
-/// Host name or address, and a port.
+/// A host name or IP address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// An IPv6 address has no brackets.
+    /// Without brackets if it is an IPv6 address.
     host: String,
     port: u16,
 }
@@ -37,12 +37,12 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// What to listen on.
+    /// The host and port to listen on.
     pub(super) fn to_listen(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 
-    /// Where a server that listens on it can be reached from the same machine.
+    /// The host and port to connect to from the same machine.
     pub(super) fn to_connect(&self) -> (String, u16) {
         let host = match self.host.parse() {
             Ok(IpAddr::V4(address)) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn text_that_is_not_an_address_is_refused() {
         for text in [
             "",
             "9090",

@@ -1,4 +1,4 @@
-//! The command `health`, for images without a shell: asks a connector for its health.
+//! The client side of the subcommand `health`, for images without a shell.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::address::Address;
 
-/// How long an answer may take; longer than `/livez` waits for its tasks.
+/// How long the response may take; longer than `/livez` waits for its tasks.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest answer, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
+/// Maximum size of the response, in bytes.
+const MAX_BODY: usize = 64 * 1024;
 
-/// What can be asked.
+/// An endpoint that can be probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Endpoint {
     /// Whether requests can be served: broker and Ankaios are connected
@@ -39,36 +39,36 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The answer of the connector.
+/// The response of the connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProbeResponse {
     /// Whether the connector is healthy.
     pub healthy: bool,
-    /// JSON, with the reason if it is not.
+    /// JSON, with the reason if it is not healthy.
     pub text: String,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "http://{address}/{endpoint} gives no answer: {reason}; does the connector run, and with the \
      same HEALTH_ADDR?"
 )]
-pub struct AskError {
+pub struct ProbeError {
     address: Address,
     endpoint: Endpoint,
     reason: String,
 }
 
-/// Asks the connector that serves its health at `address`, on the same machine or
-/// in the same container.
+/// Asks the connector that serves its health at `address`, on the same machine or in the same
+/// container.
 ///
 /// # Errors
-/// There is no answer within 5 s, or one that is none of a connector.
-pub async fn ask(address: &Address, endpoint: Endpoint) -> Result<Answer, AskError> {
-    let asked = timeout(TIMEOUT, get(address, endpoint)).await;
+/// There is no response within 5 s, or it is not that of a connector.
+pub async fn probe(address: &Address, endpoint: Endpoint) -> Result<ProbeResponse, ProbeError> {
+    let response = timeout(TIMEOUT, get(address, endpoint)).await;
     let late = || Err(format!("nothing within {}", humantime::format_duration(TIMEOUT)).into());
-    asked.unwrap_or_else(|_| late()).map_err(|error| AskError {
+    response.unwrap_or_else(|_| late()).map_err(|error| ProbeError {
         address: address.clone(),
         endpoint,
         reason: error.to_string(),
@@ -78,7 +78,7 @@ pub async fn ask(address: &Address, endpoint: Endpoint) -> Result<Answer, AskErr
 async fn get(
     address: &Address,
     endpoint: Endpoint,
-) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<ProbeResponse, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address.to_connect()).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
@@ -90,7 +90,7 @@ async fn get(
     if !matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE) {
         return Err(format!("it answers with {status}").into());
     }
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();
+    let body = Limited::new(response.into_body(), MAX_BODY).collect().await?.to_bytes();
     let text = String::from_utf8_lossy(&body).trim_end().to_owned();
-    Ok(Answer { healthy: status == StatusCode::OK, text })
+    Ok(ProbeResponse { healthy: status == StatusCode::OK, text })
 }

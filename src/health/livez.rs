@@ -1,6 +1,6 @@
 //! `/livez`: whether the tasks make progress.
 //!
-//! A task that ends, or panics, ends the process. One that hangs does not, so each is asked
+//! A task that ends or panics ends the process. A task that hangs does not, so each one is asked
 //! and must answer.
 
 use std::time::Duration;
@@ -11,17 +11,17 @@ use serde::Serialize;
 use service_kit::heartbeat::Monitor;
 
 /// How long a task may take to answer. A step of its loop takes microseconds.
-const LIMIT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The tasks that are asked.
+/// The check of `/livez`: the monitors of the tasks.
 #[derive(Debug)]
 pub struct Liveness {
     tasks: Vec<Monitor>,
 }
 
-/// The answer of `/livez`.
+/// The response body of `/livez`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Alive {
+pub(super) struct LivezBody {
     pub(super) alive: bool,
     /// The tasks that do not answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -35,13 +35,13 @@ impl Liveness {
         Self { tasks }
     }
 
-    pub(super) async fn ask(&self) -> Alive {
+    pub(super) async fn check(&self) -> LivezBody {
         let asked = self.tasks.iter().map(|task| async {
-            let alive = task.is_alive(LIMIT).await;
+            let alive = task.is_alive(TIMEOUT).await;
             (!alive).then(|| task.task())
         });
         let hanging: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
-        Alive { alive: hanging.is_empty(), hanging }
+        LivezBody { alive: hanging.is_empty(), hanging }
     }
 }
 
@@ -59,10 +59,10 @@ mod tests {
         let names = ["the router", "the link to Ankaios", "the MQTT session"];
         let monitors = names.map(Monitor::new);
         let liveness = Liveness::new(monitors.to_vec());
-        let alive = serde_json::to_value(liveness.ask().await).unwrap();
+        let alive = serde_json::to_value(liveness.check().await).unwrap();
         assert_eq!(alive, json!({"alive": true}));
         let mut heartbeats = monitors.map(|monitor| monitor.start()).into_iter();
-        // The first one answers; the others never look at their questions.
+        // The first one answers; the others never read their questions.
         let mut first = heartbeats.next().unwrap();
         let _task = AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
@@ -70,13 +70,13 @@ mod tests {
             }
         }));
         let start = Instant::now();
-        let alive = serde_json::to_value(liveness.ask().await).unwrap();
+        let alive = serde_json::to_value(liveness.check().await).unwrap();
         assert_eq!(
             alive,
             json!({"alive": false, "hanging": ["the link to Ankaios", "the MQTT session"]})
         );
-        assert_eq!(start.elapsed(), LIMIT, "they are asked at the same time");
+        assert_eq!(start.elapsed(), TIMEOUT, "they are asked at the same time");
         drop(heartbeats);
-        assert!(liveness.ask().await.alive, "those that have ended are not asked");
+        assert!(liveness.check().await.alive, "those that have ended are not asked");
     }
 }

@@ -20,8 +20,8 @@ pub struct MetricsPage {
 }
 
 impl MetricsPage {
-    /// `register` adds the metrics of the parts, whose names get the prefix
-    /// `fleet_connector_`, to those of the process: version, start time and memory.
+    /// The metrics of the process (version, start time and memory), and those that `register`
+    /// adds with the prefix `fleet_connector_`.
     #[must_use]
     pub fn new(register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
@@ -56,7 +56,7 @@ struct Memory;
 
 impl Collector for Memory {
     fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
-        // Without /proc it is not known.
+        // Without /proc it is unknown.
         let Some(bytes) = resident() else { return Ok(()) };
         let gauge = ConstGauge::new(bytes);
         let family = encoder.encode_descriptor(
@@ -72,7 +72,7 @@ impl Collector for Memory {
 /// The resident set of this process, in bytes.
 fn resident() -> Option<u64> {
     let sizes = std::fs::read_to_string("/proc/self/statm").ok()?;
-    // In pages: the whole size, and what of it is resident.
+    // Sizes in pages: the first is the total, the second the resident set.
     let pages: u64 = sizes.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * page_size() as u64)
 }

@@ -1,16 +1,16 @@
 //! Health and metrics over HTTP, for probes and monitoring.
 //!
 //! ```text
-//!  server      accepts connections, and limits what each may take
+//!  server      accepts connections and limits them
 //!   ├ livez    whether the tasks make progress
 //!   ├ readyz   whether requests can be served, and why not
-//!   └ metrics  all metrics as OpenMetricsPage text
-//!  client      the command `health`
-//!  address     where they are served
+//!   └ metrics  all metrics as OpenMetrics text
+//!  client      the subcommand `health`
+//!  address     where health and metrics are served
 //! ```
 //!
-//! Data flows one way: this module reads the parts of the connector, and none of them knows
-//! it. Nothing runs here while nobody asks.
+//! Data flows one way: this module reads the other parts of the connector, and none of them
+//! depends on it. Nothing runs here while there is no request.
 
 mod address;
 mod client;
@@ -20,7 +20,7 @@ mod readyz;
 mod server;
 
 pub use address::{Address, AddressError};
-pub use client::{Answer, AskError, Endpoint, ask};
+pub use client::{Endpoint, ProbeError, ProbeResponse, probe};
 pub use livez::Liveness;
 pub use metrics::MetricsPage;
 pub use readyz::Readiness;

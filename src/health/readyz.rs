@@ -8,17 +8,17 @@ use crate::guard::Guard;
 use ankaios_control::{Client, LinkStatus, StreamHealth};
 use mqtt_session::SessionStatus;
 
-/// Maximum number of event streams that are named.
-const MAX_NAMED: usize = 5;
+/// Maximum number of interrupted event streams that a response lists.
+const MAX_LISTED: usize = 5;
 
-/// What has to be up for requests to be served.
+/// The check of `/readyz`: the parts that must be up so that requests can be served.
 #[derive(Debug)]
 pub struct Readiness {
     /// Session and subscriptions at the broker.
     pub session: watch::Receiver<SessionStatus>,
     /// The link to Ankaios.
     pub link: watch::Receiver<LinkStatus>,
-    /// The clients of that link, with their event streams.
+    /// The client of that link, with its event streams.
     pub ankaios: Client,
     /// The guard, if it needs the state of the vehicle.
     pub guard: Option<Guard>,
@@ -26,9 +26,9 @@ pub struct Readiness {
     pub stop: CancellationToken,
 }
 
-/// The answer of `/readyz`.
+/// The response body of `/readyz`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Ready {
+pub(super) struct ReadyzBody {
     pub(super) ready: bool,
     /// The role of a replica that does not serve requests.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ pub(super) struct Ready {
     reasons: Reasons,
 }
 
-/// What is not ready, and why.
+/// The parts that are not ready, each with the reason.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Reasons {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ impl Reasons {
 }
 
 impl Readiness {
-    pub(super) fn look(&self) -> Ready {
+    pub(super) fn check(&self) -> ReadyzBody {
         let mut reasons = Reasons {
             connector: self.stop.is_cancelled().then_some("it is stopping"),
             mqtt: match &*self.session.borrow() {
@@ -69,13 +69,13 @@ impl Readiness {
             ankaios: self.link(),
             ..Reasons::default()
         };
-        // Without the link the others are missing as well.
+        // Without the link these are always missing as well.
         if reasons.ankaios.is_none() {
             reasons.event_streams = interrupted(self.ankaios.event_streams().all());
-            reasons.guard = self.guard.as_ref().and_then(|guard| guard.known().err());
+            reasons.guard = self.guard.as_ref().and_then(|guard| guard.last_known_state().err());
         }
         let is_standby = *self.session.borrow() == SessionStatus::Standby;
-        Ready { ready: reasons.is_empty(), role: is_standby.then_some("standby"), reasons }
+        ReadyzBody { ready: reasons.is_empty(), role: is_standby.then_some("standby"), reasons }
     }
 
     fn link(&self) -> Option<String> {
@@ -89,7 +89,7 @@ impl Readiness {
     }
 }
 
-/// The streams that are not subscribed.
+/// Describes the event streams that are not subscribed.
 fn interrupted(streams: Vec<(Vec<String>, StreamHealth)>) -> Option<String> {
     let count = streams.len();
     let mut interrupted: Vec<String> = streams
@@ -104,7 +104,7 @@ fn interrupted(streams: Vec<(Vec<String>, StreamHealth)>) -> Option<String> {
         return None;
     }
     let head = format!("{} of {count} are interrupted: ", interrupted.len());
-    interrupted.truncate(MAX_NAMED);
+    interrupted.truncate(MAX_LISTED);
     Some(head + &interrupted.join("; "))
 }
 
@@ -120,11 +120,11 @@ mod tests {
     use ankaios_control::connect;
 
     fn json(readiness: &Readiness) -> Value {
-        serde_json::to_value(readiness.look()).unwrap()
+        serde_json::to_value(readiness.check()).unwrap()
     }
 
     #[tokio::test]
-    async fn all_that_is_missing_is_named_with_its_reason() {
+    async fn each_part_that_is_not_ready_is_listed_with_its_reason() {
         let (ankaios, _link) = connect("/nowhere".into(), Duration::from_secs(1));
         let (link, link_receiver) =
             watch::channel(LinkStatus::Disconnected { reason: "no agent".into() });
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_some_of_many_streams_are_named() {
+    fn only_some_of_many_streams_are_listed() {
         let interrupted = |count: usize| {
             let health = StreamHealth { reason: Some("denied".into()), ..StreamHealth::default() };
             let streams = vec![(vec!["a".to_owned(), "b".to_owned()], health); count];
@@ -170,6 +170,6 @@ mod tests {
         let one = interrupted(1).unwrap();
         assert_eq!(one, "1 of 2 are interrupted: a, b: denied");
         let many = interrupted(256).unwrap();
-        assert!(many.starts_with("256 of 257") && many.matches("denied").count() == MAX_NAMED);
+        assert!(many.starts_with("256 of 257") && many.matches("denied").count() == MAX_LISTED);
     }
 }

@@ -1,5 +1,6 @@
-//! The HTTP server. It shares one thread with what matters more, so clients are limited: one
-//! request per connection, few connections, little time, small headers, and no bodies are read.
+//! The HTTP server. It shares one thread with more important tasks, so clients are limited: one
+//! request per connection, few connections, short timeouts, small headers, and bodies are not
+//! read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,7 +26,8 @@ use super::Endpoints;
 use super::address::Address;
 use super::metrics::MEDIA_TYPE;
 
-/// Maximum number of connections. One more closes the oldest, so slow clients keep nobody out.
+/// Maximum number of connections. One more closes the oldest, so that slow clients cannot block
+/// others.
 const MAX_CONNECTIONS: usize = 16;
 
 /// How long a client may take for the head of its request.
@@ -34,13 +36,13 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest head of a request, in bytes; the least that hyper offers.
+/// Maximum size of the head of a request, in bytes. Hyper allows no smaller limit.
 const MAX_HEAD: usize = 8 * 1024;
 
-/// How many headers a request may have.
+/// Maximum number of headers of a request.
 const MAX_HEADERS: usize = 64;
 
-/// The wait after a connection could not be accepted. Without free file descriptors each
+/// The pause after a connection could not be accepted. Without free file descriptors each
 /// attempt fails at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,14 +57,14 @@ pub struct BindError {
     reason: String,
 }
 
-/// Accepts connections.
+/// The HTTP server for health and metrics, which listens already.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
 }
 
 impl Server {
-    /// Listens; connections wait until [`Server::run`].
+    /// Listens on the address. Connections wait until [`Server::run`].
     ///
     /// # Errors
     /// See [`BindError`].
@@ -76,7 +78,7 @@ impl Server {
         }
     }
 
-    /// Serves the endpoints. Never returns; drop it to stop it.
+    /// Serves the endpoints. Never returns; drop the future to stop the server.
     pub async fn run(self, endpoints: Endpoints) {
         let endpoints = Arc::new(endpoints);
         let mut connections: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
@@ -91,7 +93,7 @@ impl Server {
                     }
                     let connection = tokio::spawn(serve(stream, Arc::clone(&endpoints)));
                     connections.push_back(AbortOnDropHandle::new(connection));
-                    // Other tasks must run, however many clients connect.
+                    // Other tasks must get their turn, however many clients connect.
                     yield_now().await;
                 }
                 Err(error) => {
@@ -134,11 +136,11 @@ async fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response
     }
     match request.uri().path() {
         "/livez" => {
-            let alive = endpoints.liveness.ask().await;
+            let alive = endpoints.liveness.check().await;
             json(healthy(alive.alive), &alive)
         }
         "/readyz" => {
-            let ready = endpoints.readiness.look();
+            let ready = endpoints.readiness.check();
             json(healthy(ready.ready), &ready)
         }
         "/metrics" => response(StatusCode::OK, MEDIA_TYPE, endpoints.metrics.text().into()),

@@ -1,4 +1,4 @@
-//! A request for an operation, and what it ends with.
+//! A request for an operation and its outcome.
 
 use std::pin::Pin;
 
@@ -8,44 +8,44 @@ use fleet_contract::operation::Operation;
 use serde::Serialize;
 use tokio::task::JoinError;
 
-/// A request for an operation.
+/// A request for an operation, parsed as far as all operations have it in common.
 #[derive(Debug, Clone)]
-pub struct Call {
-    /// What is wanted.
+pub struct OperationCall {
+    /// The requested operation.
     pub operation: Operation,
-    /// Names the request in messages about its progress.
+    /// Identifies the request in messages about its progress.
     pub request_id: String,
-    /// Lifts the protection of workloads.
+    /// Whether the request lifts the protection of workloads.
     pub force: bool,
     /// The payload of the request.
     pub payload: Bytes,
 }
 
-/// What is done once a reply is handed to the session, such as following a roll-out.
+/// Work to do after a reply is handed to the session, such as following a roll-out.
 pub type FollowUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A successful reply.
 pub struct Success {
     /// The payload, UTF-8 JSON.
     pub payload: Bytes,
-    /// What follows the reply.
-    pub then: Option<FollowUp>,
+    /// Work to do after the reply.
+    pub follow_up: Option<FollowUp>,
 }
 
 impl Success {
-    pub(super) fn then(&mut self, then: impl Future<Output = ()> + Send + 'static) {
-        self.then = Some(Box::pin(then));
+    pub(super) fn set_follow_up(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.follow_up = Some(Box::pin(work));
     }
 }
 
-/// The reply, or the error that is the reply.
+/// The outcome of an operation: a successful reply or an error reply.
 pub type Outcome = Result<Success, ErrorReply>;
 
-/// The second half of an operation: waits for its outcome.
-pub type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// The second half of an operation: a future of its outcome.
+pub type PendingOutcome = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// An answer whose outcome is known already.
-pub(super) fn ready(outcome: Outcome) -> Answer {
+/// An outcome that is known already.
+pub(super) fn ready(outcome: Outcome) -> PendingOutcome {
     Box::pin(std::future::ready(outcome))
 }
 
@@ -54,7 +54,7 @@ pub(super) fn to_json(value: &impl Serialize) -> Outcome {
     let payload = serde_json::to_vec(value).map_err(|error| {
         ErrorReply::new(ErrorCode::Internal, format!("the reply cannot be written: {error}"))
     })?;
-    Ok(Success { payload: payload.into(), then: None })
+    Ok(Success { payload: payload.into(), follow_up: None })
 }
 
 /// Runs slow work on the blocking pool.

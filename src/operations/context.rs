@@ -1,9 +1,9 @@
-//! What the operations work with.
+//! The parts that operations use.
 
 use std::sync::Arc;
 
 use ankaios_control::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::update_queue::UpdateQueue;
@@ -13,27 +13,28 @@ use crate::streams::{Rollouts, Subscriptions};
 /// Maximum number of requests that wait for a workload at the same time.
 pub(super) const MAX_WAITS: usize = 32;
 
-/// What the operations work with. Cheap to clone.
+/// The parts that operations use. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Context {
-    /// The vehicle.
+pub struct OperationContext {
+    /// The client of Ankaios.
     pub ankaios: Client,
-    /// What requests may do to it.
+    /// Decides what requests may do to the vehicle.
     pub guard: Guard,
-    /// Gives updates their turns.
+    /// The order of updates.
     pub updates: UpdateQueue,
     /// The subscriptions of operators.
     pub subscriptions: Subscriptions,
-    /// Follows what is applied; `None` if `ROLLOUT_TIMEOUT` is `0s`.
+    /// Follows applied manifests; `None` if `ROLLOUT_TIMEOUT` is `0s`.
     pub rollouts: Option<Rollouts>,
-    /// Places for requests that wait for a workload.
-    waits: Arc<Semaphore>,
-    /// Cancelled when no more requests come: waits end then.
+    /// Limits the requests that wait for a workload. A semaphore, because its permits are
+    /// returned when requests end, in any order and also by a panic.
+    wait_permits: Arc<Semaphore>,
+    /// Cancelled when no more requests come. Requests that wait for a workload end then.
     pub stopping: CancellationToken,
 }
 
-impl Context {
-    /// A context without requests yet.
+impl OperationContext {
+    /// A context for one activation of the connector.
     #[must_use]
     pub fn new(
         ankaios: Client,
@@ -43,12 +44,12 @@ impl Context {
         rollouts: Option<Rollouts>,
         stopping: CancellationToken,
     ) -> Self {
-        let waits = Arc::new(Semaphore::new(MAX_WAITS));
-        Self { ankaios, guard, updates, subscriptions, rollouts, waits, stopping }
+        let wait_permits = Arc::new(Semaphore::new(MAX_WAITS));
+        Self { ankaios, guard, updates, subscriptions, rollouts, wait_permits, stopping }
     }
 
-    /// A place for one more request that waits for a workload, if there is any.
-    pub(super) fn wait(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        Arc::clone(&self.waits).try_acquire_owned().ok()
+    /// A permit to wait for a workload; `None` if [`MAX_WAITS`] requests wait already.
+    pub(super) fn wait_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.wait_permits).try_acquire_owned().ok()
     }
 }

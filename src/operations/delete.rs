@@ -2,11 +2,14 @@
 
 use fleet_contract::error::ErrorReply;
 
-use super::call::{Answer, Call};
-use super::context::Context;
+use super::call::{OperationCall, PendingOutcome};
+use super::context::OperationContext;
 use super::{manifest, update};
 
-pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+pub(super) async fn start(
+    context: &OperationContext,
+    call: OperationCall,
+) -> Result<PendingOutcome, ErrorReply> {
     let update = manifest::parse(call.payload).await?.into_delete_request();
     update::start(context, None, call.force, update).await
 }

@@ -1,16 +1,19 @@
-//! `events/subscribe`: publishes the changes of parts of the state.
+//! `events/subscribe`: publishes changes of the state, or of the parts that field masks name.
 
 use ankaios_model::json::{self, StateFormat};
 use fleet_contract::error::ErrorReply;
 use fleet_contract::replies::EventsContent;
 use fleet_contract::requests::EventsRequest;
 
-use super::call::{Answer, Call};
-use super::context::Context;
+use super::call::{OperationCall, PendingOutcome};
+use super::context::OperationContext;
 use super::subscribe;
 use crate::errors::request_failed;
 
-pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+pub(super) async fn start(
+    context: &OperationContext,
+    call: OperationCall,
+) -> Result<PendingOutcome, ErrorReply> {
     let request = EventsRequest::parse(&call.payload)?;
     let subscribing = context.subscriptions.enqueue(request).await?;
     let masks = subscribing.request().field_masks.clone();

@@ -4,12 +4,15 @@ use fleet_contract::error::ErrorReply;
 use fleet_contract::replies::LogsContent;
 use fleet_contract::requests::LogsRequest;
 
-use super::call::{Answer, Call};
-use super::context::Context;
+use super::call::{OperationCall, PendingOutcome};
+use super::context::OperationContext;
 use super::subscribe;
 use crate::streams::Follower;
 
-pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+pub(super) async fn start(
+    context: &OperationContext,
+    call: OperationCall,
+) -> Result<PendingOutcome, ErrorReply> {
     let request = LogsRequest::parse(&call.payload)?;
     let mut follower = Follower::new(context.ankaios.clone(), &request);
     let subscribing = context.subscriptions.enqueue(request).await?;

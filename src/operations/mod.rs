@@ -1,8 +1,8 @@
 //! The operations that operators can request, one file each.
 //!
 //! An operation has two halves. [`Operations::start`] reads the request and hands it to
-//! Ankaios; it is awaited in the order of arrival. The [`Answer`] that it returns waits for
-//! the outcome, concurrently with those of other requests.
+//! Ankaios; it is called in the order of arrival. The [`PendingOutcome`] that it returns is
+//! awaited concurrently with those of other requests.
 
 mod apply;
 mod call;
@@ -24,20 +24,20 @@ use fleet_contract::error::ErrorReply;
 use fleet_contract::operation::Operation;
 use fleet_contract::topics::StreamKind;
 
-pub use call::{Answer, Call, FollowUp, Outcome, Success};
-pub use context::Context;
+pub use call::{FollowUp, OperationCall, Outcome, PendingOutcome, Success};
+pub use context::OperationContext;
 pub use update_queue::UpdateQueue;
 
 /// The operations on one vehicle.
 #[derive(Debug, Clone)]
 pub struct Operations {
-    context: Context,
+    context: OperationContext,
 }
 
 impl Operations {
-    /// Operations that work with `context`.
+    /// Operations that use `context`.
     #[must_use]
-    pub fn new(context: Context) -> Self {
+    pub fn new(context: OperationContext) -> Self {
         Self { context }
     }
 
@@ -45,7 +45,7 @@ impl Operations {
     ///
     /// # Errors
     /// The error that is the reply.
-    pub async fn start(&self, call: Call) -> Result<Answer, ErrorReply> {
+    pub async fn start(&self, call: OperationCall) -> Result<PendingOutcome, ErrorReply> {
         let context = &self.context;
         context.guard.admit(call.operation.name())?;
         match call.operation {

@@ -18,7 +18,7 @@ pub(super) async fn reply<T: Feed>(
         expires_in_s: subscribing.request().ttl().duration().map(|ttl| ttl.as_secs()),
         content,
     })?;
-    let begin = subscribing.start(source).await?;
-    reply.then(async move { drop(begin) });
+    let start = subscribing.start(source).await?;
+    reply.set_follow_up(async move { drop(start) });
     Ok(reply)
 }

@@ -1,9 +1,9 @@
-//! Updates of the state: past the guard, to Ankaios.
+//! Updates of the desired state: checked by the guard and sent to Ankaios.
 //!
-//! An update that the guard can judge at once is handed to Ankaios at once. If the guard needs
-//! the state of the vehicle, the update takes its turn: it reads the state, is judged and handed
-//! over, while later updates wait, so that none comes between its reading and its writing, and
-//! their order stays. Other requests do not wait.
+//! Updates are sent in the order of arrival. An update that the guard can check at once is sent
+//! at once. If the guard needs the state of the vehicle, later updates wait while the state is
+//! read and the update is checked and sent. So no update is sent between the two, and the order
+//! is kept. Other requests do not wait.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use fleet_contract::error::{ErrorCode, ErrorReply};
 use futures_util::poll;
 use tokio::time::timeout;
 
-use super::call::{Answer, run_blocking, to_json};
-use super::context::Context;
-use super::update_queue::Turn;
+use super::call::{PendingOutcome, run_blocking, to_json};
+use super::context::OperationContext;
+use super::update_queue::UpdateTurn;
 use crate::errors::request_failed;
-use crate::guard::{Guard, Need, to_value};
-use crate::streams::{Applied, Rollout};
+use crate::guard::{Guard, RequiredState, to_value};
+use crate::streams::{AcceptedUpdate, AppliedManifest};
 
-/// An update that was handed over, or waits for that.
-enum Updating {
+/// An update that was sent to Ankaios, or that waits to be sent.
+enum PendingUpdate {
     Sent(Call<UpdateStateSuccess>),
     Waiting(Pin<Box<dyn Future<Output = Result<UpdateStateSuccess, ErrorReply>> + Send>>),
 }
 
-impl Updating {
+impl PendingUpdate {
     async fn answer(self) -> Result<UpdateStateSuccess, ErrorReply> {
         match self {
             Self::Sent(call) => call.answer().await.map_err(request_failed),
@@ -38,76 +38,79 @@ impl Updating {
     }
 }
 
-/// Judges an update and hands it over. If it is that of a manifest, `applied`, its progress is
-/// followed.
+/// Checks and sends an update. If it applies a manifest, `applied`, its progress is followed.
 ///
 /// # Errors
-/// The guard refuses the update, or it cannot be handed over.
+/// The guard refuses the update, or it cannot be sent.
 pub(super) async fn start(
-    context: &Context,
-    applied: Option<Applied>,
+    context: &OperationContext,
+    applied: Option<AppliedManifest>,
     force: bool,
     update: UpdateStateRequest,
-) -> Result<Answer, ErrorReply> {
+) -> Result<PendingOutcome, ErrorReply> {
     let updating = send(context, update, force).await?;
     let rollouts = context.rollouts.clone();
     Ok(Box::pin(async move {
         let success = updating.answer().await?;
         let mut reply = to_json(&json::update_state_success(&success))?;
         if let Some(rollouts) = rollouts {
-            let rollout = Rollout::new(applied, &success);
-            reply.then(async move { rollouts.follow(rollout).await });
+            let rollout = AcceptedUpdate::new(applied, &success);
+            reply.set_follow_up(async move { rollouts.follow(rollout).await });
         }
         Ok(reply)
     }))
 }
 
 async fn send(
-    context: &Context,
+    context: &OperationContext,
     update: UpdateStateRequest,
     force: bool,
-) -> Result<Updating, ErrorReply> {
-    let Context { ankaios, guard, updates, .. } = context;
-    let need = guard.need(&update, force)?;
-    let update = Guarded { ankaios: ankaios.clone(), guard: guard.clone(), update, force };
+) -> Result<PendingUpdate, ErrorReply> {
+    let OperationContext { ankaios, guard, updates, .. } = context;
+    let required = guard.required_state(&update, force)?;
+    let update = GuardedUpdate { ankaios: ankaios.clone(), guard: guard.clone(), update, force };
     let mut turn = Box::pin(updates.turn());
-    // The first poll takes a place in the queue.
+    // The first poll puts the update into the queue.
     if let Poll::Ready(turn) = poll!(&mut turn) {
-        return update.start(need, turn).await;
+        return update.start(required, turn).await;
     }
     let limit = updates.timeout();
-    Ok(Updating::Waiting(Box::pin(async move {
+    Ok(PendingUpdate::Waiting(Box::pin(async move {
         let turn = timeout(limit, turn).await.map_err(|_| {
             ErrorReply::new(
                 ErrorCode::Unavailable,
                 "an update before this one waits for Ankaios; nothing was done, try again",
             )
         })?;
-        update.start(need, turn).await?.answer().await
+        update.start(required, turn).await?.answer().await
     })))
 }
 
-/// An update that the guard has to judge.
-struct Guarded {
+/// An update that the guard has to check.
+struct GuardedUpdate {
     ankaios: Client,
     guard: Guard,
     update: UpdateStateRequest,
     force: bool,
 }
 
-impl Guarded {
-    /// Judges and sends the update, or first reads the state that the guard needs.
-    async fn start(self, need: Need, turn: Turn) -> Result<Updating, ErrorReply> {
-        let state = match need {
-            Need::Nothing | Need::Fresh => None,
-            // It is read if it is not known.
-            Need::Known => self.guard.known().ok(),
+impl GuardedUpdate {
+    /// Checks and sends the update. Reads the state before, if the guard needs it.
+    async fn start(
+        self,
+        required: RequiredState,
+        turn: UpdateTurn,
+    ) -> Result<PendingUpdate, ErrorReply> {
+        let state = match required {
+            RequiredState::Nothing | RequiredState::Fresh => None,
+            // If it is not known, it is read below.
+            RequiredState::LastKnown => self.guard.last_known_state().ok(),
         };
-        if need == Need::Nothing || state.is_some() {
-            return self.send(state, turn).await.map(Updating::Sent);
+        if required == RequiredState::Nothing || state.is_some() {
+            return self.send(state, turn).await.map(PendingUpdate::Sent);
         }
         let reading = self.ankaios.state(self.guard.field_masks()).await.map_err(request_failed)?;
-        Ok(Updating::Waiting(Box::pin(async move {
+        Ok(PendingUpdate::Waiting(Box::pin(async move {
             let state: CompleteState = reading.answer().await.map_err(state_unknown)?;
             let state = run_blocking(move || Arc::new(to_value(&state))).await?;
             let call = self.send(Some(state), turn).await?;
@@ -115,21 +118,21 @@ impl Guarded {
         })))
     }
 
-    /// Hands the update to Ankaios if the guard lets it pass. Its turn is over then.
+    /// Sends the update to Ankaios if the guard allows it. Its turn ends afterwards.
     async fn send(
         self,
         state: Option<Arc<serde_json::Value>>,
-        _turn: Turn,
+        _turn: UpdateTurn,
     ) -> Result<Call<UpdateStateSuccess>, ErrorReply> {
         let Self { ankaios, guard, update, force } = self;
         let is_slow = guard.has_policy();
-        let judge = move || guard.check(&update, force, state.as_deref()).map(|()| update);
-        let update = if is_slow { run_blocking(judge).await?? } else { judge()? };
+        let check = move || guard.check(&update, force, state.as_deref()).map(|()| update);
+        let update = if is_slow { run_blocking(check).await?? } else { check()? };
         ankaios.update(update).await.map_err(request_failed)
     }
 }
 
-/// The guard needs the state of the vehicle, which could not be read.
+/// The reply if the state that the guard needs cannot be read.
 fn state_unknown(error: RequestError) -> ErrorReply {
     let reply = request_failed(error);
     let message = format!(

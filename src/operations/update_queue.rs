@@ -1,4 +1,4 @@
-//! The order of updates that the guard has to judge one at a time.
+//! The order of updates, which the guard checks one at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// Gives updates their turns in the order of arrival. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct UpdateQueue {
-    /// A lock, because its waiters are a fair queue: whoever holds it has its turn.
+    /// The update that holds the lock has its turn. A lock, because Tokio's mutex is a fair
+    /// queue of its waiters.
     turn: Arc<Mutex<()>>,
     timeout: Duration,
 }
@@ -20,8 +21,8 @@ impl UpdateQueue {
         Self { turn: Arc::default(), timeout }
     }
 
-    /// Waits for a turn. The first poll takes a place in the queue.
-    pub(super) fn turn(&self) -> impl Future<Output = Turn> + Send + use<> {
+    /// Waits for a turn. The first poll puts the caller into the queue.
+    pub(super) fn turn(&self) -> impl Future<Output = UpdateTurn> + Send + use<> {
         Arc::clone(&self.turn).lock_owned()
     }
 
@@ -31,5 +32,5 @@ impl UpdateQueue {
     }
 }
 
-/// The turn of an update, until it is dropped.
-pub(super) type Turn = OwnedMutexGuard<()>;
+/// The turn of an update. Dropping it ends the turn.
+pub(super) type UpdateTurn = OwnedMutexGuard<()>;

@@ -4,12 +4,15 @@ use ankaios_model::manifest::Manifest;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::replies::ValidateReply;
 
-use super::call::{Answer, Call, ready, run_blocking, to_json};
-use super::context::Context;
+use super::call::{OperationCall, PendingOutcome, ready, run_blocking, to_json};
+use super::context::OperationContext;
 use super::manifest;
-use crate::guard::{Guard, Need};
+use crate::guard::{Guard, RequiredState};
 
-pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
+pub(super) async fn start(
+    context: &OperationContext,
+    call: OperationCall,
+) -> Result<PendingOutcome, ErrorReply> {
     let manifest = manifest::parse(call.payload).await?;
     check(&context.guard, call.force, manifest.clone()).await?;
     Ok(ready(to_json(&ValidateReply {
@@ -20,16 +23,16 @@ pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, Error
     })))
 }
 
-/// Asks the guard, as far as the vehicle is known.
+/// Asks the guard. The state of the vehicle is not read for it; the last known state is used.
 async fn check(guard: &Guard, force: bool, manifest: Manifest) -> Result<(), ErrorReply> {
     let update = manifest.into_apply_request();
-    let state = match (guard.need(&update, force)?, guard.known()) {
-        (Need::Nothing, _) => None,
-        (Need::Known | Need::Fresh, Ok(state)) => Some(state),
-        // Whether a protected workload uses one of its configs is checked when it is applied. A
-        // manifest can be validated without Ankaios.
-        (Need::Known, Err(_)) => return Ok(()),
-        (Need::Fresh, Err(reason)) => {
+    let state = match (guard.required_state(&update, force)?, guard.last_known_state()) {
+        (RequiredState::Nothing, _) => None,
+        (RequiredState::LastKnown | RequiredState::Fresh, Ok(state)) => Some(state),
+        // A manifest can be validated without a link to Ankaios. Whether a protected workload
+        // uses one of its configs is checked when it is applied.
+        (RequiredState::LastKnown, Err(_)) => return Ok(()),
+        (RequiredState::Fresh, Err(reason)) => {
             let message = format!("whether the policy lets it pass is not known: {reason}");
             return Err(ErrorReply::new(ErrorCode::Unavailable, message));
         }

@@ -12,24 +12,27 @@ use fleet_contract::replies::WorkloadState;
 use fleet_contract::requests::WorkloadWaitRequest;
 use tokio::time::timeout;
 
-use super::call::{Answer, Call, Outcome, to_json};
-use super::context::{Context, MAX_WAITS};
+use super::call::{OperationCall, Outcome, PendingOutcome, to_json};
+use super::context::{MAX_WAITS, OperationContext};
 use crate::errors::request_failed;
 
-/// The state of an instance that is gone.
+/// The state name of an instance that no longer exists.
 const REMOVED: &str = "REMOVED";
 
-pub(super) async fn start(context: &Context, call: Call) -> Result<Answer, ErrorReply> {
-    let place = context.wait().ok_or_else(too_many)?;
+pub(super) async fn start(
+    context: &OperationContext,
+    call: OperationCall,
+) -> Result<PendingOutcome, ErrorReply> {
+    let permit = context.wait_permit().ok_or_else(too_many)?;
     let (request, limit) = WorkloadWaitRequest::parse(&call.payload)?;
     let agent = request.agent_name.as_deref().unwrap_or("*");
     let mask = format!("workloadStates.{agent}.{}", request.workload_name);
-    let call_to_ankaios = context.ankaios.subscribe(vec![mask]).await.map_err(request_failed)?;
+    let subscribe_call = context.ankaios.subscribe(vec![mask]).await.map_err(request_failed)?;
     let stopping = context.stopping.clone();
     Ok(Box::pin(async move {
-        let _place = place;
-        let reached = reached_in_time(&request, call_to_ankaios, limit);
-        // A wait may last longer than stopping may.
+        let _permit = permit;
+        let reached = reached_in_time(&request, subscribe_call, limit);
+        // A wait can last longer than the connector may take to stop.
         stopping.run_until_cancelled(reached).await.unwrap_or_else(|| Err(stopped()))
     }))
 }
@@ -45,7 +48,9 @@ async fn reached_in_time(
     if let Some(reached) = reached(request, &states) {
         return reached;
     }
-    if request.state == REMOVED && !states.iter().any(|(instance, _)| is_meant(request, instance)) {
+    if request.state == REMOVED
+        && !states.iter().any(|(instance, _)| is_requested(request, instance))
+    {
         return Err(nothing_to_remove(request));
     }
     let watch = watch(request, states, events);
@@ -58,11 +63,11 @@ async fn watch(
     mut events: EventStream,
 ) -> Outcome {
     loop {
-        // An interrupted subscription is made again by the next call.
+        // The next call subscribes again after an interruption.
         let Ok(event) = events.next().await else { continue };
         let changes = states.apply(&event);
-        let gone = changes.gone.into_iter().find(|instance| is_meant(request, instance));
-        // Most often an instance is gone without having been in the state.
+        let gone = changes.gone.into_iter().find(|instance| is_requested(request, instance));
+        // Most instances disappear without an event that reports the state REMOVED.
         if let Some(instance) = gone.filter(|_| request.state == REMOVED) {
             return to_json(&WorkloadState { instance, execution_state: (&removed()).into() });
         }
@@ -72,21 +77,21 @@ async fn watch(
     }
 }
 
-fn is_meant(request: &WorkloadWaitRequest, instance: &InstanceName) -> bool {
+fn is_requested(request: &WorkloadWaitRequest, instance: &InstanceName) -> bool {
     instance.workload_name == request.workload_name
         && request.agent_name.as_ref().is_none_or(|agent| *agent == instance.agent_name)
 }
 
-/// The reply, if an instance of the workload is in the wanted state.
+/// The reply, if an instance of the workload is in the requested state.
 fn reached(request: &WorkloadWaitRequest, states: &WorkloadStates) -> Option<Outcome> {
     let (instance, state) = states.iter().find(|(instance, state)| {
-        is_meant(request, instance) && state_name(state) == request.state
+        is_requested(request, instance) && state_name(state) == request.state
     })?;
     let instance = instance.clone();
     Some(to_json(&WorkloadState { instance, execution_state: state.into() }))
 }
 
-/// The state of an instance that is gone.
+/// The state of an instance that no longer exists.
 fn removed() -> ExecutionState {
     ExecutionState {
         additional_info: None,

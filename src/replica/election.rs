@@ -1,5 +1,5 @@
-//! Decides when a standby replica becomes active. Statuses and the time come in, actions and
-//! the next deadline come out.
+//! Decides when a standby replica becomes active. Its inputs are statuses and the time, its
+//! outputs are actions and the next deadline.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use fleet_contract::status::{Availability, ConnectorStatus};
 use service_kit::random;
 use tokio::time::Instant;
 
-/// How long a standby waits before it takes over. An active replica whose connection was cut
-/// is back sooner, if all is well.
+/// How long a standby waits before it takes over. An active replica that has lost its
+/// connection usually reconnects sooner.
 const DELAY: Range<Duration> = Duration::from_millis(500)..Duration::from_millis(1500);
 
 /// How much longer a replica without a link to Ankaios waits.
@@ -30,25 +30,25 @@ pub(super) struct StatusSeen {
 /// Who is active, as far as this replica can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Leader {
-    /// Nobody: this replica takes over at that time.
+    /// No connector is active.
     None {
-        /// The time, if there is a link to Ankaios.
+        /// When this replica takes over if it has a link to Ankaios; without, it waits longer.
         take_over_at: Instant,
     },
-    /// Another connector.
+    /// A connector is active.
     Active {
         /// Its name; `None` if it is not a replica.
         name: Option<String>,
-        /// `Some` if it may be gone without a last will.
+        /// `Some` if it may have ended without a last will.
         doubt: Option<Doubt>,
     },
 }
 
-/// The questions to a leader that may be gone.
+/// The questions to a leader that may have ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Doubt {
     asked: u32,
-    /// When to ask again, or to give the leader up.
+    /// When to ask again, or to give up the leader.
     next: Instant,
 }
 
@@ -59,20 +59,20 @@ pub(super) enum Action {
     Wait,
     /// Ask the leader to publish its status again.
     Ask,
-    /// The leader has not answered and counts as gone.
+    /// The leader has not answered and no longer counts as active.
     GiveUpLeader,
     /// Become active.
     TakeOver,
 }
 
-/// The state of a standby replica over one connection. It begins with one question, which is
-/// asked when the connection is open.
+/// The state of a standby replica during one connection. The first question is asked when the
+/// connection is opened; this type decides on the others.
 #[derive(Debug)]
 pub(super) struct Election {
     replica: String,
     /// How long the leader has for an answer to all questions.
     patience: Duration,
-    /// Whether a leader of the same name is the process before this one.
+    /// Whether a leader of the same name is the previous process of this replica.
     succeeds_itself: bool,
     is_linked: bool,
     leader: Leader,
@@ -80,7 +80,8 @@ pub(super) struct Election {
 
 impl Election {
     /// `patience` is how long the leader has for an answer. With `succeeds_itself`, a leader of
-    /// the same name counts as the process before this one, if it is the first to be seen.
+    /// the same name counts as the previous process of this replica if its status is the first
+    /// that is seen.
     pub(super) fn new(
         replica: String,
         patience: Duration,
@@ -101,7 +102,7 @@ impl Election {
         self.is_linked = is_linked;
     }
 
-    /// Records a status. Returns whether the leader has changed, or what is known of it.
+    /// Records a status. Returns whether the leader, or what is known about it, has changed.
     pub(super) fn saw(&mut self, seen: &StatusSeen, now: Instant) -> bool {
         let succeeds_itself = std::mem::take(&mut self.succeeds_itself);
         let leader = match &seen.status {
@@ -116,7 +117,7 @@ impl Election {
                     Leader::Active { name: replica.clone(), doubt }
                 }
             }
-            // An unreadable status, too: the next leader replaces it.
+            // This includes an unreadable status: the next leader replaces it.
             _ => Leader::None { take_over_at: now + random::duration(&DELAY) },
         };
         let has_changed = leader != self.leader;

@@ -1,4 +1,4 @@
-//! What the active replica checks before and while it uses the shared session.
+//! The checks of the active replica before and while it uses the shared session.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use super::election::StatusSeen;
 use super::observer::Observer;
 
-/// How long to wait for a status before the session is resumed: a broker may publish retained
-/// messages a moment after the subscription, and a new active replica needs a moment to
-/// publish its status.
+/// How long to wait for a status before the session is resumed: a broker may send retained
+/// messages shortly after the subscription, and a new active replica needs a moment to publish
+/// its status.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// The hold of the active replica on the session.
+/// The right of the active replica to use the session.
 #[derive(Debug)]
 pub struct Lease {
     replica: String,
@@ -30,19 +30,19 @@ pub struct Lease {
 /// `since` of this process's status on earlier connections.
 #[derive(Debug, Default)]
 struct PastSessions {
-    /// On the last one whose subscriptions were granted.
+    /// On the last connection whose subscriptions were granted.
     granted: Option<String>,
-    /// On the last one that was tried, which the broker may have accepted.
-    tried: Option<String>,
+    /// On the last connection that was attempted, which the broker may have accepted.
+    attempted: Option<String>,
 }
 
 /// What a status says about the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Claim {
-    /// This process has published it, and is still the last one.
+    /// This process has published it, and no other replica was active since.
     Own,
-    /// It is this process's last will: the broker has noticed the end of the connection, and
-    /// nobody has taken over since.
+    /// It is this process's last will: the broker has noticed the end of the connection, and no
+    /// other replica has taken over since.
     OwnWill,
     /// Another replica, or another process of the same name, was active after this process.
     Other,
@@ -56,26 +56,26 @@ impl Lease {
         Self { replica, topics, since: String::new(), past, is_resumed: false }
     }
 
-    /// A connection is going to be opened; its status has this `since`.
-    pub fn connects(&mut self, since: &str) {
+    /// Records that a connection is about to be opened. Its status has this `since`.
+    pub fn connecting(&mut self, since: &str) {
         self.is_resumed = self.past.granted.is_some();
-        let tried = std::mem::replace(&mut self.since, since.to_owned());
-        self.past.tried = Some(tried).filter(|tried| !tried.is_empty());
+        let attempted = std::mem::replace(&mut self.since, since.to_owned());
+        self.past.attempted = Some(attempted).filter(|attempted| !attempted.is_empty());
     }
 
-    /// The subscriptions of the connection are granted.
+    /// Records that the subscriptions of the connection are granted.
     pub fn granted(&mut self) {
         self.past.granted = Some(self.since.clone());
     }
 
     /// Handles a message between replicas.
     #[must_use]
-    pub fn heard(&self, topic: TopicKind<'_>, arrival: &Arrival<'_>) -> Reaction {
+    pub fn handle(&self, topic: TopicKind<'_>, arrival: &Arrival<'_>) -> Reaction {
         match topic {
             TopicKind::Standby => Reaction::Announce,
             TopicKind::Status => match ConnectorStatus::from_payload(arrival.payload) {
-                // If it is another replica's, that one was active since the connection was lost:
-                // what this process knows of the session is out of date.
+                // If another replica has published it, that one was active since this process
+                // lost its connection: what this process knows about the session is outdated.
                 Some(status) if arrival.retained => {
                     if self.is_resumed && self.claim(&status) == Claim::Other {
                         Reaction::TakenOver
@@ -84,18 +84,18 @@ impl Lease {
                     }
                 }
                 Some(ConnectorStatus { status: Availability::Online, .. }) => Reaction::Nothing,
-                // A last will that arrives late must not be the last status.
+                // A last will that arrives late must not remain the retained status.
                 _ => Reaction::Announce,
             },
             _ => Reaction::Nothing,
         }
     }
 
-    /// Checks by a connection of its own that nobody has taken over since the last connection
-    /// was lost.
+    /// Checks over a separate connection that no other replica has taken over since the last
+    /// connection was lost.
     ///
     /// # Errors
-    /// [`ConnectionError::TakenOver`], or why that cannot be found out.
+    /// [`ConnectionError::TakenOver`], or the error of that connection.
     pub async fn confirm(
         &self,
         options: &SessionOptions,
@@ -118,10 +118,10 @@ impl Lease {
     }
 
     fn claim(&self, status: &ConnectorStatus) -> Claim {
-        let PastSessions { granted, tried } = &self.past;
+        let PastSessions { granted, attempted } = &self.past;
         let is_own = status.replica.as_ref() == Some(&self.replica)
             && status.since.is_some()
-            && [granted, tried].contains(&&status.since);
+            && [granted, attempted].contains(&&status.since);
         match (is_own, status.status) {
             (false, _) => Claim::Other,
             (true, Availability::Online) => Claim::Own,
@@ -155,7 +155,7 @@ mod tests {
     fn heard(lease: &Lease, payload: &Bytes, retained: bool) -> Reaction {
         let topic = "vehicle/1/connector/status";
         let arrival = Arrival { topic, payload, qos: Qos::AtMostOnce, retained };
-        lease.heard(TopicKind::Status, &arrival)
+        lease.handle(TopicKind::Status, &arrival)
     }
 
     #[test]
@@ -163,10 +163,10 @@ mod tests {
         use Availability::{Offline, Online};
         let mut lease = lease();
         assert_eq!(lease.claim(&status(Online, "a", "")), Claim::Other);
-        lease.connects("1");
+        lease.connecting("1");
         lease.granted();
-        lease.connects("2");
-        lease.connects("3");
+        lease.connecting("2");
+        lease.connecting("3");
         for (since, claim) in [("1", Claim::Own), ("2", Claim::Own), ("0", Claim::Other)] {
             assert_eq!(lease.claim(&status(Online, "a", since)), claim, "{since}");
             assert_eq!(lease.claim(&status(Online, "b", since)), Claim::Other, "{since}");
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(lease.claim(&status(Offline, "a", "1")), Claim::OwnWill);
         let unknown = ConnectorStatus { since: None, ..status(Online, "a", "1") };
         assert_eq!(lease.claim(&unknown), Claim::Other);
-        lease.connects("4");
+        lease.connecting("4");
         assert_eq!(lease.claim(&status(Online, "a", "2")), Claim::Other, "it is too old");
     }
 
@@ -183,17 +183,17 @@ mod tests {
         let other = status(Availability::Online, "b", "1").to_payload();
         let own = status(Availability::Online, "a", "1").to_payload();
         let mut lease = lease();
-        lease.connects("1");
+        lease.connecting("1");
         assert_eq!(heard(&lease, &other, true), Reaction::Nothing);
         lease.granted();
         assert_eq!(heard(&lease, &other, true), Reaction::Nothing);
-        lease.connects("2");
+        lease.connecting("2");
         assert_eq!(heard(&lease, &other, true), Reaction::TakenOver);
         assert_eq!(heard(&lease, &own, true), Reaction::Nothing);
     }
 
     #[test]
-    fn questions_and_late_wills_are_answered_by_the_status() {
+    fn questions_and_late_wills_are_answered_with_the_status() {
         let lease = lease();
         let will = status(Availability::Offline, "b", "1").to_payload();
         assert_eq!(heard(&lease, &will, false), Reaction::Announce);
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(heard(&lease, &birth, false), Reaction::Nothing);
         let topic = "vehicle/1/connector/standby";
         let arrival = Arrival { topic, payload: b"{}", qos: Qos::AtMostOnce, retained: false };
-        assert_eq!(lease.heard(TopicKind::Standby, &arrival), Reaction::Announce);
-        assert_eq!(lease.heard(TopicKind::Connector, &arrival), Reaction::Nothing);
+        assert_eq!(lease.handle(TopicKind::Standby, &arrival), Reaction::Announce);
+        assert_eq!(lease.handle(TopicKind::Connector, &arrival), Reaction::Nothing);
     }
 }

@@ -1,4 +1,4 @@
-//! Watches the status topic by a connection of its own.
+//! Receives the status messages over a separate connection.
 
 use fleet_contract::status::ConnectorStatus;
 use fleet_contract::topics::Topics;
@@ -14,7 +14,8 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Connects and subscribes. The client identifier belongs to the replica.
+    /// Connects and subscribes. The client identifier contains the name of the replica, so that
+    /// each replica can have such a connection.
     pub(super) async fn open(
         options: &SessionOptions,
         topics: &Topics,
@@ -39,7 +40,7 @@ impl Observer {
         self.watcher.publish(&self.topics.standby(), payload.into())
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub(super) async fn close(self) {
         self.watcher.close().await;
     }

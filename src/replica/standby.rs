@@ -1,4 +1,4 @@
-//! Waits until this replica is to be active.
+//! Waits until this replica should become active.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::election::{Action, Election, Leader};
 use super::observer::Observer;
 
-/// What is wrong if two replicas have the same name.
+/// Help for the error that two replicas have the same name.
 const SAME_NAME: &str =
     "another connector has the same REPLICA_ID: give each one of the vehicle its own";
 
-/// A replica that is not active.
+/// The standby side of a replica.
 #[derive(Debug)]
 pub struct Standby {
     replica: String,
@@ -27,8 +27,8 @@ pub struct Standby {
     topics: Topics,
     link: watch::Receiver<LinkStatus>,
     reporter: Reporter,
-    /// Whether an active replica of this name is the process before this one, or this process
-    /// itself.
+    /// Whether an active replica of this name is this process or the previous one of this
+    /// replica.
     succeeds_itself: bool,
     backoff: Backoff,
 }
@@ -47,13 +47,14 @@ impl Standby {
         Self { replica, options, topics, link, reporter, succeeds_itself, backoff }
     }
 
-    /// This replica was active. `taken_over` says whether another one is now.
+    /// Records that this replica was active. `taken_over` says whether another one is active
+    /// now.
     pub fn was_active(&mut self, taken_over: bool) {
         self.succeeds_itself = !taken_over;
     }
 
-    /// Waits until this replica is to be active, or until `stop` is cancelled. Errors are
-    /// logged, and it tries again.
+    /// Waits until this replica should become active, or until `stop` is cancelled. Errors are
+    /// logged and retried.
     pub async fn wait(&mut self, stop: &CancellationToken) {
         let mut heartbeat = self.reporter.heartbeat();
         loop {
@@ -71,7 +72,7 @@ impl Standby {
         }
     }
 
-    /// Watches over one connection, until this replica is to be active. `ready` becomes the
+    /// Waits over one connection until this replica should become active. Sets `ready` to the
     /// time of the subscription.
     async fn watch(&mut self, ready: &mut Option<Instant>) -> Result<(), ConnectionError> {
         let metrics = self.reporter.metrics();
@@ -92,7 +93,7 @@ impl Standby {
                 Ok(()) = self.link.changed() => {}
                 seen = observer.next() => {
                     let has_changed = election.saw(&seen?, Instant::now());
-                    // A later status is that of another process.
+                    // From now on a status with this name is that of another process.
                     self.succeeds_itself = false;
                     if has_changed {
                         self.report(election.leader());
@@ -114,7 +115,7 @@ impl Standby {
         Ok(())
     }
 
-    /// Writes to the log who is active.
+    /// Logs which connector is active.
     fn report(&self, leader: &Leader) {
         let replica = &self.replica;
         match leader {
@@ -132,14 +133,15 @@ impl Standby {
         }
     }
 
-    /// Reports why a connection has ended. Returns how long to wait before the next one.
+    /// Reports the error that has ended a connection. Returns how long to wait before the next
+    /// one.
     fn report_error(&mut self, error: &ConnectionError, ready: Option<Instant>) -> Duration {
         let lasted = ready.map_or(Duration::ZERO, |ready| ready.elapsed());
         let wait = self.backoff.next_wait_after(lasted, STABLE_CONNECTION);
         let help = if error.is_takeover() {
             Some(SAME_NAME.to_owned())
         } else if error.is_closed() && ready.is_some() {
-            // Not every broker tells the reason.
+            // Not every broker sends the reason.
             Some(format!("if this goes on and the broker is well, {SAME_NAME}"))
         } else {
             error.help(&self.options, ready.is_none())

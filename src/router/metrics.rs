@@ -10,16 +10,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Upper bounds of the histogram's buckets, in seconds. Ankaios needs about a
-/// millisecond for one answer; waiting for a workload takes up to ten minutes.
+/// Upper bounds of the histogram's buckets, in seconds. Ankaios answers within about a
+/// millisecond; waiting for a workload takes up to ten minutes.
 const BUCKETS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// What all operations that do not exist are counted as.
+/// The label of requests for operations that do not exist.
 const UNKNOWN: &str = "unknown";
 
-type Outcomes = Family<[(&'static str, &'static str); 2], Counter>;
-type Durations = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+type RequestCounters = Family<[(&'static str, &'static str); 2], Counter>;
+type DurationHistograms = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
 
 /// The metrics of requests. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,22 +27,27 @@ pub struct RequestMetrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    requests: Outcomes,
-    durations: Durations,
-    operations: [PerOperation; Operation::ALL.len()],
-    unknown: PerOperation,
+    requests: RequestCounters,
+    durations: DurationHistograms,
+    operations: [OperationMetrics; Operation::ALL.len()],
+    unknown: OperationMetrics,
 }
 
-/// Looked up once, so that counting a request takes no more than adding.
+/// The metrics of one operation. They are looked up once, so that counting a request is a few
+/// additions.
 #[derive(Debug)]
-struct PerOperation {
+struct OperationMetrics {
     ok: Counter,
     errors: [Counter; ErrorCode::ALL.len()],
     duration: Histogram,
 }
 
-impl PerOperation {
-    fn new(operation: &'static str, requests: &Outcomes, durations: &Durations) -> Self {
+impl OperationMetrics {
+    fn new(
+        operation: &'static str,
+        requests: &RequestCounters,
+        durations: &DurationHistograms,
+    ) -> Self {
         let operation = ("operation", operation);
         let counter = |outcome| requests.get_or_create_owned(&[operation, ("outcome", outcome)]);
         Self {
@@ -56,16 +61,17 @@ impl PerOperation {
 impl Default for RequestMetrics {
     fn default() -> Self {
         let requests = Family::default();
-        let durations: Durations = Family::new_with_constructor(|| Histogram::new(BUCKETS));
-        let of = |operation| PerOperation::new(operation, &requests, &durations);
-        let operations = Operation::ALL.map(|operation| of(operation.name()));
-        let unknown = of(UNKNOWN);
+        let durations: DurationHistograms =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        let new = |operation| OperationMetrics::new(operation, &requests, &durations);
+        let operations = Operation::ALL.map(|operation| new(operation.name()));
+        let unknown = new(UNKNOWN);
         Self(Arc::new(Inner { operations, unknown, requests, durations }))
     }
 }
 
 impl RequestMetrics {
-    /// Adds them to a registry.
+    /// Adds the metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "requests",
@@ -80,8 +86,8 @@ impl RequestMetrics {
         );
     }
 
-    /// Counts a reply; `error` is its code if it is one, and `operation` is `None`
-    /// if there is no such operation.
+    /// Counts a reply. `error` is the code of an error reply; `operation` is `None` if there is
+    /// no such operation.
     pub(super) fn replied(
         &self,
         operation: Option<Operation>,
@@ -104,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_operation_and_outcome_counts_for_itself() {
+    fn each_operation_and_outcome_is_counted_separately() {
         let metrics = RequestMetrics::default();
         for (index, operation) in Operation::ALL.into_iter().enumerate() {
             metrics.replied(Some(operation), None, Duration::from_millis(3));
@@ -135,7 +141,7 @@ mod tests {
             text.contains("request_duration_seconds_bucket{le=\"60.0\",operation=\"unknown\"} 0")
         );
         assert!(text.contains("request_duration_seconds_count{operation=\"unknown\"} 1"));
-        // No series was made but those that there are from the beginning.
+        // There are no series other than those that exist from the start.
         let series = (Operation::ALL.len() + 1) * (ErrorCode::ALL.len() + 1);
         assert_eq!(text.matches("requests_total{").count(), series);
     }

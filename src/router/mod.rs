@@ -1,8 +1,8 @@
-//! From a message of the session to its operation, and from the outcome to the reply.
+//! Hands each request to its operation, and each outcome to the session as a reply.
 //!
 //! ```text
 //!  session ──► Router::begin ──► operations::start ──► Ankaios
-//!                                     │ Answer
+//!                                     │ PendingOutcome
 //!  session ◄── Responder::reply ◄─────┘
 //! ```
 //!
@@ -28,19 +28,19 @@ use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Incoming, request};
-use crate::operations::{Call, FollowUp, Operations, Outcome};
+use crate::operations::{FollowUp, OperationCall, Operations, Outcome};
 use crate::streams::{Rollouts, Subscriptions};
 pub use metrics::RequestMetrics;
-use responder::{LogEntry, Replied, Responder};
+use responder::{AccessLogEntry, Replied, Responder};
 
 /// Maximum number of requests whose outcome is awaited at the same time.
 const MAX_IN_FLIGHT: usize = 160;
 
-/// Maximum number of replied requests that still have work to do, such as following a
-/// roll-out. Beyond that no other request starts.
+/// Maximum number of requests that were replied to and whose follow-up is in progress, such as
+/// starting to follow a roll-out. At this number no other request starts.
 const MAX_FOLLOW_UPS: usize = 1024;
 
-/// How much of an unknown operation's name the error repeats, in characters.
+/// How much of the name of an unknown operation an error message shows, in characters.
 const MAX_SHOWN_NAME: usize = 100;
 
 /// Starts the operation of each request in the order of arrival, and gives each request
@@ -84,13 +84,14 @@ impl Router {
         }
     }
 
-    /// Serves `messages` until they are closed and the last reply was given. `heartbeat`
-    /// answers liveness checks.
+    /// Serves `messages` until the channel is closed and the last reply is handed over.
+    /// `heartbeat` answers liveness checks.
     ///
-    /// Replies leave in the order of Ankaios' answers: the answers wake their futures in this
-    /// order, and the futures are polled as they were woken. Tokio's cooperative budget would
-    /// break that, as it postpones a future that is ready, so this task runs without it. It
-    /// yields often enough all the same: it can do no more than the session hands over.
+    /// Replies are sent in the order of Ankaios' answers: the answers wake their futures in this
+    /// order, and the futures are polled in the order in which they were woken. Tokio's
+    /// cooperative budget would break this, because it postpones futures that are ready. So this
+    /// task runs without the budget. It still yields often enough, because its work is limited
+    /// by what the session hands over.
     pub async fn run(self, messages: mpsc::Receiver<Message<Incoming>>, heartbeat: Heartbeat) {
         unconstrained(self.serve(messages, heartbeat)).await;
     }
@@ -106,21 +107,22 @@ impl Router {
         while open || !in_flight.is_empty() || !follow_ups.is_empty() {
             let has_room = in_flight.len() < MAX_IN_FLIGHT && follow_ups.len() < MAX_FOLLOW_UPS;
             tokio::select! {
-                // In flight first: an answer must be awaited before another request starts.
+                // Requests in flight come before new ones: an answer that is ready must not wait
+                // for the start of another request.
                 biased;
                 () = heartbeat.answer() => {}
-                Some(Done { outgoing, entry, then }) = in_flight.next() => {
+                Some(Completed { outgoing, entry, follow_up }) = in_flight.next() => {
                     if let Some(entry) = &entry {
                         self.metrics.replied(entry.operation, entry.error_code(), entry.duration);
                     }
-                    // Without a connection to the broker this takes its time.
+                    // This can take long while there is no connection to the broker.
                     heartbeat.while_waiting(self.send(outgoing)).await;
-                    // In a task that runs after the session has sent the reply: nobody waits
+                    // The task runs after the session has sent the reply, so that no reply waits
                     // for the log.
                     if let Some(entry) = entry {
                         tokio::spawn(async move { entry.write() });
                     }
-                    follow_ups.extend(then.map(follow_up));
+                    follow_ups.extend(follow_up.map(run_follow_up));
                 }
                 Some(()) = follow_ups.next() => {}
                 next = begun.next(), if open && has_room => match next {
@@ -136,29 +138,30 @@ impl Router {
 
     async fn send(&self, outgoing: Outgoing) {
         if self.outgoing.send(outgoing).await.is_err() {
-            // The session has ended without waiting for the replies. The broker delivers the
-            // request again at the next start.
+            // The session has ended without waiting for replies. The broker delivers the request
+            // again at the next start.
             tracing::warn!("a reply comes too late for the MQTT session");
         }
     }
 
-    /// Starts what a message asks for.
+    /// Starts to process a message.
     async fn begin(&self, mut message: Message<Incoming>) -> InFlight {
         let route = std::mem::replace(&mut message.route, Incoming::Other { topic: String::new() });
         match route {
             Incoming::Request { name, operation } => {
                 self.begin_request(name, operation, message).await
             }
-            // A record that changes while the connector runs does not change what it stands for.
+            // Records are only read at the start. A record that somebody changes later does not
+            // change its subscription or roll-out.
             Incoming::Subscription { .. } | Incoming::Rollout { .. } if !message.retained => {
-                Box::pin(ready(Done::without_reply(message.delivery)))
+                Box::pin(ready(Completed::without_reply(message.delivery)))
             }
             Incoming::Subscription { kind, id } => {
                 let subscriptions = self.subscriptions.clone();
-                // Acknowledged once it is done: so only a few are in progress at a time.
+                // The message is acknowledged afterwards, so only a few are in progress at a time.
                 Box::pin(async move {
                     subscriptions.restore(kind, id, message.payload).await;
-                    Done::without_reply(message.delivery)
+                    Completed::without_reply(message.delivery)
                 })
             }
             Incoming::Rollout { id } => {
@@ -167,17 +170,17 @@ impl Router {
                     if let Some(rollouts) = rollouts {
                         rollouts.restore(id, message.payload).await;
                     }
-                    Done::without_reply(message.delivery)
+                    Completed::without_reply(message.delivery)
                 })
             }
             Incoming::Other { topic } => {
                 tracing::warn!(topic, "a message that is no request is skipped");
-                Box::pin(ready(Done::without_reply(message.delivery)))
+                Box::pin(ready(Completed::without_reply(message.delivery)))
             }
         }
     }
 
-    /// Hands a request to its operation.
+    /// Starts the operation of a request.
     async fn begin_request(
         &self,
         name: String,
@@ -186,14 +189,19 @@ impl Router {
     ) -> InFlight {
         if self.topics.reply(&name).len() > MAX_TOPIC {
             tracing::warn!("a request gets no reply: the topic for it would be too long");
-            return Box::pin(ready(Done::without_reply(message.delivery)));
+            return Box::pin(ready(Completed::without_reply(message.delivery)));
         }
         let payload = self.payload(&message);
         let force = request::has_force(&message);
         let responder = Responder::new(&self.topics, name, operation, message);
         let call = payload.and_then(|payload| {
             let operation = operation.ok_or_else(|| unknown_operation(responder.name()))?;
-            Ok(Call { operation, request_id: responder.request_id().to_owned(), force, payload })
+            Ok(OperationCall {
+                operation,
+                request_id: responder.request_id().to_owned(),
+                force,
+                payload,
+            })
         });
         let started = match call {
             Ok(call) => unless_panic(self.operations.start(call)).await,
@@ -201,19 +209,19 @@ impl Router {
         };
         match started {
             Ok(answer) => {
-                Box::pin(async move { Done::replied(responder, unless_panic(answer).await) })
+                Box::pin(async move { Completed::replied(responder, unless_panic(answer).await) })
             }
-            Err(error) => Box::pin(ready(Done::replied(responder, Err(error)))),
+            Err(error) => Box::pin(ready(Completed::replied(responder, Err(error)))),
         }
     }
 
     /// The payload of a request.
     ///
     /// # Errors
-    /// Why the request is not served.
+    /// The error that is the reply, if the request cannot be served.
     fn payload(&self, message: &Message<Incoming>) -> Result<Bytes, ErrorReply> {
         match &message.payload {
-            // It was meant for another time, and would come again with every new session.
+            // It may be outdated, and each new session would receive it again.
             Ok(_) if message.retained => Err(ErrorReply::new(
                 ErrorCode::Forbidden,
                 "a retained message is not executed; publish the request without the retain flag, \
@@ -239,27 +247,27 @@ impl Router {
 }
 
 /// A message whose outcome is awaited.
-type InFlight = Pin<Box<dyn Future<Output = Done> + Send>>;
+type InFlight = Pin<Box<dyn Future<Output = Completed> + Send>>;
 
-/// A message that has its outcome.
-struct Done {
+/// A message whose processing is complete.
+struct Completed {
     outgoing: Outgoing,
-    entry: Option<LogEntry>,
-    then: Option<FollowUp>,
+    entry: Option<AccessLogEntry>,
+    follow_up: Option<FollowUp>,
 }
 
-impl Done {
+impl Completed {
     fn replied(responder: Responder, outcome: Outcome) -> Self {
-        let Replied { reply, entry, then } = responder.reply(outcome);
-        Self { outgoing: Outgoing::Reply(reply), entry: Some(entry), then }
+        let Replied { reply, entry, follow_up } = responder.reply(outcome);
+        Self { outgoing: Outgoing::Reply(reply), entry: Some(entry), follow_up }
     }
 
     fn without_reply(delivery: u64) -> Self {
-        Self { outgoing: Outgoing::Done { delivery }, entry: None, then: None }
+        Self { outgoing: Outgoing::Done { delivery }, entry: None, follow_up: None }
     }
 }
 
-/// An operation that panics is an operation that fails.
+/// Turns a panic of an operation into an error reply.
 async fn unless_panic<T>(
     work: impl Future<Output = Result<T, ErrorReply>>,
 ) -> Result<T, ErrorReply> {
@@ -269,8 +277,8 @@ async fn unless_panic<T>(
     })
 }
 
-async fn follow_up(then: FollowUp) {
-    if AssertUnwindSafe(then).catch_unwind().await.is_err() {
+async fn run_follow_up(follow_up: FollowUp) {
+    if AssertUnwindSafe(follow_up).catch_unwind().await.is_err() {
         tracing::error!("what follows a reply has failed");
     }
 }

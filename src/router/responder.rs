@@ -1,4 +1,4 @@
-//! Where the reply to a request goes, and what the log says about it.
+//! Builds the reply to a request and its log entry.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::operations::{FollowUp, Outcome, Success};
 #[derive(Debug)]
 pub(super) struct Responder {
     delivery: u64,
-    /// The name in the topic of the request.
+    /// The operation's name in the topic of the request.
     name: String,
     /// `None` if there is no such operation.
     operation: Option<Operation>,
@@ -28,11 +28,11 @@ pub(super) struct Responder {
     start: Instant,
 }
 
-/// A reply, and what comes with it.
+/// A reply, its log entry, and the work that follows it.
 pub(super) struct Replied {
     pub(super) reply: Reply,
-    pub(super) entry: LogEntry,
-    pub(super) then: Option<FollowUp>,
+    pub(super) entry: AccessLogEntry,
+    pub(super) follow_up: Option<FollowUp>,
 }
 
 impl Responder {
@@ -94,11 +94,11 @@ impl Responder {
 
     pub(super) fn reply(self, outcome: Outcome) -> Replied {
         let duration = self.start.elapsed();
-        let (payload, error, then) = match outcome {
-            Ok(Success { payload, then }) => (payload, None, then),
+        let (payload, error, follow_up) = match outcome {
+            Ok(Success { payload, follow_up }) => (payload, None, follow_up),
             Err(error) => (error.to_payload(), Some(error), None),
         };
-        let entry = LogEntry {
+        let entry = AccessLogEntry {
             operation: self.operation,
             name: self.name,
             request_id: self.request_id.clone(),
@@ -115,13 +115,13 @@ impl Responder {
             user_properties: vec![(REQUEST_ID.to_owned(), self.request_id)],
             payload,
         };
-        Replied { reply, entry, then }
+        Replied { reply, entry, follow_up }
     }
 }
 
-/// What the log says about a request.
+/// The log entry of a request.
 #[derive(Debug)]
-pub(super) struct LogEntry {
+pub(super) struct AccessLogEntry {
     /// `None` if there is no such operation.
     pub(super) operation: Option<Operation>,
     name: String,
@@ -132,7 +132,7 @@ pub(super) struct LogEntry {
     error: Option<ErrorReply>,
 }
 
-impl LogEntry {
+impl AccessLogEntry {
     pub(super) fn error_code(&self) -> Option<ErrorCode> {
         self.error.as_ref().map(|error| error.code)
     }

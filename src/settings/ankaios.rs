@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use service_kit::settings::Check;
 
-/// The settings of the link to Ankaios, as text.
+/// The settings of the link to Ankaios as text.
 #[derive(Debug, Args)]
 pub(super) struct AnkaiosArgs {
     /// Folder with the FIFOs of Ankaios' control interface

@@ -19,7 +19,7 @@ pub struct DashboardSettings {
     pub log: LogSettings,
 }
 
-/// The settings as text.
+/// The settings of the dashboard as text.
 #[derive(Debug, Args)]
 pub(super) struct DashboardArgs {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use service_kit::settings::Check;
 
 use crate::guard::{GuardOptions, PolicyFile};
 
-/// The settings as text.
+/// The settings of the guard as text.
 #[derive(Debug, Args)]
 pub(super) struct GuardArgs {
     /// Workloads, separated by commas, that are deleted or changed only by requests with the
@@ -44,7 +44,7 @@ impl GuardArgs {
             check.mistake("PROTECTED_WORKLOADS", format!("{name:?} {reason}"));
         }
         let path = self.policy_file.filter(|path| !path.as_os_str().is_empty());
-        // No mistake ends the check: all are reported.
+        // A mistake does not end the check: all of them are reported.
         let policy = path.map(|path| check.parsed("POLICY_FILE", PolicyFile::open(path)));
         let rate_limit = self.rate_limit.filter(|text| !text.trim().is_empty());
         let rate_limit = rate_limit.map(|text| check.parse("RATE_LIMIT", &text));

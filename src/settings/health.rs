@@ -5,16 +5,16 @@ use service_kit::settings::{Check, Mistakes};
 
 use crate::health::{Address, Endpoint};
 
-/// The settings of the command `health`.
+/// The settings of the subcommand `health`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthSettings {
     /// Where the connector serves its health.
     pub address: Address,
-    /// What to ask.
+    /// The endpoint to ask.
     pub endpoint: Endpoint,
 }
 
-/// The settings of the connector as text.
+/// The settings of the endpoints for health and metrics as text.
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
     /// Host and port for /livez, /readyz and /metrics over HTTP, such as 127.0.0.1:9090 [default:
@@ -23,7 +23,7 @@ pub(super) struct HealthArgs {
     health_addr: Option<String>,
 }
 
-/// The settings of the command `health` as text.
+/// The settings of the subcommand `health` as text.
 #[derive(Debug, Args)]
 pub(super) struct HealthCommandArgs {
     /// What to ask
@@ -35,9 +35,10 @@ pub(super) struct HealthCommandArgs {
 }
 
 impl HealthArgs {
-    /// Checks the address. The outer `None` is a mistake, the inner one no address.
+    /// Checks the address. The outer `None` means a mistake, the inner one that no address is
+    /// set.
     pub(super) fn check(&self, check: &mut Check) -> Option<Option<Address>> {
-        match given(self.health_addr.as_deref()) {
+        match non_empty(self.health_addr.as_deref()) {
             None => Some(None),
             Some(text) => check.parse("HEALTH_ADDR", text).map(Some),
         }
@@ -47,7 +48,7 @@ impl HealthArgs {
 impl HealthCommandArgs {
     pub(super) fn check(self) -> Result<HealthSettings, Mistakes> {
         let mut check = Check::default();
-        let address = match given(self.health_addr.as_deref()) {
+        let address = match non_empty(self.health_addr.as_deref()) {
             Some(text) => check.parse("HEALTH_ADDR", text),
             None => {
                 check.mistake(
@@ -63,7 +64,7 @@ impl HealthCommandArgs {
     }
 }
 
-/// An empty setting counts as absent.
-fn given(text: Option<&str>) -> Option<&str> {
+/// An empty setting counts as not set.
+fn non_empty(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.trim().is_empty())
 }

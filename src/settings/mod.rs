@@ -31,11 +31,11 @@ use mqtt::MqttArgs;
 /// The commands of the program.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Connect the vehicle to its operators: the command without a name.
+    /// Connect the vehicle to its operators: the program without a subcommand.
     Connect(Box<Settings>),
     /// Print the states of all workloads.
     Dashboard(DashboardSettings),
-    /// Ask a connector for its health.
+    /// Print the health of a connector.
     Health(HealthSettings),
 }
 
@@ -82,7 +82,7 @@ struct CommandLine {
     #[command(subcommand)]
     subcommand: Option<Subcommands>,
     #[command(flatten)]
-    raw: Raw,
+    connect: ConnectArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,7 +94,7 @@ enum Subcommands {
     /// a block of its own with the time in front. Needs no MQTT broker: it runs as
     /// a workload of Ankaios that may read workloadStates; see
     /// manifests/dashboard.yaml.
-    // The table shows problems of the link.
+    // The dashboard itself shows problems of the link.
     #[command(mut_arg("log_level", |arg| arg.default_value("error")))]
     Dashboard(DashboardArgs),
     /// Asks a connector how it fares; for health checks of images without a shell
@@ -108,9 +108,9 @@ enum Subcommands {
     Health(HealthCommandArgs),
 }
 
-/// The settings as text, so that all mistakes can be reported together.
+/// The settings of the connector as text, so that all mistakes can be reported together.
 #[derive(Debug, Args)]
-struct Raw {
+struct ConnectArgs {
     /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - (required)
     #[arg(long, env, value_name = "VIN", hide_env_values = true)]
     vin: Option<String>,
@@ -136,7 +136,7 @@ struct Raw {
 }
 
 impl Command {
-    /// Reads flags and environment of the process.
+    /// Reads the flags and the environment of the process.
     ///
     /// # Errors
     /// See [`SettingsError`].
@@ -144,16 +144,16 @@ impl Command {
         Self::from_args(std::env::args_os())
     }
 
-    /// Reads flags, the first of which is the program, and the environment.
+    /// Reads the environment and `args`, the first of which is the name of the program.
     ///
     /// # Errors
     /// See [`SettingsError`].
     pub fn from_args(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, SettingsError> {
-        let CommandLine { subcommand, raw } = CommandLine::try_parse_from(args)?;
+        let CommandLine { subcommand, connect } = CommandLine::try_parse_from(args)?;
         let command = match subcommand {
-            None => raw.check().map(Box::new).map(Self::Connect),
+            None => connect.check().map(Box::new).map(Self::Connect),
             Some(Subcommands::Dashboard(args)) => args.check().map(Self::Dashboard),
             Some(Subcommands::Health(args)) => args.check().map(Self::Health),
         };
@@ -162,19 +162,19 @@ impl Command {
 }
 
 impl Settings {
-    /// Reads the flags of the connector, the first of which is the program, and
-    /// the environment; for programs that run it themselves.
+    /// Reads the environment and `args`, the first of which is the name of the program. For
+    /// programs that run the connector themselves.
     ///
     /// # Errors
     /// See [`SettingsError`].
     pub fn from_args(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, SettingsError> {
-        CommandLine::try_parse_from(args)?.raw.check().map_err(SettingsError::Invalid)
+        CommandLine::try_parse_from(args)?.connect.check().map_err(SettingsError::Invalid)
     }
 }
 
-impl Raw {
+impl ConnectArgs {
     fn check(self) -> Result<Settings, Mistakes> {
         let mut check = Check::default();
         let vin = self.vin.filter(|vin| !vin.is_empty());
@@ -222,7 +222,7 @@ impl Raw {
                     client_id: broker.client_id,
                     session_expiry: broker.session_expiry,
                     keep_alive: broker.keep_alive,
-                    // A record can be larger than the request that it was made of.
+                    // A record can be larger than the request that it was made from.
                     max_payload: max_payload.max(MAX_RECORD),
                     base_topic: topics.to_string(),
                     content_type: "application/json",

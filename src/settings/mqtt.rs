@@ -1,4 +1,4 @@
-//! How to reach the broker.
+//! The settings of the connection to the MQTT broker.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,8 +55,8 @@ pub(super) struct MqttArgs {
     replica_id: Option<String>,
 }
 
-/// The checked settings.
-pub(super) struct Broker {
+/// The checked settings of the connection to the broker.
+pub(super) struct BrokerSettings {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: Option<Tls>,
@@ -69,7 +69,7 @@ pub(super) struct Broker {
 
 impl MqttArgs {
     /// Checks the settings, and the files that they name.
-    pub(super) fn check(self, vin: &str, check: &mut Check) -> Option<Broker> {
+    pub(super) fn check(self, vin: &str, check: &mut Check) -> Option<BrokerSettings> {
         let tls = self.tls(check);
         let default_port = if tls.is_some() { "8883" } else { "1883" };
         let port = self.mqtt_broker_port.as_deref().filter(|port| !port.is_empty());
@@ -100,7 +100,7 @@ impl MqttArgs {
             );
         }
         let (host, port) = broker?;
-        Some(Broker {
+        Some(BrokerSettings {
             host,
             port,
             tls,
@@ -113,15 +113,15 @@ impl MqttArgs {
     }
 
     fn tls(&self, check: &mut Check) -> Option<Tls> {
-        let ca_file = set(self.mqtt_ca_file.as_ref());
+        let ca_file = non_empty_path(self.mqtt_ca_file.as_ref());
         let wanted = match self.mqtt_tls.as_deref().filter(|text| !text.is_empty()) {
             Some(text) => check.parse::<bool>("MQTT_TLS", text)?,
             None => ca_file.is_some(),
         };
         let alpn: Vec<_> =
             self.mqtt_alpn.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-        let cert_file = set(self.mqtt_cert_file.as_ref());
-        let key_file = set(self.mqtt_key_file.as_ref());
+        let cert_file = non_empty_path(self.mqtt_cert_file.as_ref());
+        let key_file = non_empty_path(self.mqtt_key_file.as_ref());
         if !wanted {
             for (name, given) in [
                 ("MQTT_CA_FILE", ca_file.is_some()),
@@ -161,7 +161,7 @@ impl MqttArgs {
     fn login(&self, tls: bool, check: &mut Check) -> Option<Login> {
         let insecure =
             check.parse::<bool>("MQTT_ALLOW_INSECURE_LOGIN", &self.mqtt_allow_insecure_login);
-        let password_file = set(self.mqtt_password_file.as_ref()).cloned();
+        let password_file = non_empty_path(self.mqtt_password_file.as_ref()).cloned();
         let username = self.mqtt_username.clone().filter(|name| !name.is_empty());
         let Some(username) = username else {
             if password_file.is_some() {
@@ -185,7 +185,7 @@ impl MqttArgs {
     }
 }
 
-/// An empty variable counts as not set.
-fn set(file: Option<&PathBuf>) -> Option<&PathBuf> {
+/// An empty path counts as not set.
+fn non_empty_path(file: Option<&PathBuf>) -> Option<&PathBuf> {
     file.filter(|path| !path.as_os_str().is_empty())
 }

@@ -1,6 +1,6 @@
 //! Unsubscribes that arrive before the record of their subscription.
 //!
-//! After a start the broker delivers the requests that have waited before the retained
+//! After a start the broker delivers the requests that it has queued before the retained
 //! records.
 
 use std::future::pending;
@@ -10,41 +10,42 @@ use mqtt_session::SessionStatus;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, sleep_until};
 
-/// How long records may take to come. The broker sends them once, right after it has granted
-/// the subscriptions of the session for the first time.
-const RECORDS: Duration = Duration::from_secs(1);
+/// How long retained records may take to arrive. The broker sends them once, right after it has
+/// granted the subscriptions of the session for the first time.
+const MAX_RECORD_DELAY: Duration = Duration::from_secs(1);
 
-/// The longest wait, in case there is no session.
+/// Maximum wait if there is no session.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
-/// Waits until `record` is told, as long as records may come. Returns whether it was.
-pub(super) async fn record_comes(
+/// Waits for the signal that the record has arrived, for as long as records may arrive. Returns
+/// whether it has.
+pub(super) async fn record_arrives(
     record: oneshot::Receiver<()>,
     session: watch::Receiver<SessionStatus>,
 ) -> bool {
     tokio::select! {
-        // Whoever was told has to end the subscription.
+        // The signal comes first: its receiver has to end the subscription.
         biased;
-        told = record => told.is_ok(),
-        () = all_records_have_come(session) => false,
+        signal = record => signal.is_ok(),
+        () = all_records_have_arrived(session) => false,
         () = sleep(MAX_WAIT) => false,
     }
 }
 
-async fn all_records_have_come(mut session: watch::Receiver<SessionStatus>) {
+async fn all_records_have_arrived(mut session: watch::Receiver<SessionStatus>) {
     loop {
         let since = match &*session.borrow_and_update() {
             SessionStatus::Ready { since } => Some(*since),
             _ => None,
         };
-        let over = async {
+        let all_arrived = async {
             match since {
-                Some(since) => sleep_until(since + RECORDS).await,
+                Some(since) => sleep_until(since + MAX_RECORD_DELAY).await,
                 None => pending().await,
             }
         };
         tokio::select! {
-            () = over => return,
+            () = all_arrived => return,
             changed = session.changed() => if changed.is_err() {
                 // The connector is stopping.
                 return;
@@ -71,16 +72,16 @@ mod tests {
         let (session, status) = watch::channel(SessionStatus::Standby);
         let wait = || {
             let (sender, record) = oneshot::channel();
-            let comes = record_comes(record, status.clone());
-            async move { (comes.await, drop(sender)).0 }
+            let arrives = record_arrives(record, status.clone());
+            async move { (arrives.await, drop(sender)).0 }
         };
         let start = Instant::now();
         let mut first = pin!(wait());
         assert!(poll!(&mut first).is_pending());
-        sleep(RECORDS).await;
+        sleep(MAX_RECORD_DELAY).await;
         session.send_replace(ready());
         assert!(!first.await);
-        assert_eq!(start.elapsed().as_secs(), 2 * RECORDS.as_secs());
+        assert_eq!(start.elapsed().as_secs(), 2 * MAX_RECORD_DELAY.as_secs());
         let later = Instant::now();
         assert!(!wait().await);
         assert_eq!(later.elapsed().as_secs(), 0);
@@ -90,13 +91,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_record_that_was_told_counts_however_late_that_is_seen() {
+    async fn the_signal_of_a_record_counts_even_if_it_is_polled_late() {
         let (_session, status) = watch::channel(ready());
         let (found, record) = oneshot::channel();
-        let mut comes = pin!(record_comes(record, status));
-        assert!(poll!(&mut comes).is_pending());
+        let mut arrives = pin!(record_arrives(record, status));
+        assert!(poll!(&mut arrives).is_pending());
         assert!(found.send(()).is_ok());
         sleep(MAX_WAIT).await;
-        assert!(comes.await);
+        assert!(arrives.await);
     }
 }

@@ -1,4 +1,4 @@
-//! Events as MQTT messages.
+//! Event subscriptions: publishes events as MQTT messages.
 
 use ankaios_control::{
     Client, Event, EventListener, EventStream, Failure, ListenerError, Listeners,
@@ -9,35 +9,35 @@ use fleet_contract::requests::EventsRequest;
 
 use super::feed::{Feed, Outlet};
 use super::publisher::Publisher;
-use super::record::Record;
+use super::record::SubscriptionRecord;
 
 impl Feed for EventsRequest {
     const REPLY_HAS_ALL: bool = true;
 
     type Source = EventStream;
 
-    fn resume(record: &Record<Self>, ankaios: &Client) -> EventStream {
+    fn resume(record: &SubscriptionRecord<Self>, ankaios: &Client) -> EventStream {
         ankaios.events(record.spec.field_masks.clone())
     }
 
     fn publish(
-        _record: Record<Self>,
+        _record: SubscriptionRecord<Self>,
         events: EventStream,
         Outlet { topic, publisher, .. }: Outlet,
     ) -> impl Future<Output = ()> + Send + 'static {
-        Listeners::new().with(Forwarder { topic, publisher }).run(events)
+        Listeners::new().with(EventPublisher { topic, publisher }).run(events)
     }
 }
 
 /// Publishes each event on the topic of its subscription.
 #[derive(Debug)]
-struct Forwarder {
+struct EventPublisher {
     topic: String,
     publisher: Publisher,
 }
 
 #[async_trait]
-impl EventListener for Forwarder {
+impl EventListener for EventPublisher {
     async fn event(&mut self, event: &Event) -> Result<(), Failure> {
         if event.resynced {
             self.publisher.send(&self.topic, &json::resynced_event(&event.response)).await?;

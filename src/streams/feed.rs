@@ -1,32 +1,32 @@
-//! Where the messages of a subscription come from and go to.
+//! The source and the destination of the messages of a subscription.
 
 use ankaios_control::Client;
 
 use super::publisher::Publisher;
-use super::record::Record;
+use super::record::SubscriptionRecord;
 use super::spec::Spec;
 
-/// Publishes what a subscription asks for.
+/// A kind of subscription that can be published. It is implemented for the requests.
 pub(crate) trait Feed: Spec {
-    /// The reply contains all that a replaced subscription of the same id has not published
-    /// yet.
+    /// Whether the reply contains everything that a replaced subscription of the same id has not
+    /// published yet, so that its queued messages can be recalled.
     const REPLY_HAS_ALL: bool;
 
-    /// Where the messages come from.
+    /// The source of the messages.
     type Source: Send + 'static;
 
-    /// The source of a subscription that a former process has served.
-    fn resume(record: &Record<Self>, ankaios: &Client) -> Self::Source;
+    /// The source of a subscription that is resumed from its record.
+    fn resume(record: &SubscriptionRecord<Self>, ankaios: &Client) -> Self::Source;
 
-    /// Publishes what comes from the source until it ends.
+    /// Publishes the messages of the source until it ends.
     fn publish(
-        record: Record<Self>,
+        record: SubscriptionRecord<Self>,
         source: Self::Source,
         outlet: Outlet,
     ) -> impl Future<Output = ()> + Send + 'static;
 }
 
-/// Where the messages of a subscription go.
+/// The destination of the messages of a subscription.
 #[derive(Debug, Clone)]
 pub(crate) struct Outlet {
     pub(super) topic: String,

@@ -1,23 +1,26 @@
-//! Subscriptions of operators, and roll-outs: events and logs as MQTT messages.
+//! Subscriptions of operators and roll-outs: publishes events, logs and progress as MQTT messages.
 //!
 //! ```text
-//!  subscriptions   handle and task; commands in, streams and jobs out
-//!   ├ registry       the state that the task owns: one entry for each key; pure
+//!  subscriptions   the task that owns the subscriptions, and a handle to it
+//!   ├ registry       the state that the task owns, one entry for each key; pure
 //!   │  ├ key           kind and id
 //!   │  └ recalls       recall handles of queued messages
 //!   ├ early_unsubscribes  how long to wait for a record
-//!   └ feed           source and sink of a subscription, by kind
-//!      ├ record        its retained record; spec: what was asked for; unusable: bad records
+//!   └ feed           source and destination of a subscription, by kind
+//!      ├ record        its retained record
+//!      │  ├ spec         the request of the subscription
+//!      │  └ unusable     why a record is not used
 //!      ├ events        events to messages
 //!      └ logs          follows the logs of workloads over restarts
-//!  rollout         progress of what was applied
-//!  publisher       the way to the session
-//!  metrics         how many subscriptions there are
+//!  rollout         the progress of applied manifests
+//!  publisher       hands messages to the session
+//!  metrics         the number of subscriptions
 //! ```
 //!
-//! An event goes from `ankaios-control` to `events`, a log line to `logs`, and from there by the
-//! publisher to the session. A request to subscribe or unsubscribe is a command to the task; the
-//! requests for one key take effect in the order of arrival, whichever is answered first.
+//! Events go from `ankaios-control` to `events`, log lines to `logs`, and from there through the
+//! publisher to the session. A request to subscribe or unsubscribe is a command to the task.
+//! Requests for one key take effect in the order of arrival, even if Ankaios answers them in
+//! another order.
 
 mod early_unsubscribes;
 mod events;
@@ -38,6 +41,6 @@ pub(crate) use feed::Feed;
 pub(crate) use logs::Follower;
 pub use metrics::SubscriptionMetrics;
 pub use publisher::Publisher;
-pub use rollout::{Applied, Rollout, Rollouts};
+pub use rollout::{AcceptedUpdate, AppliedManifest, Rollouts};
 pub(crate) use subscriptions::Subscribing;
 pub use subscriptions::Subscriptions;

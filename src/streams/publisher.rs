@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::recalls::Recalls;
 
-/// Hands messages to the MQTT session, and waits while that has too many. Cheap to clone.
+/// Hands messages to the MQTT session, and waits while its queue is full. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     outgoing: Sender,
@@ -23,13 +23,13 @@ impl Publisher {
         Self { outgoing, lane: Lane::Streams, recalls: Recalls::default() }
     }
 
-    /// A publisher whose queued messages can be taken back.
+    /// A publisher whose queued messages can be recalled with these handles.
     pub(super) fn with(&self, recalls: Recalls) -> Self {
         Self { recalls, ..self.clone() }
     }
 
-    /// A publisher whose messages wait for no stream. A reply that is given afterwards is sent
-    /// after them.
+    /// A publisher whose messages do not wait for streams. They are sent before a reply that is
+    /// handed over afterwards.
     pub(super) fn before_reply(&self) -> Self {
         Self { lane: Lane::Replies, ..self.clone() }
     }
@@ -63,9 +63,9 @@ impl Publisher {
         writer.publish(retained(topic, Bytes::new(), None), &self.recalls.records).await
     }
 
-    /// Notes a message that the broker has retained since a former process, in case the broker
-    /// loses it.
-    pub(super) async fn kept(
+    /// Tells the session about a message that the broker has retained for an earlier process, so
+    /// that the session publishes it again if the broker loses it.
+    pub(super) async fn note_retained(
         &self,
         topic: &str,
         message: &impl Serialize,

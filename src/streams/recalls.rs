@@ -2,7 +2,7 @@
 
 use mqtt_session::Recall;
 
-/// Takes back what a subscription has published and the session has not sent yet.
+/// Recall handles for the messages of a subscription that the session has not sent yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recalls {
     /// Its messages.
@@ -11,34 +11,34 @@ pub(super) struct Recalls {
     pub(super) records: Recall,
 }
 
-/// What becomes of the queued messages of a subscription that is replaced or ended.
+/// What to do with the queued messages of a subscription that is replaced or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queued {
-    /// They are published before the new ones.
-    Kept,
-    /// They are not published.
-    Recalled,
+pub(super) enum QueuedMessages {
+    /// Publish them before the new ones.
+    Keep,
+    /// Do not publish them.
+    Recall,
 }
 
 impl Recalls {
-    /// Handles for what is published from now on. A queued record is taken back: it would be
-    /// published after the new one.
-    pub(super) fn replace(&mut self, queued: Queued) -> Self {
+    /// Returns handles for what is published from now on. Recalls a queued record, which would
+    /// replace the new one at the broker.
+    pub(super) fn replace(&mut self, queued: QueuedMessages) -> Self {
         self.records.recall();
         let mut new = Self::default();
         match queued {
-            // A later end takes back these, too.
-            Queued::Kept if !self.messages.is_recalled() => {
+            // The end of the subscription recalls these messages, too.
+            QueuedMessages::Keep if !self.messages.is_recalled() => {
                 new.messages = self.messages.clone();
             }
-            Queued::Kept => {}
-            Queued::Recalled => self.messages.recall(),
+            QueuedMessages::Keep => {}
+            QueuedMessages::Recall => self.messages.recall(),
         }
         *self = new.clone();
         new
     }
 
-    /// Whether nothing is queued and nobody publishes with these handles.
+    /// Whether nothing is queued and no publisher has these handles.
     pub(super) fn are_unused(&self) -> bool {
         !self.messages.is_shared() && !self.records.is_shared()
     }
@@ -49,9 +49,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_record_takes_back_the_queued_one() {
+    fn a_new_record_recalls_the_queued_one() {
         let mut recalls = Recalls::default();
-        let [first, second] = [(), ()].map(|()| recalls.replace(Queued::Recalled));
+        let [first, second] = [(), ()].map(|()| recalls.replace(QueuedMessages::Recall));
         assert!(first.records.is_recalled() && first.messages.is_recalled());
         assert!(!second.records.is_recalled() && !recalls.are_unused());
         drop(second);
@@ -59,13 +59,13 @@ mod tests {
     }
 
     #[test]
-    fn an_end_takes_back_the_messages_of_all_that_came_before() {
+    fn an_end_recalls_the_messages_of_all_earlier_streams() {
         let mut recalls = Recalls::default();
-        let [first, second] = [(), ()].map(|()| recalls.replace(Queued::Kept));
+        let [first, second] = [(), ()].map(|()| recalls.replace(QueuedMessages::Keep));
         assert!(first.records.is_recalled() && !first.messages.is_recalled());
-        let end = recalls.replace(Queued::Recalled);
+        let end = recalls.replace(QueuedMessages::Recall);
         assert!(first.messages.is_recalled() && second.messages.is_recalled());
-        let again = recalls.replace(Queued::Kept);
+        let again = recalls.replace(QueuedMessages::Keep);
         assert!(end.records.is_recalled() && !again.messages.is_recalled());
     }
 }

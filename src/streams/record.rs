@@ -15,21 +15,21 @@ const ID: &str = "id";
 const EXPIRES_AT: &str = "expires_at";
 const RESUME_AT: &str = "resume_at";
 
-/// A subscription, and when it ends.
+/// The record of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Record<T> {
+pub(crate) struct SubscriptionRecord<T> {
     pub(crate) id: SubscriptionId,
-    /// What was asked for, without the id.
+    /// The request without its id.
     #[serde(flatten)]
     pub(crate) spec: T,
-    /// Of followed logs: everything before this time has been published. RFC 3339.
+    /// For followed logs: everything before this time has been published. RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resume_at: Option<String>,
-    /// When it ends, RFC 3339; `None` is never.
+    /// When it ends, RFC 3339; `None` means never.
     expires_at: Option<String>,
 }
 
-impl<T: Spec> Record<T> {
+impl<T: Spec> SubscriptionRecord<T> {
     /// The record of a subscription that starts now. It gets a random id if the request has
     /// none.
     pub(crate) fn new(mut spec: T, random_id: impl FnOnce() -> SubscriptionId) -> Self {
@@ -40,15 +40,15 @@ impl<T: Spec> Record<T> {
         Self { id, spec, resume_at, expires_at }
     }
 
-    /// Reads a record; `id` is that of its topic. Gives how long the subscription still lives,
-    /// too; `None` is without end.
+    /// Reads a record; `id` is that of its topic. Also returns the remaining lifetime of the
+    /// subscription; `None` means without end.
     ///
-    /// Anybody who may publish for the vehicle may retain anything, so a record gets the checks
-    /// of a request.
+    /// Anybody who may publish for the vehicle may retain anything, so a record is checked like a
+    /// request.
     pub(super) fn read(id: &str, payload: &[u8]) -> Result<(Self, Option<Duration>), Unusable> {
         let record = Self::try_read(id, payload).map_err(Unusable::Invalid)?;
-        let remaining = record.remaining().map_err(|Expired| Unusable::Expired)?;
-        // The clock of a vehicle may be wrong when it starts.
+        let remaining = record.remaining().map_err(|SubscriptionExpired| Unusable::Expired)?;
+        // The clock of a vehicle may be wrong at the start, so the ttl is an upper bound.
         let remaining = remaining.zip(record.spec.ttl().duration());
         Ok((record, remaining.map(|(remaining, ttl)| remaining.min(ttl))))
     }
@@ -83,18 +83,18 @@ impl<T: Spec> Record<T> {
 
 /// The lifetime of a subscription is over.
 #[derive(Debug)]
-pub(super) struct Expired;
+pub(super) struct SubscriptionExpired;
 
-impl<T> Record<T> {
-    /// How long the subscription still lives; `None` is without end.
-    pub(super) fn remaining(&self) -> Result<Option<Duration>, Expired> {
+impl<T> SubscriptionRecord<T> {
+    /// The remaining lifetime of the subscription; `None` means without end.
+    pub(super) fn remaining(&self) -> Result<Option<Duration>, SubscriptionExpired> {
         let Some(end) = &self.expires_at else { return Ok(None) };
-        let end = rfc3339::parse(end).ok_or(Expired)?;
-        end.duration_since(SystemTime::now()).map(Some).map_err(|_| Expired)
+        let end = rfc3339::parse(end).ok_or(SubscriptionExpired)?;
+        end.duration_since(SystemTime::now()).map(Some).map_err(|_| SubscriptionExpired)
     }
 }
 
-/// A field that holds a time of RFC 3339, or is absent.
+/// Reads a field that contains a time of RFC 3339 or is absent.
 fn time(field: &str, value: Option<Value>) -> Result<Option<String>, String> {
     match value {
         None | Some(Value::Null) => Ok(None),
@@ -130,15 +130,17 @@ mod tests {
         record
     }
 
-    fn read<T: Spec>(record: &Value) -> Result<(Record<T>, Option<Duration>), Unusable> {
-        Record::read("x", record.to_string().as_bytes())
+    fn read<T: Spec>(
+        record: &Value,
+    ) -> Result<(SubscriptionRecord<T>, Option<Duration>), Unusable> {
+        SubscriptionRecord::read("x", record.to_string().as_bytes())
     }
 
     #[test]
-    fn what_was_written_can_be_read() {
+    fn a_written_record_can_be_read() {
         let request = json!({"id": "x", "workloads": ["nginx"], "follow": true, "tail": 5});
         let subscription: LogsRequest = serde_json::from_value(request.clone()).unwrap();
-        let record = Record::new(subscription, || unreachable!());
+        let record = SubscriptionRecord::new(subscription, || unreachable!());
         let written = serde_json::to_value(&record).unwrap();
         assert!(written["expires_at"].is_string() && written["resume_at"].is_string());
         let (read, remaining) = read::<LogsRequest>(&written).unwrap();
@@ -195,7 +197,7 @@ mod tests {
             assert!(matches!(read::<EventsRequest>(&record), Err(Unusable::Invalid(_))));
         }
         let record = json!({"id": "a b", "field_masks": ["a"], "expires_at": null}).to_string();
-        let read = Record::<EventsRequest>::read("a b", record.as_bytes());
+        let read = SubscriptionRecord::<EventsRequest>::read("a b", record.as_bytes());
         assert!(matches!(read, Err(Unusable::Invalid(_))));
     }
 

@@ -1,8 +1,8 @@
-//! Which subscriptions there are: the state of the registry, without I/O and without a clock.
+//! The registry of subscriptions. Pure: no I/O and no clock.
 //!
-//! Each key has one entry, which holds all that is known of it: the requests for it that are
-//! in progress, its stream or the record that waits for a place, recall handles of its queued
-//! messages, and unsubscribes that came before its record.
+//! Each key has one entry with its whole state: the requests for it that are in progress, its
+//! stream or the record that waits for a slot, the recall handles of its queued messages, and
+//! unsubscribes that arrived before its record.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,99 +11,93 @@ use fleet_contract::topics::StreamKind;
 use mqtt_session::Recall;
 use tokio::sync::oneshot;
 
-use super::key::Key;
-use super::recalls::{Queued, Recalls};
+use super::key::SubscriptionKey;
+use super::recalls::{QueuedMessages, Recalls};
 
-/// Maximum number of subscriptions at the same time.
+/// Maximum number of subscriptions at the same time: the number of slots.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 256;
 
-/// Maximum number of records that wait for a place.
+/// Maximum number of records that wait for a slot.
 const MAX_WAITING: usize = 256;
 
-/// Maximum size of all records that wait for a place, in bytes.
+/// Maximum size of all records that wait for a slot, in bytes.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
-/// Maximum number of early unsubscribes that are remembered; the oldest are forgotten.
+/// Maximum number of keys with early unsubscribes; the oldest are forgotten.
 const MAX_EARLY: usize = 256;
 
-/// There are [`MAX_SUBSCRIPTIONS`] subscriptions already.
+/// The error that there are [`MAX_SUBSCRIPTIONS`] subscriptions already.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
 /// All subscriptions of a vehicle. `S` is a stream; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Registry<S> {
-    entries: BTreeMap<Key, Entry<S>>,
+    entries: BTreeMap<SubscriptionKey, SubscriptionEntry<S>>,
     /// Numbers requests, streams, waiting records and early unsubscribes.
     last_number: u64,
 }
 
+/// The state of one key.
 #[derive(Debug)]
-struct Entry<S> {
+struct SubscriptionEntry<S> {
     /// Requests for this key in progress, in the order of arrival.
-    requests: VecDeque<Request>,
-    state: State<S>,
+    requests: VecDeque<QueuedRequest>,
+    state: EntryState<S>,
     recalls: Recalls,
-    /// Unsubscribes that came before the record of the subscription.
+    /// Unsubscribes that arrived before the record of the subscription.
     early: Option<EarlyUnsubscribes>,
 }
 
+/// A request that waits for its turn or has it.
 #[derive(Debug)]
-struct Request {
+struct QueuedRequest {
     number: u64,
-    /// Tells the request that all earlier ones are done. `None` once it was told.
+    /// Signals to the request that all earlier ones are done. `None` once it was signalled.
     turn: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
-enum State<S> {
+enum EntryState<S> {
     /// There is no subscription.
     Absent,
-    /// A place is taken; the stream starts soon.
+    /// It has a slot; the stream starts soon.
     Reserved,
     /// Its messages are being published.
     Live { number: u64, _stream: S },
-    /// The record of a subscription for which there is no place.
+    /// The record of a subscription for which there is no slot.
     Waiting { number: u64, record: Bytes },
 }
 
+/// The unsubscribes of one key that arrived before its record.
 #[derive(Debug)]
 struct EarlyUnsubscribes {
     number: u64,
-    /// Those who wait for the record, or have given up.
+    /// Unsubscribes that wait for the record or have given up.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-/// What an unsubscribe has found.
+/// What the registry knows about a record that the broker has retained.
 #[derive(Debug)]
-pub(super) enum Removed {
-    /// A subscription, whose end is to be published with this handle.
-    Subscription(Recall),
-    /// Nothing.
-    Nothing,
-}
-
-/// What is to be done with a record that the broker has retained.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// Nothing: the subscription is there already.
+pub(super) enum RecordStatus {
+    /// The subscription exists already.
     Known,
-    /// An unsubscribe waits for it and ends it.
+    /// An unsubscribe waits for it and ends the subscription.
     Awaited,
-    /// It was unsubscribed; its end is to be published with this handle.
+    /// It was unsubscribed; its end has to be published with this handle.
     Unsubscribed(Recall),
-    /// It is to be resumed.
+    /// It has to be resumed.
     New,
 }
 
-/// Whether a subscription of a former process can be resumed.
+/// Whether there is a slot for a subscription that is resumed from its record.
 #[derive(Debug)]
-pub(super) enum Place {
-    /// Yes, with these handles.
+pub(super) enum Slot {
+    /// A slot is reserved; publish with these handles.
     Reserved(Recalls),
-    /// Its record waits for a place.
-    Waits,
-    /// There is no room for its record either.
+    /// There is no slot; the record waits for one.
+    Waiting,
+    /// There is no slot, and no room for the record either.
     Full,
 }
 
@@ -113,133 +107,144 @@ impl<S> Default for Registry<S> {
     }
 }
 
-impl<S> Default for Entry<S> {
+impl<S> Default for SubscriptionEntry<S> {
     fn default() -> Self {
-        let (requests, state) = (VecDeque::new(), State::Absent);
+        let (requests, state) = (VecDeque::new(), EntryState::Absent);
         Self { requests, state, recalls: Recalls::default(), early: None }
     }
 }
 
-impl<S> State<S> {
-    fn takes_a_place(&self) -> bool {
+impl<S> EntryState<S> {
+    fn has_slot(&self) -> bool {
         matches!(self, Self::Reserved | Self::Live { .. })
     }
 }
 
-impl<S> Entry<S> {
+impl<S> SubscriptionEntry<S> {
     fn is_unused(&self) -> bool {
         self.requests.is_empty()
-            && matches!(self.state, State::Absent)
+            && matches!(self.state, EntryState::Absent)
             && self.early.is_none()
             && self.recalls.are_unused()
     }
 }
 
 impl<S> Registry<S> {
-    /// Adds a request for a subscription. `turn` is told when all earlier requests for the
+    /// Adds a request for a subscription. `turn` is signalled when all earlier requests for the
     /// same key are done. Returns the number of the request.
     ///
     /// # Errors
-    /// One more subscription has no place; never if the request does not subscribe.
+    /// There is no slot for one more subscription. Never if the request does not subscribe.
     pub(super) fn enqueue(
         &mut self,
-        key: &Key,
+        key: &SubscriptionKey,
         subscribes: bool,
         turn: oneshot::Sender<()>,
     ) -> Result<u64, TooMany> {
         self.entries.retain(|_, entry| !entry.is_unused());
         if subscribes {
-            self.check_room(key)?;
+            self.check_slot(key)?;
         }
         let number = self.next_number();
         let requests = &mut self.entry(key).requests;
-        requests.push_back(Request { number, turn: Some(turn) });
+        requests.push_back(QueuedRequest { number, turn: Some(turn) });
         if requests.len() == 1 {
             self.grant_turn(key);
         }
         Ok(number)
     }
 
-    /// A request is done, or given up. A place that it has reserved and not used is free.
-    pub(super) fn finish(&mut self, key: &Key, request: u64) {
+    /// Removes a request that is done or was given up. A slot that it has reserved and not used
+    /// becomes free.
+    pub(super) fn finish(&mut self, key: &SubscriptionKey, request: u64) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let is_first = entry.requests.front().is_some_and(|first| first.number == request);
         entry.requests.retain(|other| other.number != request);
         if is_first {
-            if matches!(entry.state, State::Reserved) {
-                entry.state = State::Absent;
+            if matches!(entry.state, EntryState::Reserved) {
+                entry.state = EntryState::Absent;
             }
             self.grant_turn(key);
         }
     }
 
-    fn grant_turn(&mut self, key: &Key) {
+    fn grant_turn(&mut self, key: &SubscriptionKey) {
         let entry = self.entries.get_mut(key);
         let first = entry.and_then(|entry| entry.requests.front_mut());
         if let Some(turn) = first.and_then(|first| first.turn.take()) {
-            // A request that was given up is finished soon.
+            // A request without a receiver was given up; it is removed soon.
             let _ = turn.send(());
         }
     }
 
-    /// Reserves a place for a subscription whose turn it is. One of the same key is replaced:
-    /// its stream ends, and `queued` says what becomes of its queued messages.
+    /// Reserves a slot for the request that has its turn. A subscription of the same key is
+    /// replaced: its stream ends, and `queued` says what to do with its queued messages.
     ///
     /// # Errors
-    /// There is no place.
-    pub(super) fn reserve(&mut self, key: &Key, queued: Queued) -> Result<Recalls, TooMany> {
-        self.check_room(key)?;
+    /// There is no slot.
+    pub(super) fn reserve(
+        &mut self,
+        key: &SubscriptionKey,
+        queued: QueuedMessages,
+    ) -> Result<Recalls, TooMany> {
+        self.check_slot(key)?;
         let entry = self.entry(key);
-        entry.state = State::Reserved;
+        entry.state = EntryState::Reserved;
         entry.early = None;
         Ok(entry.recalls.replace(queued))
     }
 
-    /// Starts the stream of a subscription with a place. `stream` gets its number, by which
-    /// [`Registry::stream_ended`] knows it.
-    pub(super) fn start(&mut self, key: &Key, stream: impl FnOnce(u64) -> S) {
+    /// Starts the stream of a subscription with a slot. `stream` gets its number, which
+    /// [`Registry::stream_ended`] takes.
+    pub(super) fn start(&mut self, key: &SubscriptionKey, stream: impl FnOnce(u64) -> S) {
         let number = self.next_number();
-        self.entry(key).state = State::Live { number, _stream: stream(number) };
+        self.entry(key).state = EntryState::Live { number, _stream: stream(number) };
     }
 
-    /// Ends a subscription.
-    pub(super) fn remove(&mut self, key: &Key) -> Removed {
-        let Some(entry) = self.entries.get_mut(key) else { return Removed::Nothing };
-        if matches!(entry.state, State::Absent) {
-            return Removed::Nothing;
+    /// Ends a subscription. Returns the handle with which its end has to be published; `None` if
+    /// there is no such subscription.
+    pub(super) fn remove(&mut self, key: &SubscriptionKey) -> Option<Recall> {
+        let entry = self.entries.get_mut(key)?;
+        if matches!(entry.state, EntryState::Absent) {
+            return None;
         }
-        entry.state = State::Absent;
-        Removed::Subscription(entry.recalls.replace(Queued::Recalled).records)
+        entry.state = EntryState::Absent;
+        Some(entry.recalls.replace(QueuedMessages::Recall).records)
     }
 
-    /// The record of a subscription that was to be ended has come: `found` said so.
-    pub(super) fn end(&mut self, key: &Key) -> Recall {
-        self.entry(key).recalls.replace(Queued::Recalled).records
+    /// Ends the subscription of a record that an unsubscribe has waited for. Returns the handle
+    /// with which its end has to be published.
+    pub(super) fn end_awaited(&mut self, key: &SubscriptionKey) -> Recall {
+        self.entry(key).recalls.replace(QueuedMessages::Recall).records
     }
 
-    /// A stream has ended by itself. Gives the handle with which its end is to be published;
-    /// `None` if it was replaced or removed in the meantime. It keeps its place until
+    /// The handle with which to publish the end of a stream that has ended. `None` if the stream
+    /// was replaced or removed in the meantime. It keeps its slot until
     /// [`Registry::end_published`].
-    pub(super) fn stream_ended(&self, key: &Key, number: u64) -> Option<Recall> {
+    pub(super) fn stream_ended(&self, key: &SubscriptionKey, number: u64) -> Option<Recall> {
         let entry = self.entries.get(key)?;
         match entry.state {
-            State::Live { number: live, .. } if live == number => {
+            EntryState::Live { number: live, .. } if live == number => {
                 Some(entry.recalls.records.clone())
             }
             _ => None,
         }
     }
 
-    /// The end of a stream was published: its place is free.
-    pub(super) fn end_published(&mut self, key: &Key, number: u64) {
+    /// Frees the slot of a stream whose end was published.
+    pub(super) fn end_published(&mut self, key: &SubscriptionKey, number: u64) {
         if self.stream_ended(key, number).is_some() {
-            self.entry(key).state = State::Absent;
+            self.entry(key).state = EntryState::Absent;
         }
     }
 
-    /// Remembers an unsubscribe that found nothing. `found` is told if the record comes while
-    /// it is awaited.
-    pub(super) fn remember_unsubscribe(&mut self, key: &Key, found: oneshot::Sender<()>) {
+    /// Remembers an unsubscribe without a subscription. `found` is signalled if the record arrives
+    /// while the unsubscribe waits for it.
+    pub(super) fn remember_unsubscribe(
+        &mut self,
+        key: &SubscriptionKey,
+        found: oneshot::Sender<()>,
+    ) {
         let number = self.next_number();
         let early = &mut self.entry(key).early;
         let early = early.get_or_insert(EarlyUnsubscribes { number, waiting: Vec::new() });
@@ -257,85 +262,85 @@ impl<S> Registry<S> {
         }
     }
 
-    /// A retained record has come.
-    pub(super) fn record_found(&mut self, key: &Key) -> Found {
-        let Some(entry) = self.entries.get_mut(key) else { return Found::New };
+    /// Looks up the entry of a retained record that has arrived.
+    pub(super) fn record_found(&mut self, key: &SubscriptionKey) -> RecordStatus {
+        let Some(entry) = self.entries.get_mut(key) else { return RecordStatus::New };
         // The subscription has a newer record.
-        if entry.state.takes_a_place() {
-            return Found::Known;
+        if entry.state.has_slot() {
+            return RecordStatus::Known;
         }
-        let Some(early) = entry.early.take() else { return Found::New };
-        let told = early.waiting.into_iter().map(|waiting| waiting.send(()).is_ok());
-        if told.fold(false, |any, told| any | told) {
-            Found::Awaited
+        let Some(early) = entry.early.take() else { return RecordStatus::New };
+        let signalled = early.waiting.into_iter().map(|waiting| waiting.send(()).is_ok());
+        if signalled.fold(false, |any, signalled| any | signalled) {
+            RecordStatus::Awaited
         } else {
-            Found::Unsubscribed(entry.recalls.replace(Queued::Recalled).records)
+            RecordStatus::Unsubscribed(entry.recalls.replace(QueuedMessages::Recall).records)
         }
     }
 
-    /// Reserves a place for the subscription of a retained record, or lets the record wait.
-    pub(super) fn resume(&mut self, key: &Key, record: &[u8]) -> Place {
-        if self.live() < MAX_SUBSCRIPTIONS {
+    /// Reserves a slot for the subscription of a retained record, or lets the record wait.
+    pub(super) fn resume(&mut self, key: &SubscriptionKey, record: &[u8]) -> Slot {
+        if self.used_slots() < MAX_SUBSCRIPTIONS {
             let entry = self.entry(key);
-            entry.state = State::Reserved;
-            return Place::Reserved(entry.recalls.replace(Queued::Kept));
+            entry.state = EntryState::Reserved;
+            return Slot::Reserved(entry.recalls.replace(QueuedMessages::Keep));
         }
-        // It is valid, perhaps somebody relies on it.
+        // The record is valid and somebody may rely on it, so it waits.
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.state = State::Absent;
+            entry.state = EntryState::Absent;
         }
         let waiting = self.entries.values().filter_map(|entry| match &entry.state {
-            State::Waiting { record, .. } => Some(record.len()),
+            EntryState::Waiting { record, .. } => Some(record.len()),
             _ => None,
         });
         let (count, bytes) = waiting.fold((0, 0), |(count, all), size| (count + 1, all + size));
         if count >= MAX_WAITING || bytes + record.len() > MAX_WAITING_BYTES {
-            return Place::Full;
+            return Slot::Full;
         }
         let number = self.next_number();
-        // Copied: it would keep alive all that was read with it.
+        // A copy, because the record would keep alive the whole buffer that it was read into.
         let record = Bytes::copy_from_slice(record);
-        self.entry(key).state = State::Waiting { number, record };
-        Place::Waits
+        self.entry(key).state = EntryState::Waiting { number, record };
+        Slot::Waiting
     }
 
-    /// Handles for the removal of a record that cannot be used.
-    pub(super) fn discard(&mut self, key: &Key) -> Recalls {
-        self.entry(key).recalls.replace(Queued::Kept)
+    /// Handles to publish the removal of a record that cannot be used.
+    pub(super) fn discard(&mut self, key: &SubscriptionKey) -> Recalls {
+        self.entry(key).recalls.replace(QueuedMessages::Keep)
     }
 
-    /// The record that has waited longest, if there is a place for it.
-    pub(super) fn next_waiting(&mut self) -> Option<(Key, Bytes)> {
-        if self.live() >= MAX_SUBSCRIPTIONS {
+    /// Takes the record that has waited longest, if there is a slot for it.
+    pub(super) fn next_waiting(&mut self) -> Option<(SubscriptionKey, Bytes)> {
+        if self.used_slots() >= MAX_SUBSCRIPTIONS {
             return None;
         }
         let waiting = self.entries.iter_mut().filter_map(|(key, entry)| match entry.state {
-            State::Waiting { number, .. } => Some((number, key, &mut entry.state)),
+            EntryState::Waiting { number, .. } => Some((number, key, &mut entry.state)),
             _ => None,
         });
         let (_, key, state) = waiting.min_by_key(|(number, ..)| *number)?;
-        match std::mem::replace(state, State::Absent) {
-            State::Waiting { record, .. } => Some((key.clone(), record)),
+        match std::mem::replace(state, EntryState::Absent) {
+            EntryState::Waiting { record, .. } => Some((key.clone(), record)),
             _ => None,
         }
     }
 
-    /// How many subscriptions of a kind there are.
+    /// The number of subscriptions of a kind.
     pub(super) fn count(&self, kind: StreamKind) -> usize {
         let of_kind = self.entries.iter().filter(|(key, _)| key.kind == kind);
-        of_kind.filter(|(_, entry)| entry.state.takes_a_place()).count()
+        of_kind.filter(|(_, entry)| entry.state.has_slot()).count()
     }
 
-    fn live(&self) -> usize {
-        self.entries.values().filter(|entry| entry.state.takes_a_place()).count()
+    fn used_slots(&self) -> usize {
+        self.entries.values().filter(|entry| entry.state.has_slot()).count()
     }
 
-    fn check_room(&self, key: &Key) -> Result<(), TooMany> {
-        let is_there = self.entries.get(key).is_some_and(|entry| entry.state.takes_a_place());
-        if is_there || self.live() < MAX_SUBSCRIPTIONS { Ok(()) } else { Err(TooMany) }
+    fn check_slot(&self, key: &SubscriptionKey) -> Result<(), TooMany> {
+        let is_there = self.entries.get(key).is_some_and(|entry| entry.state.has_slot());
+        if is_there || self.used_slots() < MAX_SUBSCRIPTIONS { Ok(()) } else { Err(TooMany) }
     }
 
-    fn entry(&mut self, key: &Key) -> &mut Entry<S> {
+    fn entry(&mut self, key: &SubscriptionKey) -> &mut SubscriptionEntry<S> {
         self.entries.entry(key.clone()).or_default()
     }
 

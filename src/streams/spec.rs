@@ -1,4 +1,4 @@
-//! What an operator asks for by a subscription.
+//! The request of a subscription, as the registry and the records need it.
 
 use std::time::SystemTime;
 
@@ -8,20 +8,20 @@ use fleet_contract::{Lifetime, SubscriptionId, rfc3339};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What an operator asks for. It is read from the JSON of a request, and from a record as
-/// well, so that both get the same checks.
+/// The request of a subscription. Requests and records are parsed by the same code, so that both
+/// are checked in the same way.
 pub(crate) trait Spec: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// What it is a subscription to.
+    /// Whether it is a subscription to events or to logs.
     const KIND: StreamKind;
 
-    /// Takes the id out, if there is one.
+    /// Removes and returns the id, if there is one.
     fn take_id(&mut self) -> Option<SubscriptionId>;
 
     /// How long the subscription lives.
     fn ttl(&self) -> Lifetime;
 
-    /// For a subscription that starts now: the time from which on a later process resumes it
-    /// as long as nothing newer is recorded, RFC 3339. `None` is the beginning.
+    /// For a subscription that starts now: the time from which on a later process resumes it if
+    /// the record has no newer one, RFC 3339. `None` means from the beginning.
     fn resume_at(&self) -> Option<String>;
 }
 
@@ -53,7 +53,7 @@ impl Spec for LogsRequest {
     }
 
     fn resume_at(&self) -> Option<String> {
-        // Without a bound the whole log is wanted, and nothing of it has been published.
+        // Without a bound the whole log is requested, and nothing of it has been published yet.
         let bounded = self.since.is_some() || self.tail.is_some();
         let now = || rfc3339::format(SystemTime::now());
         (self.follow && bounded).then(|| self.since.clone().unwrap_or_else(now))

@@ -1,7 +1,7 @@
 //! The subscriptions of one vehicle: one task that owns the [`Registry`], and a handle to it.
 //!
-//! The task never waits for anything but the next command or the end of something that it has
-//! started: what takes time is done by whoever gave the command, or by a job beside it.
+//! The task only waits for the next command or for the end of something that it has started. Slow
+//! work is done by the caller who has sent the command, or by a concurrent job.
 
 use std::time::Duration;
 
@@ -19,55 +19,55 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::early_unsubscribes::record_comes;
+use super::early_unsubscribes::record_arrives;
 use super::feed::{Feed, Outlet};
-use super::key::Key;
+use super::key::SubscriptionKey;
 use super::metrics::SubscriptionMetrics;
 use super::publisher::Publisher;
-use super::recalls::{Queued, Recalls};
-use super::record::Record;
-use super::registry::{Found, MAX_SUBSCRIPTIONS, Place, Registry, Removed, TooMany};
+use super::recalls::{QueuedMessages, Recalls};
+use super::record::SubscriptionRecord;
+use super::registry::{MAX_SUBSCRIPTIONS, RecordStatus, Registry, Slot, TooMany};
 use super::unusable::{self, Unusable};
 use crate::broker::MAX_RECORD;
 
-/// Commands that wait for the task. It serves each at once.
+/// Maximum number of commands that wait for the task.
 const MAX_COMMANDS: usize = 64;
 
 /// A handle to the subscriptions of one vehicle. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Subscriptions {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<SubscriptionCommand>,
     endings: Endings,
     session: watch::Receiver<SessionStatus>,
 }
 
-enum Command {
+enum SubscriptionCommand {
     Enqueue {
-        key: Key,
+        key: SubscriptionKey,
         subscribes: bool,
-        answer: oneshot::Sender<Result<Turn, TooMany>>,
+        answer: oneshot::Sender<Result<RequestTurn, TooMany>>,
     },
     Reserve {
-        key: Key,
-        queued: Queued,
+        key: SubscriptionKey,
+        queued: QueuedMessages,
         answer: oneshot::Sender<Result<Outlet, TooMany>>,
     },
-    /// The turn ends when the stream has started, so that its place is not free in between.
+    /// The turn ends when the stream has started, so that its slot stays reserved until then.
     Start {
-        turn: Turn,
+        turn: RequestTurn,
         ttl: Option<Duration>,
         stream: BoxFuture<'static, ()>,
     },
     Remove {
-        key: Key,
-        answer: oneshot::Sender<Removed>,
+        key: SubscriptionKey,
+        answer: oneshot::Sender<Option<Recall>>,
     },
     RememberUnsubscribe {
-        key: Key,
+        key: SubscriptionKey,
         found: oneshot::Sender<()>,
     },
-    End {
-        key: Key,
+    EndAwaited {
+        key: SubscriptionKey,
         answer: oneshot::Sender<Recall>,
     },
     FindRecord {
@@ -76,50 +76,52 @@ enum Command {
     },
     ResumeWaiting,
     StreamEnded {
-        key: Key,
+        key: SubscriptionKey,
         number: u64,
     },
 }
 
-/// The place of a request among those for the same subscription. Dropping it lets the next
-/// one go on.
+/// The position of a request in the queue of requests for the same subscription. Dropping it gives
+/// the turn to the next request.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    key: Key,
-    comes: oneshot::Receiver<()>,
+pub(crate) struct RequestTurn {
+    key: SubscriptionKey,
+    /// Signalled when all earlier requests are done.
+    earlier_done: oneshot::Receiver<()>,
+    /// Dropping it tells the task that the request is done.
     _done: oneshot::Sender<()>,
 }
 
-impl Turn {
-    /// Waits until all earlier requests are done. Each of them ends by its own timeout.
-    async fn comes(&mut self) {
-        // Without a sender the task has ended, with the connector.
-        let _ = (&mut self.comes).await;
+impl RequestTurn {
+    /// Waits until all earlier requests are done. Each of them has a timeout.
+    async fn wait(&mut self) {
+        // Without a sender the task has ended, and the connector with it.
+        let _ = (&mut self.earlier_done).await;
     }
 }
 
-/// A message that a topic has retained and that may be the record of a subscription.
+/// A retained message on the topic of a record, which may be invalid.
 #[derive(Debug)]
 struct RetainedRecord {
     kind: StreamKind,
-    /// That of the topic, which may be invalid.
+    /// The id of the topic, which may be invalid.
     id: String,
     payload: Result<Bytes, Refused>,
 }
 
-/// The end of a subscription that is to be published.
+/// The end of a subscription or of a record, which has to be published.
 #[derive(Debug)]
 enum Ending {
-    /// It has ended: those who listen are told, and the record is removed.
-    Ended { key: Key, recall: Recall },
-    /// Its record cannot be used and is removed.
+    /// The subscription has ended: this is published to its topic, and the record is removed.
+    Ended { key: SubscriptionKey, recall: Recall },
+    /// The record cannot be used and is removed.
     Unusable { topic: String, recalls: Recalls },
 }
 
 impl Subscriptions {
-    /// A handle, and the task behind it, which ends when all handles are gone.
+    /// Creates a handle and its task, which ends when all handles are dropped.
     ///
-    /// Messages go to `publisher`. Records come from the session with this status.
+    /// Messages are published with `publisher`. Records arrive over the session with this status.
     pub fn new(
         ankaios: Client,
         topics: Topics,
@@ -141,18 +143,18 @@ impl Subscriptions {
         (Self { commands, endings, session }, task.run(receiver))
     }
 
-    /// Adds a request to subscribe to those for the same subscription. To be called in the
-    /// order of arrival.
+    /// Adds a request to subscribe to the queue of requests for the same subscription. Must be
+    /// called in the order of arrival.
     ///
     /// # Errors
     /// There are too many subscriptions.
     pub(crate) async fn enqueue<T: Feed>(&self, request: T) -> Result<Subscribing<T>, ErrorReply> {
-        let record = Record::new(request, random_id);
+        let record = SubscriptionRecord::new(request, random_id);
         let turn = self.turn(T::KIND, &record.id, true).await?;
         Ok(Subscribing { record, turn, subscriptions: self.clone() })
     }
 
-    /// Adds a request to unsubscribe, as [`Subscriptions::enqueue`].
+    /// Adds a request to unsubscribe, like [`Subscriptions::enqueue`].
     ///
     /// # Errors
     /// The connector is stopping.
@@ -170,9 +172,11 @@ impl Subscriptions {
         kind: StreamKind,
         id: &SubscriptionId,
         subscribes: bool,
-    ) -> Result<Turn, ErrorReply> {
-        let key = Key { kind, id: id.clone() };
-        self.ask(|answer| Command::Enqueue { key, subscribes, answer }).await?.map_err(too_many)
+    ) -> Result<RequestTurn, ErrorReply> {
+        let key = SubscriptionKey { kind, id: id.clone() };
+        self.ask(|answer| SubscriptionCommand::Enqueue { key, subscribes, answer })
+            .await?
+            .map_err(too_many)
     }
 
     /// Resumes the subscription of a retained record. A record that cannot be used is removed
@@ -184,8 +188,8 @@ impl Subscriptions {
         payload: Result<Bytes, Refused>,
     ) {
         let record = RetainedRecord { kind, id, payload };
-        let ending = self.ask(|answer| Command::FindRecord { record, answer }).await;
-        // Without an answer the connector is stopping; the next process looks at the record.
+        let ending = self.ask(|answer| SubscriptionCommand::FindRecord { record, answer }).await;
+        // Without an answer the connector is stopping; the next process reads the record.
         if let Ok(Some(ending)) = ending {
             self.endings.publish(ending).await;
         }
@@ -193,27 +197,27 @@ impl Subscriptions {
 
     async fn ask<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        command: impl FnOnce(oneshot::Sender<T>) -> SubscriptionCommand,
     ) -> Result<T, ErrorReply> {
         let (sender, answer) = oneshot::channel();
         self.tell(command(sender)).await?;
         answer.await.map_err(|_| stopping(SessionEnded))
     }
 
-    async fn tell(&self, command: Command) -> Result<(), ErrorReply> {
+    async fn tell(&self, command: SubscriptionCommand) -> Result<(), ErrorReply> {
         self.commands.send(command).await.map_err(|_| stopping(SessionEnded))
     }
 }
 
-/// A request to subscribe, whose source is being asked for.
+/// A request to subscribe whose source is being requested from Ankaios.
 pub(crate) struct Subscribing<T> {
-    record: Record<T>,
-    turn: Turn,
+    record: SubscriptionRecord<T>,
+    turn: RequestTurn,
     subscriptions: Subscriptions,
 }
 
 impl<T: Feed> Subscribing<T> {
-    /// What was asked for.
+    /// The request.
     pub(crate) fn request(&self) -> &T {
         &self.record.spec
     }
@@ -229,75 +233,78 @@ impl<T: Feed> Subscribing<T> {
     }
 
     /// Waits for the turn of the request, publishes the record, and starts the stream, which
-    /// publishes nothing before [`Begin`] is dropped. A subscription of the same id is replaced.
+    /// publishes nothing before [`StartSignal`] is dropped. A subscription of the same id is replaced.
     ///
     /// # Errors
     /// There are too many subscriptions, or the connector is stopping.
-    pub(crate) async fn start(self, source: T::Source) -> Result<Begin, ErrorReply> {
+    pub(crate) async fn start(self, source: T::Source) -> Result<StartSignal, ErrorReply> {
         let Self { record, mut turn, subscriptions } = self;
-        turn.comes().await;
+        turn.wait().await;
         let key = turn.key.clone();
-        let queued = if T::REPLY_HAS_ALL { Queued::Recalled } else { Queued::Kept };
-        let reserve = |answer| Command::Reserve { key: key.clone(), queued, answer };
-        // Others may have been added since the request has come.
+        let queued = if T::REPLY_HAS_ALL { QueuedMessages::Recall } else { QueuedMessages::Keep };
+        let reserve = |answer| SubscriptionCommand::Reserve { key: key.clone(), queued, answer };
+        // Other subscriptions may have started since the request was added.
         let outlet = subscriptions.ask(reserve).await?.map_err(too_many)?;
         let ttl = record.spec.ttl().duration();
-        // Before the reply: what was promised must survive a crash.
+        // The record comes before the reply: what the reply promises must survive a crash.
         let publisher = outlet.publisher.before_reply();
         publisher.retain(&outlet.record_topic, &record, ttl).await.map_err(stopping)?;
-        let (begin, begun) = oneshot::channel();
+        let (start, started) = oneshot::channel();
         let stream = Box::pin(async move {
-            // A reply that could not be sent is no reason not to start.
-            let _: Result<(), _> = begun.await;
+            // The stream starts even if the reply could not be sent.
+            let _: Result<(), _> = started.await;
             T::publish(record, source, outlet).await;
         });
-        subscriptions.tell(Command::Start { turn, ttl, stream }).await?;
-        Ok(Begin(begin))
+        subscriptions.tell(SubscriptionCommand::Start { turn, ttl, stream }).await?;
+        Ok(StartSignal(start))
     }
 }
 
-/// Lets a stream publish when it is dropped.
+/// Dropping it allows a stream to publish.
 #[derive(Debug)]
-pub(crate) struct Begin(
-    #[allow(dead_code, reason = "dropping it is what counts")] oneshot::Sender<()>,
+pub(crate) struct StartSignal(
+    #[allow(dead_code, reason = "dropping it is the signal")] oneshot::Sender<()>,
 );
 
 /// A request to unsubscribe.
 pub(crate) struct Unsubscribing {
-    turn: Turn,
+    turn: RequestTurn,
     subscriptions: Subscriptions,
 }
 
 impl Unsubscribing {
-    /// Waits for the turn of the request, and ends the subscription. Nothing is published of it
+    /// Waits for the turn of the request and ends the subscription. Nothing of it is published
     /// after the reply.
     ///
     /// # Errors
     /// There is no such subscription, or the connector is stopping.
     pub(crate) async fn finish(self) -> Result<(), ErrorReply> {
         let Self { mut turn, subscriptions } = self;
-        turn.comes().await;
+        turn.wait().await;
         let key = turn.key.clone();
-        let removed = subscriptions.ask(|answer| Command::Remove { key: key.clone(), answer });
+        let removed =
+            subscriptions.ask(|answer| SubscriptionCommand::Remove { key: key.clone(), answer });
         let recall = match removed.await? {
-            Removed::Subscription(recall) => recall,
-            Removed::Nothing => subscriptions.await_record(&key).await?,
+            Some(recall) => recall,
+            None => subscriptions.await_record(&key).await?,
         };
         subscriptions.endings.publish(Ending::Ended { key, recall }).await;
-        subscriptions.tell(Command::ResumeWaiting).await
+        subscriptions.tell(SubscriptionCommand::ResumeWaiting).await
     }
 }
 
 impl Subscriptions {
-    /// After a start the broker delivers the requests that have waited before the records of
-    /// subscriptions: so the record is awaited while it may come.
-    async fn await_record(&self, key: &Key) -> Result<Recall, ErrorReply> {
+    /// Waits for the record of a subscription that does not exist yet, and ends the subscription.
+    /// After a start the broker delivers the requests that it has queued before the records.
+    async fn await_record(&self, key: &SubscriptionKey) -> Result<Recall, ErrorReply> {
         let (found, record) = oneshot::channel();
-        self.tell(Command::RememberUnsubscribe { key: key.clone(), found }).await?;
-        if record_comes(record, self.session.clone()).await {
-            return self.ask(|answer| Command::End { key: key.clone(), answer }).await;
+        self.tell(SubscriptionCommand::RememberUnsubscribe { key: key.clone(), found }).await?;
+        if record_arrives(record, self.session.clone()).await {
+            return self
+                .ask(|answer| SubscriptionCommand::EndAwaited { key: key.clone(), answer })
+                .await;
         }
-        let Key { kind, id } = key;
+        let SubscriptionKey { kind, id } = key;
         let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
         Err(ErrorReply::new(ErrorCode::NotFound, message))
     }
@@ -311,7 +318,7 @@ struct Endings {
 }
 
 impl Endings {
-    fn outlet(&self, Key { kind, id }: &Key, recalls: Recalls) -> Outlet {
+    fn outlet(&self, SubscriptionKey { kind, id }: &SubscriptionKey, recalls: Recalls) -> Outlet {
         Outlet {
             topic: self.topics.stream(*kind, id.as_str()),
             record_topic: self.topics.record(*kind, id.as_str()),
@@ -319,7 +326,7 @@ impl Endings {
         }
     }
 
-    /// Publishes an end before the reply to whoever asked for it.
+    /// Publishes an end, before a reply that is handed over afterwards.
     async fn publish(&self, ending: Ending) {
         match ending {
             Ending::Ended { key, recall } => {
@@ -327,14 +334,14 @@ impl Endings {
             }
             Ending::Unusable { topic, recalls } => {
                 let publisher = self.publisher.with(recalls).before_reply();
-                // The session ends only when the connector does.
+                // It only fails when the connector stops.
                 let _: Result<(), SessionEnded> = publisher.remove(&topic).await;
             }
         }
     }
 
-    /// Publishes that a subscription has ended, unless that is taken back.
-    async fn publish_end(&self, key: &Key, recall: Recall, publisher: Publisher) {
+    /// Publishes that a subscription has ended, unless that message is recalled.
+    async fn publish_end(&self, key: &SubscriptionKey, recall: Recall, publisher: Publisher) {
         let publisher = publisher.with(Recalls { messages: recall.clone(), records: recall });
         let Outlet { topic, record_topic, .. } = self.outlet(key, Recalls::default());
         let published = async {
@@ -344,31 +351,31 @@ impl Endings {
             publisher.remove(&record_topic).await
         };
         if let Err(error) = published.await {
-            let Key { kind, id } = key;
+            let SubscriptionKey { kind, id } = key;
             tracing::warn!(%error, kind = kind.name(), %id, "the end of a subscription is not told");
         }
     }
 }
 
-/// Owns the registry.
+/// The task that owns the registry.
 struct Task {
     ankaios: Client,
     endings: Endings,
     metrics: SubscriptionMetrics,
-    /// For the streams. Weak, so that they do not keep the task alive.
-    commands: mpsc::WeakSender<Command>,
+    /// Copied to the streams. Weak, so that they do not keep the task alive.
+    commands: mpsc::WeakSender<SubscriptionCommand>,
     registry: Registry<AbortOnDropHandle<()>>,
-    /// Requests in progress: each gives its key and number when it is done.
-    requests: FuturesUnordered<BoxFuture<'static, (Key, u64)>>,
-    /// Ends that are being published: each gives the stream whose end it was, if any.
-    jobs: FuturesUnordered<BoxFuture<'static, Option<(Key, u64)>>>,
+    /// Requests in progress. Each future returns key and number when the request is done.
+    requests: FuturesUnordered<BoxFuture<'static, (SubscriptionKey, u64)>>,
+    /// Ends that are being published. Each future returns the stream that has ended, if any.
+    jobs: FuturesUnordered<BoxFuture<'static, Option<(SubscriptionKey, u64)>>>,
 }
 
 impl Task {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    async fn run(mut self, mut commands: mpsc::Receiver<SubscriptionCommand>) {
         loop {
             tokio::select! {
-                // Requests first: a request that is done must not hold up the next one.
+                // Finished requests come first: they must not delay the next one for the key.
                 biased;
                 Some((key, number)) = self.requests.next() => self.registry.finish(&key, number),
                 Some(ended) = self.jobs.next() => {
@@ -389,30 +396,38 @@ impl Task {
         }
     }
 
-    /// Whoever gave a command may have gone: then nobody wants the answer.
-    fn serve(&mut self, command: Command) {
+    /// Executes a command. If its sender no longer waits, the answer is dropped.
+    fn serve(&mut self, command: SubscriptionCommand) {
         match command {
-            Command::Enqueue { key, subscribes, answer } => {
+            SubscriptionCommand::Enqueue { key, subscribes, answer } => {
                 drop(answer.send(self.enqueue(key, subscribes)));
             }
-            Command::Reserve { key, queued, answer } => {
+            SubscriptionCommand::Reserve { key, queued, answer } => {
                 let recalls = self.registry.reserve(&key, queued);
                 drop(answer.send(recalls.map(|recalls| self.endings.outlet(&key, recalls))));
             }
-            Command::Start { turn, ttl, stream } => self.start(turn.key.clone(), ttl, stream),
-            Command::Remove { key, answer } => drop(answer.send(self.registry.remove(&key))),
-            Command::RememberUnsubscribe { key, found } => {
+            SubscriptionCommand::Start { turn, ttl, stream } => {
+                self.start(turn.key.clone(), ttl, stream)
+            }
+            SubscriptionCommand::Remove { key, answer } => {
+                drop(answer.send(self.registry.remove(&key)))
+            }
+            SubscriptionCommand::RememberUnsubscribe { key, found } => {
                 self.registry.remember_unsubscribe(&key, found);
             }
-            Command::End { key, answer } => drop(answer.send(self.registry.end(&key))),
-            Command::FindRecord { record, answer } => drop(answer.send(self.find(record))),
-            Command::ResumeWaiting => self.resume_waiting(),
-            Command::StreamEnded { key, number } => self.stream_ended(key, number),
+            SubscriptionCommand::EndAwaited { key, answer } => {
+                drop(answer.send(self.registry.end_awaited(&key)));
+            }
+            SubscriptionCommand::FindRecord { record, answer } => {
+                drop(answer.send(self.find(record)))
+            }
+            SubscriptionCommand::ResumeWaiting => self.resume_waiting(),
+            SubscriptionCommand::StreamEnded { key, number } => self.stream_ended(key, number),
         }
     }
 
-    fn enqueue(&mut self, key: Key, subscribes: bool) -> Result<Turn, TooMany> {
-        let (turn, comes) = oneshot::channel();
+    fn enqueue(&mut self, key: SubscriptionKey, subscribes: bool) -> Result<RequestTurn, TooMany> {
+        let (turn, earlier_done) = oneshot::channel();
         let number = self.registry.enqueue(&key, subscribes, turn)?;
         let (done, is_done) = oneshot::channel::<()>();
         let request = key.clone();
@@ -421,10 +436,15 @@ impl Task {
             let _ = is_done.await;
             (request, number)
         }));
-        Ok(Turn { key, comes, _done: done })
+        Ok(RequestTurn { key, earlier_done, _done: done })
     }
 
-    fn start(&mut self, key: Key, ttl: Option<Duration>, stream: BoxFuture<'static, ()>) {
+    fn start(
+        &mut self,
+        key: SubscriptionKey,
+        ttl: Option<Duration>,
+        stream: BoxFuture<'static, ()>,
+    ) {
         let commands = self.commands.clone();
         let own = key.clone();
         self.registry.start(&key, |number| {
@@ -434,15 +454,15 @@ impl Task {
                     None => stream.await,
                 }
                 if let Some(commands) = commands.upgrade() {
-                    let ended = Command::StreamEnded { key: own, number };
-                    // Without the task there is nobody to tell.
+                    let ended = SubscriptionCommand::StreamEnded { key: own, number };
+                    // It only fails when the task has ended.
                     let _ = commands.send(ended).await;
                 }
             }))
         });
     }
 
-    fn stream_ended(&mut self, key: Key, number: u64) {
+    fn stream_ended(&mut self, key: SubscriptionKey, number: u64) {
         let Some(recall) = self.registry.stream_ended(&key, number) else { return };
         let endings = self.endings.clone();
         self.jobs.push(Box::pin(async move {
@@ -451,9 +471,9 @@ impl Task {
         }));
     }
 
-    /// Resumes what waits for a place, as long as there are places.
+    /// Resumes subscriptions whose records wait for a slot, while there are free slots.
     fn resume_waiting(&mut self) {
-        while let Some((Key { kind, id }, record)) = self.registry.next_waiting() {
+        while let Some((SubscriptionKey { kind, id }, record)) = self.registry.next_waiting() {
             let record = RetainedRecord { kind, id: id.to_string(), payload: Ok(record) };
             if let Some(ending) = self.find(record) {
                 let endings = self.endings.clone();
@@ -465,13 +485,13 @@ impl Task {
         }
     }
 
-    /// A retained record has come. Gives the end that is to be published because of it.
+    /// Handles a retained record that has arrived. Returns the end that has to be published.
     fn find(&mut self, record: RetainedRecord) -> Option<Ending> {
         let RetainedRecord { kind, id, payload } = record;
-        let key = SubscriptionId::try_from(id.clone()).ok().map(|id| Key { kind, id });
+        let key = SubscriptionId::try_from(id.clone()).ok().map(|id| SubscriptionKey { kind, id });
         if let Some(key) = &key {
             let found = self.registry.record_found(key);
-            if matches!(found, Found::Awaited | Found::Unsubscribed(_)) {
+            if matches!(found, RecordStatus::Awaited | RecordStatus::Unsubscribed(_)) {
                 tracing::info!(
                     kind = kind.name(),
                     id,
@@ -479,9 +499,9 @@ impl Task {
                 );
             }
             match found {
-                Found::New => {}
-                Found::Known | Found::Awaited => return None,
-                Found::Unsubscribed(recall) => {
+                RecordStatus::New => {}
+                RecordStatus::Known | RecordStatus::Awaited => return None,
+                RecordStatus::Unsubscribed(recall) => {
                     return Some(Ending::Ended { key: key.clone(), recall });
                 }
             }
@@ -513,15 +533,15 @@ impl Task {
     }
 
     fn resume<T: Feed>(&mut self, id: &str, bytes: &[u8]) -> Result<(), Unusable> {
-        let (record, ttl) = Record::<T>::read(id, bytes)?;
-        let key = Key { kind: T::KIND, id: record.id.clone() };
+        let (record, ttl) = SubscriptionRecord::<T>::read(id, bytes)?;
+        let key = SubscriptionKey { kind: T::KIND, id: record.id.clone() };
         let recalls = match self.registry.resume(&key, bytes) {
-            Place::Reserved(recalls) => recalls,
-            Place::Waits => {
+            Slot::Reserved(recalls) => recalls,
+            Slot::Waiting => {
                 let reason = "there are too many; it waits until one of them ends";
                 return Err(Unusable::NotNow(reason));
             }
-            Place::Full => {
+            Slot::Full => {
                 let reason =
                     "there are too many, and too many wait; the next start looks at it again";
                 return Err(Unusable::NotNow(reason));
@@ -531,8 +551,8 @@ impl Task {
         let source = T::resume(&record, &self.ankaios);
         let outlet = self.endings.outlet(&key, recalls);
         let stream = Box::pin(async move {
-            // It fails only when the connector stops.
-            let _ = outlet.publisher.kept(&outlet.record_topic, &record, ttl).await;
+            // It only fails when the connector stops.
+            let _ = outlet.publisher.note_retained(&outlet.record_topic, &record, ttl).await;
             T::publish(record, source, outlet).await;
         });
         self.start(key, ttl, stream);

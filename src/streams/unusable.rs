@@ -1,4 +1,4 @@
-//! Why a retained record is not used.
+//! The reasons why a retained record is not used.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use mqtt_session::Refused;
 /// Why a record is not used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
-    /// It is invalid: which field is wrong, and why. It is removed from the broker.
+    /// It is invalid; the text names the field and the reason. It is removed from the broker.
     #[error("{0}")]
     Invalid(String),
     /// Its lifetime is over. It is removed from the broker.

@@ -1,4 +1,4 @@
-//! Attempts to get something past a policy.
+//! Attempts to bypass a policy.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -19,7 +19,7 @@ fn vehicle() -> Value {
     json!({"desiredState": {
         "apiVersion": "v1",
         "workloads": {
-            // The local administrator may do what the policy does not allow.
+            // The policy does not apply to what the local administrator has configured.
             "fleetconnector": {"runtime": "podman", "agent": "agent_A",
                 "runtimeConfig": "image: localhost/c\ncommandOptions: [--net=host]"},
             "web": {"runtime": "podman", "agent": "{{where}}", "configs": {"c": "web", "where": "place"},
@@ -105,7 +105,7 @@ fn options_are_found_in_all_spellings() {
     }
 }
 
-/// The policy in the documentation is taken as it stands there.
+/// The policy as the documentation has it.
 fn documented_policy() -> &'static str {
     let document = include_str!("../../../docs/policy.md");
     let (_, rest) = document.split_once("```yaml\n").unwrap();
@@ -156,7 +156,7 @@ fn the_documented_policy_keeps_workloads_from_the_host() {
         "--volumepath=/",
     ] {
         assert_eq!(apply(policy, &options("generalOptions", option)), refused, "{option}");
-        // Podman takes them there, too.
+        // Podman accepts them there, too.
         assert!(apply(policy, &options("commandOptions", option)).is_err(), "{option}");
     }
     for option in [
@@ -198,7 +198,7 @@ fn a_refused_option_is_quoted_in_the_error() {
         &workload,
         &Map::new(),
         &mut Renderer::new(),
-        &mut Parts::default(),
+        &mut PartCount::default(),
     );
     let reason = violation.unwrap_err().reason;
     assert_eq!(reason, r#"the option "--cap-add=A\nB" is not allowed, by "--cap-add""#);
@@ -210,8 +210,14 @@ fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
         let policy = Policy::parse(&format!("forbidden_options: [{forbidden}]")).unwrap();
         let config = json!({"image": "x", "commandOptions": options}).to_string();
         let workload = json!({"runtime": "podman", "runtimeConfig": config});
-        check_workload(&policy, &workload, &Map::new(), &mut Renderer::new(), &mut Parts::default())
-            .err()
+        check_workload(
+            &policy,
+            &workload,
+            &Map::new(),
+            &mut Renderer::new(),
+            &mut PartCount::default(),
+        )
+        .err()
     };
     let list = |parts: usize, between: &str| {
         let parts: Vec<_> = (0..parts).map(|part| format!("/{part}")).collect();
@@ -224,19 +230,19 @@ fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
         assert_eq!(violation.field, "runtimeConfig.commandOptions");
         assert!(violation.reason.contains("more than 4096 parts"), "{}", violation.reason);
     }
-    // Neither are they spread over many options.
+    // The limit also applies to the sum over many options.
     let many = vec![list(1000, ","); 5];
     assert_eq!(refusal("--cap-add=SYS_ADMIN", &many[..4]), None);
     assert!(refusal("--cap-*=SYS_ADMIN", &many).is_some());
     assert!(refusal("--cap-add=SYS_ADMIN", &vec!["--cap-add=X".to_owned(); 4097]).is_some());
-    // Others may be as long as they like.
+    // Values that no pattern reads have no limit.
     assert_eq!(refusal("--volume=/*, --privileged", &many), None);
 
-    // Neither over many workloads.
+    // Another limit applies to the sum over many workloads.
     let policy = Policy::parse("forbidden_options: [--cap-add=SYS_ADMIN]").unwrap();
     let config = json!({"image": "x", "commandOptions": [list(4096, ",")]}).to_string();
     let workload = json!({"runtime": "podman", "runtimeConfig": config});
-    let (mut renderer, mut parts) = (Renderer::new(), Parts::default());
+    let (mut renderer, mut parts) = (Renderer::new(), PartCount::default());
     let mut check =
         || check_workload(&policy, &workload, &Map::new(), &mut renderer, &mut parts).err();
     assert!((0..16).all(|_| check().is_none()));
@@ -244,13 +250,13 @@ fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
 }
 
 #[test]
-fn an_image_can_not_be_smuggled_in() {
+fn an_image_cannot_bypass_the_policy() {
     for config in [
         "image: evil.io/x",
         "image: docker.io/library-evil/x",
         "image: docker://docker.io/library/x",
         "image: ''",
-        // The image is what Podman finds first that is no option.
+        // To Podman, the first argument that is not an option is the image.
         "image: docker.io/library/x\ncommandOptions: [evil.io/x]",
         "image: docker.io/library/x\ncommandOptions: [-e, A=1, evil.io/x]",
         "image: docker.io/library/x\ncommandOptions: [--tty, evil.io/x]",
@@ -258,7 +264,7 @@ fn an_image_can_not_be_smuggled_in() {
         "image: docker.io/library/x\ncommandOptions: [--new-switch, evil.io/x]",
         "image: docker.io/library/x\ngeneralOptions: [run, evil.io/x]",
         "image: docker.io/library/x\ncommandOptions: [--rootfs]",
-        // An option that takes what Ankaios adds for its value.
+        // An option that takes the argument that Ankaios adds as its value.
         "image: docker.io/library/x\ncommandOptions: [-e]",
         // The image as an option, and the image as an argument.
         "image: --privileged\ncommandArgs: [evil.io/x]",
@@ -272,7 +278,7 @@ fn an_image_can_not_be_smuggled_in() {
 }
 
 #[test]
-fn what_can_not_be_read_is_refused_if_a_rule_needs_it() {
+fn a_config_that_cannot_be_read_is_refused_if_a_rule_needs_it() {
     for config in
         ["", "image: [", "- image", "image: docker.io/library/x\ncommandOptions: -v", "a: b"]
     {
@@ -331,7 +337,7 @@ fn templates_are_checked_as_they_are_rendered() {
         ("agent_A", &template, json!({"mine": {"options": ["evil.io/x"]}}), "images"),
         ("{{a.agent}}", image, json!({"mine": {"agent": "agent_B"}}), "agents"),
         ("agent_A", "image: {{a}}", json!({"mine": "evil.io/x"}), "images"),
-        // A config may bring more than its place suggests.
+        // A config may add fields besides the one in which it stands.
         (
             "agent_A",
             "image: {{a}}",
@@ -350,7 +356,7 @@ fn templates_are_checked_as_they_are_rendered() {
             json!({"mine": "x"}),
             "forbidden_options",
         ),
-        // What is not known, or cannot be rendered.
+        // Unknown configs, and templates that cannot be rendered.
         ("agent_A", image, json!({"another": "x"}), "agents"),
         ("agent_A", "image: {{a.nothing}}", json!({"mine": "x"}), "images"),
         (
@@ -363,8 +369,7 @@ fn templates_are_checked_as_they_are_rendered() {
         let refusal = apply(POLICY, &manifest(agent, config, configs)).unwrap_err();
         assert_eq!(refusal.0, rule, "{agent} {config}");
     }
-    // The configs of the manifest stand over those of the vehicle, and these count where
-    // the manifest has none.
+    // A config of the manifest replaces that of the vehicle with the same name.
     let uses = |name: &str, configs: Value| {
         let manifest = json!({"apiVersion": "v1", "workloads": {"w": {
             "runtime": "podman", "agent": "{{a}}", "configs": {"a": name},
@@ -399,7 +404,7 @@ fn a_config_is_checked_in_the_workloads_that_use_it() {
     whole["desiredState"]["configs"] = options;
     whole["desiredState"]["workloads"].as_object_mut().unwrap().remove("fleetconnector");
     assert_eq!(update(POLICY, &["desiredState"], whole).unwrap_err().0, "forbidden_options");
-    // Taking a config away leaves the workload without.
+    // Without the config the workload cannot be rendered.
     assert!(update(POLICY, &["desiredState.configs.web"], json!({})).is_err());
     assert_eq!(update(POLICY, &["desiredState.configs.other"], json!({})), Ok(()));
 }
@@ -429,7 +434,7 @@ fn parts_of_workloads_are_checked_with_the_rest() {
         update(POLICY, &[&format!("{base}.tags.owner")], part(json!({"tags": {"owner": "me"}}))),
         Ok(())
     );
-    // Two masks that are harmless each by itself.
+    // Two masks that are each harmless alone.
     let new = json!({"desiredState": {
         "configs": {"fresh": {"options": "--privileged"}},
         "workloads": {"web": {"configs": {"c": "fresh"}}},
@@ -447,7 +452,7 @@ fn deleting_is_allowed_and_wildcards_are_not() {
     for mask in ["*", "desiredState.*", "desiredState.workloads.*", "*.workloads.web"] {
         assert_eq!(update(POLICY, &[mask], json!({})).unwrap_err().0, "update_mask", "{mask}");
     }
-    // What the request does not touch may be as it is.
+    // Workloads that the request does not touch may break the policy.
     assert_eq!(
         update(POLICY, &["desiredState.apiVersion"], json!({"desiredState": {"apiVersion": "v1"}})),
         Ok(())

@@ -1,4 +1,4 @@
-//! Notes in the retained record how far followed logs have been delivered.
+//! Saves in the retained record how far followed logs have been delivered.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,44 +6,49 @@ use service_kit::backoff::Backoff;
 use tokio::time::Instant;
 
 use crate::streams::publisher::Publisher;
-use crate::streams::record::Record;
+use crate::streams::record::SubscriptionRecord;
 use fleet_contract::requests::LogsRequest;
 use fleet_contract::rfc3339;
 use mqtt_session::SessionEnded;
 
-/// The first and the longest interval between notes. Lines of the last interval may come
-/// twice after a restart of the connector. The first one is short so that a connector that
-/// is restarted again and again makes progress before the vehicle deletes the lines.
+/// The first and the longest interval between updates of the record. After a restart of the
+/// connector, lines of the last interval may be published twice. The first interval is short so
+/// that a connector that is restarted repeatedly makes progress before the vehicle deletes the
+/// lines.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// The record of followed logs, and when their progress was last noted in it.
+/// The record of followed logs, and when their progress was last saved in it.
 #[derive(Debug)]
 pub(super) struct Bookmark {
     topic: String,
-    record: Record<LogsRequest>,
+    record: SubscriptionRecord<LogsRequest>,
     publisher: Publisher,
-    noted: Instant,
+    saved_at: Instant,
     interval: Duration,
     intervals: Backoff,
 }
 
 impl Bookmark {
     /// `topic` is that of the record.
-    pub(super) fn new(topic: String, record: Record<LogsRequest>, publisher: Publisher) -> Self {
+    pub(super) fn new(
+        topic: String,
+        record: SubscriptionRecord<LogsRequest>,
+        publisher: Publisher,
+    ) -> Self {
         let mut intervals = Backoff::new(INTERVALS.0, INTERVALS.1);
         let interval = intervals.next_wait();
-        Self { topic, record, publisher, noted: Instant::now(), interval, intervals }
+        Self { topic, record, publisher, saved_at: Instant::now(), interval, intervals }
     }
 
-    /// Notes that the logs have been delivered until this time, if an interval has passed
-    /// since the last note.
-    pub(super) async fn note(
+    /// Saves that the logs have been delivered until this time, if an interval has passed since
+    /// the last update.
+    pub(super) async fn save(
         &mut self,
         delivered_until: Option<SystemTime>,
     ) -> Result<(), SessionEnded> {
-        let due = self.noted.elapsed() >= self.interval;
-        let Some(time) = delivered_until.filter(|_| due) else { return Ok(()) };
-        self.noted = Instant::now();
+        let is_due = self.saved_at.elapsed() >= self.interval;
+        let Some(time) = delivered_until.filter(|_| is_due) else { return Ok(()) };
+        self.saved_at = Instant::now();
         self.interval = self.intervals.next_wait();
         self.record.resume_at = Some(rfc3339::format(time));
         // An expired subscription is about to end.

@@ -1,8 +1,8 @@
 //! Requests logs from Ankaios and publishes them.
 //!
-//! A log stream of Ankaios ends with the container and with the session. A followed log
-//! is requested again: after a lost session, and when an instance appears or is
-//! restarted. [`Instances`] decides which logs to request and when.
+//! A log stream of Ankaios ends with the container and with the session. A followed log is
+//! requested again after a lost session, and when an instance appears or is restarted.
+//! [`Instances`] decides which logs to request and when.
 
 use std::time::SystemTime;
 
@@ -26,20 +26,19 @@ use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::requests::LogsRequest;
 use mqtt_session::SessionEnded;
 
-/// A log stream with its number, and its next item.
-type Next = (u64, LogStream, LogItem);
+/// The number of a log stream, the stream, and its next item.
+type StreamItem = (u64, LogStream, LogItem);
 
 /// Publishes the logs of one subscription.
 #[derive(Debug)]
 pub(crate) struct Follower {
     ankaios: Client,
     instances: Instances,
-    /// The next item of each stream. Items are only taken when they can be published; the
-    /// others wait in the buffer of their stream, which drops the oldest if there are too
-    /// many.
-    streams: FuturesUnordered<BoxFuture<'static, Next>>,
+    /// The next item of each stream. An item is taken only when it can be published; the others
+    /// wait in the buffer of their stream, which drops the oldest ones if there are too many.
+    streams: FuturesUnordered<BoxFuture<'static, StreamItem>>,
     next_stream: u64,
-    opened: bool,
+    is_open: bool,
     /// Reports restarts; `None` if nothing is followed, or if access is denied.
     events: Option<EventStream>,
 }
@@ -51,13 +50,13 @@ impl Follower {
             instances: Instances::new(subscription, SystemTime::now()),
             streams: FuturesUnordered::new(),
             next_stream: 0,
-            opened: false,
+            is_open: false,
             events: None,
         }
     }
 
-    /// Resumes followed logs where an earlier process was interrupted. Other logs begin
-    /// anew.
+    /// Resumes followed logs where an earlier process was interrupted. Other logs start from the
+    /// beginning.
     pub(super) fn restored(
         ankaios: Client,
         subscription: &LogsRequest,
@@ -67,20 +66,20 @@ impl Follower {
         Self { instances: follower.instances.restored(resume_at), ..follower }
     }
 
-    /// Finds the instances and requests their logs.
+    /// Finds the instances and requests their logs. Returns the instances that have one.
     pub(crate) async fn open(&mut self) -> Result<Vec<InstanceName>, ErrorReply> {
         let state = state(&self.ankaios, self.instances.field_masks()).await?;
         let mut states = WorkloadStates::default();
         states.replace(&state);
         let instances = self.instances.resolve(&states)?;
         let accepted = self.request(instances, None).await.map_err(request_failed)?;
-        self.opened = true;
+        self.is_open = true;
         Ok(accepted)
     }
 
-    /// Publishes until all logs have ended for good.
+    /// Publishes until all logs have ended permanently.
     pub(super) async fn run(mut self, topic: String, publisher: Publisher, bookmark: Bookmark) {
-        let output = Output { topic, publisher };
+        let output = LogPublisher { topic, publisher };
         if let Err(error) = self.publish(&output, bookmark).await {
             tracing::debug!(%error, topic = output.topic, "a log stream ends");
         }
@@ -88,12 +87,12 @@ impl Follower {
 
     async fn publish(
         &mut self,
-        output: &Output,
+        output: &LogPublisher,
         mut bookmark: Bookmark,
     ) -> Result<(), SessionEnded> {
         if self.instances.follow() {
             self.events = Some(self.ankaios.events(self.instances.field_masks()));
-        } else if !self.opened && !self.open_restored(output).await {
+        } else if !self.is_open && !self.open_restored(output).await {
             return Ok(());
         }
         let mut last_message = Instant::now();
@@ -109,7 +108,7 @@ impl Follower {
                         Ok(event) => {
                             output.stopped(self.instances.observe(&event, Now::read())).await?;
                         }
-                        Err(error) => self.cannot_watch(&error, output),
+                        Err(error) => self.handle_event_error(&error, output),
                     }
                 }
                 Some(()) = OptionFuture::from(due.map(sleep_until)) => {
@@ -119,7 +118,7 @@ impl Follower {
                     self.publish_item(number, stream, item, output).await?;
                     last_message = Instant::now();
                     if self.instances.follow() {
-                        bookmark.note(self.instances.delivered_until()).await?;
+                        bookmark.save(self.instances.delivered_until()).await?;
                     }
                 }
                 Some(()) = OptionFuture::from(deadline.map(sleep_until)) => {
@@ -133,9 +132,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Requests the logs of a restored subscription until it is clear whether there are
-    /// any.
-    async fn open_restored(&mut self, output: &Output) -> bool {
+    /// Requests the logs of a restored subscription until Ankaios answers. Returns whether it has
+    /// accepted the request.
+    async fn open_restored(&mut self, output: &LogPublisher) -> bool {
         while let Err(error) = self.open().await {
             tracing::warn!(%error, topic = output.topic, "logs cannot be taken up again");
             if !matches!(error.code, ErrorCode::Timeout | ErrorCode::Unavailable) {
@@ -152,7 +151,7 @@ impl Follower {
         number: u64,
         stream: LogStream,
         item: LogItem,
-        output: &Output,
+        output: &LogPublisher,
     ) -> Result<(), SessionEnded> {
         let arrived = stream.arrived();
         match item {
@@ -175,7 +174,7 @@ impl Follower {
         Ok(())
     }
 
-    fn cannot_watch(&mut self, error: &RequestError, output: &Output) {
+    fn handle_event_error(&mut self, error: &RequestError, output: &LogPublisher) {
         tracing::warn!(%error, topic = output.topic, "restarts of workloads are not noticed");
         if *error == RequestError::AccessDenied {
             self.events = None;
@@ -183,7 +182,7 @@ impl Follower {
     }
 
     /// Requests the logs that are due.
-    async fn request_due(&mut self, output: &Output) -> Result<(), SessionEnded> {
+    async fn request_due(&mut self, output: &LogPublisher) -> Result<(), SessionEnded> {
         for (since, requested) in self.instances.due(Instant::now()) {
             let answer = self.request(requested.clone(), since).await;
             if let Err(error) = &answer {
@@ -192,7 +191,7 @@ impl Follower {
             for instance in requested {
                 let retry = match &answer {
                     Ok(accepted) if accepted.contains(&instance) => continue,
-                    // It is gone, or does not exist yet.
+                    // The instance no longer exists, or does not exist yet.
                     Ok(_) => self.instances.is_running(&instance),
                     Err(error) => is_transient(error),
                 };
@@ -203,7 +202,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Requests logs; gives the instances that have one.
+    /// Requests logs. Returns the instances that have one.
     async fn request(
         &mut self,
         instances: impl IntoIterator<Item = InstanceName>,
@@ -226,18 +225,18 @@ async fn state(ankaios: &Client, masks: Vec<String>) -> Result<CompleteState, Er
     reading.answer().await.map_err(request_failed)
 }
 
-async fn next(number: u64, mut stream: LogStream) -> Next {
+async fn next(number: u64, mut stream: LogStream) -> StreamItem {
     let item = stream.next().await;
     (number, stream, item)
 }
 
-/// Where the messages go.
-struct Output {
+/// Publishes the messages of one log subscription.
+struct LogPublisher {
     topic: String,
     publisher: Publisher,
 }
 
-impl Output {
+impl LogPublisher {
     async fn send(&self, message: &impl Serialize) -> Result<(), SessionEnded> {
         self.publisher.send(&self.topic, message).await
     }
@@ -254,7 +253,7 @@ impl Output {
     }
 }
 
-/// Whether it may be different the next time.
+/// Whether a retry may succeed.
 fn is_transient(error: &RequestError) -> bool {
     matches!(error, RequestError::Timeout(_) | RequestError::Unavailable(_))
 }

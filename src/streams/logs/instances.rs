@@ -1,14 +1,14 @@
-//! The instances of a subscription to logs, and what to do about the log of each.
+//! The instances of a subscription to logs, and the state of the log of each.
 //!
-//! This is pure: it gets requests' answers, events and the time, and says which logs to
-//! request, when, and for which instances a `stopped` message is to be published.
+//! Pure: its inputs are answers to requests, events and the time. Its outputs are the logs to
+//! request and when, and the instances for which to publish a `stopped` message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::position::Position;
+use super::position::LogPosition;
 use ankaios_control::Event;
 use ankaios_control::LogsOptions;
 use ankaios_control::WorkloadStates;
@@ -20,21 +20,21 @@ use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::requests::LogsRequest;
 use fleet_contract::rfc3339;
 
-/// When a log ends, the state may still say that the instance runs: agents check their
-/// containers every 500 ms, and less often under load. A log is not requested again
-/// earlier than this.
+/// How long to wait after the end of a log before it is requested again. The state may still say
+/// that the instance runs: agents check their containers every 500 ms, and less often under load.
 const SETTLE: Duration = Duration::from_millis(1500);
 
-/// A line arrives some time after it was written. This much of a log is requested again.
+/// How much of a log is requested again after an interruption, because a line arrives some time
+/// after it was written.
 const OVERLAP: Duration = Duration::from_secs(1);
 
-/// How long to wait before logs are requested again that were not available.
+/// How long to wait before logs that were not available are requested again.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// How long Ankaios may take to end logs whose `until` has passed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A moment, by the monotonic clock and by the time of day.
+/// A point in time, by the monotonic clock and by the system clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) instant: Instant,
@@ -48,7 +48,7 @@ impl Now {
     }
 }
 
-/// The instances whose logs were requested or will be.
+/// The instances of a subscription to logs.
 #[derive(Debug)]
 pub(super) struct Instances {
     workloads: Vec<WorkloadRef>,
@@ -56,13 +56,13 @@ pub(super) struct Instances {
     since: Option<SystemTime>,
     until: Option<SystemTime>,
     logs: BTreeMap<InstanceName, Log>,
-    /// The logs of instances that appear later are requested from this time on; `None` is
+    /// The logs of instances that appear later are requested from this time on; `None` means
     /// from their first line.
     begin: Option<SystemTime>,
-    /// The subscription was begun by an earlier process.
+    /// Whether an earlier process has started the subscription.
     restored: bool,
     states: WorkloadStates,
-    /// The first snapshot of the states has come.
+    /// Whether the first snapshot of the states has arrived.
     states_known: bool,
 }
 
@@ -70,19 +70,19 @@ pub(super) struct Instances {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Log {
     /// Its lines come from the stream of this number.
-    Open { stream: u64, position: Position },
-    /// It is to be requested from `since` on, but not before `at`.
+    Open { stream: u64, position: LogPosition },
+    /// To be requested at `at`, from `since` on.
     Due {
         at: Instant,
         since: Option<SystemTime>,
-        /// Its end was published, and none of its lines since.
+        /// Whether its end was published, and none of its lines since.
         end_published: bool,
     },
-    /// It has ended, which was published, but the last known state is that the instance
-    /// runs. Either the state will follow, or the container was restarted: at `at` the log
-    /// is requested again.
+    /// It has ended, and the end was published, but the last known state says that the instance
+    /// runs. Either the state will follow, or the container was restarted: at `at` the log is
+    /// requested again.
     Settling { at: Instant, since: Option<SystemTime> },
-    /// It has ended, which was published. Lines from before `until` have been delivered.
+    /// It has ended, and the end was published. Lines from before `until` have been delivered.
     Ended { until: Option<SystemTime> },
 }
 
@@ -95,11 +95,11 @@ impl Log {
         }
     }
 
-    fn is_from(&self, number: u64) -> bool {
+    fn is_open_on(&self, number: u64) -> bool {
         matches!(self, Self::Open { stream, .. } if *stream == number)
     }
 
-    /// When it is to be requested, and from when on.
+    /// When to request it, and from which time on.
     fn due(&self) -> Option<(Instant, Option<SystemTime>)> {
         match self {
             Self::Due { at, since, .. } | Self::Settling { at, since } => Some((*at, *since)),
@@ -126,8 +126,7 @@ impl Instances {
         }
     }
 
-    /// Resumes where an earlier process was interrupted; without a time, from the first
-    /// lines.
+    /// Resumes where an earlier process was interrupted; `None` means from the first lines.
     pub(super) fn restored(mut self, resume_at: Option<SystemTime>) -> Self {
         self.restored = true;
         self.begin = resume_at;
@@ -169,8 +168,8 @@ impl Instances {
         Ok(instances)
     }
 
-    /// Whether there is nothing more to wait for; `watching` says whether restarts of
-    /// workloads would be noticed.
+    /// Whether there is nothing more to wait for. `watching` says whether restarts of workloads
+    /// are reported.
     pub(super) fn is_done(&self, watching: bool, now: SystemTime) -> bool {
         if self.logs.values().any(|log| !matches!(log, Log::Ended { .. })) {
             return false;
@@ -178,7 +177,7 @@ impl Instances {
         if !watching || self.is_past_until(now) {
             return true;
         }
-        // A workload may come back, but an instance that is gone does not.
+        // A workload may get a new instance, but an instance that was removed does not return.
         let may_run = |workload: &WorkloadRef| match workload {
             WorkloadRef::Name(_) => true,
             WorkloadRef::Instance(instance) => self.states.get(instance).is_some(),
@@ -186,13 +185,14 @@ impl Instances {
         self.states_known && !self.workloads.iter().any(may_run)
     }
 
-    /// Whether all requested lines have been written.
+    /// Whether `until` has passed, so that all requested lines have been written.
     pub(super) fn is_past_until(&self, now: SystemTime) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// When to end followed logs that Ankaios has not ended; the last message of one came
-    /// at `last_message`. May be too early if `until` is far away.
+    /// When to end followed logs that Ankaios has not ended. `last_message` is when their last
+    /// message arrived. The result is too early if `until` is more than an hour away; the caller
+    /// then asks again.
     pub(super) fn deadline(&self, last_message: Instant, now: Now) -> Option<Instant> {
         const LONGEST: Duration = Duration::from_secs(3600);
         let until = self.until.filter(|_| self.follow())?;
@@ -200,8 +200,8 @@ impl Instances {
         Some((now.instant + wait).max(last_message) + GRACE)
     }
 
-    /// Records that a request for the logs of these instances, for lines `since` a time, was
-    /// accepted.
+    /// Records that Ankaios has accepted a request for the logs of these instances from `since`
+    /// on.
     pub(super) fn opened(
         &mut self,
         instances: &[InstanceName],
@@ -209,7 +209,7 @@ impl Instances {
         since: Option<SystemTime>,
         now: SystemTime,
     ) {
-        let log = Log::Open { stream, position: Position::new(since, now) };
+        let log = Log::Open { stream, position: LogPosition::new(since, now) };
         self.logs.extend(instances.iter().map(|name| (name.clone(), log)));
     }
 
@@ -224,8 +224,8 @@ impl Instances {
         }
     }
 
-    /// The time until which all logs have been delivered, except for the last moments
-    /// before it. `None`: perhaps not even the first line of one.
+    /// The time until which all logs have been delivered, except for the last moments before it.
+    /// `None` means that perhaps not even the first line of some log was delivered.
     pub(super) fn delivered_until(&self) -> Option<SystemTime> {
         let unfinished = self.logs.values().filter_map(|log| match log {
             Log::Open { position, .. } => Some(position.delivered_until()),
@@ -241,11 +241,11 @@ impl Instances {
 
     /// Whether a stream still has logs to deliver.
     pub(super) fn has_open(&self, stream: u64) -> bool {
-        self.logs.values().any(|log| log.is_from(stream))
+        self.logs.values().any(|log| log.is_open_on(stream))
     }
 
-    /// Records that the log of an instance has ended, with its container. Gives the
-    /// instance if that is to be published.
+    /// Records that the log of an instance has ended with its container. Returns the instance if
+    /// its end has to be published.
     #[must_use]
     pub(super) fn stopped(
         &mut self,
@@ -254,7 +254,7 @@ impl Instances {
         arrived: SystemTime,
         now: Now,
     ) -> Option<InstanceName> {
-        if !self.logs.get(&instance).is_some_and(|log| log.is_from(stream)) {
+        if !self.logs.get(&instance).is_some_and(|log| log.is_open_on(stream)) {
             return None;
         }
         if self.follow() && !self.is_past_until(now.time) && self.is_running(&instance) {
@@ -280,8 +280,8 @@ impl Instances {
         }
     }
 
-    /// Records an event of the states, and finds the instances whose logs are to be
-    /// requested. Gives those that are gone and whose end is to be published.
+    /// Records an event of the states, and finds the instances whose logs have to be requested.
+    /// Returns the removed instances whose end has to be published.
     #[must_use]
     pub(super) fn observe(&mut self, event: &Event, now: Now) -> Vec<InstanceName> {
         let changes = self.states.apply(event);
@@ -300,8 +300,8 @@ impl Instances {
         gone.filter(|(_, log)| !log.is_end_published()).map(|(instance, _)| instance).collect()
     }
 
-    /// What the log of an instance becomes when its state has changed; `None` if it stays
-    /// as it is.
+    /// The new state of the log of an instance whose state has changed; `None` if the log stays as
+    /// it is.
     fn after_change(
         &self,
         instance: &InstanceName,
@@ -327,7 +327,7 @@ impl Instances {
         }
     }
 
-    /// Whether an instance runs, by the last known state.
+    /// Whether an instance runs according to its last known state.
     pub(super) fn is_running(&self, instance: &InstanceName) -> bool {
         let is_running = |state: &ExecutionState| {
             matches!(state.execution_state_enum, Some(ExecutionStateEnum::Running(_)))
@@ -335,12 +335,12 @@ impl Instances {
         self.states.get(instance).is_some_and(is_running)
     }
 
-    /// When the next log is to be requested.
+    /// When to request the next log.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.logs.values().filter_map(Log::due).map(|(at, _)| at).min()
     }
 
-    /// The instances whose logs are to be requested now, by the time from which on.
+    /// The instances whose logs have to be requested now, by the time from which to request them.
     pub(super) fn due(&self, now: Instant) -> BTreeMap<Option<SystemTime>, Vec<InstanceName>> {
         let mut due = BTreeMap::<Option<SystemTime>, Vec<InstanceName>>::new();
         for (instance, log) in &self.logs {
@@ -351,9 +351,9 @@ impl Instances {
         due
     }
 
-    /// The options of a request, made at `now`, for a log whose lines from before `since`
-    /// have been delivered; `None` is a first request. Also gives the time from which on
-    /// they give lines; `None` is from the first line.
+    /// The options of a request at `now` for a log whose lines from before `since` have been
+    /// delivered; `None` is a first request. Also returns the time from which on the request asks
+    /// for lines; `None` means from the first line.
     pub(super) fn request(
         &self,
         since: Option<SystemTime>,
@@ -362,7 +362,7 @@ impl Instances {
         let options = self.options.clone();
         // Without `follow`, an interrupted request is repeated as a whole.
         let Some(since) = since.filter(|_| options.follow) else {
-            // The last lines (`tail`) come before anything that is written later.
+            // With `tail`, the lines that are already written come first.
             let from = self.since.or_else(|| options.tail.map(|_| now));
             return (options, from);
         };
@@ -370,8 +370,8 @@ impl Instances {
         (LogsOptions { tail: None, since: from.map(rfc3339::format), ..options }, from)
     }
 
-    /// Records that a requested log was not available: it is requested again later, or
-    /// has ended. Gives the instance if its end is to be published.
+    /// Records that a requested log was not available: it is requested again later, or it has
+    /// ended. Returns the instance if its end has to be published.
     #[must_use]
     pub(super) fn unavailable(
         &mut self,
@@ -390,7 +390,7 @@ impl Instances {
         (!retry && !end_published).then_some(instance)
     }
 
-    /// Ends all logs. Gives the instances whose end is to be published.
+    /// Ends all logs. Returns the instances whose end has to be published.
     #[must_use]
     pub(super) fn end_all(&mut self) -> Vec<InstanceName> {
         let unpublished = self.logs.iter().filter(|(_, log)| !log.is_end_published());

@@ -6,49 +6,50 @@ use serde_json::value::{RawValue, to_raw_value};
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::LogEntry;
 
-/// No message of entries is larger than this, in bytes of JSON.
+/// Maximum size of a message of entries, in bytes of JSON.
 pub(super) const MAX_MESSAGE: usize = 128 * 1024;
 
-/// The JSON around the entries of a message.
+/// The size of the JSON around the entries of a message.
 const FRAME: usize = r#"{"entries":[]}"#.len();
 
 /// Room for the note at the end of a line that was cut.
 const CUT_NOTE: usize = 64;
 
-/// Lines of some instances.
+/// The message with lines of instances.
 #[derive(Serialize)]
 pub(super) struct Entries {
     entries: Vec<Box<RawValue>>,
 }
 
+/// One entry of [`Entries`].
 #[derive(Serialize)]
-struct Entry {
+struct EntryMessage {
     #[serde(flatten)]
     instance: InstanceName,
     message: String,
 }
 
-/// There will be no more lines of an instance for now.
+/// The message that the log of an instance has ended for now.
 #[derive(Serialize)]
 pub(super) struct Stopped {
     pub(super) stopped: InstanceName,
 }
 
-/// This many lines were dropped.
+/// The message that lines were dropped, with their number.
 #[derive(Serialize)]
 pub(super) struct Dropped {
     pub(super) dropped: u64,
 }
 
-/// Entries that Ankaios has sent together as messages, only as many as the size limit
-/// demands. A single line beyond the limit is cut.
+/// Converts entries that Ankaios has sent together to messages, as few as the size limit allows.
+/// A single line beyond the limit is cut.
 pub(super) fn batches(entries: Vec<LogEntry>) -> Vec<Entries> {
     let mut batches: Vec<Entries> = Vec::new();
     let mut size = usize::MAX;
     for LogEntry { workload_name, message } in entries {
         let instance = InstanceName::from(&workload_name.unwrap_or_default());
         let entry = to_raw(instance, message);
-        // With a comma.
+        // One more byte for the comma.
         let entry_size = entry.get().len() + 1;
         size = size.saturating_add(entry_size);
         match batches.last_mut() {
@@ -63,8 +64,8 @@ pub(super) fn batches(entries: Vec<LogEntry>) -> Vec<Entries> {
 }
 
 fn to_raw(instance: InstanceName, message: String) -> Box<RawValue> {
-    let mut entry = Entry { instance, message: String::new() };
-    // A byte becomes at most six in JSON, so shorter lines always fit.
+    let mut entry = EntryMessage { instance, message: String::new() };
+    // A byte takes at most six in JSON, so shorter lines always fit.
     if message.len() > MAX_MESSAGE / 8 {
         let around = write(&entry).get().len() + FRAME + 1;
         entry.message = cut(message, MAX_MESSAGE.saturating_sub(around));
@@ -74,7 +75,7 @@ fn to_raw(instance: InstanceName, message: String) -> Box<RawValue> {
     write(&entry)
 }
 
-fn write(entry: &Entry) -> Box<RawValue> {
+fn write(entry: &EntryMessage) -> Box<RawValue> {
     to_raw_value(entry).expect("a map with text as keys always becomes JSON")
 }
 
@@ -144,7 +145,7 @@ mod tests {
         {
             let (sizes, lines) = written(vec![entry(line); count]);
             assert!(sizes.iter().all(|size| *size <= MAX_MESSAGE), "{sizes:?}");
-            // And none is smaller than it must be.
+            // No message but the last is smaller than necessary.
             assert!(sizes.len() == 1 || sizes.iter().rev().skip(1).all(|size| *size > 120_000));
             assert_eq!(lines.len(), count);
             if line.len() < MAX_MESSAGE {

@@ -1,12 +1,12 @@
-//! Subscriptions to logs.
+//! Log subscriptions: follows the logs of workloads and publishes them.
 //!
 //! ```text
 //!  source           logs as the feed of a subscription
 //!  follower         requests logs from Ankaios and publishes them
-//!   ├ instances       which logs are open, due or ended (pure)
+//!   ├ instances       which logs are open, to be requested, or ended (pure)
 //!   │  └ position      how far one of them has been delivered (pure)
 //!   ├ messages        log entries as MQTT messages (pure)
-//!   └ bookmark        notes the progress in the retained record
+//!   └ bookmark        saves the progress in the retained record
 //! ```
 
 mod bookmark;

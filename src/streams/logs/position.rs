@@ -2,18 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Ankaios sends the lines that exist when a log is requested within this time.
+/// How long Ankaios takes at most to send the lines that exist when a log is requested.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-/// How far the log of an instance has been delivered: whether it still catches up or is
-/// live.
+/// How far the log of an instance has been delivered: still catching up, or live.
 ///
 /// Lines have no timestamps; only the arrival of a message is known. Ankaios first sends
 /// the lines that exist already, and then each line when it is written. It does not mark
-/// where the first part ends, so a rule decides: a log is live from the first message
-/// that arrives, after the request was accepted, later than the time that the request
-/// reaches back, and later than [`CATCH_UP`] at most. This holds because existing lines
-/// come faster than they were written. Once a log is live, the arrival of a message means
+/// where the first part ends, so a rule decides. The rule measures how long after the
+/// acceptance of the request a message arrives: a log is live from the first message whose delay
+/// is at least as long as the time that the request reaches back, or at least [`CATCH_UP`]. It
+/// holds because existing lines arrive faster than they were written. Once a log is live, the arrival of a message means
 /// that whatever was written before has been delivered, except for the last moments: a
 /// line takes some time to arrive.
 ///
@@ -23,25 +22,25 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 ///
 /// An arrival is the earliest time at which a message can have arrived, as the reader of
 /// the control interface determines it. The time at which the message is published would
-/// be wrong: it may have waited for a slow uplink, or for a process that got no CPU time,
-/// while the log was interrupted already.
+/// be wrong: the message may have waited for a slow uplink, or for a process without CPU time,
+/// while the log was already interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Position {
+pub(super) enum LogPosition {
     /// The lines that existed at the request may not have been delivered yet.
     CatchingUp {
-        /// The log was requested from this time on; `None` is from its first line.
+        /// The log was requested from this time on; `None` means from its first line.
         since: Option<SystemTime>,
         /// A message that arrives at this time or later is not part of these lines.
         live_from: SystemTime,
     },
-    /// Lines are delivered when they are written.
+    /// Lines are delivered as they are written.
     Live {
         /// When the last message arrived.
         arrived: SystemTime,
     },
 }
 
-impl Position {
+impl LogPosition {
     /// The position in a log whose request for lines `since` a time is accepted at `now`,
     /// or was accepted shortly before.
     pub(super) fn new(since: Option<SystemTime>, now: SystemTime) -> Self {
@@ -57,9 +56,9 @@ impl Position {
         }
     }
 
-    /// Lines from before this time have been delivered, except for the last moments
-    /// before it; after an interruption the log is requested from there on. `None`: perhaps
-    /// not even the first line.
+    /// The time until which lines have been delivered, except for the last moments before it.
+    /// After an interruption the log is requested from this time on. `None` means that perhaps not
+    /// even the first line was delivered.
     pub(super) fn delivered_until(&self) -> Option<SystemTime> {
         match self {
             Self::CatchingUp { since, .. } => *since,
@@ -80,7 +79,7 @@ mod tests {
     /// arrived `arrival` seconds after the acceptance.
     fn delivered_until(age: Option<i64>, arrival: i64) -> Option<i64> {
         let time = |seconds: i64| SystemTime::UNIX_EPOCH + SECOND * (3600 + seconds) as u32;
-        let mut position = Position::new(age.map(|age| time(-age)), time(0));
+        let mut position = LogPosition::new(age.map(|age| time(-age)), time(0));
         position.advance(time(arrival));
         let until = position.delivered_until()?.duration_since(SystemTime::UNIX_EPOCH);
         Some(until.unwrap().as_secs() as i64 - 3600)
@@ -106,7 +105,7 @@ mod tests {
     #[test]
     fn a_message_that_arrived_before_the_acceptance_was_noticed_does_not_make_a_log_live() {
         let accepted = SystemTime::now();
-        let mut position = Position::new(Some(accepted), accepted);
+        let mut position = LogPosition::new(Some(accepted), accepted);
         position.advance(accepted - SECOND);
         assert_eq!(position.delivered_until(), Some(accepted));
     }
@@ -114,9 +113,9 @@ mod tests {
     #[test]
     fn a_log_that_is_live_stays_live_when_the_clock_is_set_back() {
         let accepted = SystemTime::now();
-        let mut position = Position::new(None, accepted);
+        let mut position = LogPosition::new(None, accepted);
         position.advance(accepted + CATCH_UP);
         position.advance(accepted - 3600 * SECOND);
-        assert_eq!(position, Position::Live { arrived: accepted - 3600 * SECOND });
+        assert_eq!(position, LogPosition::Live { arrived: accepted - 3600 * SECOND });
     }
 }

@@ -1,4 +1,4 @@
-//! Logs as the messages of a subscription.
+//! Implements [`Feed`] for log subscriptions.
 
 use ankaios_control::Client;
 use fleet_contract::requests::LogsRequest;
@@ -7,20 +7,20 @@ use fleet_contract::rfc3339;
 use super::bookmark::Bookmark;
 use super::follower::Follower;
 use crate::streams::feed::{Feed, Outlet};
-use crate::streams::record::Record;
+use crate::streams::record::SubscriptionRecord;
 
 impl Feed for LogsRequest {
     const REPLY_HAS_ALL: bool = false;
 
     type Source = Follower;
 
-    fn resume(record: &Record<Self>, ankaios: &Client) -> Follower {
+    fn resume(record: &SubscriptionRecord<Self>, ankaios: &Client) -> Follower {
         let resume_at = record.resume_at.as_deref().and_then(rfc3339::parse);
         Follower::restored(ankaios.clone(), &record.spec, resume_at)
     }
 
     fn publish(
-        record: Record<Self>,
+        record: SubscriptionRecord<Self>,
         follower: Follower,
         Outlet { topic, record_topic, publisher }: Outlet,
     ) -> impl Future<Output = ()> + Send + 'static {

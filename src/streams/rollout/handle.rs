@@ -10,24 +10,24 @@ use tokio::sync::mpsc;
 
 use super::record::{MAX_RECORD, RolloutRecord};
 use super::tracker::Tracker;
-use super::update::{Command, Rollout};
+use super::update::{AcceptedUpdate, RolloutCommand};
 use crate::streams::publisher::Publisher;
 use crate::streams::unusable::{self, Unusable};
 
-/// Commands that wait for the task.
+/// Maximum number of commands that wait for the task.
 const MAX_COMMANDS: usize = 64;
 
 /// A handle to the task that follows roll-outs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rollouts {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<RolloutCommand>,
     topics: Topics,
     publisher: Publisher,
 }
 
 impl Rollouts {
-    /// A handle, and the task behind it, which ends when all handles are gone. `limit` is how
-    /// long a roll-out is followed.
+    /// Creates a handle and its task, which ends when all handles are dropped. `limit` is how long
+    /// a roll-out is followed.
     pub fn new(
         ankaios: Client,
         topics: Topics,
@@ -39,23 +39,23 @@ impl Rollouts {
         (Self { commands, topics, publisher }, tracker.run(receiver))
     }
 
-    /// Follows an update.
-    pub(crate) async fn follow(&self, rollout: Rollout) {
+    /// Follows the roll-out of an update.
+    pub(crate) async fn follow(&self, rollout: AcceptedUpdate) {
         // The task has ended only if the connector is stopping.
-        let _ = self.commands.send(Command::Update(rollout)).await;
+        let _ = self.commands.send(RolloutCommand::Update(rollout)).await;
     }
 
-    /// Resumes a roll-out of a former process. A record that cannot be used is removed from the
+    /// Resumes a roll-out of an earlier process. A record that cannot be used is removed from the
     /// broker.
     pub(crate) async fn restore(self, id: String, record: Result<Bytes, Refused>) {
-        // First a place: before that the record is not parsed.
-        let Ok(place) = self.commands.reserve().await else { return };
+        // The record is parsed only when the task can take it, which limits the memory.
+        let Ok(permit) = self.commands.reserve().await else { return };
         let size = record.as_ref().map_or(0, Bytes::len);
         match unusable::bytes(record, MAX_RECORD).and_then(|bytes| RolloutRecord::read(&id, &bytes))
         {
-            Ok(record) => place.send(Command::Restored { id, record, size }),
+            Ok(record) => permit.send(RolloutCommand::Restored { id, record, size }),
             Err(reason) => {
-                drop(place);
+                drop(permit);
                 let topic = self.topics.rollout(&id);
                 tracing::warn!(%reason, topic, "a roll-out is not taken up again");
                 if !matches!(reason, Unusable::NotNow(_)) {

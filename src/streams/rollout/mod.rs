@@ -1,12 +1,12 @@
-//! The progress of what was applied, until it has settled.
+//! Follows the progress of applied manifests until their workloads have settled.
 //!
 //! ```text
-//!  handle         commands to the task
-//!   ├ update        what it is told
+//!  handle         the handle to the task
+//!   ├ update        the commands to the task
 //!   └ record        the retained record of a roll-out, for the next process
-//!  tracker        the task: one subscription for all roll-outs
+//!  tracker        the task, with one subscription for all roll-outs
 //!   └ tracked       one roll-out: its instances, its status, when to publish
-//!      └ stale        states that may be from before it
+//!      └ stale        states that may be older than the roll-out
 //! ```
 
 mod handle;
@@ -19,4 +19,4 @@ mod tracker;
 mod update;
 
 pub use handle::Rollouts;
-pub use update::{Applied, Rollout};
+pub use update::{AcceptedUpdate, AppliedManifest};

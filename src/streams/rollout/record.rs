@@ -1,6 +1,7 @@
-//! What is retained of a roll-out at the broker, so that it is followed further
-//! after a restart of the connector. Whoever may publish for the vehicle may retain
-//! anything, so a record is checked like a request.
+//! The retained record of a roll-out: enough to resume it after a restart of the connector.
+//!
+//! Anybody who may publish for the vehicle may retain anything, so a record is checked like a
+//! request.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -12,25 +13,25 @@ use ankaios_model::InstanceName;
 use ankaios_model::is_name;
 use fleet_contract::rfc3339;
 
-/// The largest record that is taken up, in bytes: that of a roll-out of some
-/// thousand workloads.
+/// Maximum size of a record that is resumed, in bytes: that of a roll-out of some thousand
+/// workloads.
 pub(super) const MAX_RECORD: usize = 256 * 1024;
 
-/// The longest id of a request that is taken up, in bytes.
+/// Maximum length of the request id of a record that is resumed, in bytes.
 const MAX_REQUEST_ID: usize = 256;
 
-/// What is retained of a roll-out.
+/// The retained record of a roll-out.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RolloutRecord {
     pub(super) request_id: String,
     pub(super) workloads: BTreeSet<InstanceName>,
-    /// When it is given up, RFC 3339.
+    /// When it times out, RFC 3339.
     expires_at: String,
 }
 
 impl RolloutRecord {
-    /// The record of a roll-out that is given up after `limit`.
+    /// The record of a roll-out that times out after `limit`.
     pub(super) fn new(
         request_id: String,
         workloads: BTreeSet<InstanceName>,
@@ -62,7 +63,7 @@ impl RolloutRecord {
         Ok(record)
     }
 
-    /// How long it would still be followed.
+    /// The time until it times out.
     pub(super) fn remaining(&self) -> Duration {
         let end = rfc3339::parse(&self.expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
         end.duration_since(SystemTime::now()).unwrap_or_default()
@@ -82,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_can_be_read() {
+    fn a_written_record_can_be_read() {
         let read = RolloutRecord::read("0a", record().to_string().as_bytes()).unwrap();
         assert_eq!((read.request_id.as_str(), read.workloads.len()), ("r", 1));
         assert!(read.remaining() > Duration::from_secs(50));
     }
 
     #[test]
-    fn what_cannot_be_followed_is_refused_with_the_field() {
+    fn an_invalid_record_is_refused_with_its_field() {
         for (field, value, part) in [
             ("workloads", json!([]), "workloads:"),
             ("workloads", json!([{"workload_name": "w"}]), "missing field"),

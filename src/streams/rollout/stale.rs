@@ -1,8 +1,8 @@
-//! States that may be from before an update.
+//! Stale states: states that may be older than an update.
 //!
-//! The name of an instance is derived from its configuration. One that is deleted and added
-//! again at once has the same name, and Ankaios keeps its state until the agent reports a new
-//! one. So it seems to run already at first, in snapshots, too.
+//! The name of an instance is derived from its configuration. An instance that is deleted and
+//! added again at once has the same name, and Ankaios keeps its state until the agent reports a
+//! new one. So at first it seems to run already, in snapshots, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) const STALE_FOR: Duration = Duration::from_secs(3);
 /// Maximum number of deleted instances that are remembered.
 pub(super) const MAX_DELETED: usize = 4096;
 
-/// The instances that were deleted a short time ago.
+/// The instances that were deleted within [`STALE_FOR`].
 #[derive(Debug, Default)]
 pub(super) struct RecentlyDeleted(BTreeMap<InstanceName, Instant>);
 
@@ -42,18 +42,18 @@ impl RecentlyDeleted {
     }
 }
 
-/// The instances of a roll-out whose states may be from before it. A state counts once an
-/// event has reported it, or a snapshot that is newer than [`STALE_FOR`].
+/// The instances of a roll-out whose states may be older than the roll-out. A state counts after
+/// an event has reported it, or a snapshot that was requested after [`STALE_FOR`].
 #[derive(Debug, Default)]
 pub(super) struct StaleStates {
     instances: BTreeSet<InstanceName>,
-    /// `None`: the time has passed, and the next snapshot counts.
+    /// `None` means that the time has passed, and the next snapshot counts.
     until: Option<Instant>,
 }
 
 impl StaleStates {
-    /// The states of these instances may be stale, for at most half of the time for which they
-    /// are followed.
+    /// The states of these instances may be stale, for at most half of the time for which the
+    /// roll-out is followed.
     pub(super) fn new(instances: BTreeSet<InstanceName>, limit: Duration) -> Self {
         Self { instances, until: Some(Instant::now() + STALE_FOR.min(limit / 2)) }
     }
@@ -76,12 +76,12 @@ impl StaleStates {
         ends
     }
 
-    /// An event has reported the states of these instances.
+    /// Records that an event has reported the states of these instances.
     pub(super) fn reported(&mut self, changed: &BTreeSet<InstanceName>) {
         self.instances.retain(|instance| !changed.contains(instance));
     }
 
-    /// Whether only a new snapshot is missing.
+    /// Whether the time has passed, so that the next snapshot counts.
     pub(super) fn is_over(&self) -> bool {
         self.until.is_none()
     }

@@ -8,8 +8,8 @@ use super::handle::Rollouts;
 use super::record::{MAX_RECORD, RolloutRecord};
 use super::stale::{MAX_DELETED, STALE_FOR};
 use super::tracked::MIN_INTERVAL;
-use super::tracker::{GONE_GRACE, MAX_RESTORED, MAX_ROLLOUTS, Tracker};
-use super::update::{Applied, Rollout};
+use super::tracker::{MAX_RESTORED, MAX_ROLLOUTS, MISSING_GRACE, Tracker};
+use super::update::{AcceptedUpdate, AppliedManifest};
 use crate::streams::publisher::Publisher;
 use ankaios_control::connect;
 use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
@@ -21,7 +21,7 @@ use mqtt_session::{Receiver, Refused, queue};
 const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
 const STOPPING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Stopping(0));
 
-/// A tracker without an Ankaios, and what it publishes.
+/// A tracker without a link to Ankaios, and the messages that it publishes.
 fn tracker() -> (Tracker, Receiver) {
     let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
     let (sender, published) = queue();
@@ -30,21 +30,21 @@ fn tracker() -> (Tracker, Receiver) {
     (Tracker::new(client, topics, Publisher::new(sender), limit), published)
 }
 
-/// An apply of the workloads `named`, of which Ankaios has added some instances.
-fn apply(request_id: &str, named: &[&str], added: &[&str]) -> Rollout {
+/// An accepted apply of the workloads `named`, with the instances that Ankaios has added.
+fn apply(request_id: &str, named: &[&str], added: &[&str]) -> AcceptedUpdate {
     let workloads = named.iter().map(ToString::to_string).collect();
-    Rollout {
-        applied: Some(Applied { request_id: request_id.into(), workloads }),
+    AcceptedUpdate {
+        applied: Some(AppliedManifest { request_id: request_id.into(), workloads }),
         added: added.iter().map(|name| name.parse().unwrap()).collect(),
         deleted: Vec::new(),
     }
 }
 
-fn rollout(request_id: &str, added: &[&str]) -> Rollout {
+fn rollout(request_id: &str, added: &[&str]) -> AcceptedUpdate {
     apply(request_id, &[], added)
 }
 
-/// What was published, but for the records.
+/// The published messages except for records.
 fn messages(published: &mut Receiver) -> Vec<Value> {
     std::iter::from_fn(|| published.publication())
         .filter(|publication| !publication.retain)
@@ -52,9 +52,8 @@ fn messages(published: &mut Receiver) -> Vec<Value> {
         .collect()
 }
 
-/// The request ids and statuses of what was published, and the state of the first
-/// workload.
-fn told(published: &mut Receiver) -> Vec<(String, String, Value)> {
+/// The request id, the status and the state of the first workload of each published message.
+fn progress_messages(published: &mut Receiver) -> Vec<(String, String, Value)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let told = |message: &Value| {
         let state = message["workloads"][0]["execution_state"].clone();
@@ -64,7 +63,7 @@ fn told(published: &mut Receiver) -> Vec<(String, String, Value)> {
 }
 
 fn statuses(published: &mut Receiver) -> Vec<String> {
-    told(published).into_iter().map(|told| told.1).collect()
+    progress_messages(published).into_iter().map(|told| told.1).collect()
 }
 
 async fn pass(tracker: &mut Tracker, time: Duration) {
@@ -73,14 +72,14 @@ async fn pass(tracker: &mut Tracker, time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_removes_is_superseded_whatever_names_it() {
+async fn an_instance_that_another_client_removes_supersedes_whichever_field_is_removed() {
     for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
         let (mut tracker, mut published) = tracker();
         tracker.start(rollout("r", &["w.1.a"])).await.unwrap();
         let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
         tracker.observe(&first).await.unwrap();
         tracker.observe(&event(Default::default(), &[removed])).await.unwrap();
-        pass(&mut tracker, GONE_GRACE).await;
+        pass(&mut tracker, MISSING_GRACE).await;
         assert_eq!(statuses(&mut published).last().map(String::as_str), Some("superseded"));
         assert!(tracker.rollouts.is_empty(), "{removed}");
     }
@@ -95,7 +94,7 @@ async fn an_instance_that_comes_back_at_once_was_not_removed() {
     let removed = event(Default::default(), &["workloadStates.a.w"]);
     tracker.observe(&removed).await.unwrap();
     tracker.observe(&event(state(&instances, PENDING, None), &[])).await.unwrap();
-    pass(&mut tracker, GONE_GRACE).await;
+    pass(&mut tracker, MISSING_GRACE).await;
     tracker.observe(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["in_progress", "in_progress", "succeeded"]);
 }
@@ -110,7 +109,7 @@ async fn an_event_of_one_field_leaves_the_other_as_it_is() {
     pass(&mut tracker, MIN_INTERVAL).await;
     tracker.observe(&event(state(&instances, None, Some("pulled")), &[])).await.unwrap();
     tracker.observe(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
-    let states: Vec<_> = told(&mut published)
+    let states: Vec<_> = progress_messages(&mut published)
         .into_iter()
         .map(|(_, status, state)| {
             (status, state["state"].clone(), state["additional_info"].clone())
@@ -136,7 +135,7 @@ async fn changes_that_come_fast_come_in_one_message_and_the_end_at_once() {
     tracker.start(rollout("r", &names)).await.unwrap();
     tracker.observe(&snapshot(Default::default())).await.unwrap();
     let mut count = 0;
-    // A change each 2 ms: 2 s in all.
+    // A change every 2 ms, for 2 s.
     for news in [PENDING, RUNNING] {
         for id in &ids {
             assert!(tracker.rollouts[0].next_deadline() > tokio::time::Instant::now());
@@ -148,12 +147,12 @@ async fn changes_that_come_fast_come_in_one_message_and_the_end_at_once() {
             assert_eq!(told.iter().any(|status| status == "succeeded"), end);
         }
     }
-    // The first one, one for each 250 ms, and the end.
+    // The first message, one for each 250 ms, and the end.
     assert!((8..=10).contains(&count), "{count}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_had_to_wait_is_told_and_then_no_clock_runs() {
+async fn a_delayed_change_is_published_and_then_only_the_timeout_is_left() {
     let (mut tracker, mut published) = tracker();
     tracker.start(rollout("r", &["w.1.a", "v.1.a"])).await.unwrap();
     let deadline = tracker.rollouts[0].deadline;
@@ -166,28 +165,28 @@ async fn a_change_that_had_to_wait_is_told_and_then_no_clock_runs() {
     pass(&mut tracker, wait).await;
     let messages = messages(&mut published);
     assert_eq!(messages[0]["workloads"][1]["execution_state"]["state"], json!("RUNNING"));
-    // One that is gone for the moment has a clock of its own.
+    // Without further changes, the next deadline is the timeout.
     tracker.observe(&event(state(&[("a", "v", "1")], PENDING, None), &[])).await.unwrap();
     pass(&mut tracker, MIN_INTERVAL).await;
     assert_eq!(tracker.rollouts[0].next_deadline(), deadline);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_snapshot_does_not_have_is_gone_unless_it_may_be_newer() {
+async fn an_instance_that_a_snapshot_lacks_is_gone_unless_it_may_be_newer() {
     let (mut tracker, mut published) = tracker();
     tracker.start(rollout("old", &["w.1.a"])).await.unwrap();
     let first = snapshot(state(&[("a", "w", "1")], PENDING, None));
     tracker.observe(&first).await.unwrap();
     tracker.start(rollout("new", &["v.1.a"])).await.unwrap();
-    told(&mut published);
-    // It was asked for before the second roll-out had begun, perhaps.
+    progress_messages(&mut published);
+    // This snapshot may have been requested before the second roll-out began.
     tracker.observe(&snapshot(Default::default())).await.unwrap();
-    pass(&mut tracker, GONE_GRACE).await;
-    let superseded = told(&mut published);
+    pass(&mut tracker, MISSING_GRACE).await;
+    let superseded = progress_messages(&mut published);
     assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["old"]);
     tracker.observe(&snapshot(Default::default())).await.unwrap();
-    pass(&mut tracker, GONE_GRACE).await;
-    assert_eq!(told(&mut published)[0].1, "superseded");
+    pass(&mut tracker, MISSING_GRACE).await;
+    assert_eq!(progress_messages(&mut published)[0].1, "superseded");
     assert!(tracker.rollouts.is_empty());
 }
 
@@ -224,79 +223,79 @@ async fn an_apply_that_changes_nothing_follows_the_workloads_that_it_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_apply_that_changes_nothing_and_is_not_there_has_succeeded() {
+async fn an_apply_that_changes_nothing_and_has_no_instances_succeeds() {
     let (mut tracker, mut published) = tracker();
     tracker.start(apply("r", &["w"], &[])).await.unwrap();
     tracker.observe(&snapshot(Default::default())).await.unwrap();
     assert_eq!(messages(&mut published)[0]["workloads"], json!([]));
-    // Of configs alone.
+    // An apply of configs only.
     tracker.start(apply("r", &[], &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_apply_that_changes_nothing_looks_at_states_that_are_newer() {
+async fn an_apply_that_changes_nothing_uses_only_newer_states() {
     let (mut tracker, mut published) = tracker();
     tracker.start(rollout("first", &["v.1.a"])).await.unwrap();
-    // It was asked for before the second one had begun.
+    // The first snapshot was requested before this one began.
     tracker.start(apply("second", &["w"], &[])).await.unwrap();
     tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
     assert!(messages(&mut published).is_empty());
     tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
-    let told = told(&mut published);
+    let told = progress_messages(&mut published);
     assert_eq!((&*told[0].0, &*told[0].1), ("second", "succeeded"));
-    // A later apply has replaced what it names.
+    // A later update deletes the workload that it names.
     tracker.start(apply("third", &["w"], &[])).await.unwrap();
     let deleted = vec!["w.1.a".parse().unwrap()];
-    tracker.start(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    tracker.start(AcceptedUpdate { applied: None, added: Vec::new(), deleted }).await.unwrap();
     assert_eq!(statuses(&mut published), ["superseded"]);
 }
 
 /// A deletion of an instance, and then an apply that adds it again.
 async fn delete_and_apply(tracker: &mut Tracker, request_id: &str) {
     let deleted = vec!["w.1.a".parse().unwrap()];
-    tracker.start(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    tracker.start(AcceptedUpdate { applied: None, added: Vec::new(), deleted }).await.unwrap();
     tracker.start(rollout(request_id, &["w.1.a"])).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_state_from_before_a_deletion_is_not_that_of_the_next_roll_out() {
+async fn a_state_from_before_a_deletion_does_not_count_for_the_next_roll_out() {
     let instances = [("a", "w", "1")];
     let running = || state(&instances, RUNNING, None);
     for known in [false, true] {
         let (mut tracker, mut published) = tracker();
         if known {
-            // There is a subscription already.
+            // A subscription exists already.
             tracker.start(rollout("other", &["v.1.a"])).await.unwrap();
             tracker.observe(&snapshot(running())).await.unwrap();
         }
         delete_and_apply(&mut tracker, "r").await;
         tracker.observe(&snapshot(running())).await.unwrap();
         pass(&mut tracker, MIN_INTERVAL).await;
-        let before = told(&mut published);
+        let before = progress_messages(&mut published);
         assert!(before.iter().all(|told| told.1 == "in_progress"), "{before:?}");
         tracker.observe(&event(state(&instances, PENDING, None), &[])).await.unwrap();
         tracker.observe(&event(state(&instances, FAILED, None), &[])).await.unwrap();
-        let last = told(&mut published).pop().unwrap();
+        let last = progress_messages(&mut published).pop().unwrap();
         assert_eq!((&*last.0, &*last.1), ("r", "failed"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_has_deleted_is_in_doubt_too_if_it_is_known() {
+async fn a_known_state_of_an_instance_that_another_client_deleted_is_stale_too() {
     let (mut tracker, mut published) = tracker();
     tracker.start(rollout("other", &["v.1.a"])).await.unwrap();
     let instances = [("a", "w", "1")];
     tracker.observe(&snapshot(state(&instances, RUNNING, None))).await.unwrap();
     tracker.start(rollout("r", &["w.1.a"])).await.unwrap();
     assert_eq!(statuses(&mut published), ["in_progress"]);
-    // A later event leaves no stale.
+    // A later event is not stale.
     tracker.observe(&event(state(&instances, RUNNING, None), &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_does_not_change_is_believed_by_a_later_snapshot() {
+async fn a_state_that_does_not_change_counts_after_a_later_snapshot() {
     let (mut tracker, mut published) = tracker();
     let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
     delete_and_apply(&mut tracker, "r").await;
@@ -304,7 +303,7 @@ async fn a_state_that_does_not_change_is_believed_by_a_later_snapshot() {
     let wait = tracker.rollouts[0].next_deadline() - tokio::time::Instant::now();
     assert_eq!(wait, STALE_FOR);
     pass(&mut tracker, wait).await;
-    // What is known may be old: the link was down, perhaps.
+    // The known state may be old, because the link may have been down.
     assert_eq!(statuses(&mut published), ["in_progress"]);
     assert_eq!(tracker.rollouts[0].next_deadline(), tracker.rollouts[0].deadline);
     tracker.observe(&running).await.unwrap();
@@ -312,7 +311,7 @@ async fn a_state_that_does_not_change_is_believed_by_a_later_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_that_was_asked_for_in_doubt_is_not_believed() {
+async fn a_snapshot_that_was_requested_while_states_were_stale_does_not_count() {
     let (mut tracker, mut published) = tracker();
     let running = snapshot(state(&[("a", "w", "1")], RUNNING, None));
     delete_and_apply(&mut tracker, "r").await;
@@ -324,11 +323,11 @@ async fn a_snapshot_that_was_asked_for_in_doubt_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleted_instances_are_remembered_for_a_while_and_not_without_number() {
+async fn deleted_instances_are_remembered_for_a_while_and_within_a_limit() {
     let (mut tracker, _published) = tracker();
     let delete = |range: std::ops::Range<usize>| {
         let deleted = range.map(|id| format!("w.{id}.a").parse().unwrap()).collect();
-        Rollout { applied: None, added: Vec::new(), deleted }
+        AcceptedUpdate { applied: None, added: Vec::new(), deleted }
     };
     tracker.start(delete(0..2 * MAX_DELETED)).await.unwrap();
     assert_eq!(tracker.deleted.len(), MAX_DELETED);
@@ -347,7 +346,7 @@ fn record_of(request_id: &str, instance: &str) -> RolloutRecord {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_removed_before_the_snapshot_is_noticed_though_its_record_comes_later() {
+async fn a_removal_before_the_snapshot_is_noticed_even_if_the_record_arrives_later() {
     let (mut tracker, mut published) = tracker();
     let states = snapshot(state(&[("a", "w", "1")], PENDING, None));
     tracker.restore("0a".into(), record(), 100).await.unwrap();
@@ -355,18 +354,18 @@ async fn what_was_removed_before_the_snapshot_is_noticed_though_its_record_comes
     // Its instance was removed while no connector ran.
     tracker.restore("0b".into(), record_of("gone", "v.1.a"), 100).await.unwrap();
     tracker.observe(&states).await.unwrap();
-    pass(&mut tracker, GONE_GRACE).await;
-    let told = told(&mut published);
+    pass(&mut tracker, MISSING_GRACE).await;
+    let told = progress_messages(&mut published);
     let superseded: Vec<_> = told.iter().filter(|told| told.1 == "superseded").collect();
     assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["gone"]);
     assert_eq!(tracker.rollouts.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_supersedes_a_roll_out_whose_record_comes_after_it() {
+async fn a_deletion_supersedes_a_roll_out_whose_record_arrives_later() {
     let (mut tracker, mut published) = tracker();
     let deleted = vec!["w.1.a".parse().unwrap()];
-    tracker.start(Rollout { applied: None, added: Vec::new(), deleted }).await.unwrap();
+    tracker.start(AcceptedUpdate { applied: None, added: Vec::new(), deleted }).await.unwrap();
     tracker.restore("0a".into(), record(), 100).await.unwrap();
     // Ankaios may still have the state from before the deletion.
     tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();

@@ -16,8 +16,7 @@ use ankaios_model::proto::ank_base::{ExecutionState, Pending};
 /// The minimum time between two messages of a roll-out; changes within it are combined.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Begins the additional information of a workload that Ankaios has given up to
-/// start.
+/// The start of the additional information of a workload that Ankaios no longer tries to start.
 const NO_MORE_RETRIES: &str = "No more retries";
 
 /// A roll-out that has not settled.
@@ -29,20 +28,22 @@ pub(super) struct TrackedRollout {
     pub(super) instances: BTreeSet<InstanceName>,
     /// Workloads whose instances are not known yet.
     pub(super) unresolved: BTreeSet<String>,
-    /// The broker has its record.
+    /// Whether its record was published.
     pub(super) recorded: bool,
-    /// Size of the record that it was restored from, in bytes; 0 if it started here.
+    /// Size of the record that it was restored from, in bytes; 0 if it started in this process.
     pub(super) restored_size: usize,
     /// When it times out.
     pub(super) deadline: Instant,
-    /// The subscription is newer than the roll-out: an instance that its snapshot lacks is gone.
+    /// Whether the subscription is newer than the roll-out. Then an instance that the snapshot does
+    /// not contain was removed.
     pub(super) covered: bool,
-    /// An instance is gone; the roll-out is superseded if it is not back by then.
-    pub(super) gone_until: Option<Instant>,
+    /// Set while an instance is missing. The roll-out is superseded if it is still missing at that
+    /// time.
+    pub(super) missing_deadline: Option<Instant>,
     /// Instances whose states do not count yet.
     pub(super) stale: StaleStates,
     published_at: Option<Instant>,
-    /// Something has changed since the last message.
+    /// Whether something has changed since the last message.
     has_changed: bool,
 }
 
@@ -63,20 +64,20 @@ impl TrackedRollout {
             restored_size: 0,
             deadline: Instant::now() + limit,
             covered: false,
-            gone_until: None,
+            missing_deadline: None,
             stale: StaleStates::default(),
             published_at: None,
             has_changed: false,
         }
     }
 
-    /// Whether a former process has begun it.
+    /// Whether an earlier process has started it.
     pub(super) fn is_restored(&self) -> bool {
         self.restored_size > 0
     }
 
-    /// Marks the states of instances as stale that existed before they were added: they were
-    /// deleted just now, or have settled already.
+    /// Marks as stale the states of instances that existed already before this roll-out: those
+    /// that were deleted recently, and those that have settled already.
     pub(super) fn mark_stale(
         &mut self,
         deleted: &RecentlyDeleted,
@@ -86,8 +87,8 @@ impl TrackedRollout {
         let was_there = |instance: &&InstanceName| {
             deleted.has(instance) || states.get(instance).and_then(outcome).is_some()
         };
-        let doubtful = self.instances.iter().filter(was_there).cloned().collect();
-        self.stale = StaleStates::new(doubtful, limit);
+        let stale = self.instances.iter().filter(was_there).cloned().collect();
+        self.stale = StaleStates::new(stale, limit);
     }
 
     /// Whether an instance has settled by a state that may be stale.
@@ -96,20 +97,21 @@ impl TrackedRollout {
         self.instances.iter().any(|instance| self.stale.has(instance) && settled(instance))
     }
 
-    /// When something is due even if no event comes.
+    /// When there is something to do even if no event arrives.
     pub(super) fn next_deadline(&self) -> Instant {
-        let looks = [Some(self.deadline), self.gone_until, self.stale.until(), self.next_message()];
-        looks.into_iter().flatten().min().unwrap_or(self.deadline)
+        let deadlines =
+            [Some(self.deadline), self.missing_deadline, self.stale.until(), self.next_message()];
+        deadlines.into_iter().flatten().min().unwrap_or(self.deadline)
     }
 
-    /// When a message about the changes is due.
+    /// When to publish the changes.
     fn next_message(&self) -> Option<Instant> {
         self.has_changed.then(|| {
             self.published_at.map_or_else(Instant::now, |published_at| published_at + MIN_INTERVAL)
         })
     }
 
-    /// Whether a message about the changes is due.
+    /// Whether to publish the changes now.
     pub(super) fn is_due(&self) -> bool {
         self.next_message().is_some_and(|next| next <= Instant::now())
     }
@@ -125,8 +127,8 @@ impl TrackedRollout {
         self.has_changed = false;
     }
 
-    /// Finds the instances of the workloads that are known by name only. Instances that are
-    /// stopping have been replaced by others.
+    /// Finds the instances of the workloads of which only the names are known. Instances that are
+    /// stopping are ignored: others have replaced them.
     pub(super) fn resolve(&mut self, states: &WorkloadStates) {
         let unresolved = std::mem::take(&mut self.unresolved);
         let stays = |state: &ExecutionState| {
@@ -152,7 +154,7 @@ impl TrackedRollout {
             || instances.iter().any(|instance| self.unresolved.contains(&instance.workload_name))
     }
 
-    /// The message about it.
+    /// The message about its progress.
     pub(super) fn progress(
         &self,
         status: RolloutStatus,
@@ -174,7 +176,7 @@ impl TrackedRollout {
         }
     }
 
-    /// How far it is.
+    /// Its status, according to the states of its instances.
     pub(super) fn status(&self, states: &WorkloadStates) -> RolloutStatus {
         let state = |instance| states.get(instance).filter(|_| !self.stale.has(instance));
         let states = self.instances.iter().map(state);
@@ -186,7 +188,7 @@ impl TrackedRollout {
         for state in states {
             match state.and_then(outcome) {
                 None => return RolloutStatus::InProgress,
-                Some(Outcome::Failed) if status == RolloutStatus::Succeeded => {
+                Some(InstanceOutcome::Failed) if status == RolloutStatus::Succeeded => {
                     status = RolloutStatus::Failed
                 }
                 Some(_) => {}
@@ -196,24 +198,25 @@ impl TrackedRollout {
     }
 }
 
+/// How an instance has settled.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum InstanceOutcome {
     Succeeded,
     Failed,
 }
 
 /// The outcome of an instance; `None` if it has not settled.
-fn outcome(state: &ExecutionState) -> Option<Outcome> {
+fn outcome(state: &ExecutionState) -> Option<InstanceOutcome> {
     match state.execution_state_enum? {
         ExecutionStateEnum::Running(_) | ExecutionStateEnum::Succeeded(_) => {
-            Some(Outcome::Succeeded)
+            Some(InstanceOutcome::Succeeded)
         }
-        ExecutionStateEnum::Failed(_) => Some(Outcome::Failed),
+        ExecutionStateEnum::Failed(_) => Some(InstanceOutcome::Failed),
         ExecutionStateEnum::Pending(substate)
             if substate == i32::from(Pending::StartingFailed)
                 && state.additional_info().starts_with(NO_MORE_RETRIES) =>
         {
-            Some(Outcome::Failed)
+            Some(InstanceOutcome::Failed)
         }
         _ => None,
     }
@@ -229,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_settles_by_running_ending_or_being_given_up() {
+    fn an_instance_settles_when_it_runs_or_ends_or_has_no_more_retries() {
         use ExecutionStateEnum as State;
         let failed = State::Pending(Pending::StartingFailed.into());
         for (state, expected) in [
-            (state(State::Running(Running::Ok.into()), ""), Some(Outcome::Succeeded)),
-            (state(State::Succeeded(Succeeded::Ok.into()), ""), Some(Outcome::Succeeded)),
-            (state(State::Failed(Failed::Lost.into()), ""), Some(Outcome::Failed)),
-            (state(failed, "No more retries: no such image"), Some(Outcome::Failed)),
+            (state(State::Running(Running::Ok.into()), ""), Some(InstanceOutcome::Succeeded)),
+            (state(State::Succeeded(Succeeded::Ok.into()), ""), Some(InstanceOutcome::Succeeded)),
+            (state(State::Failed(Failed::Lost.into()), ""), Some(InstanceOutcome::Failed)),
+            (state(failed, "No more retries: no such image"), Some(InstanceOutcome::Failed)),
             (state(failed, "no such image"), None),
             (state(State::Pending(Pending::Starting.into()), "No more retries"), None),
             (state(State::Stopping(Stopping::Stopping.into()), ""), None),

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::record::RolloutRecord;
 use super::stale::{RecentlyDeleted, StaleStates};
 use super::tracked::TrackedRollout;
-use super::update::{Applied, Command, Rollout};
+use super::update::{AcceptedUpdate, AppliedManifest, RolloutCommand};
 use crate::streams::publisher::Publisher;
 use ankaios_control::{Client, WorkloadStates};
 use ankaios_control::{Event, EventStream};
@@ -27,32 +27,33 @@ pub(super) const MAX_ROLLOUTS: usize = 256;
 /// anybody who may publish for the vehicle may retain any number.
 pub(super) const MAX_RESTORED: usize = 4 * 1024 * 1024;
 
-/// How long an instance must be gone to count as removed by somebody else. Ankaios has no
-/// state for a moment of an instance that is deleted and applied again at once.
-pub(super) const GONE_GRACE: Duration = Duration::from_secs(5);
+/// How long an instance must be missing to count as removed by another client. An instance that
+/// is deleted and applied again at once has no state for a moment.
+pub(super) const MISSING_GRACE: Duration = Duration::from_secs(5);
 
 /// The minimum time for which a restored roll-out is followed.
 const MIN_RESTORED: Duration = Duration::from_secs(10);
 
-/// How long the broker keeps the record of a roll-out after its end, in case the connector does
-/// not come back.
+/// How long the broker keeps the record of a roll-out after its timeout, in case the connector is
+/// not started again.
 const RECORD_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
+/// The task that follows all roll-outs.
 pub(super) struct Tracker {
     ankaios: Client,
     topics: Topics,
     publisher: Publisher,
     limit: Duration,
     pub(super) rollouts: Vec<TrackedRollout>,
-    /// The ids of the last ones that have settled. Their records may arrive again until the
+    /// The ids of the last roll-outs that have settled. Their records may arrive again until the
     /// broker has removed them.
     settled: VecDeque<String>,
-    /// Instances that may be added again while Ankaios still has their former state.
+    /// Deleted instances. They may be added again while Ankaios still has their old state.
     pub(super) deleted: RecentlyDeleted,
-    /// The states of all instances, while there is a subscription.
+    /// The states of all instances, if there is a subscription.
     states: WorkloadStates,
     events: Option<EventStream>,
-    /// The subscription has no snapshot yet.
+    /// Whether the subscription has no snapshot yet.
     opening: bool,
 }
 
@@ -77,10 +78,10 @@ impl Tracker {
         }
     }
 
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<RolloutCommand>) {
         loop {
-            let look = self.rollouts.iter().map(TrackedRollout::next_deadline).min();
-            // Events first: one from before an update must not count as its outcome.
+            let deadline = self.rollouts.iter().map(TrackedRollout::next_deadline).min();
+            // Events come first: one from before an update must not count as its outcome.
             let result = tokio::select! {
                 biased;
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
@@ -91,13 +92,13 @@ impl Tracker {
                     }
                 },
                 command = commands.recv() => match command {
-                    Some(Command::Update(rollout)) => self.start(rollout).await,
-                    Some(Command::Restored { id, record, size }) => {
+                    Some(RolloutCommand::Update(rollout)) => self.start(rollout).await,
+                    Some(RolloutCommand::Restored { id, record, size }) => {
                         self.restore(id, record, size).await
                     }
                     None => return,
                 },
-                Some(()) = OptionFuture::from(look.map(sleep_until)) => self.check_deadlines().await,
+                Some(()) = OptionFuture::from(deadline.map(sleep_until)) => self.check_deadlines().await,
             };
             if result.is_err() {
                 return;
@@ -109,18 +110,20 @@ impl Tracker {
         }
     }
 
-    pub(super) async fn start(&mut self, rollout: Rollout) -> Result<(), SessionEnded> {
+    pub(super) async fn start(&mut self, rollout: AcceptedUpdate) -> Result<(), SessionEnded> {
         let nothing_changed = rollout.has_changed_nothing();
         let deleted: BTreeSet<_> = rollout.deleted.into_iter().collect();
         self.deleted.add(&deleted);
         self.supersede(&deleted).await?;
-        let Some(Applied { request_id, workloads }) = rollout.applied else { return Ok(()) };
+        let Some(AppliedManifest { request_id, workloads }) = rollout.applied else {
+            return Ok(());
+        };
         let instances = rollout.added.into_iter().collect();
         let mut tracked = TrackedRollout::new(random::hex(), request_id, instances, self.limit);
         tracked.mark_stale(&self.deleted, &self.states, self.limit);
         if nothing_changed {
-            // Perhaps it is a redelivery, and Ankaios changed something the first time: the
-            // connector was killed before the reply.
+            // The request may be a redelivery, because the connector was killed before the reply,
+            // and Ankaios may have changed something the first time.
             tracked.unresolved = workloads;
         }
         if tracked.is_empty() {
@@ -132,7 +135,7 @@ impl Tracker {
         self.follow(tracked).await
     }
 
-    /// Follows a roll-out of a former process until its original deadline, but for at least
+    /// Follows a roll-out of an earlier process until its original deadline, but for at least
     /// [`MIN_RESTORED`].
     pub(super) async fn restore(
         &mut self,
@@ -151,14 +154,14 @@ impl Tracker {
         }
         let limit = record.remaining().clamp(MIN_RESTORED.min(self.limit), self.limit);
         self.publisher
-            .kept(&self.topics.rollout(&id), &record, Some(limit + RECORD_EXPIRY))
+            .note_retained(&self.topics.rollout(&id), &record, Some(limit + RECORD_EXPIRY))
             .await?;
         let RolloutRecord { request_id, workloads, .. } = record;
         tracing::info!(request_id, "a roll-out is taken up again");
         let mut tracked = TrackedRollout::new(id, request_id, workloads, limit);
         tracked.recorded = true;
         tracked.restored_size = size;
-        // The broker delivers requests that have waited before the records.
+        // The broker delivers the requests that it has queued before the records.
         if tracked.instances.iter().any(|instance| self.deleted.has(instance)) {
             return self.settle(tracked, RolloutStatus::Superseded).await;
         }
@@ -172,14 +175,14 @@ impl Tracker {
         }
         let instances = tracked.instances.clone();
         let known = instances.iter().filter(|one| self.states.get(one).is_some()).count();
-        // Workloads that are known by name only need states that are newer than the roll-out.
-        // And no event reports an instance of a former process that was removed before the
-        // subscription was made.
+        // Workloads of which only the names are known need states that are newer than the
+        // roll-out. And no event reports that an instance of a restored roll-out was removed
+        // before the subscription.
         let needs_snapshot =
             !tracked.unresolved.is_empty() || (tracked.is_restored() && known < instances.len());
         self.rollouts.push(tracked);
-        // A subscription in progress is finished first: else one roll-out after the other could
-        // restart it for ever.
+        // A subscription in progress is completed first: otherwise a series of roll-outs could
+        // restart it forever.
         if self.events.is_none() || (needs_snapshot && !self.opening) {
             self.subscribe();
         }
@@ -218,26 +221,26 @@ impl Tracker {
         } else {
             self.rollouts.iter_mut().for_each(|one| one.stale.reported(&changes.changed));
         }
-        let gone_until = Instant::now() + GONE_GRACE;
+        let missing_deadline = Instant::now() + MISSING_GRACE;
         for tracked in &mut self.rollouts {
             if !tracked.instances.is_disjoint(&changes.gone) {
-                tracked.gone_until.get_or_insert(gone_until);
+                tracked.missing_deadline.get_or_insert(missing_deadline);
             }
             if tracked.instances.iter().all(|instance| self.states.get(instance).is_some()) {
-                tracked.gone_until = None;
+                tracked.missing_deadline = None;
             }
         }
         self.report(&changes.changed).await
     }
 
-    /// Ends all roll-outs with one of these instances.
+    /// Ends all roll-outs that contain one of these instances.
     async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
         let superseded = |tracked: &mut TrackedRollout| tracked.has_any(gone);
         self.settle_all(superseded, RolloutStatus::Superseded).await
     }
 
-    /// Records that these instances have changed. A settled roll-out is published at once, and
-    /// so is the first change after the shortest interval.
+    /// Records that these instances have changed. The end of a roll-out is published at once, and
+    /// so is a change if the last message is at least the minimum interval ago.
     async fn report(&mut self, changed: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
         let rollouts = std::mem::take(&mut self.rollouts);
         for mut tracked in rollouts {
@@ -259,9 +262,10 @@ impl Tracker {
     pub(super) async fn check_deadlines(&mut self) -> Result<(), SessionEnded> {
         let now = Instant::now();
         self.settle_all(|one| one.deadline <= now, RolloutStatus::TimedOut).await?;
-        // Somebody else has deleted or changed an instance.
-        let gone = |one: &mut TrackedRollout| one.gone_until.is_some_and(|gone| gone <= now);
-        self.settle_all(gone, RolloutStatus::Superseded).await?;
+        // Another client has deleted or changed an instance.
+        let removed =
+            |one: &mut TrackedRollout| one.missing_deadline.is_some_and(|deadline| deadline <= now);
+        self.settle_all(removed, RolloutStatus::Superseded).await?;
         self.expire_stale(now);
         let rollouts = std::mem::take(&mut self.rollouts);
         for mut tracked in rollouts {
@@ -271,23 +275,23 @@ impl Tracker {
         Ok(())
     }
 
-    /// Asks for a new snapshot where states may still be stale after [`STALE_FOR`](super::stale):
+    /// Requests a new snapshot if states may still be stale after [`STALE_FOR`](super::stale):
     /// nothing has changed since the update, or the link was down.
     fn expire_stale(&mut self, now: Instant) {
-        let mut asks = false;
+        let mut needs_snapshot = false;
         for tracked in &mut self.rollouts {
             if !tracked.stale.expire(now) {
                 continue;
             }
             if self.opening || tracked.has_stale_outcome(&self.states) {
                 tracked.covered = false;
-                asks = true;
+                needs_snapshot = true;
             } else {
                 tracked.stale = StaleStates::default();
             }
         }
-        // A subscription in progress is finished first.
-        if asks && !self.opening {
+        // A subscription in progress is completed first.
+        if needs_snapshot && !self.opening {
             self.subscribe();
         }
     }
@@ -338,12 +342,13 @@ impl Tracker {
         tracing::info!(request_id = tracked.request_id, ?status, "roll-out");
         let progress = tracked.progress(status, &self.states);
         self.publisher.send(&self.topics.apply_status(), &progress).await?;
-        // Only now: a slow uplink gets fewer messages.
+        // Recorded only after the session has taken the message, so that a slow uplink gets fewer
+        // messages.
         tracked.published();
         Ok(())
     }
 
-    /// Retains the record for the next process, unless that was done.
+    /// Publishes the record for the next process, unless that was done already.
     async fn record(&self, tracked: &mut TrackedRollout) -> Result<(), SessionEnded> {
         if tracked.recorded {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What the task that follows roll-outs is told.
+//! The commands to the task that follows roll-outs.
 
 use std::collections::BTreeSet;
 
@@ -9,28 +9,28 @@ use super::record::RolloutRecord;
 
 /// An update of the desired state that Ankaios has accepted.
 #[derive(Debug, Clone)]
-pub struct Rollout {
-    /// The manifest, if it is followed.
-    pub applied: Option<Applied>,
+pub struct AcceptedUpdate {
+    /// The manifest, if the update applies one and its progress is followed.
+    pub applied: Option<AppliedManifest>,
     /// Added or changed instances.
     pub added: Vec<InstanceName>,
     /// Deleted instances.
     pub deleted: Vec<InstanceName>,
 }
 
-/// A manifest that was applied.
+/// A manifest that was applied by a request.
 #[derive(Debug, Clone)]
-pub struct Applied {
+pub struct AppliedManifest {
     /// The id of the request.
     pub request_id: String,
-    /// The names of its workloads.
+    /// The names of the manifest's workloads.
     pub workloads: BTreeSet<String>,
 }
 
-impl Rollout {
+impl AcceptedUpdate {
     /// The changes of an update.
     #[must_use]
-    pub fn new(applied: Option<Applied>, success: &UpdateStateSuccess) -> Self {
+    pub fn new(applied: Option<AppliedManifest>, success: &UpdateStateSuccess) -> Self {
         let names = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
         Self {
             applied,
@@ -47,7 +47,7 @@ impl Rollout {
 
 /// A command to the task.
 #[derive(Debug)]
-pub(super) enum Command {
-    Update(Rollout),
+pub(super) enum RolloutCommand {
+    Update(AcceptedUpdate),
     Restored { id: String, record: RolloutRecord, size: usize },
 }

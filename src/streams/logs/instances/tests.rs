@@ -7,7 +7,7 @@ use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The clocks of a test: they only move when it says so.
+/// The clocks of a test. They stand still except for [`Clock::advance`].
 struct Clock(Now);
 
 impl Clock {
@@ -30,7 +30,7 @@ impl Clock {
     }
 }
 
-/// The instances of the workload `w`, one of which has a log that is open.
+/// The instances of the workload `w`, one of which has an open log.
 fn instances(follow: bool, clock: &Clock) -> Instances {
     let subscription = json!({"id": "x", "workloads": ["w"], "follow": follow, "tail": 5,
         "since": "2026-01-31T11:00:00Z"});
@@ -46,7 +46,7 @@ fn instance() -> InstanceName {
 }
 
 #[test]
-fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
+fn a_lost_log_is_requested_from_before_its_last_line_or_from_the_start() {
     let clock = Clock::new();
     let arrived = clock.arrival();
     let before = rfc3339::format(arrived - OVERLAP);
@@ -64,22 +64,22 @@ fn a_lost_log_is_asked_for_from_before_its_last_line_or_anew() {
 }
 
 #[test]
-fn a_log_that_is_lost_before_it_has_caught_up_is_asked_for_from_there() {
+fn a_log_that_is_lost_before_it_has_caught_up_is_requested_from_the_same_time() {
     let clock = Clock::new();
     let mut instances = instances(true, &clock);
-    // At once.
+    // Before the log is live.
     instances.delivered(1, clock.0.time);
     instances.lost(1, clock.0.instant);
     let (since, _) = instances.due(clock.0.instant).pop_first().unwrap();
     assert_eq!(since, Some(clock.0.time - 60 * SECOND));
-    // What is noted for a later process is that of the one that is furthest behind.
+    // The time for a later process is that of the log that is furthest behind.
     instances.opened(&["w.2.a".parse().unwrap()], 2, since, clock.0.time);
     instances.delivered(2, clock.arrival());
     assert_eq!(instances.delivered_until(), since);
 }
 
 #[test]
-fn a_whole_log_of_which_little_has_come_is_asked_for_anew() {
+fn a_whole_log_that_is_lost_early_is_requested_from_the_start() {
     let clock = Clock::new();
     let now = clock.0.time;
     let subscription = json!({"id": "x", "workloads": ["w"], "follow": true});
@@ -106,7 +106,7 @@ fn nothing_from_before_the_requested_time_is_requested_after_an_interruption() {
 }
 
 #[test]
-fn what_is_gone_is_forgotten_whatever_names_it() {
+fn a_removed_instance_is_forgotten_whichever_field_is_removed() {
     let clock = Clock::new();
     let now = clock.0;
     for removed in ["workloadStates.a.w.1", "workloadStates.a.w", "workloadStates.a"] {
@@ -132,7 +132,7 @@ fn an_event_without_a_state_does_not_stop_what_runs() {
 }
 
 #[test]
-fn the_end_of_a_lost_log_whose_instance_is_gone_is_told_once() {
+fn the_end_of_a_lost_log_of_a_removed_instance_is_published_once() {
     let clock = Clock::new();
     let now = clock.0;
     for asked_first in [false, true] {
@@ -141,7 +141,7 @@ fn the_end_of_a_lost_log_whose_instance_is_gone_is_told_once() {
         assert!(instances.observe(&running, now).is_empty());
         instances.lost(1, now.instant);
         if asked_first {
-            // Ankaios does not know it, but by what is known it runs.
+            // Ankaios does not know the instance, but its last known state says that it runs.
             let retry = instances.is_running(&instance());
             assert!(instances.unavailable(instance(), None, retry, now.instant).is_none());
         }
@@ -152,7 +152,7 @@ fn the_end_of_a_lost_log_whose_instance_is_gone_is_told_once() {
 }
 
 #[test]
-fn an_end_that_was_told_is_not_told_again_when_the_instance_is_gone() {
+fn a_published_end_is_not_published_again_when_the_instance_is_removed() {
     let clock = Clock::new();
     let now = clock.0;
     for asked_first in [false, true] {
@@ -179,7 +179,7 @@ fn an_end_that_ankaios_repeats_is_published_once() {
 }
 
 #[test]
-fn a_log_that_ends_before_ankaios_tells_of_it_is_not_asked_for_again() {
+fn a_log_that_ends_before_the_state_changes_is_not_requested_again() {
     let mut clock = Clock::new();
     let news = |news| event(state(&[("a", "w", "1")], news, None), &[]);
     let mut instances = instances(true, &clock);
@@ -187,18 +187,18 @@ fn a_log_that_ends_before_ankaios_tells_of_it_is_not_asked_for_again() {
     assert!(instances.observe(&running, clock.0).is_empty());
     let arrived = clock.arrival();
     assert!(instances.stopped(1, instance(), arrived, clock.0).is_some());
-    // As long as an agent may need to see it, with some time to spare.
+    // Longer than an agent needs to notice the end.
     clock.advance(SECOND);
     assert!(instances.due(clock.0.instant).is_empty());
     assert!(instances.observe(&news(FAILED), clock.0).is_empty());
     assert_eq!((instances.next_due(), instances.delivered_until()), (None, Some(arrived)));
-    // Once it runs again, the rest is.
+    // Once the instance runs again, the rest is requested.
     assert!(instances.observe(&news(RUNNING), clock.0).is_empty());
     assert_eq!(instances.due(clock.0.instant), [(Some(arrived), vec![instance()])].into());
 }
 
 #[test]
-fn a_run_that_ends_before_its_log_was_asked_for_is_asked_for_all_the_same() {
+fn the_log_of_a_run_that_ends_before_the_request_is_still_requested() {
     let clock = Clock::new();
     let now = clock.0;
     let news = |news| event(state(&[("a", "w", "1")], news, None), &[]);
@@ -211,14 +211,14 @@ fn a_run_that_ends_before_its_log_was_asked_for_is_asked_for_all_the_same() {
         assert!(instances.observe(&news(state), now).is_empty());
     }
     assert_eq!(instances.due(now.instant), [(Some(arrived), vec![instance()])].into());
-    // Also if the first attempt fails.
+    // This also holds if the first attempt fails.
     assert!(instances.unavailable(instance(), Some(arrived), true, now.instant).is_none());
     assert!(instances.observe(&news(FAILED), now).is_empty());
     assert!(instances.next_due().is_some());
 }
 
 #[test]
-fn a_log_that_ends_before_the_first_snapshot_is_not_asked_for_again() {
+fn a_log_that_ends_before_the_first_snapshot_is_not_requested_again() {
     let clock = Clock::new();
     let now = clock.0;
     let mut instances = instances(true, &clock);
@@ -232,7 +232,7 @@ fn a_log_that_ends_before_the_first_snapshot_is_not_asked_for_again() {
 }
 
 #[test]
-fn a_log_that_has_ended_is_asked_for_at_once_if_its_instance_runs_again() {
+fn a_log_that_has_ended_is_requested_at_once_if_its_instance_runs_again() {
     let mut clock = Clock::new();
     let running = || state(&[("a", "w", "1")], RUNNING, None);
     let mut instances = instances(true, &clock);
@@ -243,7 +243,7 @@ fn a_log_that_has_ended_is_asked_for_at_once_if_its_instance_runs_again() {
     let again = event(running(), &["workloadStates.a.w"]);
     assert!(instances.observe(&again, clock.0).is_empty());
     assert_eq!(instances.due(clock.0.instant).len(), 1);
-    // Without such news it is asked for in the end.
+    // Without such an event it is requested after a while.
     instances.opened(&[instance()], 2, None, clock.0.time);
     assert!(instances.stopped(2, instance(), clock.arrival(), clock.0).is_some());
     assert!(instances.due(clock.0.instant).is_empty());
@@ -252,7 +252,7 @@ fn a_log_that_has_ended_is_asked_for_at_once_if_its_instance_runs_again() {
 }
 
 #[test]
-fn the_end_of_a_log_that_has_come_again_is_told_again() {
+fn the_end_of_a_log_that_was_opened_again_is_published_again() {
     let clock = Clock::new();
     let now = clock.0;
     let mut instances = instances(true, &clock);
@@ -262,14 +262,14 @@ fn the_end_of_a_log_that_has_come_again_is_told_again() {
     instances.opened(&[instance()], 2, None, now.time);
     instances.lost(2, now.instant);
     assert!(instances.unavailable(instance(), None, false, now.instant).is_some());
-    // It runs again, but cannot be had.
+    // The instance runs again, but its log is not available.
     assert!(instances.observe(&running, now).is_empty());
     assert!(instances.unavailable(instance(), None, false, now.instant).is_none());
     assert!(instances.end_all().is_empty());
 }
 
 #[test]
-fn what_ankaios_does_not_end_in_time_ends_after_a_grace_period_without_messages() {
+fn logs_that_ankaios_does_not_end_end_after_a_grace_period_without_messages() {
     let clock = Clock::new();
     let until = rfc3339::format(clock.after(10 * SECOND).time);
     for (follow, expected) in [(true, true), (false, false)] {
@@ -279,7 +279,7 @@ fn what_ankaios_does_not_end_in_time_ends_after_a_grace_period_without_messages(
         instances.opened(&[instance()], 1, None, clock.0.time);
         let deadline = |at: Now, last: Now| instances.deadline(last.instant, at);
         let quiet = deadline(clock.0, clock.0).map(|at| at - clock.0.instant);
-        // Written to the millisecond.
+        // `until` is written in milliseconds.
         let ends = quiet.is_some_and(|wait| wait > 10 * SECOND && wait <= 11 * SECOND);
         assert_eq!(ends, expected, "{quiet:?}");
         let late = clock.after(12 * SECOND);
