@@ -5,10 +5,10 @@
 //!                   │ PUBLISH              ▲
 //!       crate mqtt-session: the session, which knows no application
 //!                   │ Message<Incoming>    ▲ replies, stream messages, status
-//!         broker    what a message means here; the status of the connector
-//!         router    from message to operation, from outcome to reply
+//!         broker      what a message means; the status of the connector
+//!         router      from message to operation, from outcome to reply
 //!         operations  one file each      guard  what requests may do
-//!         streams   subscriptions, logs, roll-outs
+//!         streams     subscriptions, logs, roll-outs
 //!                   │ typed call           ▲ answers, events, log lines
 //!       crate ankaios-control: client and link
 //!                   ▼ output               │ input
@@ -21,18 +21,19 @@
 //! is another user of `ankaios-control`, without MQTT. Topics, messages and error codes are in
 //! the crate `fleet-contract`; manifests and states in `ankaios-model`.
 //!
-//! Programs use [`settings::Settings`] and [`connector::run`].
+//! Programs use [`settings::Settings`] and [`connector::run`]. All other modules are private;
+//! `cargo doc --document-private-items` shows them.
 
 #![forbid(unsafe_code)]
 
-pub mod broker;
+mod broker;
 pub mod connector;
 pub mod dashboard;
 mod errors;
-pub mod guard;
+mod guard;
 pub mod health;
-pub mod operations;
-pub mod replica;
-pub mod router;
+mod operations;
+mod replica;
+mod router;
 pub mod settings;
-pub mod streams;
+mod streams;

@@ -6,11 +6,11 @@ use fleet_contract::topics::{StreamKind, TopicKind};
 /// Maximum size of a record that is read back from the broker, in bytes: that of the largest
 /// subscription if each of its characters has to be escaped. A record can be larger than the
 /// request that it was made from.
-pub const MAX_RECORD: usize = 512 * 1024;
+pub(crate) const MAX_RECORD: usize = 512 * 1024;
 
 /// The meaning of a message, by its topic. The session passes it to the router as the route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// A request.
     Request {
         /// The name in the topic, such as `manifest/apply`.

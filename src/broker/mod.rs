@@ -13,8 +13,8 @@
 
 mod incoming;
 mod presence;
-pub mod request;
+pub(crate) mod request;
 mod vehicle;
 
-pub use incoming::{Incoming, MAX_RECORD};
-pub use vehicle::Vehicle;
+pub(crate) use incoming::{Incoming, MAX_RECORD};
+pub(crate) use vehicle::Vehicle;

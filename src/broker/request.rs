@@ -3,23 +3,23 @@
 use mqtt_session::Message;
 
 /// The user property that identifies a request. It is copied to the reply.
-pub const REQUEST_ID: &str = "request-id";
+pub(crate) const REQUEST_ID: &str = "request-id";
 
 /// The user property that lifts the protection of workloads, with the value `true`.
-pub const FORCE: &str = "force";
+const FORCE: &str = "force";
 
 /// The user properties that the connector reads.
-pub const USER_PROPERTIES: &[&str] = &[REQUEST_ID, FORCE];
+pub(crate) const USER_PROPERTIES: &[&str] = &[REQUEST_ID, FORCE];
 
 /// The request id that the sender has set.
 #[must_use]
-pub fn request_id<R>(message: &Message<R>) -> Option<&str> {
+pub(crate) fn request_id<R>(message: &Message<R>) -> Option<&str> {
     message.user_property(REQUEST_ID)
 }
 
 /// Whether a request lifts the protection of workloads.
 #[must_use]
-pub fn has_force<R>(message: &Message<R>) -> bool {
+pub(crate) fn has_force<R>(message: &Message<R>) -> bool {
     message.user_property(FORCE) == Some("true")
 }
 

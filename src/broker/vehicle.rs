@@ -18,7 +18,7 @@ use crate::replica::Lease;
 
 /// The connector of one vehicle as the application of the MQTT session.
 #[derive(Debug)]
-pub struct Vehicle {
+pub(crate) struct Vehicle {
     topics: Topics,
     /// The largest payload of a request, in bytes.
     max_payload: usize,
@@ -32,7 +32,7 @@ impl Vehicle {
     /// `max_payload` is the largest payload of a request, in bytes; `replica` is the name of
     /// this replica if there are several.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         topics: Topics,
         max_payload: usize,
         replica: Option<String>,

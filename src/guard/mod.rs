@@ -47,8 +47,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-pub use policy_file::{PolicyError, PolicyFile};
-pub use rate_limit::RateLimit;
+pub(crate) use policy_file::PolicyFile;
+pub(crate) use rate_limit::RateLimit;
 pub(crate) use refusal::Refusal;
 
 use ankaios_control::Client;
@@ -61,7 +61,7 @@ use view::View;
 
 /// The settings of the guard.
 #[derive(Debug, Clone, Default)]
-pub struct GuardOptions {
+pub(crate) struct GuardOptions {
     /// The workloads that are not deleted or changed without `force`.
     pub protected_workloads: Vec<String>,
     /// Limits the content of workloads.
@@ -72,7 +72,7 @@ pub struct GuardOptions {
 
 /// Decides which requests are allowed. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Guard(Arc<Inner>);
+pub(crate) struct Guard(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -96,7 +96,7 @@ pub(crate) enum RequiredState {
 impl Guard {
     /// A guard with these settings.
     #[must_use]
-    pub fn new(options: GuardOptions) -> Self {
+    pub(crate) fn new(options: GuardOptions) -> Self {
         let protection = Protection::new(options.protected_workloads);
         let field_masks = match options.policy {
             Some(_) => vec!["desiredState".into()],

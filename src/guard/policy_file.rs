@@ -19,7 +19,7 @@ const MAX_SIZE: u64 = 1024 * 1024;
 /// Why a policy file cannot be used. The message names the file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
-pub struct PolicyError {
+pub(crate) struct PolicyError {
     path: PathBuf,
     reason: PolicyErrorReason,
 }
@@ -38,7 +38,7 @@ enum PolicyErrorReason {
 
 /// A policy and the file it comes from.
 #[derive(Debug)]
-pub struct PolicyFile {
+pub(crate) struct PolicyFile {
     path: PathBuf,
     /// The policy in force. A lock, because the file is read on the blocking pool, where updates
     /// are checked against the policy.
@@ -81,7 +81,7 @@ impl PolicyFile {
     ///
     /// # Errors
     /// See [`PolicyError`].
-    pub fn open(path: PathBuf) -> Result<Self, PolicyError> {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, PolicyError> {
         match read(&path) {
             Ok((policy, version)) => {
                 let policy = Arc::new(policy);

@@ -9,7 +9,7 @@ use fleet_contract::error::{ErrorCode, ErrorReply};
 
 /// Requests per second and operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RateLimit(f64);
+pub(crate) struct RateLimit(f64);
 
 impl RateLimit {
     /// The lowest and the highest limit.

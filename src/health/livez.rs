@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The check of `/livez`: the monitors of the tasks.
 #[derive(Debug)]
-pub struct Liveness {
+pub(crate) struct Liveness {
     tasks: Vec<Monitor>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct LivezBody {
 impl Liveness {
     /// A check of these tasks.
     #[must_use]
-    pub fn new(tasks: Vec<Monitor>) -> Self {
+    pub(crate) fn new(tasks: Vec<Monitor>) -> Self {
         Self { tasks }
     }
 

@@ -15,7 +15,7 @@ pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 
 /// The metrics of all parts of the connector.
 #[derive(Debug)]
-pub struct MetricsPage {
+pub(crate) struct MetricsPage {
     registry: Registry,
 }
 
@@ -23,7 +23,7 @@ impl MetricsPage {
     /// The metrics of the process (version, start time and memory), and those that `register`
     /// adds with the prefix `fleet_connector_`.
     #[must_use]
-    pub fn new(register: impl FnOnce(&mut Registry)) -> Self {
+    pub(crate) fn new(register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
         let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         registry.register_with_unit(

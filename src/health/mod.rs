@@ -21,18 +21,19 @@ mod server;
 
 pub use address::{Address, AddressError};
 pub use client::{Endpoint, ProbeError, ProbeResponse, probe};
-pub use livez::Liveness;
-pub use metrics::MetricsPage;
-pub use readyz::Readiness;
-pub use server::{BindError, Server};
+pub(crate) use livez::Liveness;
+pub(crate) use metrics::MetricsPage;
+pub(crate) use readyz::Readiness;
+pub use server::BindError;
+pub(crate) use server::Server;
 
 /// The endpoints that are served.
 #[derive(Debug)]
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     /// `/livez`.
-    pub liveness: Liveness,
+    pub(crate) liveness: Liveness,
     /// `/readyz`.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// `/metrics`.
-    pub metrics: MetricsPage,
+    pub(crate) metrics: MetricsPage,
 }

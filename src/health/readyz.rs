@@ -13,7 +13,7 @@ const MAX_LISTED: usize = 5;
 
 /// The check of `/readyz`: the parts that must be up so that requests can be served.
 #[derive(Debug)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// Session and subscriptions at the broker.
     pub session: watch::Receiver<SessionStatus>,
     /// The link to Ankaios.

@@ -59,7 +59,7 @@ pub struct BindError {
 
 /// The HTTP server for health and metrics, which listens already.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
 }
 
@@ -68,7 +68,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub async fn bind(address: &Address) -> Result<Self, BindError> {
+    pub(crate) async fn bind(address: &Address) -> Result<Self, BindError> {
         match TcpListener::bind(address.to_listen()).await {
             Ok(listener) => {
                 tracing::info!(%address, "health and metrics are served");
@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// Serves the endpoints. Never returns; drop the future to stop the server.
-    pub async fn run(self, endpoints: Endpoints) {
+    pub(crate) async fn run(self, endpoints: Endpoints) {
         let endpoints = Arc::new(endpoints);
         let mut connections: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
         let mut reported = false;

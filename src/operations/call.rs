@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 
 /// A request for an operation, parsed as far as all operations have it in common.
 #[derive(Debug, Clone)]
-pub struct OperationCall {
+pub(crate) struct OperationCall {
     /// The requested operation.
     pub operation: Operation,
     /// Identifies the request in messages about its progress.
@@ -22,10 +22,10 @@ pub struct OperationCall {
 }
 
 /// Work to do after a reply is handed to the session, such as following a roll-out.
-pub type FollowUp = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type FollowUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A successful reply.
-pub struct Success {
+pub(crate) struct Success {
     /// The payload, UTF-8 JSON.
     pub payload: Bytes,
     /// Work to do after the reply.
@@ -39,10 +39,10 @@ impl Success {
 }
 
 /// The outcome of an operation: a successful reply or an error reply.
-pub type Outcome = Result<Success, ErrorReply>;
+pub(crate) type Outcome = Result<Success, ErrorReply>;
 
 /// The second half of an operation: a future of its outcome.
-pub type PendingOutcome = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(crate) type PendingOutcome = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// An outcome that is known already.
 pub(super) fn ready(outcome: Outcome) -> PendingOutcome {

@@ -15,7 +15,7 @@ pub(super) const MAX_WAITS: usize = 32;
 
 /// The parts that operations use. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct OperationContext {
+pub(crate) struct OperationContext {
     /// The client of Ankaios.
     pub ankaios: Client,
     /// Decides what requests may do to the vehicle.
@@ -36,7 +36,7 @@ pub struct OperationContext {
 impl OperationContext {
     /// A context for one activation of the connector.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         ankaios: Client,
         guard: Guard,
         updates: UpdateQueue,

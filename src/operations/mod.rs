@@ -24,20 +24,20 @@ use fleet_contract::error::ErrorReply;
 use fleet_contract::operation::Operation;
 use fleet_contract::topics::StreamKind;
 
-pub use call::{FollowUp, OperationCall, Outcome, PendingOutcome, Success};
-pub use context::OperationContext;
-pub use update_queue::UpdateQueue;
+pub(crate) use call::{FollowUp, OperationCall, Outcome, PendingOutcome, Success};
+pub(crate) use context::OperationContext;
+pub(crate) use update_queue::UpdateQueue;
 
 /// The operations on one vehicle.
 #[derive(Debug, Clone)]
-pub struct Operations {
+pub(crate) struct Operations {
     context: OperationContext,
 }
 
 impl Operations {
     /// Operations that use `context`.
     #[must_use]
-    pub fn new(context: OperationContext) -> Self {
+    pub(crate) fn new(context: OperationContext) -> Self {
         Self { context }
     }
 
@@ -45,7 +45,7 @@ impl Operations {
     ///
     /// # Errors
     /// The error that is the reply.
-    pub async fn start(&self, call: OperationCall) -> Result<PendingOutcome, ErrorReply> {
+    pub(crate) async fn start(&self, call: OperationCall) -> Result<PendingOutcome, ErrorReply> {
         let context = &self.context;
         context.guard.admit(call.operation.name())?;
         match call.operation {

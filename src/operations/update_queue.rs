@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Gives updates their turns in the order of arrival. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct UpdateQueue {
+pub(crate) struct UpdateQueue {
     /// The update that holds the lock has its turn. A lock, because Tokio's mutex is a fair
     /// queue of its waiters.
     turn: Arc<Mutex<()>>,
@@ -17,7 +17,7 @@ pub struct UpdateQueue {
 impl UpdateQueue {
     /// An update waits at most `timeout` for its turn.
     #[must_use]
-    pub fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self { turn: Arc::default(), timeout }
     }
 

@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_millis(250);
 
 /// The right of the active replica to use the session.
 #[derive(Debug)]
-pub struct Lease {
+pub(crate) struct Lease {
     replica: String,
     topics: Topics,
     /// `since` of the status on the current connection, or on the one that is being opened.
@@ -51,26 +51,26 @@ enum Claim {
 impl Lease {
     /// `replica` is the name of this replica.
     #[must_use]
-    pub fn new(replica: String, topics: Topics) -> Self {
+    pub(crate) fn new(replica: String, topics: Topics) -> Self {
         let past = PastSessions::default();
         Self { replica, topics, since: String::new(), past, is_resumed: false }
     }
 
     /// Records that a connection is about to be opened. Its status has this `since`.
-    pub fn connecting(&mut self, since: &str) {
+    pub(crate) fn connecting(&mut self, since: &str) {
         self.is_resumed = self.past.granted.is_some();
         let attempted = std::mem::replace(&mut self.since, since.to_owned());
         self.past.attempted = Some(attempted).filter(|attempted| !attempted.is_empty());
     }
 
     /// Records that the subscriptions of the connection are granted.
-    pub fn granted(&mut self) {
+    pub(crate) fn granted(&mut self) {
         self.past.granted = Some(self.since.clone());
     }
 
     /// Handles a message between replicas.
     #[must_use]
-    pub fn handle(&self, topic: TopicKind<'_>, arrival: &Arrival<'_>) -> Reaction {
+    pub(crate) fn handle(&self, topic: TopicKind<'_>, arrival: &Arrival<'_>) -> Reaction {
         match topic {
             TopicKind::Standby => Reaction::Announce,
             TopicKind::Status => match ConnectorStatus::from_payload(arrival.payload) {
@@ -96,7 +96,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`ConnectionError::TakenOver`], or the error of that connection.
-    pub async fn confirm(
+    pub(crate) async fn confirm(
         &self,
         options: &SessionOptions,
         metrics: &SessionMetrics,

@@ -30,5 +30,5 @@ mod lease;
 mod observer;
 mod standby;
 
-pub use lease::Lease;
-pub use standby::Standby;
+pub(crate) use lease::Lease;
+pub(crate) use standby::Standby;

@@ -21,7 +21,7 @@ const SAME_NAME: &str =
 
 /// The standby side of a replica.
 #[derive(Debug)]
-pub struct Standby {
+pub(crate) struct Standby {
     replica: String,
     options: SessionOptions,
     topics: Topics,
@@ -36,7 +36,7 @@ pub struct Standby {
 impl Standby {
     /// `replica` is the name of this replica; `options` are those of the session.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         replica: String,
         options: SessionOptions,
         topics: Topics,
@@ -49,13 +49,13 @@ impl Standby {
 
     /// Records that this replica was active. `taken_over` says whether another one is active
     /// now.
-    pub fn was_active(&mut self, taken_over: bool) {
+    pub(crate) fn was_active(&mut self, taken_over: bool) {
         self.succeeds_itself = !taken_over;
     }
 
     /// Waits until this replica should become active, or until `stop` is cancelled. Errors are
     /// logged and retried.
-    pub async fn wait(&mut self, stop: &CancellationToken) {
+    pub(crate) async fn wait(&mut self, stop: &CancellationToken) {
         let mut heartbeat = self.reporter.heartbeat();
         loop {
             let mut ready = None;

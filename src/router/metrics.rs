@@ -23,7 +23,7 @@ type DurationHistograms = Family<[(&'static str, &'static str); 1], Histogram, f
 
 /// The metrics of requests. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct RequestMetrics(Arc<Inner>);
+pub(crate) struct RequestMetrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -72,7 +72,7 @@ impl Default for RequestMetrics {
 
 impl RequestMetrics {
     /// Adds the metrics to a registry.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "requests",
             "Requests that got their reply, by operation and outcome: ok, or the code of the error",

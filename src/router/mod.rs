@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Incoming, request};
 use crate::operations::{FollowUp, OperationCall, Operations, Outcome};
 use crate::streams::{Rollouts, Subscriptions};
-pub use metrics::RequestMetrics;
+pub(crate) use metrics::RequestMetrics;
 use responder::{AccessLogEntry, Replied, Responder};
 
 /// Maximum number of requests whose outcome is awaited at the same time.
@@ -46,7 +46,7 @@ const MAX_SHOWN_NAME: usize = 100;
 /// Starts the operation of each request in the order of arrival, and gives each request
 /// exactly one reply.
 #[derive(Debug)]
-pub struct Router {
+pub(crate) struct Router {
     topics: Topics,
     operations: Operations,
     subscriptions: Subscriptions,
@@ -62,7 +62,7 @@ impl Router {
     /// `stopping` is cancelled when no more requests come.
     #[must_use]
     #[allow(clippy::too_many_arguments, reason = "one for each part that it connects")]
-    pub fn new(
+    pub(crate) fn new(
         topics: Topics,
         operations: Operations,
         subscriptions: Subscriptions,
@@ -92,7 +92,11 @@ impl Router {
     /// cooperative budget would break this, because it postpones futures that are ready. So this
     /// task runs without the budget. It still yields often enough, because its work is limited
     /// by what the session hands over.
-    pub async fn run(self, messages: mpsc::Receiver<Message<Incoming>>, heartbeat: Heartbeat) {
+    pub(crate) async fn run(
+        self,
+        messages: mpsc::Receiver<Message<Incoming>>,
+        heartbeat: Heartbeat,
+    ) {
         unconstrained(self.serve(messages, heartbeat)).await;
     }
 

@@ -12,9 +12,9 @@ use super::ankaios::AnkaiosArgs;
 #[derive(Debug, Clone)]
 pub struct DashboardSettings {
     /// Folder of the FIFOs `input` and `output`.
-    pub control_interface_dir: PathBuf,
+    pub(crate) control_interface_dir: PathBuf,
     /// How long to wait for one answer of Ankaios.
-    pub request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     /// What is logged, and how.
     pub log: LogSettings,
 }

@@ -47,19 +47,19 @@ pub struct Settings {
     /// The session with the broker.
     pub mqtt: SessionOptions,
     /// Largest payload of a request, in bytes.
-    pub max_payload: usize,
+    pub(crate) max_payload: usize,
     /// The name of this replica; `None` if it is the only connector of its vehicle.
-    pub replica: Option<String>,
+    pub(crate) replica: Option<String>,
     /// Folder of the FIFOs `input` and `output`.
     pub control_interface_dir: PathBuf,
     /// How long to wait for one answer of Ankaios.
     pub request_timeout: Duration,
     /// How long an applied manifest is followed; `None` if not at all.
-    pub rollout_timeout: Option<Duration>,
+    pub(crate) rollout_timeout: Option<Duration>,
     /// What requests may do to the vehicle.
-    pub guard: GuardOptions,
+    pub(crate) guard: GuardOptions,
     /// Where health and metrics are served; `None` if they are not.
-    pub health: Option<Address>,
+    pub(crate) health: Option<Address>,
     /// What is logged, and how.
     pub log: LogSettings,
 }

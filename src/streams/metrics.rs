@@ -7,13 +7,13 @@ use prometheus_client::registry::Registry;
 
 /// The metrics of subscriptions. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct SubscriptionMetrics {
+pub(crate) struct SubscriptionMetrics {
     subscriptions: Family<[(&'static str, &'static str); 1], Gauge>,
 }
 
 impl SubscriptionMetrics {
     /// Adds the metrics to a registry.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         // Each series exists from the start, with 0.
         StreamKind::ALL.into_iter().for_each(|kind| drop(self.gauge(kind)));
         registry.register(

@@ -39,8 +39,7 @@ mod unusable;
 
 pub(crate) use feed::Feed;
 pub(crate) use logs::Follower;
-pub use metrics::SubscriptionMetrics;
-pub use publisher::Publisher;
-pub use rollout::{AcceptedUpdate, AppliedManifest, Rollouts};
-pub(crate) use subscriptions::Subscribing;
-pub use subscriptions::Subscriptions;
+pub(crate) use metrics::SubscriptionMetrics;
+pub(crate) use publisher::Publisher;
+pub(crate) use rollout::{AcceptedUpdate, AppliedManifest, Rollouts};
+pub(crate) use subscriptions::{Subscribing, Subscriptions};

@@ -10,7 +10,7 @@ use super::recalls::Recalls;
 
 /// Hands messages to the MQTT session, and waits while its queue is full. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     outgoing: Sender,
     lane: Lane,
     recalls: Recalls,
@@ -19,7 +19,7 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher for the session behind `outgoing`.
     #[must_use]
-    pub fn new(outgoing: Sender) -> Self {
+    pub(crate) fn new(outgoing: Sender) -> Self {
         Self { outgoing, lane: Lane::Streams, recalls: Recalls::default() }
     }
 

@@ -35,7 +35,7 @@ const MAX_COMMANDS: usize = 64;
 
 /// A handle to the subscriptions of one vehicle. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Subscriptions {
+pub(crate) struct Subscriptions {
     commands: mpsc::Sender<SubscriptionCommand>,
     endings: Endings,
     session: watch::Receiver<SessionStatus>,
@@ -122,7 +122,7 @@ impl Subscriptions {
     /// Creates a handle and its task, which ends when all handles are dropped.
     ///
     /// Messages are published with `publisher`. Records arrive over the session with this status.
-    pub fn new(
+    pub(crate) fn new(
         ankaios: Client,
         topics: Topics,
         publisher: Publisher,

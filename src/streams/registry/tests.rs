@@ -1,3 +1,5 @@
+//! Tests of the registry, with `()` as the stream.
+
 use fleet_contract::SubscriptionId;
 use tokio::sync::oneshot::error::TryRecvError;
 

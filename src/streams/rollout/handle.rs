@@ -19,7 +19,7 @@ const MAX_COMMANDS: usize = 64;
 
 /// A handle to the task that follows roll-outs. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Rollouts {
+pub(crate) struct Rollouts {
     commands: mpsc::Sender<RolloutCommand>,
     topics: Topics,
     publisher: Publisher,
@@ -28,7 +28,7 @@ pub struct Rollouts {
 impl Rollouts {
     /// Creates a handle and its task, which ends when all handles are dropped. `limit` is how long
     /// a roll-out is followed.
-    pub fn new(
+    pub(crate) fn new(
         ankaios: Client,
         topics: Topics,
         publisher: Publisher,

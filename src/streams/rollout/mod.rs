@@ -18,5 +18,5 @@ mod tracked;
 mod tracker;
 mod update;
 
-pub use handle::Rollouts;
-pub use update::{AcceptedUpdate, AppliedManifest};
+pub(crate) use handle::Rollouts;
+pub(crate) use update::{AcceptedUpdate, AppliedManifest};

@@ -1,3 +1,5 @@
+//! Tests of the tracker on virtual time, without a link to Ankaios.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use super::record::RolloutRecord;
 
 /// An update of the desired state that Ankaios has accepted.
 #[derive(Debug, Clone)]
-pub struct AcceptedUpdate {
+pub(crate) struct AcceptedUpdate {
     /// The manifest, if the update applies one and its progress is followed.
     pub applied: Option<AppliedManifest>,
     /// Added or changed instances.
@@ -20,7 +20,7 @@ pub struct AcceptedUpdate {
 
 /// A manifest that was applied by a request.
 #[derive(Debug, Clone)]
-pub struct AppliedManifest {
+pub(crate) struct AppliedManifest {
     /// The id of the request.
     pub request_id: String,
     /// The names of the manifest's workloads.
@@ -30,7 +30,7 @@ pub struct AppliedManifest {
 impl AcceptedUpdate {
     /// The changes of an update.
     #[must_use]
-    pub fn new(applied: Option<AppliedManifest>, success: &UpdateStateSuccess) -> Self {
+    pub(crate) fn new(applied: Option<AppliedManifest>, success: &UpdateStateSuccess) -> Self {
         let names = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
         Self {
             applied,

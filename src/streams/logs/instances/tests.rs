@@ -1,3 +1,5 @@
+//! Tests of the instances with a clock that stands still.
+
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;
