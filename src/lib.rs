@@ -21,8 +21,8 @@
 //! is another user of `ankaios-control`, without MQTT. Topics, messages and error codes are in
 //! the crate `fleet-contract`; manifests and states in `ankaios-model`.
 //!
-//! Programs use [`settings::Settings`] and [`connector::run`]. All other modules are private;
-//! `cargo doc --document-private-items` shows them.
+//! Programs use [`settings::Settings`] and [`connector::run`]. The modules that only the connector
+//! uses are private; `cargo doc --document-private-items` shows them.
 
 #![forbid(unsafe_code)]
 

@@ -57,15 +57,15 @@ fn messages(published: &mut Receiver) -> Vec<Value> {
 /// The request id, the status and the state of the first workload of each published message.
 fn progress_messages(published: &mut Receiver) -> Vec<(String, String, Value)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let told = |message: &Value| {
+    let sent = |message: &Value| {
         let state = message["workloads"][0]["execution_state"].clone();
         (text(&message["request_id"]), text(&message["status"]), state)
     };
-    messages(published).iter().map(told).collect()
+    messages(published).iter().map(sent).collect()
 }
 
 fn statuses(published: &mut Receiver) -> Vec<String> {
-    progress_messages(published).into_iter().map(|told| told.1).collect()
+    progress_messages(published).into_iter().map(|sent| sent.1).collect()
 }
 
 async fn pass(tracker: &mut Tracker, time: Duration) {
@@ -143,10 +143,10 @@ async fn changes_that_come_fast_come_in_one_message_and_the_end_at_once() {
             assert!(tracker.rollouts[0].next_deadline() > tokio::time::Instant::now());
             pass(&mut tracker, Duration::from_millis(2)).await;
             tracker.observe(&event(state(&[("a", "w", id)], news, None), &[])).await.unwrap();
-            let told = statuses(&mut published);
-            count += told.len();
+            let sent = statuses(&mut published);
+            count += sent.len();
             let end = news == RUNNING && *id == ids[WORKLOADS - 1];
-            assert_eq!(told.iter().any(|status| status == "succeeded"), end);
+            assert_eq!(sent.iter().any(|status| status == "succeeded"), end);
         }
     }
     // The first message, one for each 250 ms, and the end.
@@ -185,7 +185,7 @@ async fn an_instance_that_a_snapshot_lacks_is_gone_unless_it_may_be_newer() {
     tracker.observe(&snapshot(Default::default())).await.unwrap();
     pass(&mut tracker, MISSING_GRACE).await;
     let superseded = progress_messages(&mut published);
-    assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["old"]);
+    assert_eq!(superseded.iter().map(|sent| &*sent.0).collect::<Vec<_>>(), ["old"]);
     tracker.observe(&snapshot(Default::default())).await.unwrap();
     pass(&mut tracker, MISSING_GRACE).await;
     assert_eq!(progress_messages(&mut published)[0].1, "superseded");
@@ -209,7 +209,7 @@ async fn an_apply_that_changes_nothing_follows_the_workloads_that_it_names() {
     };
     merge(&mut states);
     tracker.observe(&snapshot(states)).await.unwrap();
-    let told = messages(&mut published);
+    let sent = messages(&mut published);
     let names = |message: &Value| {
         let workloads = message["workloads"].as_array().unwrap().iter();
         let name = |workload: &Value| {
@@ -217,8 +217,8 @@ async fn an_apply_that_changes_nothing_follows_the_workloads_that_it_names() {
         };
         workloads.map(name).collect::<Vec<_>>()
     };
-    assert_eq!((told.len(), &told[0]["status"]), (1, &json!("in_progress")));
-    assert_eq!(names(&told[0]), ["v.1", "w.2"]);
+    assert_eq!((sent.len(), &sent[0]["status"]), (1, &json!("in_progress")));
+    assert_eq!(names(&sent[0]), ["v.1", "w.2"]);
     let running = state(&[("a", "w", "2"), ("a", "v", "1")], RUNNING, None);
     tracker.observe(&event(running, &[])).await.unwrap();
     assert_eq!(statuses(&mut published), ["succeeded"]);
@@ -244,8 +244,8 @@ async fn an_apply_that_changes_nothing_uses_only_newer_states() {
     tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
     assert!(messages(&mut published).is_empty());
     tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None))).await.unwrap();
-    let told = progress_messages(&mut published);
-    assert_eq!((&*told[0].0, &*told[0].1), ("second", "succeeded"));
+    let sent = progress_messages(&mut published);
+    assert_eq!((&*sent[0].0, &*sent[0].1), ("second", "succeeded"));
     // A later update deletes the workload that it names.
     tracker.start(apply("third", &["w"], &[])).await.unwrap();
     let deleted = vec!["w.1.a".parse().unwrap()];
@@ -275,7 +275,7 @@ async fn a_state_from_before_a_deletion_does_not_count_for_the_next_roll_out() {
         tracker.observe(&snapshot(running())).await.unwrap();
         pass(&mut tracker, MIN_INTERVAL).await;
         let before = progress_messages(&mut published);
-        assert!(before.iter().all(|told| told.1 == "in_progress"), "{before:?}");
+        assert!(before.iter().all(|sent| sent.1 == "in_progress"), "{before:?}");
         tracker.observe(&event(state(&instances, PENDING, None), &[])).await.unwrap();
         tracker.observe(&event(state(&instances, FAILED, None), &[])).await.unwrap();
         let last = progress_messages(&mut published).pop().unwrap();
@@ -357,9 +357,9 @@ async fn a_removal_before_the_snapshot_is_noticed_even_if_the_record_arrives_lat
     tracker.restore("0b".into(), record_of("gone", "v.1.a"), 100).await.unwrap();
     tracker.observe(&states).await.unwrap();
     pass(&mut tracker, MISSING_GRACE).await;
-    let told = progress_messages(&mut published);
-    let superseded: Vec<_> = told.iter().filter(|told| told.1 == "superseded").collect();
-    assert_eq!(superseded.iter().map(|told| &*told.0).collect::<Vec<_>>(), ["gone"]);
+    let sent = progress_messages(&mut published);
+    let superseded: Vec<_> = sent.iter().filter(|sent| sent.1 == "superseded").collect();
+    assert_eq!(superseded.iter().map(|sent| &*sent.0).collect::<Vec<_>>(), ["gone"]);
     assert_eq!(tracker.rollouts.len(), 1);
 }
 
