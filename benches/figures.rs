@@ -1,5 +1,5 @@
-//! The figures of the README, as a table: size, memory and time to start of what
-//! is shipped. `make figures` runs it.
+//! Measures size, memory and start time of the shipped image, and prints the table of the
+//! README. `make figures` runs it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
@@ -15,10 +15,10 @@ use support::podman::{Podman, image_context};
 use support::vehicle::Vehicle;
 use support::{Broker, Process};
 
-/// How often the start is timed; the median counts.
+/// How often the start is measured; the table shows the median.
 const STARTS: usize = 11;
 
-/// How many requests are served before the memory is read.
+/// The number of requests before the memory is measured again.
 const REQUESTS: usize = 100;
 
 #[tokio::main]
@@ -51,7 +51,7 @@ async fn main() {
     println!("| start of the process to first reply, median | {:.1?} |", times[STARTS / 2]);
 }
 
-/// The resident memory when the connector has answered once, and after many requests.
+/// The resident memory after the first reply, and after many requests.
 async fn memory(broker: &Broker, mut connector: Process) -> (u64, u64) {
     let state = format!("{BASE}/state");
     first_reply(broker, &state).await;
@@ -64,8 +64,7 @@ async fn memory(broker: &Broker, mut connector: Process) -> (u64, u64) {
     (idle, busy)
 }
 
-/// The time from the start of the process to the reply to a request that waits
-/// at the broker.
+/// The time from the start of the process to the reply to a request that the broker has queued.
 async fn start_to_first_reply(broker: &Broker, start: impl Fn() -> Process) -> Duration {
     let mut replies = broker.subscribe(&format!("{BASE}/state/resp"), &[]).await;
     broker.publish(&format!("{BASE}/state/req"), "[]", &[]).await;
@@ -77,7 +76,7 @@ async fn start_to_first_reply(broker: &Broker, start: impl Fn() -> Process) -> D
     time
 }
 
-/// Waits until a connector that has just been started answers.
+/// Waits until a connector that has just been started replies.
 async fn first_reply(broker: &Broker, base: &str) {
     let patience = Duration::from_secs(1);
     support::eventually("the connector answers", support::DEADLINE, async || {

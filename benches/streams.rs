@@ -1,10 +1,9 @@
-//! How close event subscriptions run to the floor: what FIFOs and broker take by
-//! themselves to bring an event, measured with bare clients on the same machine
-//! and in turn.
+//! Compares event subscriptions with the floor: the time that FIFOs and broker need to deliver
+//! an event without a connector, measured alternately with bare clients on the same machine.
 //!
-//! `make bench` runs it. It prints a table and writes the same as JSON to
-//! `target/bench/streams.json`. With the path of a binary as its argument, that
-//! one is measured instead of the shipped one.
+//! `make bench` runs it. It prints a table and writes the same figures as JSON to
+//! `target/bench/streams.json`. The path of a binary as argument measures that binary instead
+//! of the shipped one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is what it is for")]
@@ -42,17 +41,16 @@ use support::vehicle::Vehicle;
 use usage::{Cpu, machine, memory};
 use vehicle_simulator::{CONNECTOR_WORKLOAD, execution};
 
-/// Rounds, and events of each in a round. Many short ones: what disturbs the
-/// machine for a while must disturb floor and connector alike.
+/// The number of rounds, and of events in each. There are many short rounds, so that a
+/// disturbance of the machine affects floor and connector alike.
 const ROUNDS: usize = 40;
 const EVENTS: usize = 50;
 
-/// Events that are under way at the same time, and how many there are, for the
-/// rate.
+/// For the rate: the number of events in flight at the same time, and of all events.
 const IN_FLIGHT: usize = 64;
 const MANY: usize = 20_000;
 
-/// Subscriptions that are added to measure the memory of one.
+/// The number of subscriptions added to measure the memory of one.
 const SUBSCRIPTIONS: usize = 200;
 
 const MASK: &str = "workloadStates";
@@ -125,7 +123,7 @@ fn main() {
     println!("\nas JSON: {}", write(&figures).display());
 }
 
-/// Times the same thing again and again; it gives the size of what came.
+/// Measures the latency of repeated events; `event` returns the size of the message.
 fn measure(mut event: impl FnMut() -> usize) -> Round {
     let mut round = Round::default();
     let begin = Instant::now();
@@ -138,7 +136,7 @@ fn measure(mut event: impl FnMut() -> usize) -> Round {
     round
 }
 
-/// Changes the state of a workload, which is one event.
+/// Changes the state of a workload, which causes one event.
 fn trigger(vehicle: &Vehicle, number: usize) {
     let instance = vehicle.instance(CONNECTOR_WORKLOAD).unwrap();
     let mut state = execution::running();
@@ -151,7 +149,8 @@ fn trigger_and_take(vehicle: &Vehicle, operator: &mut Connection, number: usize)
     publish(operator).payload
 }
 
-/// Events per second that reach the operator, with some always under way.
+/// The rate at which events reach the operator, in events per second, with a constant number in
+/// flight.
 fn rate(vehicle: &Vehicle, operator: &mut Connection) -> f64 {
     let begin = Instant::now();
     (0..IN_FLIGHT).for_each(|number| trigger(vehicle, number));
@@ -165,7 +164,7 @@ fn rate(vehicle: &Vehicle, operator: &mut Connection) -> f64 {
     MANY as f64 / begin.elapsed().as_secs_f64()
 }
 
-/// Subscribes to events, and waits until the subscription stands.
+/// Subscribes to events and waits until the subscription is active.
 fn subscribe(operator: &mut Connection, id: &str) {
     let request = json!({"id": id, "field_masks": [MASK]}).to_string();
     let topic = format!("{BASE}/events/subscribe/req");
@@ -173,11 +172,11 @@ fn subscribe(operator: &mut Connection, id: &str) {
     operator.send();
     let reply = format!("{BASE}/events/subscribe/resp");
     while publish(operator).topic != reply {}
-    // It begins after its reply.
+    // The subscription starts only after its reply.
     sleep(Duration::from_millis(5));
 }
 
-/// The next message, which is acknowledged.
+/// Waits for the next message and acknowledges it.
 fn publish(connection: &mut Connection) -> Publish {
     loop {
         match connection.next().expect("the broker has gone") {

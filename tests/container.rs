@@ -1,4 +1,4 @@
-//! The image of the shipped Containerfile under Podman.
+//! Tests the image of the shipped Containerfile with Podman.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -13,16 +13,17 @@ use support::podman::Podman;
 use support::vehicle::Vehicle;
 use support::{Broker, DEADLINE, eventually, free_port, skipped};
 
-/// What the image may weigh, in bytes.
+/// The maximum size of the image, in bytes.
 const MAX_IMAGE_SIZE: u64 = 6_000_000;
 
-/// The image, and the Podman that has it.
+/// The image, and the Podman that has built it.
 struct Image {
     podman: Podman,
     id: String,
 }
 
-/// The image, made once; `None`, after saying so, if there is no Podman.
+/// The image, built once. Prints why the test is skipped and returns `None` if there is no
+/// Podman.
 fn image(test: &str) -> Option<&'static Image> {
     static IMAGE: OnceLock<Result<Image, String>> = OnceLock::new();
     let image = IMAGE.get_or_init(|| {
@@ -44,8 +45,9 @@ fn image_is_small() {
 }
 
 #[test]
-fn image_holds_the_binary_and_the_ca_roots_only() {
-    let Some(Image { podman, id }) = image("image_holds_the_binary_and_the_ca_roots_only") else {
+fn image_contains_only_the_binary_and_the_ca_roots() {
+    let Some(Image { podman, id }) = image("image_contains_only_the_binary_and_the_ca_roots")
+    else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -72,8 +74,8 @@ fn image_starts_the_connector_as_root() {
     assert_eq!(config, "[/usr/bin/fleet-connector] user=");
 }
 
-/// As Ankaios starts it, and with nothing it could do without: the broker by name,
-/// a read-only file system, no capabilities.
+/// Runs the container as Ankaios does, without anything that it does not need: the broker is
+/// given by host name, the file system is read-only, and there are no capabilities.
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_from_a_locked_down_container() {
     let Some(Image { podman, id }) = image("serves_from_a_locked_down_container") else {
@@ -129,7 +131,7 @@ async fn serves_from_a_locked_down_container() {
     let livez = ["exec", &name, "/usr/bin/fleet-connector", "health", "livez"];
     assert_eq!(podman.run(livez), r#"{"alive":true}"#);
 
-    // Podman passes the signal on, to the first process of the container.
+    // Podman forwards the signal to the first process of the container.
     let status = container.process.terminate().await;
     assert!(status.success(), "the connector does not stop in good order: {status}");
 }

@@ -1,5 +1,5 @@
-//! A bare client that answers each request with the same packets as the connector. On
-//! its own it is the MQTT part of the floor.
+//! A bare client that answers each request with the same packets as the connector. Its time is
+//! the MQTT part of the floor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,14 +10,14 @@ use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 
 use crate::mqtt::Connection;
 
-/// The client, in a thread that ends when the broker does.
+/// The client. Its thread ends when the broker does.
 pub(crate) struct Echo {
     reply: Arc<Mutex<Bytes>>,
 }
 
 impl Echo {
-    /// Answers the requests to the vehicle whose topics start with `base`, after it has
-    /// done `work` for each.
+    /// Answers the requests to the vehicle whose topics start with `base`. Calls `work` before
+    /// each reply.
     pub(crate) fn start(port: u16, base: &str, work: impl FnMut() + Send + 'static) -> Self {
         let client_id = format!("echo {base}");
         let connection = Connection::open(port, &client_id, &format!("{base}/state/req"));
@@ -31,13 +31,13 @@ impl Echo {
         Self { reply }
     }
 
-    /// The payload of the replies from now on.
+    /// Sets the payload of all further replies.
     pub(crate) fn reply_with(&self, payload: Bytes) {
         *self.reply.lock().unwrap() = payload;
     }
 }
 
-/// A request is acknowledged when the broker has acknowledged its reply.
+/// Answers requests. Each is acknowledged when the broker has acknowledged its reply.
 fn run(
     mut connection: Connection,
     topic: String,

@@ -16,8 +16,7 @@ use rustix::pipe::fcntl_setpipe_size;
 
 use crate::round::{Limit, Round};
 
-/// Sizes for the pipes in bytes; the first that the kernel grants, as the
-/// connector does it.
+/// Pipe sizes in bytes. As in the connector, the first size that the kernel grants is used.
 const PIPE_SIZES: [usize; 2] = [2 * 1024 * 1024, 1024 * 1024];
 
 /// The two FIFOs.
@@ -26,14 +25,14 @@ pub(crate) struct Fifos {
     output: File,
     request: Vec<u8>,
     buffer: Vec<u8>,
-    /// The part of `buffer` that has not been used.
+    /// The unused part of `buffer`.
     filled: usize,
 }
 
 impl Fifos {
-    /// Opens the FIFOs in `folder` and greets the agent behind them.
+    /// Opens the FIFOs in `folder` and sends the Hello.
     pub(crate) fn open(folder: &Path) -> Self {
-        // Opening must not wait for the agent, reading must.
+        // Opening must not block until the agent opens its end, but reading must block.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let input = File::from(open(folder.join("input"), flags, Mode::empty()).unwrap());
         fcntl_setfl(&input, OFlags::empty()).unwrap();
@@ -50,7 +49,7 @@ impl Fifos {
         fifos
     }
 
-    /// The field masks to ask for from now on.
+    /// Sets the field masks of all further requests.
     pub(crate) fn ask_for(&mut self, masks: &[&str]) {
         self.request = state_request(masks, false);
     }
@@ -62,7 +61,7 @@ impl Fifos {
         self.next_frame();
     }
 
-    /// Subscribes to events; each is a frame.
+    /// Subscribes to events; each event is one frame.
     #[allow(dead_code, reason = "not every benchmark has events")]
     pub(crate) fn subscribe(&mut self, masks: &[&str]) {
         self.output.write_all(&state_request(masks, true)).unwrap();
@@ -91,7 +90,7 @@ impl Fifos {
         round
     }
 
-    /// Reads a frame and gives its size.
+    /// Reads a frame and returns its size.
     pub(crate) fn next_frame(&mut self) -> usize {
         while length(&self.buffer[..self.filled]).is_none() {
             self.filled += read(&mut self.input, &mut self.buffer[self.filled..]);
@@ -102,7 +101,7 @@ impl Fifos {
             self.filled -= size;
             return size;
         }
-        // A frame that is larger than the buffer is not kept.
+        // The content of a frame that is larger than the buffer is discarded.
         let mut rest = size - self.filled;
         while rest > 0 {
             let piece = rest.min(self.buffer.len());
@@ -122,7 +121,7 @@ fn state_request(masks: &[&str], subscribe_for_events: bool) -> Vec<u8> {
     }))
 }
 
-/// Without one, a blocking read gives the end of the file.
+/// Waits until the other end is open; until then a blocking read returns end of file.
 fn wait_for_writer(input: &File) {
     use rustix::event::{PollFd, PollFlags, poll};
     poll(&mut [PollFd::new(input, PollFlags::IN)], None).unwrap();
@@ -134,7 +133,7 @@ fn read(input: &mut File, buffer: &mut [u8]) -> usize {
     count
 }
 
-/// The size of the frame at the beginning, with its length in front.
+/// The size of the first frame, including its length prefix.
 fn length(bytes: &[u8]) -> Option<usize> {
     let end = bytes.iter().position(|byte| byte & 0x80 == 0)?;
     let value = bytes[..=end].iter().rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));

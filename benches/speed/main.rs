@@ -1,17 +1,17 @@
-//! How close the connector runs to the floor: what FIFOs and broker take by
-//! themselves, measured with bare clients on the same machine and in turn.
+//! Compares the connector with the floor: the time that FIFOs and broker need without a
+//! connector, measured alternately with bare clients on the same machine.
 //!
-//! `make bench` runs it. It prints tables and writes the same as JSON to
-//! `target/bench/speed.json`. With the path of a binary as its argument, that one
-//! is measured instead of the shipped one.
+//! `make bench` runs it. It prints tables and writes the same figures as JSON to
+//! `target/bench/speed.json`. The path of a binary as argument measures that binary instead of
+//! the shipped one.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `scene` | broker, simulated vehicles, connector |
-//! | `fifo`, `echo` | the two parts of the floor; together, the bridge |
-//! | `requester`, `mqtt` | the client that measures |
-//! | `round`, `usage` | latencies; processor and memory |
-//! | `states` | what large replies are made of |
+//! | `fifo`, `echo` | the two parts of the floor; combined, the bridge |
+//! | `requester`, `mqtt` | the measuring client |
+//! | `round`, `usage` | latencies; processor time and memory |
+//! | `states` | the states for large replies |
 //! | `report` | tables and JSON |
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
@@ -42,36 +42,35 @@ use round::{Limit, Round};
 use scene::{Connector, Scene};
 use usage::{Cpu, machine, memory};
 
-/// The topics of the connector's vehicle and, of the same length, those of the echo
-/// and of the bridge.
+/// The topic prefixes of the connector, the echo and the bridge, all of the same length.
 const CONNECTOR: &str = support::connector::BASE;
 const ECHO: &str = "vehicle/0";
 const BRIDGE: &str = "vehicle/2";
 
-/// The thread that measures.
+/// The name of the measuring thread.
 const CLIENT: &str = "client";
 
-/// Requests in flight.
+/// The numbers of requests in flight.
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
 
 /// The request of the rounds with small replies.
 const SMALL: [&str; 1] = ["workloadStates"];
 
-/// Rounds, and how long each of the clients is at it in a round. Many short ones:
-/// what disturbs the machine for a while must disturb floor and connector alike.
+/// The number of rounds, and the time of each client in a round. There are many short rounds,
+/// so that a disturbance of the machine affects floor and connector alike.
 const ROUNDS: usize = 40;
 const TURN: Duration = Duration::from_millis(100);
 
-/// Workloads in the state, each for about 1 KB of the reply, and requests per
-/// round and client.
+/// The numbers of workloads in the state, each of which adds about 1 KB to the reply, and the
+/// requests per round and client.
 const LARGE: [(usize, usize); 4] = [(1, 100), (100, 30), (1_000, 6), (10_000, 3)];
 const LARGE_ROUNDS: usize = 5;
 
-/// How long the connector is watched doing nothing.
+/// How long the idle connector is measured.
 const IDLE: Duration = Duration::from_secs(10);
 
 fn main() {
-    // Its own processor time is told by its name.
+    // A named thread, so that its processor time can be measured.
     thread::Builder::new().name(CLIENT.into()).spawn(run).unwrap().join().unwrap();
 }
 
@@ -99,20 +98,20 @@ fn run() {
     eprintln!("written to {}", path.display());
 }
 
-/// All that is measured and measures.
+/// The clients, and what they measure.
 struct Bench {
     scene: Scene,
     connector: Connector,
     echo: Echo,
     fifos: Fifos,
-    /// An echo that asks the FIFOs before it answers: both parts of the floor one after
-    /// the other, in one process, and nothing else. No connector can take less.
+    /// An echo that requests the state over the FIFOs before it replies: both parts of the
+    /// floor, one after the other, in one process. No connector can be faster.
     bridge: Echo,
-    /// Asks the echo, for the MQTT part of the floor.
+    /// Sends requests to the echo, for the MQTT part of the floor.
     bare: Requester,
-    /// Asks the bridge.
+    /// Sends requests to the bridge.
     bridged: Requester,
-    /// Asks the connector.
+    /// Sends requests to the connector.
     requester: Requester,
 }
 
@@ -136,8 +135,8 @@ impl Bench {
         }
     }
 
-    /// All ask for the same from now on, and the echo answers what the
-    /// connector answers.
+    /// Sets the field masks of all further requests. The echoes reply with the payload of the
+    /// connector's reply.
     fn ask_for(&mut self, masks: &[&str]) {
         self.fifos.ask_for(masks);
         let masks = serde_json::to_string(masks).unwrap();
@@ -149,7 +148,7 @@ impl Bench {
         self.echo.reply_with(reply);
     }
 
-    /// Small replies at each number of requests in flight.
+    /// Measures small replies with each number of requests in flight.
     fn loads(&mut self) -> Vec<Load> {
         self.ask_for(&SMALL);
         let mut loads: Vec<_> = IN_FLIGHT.into_iter().map(Load::new).collect();
@@ -162,9 +161,9 @@ impl Bench {
                 let before = meters.each_mut().map(Cpu::time);
                 let connector = self.requester.run(load.in_flight, limit);
                 let after = meters.each_mut().map(Cpu::time);
-                // It serves one request after the other.
+                // The bridge serves one request at a time.
                 let bridge = (load.in_flight == 1).then(|| self.bridged.run(1, limit));
-                // The first round warms up.
+                // The first round is a warm-up.
                 if round > 0 {
                     load.add(fifo, mqtt, connector, std::array::from_fn(|i| after[i] - before[i]));
                     load.add_bridge(bridge);
@@ -174,7 +173,7 @@ impl Bench {
         loads
     }
 
-    /// In the order of [`report::PARTIES`].
+    /// Meters of processor time, in the order of [`report::PARTIES`].
     fn meters(&self) -> [Cpu; 4] {
         [
             Cpu::of_process(self.connector.pid()),
@@ -206,7 +205,7 @@ impl Bench {
 
     fn idle(&self) -> Idle {
         let mut cpu = Cpu::of_process(self.connector.pid());
-        // What is still being cleaned up is not idleness.
+        // Wait for cleanup work to finish.
         thread::sleep(Duration::from_secs(1));
         let before = cpu.time();
         thread::sleep(IDLE);

@@ -1,5 +1,5 @@
-//! A client that does no more than it must: one blocking socket, the packets of
-//! MQTT 5, all that is to be sent in one write.
+//! A minimal MQTT 5 client with one blocking socket. All outgoing packets are sent in one
+//! write.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,10 +11,10 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
-/// How long a packet is waited for.
+/// The time limit for receiving a packet.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is read at once, in bytes.
+/// The most bytes read at once.
 const READ_SIZE: usize = 256 * 1024;
 
 /// A connection to the broker.
@@ -61,8 +61,7 @@ impl Connection {
         }
     }
 
-    /// Adds a message with QoS 1 to what is sent next. Returns its packet
-    /// identifier.
+    /// Appends a message with QoS 1 to the outgoing packets. Returns its packet identifier.
     pub(crate) fn publish(
         &mut self,
         topic: &str,
@@ -75,18 +74,18 @@ impl Connection {
         publish.pkid
     }
 
-    /// Adds an acknowledgement to what is sent next.
+    /// Appends an acknowledgement to the outgoing packets.
     pub(crate) fn acknowledge(&mut self, packet_id: u16) {
         PubAck::new(packet_id, None).write(&mut self.outgoing).unwrap();
     }
 
-    /// Sends what was added.
+    /// Sends the outgoing packets.
     pub(crate) fn send(&mut self) {
         self.stream.write_all(&self.outgoing).unwrap();
         self.outgoing.clear();
     }
 
-    /// The next packet; waits for it. `None` when the broker has gone.
+    /// Waits for the next packet. `None` if the broker has closed the connection.
     pub(crate) fn next(&mut self) -> Option<Packet> {
         loop {
             if let Some(packet) = self.received() {
@@ -100,7 +99,7 @@ impl Connection {
         }
     }
 
-    /// The next packet of those that have been read already.
+    /// The next packet that has already been read.
     pub(crate) fn received(&mut self) -> Option<Packet> {
         match Packet::read(&mut self.incoming, None) {
             Ok(packet) => Some(packet),

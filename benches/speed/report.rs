@@ -1,4 +1,4 @@
-//! The figures, as tables and as JSON.
+//! The figures of a run, as tables and as JSON.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::Round;
 use crate::round::median;
 
-/// Whose processor time is measured. The last one is the client that measures.
+/// The processes whose processor time is measured. The last one is the measuring client.
 pub(crate) const PARTIES: [&str; 4] = ["connector", "Mosquitto", "simulated Ankaios", "client"];
 
-/// One kind of request: the rounds of the floor and of the connector, in turn.
+/// One kind of request: alternating rounds of the floor and of the connector.
 #[derive(Default)]
 struct Rounds {
     fifo: Vec<Round>,
@@ -35,7 +35,7 @@ impl Rounds {
         median(self.mqtt.iter().map(|round| round.quantile(0.5)))
     }
 
-    /// Both parts of each round together.
+    /// The floor of each round: the sum of both parts.
     fn floors(&self) -> impl Iterator<Item = f64> {
         self.fifo.iter().zip(&self.mqtt).map(|(fifo, mqtt)| fifo.quantile(0.5) + mqtt.quantile(0.5))
     }
@@ -52,13 +52,13 @@ impl Rounds {
         self.ratio_of(&self.connector)
     }
 
-    /// The median of the ratios of the rounds: what disturbs the machine for a
-    /// while disturbs both.
+    /// The median of the ratios of the rounds, because a disturbance of the machine affects
+    /// both values of a round.
     fn ratio_of(&self, rounds: &[Round]) -> f64 {
         median(self.floors().zip(rounds).map(|(floor, round)| round.quantile(0.5) / floor))
     }
 
-    /// Over all rounds of the connector.
+    /// The 99th percentile over all rounds of the connector.
     fn p99(&self) -> f64 {
         let latencies = self.connector.iter().flat_map(|round| round.latencies.clone()).collect();
         Round { latencies, ..Round::default() }.quantile(0.99)
@@ -70,7 +70,7 @@ impl Rounds {
     }
 }
 
-/// Small replies at one number of requests in flight.
+/// Measurements of small replies with one number of requests in flight.
 pub(crate) struct Load {
     pub(crate) in_flight: usize,
     rounds: Rounds,
@@ -83,18 +83,19 @@ impl Load {
         Self { in_flight, rounds: Rounds::default(), bridge: Vec::new(), cpu: Default::default() }
     }
 
-    /// The bridge in the same round, if it was measured.
+    /// Adds a round of the bridge, if it was measured.
     pub(crate) fn add_bridge(&mut self, bridge: Option<Round>) {
         self.bridge.extend(bridge);
     }
 
-    /// Median and ratio to the floor.
+    /// The median of the bridge, and its ratio to the floor.
     fn bridge(&self) -> Option<(f64, f64)> {
         let time = || median(self.bridge.iter().map(|round| round.quantile(0.5)));
         (!self.bridge.is_empty()).then(|| (time(), self.rounds.ratio_of(&self.bridge)))
     }
 
-    /// `cpu` is what the requests to the connector took, by [`PARTIES`].
+    /// Adds a round. `cpu` is the processor time of the requests to the connector, by
+    /// [`PARTIES`].
     pub(crate) fn add(
         &mut self,
         fifo: Round,
@@ -116,7 +117,7 @@ impl Load {
         median(self.rounds.mqtt.iter().map(Round::rate))
     }
 
-    /// Seconds per 1,000 requests, by [`PARTIES`].
+    /// Processor time in seconds per 1,000 requests, by [`PARTIES`].
     fn cpu(&self) -> [f64; PARTIES.len()] {
         self.cpu.map(|time| time.as_secs_f64() * 1e3 / self.rounds.requests() as f64)
     }
@@ -160,7 +161,7 @@ impl Load {
     }
 }
 
-/// Replies of one size, one request in flight.
+/// Measurements of replies of one size, with one request in flight.
 #[derive(Default)]
 pub(crate) struct LargeReply {
     rounds: Rounds,
@@ -168,7 +169,7 @@ pub(crate) struct LargeReply {
 }
 
 impl LargeReply {
-    /// `cpu` is what the requests took of the connector.
+    /// Adds a round. `cpu` is the connector's processor time for the requests.
     pub(crate) fn add(&mut self, fifo: Round, mqtt: Round, connector: Round, cpu: Duration) {
         self.rounds.add(fifo, mqtt, connector);
         self.cpu += cpu;
@@ -178,7 +179,7 @@ impl LargeReply {
         self.rounds.connector.first().map_or(0, |round| round.reply_size)
     }
 
-    /// Seconds per reply.
+    /// The connector's processor time per reply, in seconds.
     fn cpu(&self) -> f64 {
         self.cpu.as_secs_f64() / self.rounds.requests() as f64
     }
@@ -207,7 +208,7 @@ impl LargeReply {
     }
 }
 
-/// The connector with nothing to do, after all the rest.
+/// Measurements of the idle connector, after all others.
 pub(crate) struct Idle {
     pub(crate) watched: Duration,
     pub(crate) cpu: Duration,

@@ -1,4 +1,4 @@
-//! Sends requests over MQTT, keeps a number of them in flight, and times the
+//! Sends requests over MQTT with a constant number in flight, and measures the latency of the
 //! replies.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use crate::mqtt::Connection;
 use crate::round::{Limit, Round};
 
-/// A client of one vehicle, connector or echo.
+/// A client that sends requests to one connector or echo.
 pub(crate) struct Requester {
     connection: Connection,
     topic: String,
@@ -17,19 +17,19 @@ pub(crate) struct Requester {
 }
 
 impl Requester {
-    /// Asks for the state of the vehicle whose topics start with `base`.
+    /// Connects a client for the vehicle whose topics start with `base`.
     pub(crate) fn new(port: u16, base: &str) -> Self {
         let connection =
             Connection::open(port, &format!("client {base}"), &format!("{base}/state/resp"));
         Self { connection, topic: format!("{base}/state/req"), payload: Bytes::new() }
     }
 
-    /// The field masks to ask for from now on, as JSON.
+    /// Sets the field masks of all further requests, as JSON.
     pub(crate) fn ask_for(&mut self, masks: &str) {
         self.payload = Bytes::copy_from_slice(masks.as_bytes());
     }
 
-    /// Sends one request and gives the payload of its reply.
+    /// Sends one request and returns the payload of its reply.
     pub(crate) fn ask(&mut self) -> Bytes {
         self.request(0);
         self.connection.send();
@@ -51,7 +51,7 @@ impl Requester {
         }
         self.connection.send();
         while open > 0 {
-            // All that one read has brought is answered by one write.
+            // Everything that one read has received is answered with one write.
             let mut reply = Some(self.reply());
             while let Some(publish) = reply {
                 let number = number(&publish);
@@ -80,7 +80,7 @@ impl Requester {
         self.connection.publish(&self.topic, self.payload.clone(), properties);
     }
 
-    /// Waits for a reply; its acknowledgement goes out with what is sent next.
+    /// Waits for a reply; its acknowledgement is sent with the next packets.
     fn reply(&mut self) -> Publish {
         loop {
             if let Packet::Publish(publish) = self.connection.next().expect("no broker") {
@@ -104,13 +104,13 @@ impl Requester {
     }
 }
 
-/// The number of the request that a message replies to.
+/// The number of the request to which this message replies.
 fn number(reply: &Publish) -> usize {
     let data = reply.properties.as_ref().unwrap().correlation_data.as_ref().unwrap();
     u32::from_be_bytes(data.as_ref().try_into().unwrap()) as usize
 }
 
-/// Waits until the connector has told that it is online and has a link to Ankaios.
+/// Waits until the connector has announced that it is online and connected to Ankaios.
 pub(crate) fn wait_until_connected(port: u16, base: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut connection =

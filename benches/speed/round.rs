@@ -1,4 +1,4 @@
-//! What one round of requests has shown.
+//! The measurements of one round of requests.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// Whether a further request is to be sent while `open` have no reply yet,
-    /// the one just answered included.
+    /// Whether to send another request while `open` requests, including the one just answered,
+    /// have no reply.
     pub(crate) fn goes_on(self, round: &Round, passed: Duration, open: usize) -> bool {
         match self {
             Self::Time(limit) => passed < limit,
@@ -24,7 +24,7 @@ impl Limit {
 #[derive(Clone, Default)]
 pub(crate) struct Round {
     pub(crate) latencies: Vec<Duration>,
-    /// Size of the last reply in bytes.
+    /// The size of the last reply in bytes.
     pub(crate) reply_size: usize,
     pub(crate) took: Duration,
 }
@@ -40,8 +40,7 @@ impl Round {
         self.latencies.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// The latency in seconds that a part of the requests, 0.5 for half of them,
-    /// does not exceed.
+    /// The quantile of the latencies in seconds; 0.5 is the median.
     pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();

@@ -1,5 +1,5 @@
-//! What the measured clients talk to: a Mosquitto, simulated vehicles, and the
-//! connector as it is shipped.
+//! What the measuring clients connect to: a Mosquitto, simulated vehicles, and the shipped
+//! connector.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,12 @@ use crate::support::Broker;
 use crate::support::connector::VIN;
 use crate::support::vehicle::Vehicle;
 
-/// Mosquitto sends 20 messages to a client before it waits for their
-/// acknowledgements, unless told otherwise. The connector's Receive Maximum of
-/// 64 is what is to be measured.
+/// By default, Mosquitto sends at most 20 unacknowledged messages to a client. The benchmark
+/// measures the connector's Receive Maximum of 64.
 pub(crate) const BROKER_SETTINGS: [&str; 3] =
     ["persistence false", "max_inflight_messages 1000", "set_tcp_nodelay true"];
 
-/// A broker and vehicles: one for the connector, the others for bare clients.
+/// A broker and vehicles: one for the connector, the others for the bare clients.
 pub(crate) struct Scene {
     pub(crate) broker: Broker,
     pub(crate) vehicle: Vehicle,
@@ -30,7 +29,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Starts all of it; the vehicles live in a thread of their own.
+    /// Starts the broker and the vehicles; the vehicles run in their own thread.
     pub(crate) fn start() -> Self {
         let (sender, receiver) = mpsc::channel();
         let run = move || {
@@ -49,7 +48,7 @@ impl Scene {
     }
 }
 
-/// The shipped binary: the one that goes into the image.
+/// The shipped binary, built as for the image.
 pub(crate) fn shipped_binary() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image/out");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-static.sh");
@@ -58,8 +57,8 @@ pub(crate) fn shipped_binary() -> PathBuf {
     folder.join("fleet-connector")
 }
 
-/// A running connector with nothing set but where its peers are; its log goes to
-/// a file.
+/// A running connector with default settings, except for the addresses of its peers. Its log
+/// goes to a file.
 pub(crate) struct Connector {
     child: Child,
     _log: TempDir,

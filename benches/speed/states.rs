@@ -1,4 +1,4 @@
-//! States that make replies of a wanted size.
+//! States that result in replies of a given size.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use vehicle_simulator::{execution, instance_name};
 
 const AGENT: &str = "agent_A";
 
-/// So long that a workload and its state take about 1,000 bytes of JSON.
+/// With this length, a workload and its state take about 1,000 bytes of JSON.
 const RUNTIME_CONFIG: &str = "image: registry.example.com/fleet/telemetry-collector:2.14.0\n\
     commandOptions:\n  - --net=host\n  - --memory=256m\n  - --volume=/var/lib/telemetry:/data:ro\n\
     commandArgs:\n  - --endpoint=https://ingest.example.com/v2/vehicles\n  - --interval=30s\n\
@@ -18,7 +18,7 @@ const RUNTIME_CONFIG: &str = "image: registry.example.com/fleet/telemetry-collec
     \x20 - --filter=changed\n  - --compression=zstd\n  - --batch=500\n  - --retry=exponential\n\
     \x20 - --log-format=json\n  - --tls-ca=/etc/ssl/certs/fleet-ca.pem\n";
 
-/// A state of so many workloads, each of which runs.
+/// A state with this many running workloads.
 pub(crate) fn state(workloads: usize) -> CompleteState {
     let mut desired = BTreeMap::new();
     let mut running = BTreeMap::new();

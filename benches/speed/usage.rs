@@ -1,36 +1,35 @@
-//! What processes and threads use, from `/proc`.
+//! Processor time and memory of processes and threads, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures the time that a process, or one thread of this one, has been on a
-/// processor.
+/// Measures the processor time of a process, or of threads of this process.
 pub(crate) struct Cpu {
     tasks: PathBuf,
-    /// Only threads of this name, if any.
+    /// If set, only threads of this name are measured.
     name: Option<&'static str>,
-    /// The time of each thread; threads that have ended count.
+    /// The processor time of each thread, including threads that have ended.
     threads: BTreeMap<String, u64>,
 }
 
 impl Cpu {
-    /// Of a process.
+    /// Measures a process.
     pub(crate) fn of_process(pid: u32) -> Self {
         Self { tasks: format!("/proc/{pid}/task").into(), name: None, threads: BTreeMap::new() }
     }
 
-    /// Of the threads of this process with that name.
+    /// Measures the threads of this process with this name.
     pub(crate) fn of_threads(name: &'static str) -> Self {
         Self { tasks: "/proc/self/task".into(), name: Some(name), threads: BTreeMap::new() }
     }
 
-    /// Until now.
+    /// The processor time so far.
     pub(crate) fn time(&mut self) -> Duration {
         for entry in fs::read_dir(&self.tasks).unwrap() {
             let task = entry.unwrap();
-            // A thread may end at any moment.
+            // A thread may end at any time.
             let read = |file| fs::read_to_string(task.path().join(file)).ok();
             if self.name.is_some() && read("comm").as_deref().map(str::trim_end) != self.name {
                 continue;
@@ -43,14 +42,14 @@ impl Cpu {
     }
 }
 
-/// A figure in bytes of `/proc/PID/status`, such as `VmRSS`.
+/// A value in bytes from `/proc/PID/status`, such as `VmRSS`.
 pub(crate) fn memory(pid: u32, figure: &str) -> u64 {
     let kibibytes: u64 =
         status(&format!("/proc/{pid}/status"), figure).trim_end_matches(" kB").parse().unwrap();
     kibibytes * 1024
 }
 
-/// The machine, in one line.
+/// A description of the machine in one line.
 pub(crate) fn machine() -> String {
     let model = status("/proc/cpuinfo", "model name");
     let cores = std::thread::available_parallelism().unwrap();

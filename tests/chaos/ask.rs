@@ -1,4 +1,4 @@
-//! One request at a time.
+//! Sends one request at a time.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::load::Load;
 use super::request::{Flaw, Kind};
 use super::support::Requester;
 
-/// Asks, and expects the right reply.
+/// Sends a request and expects the correct reply.
 pub(crate) async fn ask(
     load: &mut Load<'_>,
     operator: &Requester,

@@ -1,5 +1,5 @@
-//! What goes wrong. Four lanes at the same time, each one fault after another:
-//! Ankaios, the connector itself, its uplink, and the broker.
+//! The faults. Each kind happens in its own task, one fault after another: faults of Ankaios,
+//! of the connector, of its uplink, and of the broker.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(random.u64(range))
 }
 
-/// Faults of agent, server and session.
+/// Injects faults of the agent, the server and the session.
 pub(crate) async fn of_ankaios(
     vehicle: &Vehicle,
     mut random: Rng,
@@ -33,7 +33,7 @@ pub(crate) async fn of_ankaios(
         let outage = journal.outage();
         let closed = vehicle.counters().closed_sessions;
         let restarted = ankaios_fault(vehicle, &mut random, journal).await;
-        // After some of this only a new agent helps.
+        // Some of these faults are only repaired by a restart of the agent.
         let folder_gone = !vehicle.control_interface().exists();
         if !restarted && (folder_gone || vehicle.counters().closed_sessions > closed) {
             sleep(millis(&mut random, 0..1500)).await;
@@ -46,7 +46,7 @@ pub(crate) async fn of_ankaios(
     vehicle.set_server_down(false);
 }
 
-/// Returns whether the agent was restarted in the end.
+/// Injects one fault. Returns whether its last step was a restart of the agent.
 async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -> bool {
     match random.u32(0..13) {
         0 | 1 => {
@@ -92,7 +92,7 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
         7 => {
             let garbage = garbage(random);
             journal.note(format!("ankaios: {} bytes of garbage on input", garbage.len()));
-            // The connector may not be there at the moment.
+            // The connector may not be running.
             let _ = vehicle.inject(&garbage).await;
             sleep(millis(random, 0..2000)).await;
         }
@@ -106,7 +106,7 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
             sleep(millis(random, 0..3000)).await;
         }
         9 => {
-            // Replicas have none.
+            // Vehicles with replicas do not have this workload.
             if vehicle.crash(TALKER).is_ok() {
                 journal.note(format!("ankaios: {TALKER} crashes, and is restarted"));
             }
@@ -137,7 +137,7 @@ async fn restart_agent(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) {
     vehicle.restart_agent(pause).await.unwrap();
 }
 
-/// Bytes that are no frame, or only the first half of one.
+/// Bytes that are not a frame, or only the first half of one.
 fn garbage(random: &mut Rng) -> Vec<u8> {
     let beginnings: [&[u8]; 5] =
         [&[], &[0x80], &[0x80, 0x10, 0x1a], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[0xff; 10]];
@@ -146,7 +146,7 @@ fn garbage(random: &mut Rng) -> Vec<u8> {
     garbage
 }
 
-/// Faults of the connector: it is killed, stopped in good order, or gets no time.
+/// Injects faults of the connector: it is killed, terminated or suspended.
 pub(crate) async fn of_the_connector(
     seat: &Seat,
     connector: &mut Process,
@@ -190,7 +190,7 @@ pub(crate) async fn of_the_connector(
     }
 }
 
-/// Faults of the uplink.
+/// Injects faults of the uplink.
 pub(crate) async fn of_the_uplink(proxy: &Proxy, mut random: Rng, end: Instant, journal: &Journal) {
     while Instant::now() < end {
         sleep(millis(&mut random, 0..2500)).await;
@@ -233,7 +233,7 @@ pub(crate) async fn of_the_uplink(proxy: &Proxy, mut random: Rng, end: Instant, 
     }
 }
 
-/// Faults of the broker, and new secrets.
+/// Injects faults of the broker, and replaces certificates and passwords.
 pub(crate) async fn of_the_broker(
     broker: &mut Broker,
     secrets: Option<&Secrets>,
@@ -241,7 +241,8 @@ pub(crate) async fn of_the_broker(
     end: Instant,
     journal: &Journal,
 ) {
-    // What a forgetful broker has lost excuses much, so half of the runs have none.
+    // After the broker has lost its store, many missing replies are excused. So only half of
+    // the runs have this fault.
     let forgetful = random.bool();
     while Instant::now() < end {
         sleep(millis(&mut random, 0..6000)).await;
@@ -256,7 +257,7 @@ pub(crate) async fn of_the_broker(
             (1 | 2, Some(secrets)) => {
                 let pauses = [0..3000, 0..1000].map(|range| millis(&mut random, range));
                 journal.note(format!("broker: new secrets, for which it restarts: {pauses:?}"));
-                // The connector has them before the broker.
+                // The connector gets them before the broker.
                 secrets.replace();
                 sleep(pauses[0]).await;
                 broker.stop().await;

@@ -1,21 +1,21 @@
-//! What happened, and when: to be read after a failure, and to tell errors that
-//! have a cause from those that have none.
+//! A record of all faults with their times. It helps to analyse failures, and it distinguishes
+//! errors that a fault explains from those that none explains.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long Ankaios may be out of reach after a fault has ended.
+/// How long Ankaios may remain unreachable after a fault has ended.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-/// How long a broker may run again before that is noted.
+/// How long after the restart of the broker its loss of data may be recorded.
 const NOTED: Duration = Duration::from_secs(1);
 
-/// A time in which requests to Ankaios may fail.
+/// A period in which requests to Ankaios may fail.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     begin: Instant,
-    /// `None` as long as it lasts.
+    /// `None` while it lasts.
     end: Option<Instant>,
 }
 
@@ -23,7 +23,7 @@ struct Outage {
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
     events: Arc<Events>,
-    /// What its notes begin with.
+    /// The prefix of its notes: the name of a replica, or nothing.
     whose: &'static str,
 }
 
@@ -54,7 +54,7 @@ impl Journal {
         Self { events: Arc::new(events), whose: "" }
     }
 
-    /// The same journal, for what happens to one replica.
+    /// The same journal, for notes about one replica.
     pub(crate) fn of(&self, whose: &'static str) -> Self {
         Self { whose, ..self.clone() }
     }
@@ -67,7 +67,7 @@ impl Journal {
 }
 
 impl Events {
-    /// From now on requests to Ankaios may fail, until [`Journal::over`].
+    /// Begins an outage, in which requests to Ankaios may fail, until [`Journal::over`].
     pub(crate) fn outage(&self) -> usize {
         let mut outages = self.outages.lock().unwrap();
         outages.push(Outage { begin: Instant::now(), end: None });
@@ -78,7 +78,7 @@ impl Events {
         self.outages.lock().unwrap()[outage].end = Some(Instant::now() + RECOVERY);
     }
 
-    /// Whether a request that was under way at that time may have failed.
+    /// Whether a request in flight during this period may have failed.
     pub(crate) fn excuses(&self, begin: Instant, end: Instant) -> bool {
         let overlaps = |outage: &Outage| {
             outage.begin <= end && outage.end.is_none_or(|outage_end| outage_end >= begin)
@@ -86,24 +86,24 @@ impl Events {
         self.outages.lock().unwrap().iter().any(overlaps)
     }
 
-    /// The broker has lost all sessions and messages, and runs again.
+    /// Records that the broker has lost all sessions and messages, and runs again.
     pub(crate) fn broker_forgot(&self) {
         self.forgotten.lock().unwrap().push(Instant::now());
     }
 
-    /// When the broker ran again after it had lost everything, for the last time
-    /// before that moment.
+    /// The last time before this moment at which the broker ran again after it had lost
+    /// everything.
     pub(crate) fn forgotten_before(&self, moment: Instant) -> Option<Instant> {
         self.forgotten.lock().unwrap().iter().rev().find(|when| **when <= moment).copied()
     }
 
-    /// Whether the broker has lost everything in that time, or a moment later.
+    /// Whether the broker lost everything in this period or shortly after it.
     pub(crate) fn forgotten_between(&self, begin: Instant, end: Instant) -> bool {
         let forgotten = self.forgotten.lock().unwrap();
         forgotten.iter().any(|when| begin <= *when && *when <= end + NOTED)
     }
 
-    /// How often that was.
+    /// How often the broker has lost everything.
     pub(crate) fn times_forgotten(&self) -> usize {
         self.forgotten.lock().unwrap().len()
     }

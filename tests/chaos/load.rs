@@ -1,4 +1,4 @@
-//! Requests of all kinds, as they come.
+//! A random load of requests of all kinds.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,26 +11,27 @@ use super::request::{CONFIGS, Flaw, Kind, SLOTS};
 use super::support::Requester;
 use super::support::requester::{Answer, Fate};
 
-/// Requests that may wait for their replies; more would only fill the broker.
+/// The maximum number of requests without a reply; more would only fill the queue of the
+/// broker.
 const OUTSTANDING: usize = 400;
 
-/// Config of the state that is asked for often.
+/// The index of the largest config.
 const LARGEST: usize = CONFIGS.len() - 1;
 
-/// What the operator is always subscribed to.
+/// The subscriptions that the operator always has.
 const SUBSCRIPTIONS: [Kind; 2] = [Kind::Subscribe, Kind::Follow];
 
-/// What was asked, and when.
+/// A request, and when it was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) kind: Kind,
     pub(crate) at: Instant,
 }
 
-/// What is known of the workload of a slot.
+/// What is known about the workload of a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// A request has failed: it may have been carried out, or not.
+    /// A request has failed; it may or may not have been executed.
     #[default]
     Unknown,
     Absent,
@@ -43,18 +44,19 @@ pub(crate) enum Slot {
 pub(crate) struct Load<'a> {
     operator: &'a Requester,
     journal: &'a Journal,
-    /// Each replica has an Ankaios of its own, so nothing is changed.
+    /// Whether there are replicas. Each has its own Ankaios, so no request may change the
+    /// state.
     replicas: bool,
     pub(crate) asked: BTreeMap<u32, Asked>,
     slots: [Slot; SLOTS],
-    /// The request on a slot that has no reply yet. The next one waits for it, as
-    /// an operator would.
+    /// The request for each slot that has no reply yet. The next request for the slot waits for
+    /// it, as an operator would.
     busy: [Option<u32>; SLOTS],
-    /// How often the broker had lost everything, as far as is known here.
+    /// How many losses of the broker's data have been handled.
     times_forgotten: usize,
-    /// The first request since then.
+    /// The number of the first request since the last loss.
     first: u32,
-    /// The requests that are to make the subscriptions, until they have.
+    /// The requests that create the subscriptions.
     subscribing: [Option<u32>; SUBSCRIPTIONS.len()],
 }
 
@@ -73,7 +75,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Asks until the end.
+    /// Sends requests until `end`.
     pub(crate) async fn flow(&mut self, mut random: Rng, end: Instant) {
         while Instant::now() < end {
             self.notice_loss();
@@ -102,7 +104,7 @@ impl<'a> Load<'a> {
 
     fn some_kind(&mut self, random: &mut Rng) -> Option<Kind> {
         Some(match random.u32(0..100) {
-            // Seldom: what they give at first hides what was lost before.
+            // Rarely: the state in its reply hides whether earlier events were lost.
             0 if random.u32(0..10) == 0 => random.choice(SUBSCRIPTIONS)?,
             0..30 => Kind::Config(random.usize(..LARGEST)),
             30..36 => Kind::ConfigOwnFormat(random.usize(..LARGEST)),
@@ -123,7 +125,7 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// A change of a slot on which nothing is under way.
+    /// A change of a slot that has no request in flight.
     fn change(&mut self, random: &mut Rng) -> Option<Kind> {
         self.learn();
         let slot = random.usize(..SLOTS);
@@ -137,7 +139,7 @@ impl<'a> Load<'a> {
         Some(Kind::Apply { slot, version: self.number(), padding })
     }
 
-    /// Gives up what was under way when the broker has lost everything.
+    /// Gives up the requests in flight when the broker has lost everything.
     pub(crate) fn notice_loss(&mut self) {
         let times = self.journal.times_forgotten();
         if times == self.times_forgotten {
@@ -154,7 +156,7 @@ impl<'a> Load<'a> {
         self.subscribing = [None; SUBSCRIPTIONS.len()];
     }
 
-    /// Subscribes until it has succeeded.
+    /// Subscribes again until each subscription has succeeded.
     pub(crate) async fn stay_subscribed(&mut self) {
         if self.replicas {
             return;
@@ -166,7 +168,7 @@ impl<'a> Load<'a> {
                     let fate = self.operator.fate(number).unwrap_or_default();
                     let reply = fate.replies.first();
                     let refused = |it: &Answer| kind.judge(number, &it.payload).is_err();
-                    // Whether that may be is judged in the end.
+                    // Whether the error is excused is checked at the end.
                     reply.map_or(fate.nobody_there, refused)
                 }
             };
@@ -176,20 +178,20 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// The first request without a reply that must have one.
+    /// The first request that must have a reply, but has none.
     pub(crate) fn unanswered(&self) -> Option<u32> {
         let fates = self.operator.fates();
         let mut missing = fates.iter().filter(|(_, fate)| fate.replies.is_empty());
         missing.find(|(_, fate)| !self.is_lost(fate, &fates)).map(|(number, _)| *number)
     }
 
-    /// Whether the broker has lost a request, or its reply, with all the rest.
+    /// Whether the broker has lost a request or its reply, together with all its data.
     fn is_lost(&self, fate: &Fate, fates: &BTreeMap<u32, Fate>) -> bool {
         let Some(accepted) = fate.accepted else { return false };
         if self.journal.forgotten_before(Instant::now()).is_some_and(|when| accepted < when) {
             return true;
         }
-        // The connector has not been there again.
+        // The connector had not subscribed again yet.
         fate.nobody_there
             && self.journal.forgotten_before(accepted).is_some_and(|when| {
                 !fates.values().any(|other| {
@@ -199,7 +201,7 @@ impl<'a> Load<'a> {
             })
     }
 
-    /// Takes notice of the replies to changes.
+    /// Updates the slots from the replies to changes.
     fn learn(&mut self) {
         for slot in 0..SLOTS {
             let Some(number) = self.busy[slot] else { continue };
@@ -224,7 +226,7 @@ impl<'a> Load<'a> {
         self.asked.last_key_value().map_or(0, |(last, _)| last + 1)
     }
 
-    /// Publishes a request; gives its number.
+    /// Publishes a request and returns its number.
     pub(crate) async fn ask(&mut self, kind: Kind) -> u32 {
         let number = self.number();
         if let Kind::Apply { slot, .. } | Kind::Delete { slot } = kind {
@@ -236,13 +238,13 @@ impl<'a> Load<'a> {
         number
     }
 
-    /// What each slot must hold in the end.
+    /// What each slot must contain at the end.
     pub(crate) fn slots(&mut self) -> [Slot; SLOTS] {
         self.learn();
         self.slots
     }
 
-    /// The replies that are wrong, and the errors that nothing explains.
+    /// The wrong replies, and the errors that no outage explains.
     pub(crate) fn flaws(&self) -> Vec<String> {
         let fates = self.operator.fates();
         let mut flaws = Vec::new();
@@ -273,7 +275,7 @@ impl<'a> Load<'a> {
         flaws
     }
 
-    /// How it went, for people.
+    /// A summary of the run in one line.
     pub(crate) fn summary(&self) -> String {
         let fates = self.operator.fates();
         let mut outages = BTreeMap::<String, usize>::new();

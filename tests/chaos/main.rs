@@ -1,10 +1,10 @@
-//! Everything goes wrong at once, at random, while requests of all kinds flow:
-//! agent, server, connector, broker and uplink break, and in the end every
-//! request that the broker has accepted has its reply, and no reply is wrong.
+//! Random faults of agent, server, connector, broker and uplink at the same time, under a load
+//! of requests of all kinds. At the end, every request that the broker has acknowledged must
+//! have a reply, and no reply may be wrong.
 //!
-//! `CHAOS_SEED` repeats a run, as far as the timing of the machine allows. If it is
-//! odd, the uplink is one of TLS, with certificates and passwords that change; if half
-//! of it is odd, there are two replicas. `CHAOS_SECONDS` says how long faults happen.
+//! `CHAOS_SEED` repeats a run, as far as the timing of the machine allows. With an odd seed,
+//! the uplink uses TLS, with certificates and passwords that change. If half the seed, rounded
+//! down, is odd, there are two replicas. `CHAOS_SECONDS` is the duration of the faults.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -27,12 +27,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use world::World;
 
-/// How long faults happen without `CHAOS_SECONDS`.
+/// The duration of the faults in seconds without `CHAOS_SECONDS`.
 const SHORT: u64 = 10;
 
-/// Seeds of runs that have failed: lines of a log were missing after restarts of the
-/// connector, a standby whose agent had got garbage was not ready for long, and a link
-/// to an agent that had got garbage before it stood never came up.
+/// Seeds of runs that have failed: lines of a log were missing after restarts of the connector;
+/// a standby replica whose agent had received garbage did not become ready in time; a link to
+/// an agent that had received garbage before it was up never came up.
 const FAILED: [u64; 3] = [16, 26, 40];
 
 fn number(variable: &str) -> Option<u64> {
@@ -52,7 +52,7 @@ async fn every_request_is_answered_whatever_happens() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn seeds_that_have_failed_do_so_no_more() {
+async fn seeds_that_have_failed_now_pass() {
     if number("CHAOS_SEED").is_none() {
         join_all(FAILED.map(survive)).await;
     }

@@ -1,5 +1,5 @@
-//! The requests of the chaos test: each is unlike all others, so that a reply
-//! shows whether it belongs to it.
+//! The requests of the chaos test. Each differs from all others, so that a reply shows whether
+//! it belongs to its request.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -7,16 +7,16 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-/// Sizes of the configs that are on the vehicle from the start.
+/// The sizes of the configs that the state contains from the start.
 pub(crate) const CONFIGS: [usize; 7] = [1, 100, 1_000, 10_000, 50_000, 120_000, 300_000];
 
-/// Names whose workloads are applied and deleted.
+/// The number of names under which workloads are applied and deleted.
 pub(crate) const SLOTS: usize = 12;
 
 /// `MAX_PAYLOAD_SIZE` of the connector.
 pub(crate) const MAX_PAYLOAD: usize = 256 * 1024;
 
-/// What is asked for.
+/// The kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// One config, in the format of the SDK.
@@ -25,15 +25,15 @@ pub(crate) enum Kind {
     ConfigOwnFormat(usize),
     /// The whole state.
     Everything,
-    /// A mask that names nothing.
+    /// A mask that matches nothing.
     Nothing,
-    /// A manifest with a workload and a config, of about that size.
+    /// Applies a manifest with a workload and a config of about this size.
     Apply { slot: usize, version: u32, padding: usize },
-    /// The same, to be deleted.
+    /// Deletes the same workload and config.
     Delete { slot: usize },
     /// A subscription to the texts of all slots.
     Subscribe,
-    /// The workload that talks, to be applied.
+    /// Applies the manifest of the workload [`TALKER`].
     Talk,
     /// A subscription to its log.
     Follow,
@@ -41,54 +41,54 @@ pub(crate) enum Kind {
     Logs,
     /// The log of a workload that does not exist.
     NoWorkload,
-    /// The end of a subscription that does not exist.
+    /// Ends a subscription that does not exist.
     NoSubscription,
-    /// A wait for a workload that runs.
+    /// Waits for a workload that runs already.
     Wait,
-    /// An update with a mask that is none.
+    /// An update with an invalid mask.
     NoUpdate,
-    /// A manifest that is only checked.
+    /// A manifest that is only validated.
     Validate,
-    /// A manifest that Ankaios refuses: it needs a config that is not there.
+    /// A manifest that Ankaios rejects, because a config is missing.
     Refused,
-    /// No manifest.
+    /// A payload that is not a valid manifest.
     NoManifest,
-    /// No list of masks.
+    /// A payload that is not a list of masks.
     NoMasks,
     /// An operation that does not exist.
     NoOperation,
-    /// Larger than allowed.
+    /// A payload that is larger than allowed.
     TooLarge,
 }
 
 /// A workload that runs from the start.
 const RUNNING: &str = "fleetconnector";
 
-/// A workload that writes numbered lines all the time.
+/// The name of a workload that writes numbered lines all the time.
 pub(crate) const TALKER: &str = "talker";
 
-/// When it had written nothing yet, RFC 3339. Whoever asks for a log without a time
-/// begins anew if it is lost within the first seconds, and here everything is lost all
-/// the time.
+/// A time before its first line, in RFC 3339. A log request without a time starts again with
+/// new lines if the log is interrupted within its first seconds, and here interruptions are
+/// frequent.
 static START: LazyLock<String> =
     LazyLock::new(|| humantime::format_rfc3339_millis(SystemTime::now()).to_string());
 
-/// The id of the subscription to its log.
+/// The id of the subscription to the log of the talker.
 pub(crate) const FOLLOWING: &str = "talk";
 
 /// The id of the other subscriptions.
 const SUBSCRIPTION: &str = "slots";
 
-/// Why a reply is not the expected one.
+/// Why a reply differs from the expected one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// An error that outages of Ankaios explain.
+    /// An error that an outage of Ankaios explains.
     Outage(String),
-    /// Nothing explains it.
+    /// Any other difference.
     Wrong(String),
 }
 
-/// The text of a config that is on the vehicle from the start.
+/// The text of a config that the state contains from the start.
 pub(crate) fn config_text(index: usize) -> String {
     let pattern = format!("config {index}: it ends with a text, äöü. ");
     pattern.chars().cycle().take(CONFIGS[index]).collect()
@@ -103,7 +103,7 @@ pub(crate) fn slot_path(slot: usize) -> String {
     format!("desiredState.configs.{}.text", slot_name(slot))
 }
 
-/// What the workload of a slot is told, and the config beside it holds.
+/// The text in the workload and in the config of a slot.
 pub(crate) fn slot_text(slot: usize, version: u32) -> String {
     format!("slot {slot} version {version}")
 }
@@ -183,7 +183,7 @@ impl Kind {
         }
     }
 
-    /// Whether Ankaios is asked.
+    /// Whether the operation sends a request to Ankaios.
     fn needs_ankaios(&self) -> bool {
         matches!(
             self,
@@ -203,7 +203,7 @@ impl Kind {
         )
     }
 
-    /// Whether another Ankaios would answer the next request differently.
+    /// Whether the request changes something that only one replica's Ankaios then has.
     pub(crate) fn leaves_traces(&self) -> bool {
         matches!(
             self,
@@ -211,7 +211,7 @@ impl Kind {
         )
     }
 
-    /// What is wrong with a reply, if anything is.
+    /// Checks a reply to this request.
     pub(crate) fn judge(&self, number: u32, payload: &[u8]) -> Result<(), Flaw> {
         let wrong = |what: &str| {
             let text = String::from_utf8_lossy(payload);
@@ -289,7 +289,7 @@ impl Kind {
     }
 }
 
-/// A manifest with a workload and a config of that name.
+/// A manifest with a workload and a config of this name.
 fn manifest(name: &str, text: &str, padding: usize) -> String {
     let padding = "p".repeat(padding);
     format!(
@@ -302,7 +302,7 @@ fn is_config(configs: &Value, index: usize) -> bool {
     *configs == json!({format!("static-{index}"): config_text(index)})
 }
 
-/// Whether these lists are there and name no workload but that of the slot.
+/// Whether these lists exist and contain no workload other than that of the slot.
 fn only_names(reply: &Value, lists: &[&str], slot: usize) -> bool {
     let lists: Option<Vec<_>> = lists.iter().map(|list| reply[list].as_array()).collect();
     lists.is_some_and(|lists| {

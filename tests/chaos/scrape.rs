@@ -1,5 +1,5 @@
-//! Health and metrics are asked for all the time, and must be answered as long as the
-//! connector runs.
+//! Health and metrics are requested all the time, and must be available while the connector
+//! runs.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,28 +12,28 @@ use super::journal::Journal;
 use super::support::http::{self, Response};
 use super::support::openmetrics::Scrape;
 
-/// How long an answer may take, also of a process that has just been started.
+/// The time limit for a response, also of a process that has just been started.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// What is asked for.
+/// The paths that are requested.
 const PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// Where a connector serves its health, as long as it runs.
+/// The port on which a connector serves its health; `None` if it does not run.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoint(watch::Sender<Option<u16>>);
 
 impl Endpoint {
-    /// The connector runs from now on, and serves its health on that port.
+    /// Records that the connector now runs and serves its health on this port.
     pub(crate) fn runs(&self, port: u16) {
         self.0.send_replace(Some(port));
     }
 
-    /// The connector ends, or gets no time. Gives the port that it had.
+    /// Records that the connector ends or is suspended. Returns its port.
     pub(crate) fn ends(&self) -> Option<u16> {
         self.0.send_replace(None)
     }
 
-    /// Asks until the end; gives what was wrong.
+    /// Requests random paths until `end`; returns what was wrong.
     pub(crate) async fn scrape(
         &self,
         mut random: Rng,
@@ -48,7 +48,7 @@ impl Endpoint {
             if let Some(port) = port {
                 let asked = Instant::now();
                 let answer = ask(port, path).await;
-                // If it has ended in the meantime, it owes no answer.
+                // A connector that has ended in the meantime need not answer.
                 let runs = !endpoint.has_changed().unwrap();
                 if let Err(flaw) = answer.and_then(|answer| judge(path, &answer))
                     && runs
@@ -61,13 +61,13 @@ impl Endpoint {
         flaws
     }
 
-    /// Whether it says that it is standby, and that it is ready.
+    /// Whether the connector reports the role `standby`.
     pub(crate) async fn is_standby(&self) -> Result<bool, String> {
         let port = self.0.borrow().ok_or("the connector does not run")?;
         Ok(ask(port, "/readyz").await?.json()["role"] == "standby")
     }
 
-    /// Waits until the connector says that it is ready.
+    /// Waits until the connector reports that it is ready.
     pub(crate) async fn ready(&self, limit: Duration) -> Result<(), String> {
         let begin = Instant::now();
         let port = self.0.borrow().ok_or("the connector does not run")?;
@@ -85,7 +85,7 @@ impl Endpoint {
     }
 }
 
-/// Asks a process that may have to open its port first.
+/// Sends a request to a process that may not have opened its port yet.
 async fn ask(port: u16, path: &str) -> Result<Response, String> {
     let answer = async {
         loop {

@@ -1,4 +1,4 @@
-//! A connector with what belongs to it alone: its Ankaios, and its way to the broker.
+//! A connector with its own vehicle and its own connection to the broker.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::support::connector::start_connector_at;
 use super::support::vehicle::Vehicle;
 use super::support::{Process, Proxy, free_port};
 
-/// Settings of the connector: everything that takes time is short.
+/// Settings of the connector, with short times.
 const SETTINGS: [(&str, &str); 4] = [
     ("MQTT_KEEP_ALIVE", "5s"),
     ("REQUEST_TIMEOUT", "2s"),
@@ -19,20 +19,20 @@ const SETTINGS: [(&str, &str); 4] = [
     ("LOG_LEVEL", "info"),
 ];
 
-/// Where a connector sits.
+/// The environment of one connector: its vehicle, its uplink and its settings.
 pub(crate) struct Seat {
-    /// Its `REPLICA_ID`; empty if there is only one.
+    /// The `REPLICA_ID`; empty if there is only one connector.
     pub(crate) name: &'static str,
     pub(crate) vehicle: Vehicle,
     pub(crate) proxy: Proxy,
     pub(crate) endpoint: Endpoint,
     settings: Vec<(&'static str, String)>,
-    /// The process that is there, or was last.
+    /// The id of the last process.
     pid: AtomicU32,
 }
 
 impl Seat {
-    /// A seat whose connectors reach the broker on that port.
+    /// Creates the environment of connectors that reach the broker on this port.
     pub(crate) async fn new(name: &'static str, broker: u16, secrets: Option<&Secrets>) -> Self {
         let own = SETTINGS.map(|(name, value)| (name, value.to_owned()));
         let mut settings = own.to_vec();
@@ -52,7 +52,7 @@ impl Seat {
 
     /// Starts a connector.
     pub(crate) fn start(&self) -> Process {
-        // A port of its own: whoever else gets the former one must not keep it away.
+        // A new port, because another process may have taken the former one.
         let port = free_port();
         let health = format!("127.0.0.1:{port}");
         let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
@@ -64,12 +64,12 @@ impl Seat {
         connector
     }
 
-    /// The largest resident memory of any connector until the end, in kB.
+    /// Returns the largest peak of resident memory of any connector until `end`, in kB.
     pub(crate) async fn watch_memory(&self, end: Instant) -> u32 {
         let mut most = 0;
         while Instant::now() < end {
             let path = format!("/proc/{}/status", self.pid.load(Ordering::Relaxed));
-            // It may just have been killed.
+            // The process may just have been killed.
             let status = std::fs::read_to_string(path).unwrap_or_default();
             let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());

@@ -1,5 +1,5 @@
-//! Certificates, keys and passwords on both ends of a TLS connection, and how all of
-//! them are replaced.
+//! Certificates, keys and passwords on both ends of a TLS connection, all of which can be
+//! replaced.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::support::certificates::Authority;
 use super::support::connector::VIN;
 
-/// What broker and connector know each other by. The paths of the files stay the
-/// same; they lead to the present ones.
+/// What broker and connector authenticate each other with. The paths of the files do not
+/// change; a symbolic link leads to the current generation.
 pub(crate) struct Secrets {
     folder: TempDir,
     generation: AtomicU32,
@@ -25,8 +25,8 @@ impl Secrets {
         secrets
     }
 
-    /// Replaces everything at once: the authority, the certificates of both and their
-    /// keys, and the password. The broker reads them when it starts.
+    /// Replaces the authority, the certificates and keys of both, and the password, all at
+    /// once. The broker reads them at its start.
     pub(crate) fn replace(&self) {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed).to_string();
         let folder = self.folder.path().join(&generation);
@@ -47,7 +47,7 @@ impl Secrets {
             .args(["-c", "-b", folder.join("passwords").to_str().unwrap(), VIN, &password])
             .status();
         assert!(hashed.unwrap().success());
-        // Nobody finds a certificate without its key.
+        // An atomic replacement: no certificate is ever found without its key.
         let next = self.folder.path().join("next");
         symlink(generation, &next).unwrap();
         std::fs::rename(next, self.folder.path().join("present")).unwrap();
@@ -57,7 +57,7 @@ impl Secrets {
         self.folder.path().join("present").join(file).to_str().unwrap().to_owned()
     }
 
-    /// Configures the broker: a second listener, which lets in only the connector.
+    /// The configuration of the broker: a second listener that accepts only the connector.
     pub(crate) fn of_the_broker(&self, port: u16) -> [String; 6] {
         [
             format!("password_file {}", self.path("passwords")),

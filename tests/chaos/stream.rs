@@ -1,5 +1,5 @@
-//! The events of the subscription: put together they give the state, in order and
-//! without a gap that is not marked.
+//! The events of the subscription: combined they result in the state, in order and without
+//! unmarked gaps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use super::support::Requester;
 use super::support::requester::Answer;
 use super::support::vehicle::Vehicle;
 
-/// How long a subscription takes to be made again after the last fault: the
-/// longest wait between attempts, and a timeout.
+/// How long renewing a subscription takes after the last fault: the longest wait between
+/// attempts, and a timeout.
 const RESUBSCRIBED: Duration = Duration::from_secs(10);
 
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -26,8 +26,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// The texts of the slots, by name.
 type Texts = BTreeMap<String, String>;
 
-/// Waits until the events have led to the state of the vehicle, then checks that
-/// each change gives one event.
+/// Waits until the events result in the state of the vehicle, then checks that each change
+/// causes one event.
 pub(crate) async fn settle(
     load: &mut Load<'_>,
     operator: &Requester,
@@ -76,8 +76,8 @@ pub(crate) async fn settle(
     }
 }
 
-/// The texts that events and replies to subscriptions lead to. `None` without any
-/// subscription.
+/// The texts that result from the events and from the replies to subscriptions. `None` without
+/// any subscription.
 fn put_together(operator: &Requester, load: &Load<'_>) -> Result<Option<Texts>, String> {
     let fates = operator.fates();
     let subscriptions = load.asked.iter().filter(|(_, asked)| asked.kind == Kind::Subscribe);
@@ -97,7 +97,7 @@ fn put_together(operator: &Requester, load: &Load<'_>) -> Result<Option<Texts>, 
         let whole = message["resynced"] == true || message.get("id").is_some();
         match &mut texts {
             Some(texts) if !whole => take(&message, texts),
-            // The last words of a subscription that the broker has forgotten.
+            // Events of an earlier subscription that the broker has lost.
             None if !whole => {}
             texts => {
                 let mut state = Texts::new();
@@ -113,7 +113,7 @@ fn event_of(message: &Answer) -> Result<Value, String> {
     serde_json::from_slice(&message.payload).map_err(|error| format!("no event: {error}"))
 }
 
-/// Takes over what a message says about the slots.
+/// Applies what a message contains about the slots.
 fn take(message: &Value, texts: &mut Texts) {
     for slot in 0..SLOTS {
         let name = slot_name(slot);

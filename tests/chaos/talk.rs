@@ -1,5 +1,5 @@
-//! The log of a workload that talks all the time: each line has a number, so that
-//! those who follow it can tell what is missing, and what comes out of order.
+//! The log of the talker, a workload that writes lines all the time. Each line has a number, so
+//! that missing lines and a wrong order are found.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,28 +16,28 @@ use super::support::connector::BASE;
 use super::support::requester::Answer;
 use super::support::vehicle::Vehicle;
 
-/// Lines of a flood: more messages than the connector lets wait for the uplink.
+/// The lines of a flood: more messages than the connector queues for the uplink.
 const FLOOD: u32 = 2500;
 
-/// How often there may be one: the vehicle keeps the last 10,000 lines only.
+/// The shortest time between floods: the vehicle keeps only the last 10,000 lines.
 const FLOODS: Duration = Duration::from_secs(30);
 
-/// How long logs take to be asked for again after the last fault: the longest wait
-/// between attempts, and a timeout.
+/// How long requesting a log again takes after the last fault: the longest wait between
+/// attempts, and a timeout.
 const RESUMED: Duration = Duration::from_secs(15);
 
-/// Lines that come when nothing is broken.
+/// The number of lines written after all faults.
 const CALM: u32 = 20;
 
-/// The workload that talks.
+/// The workload that writes numbered lines.
 #[derive(Debug, Default)]
 pub(crate) struct Talker {
-    /// How many lines it has written, or is writing.
+    /// The number of lines it has written or is writing.
     lines: AtomicU32,
 }
 
 impl Talker {
-    /// Talks until the end.
+    /// Writes lines until `end`.
     pub(crate) async fn talk(
         &self,
         vehicle: &Vehicle,
@@ -65,7 +65,7 @@ impl Talker {
         }
     }
 
-    /// Writes lines at once, each with some padding.
+    /// Writes several lines at once, each with some padding.
     async fn write(&self, vehicle: &Vehicle, count: u32, padding: usize) {
         let first = self.lines.fetch_add(count, Ordering::Relaxed);
         let padding = "x".repeat(padding);
@@ -73,12 +73,12 @@ impl Talker {
         vehicle.log(TALKER, lines).await.unwrap();
     }
 
-    /// How many lines there are.
+    /// The number of lines so far.
     pub(crate) fn lines(&self) -> u32 {
         self.lines.load(Ordering::Relaxed)
     }
 
-    /// Waits until all lines have come, then checks that each further one comes once.
+    /// Waits until all lines have arrived, then checks that each further line arrives once.
     pub(crate) async fn settle(
         &self,
         load: &mut Load<'_>,
@@ -123,8 +123,8 @@ impl Talker {
     }
 }
 
-/// Waits for a line in the messages from that one on; gives how many there are with
-/// the one that has the line.
+/// Waits for a line in the messages from index `from` on. Returns the index after the message
+/// that contains it.
 async fn until_seen(operator: &Requester, line: u32, from: usize) -> Result<usize, String> {
     let begin = Instant::now();
     loop {
@@ -190,22 +190,22 @@ fn parse(messages: &[Answer]) -> Result<Vec<Message>, String> {
     .collect()
 }
 
-/// What has come of the log.
+/// The result of checking the log.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// How many lines there were, each counted once.
+    /// The number of different lines.
     pub(crate) lines: u32,
-    /// How many came again.
+    /// The number of repeated lines.
     pub(crate) repeated: u32,
-    /// How many were thrown away, by the connector's own words.
+    /// The number of lines that the connector reports as dropped.
     pub(crate) dropped: u32,
     pub(crate) flaws: Vec<String>,
 }
 
-/// Looks for lines that are missing or out of order.
+/// Finds lines that are missing or out of order.
 ///
-/// After an interruption the last lines may come again, from any of them on. None
-/// may be left out but those that are told of, and what a forgetful broker had.
+/// After an interruption, the last lines may be repeated, beginning at any of them. Lines may
+/// be missing only if they are reported as dropped or if the broker has lost its data.
 pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
     let mut heard = Heard::default();
     let messages = match parse(messages) {
@@ -215,7 +215,7 @@ pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
             return heard;
         }
     };
-    // The first line that has not come, and how many before it may be missing.
+    // The next new line, and how many lines before it may be missing.
     let mut next = 0;
     let mut dropped = 0;
     let mut last_new = 0.0;

@@ -1,4 +1,4 @@
-//! The vehicle, its way to the operators, and what must hold in the end.
+//! The vehicles, their connections to the operator, and the checks at the end.
 
 use std::time::{Duration, Instant};
 
@@ -21,19 +21,19 @@ use super::support::vehicle::Vehicle;
 use super::support::{Broker, DEADLINE, Process, Requester, eventually, free_port, say};
 use super::talk::{self, Talker};
 
-/// After the last fault: keep-alive time, the longest wait of the back-off, and
-/// what is to be served then.
+/// The time limit after the last fault: the keep-alive time, the longest wait of the backoff,
+/// and the time to serve all waiting requests.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
-/// What "at once" means on a machine that runs other tests beside this one.
+/// The time limit of one request on a machine that runs other tests at the same time.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// The longest wait before a link to Ankaios is tried again, and a timeout. A standby
-/// had no requests that would have been waited for.
+/// The longest wait between attempts to connect to Ankaios, and a timeout. A standby replica
+/// needs it, because no earlier request has waited for its link.
 const READY: Duration = Duration::from_secs(8);
 
-/// The memory that the connector may take, in kB: 64 requests and as many
-/// replies, the largest of which is the whole state, and the program itself.
+/// The maximum memory of the connector, in kB: 64 requests, 64 replies, the largest of which is
+/// the whole state, and the program itself.
 const MAX_RESIDENT: u32 = 100_000;
 
 /// Everything that the test breaks.
@@ -42,14 +42,14 @@ pub(crate) struct World {
     /// `None` without TLS.
     secrets: Option<Secrets>,
     seats: Vec<Seat>,
-    /// One on each seat.
+    /// The connectors, in the order of `seats`.
     connectors: Vec<Process>,
     operator: Requester,
 }
 
 impl World {
-    /// Starts everything and waits until requests are served. Odd seeds have TLS, and
-    /// those of which half is odd have replicas.
+    /// Starts everything and waits until requests are served. Odd seeds use TLS; if half the
+    /// seed, rounded down, is odd, there are replicas.
     pub(crate) async fn start(seed: u64) -> Self {
         let secrets = (seed % 2 == 1).then(Secrets::new);
         let mut settings =
@@ -71,14 +71,14 @@ impl World {
             connector.line("the link to Ankaios is up").await;
             connectors.push(connector);
             seats.push(seat);
-            // The first one is active.
+            // The first replica becomes active.
             connectors[0].line("ready for requests").await;
         }
         let operator = Requester::connect(broker.port()).await;
         Self { broker, secrets, seats, connectors, operator }
     }
 
-    /// Lets faults happen for a while, then checks that nothing was lost.
+    /// Injects faults for a while, then checks that nothing was lost.
     pub(crate) async fn survive(self, seed: u64, time: Duration) {
         let Self { mut broker, secrets, seats, mut connectors, operator } = self;
         let journal = Journal::new();
@@ -161,7 +161,7 @@ impl World {
     }
 }
 
-/// Brings the workload that talks onto the vehicle, and follows its log.
+/// Applies the manifest of the talker, and subscribes to its log.
 async fn start_talker(load: &mut Load<'_>, operator: &Requester, vehicle: &Vehicle) {
     ask(load, operator, Kind::Talk, DEADLINE).await.unwrap();
     eventually("the talker runs", DEADLINE, async || {
@@ -184,7 +184,7 @@ fn add_configs(vehicle: &Vehicle) {
     vehicle.set_state(state);
 }
 
-/// Waits until everything is answered, and asks once more.
+/// Waits until every request has its reply, then sends requests of all kinds once more.
 async fn settle(
     load: &mut Load<'_>,
     operator: &Requester,
@@ -194,7 +194,7 @@ async fn settle(
 ) -> Result<(), String> {
     let begin = Instant::now();
     load.notice_loss();
-    // Requests that have no reply at all show in the flaws.
+    // Requests without any reply are reported by `Load::failures`.
     while let Some(number) = load.unanswered() {
         if begin.elapsed() > CATCH_UP {
             return Err(format!("{number} and others were not answered within {CATCH_UP:?}"));
@@ -208,7 +208,7 @@ async fn settle(
     }
     is_there(load, operator).await?;
     if let Err(flaw) = ask(load, operator, Kind::Nothing, AT_ONCE * 2).await {
-        // Ankaios itself may need a new agent by now. Nothing else is an excuse.
+        // Ankaios itself may need a restart of the agent by now. Nothing else is an excuse.
         if !["closed the control interface", "does not exist"]
             .iter()
             .any(|part| flaw.contains(part))
@@ -255,8 +255,8 @@ async fn settle(
     Ok(())
 }
 
-/// Waits until somebody is subscribed to requests. When the broker has forgotten
-/// everything there may have been nothing to catch up with, and nobody to do it.
+/// Waits until a connector is subscribed to requests. After the broker has lost everything,
+/// there may have been no request to wait for, and no subscriber.
 async fn is_there(load: &mut Load<'_>, operator: &Requester) -> Result<(), String> {
     let begin = Instant::now();
     loop {
@@ -278,7 +278,7 @@ async fn one_is_active(seats: &[Seat]) -> Result<(), String> {
     loop {
         let mut active = Vec::new();
         for seat in seats {
-            // An agent that is gone for good is dealt with afterwards.
+            // An agent that has closed the control interface is restarted afterwards.
             if !seat.endpoint.is_standby().await? {
                 active.push(seat.name);
             }
@@ -293,7 +293,7 @@ async fn one_is_active(seats: &[Seat]) -> Result<(), String> {
     }
 }
 
-/// Slots that do not hold what their last successful request has put there.
+/// The slots whose content differs from what their last successful request has set.
 fn wrong_slots(load: &mut Load<'_>, vehicle: &Vehicle) -> Vec<String> {
     let desired = vehicle.desired_state();
     let workloads = desired.workloads.unwrap_or_default().workloads;
@@ -316,7 +316,7 @@ fn wrong_slots(load: &mut Load<'_>, vehicle: &Vehicle) -> Vec<String> {
     wrong
 }
 
-/// A problem without the payload of its request.
+/// A problem, cut off before the payload of its request.
 fn shown(problem: &Problem) -> String {
     format!("{problem:?}").chars().take(200).collect()
 }

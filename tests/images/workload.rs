@@ -1,5 +1,5 @@
-//! A workload for the tests: prints a line per second until it is stopped;
-//! with `once` as argument only the first one.
+//! A workload for the tests: prints one line per second until it is stopped. With the argument
+//! `once` it prints only the first line.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The shipped image and manifests with a real Ankaios and Podman. Runs where the
-//! environment variable `ANKAIOS_BIN_DIR` names a folder with `ank-server`,
+//! Tests the shipped image and manifests with a real Ankaios and Podman. Requires the
+//! environment variable `ANKAIOS_BIN_DIR`, the path of a directory with `ank-server`,
 //! `ank-agent` and `ank`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
@@ -22,13 +22,13 @@ const SENDER: &str = include_str!("../../manifests/vehicle-data-sender.yaml");
 const SENDER_CONFIG: &str = include_str!("../../manifests/vehicle-data-sender-config.yaml");
 const DASHBOARD: &str = include_str!("../../manifests/dashboard.yaml");
 
-/// What an update of the connector changes.
+/// The field that an update of the connector changes.
 const RUNTIME_CONFIG: &str = "desiredState.workloads.fleetconnector.runtimeConfig";
 
-/// Lifts the protection of workloads.
+/// Overrides the protection of workloads.
 const FORCE: [&str; 7] = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
 
-/// One deployment serves all steps: a start of Ankaios and Podman takes seconds.
+/// All steps share one deployment, because a start of Ankaios and Podman takes seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_the_tutorial_and_survives_restarts() {
     let Some((programs, podman)) = needs("serves_the_tutorial_and_survives_restarts") else {
@@ -55,12 +55,12 @@ async fn serves_the_tutorial_and_survives_restarts() {
 
     vehicle.step("deployed", Vehicle::is_served).await;
     vehicle.step("workload", applies_and_deletes_a_workload).await;
-    vehicle.step("streams", tells_what_becomes_of_a_workload).await;
-    vehicle.step("sender", publishes_a_speed_at_another_rate).await;
+    vehicle.step("streams", reports_the_progress_of_a_workload).await;
+    vehicle.step("sender", changes_the_interval_of_the_sender).await;
     vehicle.step("dashboard", shows_a_table_in_the_log).await;
     vehicle.step("errors", explains_what_is_wrong).await;
     vehicle.step("denied", denies_changes_of_the_connector_itself).await;
-    vehicle.step("updated", is_updated_through_itself).await;
+    vehicle.step("updated", updates_the_connector_through_itself).await;
     vehicle.step("connector killed", survives_a_kill_of_the_connector).await;
     vehicle.step("agent killed", survives_a_restart_of_the_agent).await;
     vehicle.step("connector stopped", survives_a_stop_of_the_connector).await;
@@ -68,7 +68,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
     vehicle.step("still works", applies_and_deletes_a_workload).await;
 }
 
-/// Tutorial: a workload is installed, shows up as running and is removed.
+/// Tutorial: a workload is applied, becomes running and is deleted.
 async fn applies_and_deletes_a_workload(vehicle: &mut Vehicle) {
     let manifest = vehicle.nginx();
 
@@ -97,9 +97,9 @@ async fn applies_and_deletes_a_workload(vehicle: &mut Vehicle) {
     .await;
 }
 
-/// From the apply to the deletion, as it happens: progress, events, logs that go on
-/// after a restart of the container, and waiting for the end.
-async fn tells_what_becomes_of_a_workload(vehicle: &mut Vehicle) {
+/// Follows a workload from the apply to the deletion: progress, events, logs that continue
+/// after a restart of the container, and waiting for the removal.
+async fn reports_the_progress_of_a_workload(vehicle: &mut Vehicle) {
     let manifest = vehicle.nginx();
     let subscribe =
         async |topic: &str| vehicle.broker.subscribe(&format!("{BASE}/{topic}"), &[]).await;
@@ -155,9 +155,9 @@ async fn tells_what_becomes_of_a_workload(vehicle: &mut Vehicle) {
     logs.find("the end", |message| message.json()["ended"] == json!(true)).await;
 }
 
-/// Tutorial: the workload publishes a speed, and its settings are changed without its
-/// manifest. Ankaios renders its options anew and replaces the container.
-async fn publishes_a_speed_at_another_rate(vehicle: &mut Vehicle) {
+/// Tutorial: the workload publishes a speed, and its settings are changed without its manifest.
+/// Ankaios renders its options again and replaces the container.
+async fn changes_the_interval_of_the_sender(vehicle: &mut Vehicle) {
     let port = format!("value: \"{}\"", vehicle.broker.port());
     let broker = ("value: \"1883\"", port.as_str());
     let agent = vehicle.agent();
@@ -187,7 +187,7 @@ async fn publishes_a_speed_at_another_rate(vehicle: &mut Vehicle) {
     assert_eq!(replaced, first);
     vehicle.becomes(name, &other, "RUNNING").await;
     assert!(vehicle.environment(name).contains(&"INTERVAL=10".to_owned()));
-    // The last ones of the former container, and the first of this one.
+    // The last speeds of the former container, and the first one of the new container.
     let mut pause = Duration::ZERO;
     for _ in 0..5 {
         pause = speed(&mut speeds).await;
@@ -203,7 +203,7 @@ async fn publishes_a_speed_at_another_rate(vehicle: &mut Vehicle) {
     assert_eq!(state["desired_state"]["configs"], json!({}), "{state}");
 }
 
-/// Waits for the next speed; gives how long that took.
+/// Waits for the next speed and returns the waiting time.
 async fn speed(speeds: &mut Subscription) -> Duration {
     let begin = Instant::now();
     let speed = speeds.next().await;
@@ -212,8 +212,8 @@ async fn speed(speeds: &mut Subscription) -> Duration {
     begin.elapsed()
 }
 
-/// The second use of the image: a table in the log of a workload, at its start and at
-/// each change.
+/// The dashboard, the second use of the image, prints a table into the log of its workload, at
+/// its start and at each change.
 async fn shows_a_table_in_the_log(vehicle: &mut Vehicle) {
     let agent = vehicle.agent();
     let image = vehicle.image.clone();
@@ -249,7 +249,7 @@ fn state<'a>(table: &'a [String], workload: &str) -> Option<&'a str> {
     row.filter(|row| row.first() == Some(&workload)).find_map(|row| row.get(3).copied())
 }
 
-/// What the connector and what Ankaios refuse reaches the operator.
+/// Errors of the connector and of Ankaios reach the operator.
 async fn explains_what_is_wrong(vehicle: &mut Vehicle) {
     let reply = vehicle.request("manifest/apply", "workloads: [").await;
     assert_eq!(reply["error"]["code"], json!("invalid_manifest"), "{reply}");
@@ -268,8 +268,8 @@ async fn explains_what_is_wrong(vehicle: &mut Vehicle) {
     assert!(message.contains("nowhere"), "{message}");
 }
 
-/// The deny rule of the shipped manifest holds against `force`, also with a wildcard:
-/// Ankaios takes that for a name.
+/// The deny rule of the shipped manifest also applies to requests with `force`, and to masks
+/// with a wildcard, which Ankaios treats as a literal name.
 async fn denies_changes_of_the_connector_itself(vehicle: &mut Vehicle) {
     let before = vehicle.ankaios.container("fleetconnector");
     let update = |mask: &str| json!({"update_mask": [mask], "state": {}}).to_string();
@@ -288,9 +288,9 @@ async fn denies_changes_of_the_connector_itself(vehicle: &mut Vehicle) {
     assert_eq!(vehicle.ankaios.container("fleetconnector"), before);
 }
 
-/// With the other deny rule that the manifest names, one field may be changed. Ankaios
-/// ends the connector before it has replied; the next one gets the request again.
-async fn is_updated_through_itself(vehicle: &mut Vehicle) {
+/// With the other deny rule that the manifest documents, one field may be changed. Ankaios
+/// stops the connector before it has replied; its successor receives the request again.
+async fn updates_the_connector_through_itself(vehicle: &mut Vehicle) {
     let shipped = vehicle.state.clone();
     let deny = "- \"desiredState.workloads.fleetconnector";
     let variant = format!("{deny}.controlInterfaceAccess\"");
@@ -302,7 +302,7 @@ async fn is_updated_through_itself(vehicle: &mut Vehicle) {
     let update = format!(r#"{{"update_mask": ["{RUNTIME_CONFIG}"], "state": {state}}}"#);
     let options = [&FORCE[..], &["-D", "publish", "message-expiry-interval", "60"]].concat();
     let reply = vehicle.request_with("state/update", &update, &options).await;
-    // What the second one finds is done already.
+    // For the successor, the change has already been made.
     assert_eq!(reply, json!({"added_workloads": [], "deleted_workloads": []}));
     vehicle.is_served().await;
     assert!(vehicle.environment("fleetconnector").contains(&"LOG_LEVEL=debug".to_owned()));
@@ -312,7 +312,7 @@ async fn is_updated_through_itself(vehicle: &mut Vehicle) {
     vehicle.redeploy(&shipped).await;
 }
 
-/// Ankaios restarts the container; what was sent meanwhile is served.
+/// Ankaios restarts the container, and a request sent in the meantime is served.
 async fn survives_a_kill_of_the_connector(vehicle: &mut Vehicle) {
     let topic = format!("{BASE}/state/resp");
     let mut replies = vehicle.broker.subscribe(&topic, &[]).await;
@@ -327,7 +327,7 @@ async fn survives_a_kill_of_the_connector(vehicle: &mut Vehicle) {
     vehicle.is_served().await;
 }
 
-/// Nothing is sent meanwhile: the connector notices by itself.
+/// The connector detects the restart without any request.
 async fn survives_a_restart_of_the_agent(vehicle: &mut Vehicle) {
     let before = vehicle.ankaios.container("fleetconnector");
     let mut status = vehicle.broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
@@ -342,9 +342,9 @@ async fn survives_a_restart_of_the_agent(vehicle: &mut Vehicle) {
     assert_eq!(after, before, "Ankaios replaced the container");
 }
 
-/// After a restart of the agent, Ankaios starts a container that has ended in good
-/// order (exit code 0) again as it is. One that has failed it makes anew, without the
-/// control interface, so that is not a test.
+/// After a restart of the agent, Ankaios restarts a container that has exited with code 0
+/// unchanged. It replaces one that has failed, but without the control interface, so this case
+/// is not tested.
 async fn survives_a_stop_of_the_connector(vehicle: &mut Vehicle) {
     let mut status = vehicle.broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
     let container = vehicle.ankaios.container("fleetconnector").unwrap();

@@ -1,5 +1,5 @@
-//! The shipped manifest of standby replicas with a real Ankaios: one takes over when
-//! Podman kills the other one, and the one that Ankaios starts again waits.
+//! Tests the shipped manifest of replicas with a real Ankaios: when Podman kills the active
+//! replica, the standby takes over, and the restarted one becomes the standby.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use super::vehicle::{PATIENCE, adapt, needs};
 const REPLICAS: &str = include_str!("../../manifests/replicas.yaml");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_take_the_place_of_each_other() {
-    let Some((programs, podman)) = needs("replicas_take_the_place_of_each_other") else { return };
+async fn replicas_take_over_from_each_other() {
+    let Some((programs, podman)) = needs("replicas_take_over_from_each_other") else { return };
     let image = podman.build_connector_image();
     let broker = Broker::start().await;
     let mut status = broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
@@ -23,7 +23,8 @@ async fn replicas_take_the_place_of_each_other() {
         adapt(
             REPLICAS,
             &[
-                // Two workloads on one agent differ from two on two in the FIFOs' folder alone.
+                // Two workloads on one agent differ from one on each of two agents only in the
+                // directory of the FIFOs.
                 ("agent: agent_A", &format!("agent: {agent}")),
                 ("agent: agent_B", &format!("agent: {agent}")),
                 ("localhost/fleet-connector:0.1.0", &image),
@@ -58,7 +59,7 @@ async fn replicas_take_the_place_of_each_other() {
     }
 }
 
-/// The replica that says next that it is online and linked to Ankaios.
+/// The next replica that announces that it is online and connected to Ankaios.
 async fn online(status: &mut Subscription) -> String {
     loop {
         let message = status.next().await.json();

@@ -1,4 +1,4 @@
-//! A vehicle with a real Ankaios, and what the steps ask of it.
+//! A vehicle with a real Ankaios, and the actions of the test steps.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use super::support::connector::BASE;
 use super::support::podman::{Podman, WORKLOAD_IMAGE};
 use super::support::{Broker, eventually, say, skipped};
 
-/// What Ankaios and Podman may take for a start, stop or restart of a workload.
+/// The time limit for Ankaios and Podman to start, stop or restart a workload.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What a test needs: the folder with Ankaios' programs, and Podman. `None` if it is to
-/// be skipped, which is said.
+/// The requirements of a test: the directory with Ankaios' programs, and Podman. Prints why the
+/// test is skipped and returns `None` if one is missing.
 pub(crate) fn needs(test: &str) -> Option<(PathBuf, Podman)> {
     let programs = match ankaios::programs() {
         Ok(programs) => programs,
         Err(missing) => {
-            // Not skipped(): a real Ankaios can not be expected everywhere.
+            // Not skipped(): a real Ankaios cannot be expected everywhere.
             say(&format!("\nSKIPPED {test}: {missing}\n"));
             return None;
         }
@@ -44,24 +44,24 @@ pub(crate) struct Vehicle {
     pub(crate) state: String,
     /// The id of the connector's image.
     pub(crate) image: String,
-    /// That of the vehicle data sender.
+    /// The id of the vehicle data sender's image.
     pub(crate) sender_image: String,
 }
 
 impl Vehicle {
-    /// Runs one step and says how long it took.
+    /// Runs one step and prints how long it took.
     pub(crate) async fn step(&mut self, name: &str, run: impl AsyncFnOnce(&mut Self)) {
         let start = Instant::now();
         run(self).await;
         say(&format!("real Ankaios: {name}: {:.1?}\n", start.elapsed()));
     }
 
-    /// Sends a request as an operator does; gives the reply.
+    /// Sends a request as an operator and returns the reply.
     pub(crate) async fn request(&self, operation: &str, payload: &str) -> Value {
         self.request_with(operation, payload, &[]).await
     }
 
-    /// As [`request`](Self::request), with further arguments for `mosquitto_rr`.
+    /// Like [`request`](Self::request), with additional arguments for `mosquitto_rr`.
     pub(crate) async fn request_with(
         &self,
         operation: &str,
@@ -72,8 +72,8 @@ impl Vehicle {
         self.broker.request(&base, payload, options).await.json()
     }
 
-    /// Replaces the connector from the vehicle's side. Ankaios has to delete it first: it
-    /// takes a workload with other rights and the same `runtimeConfig` for the same one,
+    /// Replaces the connector from within the vehicle. The workload is deleted first: Ankaios
+    /// treats a workload with other access rights and the same `runtimeConfig` as unchanged,
     /// and loses track of its container.
     pub(crate) async fn redeploy(&mut self, manifest: &str) {
         let manifest = self.ankaios.write_manifest("connector.yaml", manifest);
@@ -82,7 +82,7 @@ impl Vehicle {
         self.is_served().await;
     }
 
-    /// Waits until the connector answers with the state of Ankaios.
+    /// Waits until the connector replies with the state of Ankaios.
     pub(crate) async fn is_served(&mut self) {
         let base = format!("{BASE}/state");
         let patience = Duration::from_secs(2);
@@ -94,7 +94,7 @@ impl Vehicle {
         .await;
     }
 
-    /// Waits until an instance of a workload is in a state.
+    /// Waits until an instance of a workload has this state.
     pub(crate) async fn becomes(&self, workload: &str, instance: &Value, state: &str) {
         let path = format!(
             "/workload_states/{}/{workload}/{}/state",
@@ -108,7 +108,8 @@ impl Vehicle {
         .await;
     }
 
-    /// Waits until the last table in `ank logs dashboard` is as wanted; gives its rows.
+    /// Waits until the last table in `ank logs dashboard` satisfies `wanted`, and returns its
+    /// rows.
     pub(crate) async fn table(
         &self,
         what: &str,
@@ -124,7 +125,7 @@ impl Vehicle {
         .await
     }
 
-    /// The one instance in `list` of a reply, which is of `workload`.
+    /// The only instance in the list `list` of a reply, which must belong to `workload`.
     pub(crate) fn only_instance(&self, reply: &Value, list: &str, workload: &str) -> Value {
         let instances = reply[list].as_array();
         let Some([instance]) = instances.map(Vec::as_slice) else {
@@ -143,7 +144,7 @@ impl Vehicle {
         serde_json::from_str(&environment).unwrap()
     }
 
-    /// The manifest of the tutorial, with a workload that prints a line per second.
+    /// The manifest of the tutorial, with a workload that prints one line per second.
     pub(crate) fn nginx(&self) -> String {
         adapt(
             NGINX,
@@ -161,7 +162,7 @@ impl Vehicle {
     }
 }
 
-/// Replaces what a shipped manifest names and a test has elsewhere; all of it must occur.
+/// Replaces parts of a shipped manifest with values of the test; each part must occur.
 pub(crate) fn adapt(manifest: &str, replacements: &[(&str, &str)]) -> String {
     let mut adapted = manifest.to_owned();
     for (from, to) in replacements {

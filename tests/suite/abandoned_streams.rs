@@ -1,39 +1,40 @@
-//! What Ankaios goes on sending although nobody waits for it any more must be ended:
-//! real Mosquitto, real binary, simulated Ankaios.
+//! Streams that Ankaios continues to send although nobody needs them any more must be
+//! cancelled: real Mosquitto, real binary, simulated Ankaios.
 
 use std::time::Duration;
 
-use crate::support::{Scene, eventually};
 use vehicle_simulator::Fault;
+
+use crate::support::{Scene, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How many subscriptions to events and to logs the vehicle has.
+/// The numbers of event and log subscriptions on the vehicle.
 fn count(scene: &Scene) -> [usize; 2] {
     let streams = scene.vehicle.streams();
     ["events", "logs"].map(|kind| streams[kind].len())
 }
 
-/// Waits until there are so many, and until none of them goes any more.
+/// Waits until the vehicle has this many subscriptions and the number no longer changes.
 async fn settles_at(scene: &Scene, expected: [usize; 2]) {
     let what = format!("{expected:?} streams");
     eventually(&what, 10 * SECOND, async || (count(scene) == expected).then_some(())).await;
 }
 
-/// A scene with a subscription of each kind; also gives how many the vehicle has.
+/// A scene with a subscription of each kind, and the numbers of subscriptions on the vehicle.
 async fn scene() -> (Scene, [usize; 2]) {
     let scene = Scene::with(&[("REQUEST_TIMEOUT", "1s")]).await;
     let events = r#"{"id": "e", "field_masks": ["desiredState.configs"]}"#;
     scene.request("events/subscribe", events).await;
     let logs = r#"{"id": "l", "workloads": ["fleetconnector"], "follow": true}"#;
     scene.request("logs/subscribe", logs).await;
-    // Those that the connector needs itself come in their own time.
+    // The connector's own subscriptions are created asynchronously.
     let expected = [3, 1];
     settles_at(&scene, expected).await;
     (scene, expected)
 }
 
-/// The streams are new ones, and the former ones have gone.
+/// Waits until new streams have replaced the former ones, which must be cancelled.
 async fn made_again(scene: &Scene, former: &[String], expected: [usize; 2]) {
     eventually("new streams", 10 * SECOND, async || {
         let streams = scene.vehicle.streams();
@@ -50,7 +51,7 @@ fn ids(scene: &Scene) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn streams_that_are_given_up_because_something_was_garbled_are_cancelled() {
+async fn streams_abandoned_after_garbled_input_are_cancelled() {
     let (scene, expected) = scene().await;
     let former = ids(&scene);
     scene.vehicle.inject(&[0xff; 20]).await.unwrap();
@@ -58,7 +59,7 @@ async fn streams_that_are_given_up_because_something_was_garbled_are_cancelled()
 }
 
 #[tokio::test]
-async fn streams_that_are_given_up_because_the_files_are_gone_are_cancelled() {
+async fn streams_abandoned_because_the_fifos_were_removed_are_cancelled() {
     let (scene, expected) = scene().await;
     let former = ids(&scene);
     scene.vehicle.swap_session().await.unwrap();
@@ -69,16 +70,16 @@ async fn streams_that_are_given_up_because_the_files_are_gone_are_cancelled() {
 }
 
 #[tokio::test]
-async fn streams_that_are_given_up_because_the_agent_opens_output_are_cancelled() {
+async fn streams_abandoned_because_the_agent_reopened_output_are_cancelled() {
     let (scene, expected) = scene().await;
     let former = ids(&scene);
-    // As an agent does that goes on at the next frame, in the same session.
+    // Like an agent that continues with the next frame in the same session.
     drop(std::fs::File::open(scene.vehicle.control_interface().join("output")).unwrap());
     made_again(&scene, &former, expected).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_stands_only_after_the_timeout_is_cancelled() {
+async fn a_stream_that_starts_only_after_the_timeout_is_cancelled() {
     let (scene, expected) = scene().await;
     scene.vehicle.inject_fault(1, Fault::DelayAnswer(2 * SECOND), |request| {
         format!("{request:?}").contains("LogsRequest(")

@@ -1,13 +1,14 @@
-//! The process: settings, help, signals, starting before everything else.
+//! The process: settings, help, signals, and starting before its peers.
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::support::connector::BASE;
-use crate::support::{Broker, Scene, start_connector};
 use rustix::process::Signal;
 use serde_json::json;
 use vehicle_simulator::{Fault, SimulatedVehicle, VehicleOptions};
+
+use crate::support::connector::BASE;
+use crate::support::{Broker, Scene, start_connector};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fleet-connector"))
@@ -19,7 +20,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_all_reported_and_exit_with_64() {
+fn all_invalid_settings_are_reported_and_exit_with_64() {
     let output = run(&["--request-timeout=never"], &[("VIN", "a/b"), ("MQTT_BROKER_PORT", "x")]);
     assert_eq!(output.status.code(), Some(64));
     let error = String::from_utf8(output.stderr).unwrap();
@@ -65,7 +66,7 @@ fn help_explains_every_setting() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_after_the_requests_in_flight() {
+async fn a_signal_stops_it_after_the_requests_in_flight() {
     let mut scene = Scene::start().await;
     let mut client = scene.client("slow/resp").await;
     let delay = Duration::from_secs(1);
@@ -81,24 +82,24 @@ async fn a_signal_ends_it_after_the_requests_in_flight() {
 }
 
 #[tokio::test]
-async fn waits_are_given_up_when_it_ends() {
+async fn waits_are_answered_as_unavailable_when_it_stops() {
     let mut scene = Scene::start().await;
     let mut client = scene.client("wait/resp").await;
     let wait = r#"{"workload_name": "nobody", "state": "RUNNING", "timeout": "10m"}"#;
     let reply = format!("{BASE}/wait/resp");
     client.request(&format!("{BASE}/workload/wait/req"), wait, &reply, 1).await;
-    // Requests begin in their order.
+    // Requests start in the order of arrival.
     scene.request("state", "[]").await;
     let start = Instant::now();
     assert_eq!(scene.connector.terminate().await.code(), Some(0));
-    // It does not use up the time that requests in flight may take.
+    // It takes less than the time that requests in flight may take.
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     let reply = crate::support::scene::payload(&client.next().await);
     assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
 }
 
 #[tokio::test]
-async fn an_interrupt_ends_it_like_a_termination() {
+async fn sigint_stops_it_like_sigterm() {
     let mut scene = Scene::start().await;
     scene.connector.signal(Signal::INT);
     assert_eq!(scene.connector.wait().await.code(), Some(0));
@@ -108,7 +109,7 @@ async fn an_interrupt_ends_it_like_a_termination() {
 }
 
 #[tokio::test]
-async fn it_ends_in_time_even_if_nothing_answers() {
+async fn it_stops_in_time_even_if_nothing_answers() {
     let mut scene = Scene::with(&[("REQUEST_TIMEOUT", "60s")]).await;
     let client = scene.client("slow/resp").await;
     scene.vehicle.set_server_down(true);
@@ -121,7 +122,7 @@ async fn it_ends_in_time_even_if_nothing_answers() {
 }
 
 #[tokio::test]
-async fn it_ends_in_time_without_broker_and_ankaios() {
+async fn it_stops_in_time_without_broker_and_ankaios() {
     let mut broker = Broker::start().await;
     broker.stop().await;
     let mut connector = start_connector(&broker, "/nonexistent".as_ref(), &[]);
@@ -132,7 +133,7 @@ async fn it_ends_in_time_without_broker_and_ankaios() {
 }
 
 #[tokio::test]
-async fn it_waits_for_a_broker_and_an_ankaios_that_come_later() {
+async fn it_waits_for_a_broker_and_an_ankaios_that_start_later() {
     let mut broker = Broker::start().await;
     broker.stop().await;
     let folder = tempfile::tempdir().unwrap();
@@ -149,7 +150,7 @@ async fn it_waits_for_a_broker_and_an_ankaios_that_come_later() {
 }
 
 #[tokio::test]
-async fn the_log_says_what_came_and_went_but_not_the_payload() {
+async fn the_log_shows_requests_and_replies_but_no_payloads() {
     let scene = Scene::with(&[("LOG_LEVEL", "info"), ("LOG_FORMAT", "json")]).await;
     let secret = r#"["desiredState.configs.secret"]"#;
     scene.request("state", secret).await;
@@ -165,7 +166,7 @@ async fn the_log_says_what_came_and_went_but_not_the_payload() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_one_is_reported() {
+async fn a_peer_that_is_not_an_mqtt_broker_is_reported() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let broker = Broker::start().await;

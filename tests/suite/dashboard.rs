@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use crate::support::vehicle::Vehicle;
-use crate::support::{DEADLINE, Process, skipped};
 use ankaios_model::manifest::Manifest;
 use ankaios_model::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
@@ -16,6 +14,9 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 use vehicle_simulator::{CONNECTOR_WORKLOAD, execution};
+
+use crate::support::vehicle::Vehicle;
+use crate::support::{DEADLINE, Process, skipped};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fleet-connector");
 
@@ -39,7 +40,7 @@ async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     timeout(DEADLINE, command.output()).await.unwrap().unwrap()
 }
 
-/// Waits for the next line from `next` on that contains `part`.
+/// Waits for the next line at or after index `next` that contains `part`.
 async fn find(dashboard: &Process, next: &mut usize, part: &str) -> String {
     let found = dashboard.line_from(*next, DEADLINE, |line| line.contains(part)).await;
     let Some((index, line)) = found else { panic!("no '{part}' in {:#?}", dashboard.output()) };
@@ -68,7 +69,7 @@ async fn prints_all_states_at_its_start_and_at_each_change() {
     let cells: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(cells, [CONNECTOR_WORKLOAD, "agent_A", &instance.workload_id[..8], "Running(Ok)"]);
 
-    // None of the changes may be left out, however fast they come.
+    // Every change must be printed, however fast they follow each other.
     for number in 0..20 {
         set(&vehicle, execution::starting(format!("attempt {number}.")));
     }
@@ -91,7 +92,7 @@ async fn prints_all_states_at_its_start_and_at_each_change() {
 }
 
 #[tokio::test]
-async fn says_that_the_link_is_lost_and_goes_on_when_it_is_back() {
+async fn reports_a_lost_link_and_continues_when_it_is_back() {
     let vehicle = Vehicle::start().await;
     let mut dashboard = start(vehicle.control_interface());
     let mut next = 0;
@@ -106,7 +107,7 @@ async fn says_that_the_link_is_lost_and_goes_on_when_it_is_back() {
     set(&vehicle, execution::running());
     find(&dashboard, &mut next, "Running(Ok)").await;
 
-    // A restart of the server shows in no sign but the removed files.
+    // The only sign of a restart of the server is that the files are removed.
     vehicle.restart_server().await.unwrap();
     set(&vehicle, execution::failed(4));
     find(&dashboard, &mut next, "Exit code: '4'").await;
@@ -114,7 +115,7 @@ async fn says_that_the_link_is_lost_and_goes_on_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn waits_for_a_vehicle_and_for_its_permission() {
+async fn waits_for_the_agent_and_for_access_rights() {
     let vehicle = Vehicle::start().await;
     let elsewhere = vehicle.control_interface().join("nowhere");
     let mut dashboard = start(&elsewhere);
@@ -129,9 +130,9 @@ async fn waits_for_a_vehicle_and_for_its_permission() {
     assert_eq!(dashboard.terminate().await.code(), Some(0));
 }
 
-/// The rights that the shipped manifest gives are enough, and all that are used.
+/// The access rights in the shipped manifest are sufficient, and all are needed.
 #[tokio::test]
-async fn the_manifest_gives_the_least_rights() {
+async fn the_manifest_grants_the_least_access_rights() {
     let manifest = Manifest::parse(include_bytes!("../../manifests/dashboard.yaml")).unwrap();
     let workload = &manifest.desired_state().workloads.as_ref().unwrap().workloads["dashboard"];
     let access = workload.control_interface_access.clone().unwrap();
@@ -158,9 +159,9 @@ async fn the_manifest_gives_the_least_rights() {
 }
 
 #[tokio::test]
-async fn a_terminal_is_drawn_in_place_and_in_colour() {
+async fn a_terminal_is_redrawn_in_place_and_in_colour() {
     if std::process::Command::new("script").arg("--version").output().is_err() {
-        return skipped("a_terminal_is_drawn_in_place_and_in_colour", "no `script` (util-linux)");
+        return skipped("a_terminal_is_redrawn_in_place_and_in_colour", "no `script` (util-linux)");
     }
     for (no_colour, coloured) in [("", true), ("1", false)] {
         let vehicle = Vehicle::start().await;
@@ -185,13 +186,13 @@ async fn a_terminal_is_drawn_in_place_and_in_colour() {
 }
 
 #[tokio::test]
-async fn a_reader_that_stalls_does_not_hold_up_its_end() {
+async fn a_reader_that_stalls_does_not_delay_its_exit() {
     let vehicle = Vehicle::start().await;
     let mut state = vehicle.state();
     let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;
     let workloads = &mut agents.get_mut("agent_A").unwrap().wl_name_state_map;
     let states = workloads[CONNECTOR_WORKLOAD].clone();
-    // A table of more than the 64 KiB that a pipe holds.
+    // A table larger than the 64 KiB that a pipe holds.
     workloads.extend((0..3_000).map(|number| (format!("workload_{number}"), states.clone())));
     vehicle.set_state(state);
     let mut child = command(vehicle.control_interface())
@@ -199,7 +200,7 @@ async fn a_reader_that_stalls_does_not_hold_up_its_end() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    // Once the first bytes of the table are there, the rest is waiting.
+    // When the first bytes of the table have arrived, the write of the rest is blocked.
     let stdout = child.stdout.as_mut().unwrap();
     let mut begin = Vec::new();
     while !String::from_utf8_lossy(&begin).contains("WORKLOAD NAME") {
@@ -212,7 +213,7 @@ async fn a_reader_that_stalls_does_not_hold_up_its_end() {
 }
 
 #[tokio::test]
-async fn settings_that_make_no_sense_are_all_reported_and_exit_with_64() {
+async fn all_invalid_settings_are_reported_and_exit_with_64() {
     let environment = [("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("MQTT_BROKER_PORT", "x")];
     let output = run(&["dashboard", "--request-timeout=never"], &environment).await;
     assert_eq!(output.status.code(), Some(64));

@@ -1,5 +1,5 @@
-//! The documents name what there is: each line of the log, each error code, each metric
-//! in an alert, each file that they link to.
+//! The documents name everything that exists: each log line, each error code, each metric in an
+//! alert, and each file that they link to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use fleet_contract::error::ErrorCode;
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const README: &str = include_str!("../../README.md");
 
-/// All files below a folder of the project with this extension.
+/// All files with this extension below a directory of the project.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -28,8 +28,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The literals of the arguments of a macro, up to the parenthesis that closes it.
-/// Escaped line ends are taken out.
+/// The string literals in the arguments of a macro, up to its closing parenthesis, without
+/// escaped line ends.
 fn literals(arguments: &str) -> Vec<String> {
     let (mut literals, mut depth) = (Vec::new(), 1);
     let mut characters = arguments.chars();
@@ -61,7 +61,7 @@ fn literals(arguments: &str) -> Vec<String> {
     literals
 }
 
-/// The texts of all entries of the log, each up to its first placeholder.
+/// The texts of all log lines, each up to its first placeholder.
 fn log_lines() -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     let sources = ["src", "crates"].map(|folder| files(&root().join(folder), "rs"));
@@ -76,7 +76,7 @@ fn log_lines() -> BTreeSet<String> {
             {
                 let Some(text) = literals(arguments).pop() else { continue };
                 let text = match text.split_once('{') {
-                    // Behind it stands the rest of what is always said.
+                    // The fixed text follows the placeholder.
                     Some(("", rest)) => rest.split_once('}').unwrap().1.to_owned(),
                     Some((before, _)) => before.to_owned(),
                     None => text,
@@ -89,7 +89,7 @@ fn log_lines() -> BTreeSet<String> {
 }
 
 #[test]
-fn each_line_of_the_log_is_explained() {
+fn each_log_line_is_documented() {
     let lines = log_lines();
     assert!(lines.len() > 40, "{lines:?}");
     let missing: Vec<_> = lines.iter().filter(|line| !OPERATIONS.contains(line.as_str())).collect();
@@ -97,7 +97,7 @@ fn each_line_of_the_log_is_explained() {
 }
 
 #[test]
-fn each_error_code_is_explained() {
+fn each_error_code_is_documented() {
     for code in ErrorCode::ALL {
         for document in [OPERATIONS, README] {
             assert!(document.contains(&format!("`{}`", code.name())), "{code}");
@@ -105,7 +105,7 @@ fn each_error_code_is_explained() {
     }
 }
 
-/// The README has some names with braces, such as `…_{sent,received}_bytes_total`.
+/// The README abbreviates some names with braces, such as `…_{sent,received}_bytes_total`.
 #[test]
 fn each_metric_of_an_alert_is_in_the_readme() {
     let names = OPERATIONS.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

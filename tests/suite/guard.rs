@@ -1,16 +1,17 @@
-//! The guard rails from outside: real Mosquitto, real binary, simulated Ankaios.
-//! Whatever is refused never reaches Ankaios as an update.
+//! The guard, tested from outside: real Mosquitto, real binary, simulated Ankaios. A refused
+//! request never reaches Ankaios as an update.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::connector::BASE;
-use crate::support::scene::payload;
-use crate::support::{DEADLINE, Scene, eventually};
 use ankaios_model::proto::ank_base::request::RequestContent;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::connector::BASE;
+use crate::support::scene::payload;
+use crate::support::{DEADLINE, Scene, eventually};
 
 const FORCE: [&str; 6] = ["-V", "5", "-D", "publish", "user-property", "force"];
 
@@ -28,7 +29,7 @@ fn assert_forbidden(reply: &Value, rule: &str) {
     assert_eq!(reply["error"]["details"]["rule"], *rule, "{reply}");
 }
 
-/// Updates that have reached Ankaios.
+/// The number of updates that have reached Ankaios.
 fn updates(scene: &Scene) -> usize {
     let requests = scene.vehicle.requests();
     let is_update = |content: &Option<RequestContent>| {
@@ -71,7 +72,7 @@ impl Policy {
     }
 }
 
-/// A vehicle with the connector itself as a workload that uses a config.
+/// A vehicle that has the connector itself as a workload with a config.
 async fn with_connector_as_workload(settings: &[(&str, &str)]) -> Scene {
     let scene = Scene::with(settings).await;
     let connector = json!({"runtime": "podman", "agent": "agent_A", "configs": {"c": "broker"},
@@ -86,9 +87,9 @@ async fn with_connector_as_workload(settings: &[(&str, &str)]) -> Scene {
 }
 
 #[tokio::test]
-async fn a_protected_workload_is_changed_by_force_only() {
+async fn a_protected_workload_is_changed_only_with_force() {
     let scene = with_connector_as_workload(&[]).await;
-    // Until the event of it has come, the guard does not know of the config.
+    // The guard learns about the config from an event.
     let config = manifest(json!({}), json!({"broker": "--net=none"}));
     eventually("the guard knows the config", DEADLINE, async || {
         let reply = scene.request("manifest/validate", &config).await;
@@ -119,7 +120,7 @@ async fn a_protected_workload_is_changed_by_force_only() {
         ("state/update", update("desiredState.configs.*")),
     ] {
         for options in [vec![], force("false"), force("True"), force("")] {
-            // An empty property is no argument for this client.
+            // This client cannot send an empty user property.
             let options = if options.last() == Some(&"") { vec![] } else { options };
             let reply = scene.reply(operation, &payload, &options).await.json();
             assert_forbidden(&reply, "PROTECTED_WORKLOADS");
@@ -131,7 +132,7 @@ async fn a_protected_workload_is_changed_by_force_only() {
     assert_eq!(updates(&scene), before);
     assert_eq!(scene.vehicle.desired_state(), desired);
 
-    // Everything else goes on.
+    // All other requests are served.
     let others = manifest(json!({"nginx": workload("image: x")}), json!({"other": "y"}));
     for operation in ["manifest/validate", "manifest/apply"] {
         let reply = scene.request(operation, &others).await;
@@ -147,7 +148,7 @@ async fn a_protected_workload_is_changed_by_force_only() {
 }
 
 #[tokio::test]
-async fn what_is_protected_is_a_setting() {
+async fn the_protected_workloads_are_a_setting() {
     let scene = Scene::with(&[("PROTECTED_WORKLOADS", "a,b")]).await;
     let apply = async |name: &str| {
         let manifest = manifest(json!({name: workload("image: x")}), json!({}));
@@ -203,17 +204,17 @@ async fn a_policy_limits_manifests_and_updates_with_and_without_force() {
         let reply = scene.request(operation, &fine).await;
         assert!(reply.get("error").is_none(), "{reply}");
     }
-    // One field of a workload that was fine.
+    // A single field of an allowed workload.
     let update = json!({"update_mask": ["desiredState.workloads.w.runtimeConfig"],
         "state": {"desiredState": {"workloads": {"w": {"runtimeConfig": "image: evil.io/x"}}}}});
     assert_forbidden(&scene.request("state/update", update.to_string()).await, "images");
     assert!(scene.request("manifest/delete", &fine).await.get("error").is_none());
 }
 
-/// The connector has what a policy keeps from others: the host's network, a folder of
-/// the host, the control interface. So it is updated from the vehicle's side.
+/// The connector has what a policy forbids: the network and a directory of the host, and the
+/// control interface. So it is updated from within the vehicle.
 #[tokio::test]
-async fn a_policy_holds_for_the_connector_itself_with_and_without_force() {
+async fn a_policy_applies_to_the_connector_itself_with_and_without_force() {
     let policy = Policy::new("control_interface_access: false");
     let scene = Scene::with(&[policy.setting()]).await;
     let before = updates(&scene);
@@ -228,7 +229,7 @@ async fn a_policy_holds_for_the_connector_itself_with_and_without_force() {
 }
 
 #[tokio::test]
-async fn a_config_alone_does_not_get_past_the_policy() {
+async fn a_config_alone_cannot_bypass_the_policy() {
     let policy = Policy::new(POLICY);
     let scene = Scene::with(&[policy.setting()]).await;
     let mut client = scene.client("guarded/resp").await;
@@ -237,8 +238,8 @@ async fn a_config_alone_does_not_get_past_the_policy() {
             "runtimeConfig": "image: docker.io/library/nginx\ncommandOptions: ['{{c}}']"})
     };
     let config = |name: &str, value: &str| manifest(json!({}), json!({name: value}));
-    // All at once: each has to be judged by what those before it have done, although
-    // no event of them can have come.
+    // All at once: the guard must consider the updates before each one, although it cannot have
+    // received their events yet.
     let apply = format!("{BASE}/manifest/apply/req");
     let reply_topic = format!("{BASE}/guarded/resp");
     for round in 0..10 {
@@ -272,7 +273,7 @@ async fn a_config_alone_does_not_get_past_the_policy() {
 }
 
 #[tokio::test]
-async fn a_policy_is_read_again_and_an_invalid_one_is_not_taken() {
+async fn a_changed_policy_is_reloaded_and_an_invalid_one_is_ignored() {
     let policy = Policy::new("images: [docker.io/]");
     let scene = Scene::with(&[policy.setting()]).await;
     let manifest = manifest(json!({"w": workload("image: example.com/x")}), json!({}));
@@ -299,7 +300,7 @@ async fn a_policy_is_read_again_and_an_invalid_one_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_bad_policy_ends_the_start_with_64() {
+async fn an_invalid_policy_at_the_start_exits_with_64() {
     let policy = Policy::new("images: [docker.io/]\nimage: [x]\n");
     let mut connector = crate::support::connector::start_connector_at(
         crate::support::free_port(),
@@ -312,7 +313,7 @@ async fn a_bad_policy_ends_the_start_with_64() {
 }
 
 #[tokio::test]
-async fn without_a_link_the_guard_says_why_and_holds_up_nobody() {
+async fn without_a_link_the_guard_says_why_and_delays_no_request() {
     let policy = Policy::new(POLICY);
     let scene = Scene::with(&[policy.setting(), ("REQUEST_TIMEOUT", "1s")]).await;
     let mut client = scene.client("guarded/resp").await;
@@ -339,7 +340,7 @@ async fn without_a_link_the_guard_says_why_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_refuses_what_is_too_much_and_says_when_to_try_again() {
+async fn a_rate_limit_refuses_excess_requests_and_says_when_to_try_again() {
     let scene = Scene::with(&[("RATE_LIMIT", "2")]).await;
     let mut client = scene.client("limited/resp").await;
     let reply_topic = format!("{BASE}/limited/resp");

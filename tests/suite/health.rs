@@ -1,14 +1,10 @@
-//! Health and metrics: what they say when something is missing, and that no HTTP
-//! client can hurt.
+//! Health and metrics: what they report when a peer is missing, and that no HTTP client can
+//! disturb the connector.
 
 use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::support::connector::BASE;
-use crate::support::openmetrics::Scrape;
-use crate::support::vehicle::Vehicle;
-use crate::support::{Broker, DEADLINE, Scene, eventually, free_port, http, start_connector};
 use futures_util::future::join_all;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
@@ -16,14 +12,19 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-/// A scene whose connector serves its health on that port.
+use crate::support::connector::BASE;
+use crate::support::openmetrics::Scrape;
+use crate::support::vehicle::Vehicle;
+use crate::support::{Broker, DEADLINE, Scene, eventually, free_port, http, start_connector};
+
+/// A scene whose connector serves its health on the returned port.
 async fn start() -> (Scene, u16) {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
     (Scene::with(&[("HEALTH_ADDR", &address)]).await, port)
 }
 
-/// Waits until `/readyz` says something that fits.
+/// Waits until `/readyz` returns a response that `fits`.
 async fn readyz(what: &str, port: u16, fits: impl Fn(u16, &Value) -> bool) -> Value {
     eventually(what, DEADLINE, || async {
         let response = http::get(port, "/readyz").await;
@@ -39,7 +40,7 @@ async fn ready(port: u16) {
     readyz("ready", port, ready).await;
 }
 
-/// Waits until `part` is why it is not ready; gives the reason.
+/// Waits until `part` is among the reasons why it is not ready; returns the reason.
 async fn not_ready(port: u16, part: &str) -> String {
     let fits = |status, answer: &Value| {
         status == 503 && answer["ready"] == json!(false) && answer["reasons"][part].is_string()
@@ -53,7 +54,7 @@ async fn assert_alive(port: u16) {
     assert_eq!((response.status, response.json()), (200, json!({"alive": true})));
 }
 
-/// Runs `fleet-connector health`; gives exit code, standard output and error.
+/// Runs `fleet-connector health`; returns exit code, standard output and standard error.
 async fn health(arguments: &[&str], address: Option<&str>) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleet-connector"));
     command.arg("health").args(arguments).env_clear();
@@ -71,7 +72,7 @@ async fn without_the_broker_it_is_alive_but_not_ready_until_it_is_back() {
     scene.broker.kill().await;
     let reason = not_ready(port, "mqtt").await;
     assert!(reason.contains(&format!("127.0.0.1:{}", scene.broker.port())), "{reason}");
-    // While it waits, and while it tries.
+    // Between attempts to connect, and during them.
     scene.connector.line("no connection to the MQTT broker").await;
     for _ in 0..10 {
         assert_alive(port).await;
@@ -86,7 +87,7 @@ async fn without_the_broker_it_is_alive_but_not_ready_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn replies_that_cannot_be_sent_are_no_reason_to_restart() {
+async fn replies_that_cannot_be_sent_do_not_make_it_unhealthy() {
     const REQUESTS: u64 = 100;
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
@@ -94,14 +95,14 @@ async fn replies_that_cannot_be_sent_are_no_reason_to_restart() {
     let mut scene = Scene::with(&settings).await;
     scene.vehicle.set_server_down(true);
     let asked = scene.vehicle.request_count();
-    // With QoS 1, there are no more at a time than the session takes replies.
+    // With QoS 1, at most as many requests are in flight as the session queues replies.
     let topic = format!("{BASE}/state/req");
     let publish = |_| scene.broker.publish(&topic, "[]", &["-q", "0"]);
     join_all((0..REQUESTS).map(publish)).await;
     scene.vehicle.wait_for_requests(asked + REQUESTS, DEADLINE).await.unwrap();
     scene.broker.kill().await;
     not_ready(port, "mqtt").await;
-    // The router waits for a place for one of the replies.
+    // The router is blocked, because the queue has no room for a reply.
     eventually("more have failed than are taken", DEADLINE, || async {
         assert_alive(port).await;
         let failed = Scrape::of(port).await.requests("state", "timeout");
@@ -112,7 +113,7 @@ async fn replies_that_cannot_be_sent_are_no_reason_to_restart() {
 }
 
 #[tokio::test]
-async fn without_an_agent_it_is_alive_but_not_ready_until_there_is_one() {
+async fn without_an_agent_it_is_alive_but_not_ready_until_one_starts() {
     let (scene, port) = start().await;
     let subscribe = json!({"id": "e", "field_masks": ["workloadStates"], "ttl": "0s"});
     scene.request("events/subscribe", subscribe.to_string()).await;
@@ -155,7 +156,7 @@ async fn an_ankaios_that_does_not_answer_is_not_ready() {
 }
 
 #[tokio::test]
-async fn an_event_stream_that_is_denied_is_named() {
+async fn a_denied_event_stream_is_named() {
     let (scene, port) = start().await;
     let subscribe = json!({"id": "e", "field_masks": ["desiredState.configs.door"]});
     scene.request("events/subscribe", subscribe.to_string()).await;
@@ -165,7 +166,7 @@ async fn an_event_stream_that_is_denied_is_named() {
     let denied = |_, answer: &Value| {
         let reasons = &answer["reasons"];
         let streams = reasons["event_streams"].as_str().unwrap_or_default();
-        // The link stands: what is denied is also an answer.
+        // The link is up, because a denied request is answered, too.
         reasons["ankaios"].is_null()
             && streams.contains("desiredState.configs.door: ")
             && streams.contains("controlInterfaceAccess")
@@ -180,7 +181,7 @@ async fn an_event_stream_that_is_denied_is_named() {
 }
 
 #[tokio::test]
-async fn before_anything_is_there_it_says_what_is_missing() {
+async fn without_any_peer_it_says_what_is_missing() {
     let mut broker = Broker::start().await;
     broker.stop().await;
     let port = free_port();
@@ -199,7 +200,7 @@ async fn before_anything_is_there_it_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn the_command_tells_by_its_exit_code() {
+async fn the_command_reports_health_by_its_exit_code() {
     let (mut scene, port) = start().await;
     let address = format!("127.0.0.1:{port}");
     ready(port).await;
@@ -217,8 +218,8 @@ async fn the_command_tells_by_its_exit_code() {
 }
 
 #[tokio::test]
-async fn the_command_does_not_wait_for_ever() {
-    // Connections are taken by the kernel, and nobody answers.
+async fn the_command_has_a_timeout() {
+    // The kernel accepts connections, but no process answers.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let start = Instant::now();
@@ -229,7 +230,7 @@ async fn the_command_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_ends_the_start() {
+async fn an_occupied_port_makes_the_start_fail() {
     let broker = Broker::start().await;
     let vehicle = Vehicle::start().await;
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -315,7 +316,7 @@ async fn requests_and_their_outcomes_are_counted() {
     assert_eq!(Scrape::of(port).await.get(events), 0.0);
 }
 
-/// What is promised to dashboards and alerts.
+/// The names that dashboards and alerts may rely on.
 const FAMILIES: [&str; 24] = [
     "fleet_connector_ankaios_dropped_events",
     "fleet_connector_ankaios_dropped_log_entries",
@@ -344,7 +345,7 @@ const FAMILIES: [&str; 24] = [
 ];
 
 #[tokio::test]
-async fn only_what_there_is_can_be_read() {
+async fn unknown_paths_and_methods_are_refused() {
     let (_scene, port) = start().await;
     let response = http::get(port, "/").await;
     assert_eq!(response.status, 404);
@@ -359,7 +360,7 @@ async fn only_what_there_is_can_be_read() {
     assert_eq!(http::get(port, "/livez?x=y").await.status, 200);
 }
 
-/// The connector still answers requests, and those who ask for its health.
+/// Asserts that the connector still serves requests, health and metrics.
 async fn assert_serves(scene: &Scene, port: u16) {
     assert!(scene.request("state", "[]").await["agents"].is_object());
     ready(port).await;
@@ -367,17 +368,17 @@ async fn assert_serves(scene: &Scene, port: u16) {
 }
 
 #[tokio::test]
-async fn clients_that_never_finish_keep_out_nobody() {
+async fn clients_that_never_finish_do_not_block_others() {
     let (scene, port) = start().await;
     let mut slow = Vec::new();
     for _ in 0..200 {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        // The connector may have closed it already.
+        // The connector may already have closed the connection.
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nX-Slow: ").await;
         slow.push(stream);
     }
     assert_serves(&scene, port).await;
-    // In the end all are closed, without an answer or with an error.
+    // At the end all connections are closed, with or without an error response.
     let start = Instant::now();
     for answer in join_all(slow.iter_mut().map(http::read)).await {
         assert!(answer.is_err() || answer.unwrap().status >= 400);
@@ -397,7 +398,7 @@ async fn many_clients_at_once_are_served_or_closed() {
 }
 
 #[tokio::test]
-async fn without_file_descriptors_clients_wait_and_the_processor_rests() {
+async fn without_free_file_descriptors_clients_wait_without_a_busy_loop() {
     let (scene, port) = start().await;
     ready(port).await;
     let pid = Pid::from_raw(i32::try_from(scene.connector.pid()).unwrap());
@@ -420,10 +421,10 @@ async fn without_file_descriptors_clients_wait_and_the_processor_rests() {
     assert_eq!(lines, 1, "it is not said again and again");
 }
 
-/// What the connector has had of the processor.
+/// The processor time of the connector.
 fn processor_time(scene: &Scene) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", scene.connector.pid())).unwrap();
-    // After the name of the program, which may have spaces; in hundredths of a second.
+    // The fields follow the name of the program, which may contain spaces. The unit is 10 ms.
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let ticks: u64 =
         [11, 12].map(|index: usize| fields[index].parse::<u64>().unwrap()).iter().sum();
@@ -439,12 +440,12 @@ async fn garbage_is_refused() {
     let long_path = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1_000_000));
     let tls = "\x16\x03\x01\x02\x00\x01\x00\x01\x7c\x03\x03".to_owned();
     for bytes in [huge_header, many_headers, long_path, tls, "\r\n\r\n\0\0\r\n\r\n".to_owned()] {
-        // What was not read before the connection was closed may have cost the answer.
+        // Unread input at the close of a connection may have discarded the response.
         if let Ok(response) = http::send(port, &bytes).await {
             assert!((400..500).contains(&response.status), "{response:?}");
         }
     }
-    // The first is answered, and what follows is not looked at.
+    // The first request is answered, and the bytes after it are ignored.
     let pipelined = format!("{get}\r\nnonsense\r\n\r\n{get}\r\n");
     if let Ok(response) = http::send(port, &pipelined).await {
         assert_eq!((response.status, response.body.as_str()), (200, "{\"alive\":true}\n"));

@@ -1,12 +1,10 @@
-//! The link to Ankaios over real FIFOs, against the simulated agent.
+//! The link to Ankaios over real FIFOs, tested against the simulated agent.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::DEADLINE;
-use crate::support::vehicle::Vehicle;
 use ankaios_control::{Client, LinkStatus, LogsOptions, RequestError};
 use ankaios_model::proto::ank_base::request::RequestContent;
 use ankaios_model::proto::ank_base::response::ResponseContent;
@@ -27,9 +25,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use vehicle_simulator::{Fault, Problem, ReadPace, SimulatedVehicle, VehicleOptions};
 
+use crate::support::DEADLINE;
+use crate::support::vehicle::Vehicle;
+
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client with its link, as one process of the connector has them.
+/// A client and its link, as in one process of the connector.
 struct Connector {
     client: Client,
     status: watch::Receiver<LinkStatus>,
@@ -67,7 +68,7 @@ impl Connector {
     }
 }
 
-/// A vehicle, and a connector whose link to it is up.
+/// A vehicle, and a connector with an established link to it.
 async fn linked() -> (Vehicle, Connector) {
     linked_with_timeout(REQUEST_TIMEOUT).await
 }
@@ -79,15 +80,15 @@ async fn linked_with_timeout(request_timeout: Duration) -> (Vehicle, Connector) 
     (vehicle, connector)
 }
 
-/// A folder for the FIFOs that is not there yet.
+/// The path of a directory for the FIFOs that does not exist yet.
 fn folder() -> (TempDir, PathBuf) {
     let parent = TempDir::new().unwrap();
     let folder = parent.path().join("control_interface");
     (parent, folder)
 }
 
-/// Writes to the agent besides the connector. The agent sees no end before the file that is
-/// returned is closed.
+/// Writes to the agent as a second writer. The agent sees no end of file until the returned
+/// file is closed.
 fn write_to_agent(vehicle: &Vehicle, bytes: &[u8]) -> File {
     let path = vehicle.control_interface().join("output");
     let mut output = OpenOptions::new().write(true).open(path).unwrap();
@@ -95,7 +96,7 @@ fn write_to_agent(vehicle: &Vehicle, bytes: &[u8]) -> File {
     output
 }
 
-/// An update with a config of that name and size.
+/// An update that sets a config of this name and size.
 fn update(name: &str, size: usize) -> UpdateStateRequest {
     let item = ConfigItem { config_item_enum: Some(ConfigItemEnum::String("x".repeat(size))) };
     let configs = ConfigMap { configs: [(name.to_owned(), item)].into() };
@@ -132,7 +133,7 @@ async fn a_first_hello_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_new_process_is_served_although_its_hello_gets_no_answer() {
+async fn a_new_process_is_served_although_its_hello_is_not_answered() {
     let vehicle = Vehicle::start().await;
     for round in 1..=3 {
         let start = Instant::now();
@@ -146,13 +147,13 @@ async fn a_new_process_is_served_although_its_hello_gets_no_answer() {
 #[tokio::test]
 async fn a_new_process_is_served_although_ankaios_answers_slowly() {
     let vehicle = linked().await.0;
-    // Longer than from one probe to the next.
+    // Longer than the interval between probes.
     vehicle.inject_fault(usize::MAX, Fault::DelayAnswer(Duration::from_millis(3300)), |_| true);
     Connector::start(vehicle.control_interface()).connected().await;
 }
 
 #[tokio::test]
-async fn a_denied_probe_proves_the_link_too() {
+async fn a_denied_probe_also_proves_the_link() {
     let vehicle = Vehicle::start().await;
     Connector::start(vehicle.control_interface()).connected().await;
     vehicle.set_access(ControlInterfaceAccess::default());
@@ -180,7 +181,7 @@ async fn fifos_that_do_not_exist_yet_are_waited_for() {
 }
 
 #[tokio::test]
-async fn agents_that_restart_see_a_hello_first() {
+async fn agents_that_restart_receive_a_hello_first() {
     let (vehicle, connector) = linked().await;
     for _ in 0..10 {
         vehicle.kill_agent().await.unwrap();
@@ -197,7 +198,7 @@ async fn agents_that_restart_see_a_hello_first() {
     assert_eq!(vehicle.hello_count(), 11);
 }
 
-/// Reads until a frame begins with the number of a Hello's field.
+/// Reads until a frame starts with the field number of a Hello.
 async fn next_is_hello(output: &mut pipe::Receiver) -> bool {
     let mut frame = [0; 2];
     timeout(DEADLINE, output.read_exact(&mut frame)).await.unwrap().unwrap();
@@ -207,7 +208,7 @@ async fn next_is_hello(output: &mut pipe::Receiver) -> bool {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_back_before_anybody_could_notice_sees_a_hello() {
+async fn an_agent_that_restarts_unnoticed_receives_a_hello_first() {
     let (_parent, folder) = folder();
     std::fs::create_dir(&folder).unwrap();
     for name in ["input", "output"] {
@@ -225,7 +226,7 @@ async fn an_agent_that_is_back_before_anybody_could_notice_sees_a_hello() {
     input.write_all(&accepted).await.unwrap();
     connector.connected().await;
     for _ in 0..3 {
-        // The connector has no time in between: it runs on this thread.
+        // The connector cannot run in between, because it runs on this thread.
         drop((input, output));
         output = open();
         input = open_input();
@@ -233,7 +234,7 @@ async fn an_agent_that_is_back_before_anybody_could_notice_sees_a_hello() {
         assert!(!next_is_hello(&mut output).await);
         input.write_all(&accepted).await.unwrap();
     }
-    // Also if a request is ready at the same moment.
+    // Also if a request is ready at the same time.
     let request = connector.client.state(vec![]).await.unwrap();
     drop((input, output));
     output = open();
@@ -243,7 +244,7 @@ async fn an_agent_that_is_back_before_anybody_could_notice_sees_a_hello() {
 }
 
 #[tokio::test]
-async fn requests_under_way_survive_restarts_of_the_agent() {
+async fn requests_in_flight_survive_restarts_of_the_agent() {
     let (vehicle, connector) = linked().await;
     let load: Vec<_> = (0..8)
         .map(|_| {
@@ -277,7 +278,8 @@ async fn the_next_request_after_a_server_restart_works() {
         connector.state().await.unwrap();
     }
     assert_hello_came_first(&vehicle);
-    // Not one Hello with every request: each is a warning in the agent's log.
+    // Not every request is preceded by a Hello, because each causes a warning in the agent's
+    // log.
     let hellos = vehicle.hello_count();
     assert!(hellos <= 3, "{hellos}");
     connector.state().await.unwrap();
@@ -285,7 +287,7 @@ async fn the_next_request_after_a_server_restart_works() {
 }
 
 #[tokio::test]
-async fn after_a_second_server_restart_it_says_what_helps() {
+async fn after_a_second_server_restart_it_says_what_to_do() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.restart_server().await.unwrap();
     connector.state().await.unwrap();
@@ -296,14 +298,14 @@ async fn after_a_second_server_restart_it_says_what_helps() {
         }
         other => panic!("{other:?}"),
     }
-    // Ankaios makes the folder anew for an agent that was restarted.
+    // Ankaios creates the directory again for a restarted agent.
     vehicle.start_agent().await.unwrap();
     connector.connected().await;
     connector.state().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_request_lost_in_the_swap_of_the_session_is_repeated() {
+async fn a_request_lost_when_the_session_is_replaced_is_repeated() {
     let (vehicle, connector) = linked().await;
     vehicle.set_server_down(true);
     let requests = vehicle.request_count();
@@ -315,7 +317,7 @@ async fn a_request_lost_in_the_swap_of_the_session_is_repeated() {
 }
 
 #[tokio::test]
-async fn updates_lost_in_the_swap_of_the_session_come_before_newer_ones() {
+async fn updates_lost_when_the_session_is_replaced_are_repeated_before_newer_ones() {
     let (vehicle, connector) = linked().await;
     vehicle.set_server_down(true);
     let requests = vehicle.request_count();
@@ -330,7 +332,7 @@ async fn updates_lost_in_the_swap_of_the_session_come_before_newer_ones() {
 }
 
 #[tokio::test]
-async fn many_requests_without_a_link_end_together_and_say_why() {
+async fn many_requests_without_a_link_fail_together_and_say_why() {
     let (_parent, folder) = folder();
     let connector = Connector::with_timeout(&folder, Duration::from_millis(500));
     let start = Instant::now();
@@ -338,7 +340,7 @@ async fn many_requests_without_a_link_end_together_and_say_why() {
     for _ in 0..200 {
         answers.spawn(connector.client.state(vec![]).await.unwrap().answer());
     }
-    // None has waited for another.
+    // The requests do not wait for each other.
     assert!(start.elapsed() < Duration::from_millis(500));
     while let Some(answer) = answers.join_next().await {
         match answer.unwrap() {
@@ -355,7 +357,7 @@ async fn many_requests_without_a_link_end_together_and_say_why() {
 }
 
 #[tokio::test]
-async fn a_closed_session_is_reported_and_left_when_ankaios_makes_a_new_one() {
+async fn a_closed_session_is_reported_until_ankaios_creates_a_new_one() {
     let (vehicle, connector) = linked().await;
     vehicle.set_server_down(true);
     let pending = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
@@ -376,7 +378,7 @@ async fn a_closed_session_is_reported_and_left_when_ankaios_makes_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_answer_delays_no_other() {
+async fn an_unanswered_request_delays_no_other() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_secs(1)).await;
     vehicle.drop_requests(1);
     let lost = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
@@ -390,7 +392,7 @@ async fn a_request_without_an_answer_delays_no_other() {
 }
 
 #[tokio::test]
-async fn the_suspicion_after_one_lost_answer_ends_without_another_request() {
+async fn after_one_lost_answer_the_link_recovers_without_another_request() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.drop_requests(1);
     let lost = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
@@ -408,7 +410,7 @@ async fn the_suspicion_after_one_lost_answer_ends_without_another_request() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_leads_to_timeouts_and_is_found_again() {
+async fn a_server_that_is_down_causes_timeouts_and_is_detected_when_it_is_back() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.set_server_down(true);
     for _ in 0..3 {
@@ -419,14 +421,14 @@ async fn a_server_that_is_down_leads_to_timeouts_and_is_found_again() {
     vehicle.set_server_down(false);
     connector.state().await.unwrap();
     connector.connected().await;
-    // Nothing is wrong any more, so there is no further Hello.
+    // The link is healthy again, so there is no further Hello.
     let hellos = vehicle.hello_count();
     connector.state().await.unwrap();
     assert_eq!(vehicle.hello_count(), hellos);
 }
 
 #[tokio::test]
-async fn unknown_late_and_repeated_answers_are_nobodys() {
+async fn unknown_late_and_repeated_answers_are_ignored() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
     vehicle.inject_fault(1, Fault::AnswerAs("unknown".into()), |_| true);
     assert!(matches!(connector.state().await, Err(RequestError::Timeout(_))));
@@ -441,7 +443,7 @@ async fn unknown_late_and_repeated_answers_are_nobodys() {
 }
 
 #[tokio::test]
-async fn an_update_whose_answer_was_lost_undoes_no_later_one() {
+async fn an_update_whose_answer_was_lost_does_not_undo_later_ones() {
     let (vehicle, connector) = linked().await;
     vehicle.inject_fault(1, Fault::LoseAnswer, |_| true);
     let first = tokio::spawn(connector.client.update(update("w", 1)).await.unwrap().answer());
@@ -456,16 +458,16 @@ async fn an_update_whose_answer_was_lost_undoes_no_later_one() {
 }
 
 #[tokio::test]
-async fn a_repeated_update_undoes_no_later_one() {
+async fn a_repeated_update_does_not_undo_later_ones() {
     let (vehicle, connector) = linked().await;
     vehicle.set_read_pace(ReadPace::Paused);
     let mut updates = JoinSet::new();
-    // The last one leaves no room to repeat the first.
+    // The last update leaves no room to repeat the first one.
     for (name, size) in [("w", 100_000), ("w", 10), ("other", 768 * 1024)] {
         updates.spawn(connector.client.update(update(name, size)).await.unwrap().answer());
     }
     connector.until(|status| matches!(status, LinkStatus::Disconnected { .. })).await;
-    // Both are answered long before there is room.
+    // Both are answered long before there is room again.
     vehicle.set_read_pace(ReadPace::BytesPerSecond(1_000_000));
     while let Some(update) = updates.join_next().await {
         update.unwrap().unwrap();
@@ -475,9 +477,9 @@ async fn a_repeated_update_undoes_no_later_one() {
 }
 
 #[tokio::test]
-async fn an_agent_out_of_step_is_brought_back_however_short_the_timeout_is() {
+async fn an_agent_that_lost_frame_sync_recovers_even_with_a_short_timeout() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_millis(300)).await;
-    // The beginning of a frame of a megabyte, which swallows what comes after it.
+    // The start of a frame of one megabyte, which swallows the bytes after it.
     drop(write_to_agent(&vehicle, &[0x80, 0x80, 0x40, 0x1a]));
     let start = Instant::now();
     while let Err(error) = connector.state().await {
@@ -486,7 +488,7 @@ async fn an_agent_out_of_step_is_brought_back_however_short_the_timeout_is() {
 }
 
 #[tokio::test]
-async fn what_follows_a_lost_first_answer_is_not_taken_for_it() {
+async fn an_answer_after_a_lost_first_one_is_not_mistaken_for_it() {
     let (vehicle, connector) = linked().await;
     let lost = |error: RequestError| match error {
         RequestError::Unavailable(reason) => assert!(reason.contains("first"), "{reason}"),
@@ -508,7 +510,7 @@ async fn what_follows_a_lost_first_answer_is_not_taken_for_it() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_out_of_step_from_the_beginning_is_brought_back() {
+async fn an_agent_that_lost_frame_sync_before_the_hello_recovers() {
     let vehicle = Vehicle::start().await;
     let output = write_to_agent(&vehicle, &[0xff; 10]);
     while !vehicle.problems().iter().any(|problem| matches!(problem, Problem::InvalidLength(_))) {
@@ -517,20 +519,20 @@ async fn an_agent_that_is_out_of_step_from_the_beginning_is_brought_back() {
     let connector = Connector::start(vehicle.control_interface());
     let silent = |status: &LinkStatus| status.reason().contains("does not answer");
     connector.until(silent).await;
-    // Now the agent sees the end only if the connector closes it, too.
+    // Now the agent sees end of file only if the connector closes the pipe, too.
     drop(output);
     connector.connected().await;
 }
 
 #[tokio::test]
-async fn garbage_from_the_agent_is_overcome_within_three_seconds() {
+async fn the_link_recovers_from_garbage_within_three_seconds() {
     for garbage in [
         &[0xff; 64][..],
-        // A length without its message.
+        // A length without a message.
         &[0x80, 0x10, 1, 2, 3],
-        // Half a varint.
+        // The first half of a varint.
         &[0x80],
-        // 4 GiB.
+        // A length of 4 GiB.
         &[0xff, 0xff, 0xff, 0xff, 0x0f],
         &[5, 1, 2, 3, 4, 5],
     ] {
@@ -543,7 +545,7 @@ async fn garbage_from_the_agent_is_overcome_within_three_seconds() {
     }
 }
 
-/// The frame that answers a request with a config of that size.
+/// The frame that answers a request with a config of this size.
 fn answer(request_id: &str, size: usize) -> Vec<u8> {
     let complete_state = update("w", size).new_state;
     let content = CompleteStateResponse { complete_state, altered_fields: None };
@@ -556,8 +558,8 @@ fn answer(request_id: &str, size: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_cut_off_is_never_completed_by_the_next_ones() {
-    // How much is missing, and how large the answers are that follow.
+async fn a_truncated_answer_is_never_completed_by_later_ones() {
+    // The number of missing bytes, and the size of the answers that follow.
     for (missing, next) in [(1, 0), (3, 0), (4, 100), (30, 0), (70, 10), (1000, 0), (9000, 300)] {
         let (vehicle, connector) = linked().await;
         connector.update(10_000).await.unwrap();
@@ -582,9 +584,9 @@ async fn an_answer_that_was_cut_off_is_never_completed_by_the_next_ones() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_out_of_step_is_brought_back_within_three_seconds() {
+async fn an_agent_that_lost_frame_sync_recovers_within_three_seconds() {
     let (vehicle, connector) = linked().await;
-    // The head of a frame of 2048 bytes.
+    // The header of a frame of 2048 bytes.
     drop(write_to_agent(&vehicle, &[0x80, 0x10, 1, 2, 3]));
     let start = Instant::now();
     connector.state().await.unwrap();
@@ -593,7 +595,7 @@ async fn an_agent_that_is_out_of_step_is_brought_back_within_three_seconds() {
 }
 
 #[tokio::test]
-async fn large_requests_reach_an_agent_that_loses_half_read_frames() {
+async fn large_requests_reach_an_agent_that_loses_partly_read_frames() {
     let (vehicle, connector) = linked().await;
     vehicle.set_lose_half_read_frames(true);
     for _ in 0..10 {
@@ -611,7 +613,7 @@ async fn large_requests_reach_an_agent_that_loses_half_read_frames() {
 }
 
 #[tokio::test]
-async fn a_slow_agent_gets_frames_as_a_whole() {
+async fn a_slow_agent_receives_complete_frames() {
     let (vehicle, connector) = linked().await;
     vehicle.set_read_pace(ReadPace::BytesPerSecond(4_000_000));
     for size in [1_000, 100_000, 500_000, 900_000] {
@@ -621,7 +623,7 @@ async fn a_slow_agent_gets_frames_as_a_whole() {
 }
 
 #[tokio::test]
-async fn an_agent_that_does_not_read_costs_nothing_but_timeouts() {
+async fn an_agent_that_does_not_read_causes_only_timeouts() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_millis(500)).await;
     vehicle.set_read_pace(ReadPace::Paused);
     let updates: Vec<_> = (0..20)
@@ -649,7 +651,7 @@ async fn an_agent_that_does_not_read_costs_nothing_but_timeouts() {
 async fn an_agent_that_stops_reading_is_reported() {
     let (vehicle, connector) = linked_with_timeout(Duration::from_secs(3)).await;
     vehicle.set_read_pace(ReadPace::Paused);
-    // There is no room for the second one.
+    // The pipe has no room for the second one.
     let updates = [connector.update(600_000), connector.update(600_000)];
     let (updates, state) = tokio::join!(join_all(updates), connector.state());
     assert_eq!(updates[0], Err(RequestError::Timeout(Duration::from_secs(3))));
@@ -684,7 +686,7 @@ async fn replies_of_ten_megabytes_arrive() {
 }
 
 #[tokio::test]
-async fn a_request_that_fits_into_no_pipe_is_refused() {
+async fn a_request_larger_than_the_pipe_is_refused() {
     let (vehicle, connector) = linked().await;
     connector.update(1024 * 1024 - 100).await.unwrap();
     let error = connector.update(3 * 1024 * 1024).await.unwrap_err();
@@ -694,7 +696,7 @@ async fn a_request_that_fits_into_no_pipe_is_refused() {
 }
 
 #[tokio::test]
-async fn an_update_without_masks_never_leaves() {
+async fn an_update_without_masks_is_never_sent() {
     let (vehicle, connector) = linked().await;
     let update = UpdateStateRequest { update_mask: vec![], ..update("w", 1) };
     assert_eq!(connector.client.update(update).await.unwrap_err(), RequestError::NoMask);
@@ -709,7 +711,7 @@ async fn an_update_without_masks_never_leaves() {
 async fn an_idle_link_writes_nothing() {
     let (vehicle, _connector) = linked().await;
     let before = (vehicle.request_count(), vehicle.hello_count());
-    // The one thing that cannot be awaited is that nothing happens.
+    // The test has to sleep, because it cannot await that nothing happens.
     sleep(Duration::from_secs(3)).await;
     assert_eq!((vehicle.request_count(), vehicle.hello_count()), before);
 }

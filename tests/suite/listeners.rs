@@ -1,9 +1,7 @@
-//! Listeners of the library: real FIFOs, simulated Ankaios.
+//! Listeners of `ankaios-control`: real FIFOs, simulated Ankaios.
 
 use std::time::{Duration, SystemTime};
 
-use crate::support::vehicle::Vehicle;
-use crate::support::{DEADLINE, eventually};
 use ankaios_control::{
     Change, Client, Event, EventListener, EventStream, Failure, ListenerError, Listeners,
     StreamHealth,
@@ -18,7 +16,10 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use vehicle_simulator::{CONNECTOR_WORKLOAD, Fault, execution};
 
-/// A simulated vehicle and a client that is linked to it.
+use crate::support::vehicle::Vehicle;
+use crate::support::{DEADLINE, eventually};
+
+/// A simulated vehicle and a client with a link to it.
 struct Scene {
     vehicle: Vehicle,
     client: Client,
@@ -38,7 +39,7 @@ impl Scene {
         self.client.subscribe(vec![mask.into()]).await.unwrap().answer().await.unwrap().1
     }
 
-    /// Brings the config `door` onto the vehicle, or changes it.
+    /// Adds the config `door` to the state of the vehicle, or changes it.
     async fn set_door(&self, value: &str) {
         let manifest = format!("apiVersion: v1\nconfigs:\n  door: '{value}'\n");
         let request = Manifest::parse(manifest.as_bytes()).unwrap().into_apply_request();
@@ -52,15 +53,15 @@ impl Scene {
     }
 }
 
-/// What was called: number of the listener, its calls so far, and what for.
+/// The calls: number of the listener, how often it was called, and the call itself.
 type Calls = mpsc::UnboundedReceiver<(usize, usize, String)>;
 
-/// Writes down what it is called for.
+/// A listener that records its calls.
 struct Recorder {
     number: usize,
     calls: usize,
     log: mpsc::UnboundedSender<(usize, usize, String)>,
-    /// Fails or panics when it is called for a field.
+    /// Fails or panics in calls about a field.
     trouble: Option<Trouble>,
 }
 
@@ -126,7 +127,7 @@ async fn next(calls: &mut Calls) -> (usize, usize, String) {
     timeout(DEADLINE, calls.recv()).await.expect("no call in time").unwrap()
 }
 
-/// The next call that matches.
+/// The next call that contains `what`.
 async fn find(calls: &mut Calls, what: &str) -> (usize, usize, String) {
     loop {
         let call = next(calls).await;
@@ -137,7 +138,7 @@ async fn find(calls: &mut Calls, what: &str) -> (usize, usize, String) {
 }
 
 #[tokio::test]
-async fn one_instance_gets_all_events_and_a_factory_makes_one_for_each() {
+async fn one_listener_receives_all_events_and_a_factory_creates_one_for_each() {
     let scene = Scene::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let mut made = 100;
@@ -161,7 +162,7 @@ async fn one_instance_gets_all_events_and_a_factory_makes_one_for_each() {
 }
 
 #[tokio::test]
-async fn a_change_names_the_instance_whose_state_it_is() {
+async fn a_change_names_the_instance_whose_state_changed() {
     let scene = Scene::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let _listening = Listeners::new()
@@ -176,7 +177,7 @@ async fn a_change_names_the_instance_whose_state_it_is() {
 }
 
 #[tokio::test]
-async fn one_that_fails_or_panics_is_told_so_and_stops_nobody() {
+async fn a_listener_that_fails_or_panics_gets_an_error_and_stops_no_other() {
     let scene = Scene::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let listening = Listeners::new()
@@ -203,7 +204,7 @@ async fn one_that_fails_or_panics_is_told_so_and_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_factory_that_panics_stops_nobody() {
+async fn a_factory_that_panics_stops_no_listener() {
     let scene = Scene::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let factory_log = log.clone();
@@ -225,7 +226,7 @@ async fn a_factory_that_panics_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_subscription_does_not_stand_while_the_agent_is_gone() {
+async fn a_subscription_is_inactive_while_the_agent_is_down() {
     let scene = Scene::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let listening = Listeners::new()
@@ -240,7 +241,7 @@ async fn a_subscription_does_not_stand_while_the_agent_is_gone() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_being_made_survives_being_interrupted() {
+async fn subscribing_survives_interruptions_of_its_future() {
     let scene = Scene::start().await;
     let is_subscription = |request: &Request| {
         let subscribes = |content: &RequestContent| {
@@ -253,7 +254,7 @@ async fn a_subscription_that_is_being_made_survives_being_interrupted() {
     let mut events = scene.client.events(vec!["desiredState.configs.door".into()]);
     let event = timeout(DEADLINE, async {
         loop {
-            // What else its task has to do interrupts it all the time.
+            // Other events of its task interrupt it all the time.
             if let Ok(event) = timeout(Duration::from_millis(10), events.next()).await {
                 return event.unwrap();
             }
@@ -267,7 +268,7 @@ async fn a_subscription_that_is_being_made_survives_being_interrupted() {
 }
 
 #[tokio::test]
-async fn the_stream_begins_anew_after_restarts_and_tells_of_its_health() {
+async fn the_stream_starts_again_after_restarts_and_reports_its_health() {
     let scene = Scene::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let begin = SystemTime::now();
@@ -300,7 +301,7 @@ async fn the_stream_begins_anew_after_restarts_and_tells_of_its_health() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_cannot_be_made_again_is_reported() {
+async fn a_subscription_that_cannot_be_renewed_is_reported() {
     let scene = Scene::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let listening = Listeners::new()
@@ -328,7 +329,7 @@ async fn no_listener_is_called_after_a_stop() {
     assert_eq!(scene.vehicle.streams().values().map(Vec::len).sum::<usize>(), 1);
     listening.stop().await;
     drop(log);
-    // All listeners are gone, so nobody can be called any more.
+    // All listeners have been dropped, so none can be called any more.
     assert_eq!(timeout(DEADLINE, calls.recv()).await.unwrap(), None);
     eventually("Ankaios has been told", DEADLINE, async || {
         scene.vehicle.streams().values().all(Vec::is_empty).then_some(())

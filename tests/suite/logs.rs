@@ -1,21 +1,22 @@
-//! Log subscriptions over interruptions of all kinds, from outside: real
-//! Mosquitto, real binary, simulated Ankaios.
+//! Log subscriptions across interruptions of all kinds: real Mosquitto, real binary, simulated
+//! Ankaios.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::connector::{BASE, start_connector_at};
 use crate::support::proxy::Line;
 use crate::support::scene::{find, payload, workload};
 use crate::support::vehicle::Vehicle;
 use crate::support::{Broker, Client, Proxy, Scene, eventually};
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Brings a workload onto the vehicle and waits until it runs.
+/// Adds a workload to the vehicle and waits until it runs.
 async fn run(scene: &Scene, name: &str) -> Value {
     scene.request("manifest/apply", workload(name, &format!("localhost/{name}"))).await;
     let wait = json!({"workload_name": name, "state": "RUNNING"}).to_string();
@@ -27,7 +28,7 @@ async fn run(scene: &Scene, name: &str) -> Value {
     })
 }
 
-/// Reads messages until a line has come; gives all lines until then.
+/// Reads messages up to the line `last`; returns all lines.
 async fn lines_until(logs: &mut Client, last: &str) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
@@ -42,7 +43,7 @@ async fn lines_until(logs: &mut Client, last: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_line_is_lost_over_restarts_of_agent_server_and_connector() {
+async fn no_line_is_lost_across_restarts_of_agent_server_and_connector() {
     let broker = Broker::persistent().await;
     let mut scene = Scene::around(broker, &[]).await;
     run(&scene, "talker").await;
@@ -82,7 +83,7 @@ async fn no_line_is_lost_over_restarts_of_agent_server_and_connector() {
 }
 
 #[tokio::test]
-async fn a_long_log_goes_on_after_a_restart_in_the_midst_of_it() {
+async fn a_long_log_continues_after_a_restart_in_the_middle() {
     const LINES: usize = 500;
     let broker = Broker::persistent().await;
     let mut scene = Scene::around(broker, &[]).await;
@@ -92,7 +93,7 @@ async fn a_long_log_goes_on_after_a_restart_in_the_midst_of_it() {
     let long_ago = SystemTime::now() - 300 * SECOND;
     scene.vehicle.log_at("talker", lines.clone(), long_ago).await.unwrap();
 
-    // So slow an uplink that most of the log has not been passed on yet.
+    // The uplink is so slow that most of the log is still in the connector.
     let proxy = Proxy::start(scene.broker.port()).await;
     scene.connector.terminate().await;
     let start =
@@ -103,7 +104,7 @@ async fn a_long_log_goes_on_after_a_restart_in_the_midst_of_it() {
     let mut logs = scene.client("logs/l").await;
     proxy.set(Line::Slow(100_000));
     let request = r#"{"id": "l", "workloads": ["talker"], "follow": true, "ttl": "0s"}"#;
-    // A request that does not come again.
+    // A request that is not redelivered.
     scene.reply("logs/subscribe", request, &["-q", "0"]).await;
     let mut seen: BTreeSet<_> = lines_until(&mut logs, &lines[0]).await.into_iter().collect();
     scene.connector.kill().await;
@@ -115,11 +116,11 @@ async fn a_long_log_goes_on_after_a_restart_in_the_midst_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_written_while_the_connector_gets_no_time_comes_afterwards() {
+async fn lines_written_while_the_connector_is_suspended_arrive_afterwards() {
     let scene = Scene::start().await;
     run(&scene, "talker").await;
     let mut logs = scene.client("logs/l").await;
-    // Without old lines, so that the log is not requested again as a whole.
+    // Without older lines, so that the whole log is not requested again.
     let request = r#"{"id": "l", "workloads": ["talker"], "follow": true, "tail": 0}"#;
     scene.request("logs/subscribe", request).await;
     scene.vehicle.log("talker", ["before"]).await.unwrap();
@@ -133,7 +134,8 @@ async fn what_is_written_while_the_connector_gets_no_time_comes_afterwards() {
     .await;
     scene.vehicle.kill_agent().await.unwrap();
     scene.vehicle.log("talker", ["without an agent"]).await.unwrap();
-    // More than lines usually take: that is what the arrival of the last one would tell.
+    // Longer than lines usually take, so that the arrival of the last line says nothing about
+    // when it was written.
     sleep(2 * SECOND).await;
     scene.connector.signal(Signal::CONT);
     scene.connector.line("no link to Ankaios").await;
@@ -185,7 +187,7 @@ async fn a_followed_instance_that_is_removed_ends() {
 }
 
 #[tokio::test]
-async fn since_and_until_bound_what_comes() {
+async fn since_and_until_limit_the_lines() {
     let scene = Scene::start().await;
     run(&scene, "talker").await;
     let now = SystemTime::now();
@@ -218,8 +220,8 @@ async fn since_and_until_bound_what_comes() {
 }
 
 #[tokio::test]
-async fn what_is_followed_until_a_time_ends_then() {
-    // The guard has no subscription then.
+async fn a_log_followed_until_a_time_ends_at_that_time() {
+    // The guard has no subscription in this configuration.
     let scene = Scene::with(&[("PROTECTED_WORKLOADS", "")]).await;
     run(&scene, "talker").await;
     let mut logs = scene.client("logs/l").await;
@@ -237,7 +239,7 @@ async fn what_is_followed_until_a_time_ends_then() {
 }
 
 #[tokio::test]
-async fn what_vanishes_while_there_is_no_link_is_told_and_ends() {
+async fn instances_that_vanish_without_a_link_are_reported_and_their_logs_end() {
     let scene = Scene::start().await;
     let (one, two) = (run(&scene, "one").await, run(&scene, "two").await);
     let mut names = scene.client("logs/names").await;
@@ -261,14 +263,14 @@ async fn what_vanishes_while_there_is_no_link_is_told_and_ends() {
             }
         }
     }
-    // A workload may come again, but an instance that is gone does not.
+    // A workload may be added again, but a removed instance does not return.
     assert_eq!(payload(&instances.next().await), json!({"ended": true}));
     run(&scene, "one").await;
     scene.vehicle.log("one", ["back again"]).await.unwrap();
     assert_eq!(lines_until(&mut names, "back again").await, ["back again"]);
 }
 
-/// Removes a workload without a trace, as it goes while nobody looks.
+/// Removes a workload without an event, as if it vanished during an outage.
 fn forget(scene: &Scene, name: &str) {
     let mut state = scene.vehicle.state();
     let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;

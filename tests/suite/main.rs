@@ -1,6 +1,6 @@
-//! The contract from outside, and what the parts promise each other: real Mosquitto, real FIFOs,
-//! the real binary, and a simulated Ankaios. One binary, because linking each file on its own
-//! takes longer than its tests.
+//! Tests of the contract and of the interfaces between the parts: real Mosquitto, real FIFOs,
+//! the real binary, and a simulated Ankaios. They are one binary, because linking each file
+//! separately takes longer than its tests.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

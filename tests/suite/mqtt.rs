@@ -1,15 +1,16 @@
-//! Requests and replies as MQTT messages: topics, properties, order, presence.
+//! Requests and replies as MQTT messages: topics, properties, order, and the status topic.
 
 use std::time::Duration;
+
+use ankaios_model::proto::ank_base::Request;
+use ankaios_model::proto::ank_base::request::RequestContent;
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use serde_json::json;
 
 use crate::support::client::number;
 use crate::support::connector::BASE;
 use crate::support::scene::payload;
 use crate::support::{Broker, Scene};
-use ankaios_model::proto::ank_base::Request;
-use ankaios_model::proto::ank_base::request::RequestContent;
-use rumqttc::v5::mqttbytes::v5::PublishProperties;
-use serde_json::json;
 
 #[tokio::test]
 async fn the_tutorial_works_with_mqtt_3_1_1() {
@@ -62,7 +63,7 @@ async fn a_reply_goes_to_the_response_topic_with_the_correlation_data() {
 }
 
 #[tokio::test]
-async fn a_reply_never_goes_to_a_topic_that_is_not_the_vehicles() {
+async fn a_reply_never_goes_to_a_topic_outside_the_vehicle() {
     let scene = Scene::start().await;
     let mut everything = crate::support::Client::connect(scene.broker.port(), "#").await;
     for response_topic in [
@@ -85,7 +86,7 @@ async fn a_reply_never_goes_to_a_topic_that_is_not_the_vehicles() {
 }
 
 #[tokio::test]
-async fn the_request_id_comes_back_and_is_made_up_if_missing() {
+async fn the_request_id_is_returned_and_generated_if_missing() {
     let scene = Scene::start().await;
     let mut client = scene.client("state/resp").await;
     let topic = format!("{BASE}/state/req");
@@ -104,7 +105,7 @@ async fn the_request_id_comes_back_and_is_made_up_if_missing() {
 }
 
 #[tokio::test]
-async fn mosquitto_rr_works_as_it_is() {
+async fn mosquitto_rr_works_without_special_options() {
     let scene = Scene::start().await;
     let options = ["-V", "5", "-D", "publish", "correlation-data", "abc"];
     let reply = scene.reply("state", "[]", &options).await;
@@ -132,7 +133,7 @@ async fn two_thousand_requests_at_once_are_answered_once_each_and_in_order() {
 }
 
 #[tokio::test]
-async fn many_waits_hold_up_nothing_else() {
+async fn many_waits_do_not_delay_other_requests() {
     let scene = Scene::start().await;
     let mut waits = scene.client("workload/wait/resp").await;
     let wait = r#"{"workload_name": "x", "state": "FAILED", "timeout": "600s"}"#;
@@ -148,20 +149,20 @@ async fn many_waits_hold_up_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_response_topic_that_would_end_the_connection_is_not_used() {
+async fn a_response_topic_that_would_close_the_connection_is_not_used() {
     let scene = Scene::start().await;
     let mut replies = scene.client("state/resp").await;
-    // Mosquitto takes no more than 200 levels.
+    // Mosquitto allows at most 200 levels.
     let topic = format!("{BASE}/{}x", "a/".repeat(210));
     replies.request(&format!("{BASE}/state/req"), "[]", &topic, 7).await;
     assert_eq!(number(&replies.next().await), Some(7));
 }
 
 #[tokio::test]
-async fn a_topic_that_leaves_no_room_for_a_reply_stops_nothing() {
+async fn a_topic_too_long_for_a_reply_topic_stops_nothing() {
     let scene = Scene::start().await;
     let mut client = scene.client("#").await;
-    // The longest that MQTT allows (MQTT 5, 1.5.4), and so one byte less than its reply topic.
+    // The longest topic that MQTT allows (MQTT 5, 1.5.4); its reply topic is one byte longer.
     let longest = format!("{BASE}/{}/req", "x".repeat(usize::from(u16::MAX) - BASE.len() - 5));
     client.publish(&longest, "[]").await;
     scene.connector.line("would be too long").await;
@@ -183,7 +184,7 @@ async fn retained_requests_are_not_executed() {
     scene.restart_connector(&[]).await;
     assert!(replies.next_within(Duration::from_secs(1)).await.is_none());
 
-    // Published while the connector is there, and while its session waits for it.
+    // Published while the connector is connected, and while the broker queues messages for it.
     scene.broker.publish(&topic, "[]", &["-r"]).await;
     assert_eq!(replies.next().await.json()["error"]["code"], json!("forbidden"));
     scene.connector.kill().await;
@@ -198,7 +199,7 @@ async fn retained_requests_are_not_executed() {
 }
 
 #[tokio::test]
-async fn the_status_topic_tells_who_is_there() {
+async fn the_status_topic_reports_connector_and_ankaios() {
     let mut scene = Scene::start().await;
     let topic = format!("{BASE}/connector/status");
     let mut status = scene.broker.subscribe(&topic, &[]).await;
@@ -237,7 +238,7 @@ async fn the_status_topic_tells_who_is_there() {
     scene.connector.kill().await;
     let dead = status.find("offline", |message| message.json()["status"] == json!("offline")).await;
     assert_eq!(dead.json()["since"], back.json()["since"]);
-    // Who comes later sees it too.
+    // The status is retained, so later subscribers see it, too.
     let mut late = scene.broker.subscribe(&topic, &[]).await;
     let retained = late.next().await;
     assert!(retained.retain);

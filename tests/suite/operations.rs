@@ -1,14 +1,15 @@
-//! Each operation and each error of the contract, from outside: real Mosquitto,
-//! real binary, simulated Ankaios.
+//! Each operation and each error of the contract: real Mosquitto, real binary, simulated
+//! Ankaios.
 
 use std::time::{Duration, Instant};
 
-use crate::support::Scene;
-use crate::support::connector::BASE;
 use ankaios_model::manifest::Manifest;
 use ankaios_model::proto::ank_base::ControlInterfaceAccess;
 use serde_json::{Value, json};
 use vehicle_simulator::access;
+
+use crate::support::Scene;
+use crate::support::connector::BASE;
 
 const MANIFEST: &str = "
 apiVersion: v1
@@ -24,12 +25,12 @@ configs:
     ports: ['8080']
 ";
 
-/// Lifts the protection of workloads.
+/// Overrides the protection of workloads.
 const FORCE: [&str; 7] = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
 
 const STATE: &str = include_str!("../../manifests/state.yaml");
 
-/// The rights of the connector in a manifest.
+/// The access rights of the connector in a manifest.
 fn access_in(manifest: &str) -> ControlInterfaceAccess {
     let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
     let workloads = manifest.desired_state().workloads.clone().unwrap().workloads;
@@ -121,7 +122,8 @@ async fn the_rights_of_the_shipped_manifest_deny_changes_of_the_connector_itself
     }
     assert_eq!(scene.vehicle.desired_state(), before);
 
-    // The variant for updates through itself: single fields, but never the rights.
+    // The variant for updates of the connector through itself allows single fields, but never
+    // the access rights.
     let mask = format!("- \"{path}\"");
     assert_eq!(STATE.matches(&mask).count(), 1);
     let variant = format!("- \"{path}.controlInterfaceAccess\"");
@@ -155,7 +157,7 @@ async fn a_manifest_is_validated_without_ankaios() {
 }
 
 #[tokio::test]
-async fn the_state_comes_whole_in_parts_and_in_both_formats() {
+async fn the_state_is_returned_whole_in_parts_and_in_both_formats() {
     let scene = Scene::start().await;
     scene.request("manifest/apply", MANIFEST).await;
     for everything in ["", "[]", " ", "{}"] {
@@ -176,14 +178,14 @@ async fn the_state_comes_whole_in_parts_and_in_both_formats() {
     let state = scene.request("state", request).await;
     let nginx = &state["desiredState"]["workloads"]["nginx"];
     assert_eq!(nginx["runtime"], json!("podman"));
-    // What was read can be applied again.
+    // The state that was read can be applied again.
     let manifest = json!({"apiVersion": "v1", "workloads": {"nginx": nginx}}).to_string();
     let applied = scene.request("manifest/apply", manifest).await;
     assert_eq!(applied, json!({"added_workloads": [], "deleted_workloads": []}));
 }
 
 #[tokio::test]
-async fn bad_payloads_are_refused_and_never_reach_ankaios() {
+async fn invalid_payloads_are_refused_and_never_reach_ankaios() {
     let scene = Scene::start().await;
     let requests = scene.vehicle.request_count();
     let deep = "[".repeat(100_000);
@@ -244,7 +246,7 @@ async fn an_unknown_operation_is_answered() {
 }
 
 #[tokio::test]
-async fn what_ankaios_refuses_is_answered_in_its_words() {
+async fn rejections_of_ankaios_are_passed_on_with_its_message() {
     let scene = Scene::start().await;
     let manifest = "
 apiVersion: v1
@@ -299,7 +301,7 @@ async fn without_a_link_the_reply_says_why() {
 }
 
 #[tokio::test]
-async fn too_large_a_request_is_answered_without_being_read() {
+async fn a_request_that_is_too_large_is_answered_without_being_parsed() {
     let scene = Scene::with(&[("MAX_PAYLOAD_SIZE", "64KiB")]).await;
     let mut client = scene.client("big/resp").await;
     let reply_topic = format!("{BASE}/big/resp");
@@ -334,7 +336,7 @@ async fn a_manifest_of_the_largest_size_is_applied_if_it_fits_into_the_pipe() {
     assert_eq!(reply, json!({"added_workloads": [], "deleted_workloads": []}));
     assert_eq!(scene.vehicle.desired_state().configs.unwrap().configs.len(), 50);
 
-    // One value of that size, which becomes larger in the request to Ankaios.
+    // One value of this size, which is larger in the request to Ankaios.
     let head = "apiVersion: v1\nconfigs:\n  big: ";
     let reply = apply(format!("{head}{}", "x".repeat(1024 * 1024 - head.len()))).await;
     assert_eq!(code(&reply), "payload_too_large", "{reply}");

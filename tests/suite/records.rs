@@ -1,33 +1,33 @@
-//! What the broker keeps for the connector and anybody may have put there: records of
-//! subscriptions and roll-outs, read at the start. Real Mosquitto, real binary,
-//! simulated Ankaios.
+//! The retained records of subscriptions and roll-outs, which the connector reads at its start
+//! and any client may have published. Real Mosquitto, real binary, simulated Ankaios.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::support::connector::BASE;
-use crate::support::{Broker, Client, DEADLINE, Scene, eventually, say};
 use serde_json::{Value, json};
 
-/// Subscriptions that may live at the same time.
+use crate::support::connector::BASE;
+use crate::support::{Broker, Client, DEADLINE, Scene, eventually, say};
+
+/// The maximum number of subscriptions at the same time.
 const MAX_SUBSCRIPTIONS: usize = 256;
 
-/// The guard subscribes to what is protected; without it all subscriptions are those
-/// of the test.
+/// Without protected workloads the guard has no subscription, so all subscriptions belong to
+/// the test.
 const SETTINGS: [(&str, &str); 2] = [("PROTECTED_WORKLOADS", ""), ("LOG_LEVEL", "info")];
 
 async fn broker() -> Broker {
     Broker::quiet(&["persistence false"]).await
 }
 
-/// Waits until the broker has all that was published before.
+/// Waits until the broker has received everything published before.
 async fn wait_for(broker: &Broker, client: &Client, topic: &str) {
     client.retain(topic, "there").await;
     Client::connect(broker.port(), topic).await.next().await;
     client.retain(topic, "").await;
 }
 
-/// What the broker keeps now, by the part of the topic behind that of the vehicle.
+/// The retained messages, by the part of the topic after the prefix of the vehicle.
 async fn kept(broker: &Broker, filter: &str) -> BTreeMap<String, Value> {
     let mut client = Client::connect(broker.port(), &format!("{BASE}/{filter}")).await;
     let mut kept = BTreeMap::new();
@@ -40,7 +40,7 @@ async fn kept(broker: &Broker, filter: &str) -> BTreeMap<String, Value> {
 }
 
 #[tokio::test]
-async fn records_that_no_request_could_have_made_are_removed_with_the_reason() {
+async fn invalid_records_are_removed_and_the_reason_is_logged() {
     let broker = broker().await;
     let client = Client::connect(broker.port(), "nothing").await;
     let later = "2999-01-01T00:00:00Z";
@@ -88,7 +88,7 @@ fn record(id: &str, mask: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_subscription_too_many_waits_until_one_ends() {
+async fn a_subscription_beyond_the_limit_waits_until_one_ends() {
     let broker = broker().await;
     let client = Client::connect(broker.port(), "nothing").await;
     let ids: BTreeSet<String> = (0..MAX_SUBSCRIPTIONS + 2).map(|id| format!("s{id}")).collect();
@@ -113,7 +113,7 @@ async fn a_subscription_too_many_waits_until_one_ends() {
         id.to_owned()
     };
     let (first, second) = (waits(0).await, waits(1).await);
-    // One that waits can be ended, and so can one that lives.
+    // Both waiting and active subscriptions can be ended.
     let unsubscribe = |id: &str| json!({"id": id}).to_string();
     let reply = scene.request("events/unsubscribe", unsubscribe(&second)).await;
     assert_eq!(reply, json!({"id": second}));
@@ -142,11 +142,11 @@ async fn a_record_may_be_larger_than_a_request() {
 }
 
 #[tokio::test]
-async fn thousands_of_forged_records_take_no_memory_and_hold_up_no_request() {
+async fn thousands_of_forged_records_neither_exhaust_memory_nor_delay_requests() {
     const RECORDS: usize = 4000;
     let broker = broker().await;
     let client = Client::connect(broker.port(), "nothing").await;
-    // As large as a subscription may be, or too large, or nonsense.
+    // As large as a subscription may be, or too large, or invalid.
     let mask = "x".repeat(16_000);
     for number in 0..RECORDS {
         let id = format!("f{number}");
@@ -163,7 +163,7 @@ async fn thousands_of_forged_records_take_no_memory_and_hold_up_no_request() {
     let scene = Scene::around(broker, &SETTINGS).await;
     let reply = scene.request("state", r#"["desiredState.apiVersion"]"#).await;
     assert_eq!(reply["desired_state"]["api_version"], json!("v1"), "{reply}");
-    // Mosquitto queues 1,000 messages for a client and throws the others away.
+    // Mosquitto queues 1,000 messages for a client and drops the others.
     let (removed, live) = eventually("all have been dealt with", DEADLINE, async || {
         let lines = scene.connector.output();
         let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();

@@ -1,14 +1,8 @@
-//! The MQTT session under what brokers and networks do to it. Each known fault
-//! of the client library's event loop, which is not used, has its test here.
+//! The MQTT session under faults of brokers and networks. Each known fault of the client
+//! library's event loop, which is not used, has a test here.
 
 use std::time::{Duration, Instant};
 
-use crate::support::client::number;
-use crate::support::connector::{BASE, start_connector_at};
-use crate::support::scene::payload;
-use crate::support::scripted_broker::{Connection, ScriptedBroker, connack_properties, request};
-use crate::support::vehicle::Vehicle;
-use crate::support::{DEADLINE, Process, eventually};
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -16,6 +10,13 @@ use rumqttc::v5::mqttbytes::v5::{
     SubscribeReasonCode,
 };
 use serde_json::json;
+
+use crate::support::client::number;
+use crate::support::connector::{BASE, start_connector_at};
+use crate::support::scene::payload;
+use crate::support::scripted_broker::{Connection, ScriptedBroker, connack_properties, request};
+use crate::support::vehicle::Vehicle;
+use crate::support::{DEADLINE, Process, eventually};
 
 /// A connector between a scripted broker and a simulated vehicle.
 struct Stage {
@@ -37,8 +38,8 @@ impl Stage {
         Self { broker, vehicle, connector }
     }
 
-    /// Lets the connector serve a request that Ankaios gets, but does not answer before its
-    /// server is there again.
+    /// Lets the connector serve a request that Ankaios receives, but does not answer until its
+    /// server is up again.
     async fn hold_request(&self, connection: &mut Connection, pkid: u16, number: u32) {
         self.vehicle.set_server_down(true);
         let requests = self.vehicle.request_count();
@@ -55,7 +56,7 @@ fn events_request(pkid: u16, operation: &str, payload: &str) -> Publish {
     publish
 }
 
-/// What the broker keeps of a subscription to events with the id `x`.
+/// The retained record of an event subscription with the id `x`.
 fn record(topic: &str) -> Publish {
     let record = r#"{"id": "x", "field_masks": ["desiredState"], "ttl": "0s", "expires_at": null}"#;
     let mut publish = Publish::new(topic, QoS::AtLeastOnce, record, None);
@@ -63,7 +64,7 @@ fn record(topic: &str) -> Publish {
     publish
 }
 
-/// What is published next, acknowledged.
+/// The next published message, acknowledged.
 async fn take_publish(connection: &mut Connection) -> Publish {
     loop {
         if let Packet::Publish(publish) = connection.read().await {
@@ -90,9 +91,9 @@ async fn a_connection_is_opened_as_the_contract_says() {
     let properties = connect.properties.unwrap();
     assert_eq!(properties.session_expiry_interval, Some(3600));
     assert_eq!(properties.receive_maximum, Some(64));
-    // A publish with an alias would arrive without its topic.
+    // A message with a topic alias would arrive without its topic.
     assert_eq!(properties.topic_alias_max, None);
-    // 1 MiB is served, a few are answered with an error, 16 MiB are kept away.
+    // 1 MiB is served, a little more is answered with an error, and 16 MiB are not accepted.
     let max_packet = properties.max_packet_size.unwrap();
     assert!((2 << 20..16 << 20).contains(&max_packet), "{max_packet}");
     let will = will.unwrap();
@@ -103,11 +104,11 @@ async fn a_connection_is_opened_as_the_contract_says() {
     let subscribe = connection.subscribe().await;
     for filter in &subscribe.filters {
         assert_eq!(filter.qos, QoS::AtLeastOnce);
-        // Only the records of subscriptions are wanted from before.
+        // Only records of subscriptions are wanted as retained messages.
         let never = filter.retain_forward_rule == RetainForwardRule::Never;
         assert_eq!(never, filter.path.ends_with("/req"), "{filter:?}");
     }
-    // It is not there before its subscriptions are.
+    // It announces itself only after its subscriptions are acknowledged.
     assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
     connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
     match connection.read().await {
@@ -131,7 +132,7 @@ async fn a_request_is_acknowledged_after_its_reply_and_in_order() {
     }
     let replies = [connection.reply().await, connection.reply().await, connection.reply().await];
     assert_eq!(replies.each_ref().map(number), [Some(1), Some(2), Some(3)]);
-    // The broker takes the last one first.
+    // The broker acknowledges the last reply first.
     connection.puback(replies[2].pkid).await;
     connection.puback(replies[1].pkid).await;
     assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
@@ -142,12 +143,12 @@ async fn a_request_is_acknowledged_after_its_reply_and_in_order() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_goes_out_with_the_next_reply() {
+async fn an_acknowledgement_is_sent_with_the_next_reply() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     connection.request(1, false, 1).await;
     let first = connection.reply().await;
-    // What one write of the broker brings is seen together.
+    // The connector reads the packets of one write of the broker together.
     let mut bytes = BytesMut::new();
     Packet::PubAck(PubAck::new(first.pkid, None)).write(&mut bytes, None).unwrap();
     Packet::Publish(request(2, false, 2)).write(&mut bytes, None).unwrap();
@@ -157,14 +158,14 @@ async fn an_acknowledgement_goes_out_with_the_next_reply() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_does_not_wait_for_a_reply_that_takes_long() {
+async fn an_acknowledgement_does_not_wait_for_a_slow_reply() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     connection.request(1, false, 1).await;
     let first = connection.reply().await;
     stage.hold_request(&mut connection, 2, 2).await;
     connection.puback(first.pkid).await;
-    // Long before the request to Ankaios is given up.
+    // Long before the request to Ankaios times out.
     match connection.read_within(Duration::from_secs(2)).await {
         Some(Packet::PubAck(puback)) => assert_eq!(puback.pkid, 1),
         other => panic!("{other:?}"),
@@ -181,7 +182,7 @@ async fn a_lost_connection_loses_no_reply_with_and_without_session() {
         }
         let first = take_reply(&mut connection).await;
         assert_eq!(number(&first), Some(1));
-        // The other replies are on their way when the connection is lost.
+        // The other replies have been sent when the connection is lost.
         connection.read().await;
         drop(connection);
         let mut connection = stage.broker.serve(session_present).await;
@@ -189,20 +190,20 @@ async fn a_lost_connection_loses_no_reply_with_and_without_session() {
         while replies.last() != Some(&5) {
             replies.extend(number(&take_reply(&mut connection).await));
         }
-        // Whether the connector has seen the acknowledgement of the first is open.
+        // The connector may or may not have received the acknowledgement of the first reply.
         replies.retain(|number| *number != 1);
         assert_eq!(replies, [2, 3, 4, 5], "session_present={session_present}");
     }
 }
 
 #[tokio::test]
-async fn acknowledgements_never_reach_another_connection() {
+async fn acknowledgements_are_never_sent_on_another_connection() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     stage.hold_request(&mut connection, 7, 1).await;
     drop(connection);
     let mut connection = stage.broker.serve(true).await;
-    // Another message under the identifier that the first one had.
+    // Another message with the packet identifier of the first one.
     connection.request(7, false, 2).await;
     stage.vehicle.set_server_down(false);
     let mut replies = Vec::new();
@@ -219,7 +220,7 @@ async fn acknowledgements_never_reach_another_connection() {
 }
 
 #[tokio::test]
-async fn a_redelivered_request_that_is_under_way_is_served_once() {
+async fn a_redelivered_request_that_is_in_progress_is_served_once() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     stage.hold_request(&mut connection, 7, 1).await;
@@ -233,7 +234,7 @@ async fn a_redelivered_request_that_is_under_way_is_served_once() {
 }
 
 #[tokio::test]
-async fn a_request_whose_acknowledgement_was_lost_does_not_undo_what_came_after_it() {
+async fn a_request_whose_acknowledgement_was_lost_does_not_undo_later_ones() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     connection.request(6, false, 1).await;
@@ -252,7 +253,7 @@ async fn a_request_whose_acknowledgement_was_lost_does_not_undo_what_came_after_
 }
 
 #[tokio::test]
-async fn packet_identifiers_that_collide_do_not_stop_it() {
+async fn colliding_packet_identifiers_do_not_stop_it() {
     let stage = Stage::start().await;
     let properties = ConnAckProperties { receive_max: Some(3), ..connack_properties() };
     let mut connection = stage.broker.serve_with(false, properties).await;
@@ -263,7 +264,7 @@ async fn packet_identifiers_that_collide_do_not_stop_it() {
     };
     send(&mut connection).await;
     let held = connection.reply().await;
-    // All other identifiers are used and freed until the one that is held comes round.
+    // All other packet identifiers are used and freed until the turn of the occupied one.
     for _ in 0..4 {
         send(&mut connection).await;
     }
@@ -272,7 +273,7 @@ async fn packet_identifiers_that_collide_do_not_stop_it() {
     {
         connection.puback(publish.pkid).await;
     }
-    // The broker refuses the message: its identifier is free all the same.
+    // The broker refuses the message; its packet identifier is free nevertheless.
     connection.puback_with(held.pkid, PubAckReason::QuotaExceeded).await;
     for _ in 0..3 {
         send(&mut connection).await;
@@ -325,21 +326,21 @@ async fn an_answer_to_another_subscription_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_broker_that_never_answers_the_subscription_is_given_up() {
+async fn a_connection_whose_subscription_is_never_answered_is_closed() {
     let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
     let mut connection = stage.broker.accept().await;
     connection.connack(false, connack_properties()).await;
     connection.subscribe().await;
-    // It answers pings.
+    // The broker answers pings.
     connection.closed().await;
     stage.connector.line("it answers a ping, but not SUBSCRIBE").await;
 }
 
 #[tokio::test]
-async fn subscriptions_are_made_in_every_connection() {
+async fn every_connection_subscribes() {
     let stage = Stage::start().await;
     for session_present in [false, true, true] {
-        // `serve` waits for them.
+        // `serve` waits for the subscriptions.
         let mut connection = stage.broker.serve(session_present).await;
         connection.request(1, false, 1).await;
         assert_eq!(number(&take_reply(&mut connection).await), Some(1));
@@ -347,7 +348,7 @@ async fn subscriptions_are_made_in_every_connection() {
 }
 
 #[tokio::test]
-async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost_them() {
+async fn records_are_requested_once_and_published_again_after_the_broker_lost_them() {
     let stage = Stage::start().await;
     let record = format!("{BASE}/events/x/subscription");
     let is_record = |publish: &Publish| publish.retain && publish.topic == record.as_bytes();
@@ -368,7 +369,7 @@ async fn records_are_asked_for_once_and_published_again_when_the_broker_has_lost
             let payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#;
             connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
         }
-        // A request, so that something comes in any case.
+        // A request, so that there is always a message to read.
         connection.request(2, false, 2).await;
         let mut recorded = false;
         while !recorded {
@@ -410,7 +411,7 @@ async fn records_are_published_once_however_often_the_broker_has_lost_them() {
 }
 
 #[tokio::test]
-async fn records_of_a_former_process_are_published_when_the_broker_has_lost_them() {
+async fn records_of_a_former_process_are_published_after_the_broker_lost_them() {
     let stage = Stage::with(&[("LOG_LEVEL", "info")]).await;
     let mut connection = stage.broker.serve(false).await;
     let rollout = Publish {
@@ -434,11 +435,11 @@ async fn records_of_a_former_process_are_published_when_the_broker_has_lost_them
 }
 
 #[tokio::test]
-async fn a_subscription_can_be_ended_before_its_record_has_come() {
+async fn a_subscription_can_be_ended_before_its_record_arrives() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.accept().await;
     connection.connack(true, connack_properties()).await;
-    // What has waited in the session comes first.
+    // Messages that have waited in the session come first.
     let end = events_request(1, "unsubscribe", r#"{"id": "x"}"#);
     connection.send(Packet::Publish(end)).await;
     let subscribe = connection.subscribe().await;
@@ -458,7 +459,7 @@ async fn a_subscription_can_be_ended_before_its_record_has_come() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_was_to_be_ended_is_not_taken_up_later() {
+async fn a_subscription_ended_before_its_record_is_not_restored_later() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(true).await;
     connection.send(Packet::Publish(events_request(1, "unsubscribe", r#"{"id": "x"}"#))).await;
@@ -481,9 +482,9 @@ async fn a_subscription_that_was_to_be_ended_is_not_taken_up_later() {
 }
 
 #[tokio::test]
-async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_after_them() {
+async fn subscribing_and_unsubscribing_overtake_streams_and_no_old_event_follows() {
     const EVENTS: u8 = 20;
-    // Of one whose time is over messages may wait as well.
+    // Messages of an expired subscription may be queued as well.
     for (operation, ttl) in [("subscribe", "0s"), ("unsubscribe", "0s"), ("subscribe", "3s")] {
         let stage = Stage::start().await;
         let properties = ConnAckProperties { receive_max: Some(1), ..connack_properties() };
@@ -504,7 +505,7 @@ async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_
         stage.vehicle.wait_for(DEADLINE, |counters| counters.delivered >= all).await.unwrap();
         if ttl != "0s" {
             eventually("its time is over", DEADLINE, async || {
-                // The guard has one of its own.
+                // The guard has its own subscription.
                 (stage.vehicle.streams()["events"].len() == 1).then_some(())
             })
             .await;
@@ -515,7 +516,7 @@ async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_
         let properties = request.properties.get_or_insert_default();
         properties.user_properties = vec![("request-id".into(), "second".into())];
         connection.send(Packet::Publish(request)).await;
-        // The broker takes nothing before the connector has dealt with that.
+        // The broker acknowledges nothing until the connector has processed this.
         stage.connector.line(r#"request_id="second""#).await;
         let reply = format!("{BASE}/events/{operation}/resp");
         let mut messages = Vec::new();
@@ -535,7 +536,7 @@ async fn subscribing_and_unsubscribing_wait_for_no_stream_and_nothing_old_comes_
 }
 
 #[tokio::test]
-async fn an_old_record_does_no_harm_to_a_subscription_that_has_a_new_one() {
+async fn an_old_record_does_not_affect_a_newer_subscription() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     let payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#;
@@ -580,7 +581,7 @@ async fn a_refused_record_does_not_come_back_after_its_removal() {
     assert!(!made.payload.is_empty() && removed.payload.is_empty());
     connection.puback_with(made.pkid, PubAckReason::QuotaExceeded).await;
     connection.puback(removed.pkid).await;
-    // What is published again comes before what is new.
+    // Messages that are published again come before new ones.
     connection.request(3, false, 3).await;
     loop {
         let publish = take_publish(&mut connection).await;
@@ -592,7 +593,7 @@ async fn a_refused_record_does_not_come_back_after_its_removal() {
 }
 
 #[tokio::test]
-async fn a_reply_that_the_broker_may_take_later_is_published_again() {
+async fn a_reply_refused_for_a_temporary_reason_is_published_again() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     connection.request(1, false, 1).await;
@@ -604,7 +605,7 @@ async fn a_reply_that_the_broker_may_take_later_is_published_again() {
 }
 
 #[tokio::test]
-async fn a_broker_that_refuses_a_message_is_left_alone_for_a_while_also_if_it_takes_another() {
+async fn after_a_refused_message_publishing_pauses_even_if_another_is_accepted() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     for id in 1..=2 {
@@ -625,7 +626,7 @@ async fn a_broker_that_refuses_a_message_is_left_alone_for_a_while_also_if_it_ta
 }
 
 #[tokio::test]
-async fn a_reply_that_the_broker_cannot_take_becomes_an_error() {
+async fn a_reply_that_the_broker_cannot_accept_becomes_an_error() {
     let stage = Stage::start().await;
     let properties = ConnAckProperties { max_packet_size: Some(500), ..connack_properties() };
     let mut connection = stage.broker.serve_with(false, properties).await;
@@ -642,14 +643,14 @@ async fn a_reply_that_the_broker_cannot_take_becomes_an_error() {
 }
 
 #[tokio::test]
-async fn a_message_over_which_the_broker_ends_the_connection_gives_way() {
+async fn a_message_that_makes_the_broker_close_the_connection_is_replaced() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     for id in 1..=3 {
         connection.request(id, false, id.into()).await;
     }
     let mut replies = Vec::new();
-    // The second one is poison.
+    // The second message makes the broker close the connection.
     let mut disconnects = 0;
     while replies.len() < 3 {
         let reply = match connection.read().await {
@@ -658,7 +659,7 @@ async fn a_message_over_which_the_broker_ends_the_connection_gives_way() {
                 connection.puback(status.pkid).await;
                 continue;
             }
-            // The first request is acknowledged while the second one has no reply.
+            // The first request is acknowledged although the second one has no reply.
             Packet::PubAck(_) => continue,
             other => panic!("{other:?}"),
         };
@@ -693,7 +694,7 @@ async fn requests_of_more_than_ten_kilobytes_arrive() {
 }
 
 #[tokio::test]
-async fn a_packet_that_is_larger_than_agreed_ends_only_the_connection() {
+async fn a_packet_larger_than_the_maximum_ends_only_the_connection() {
     let stage = Stage::with(&[("MAX_PAYLOAD_SIZE", "1KiB")]).await;
     let mut connection = stage.broker.serve(false).await;
     // A PUBLISH of 16 MiB.
@@ -706,14 +707,14 @@ async fn a_packet_that_is_larger_than_agreed_ends_only_the_connection() {
 }
 
 #[tokio::test]
-async fn garbage_and_half_packets_end_only_the_connection() {
+async fn garbage_and_incomplete_packets_end_only_the_connection() {
     let stage = Stage::start().await;
     for bytes in [
         &[0xff; 20][..],
         &[0x00, 0x00],
-        // A PUBACK that nobody waits for.
+        // A PUBACK without a PUBLISH.
         &[0x40, 0x02, 0x00, 0x63],
-        // A PUBLISH whose topic is longer than the packet.
+        // A PUBLISH with a topic longer than the packet.
         &[0x32, 0x05, 0xff, 0xff, 0x41, 0x41, 0x41],
     ] {
         let mut connection = stage.broker.serve(false).await;
@@ -721,7 +722,7 @@ async fn garbage_and_half_packets_end_only_the_connection() {
         connection.closed().await;
     }
     let mut connection = stage.broker.serve(false).await;
-    // Half a request, and no more.
+    // The first half of a request, without the rest.
     connection.send_bytes(&[0x32, 0x40, 0x00, 0x13, b'v']).await;
     drop(connection);
     let mut connection = stage.broker.serve(false).await;
@@ -730,13 +731,13 @@ async fn garbage_and_half_packets_end_only_the_connection() {
 }
 
 #[tokio::test]
-async fn packets_that_were_not_asked_for_end_only_the_connection() {
+async fn unexpected_packets_end_only_the_connection() {
     let stage = Stage::start().await;
     for bytes in [
         // A PUBLISH with a topic alias instead of a topic, and one with QoS 2.
         &[0x32, 0x09, 0x00, 0x00, 0x00, 0x01, 0x03, 0x23, 0x00, 0x01, b'{'][..],
         &[0x34, 0x06, 0x00, 0x01, b'v', 0x00, 0x01, 0x00],
-        // A second SUBACK, and a packet that only clients send.
+        // A second SUBACK, and a packet that only clients may send.
         &[0x90, 0x07, 0x00, 0x01, 0x00, 0x01, 0x01, 0x01, 0x01],
         &[0xc0, 0x00],
     ] {
@@ -750,7 +751,7 @@ async fn packets_that_were_not_asked_for_end_only_the_connection() {
 }
 
 #[tokio::test]
-async fn a_broker_that_ignores_the_receive_maximum_is_borne_up_to_a_limit() {
+async fn a_broker_that_ignores_the_receive_maximum_is_tolerated_up_to_a_limit() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     for id in 1..=1000 {
@@ -771,7 +772,7 @@ async fn a_broker_that_ignores_the_receive_maximum_is_borne_up_to_a_limit() {
     stage.vehicle.set_server_down(true);
     for id in 1..=5000 {
         if connection.try_send(Packet::Publish(request(id, false, id.into()))).await.is_err() {
-            // It was closed before all were sent.
+            // The connection was closed before all were sent.
             break;
         }
     }
@@ -780,7 +781,7 @@ async fn a_broker_that_ignores_the_receive_maximum_is_borne_up_to_a_limit() {
 }
 
 #[tokio::test]
-async fn a_broker_that_stops_reading_is_given_up() {
+async fn a_connection_to_a_broker_that_stops_reading_is_closed() {
     let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
     let mut state = stage.vehicle.state();
     let configs = state.desired_state.as_mut().unwrap().configs.get_or_insert_default();
@@ -792,7 +793,7 @@ async fn a_broker_that_stops_reading_is_given_up() {
     configs.configs.insert("large".into(), item);
     stage.vehicle.set_state(state);
     let mut connection = stage.broker.serve(false).await;
-    // Replies of 1.2 MB together: more than the buffers of the sockets hold.
+    // Replies of 1.2 MB in total, more than the socket buffers hold.
     for id in 1..=60 {
         let mut everything = request(id, false, id.into());
         everything.payload = "[]".into();
@@ -810,7 +811,7 @@ async fn a_broker_that_stops_reading_is_given_up() {
 async fn a_half_open_connection_is_noticed_within_the_keep_alive_time() {
     let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "6s")]).await;
     let connection = stage.broker.serve(false).await;
-    // From here on nobody reads or writes, and nobody closes.
+    // From here on the connection is neither read, written nor closed.
     let start = Instant::now();
     stage.broker.accept().await;
     let took = start.elapsed();
@@ -829,7 +830,7 @@ async fn an_idle_connection_is_kept_alive() {
 }
 
 #[tokio::test]
-async fn a_reply_that_may_not_go_to_its_response_topic_goes_to_the_usual_one() {
+async fn a_reply_denied_on_its_response_topic_goes_to_the_default_topic() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.serve(false).await;
     let mut elsewhere = request(1, false, 1);
@@ -855,8 +856,8 @@ async fn memory_for_messages_in_flight_is_small() {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     });
-    // The client library would take 14 MB for 65,535 messages; without them the
-    // process has about 1 MB beside its program.
+    // The client library would take 14 MB for 65,535 messages. Without them, the process needs
+    // about 1 MB in addition to its program.
     let kilobytes = resident.await;
     assert!(kilobytes < 4_000, "{kilobytes} kB");
 }

@@ -1,8 +1,10 @@
-//! Streams over an uplink that is too slow for them: memory is bounded, what is
-//! thrown away is told, and nobody else suffers.
+//! Streams over an uplink that is too slow for them: memory is bounded, dropped data is
+//! reported, and other messages are not delayed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::support::connector::{BASE, start_connector_at};
 use crate::support::openmetrics::Scrape;
@@ -10,23 +12,22 @@ use crate::support::proxy::Line;
 use crate::support::scene::{find, payload, workload};
 use crate::support::vehicle::Vehicle;
 use crate::support::{Broker, Client, DEADLINE, Process, Proxy, free_port};
-use serde_json::{Value, json};
 
-/// The most that the connector may take, in bytes: 16 MiB of what waits for the
-/// streams, 16 MiB of messages of at most 128 KiB on their way to the broker, and
-/// itself.
+/// The maximum memory of the connector, in bytes: 16 MiB of buffered stream data, 16 MiB of
+/// messages of at most 128 KiB in flight to the broker, and the program itself.
 const MAX_MEMORY: u64 = 64 * 1024 * 1024;
 
-/// The same if subscriptions get large states, in bytes: 64 MiB of them, and the largest.
+/// The maximum if subscriptions receive large states, in bytes: 64 MiB of states, and the
+/// largest one.
 const MAX_MEMORY_OF_STATES: u64 = MAX_MEMORY + 64 * 1024 * 1024;
 
-/// A connector whose way to the broker leads through a proxy.
+/// A connector that reaches the broker through a proxy.
 struct Uplink {
     broker: Broker,
     proxy: Proxy,
     vehicle: Vehicle,
     connector: Process,
-    /// Where the connector serves its metrics.
+    /// The port on which the connector serves its metrics.
     health: u16,
 }
 
@@ -52,15 +53,15 @@ impl Uplink {
         Client::connect(self.broker.port(), &format!("{BASE}/{filter}")).await
     }
 
-    /// The most memory that the connector has ever taken, in bytes.
+    /// The peak memory of the connector, in bytes.
     fn peak_memory(&self) -> u64 {
         self.connector.peak_memory()
     }
 }
 
-/// The simulated Ankaios must not be held up: it gives up writing after 500 ms.
+/// The simulated Ankaios must not be blocked, because it gives up a write after 500 ms.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stalled_uplink_costs_log_entries_and_neither_memory_nor_the_end_of_the_log() {
+async fn a_stalled_uplink_drops_log_entries_but_neither_memory_grows_nor_the_end_is_lost() {
     const LINES: usize = 300_000;
     let uplink = Uplink::start().await;
     uplink.request("manifest/apply", workload("talker", "localhost/talker")).await;
@@ -105,8 +106,8 @@ async fn a_stalled_uplink_costs_log_entries_and_neither_memory_nor_the_end_of_th
     assert!(uplink.peak_memory() < MAX_MEMORY);
 }
 
-/// The log is interrupted while lines of it wait in the connector. Their arrival, and not
-/// their publication, tells from when on to request it again.
+/// The log is interrupted while some of its lines wait in the connector. The time from which it
+/// is requested again depends on the arrival of the lines, not on their publication.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_missing_after_an_interruption_while_lines_wait_for_the_uplink() {
     let uplink = Uplink::start().await;
@@ -118,7 +119,7 @@ async fn nothing_is_missing_after_an_interruption_while_lines_wait_for_the_uplin
     uplink.request("logs/subscribe", request).await;
 
     uplink.proxy.set(Line::Silent);
-    // More than the way to the broker holds.
+    // More than the connection to the broker buffers.
     let filling = "x".repeat(1000);
     for first in (0..30_000).step_by(1000) {
         let lines = (first..first + 1000).map(|number| format!("{number} {filling}"));
@@ -137,7 +138,7 @@ async fn nothing_is_missing_after_an_interruption_while_lines_wait_for_the_uplin
 }
 
 #[tokio::test]
-async fn events_that_were_too_fast_are_followed_by_the_whole_state() {
+async fn dropped_events_are_followed_by_the_whole_state() {
     let uplink = Uplink::start().await;
     let mut events = uplink.client("events/e").await;
     let request = r#"{"id": "e", "field_masks": ["workloadStates"]}"#;
@@ -158,15 +159,15 @@ async fn events_that_were_too_fast_are_followed_by_the_whole_state() {
     assert_eq!(states[&instance.workload_id]["additional_info"], json!("4999"), "{resynced}");
     let metrics = Scrape::of(uplink.health).await;
     assert!(metrics.get("fleet_connector_ankaios_dropped_events_total") > 0.0);
-    // And it goes on from there.
+    // After that, events continue.
     let state = vehicle_simulator::execution::failed(1);
     uplink.vehicle.set_execution_state(&instance, state);
     find(&mut events, |event| event["resynced"].is_null()).await;
 }
 
-/// After a restart of Ankaios all subscriptions get the whole state at the same time.
+/// After a restart of Ankaios, all subscriptions receive the whole state at the same time.
 #[tokio::test(flavor = "multi_thread")]
-async fn large_states_for_many_subscriptions_take_no_memory_beyond_the_bounds() {
+async fn large_states_for_many_subscriptions_stay_within_the_memory_limit() {
     const SUBSCRIPTIONS: usize = 100;
     const CONFIGS: usize = 20;
     let uplink = Uplink::start().await;

@@ -1,13 +1,9 @@
-//! Subscriptions to events and logs, roll-outs and waiting, from outside: real
-//! Mosquitto, real binary, simulated Ankaios.
+//! Subscriptions to events and logs, roll-outs and waits: real Mosquitto, real binary,
+//! simulated Ankaios.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::support::client::number;
-use crate::support::connector::BASE;
-use crate::support::scene::{find, payload, workload};
-use crate::support::{Broker, DEADLINE, Scene, eventually};
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
 use ankaios_model::proto::ank_base::request::RequestContent;
@@ -19,8 +15,13 @@ use prost::Message;
 use serde_json::{Value, json};
 use vehicle_simulator::{Fault, UNKNOWN_IMAGE};
 
-/// The guard subscribes to what is protected; without it all subscriptions are those
-/// of the test.
+use crate::support::client::number;
+use crate::support::connector::BASE;
+use crate::support::scene::{find, payload, workload};
+use crate::support::{Broker, DEADLINE, Scene, eventually};
+
+/// Without protected workloads the guard has no subscription, so all subscriptions belong to
+/// the test.
 const UNGUARDED: (&str, &str) = ("PROTECTED_WORKLOADS", "");
 
 fn code(reply: &Value) -> &str {
@@ -32,7 +33,7 @@ fn config(name: &str, value: &str) -> String {
 }
 
 #[tokio::test]
-async fn custom_events_come_in_order_with_what_has_changed() {
+async fn events_arrive_in_order_with_the_changed_fields() {
     let scene = Scene::start().await;
     let mut events = scene.client("events/mine").await;
     let request = r#"{"id": "mine", "field_masks": ["desiredState.configs.door", "desiredState.configs.w*"]}"#;
@@ -67,7 +68,7 @@ async fn custom_events_come_in_order_with_what_has_changed() {
 }
 
 #[tokio::test]
-async fn bad_subscriptions_are_refused_with_the_field_and_the_reason() {
+async fn invalid_subscriptions_are_refused_with_the_field_and_the_reason() {
     let scene = Scene::start().await;
     let many_masks = json!(vec!["desiredState"; 101]).to_string();
     let long_mask = json!(["x".repeat(20_000)]).to_string();
@@ -123,8 +124,8 @@ async fn bad_subscriptions_are_refused_with_the_field_and_the_reason() {
     assert_eq!(code(&reply), "access_denied");
 }
 
-/// Sends requests one after the other, without waiting for replies, and gives the
-/// replies in the order of the requests.
+/// Sends requests one after the other, without waiting for replies, and returns the replies in
+/// the order of the requests.
 async fn pipeline(scene: &Scene, requests: &[(&str, Value)]) -> Vec<Value> {
     let mut client = scene.client("pipelined/resp").await;
     let reply_topic = format!("{BASE}/pipelined/resp");
@@ -141,7 +142,7 @@ async fn pipeline(scene: &Scene, requests: &[(&str, Value)]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn pipelined_requests_for_one_subscription_take_effect_in_their_order() {
+async fn pipelined_requests_for_one_subscription_take_effect_in_order() {
     let scene = Scene::with(&[UNGUARDED]).await;
     let delayed_subscription = |scene: &Scene| {
         let fault = Fault::DelayAnswer(Duration::from_millis(500));
@@ -182,7 +183,7 @@ async fn pipelined_requests_for_one_subscription_take_effect_in_their_order() {
 }
 
 #[tokio::test]
-async fn no_more_subscriptions_than_allowed_live_at_a_time() {
+async fn the_number_of_subscriptions_is_limited() {
     let scene = Scene::with(&[("LOG_LEVEL", "info"), UNGUARDED]).await;
     let subscribe = |id: usize| {
         (
@@ -196,9 +197,9 @@ async fn no_more_subscriptions_than_allowed_live_at_a_time() {
     assert_eq!(refused.len(), 1);
     assert_eq!(code(refused[0]), "forbidden");
     assert!(refused[0]["error"]["message"].as_str().unwrap().contains("256"));
-    // One that is there may be renewed.
+    // An active subscription may be renewed.
     assert!(pipeline(&scene, &[subscribe(0)]).await[0]["id"].is_string());
-    // Ankaios is told of the end of the others after the reply.
+    // The end of the others is sent to Ankaios after the reply.
     eventually("256 are left", DEADLINE, async || {
         (scene.vehicle.streams()["events"].len() == 256).then_some(())
     })
@@ -273,7 +274,7 @@ async fn subscriptions_survive_restarts_of_agent_server_connector_and_broker() {
     assert_eq!(reply, json!({"id": "x"}));
 }
 
-/// Starts a workload that writes what it is told to. Gives its state, once it runs.
+/// Starts a workload whose log lines the test writes. Returns its instance when it runs.
 async fn start_talker(scene: &Scene) -> Value {
     scene.request("manifest/apply", workload("talker", "localhost/talker")).await;
     let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
@@ -281,7 +282,7 @@ async fn start_talker(scene: &Scene) -> Value {
 }
 
 #[tokio::test]
-async fn logs_are_followed_over_restarts_of_the_workload() {
+async fn logs_are_followed_across_restarts_of_the_workload() {
     let scene = Scene::start().await;
     let running = start_talker(&scene).await;
     assert_eq!(running["execution_state"]["substate"], json!("RUNNING_OK"), "{running}");
@@ -303,13 +304,13 @@ async fn logs_are_followed_over_restarts_of_the_workload() {
     }
     assert_eq!(lines, ["two", "three"]);
 
-    // Changed: the same workload, another instance.
+    // After a change it is the same workload, but another instance.
     scene.request("manifest/apply", workload("talker", "localhost/talker:2")).await;
     let stopped = find(&mut logs, |message| !message["stopped"].is_null()).await;
     assert_eq!(stopped["stopped"]["workload_id"], instance["workload_id"]);
     let entries = async {
         loop {
-            // When exactly its log is asked for does not show.
+            // The test cannot see when exactly its log is requested.
             let _ = scene.vehicle.log("talker", ["again"]).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -327,7 +328,7 @@ async fn logs_are_followed_over_restarts_of_the_workload() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_followed_container_is_told_once() {
+async fn the_end_of_a_followed_container_is_reported_once() {
     let scene = Scene::start().await;
     start_talker(&scene).await;
     let mut logs = scene.client("logs/l").await;
@@ -336,7 +337,7 @@ async fn the_end_of_a_followed_container_is_told_once() {
     scene.vehicle.log("talker", ["last"]).await.unwrap();
     find(&mut logs, |message| message["entries"].is_array()).await;
 
-    // Agents look only now and then how their containers are, so the log ends first.
+    // Agents check the states of their containers only at intervals, so the log ends first.
     let instance: InstanceName = serde_json::from_value(reply["workloads"][0].clone()).unwrap();
     let stop = LogsStopResponse { workload_name: Some(instance.into()) };
     let response = Response {
@@ -351,7 +352,7 @@ async fn the_end_of_a_followed_container_is_told_once() {
     })
     .await;
     scene.vehicle.finish("talker").unwrap();
-    // By then it would have been asked for again.
+    // By then the log would have been requested again.
     let more = logs.next_within(Duration::from_secs(2)).await;
     assert!(more.is_none(), "{:?}", more.as_ref().map(payload));
 }
@@ -408,7 +409,7 @@ async fn a_roll_out_is_followed_until_it_has_settled() {
     assert_eq!(state["substate"], json!("PENDING_STARTING_FAILED"));
     assert!(state["additional_info"].as_str().unwrap().contains("No more retries"), "{state}");
 
-    // Nothing has changed, so it is told how the workloads are.
+    // Nothing has changed, so the current states of the workloads are reported.
     for (manifest, expected) in [(workload("good", "localhost/good"), "succeeded"), (bad, "failed")]
     {
         scene.request("manifest/apply", manifest).await;
@@ -426,7 +427,7 @@ async fn a_roll_out_is_followed_until_it_has_settled() {
 }
 
 #[tokio::test]
-async fn a_roll_out_of_many_workloads_is_told_in_few_messages() {
+async fn a_roll_out_of_many_workloads_is_reported_in_few_messages() {
     const WORKLOADS: usize = 500;
     let scene = Scene::with(&[("LOG_LEVEL", "info"), UNGUARDED]).await;
     let mut status = scene.client("manifest/apply/status").await;
@@ -454,7 +455,7 @@ async fn a_roll_out_of_many_workloads_is_told_in_few_messages() {
     crate::support::say(&format!(
         "{WORKLOADS} workloads: {messages} messages, {bytes} bytes, {took:?}\n"
     ));
-    // One in 250 ms, but for the first one and the end.
+    // One message in 250 ms, in addition to the first one and the last one.
     assert!(messages <= 2 + took.as_millis() / 250, "{messages} messages in {took:?}");
     assert_eq!(last["status"], json!("succeeded"));
     let states = last["workloads"].as_array().unwrap();
@@ -463,11 +464,11 @@ async fn a_roll_out_of_many_workloads_is_told_in_few_messages() {
 }
 
 #[tokio::test]
-async fn an_apply_that_is_delivered_again_is_followed_too() {
+async fn a_redelivered_apply_is_followed_too() {
     let mut scene = Scene::around(Broker::persistent().await, &[]).await;
     let mut status = scene.client("manifest/apply/status").await;
     let mut replies = scene.client("manifest/apply/resp").await;
-    // Killed when Ankaios has done it and the reply has not been sent.
+    // Killed when Ankaios has executed the request, but the reply has not been sent.
     scene.vehicle.inject_fault(1, Fault::LoseAnswer, |request| {
         matches!(request.request_content, Some(RequestContent::UpdateStateRequest(_)))
     });
@@ -494,7 +495,7 @@ async fn an_apply_that_is_delivered_again_is_followed_too() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_and_applied_again_at_once_is_told_by_its_new_state() {
+async fn a_workload_deleted_and_applied_at_once_is_reported_with_its_new_state() {
     let scene = Scene::start().await;
     let mut status = scene.client("manifest/apply/status").await;
     let manifest = json!({"apiVersion": "v1", "workloads": {"w": {
@@ -504,7 +505,7 @@ async fn what_is_deleted_and_applied_again_at_once_is_told_by_its_new_state() {
     let done = find(&mut status, |message| message["status"] != json!("in_progress")).await;
     assert_eq!(done["status"], json!("succeeded"));
     let instance = scene.vehicle.instance("w").unwrap();
-    // An agent that does nothing for now.
+    // The agent does nothing for now.
     let running = scene.vehicle.execution_state(&instance).unwrap();
     scene.vehicle.disconnect_agent("agent_Z");
     scene.vehicle.set_execution_state(&instance, running);
@@ -541,14 +542,14 @@ async fn a_roll_out_is_superseded_or_given_up() {
 }
 
 #[tokio::test]
-async fn a_roll_out_is_followed_further_after_a_restart_of_the_connector() {
+async fn a_roll_out_is_still_followed_after_a_restart_of_the_connector() {
     let mut scene = Scene::around(Broker::persistent().await, &[]).await;
     let mut status = scene.client("manifest/apply/status").await;
     let mut records = scene.client("manifest/apply/+/rollout").await;
-    // Their agent comes later.
+    // Their agent is added later.
     let waiting = |name: &str| workload(name, "localhost/w").replace("agent_A", "agent_Z");
-    // With QoS 0 they are not delivered again, should the connector be killed before the
-    // broker has their acknowledgements.
+    // With QoS 0 they are not redelivered if the connector is killed before the broker has
+    // received their acknowledgements.
     let options = ["-q", "0", "-D", "publish", "user-property", "request-id", "before"];
     scene.reply("manifest/apply", waiting("kept"), &options).await;
     scene.reply("manifest/apply", waiting("gone"), &["-q", "0"]).await;
@@ -557,7 +558,7 @@ async fn a_roll_out_is_followed_further_after_a_restart_of_the_connector() {
     }
     scene.connector.kill().await;
     scene.vehicle.start_agent().await.unwrap();
-    // What nobody wants any more by then is gone without a trace.
+    // Workloads that are no longer desired by then have vanished without a trace.
     let mut state = scene.vehicle.state();
     let agents = &mut state.workload_states.as_mut().unwrap().agent_state_map;
     agents.get_mut("agent_Z").unwrap().wl_name_state_map.remove("gone").unwrap();
@@ -600,7 +601,7 @@ async fn waiting_ends_with_the_state_or_with_a_timeout() {
 }
 
 #[tokio::test]
-async fn waiting_for_removal_ends_when_the_instance_is_gone() {
+async fn waiting_for_removal_ends_when_the_instance_is_removed() {
     let scene = Scene::start().await;
     let wait = r#"{"workload_name": "w", "state": "REMOVED", "timeout": "10s"}"#;
     let reply = scene.request("workload/wait", wait).await;
@@ -618,7 +619,7 @@ async fn waiting_for_removal_ends_when_the_instance_is_gone() {
 }
 
 #[tokio::test]
-async fn waiting_answers_with_what_was_known_of_the_instance() {
+async fn waiting_returns_what_is_known_about_the_instance() {
     let scene = Scene::start().await;
     let instance = scene.vehicle.instance("fleetconnector").unwrap();
     let info = |mut state: ExecutionState, info: &str| {
@@ -632,7 +633,7 @@ async fn waiting_answers_with_what_was_known_of_the_instance() {
     let reply_topic = format!("{BASE}/wait/resp");
     client.request(&format!("{BASE}/workload/wait/req"), wait, &reply_topic, 1).await;
     scene.request("state", r#"["desiredState.apiVersion"]"#).await;
-    // The event holds the state alone.
+    // The event contains only the state.
     let failed = info(vehicle_simulator::execution::failed(1), "as it was");
     scene.vehicle.set_execution_state(&instance, failed);
     let reply = payload(&client.next().await);
@@ -665,7 +666,7 @@ async fn single_fields_and_agent_tags_can_be_updated() {
 }
 
 #[tokio::test]
-async fn a_hundred_subscriptions_live_side_by_side() {
+async fn a_hundred_subscriptions_work_at_the_same_time() {
     let scene = Scene::with(&[("LOG_LEVEL", "info"), UNGUARDED]).await;
     let mut events = scene.client("events/+").await;
     for number in 0..100 {
@@ -692,7 +693,7 @@ async fn ten_thousand_events_arrive_without_a_gap() {
     let produce = async {
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         for number in 0..EVENTS {
-            // A thousand per second, ten at a time.
+            // A thousand per second, in groups of ten.
             if number % 10 == 0 {
                 tick.tick().await;
             }

@@ -1,4 +1,4 @@
-//! TLS and login, against a real Mosquitto with certificates made for the test.
+//! TLS and login, against a real Mosquitto with certificates generated for the test.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,8 +9,8 @@ use crate::support::connector::{BASE, start_connector_at};
 use crate::support::vehicle::Vehicle;
 use crate::support::{Broker, DEADLINE, Process, eventually, free_port, scene};
 
-/// A Mosquitto with a second listener for TLS, or with a login. Operators use the
-/// first one, without either.
+/// A Mosquitto with a second listener for TLS, or with a login. Operators use the first
+/// listener, which requires neither.
 struct Stage {
     broker: Broker,
     secure: u16,
@@ -18,7 +18,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `lines` configure the second listener.
+    /// Starts a broker; `lines` configure the second listener.
     async fn with(server: &Certified, ca: &Path, lines: &[&str]) -> Self {
         let secure = free_port();
         let mut config = vec![
@@ -61,14 +61,14 @@ async fn it_serves_over_tls_1_2_and_1_3() {
     for version in ["tlsv1.2", "tlsv1.3"] {
         let lines = [&*format!("tls_version {version}")];
         let stage = Stage::with(&server, &ca, &lines).await;
-        // Protocols that the broker does not know of do no harm.
+        // Protocol versions that the broker does not know do no harm.
         let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca)), ("MQTT_ALPN", "mqtt")]);
         stage.serves(&connector).await;
     }
 }
 
 #[tokio::test]
-async fn the_certificates_of_the_system_are_taken_without_a_file() {
+async fn the_certificates_of_the_system_are_used_without_a_file() {
     let authority = Authority::new();
     let server = authority.certify("127.0.0.1");
     let stage = Stage::with(&server, &authority.ca(), &[]).await;
@@ -78,7 +78,7 @@ async fn the_certificates_of_the_system_are_taken_without_a_file() {
 }
 
 #[tokio::test]
-async fn a_broker_that_wants_a_certificate_gets_it() {
+async fn a_broker_that_requires_a_client_certificate_receives_it() {
     let authority = Authority::new();
     let server = authority.certify("127.0.0.1");
     let vehicle = authority.certify("vehicle-1");
@@ -99,7 +99,7 @@ async fn a_broker_that_wants_a_certificate_gets_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_certificate_is_named_and_a_right_one_is_taken_without_a_restart() {
+async fn a_wrong_certificate_is_named_and_a_correct_one_is_used_without_a_restart() {
     let authority = Authority::new();
     let server = authority.certify("127.0.0.1");
     let stage = Stage::with(&server, &authority.ca(), &[]).await;
@@ -114,7 +114,7 @@ async fn a_wrong_certificate_is_named_and_a_right_one_is_taken_without_a_restart
 }
 
 #[tokio::test]
-async fn an_expired_certificate_and_one_of_another_host_are_refused() {
+async fn an_expired_certificate_and_one_for_another_host_are_refused() {
     let authority = Authority::new();
     let ca = authority.ca();
     for (server, help) in [
@@ -124,7 +124,7 @@ async fn an_expired_certificate_and_one_of_another_host_are_refused() {
         let stage = Stage::with(&server, &ca, &[]).await;
         let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
         connector.line(help).await;
-        // It goes on trying.
+        // It continues to try.
         connector.line(help).await;
     }
 }
@@ -138,14 +138,14 @@ async fn the_wrong_port_is_named() {
     let settings = [("MQTT_CA_FILE", text(&ca))];
     let folder = stage.vehicle.control_interface();
     let connector = start_connector_at(stage.broker.port(), folder, &settings);
-    // Mosquitto hangs up without a word at what is no MQTT.
+    // Mosquitto closes the connection without a response if the input is not MQTT.
     connector.line("no connection to the MQTT broker").await;
     let connector = stage.connect(&[]);
     connector.line("if it is a port for TLS, set MQTT_TLS=true").await;
 }
 
-/// A Mosquitto with a user `1` who may use the topics of vehicle 1 only. Whoever
-/// has no name may do everything.
+/// A Mosquitto with a user `1` that may use only the topics of vehicle 1. Clients without a
+/// user name may do everything.
 async fn stage_with_login(authority: &Authority) -> Stage {
     let passwords = authority.folder().join("passwords");
     let status = Command::new("mosquitto_passwd")
@@ -165,7 +165,7 @@ async fn stage_with_login(authority: &Authority) -> Stage {
 }
 
 #[tokio::test]
-async fn it_logs_in_with_a_password_that_may_be_changed_without_a_restart() {
+async fn it_logs_in_with_a_password_that_can_be_changed_without_a_restart() {
     let authority = Authority::new();
     let stage = stage_with_login(&authority).await;
     let password = authority.folder().join("password");
@@ -180,7 +180,7 @@ async fn it_logs_in_with_a_password_that_may_be_changed_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_vehicle_that_may_not_use_the_topics_of_another_does_not_hear_of_them() {
+async fn a_vehicle_cannot_use_the_topics_of_another_vehicle() {
     let authority = Authority::new();
     let stage = stage_with_login(&authority).await;
     let password = authority.folder().join("password");
@@ -193,13 +193,13 @@ async fn a_vehicle_that_may_not_use_the_topics_of_another_does_not_hear_of_them(
     let own = stage.connect(&[("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))]);
     stage.serves(&own).await;
     assert!(!connector.output().iter().any(|line| line.contains("operation=")));
-    // Its status did not get through: what is retained comes before this.
+    // Its status was denied: a retained message would arrive before this one.
     let mut seen = stage.broker.subscribe("vehicle/2/#", &[]).await;
     stage.broker.publish("vehicle/2/end", "", &[]).await;
     assert_eq!(seen.next().await.topic, "vehicle/2/end");
 }
 
-/// A Mosquitto with the access list of the documentation: vehicles come with a
+/// A Mosquitto with the access list of the documentation: vehicles authenticate with a
 /// certificate, operators with a password.
 async fn stage_of_a_fleet(authority: &Authority) -> Stage {
     let passwords = authority.folder().join("passwords");
@@ -233,7 +233,7 @@ async fn stage_of_a_fleet(authority: &Authority) -> Stage {
 const OPERATOR: [&str; 4] = ["-u", "operator", "-P", "s3cret"];
 const VIEWER: [&str; 4] = ["-u", "viewer", "-P", "s3cret"];
 
-/// What nobody but the vehicle says.
+/// Messages that only the vehicle may publish.
 const OF_VEHICLES: [&str; 8] = [
     "connector/status",
     "connector/standby",
@@ -245,8 +245,7 @@ const OF_VEHICLES: [&str; 8] = [
     "logs/forged/subscription",
 ];
 
-/// Waits until the log of the broker has so many messages to vehicle 1 that it has not
-/// let through.
+/// Waits until the log of the broker shows this many denied messages to vehicle 1.
 async fn denied(broker: &Broker, number: usize) {
     let own = format!("'{BASE}/");
     eventually("the broker denies them", DEADLINE, async || {
@@ -258,7 +257,7 @@ async fn denied(broker: &Broker, number: usize) {
 }
 
 #[tokio::test]
-async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() {
+async fn the_documented_access_list_grants_exactly_what_each_role_needs() {
     let authority = Authority::new();
     let stage = stage_of_a_fleet(&authority).await;
     let ca = authority.ca();
@@ -268,7 +267,7 @@ async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() 
         ("MQTT_CERT_FILE", text(&identity.cert)),
         ("MQTT_KEY_FILE", text(&identity.key)),
     ];
-    // A neighbour with the certificate of vehicle 1 and another VIN gets nowhere.
+    // A connector with the certificate of vehicle 1 and another VIN is denied everything.
     let neighbour = Vehicle::start().await;
     let foreign = [&settings[..], &[("VIN", "2")]].concat();
     let foreign = start_connector_at(stage.secure, neighbour.control_interface(), &foreign);
@@ -288,7 +287,8 @@ async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() 
     let status = seen.next_on(&format!("{BASE}/connector/status")).await.json();
     assert_eq!(status["status"], "online");
 
-    // Neither may write what only the vehicle says: no status, reply, stream or record.
+    // Neither may publish what only the vehicle publishes: a status, a reply, a stream or a
+    // record.
     for user in [OPERATOR, VIEWER] {
         for topic in OF_VEHICLES {
             let arguments = [&user[..], &["-r"]].concat();
@@ -296,7 +296,7 @@ async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() 
         }
     }
     denied(broker, 2 * OF_VEHICLES.len()).await;
-    // A viewer changes nothing.
+    // A viewer cannot change anything.
     let manifest = scene::workload("nginx", "x");
     for (operation, payload) in [
         ("manifest/apply", manifest.as_str()),
@@ -306,7 +306,7 @@ async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() 
         broker.publish(&format!("{BASE}/{operation}/req"), payload, &VIEWER).await;
     }
     denied(broker, 2 * OF_VEHICLES.len() + 3).await;
-    // Messages are dealt with in their order: the first reply that there is, is this.
+    // Messages are processed in order, so the first reply belongs to this request.
     let state = request("state", r#"["agents"]"#, &VIEWER).await;
     assert!(state["agents"].is_object(), "{state}");
     let first = seen.find("a reply", |message| message.topic.ends_with("/resp")).await;
@@ -321,13 +321,13 @@ async fn the_documented_access_list_gives_everyone_what_they_need_and_no_more() 
     seen.next_on("vehicle/1/events/e").await;
     seen.next_on("vehicle/1/manifest/apply/status").await;
 
-    // Whoever has no name hears nothing at all.
+    // Clients without a user name receive nothing at all.
     let base = format!("{BASE}/state");
     let reply = broker.try_request(&base, "[]", Duration::from_secs(1), &[]).await;
     assert!(reply.is_err());
 }
 
-/// A certificate of X.509 version 1, as `openssl x509 -req` makes it.
+/// A certificate of X.509 version 1, as `openssl x509 -req` creates it.
 const VERSION_1: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBETCBuQIUTOX6G2UALmdBMDFreitX9lWbMQ4wCgYIKoZIzj0EAwIwDDEKMAgG
@@ -340,7 +340,7 @@ OWoCAiBYbaWlD5zRtgeo3wXh9wprUqLaQvKcAcomGSswgpNajw==
 ";
 
 #[test]
-fn settings_that_do_not_go_together_are_refused() {
+fn contradictory_settings_are_refused() {
     let authority = Authority::new();
     let certified = authority.certify("a");
     let other = authority.certify("b");

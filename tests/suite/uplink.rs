@@ -1,26 +1,27 @@
-//! Nothing is lost between operators and vehicle: a real Mosquitto that
-//! restarts, an uplink that breaks in every way, and a connector that is killed.
+//! Nothing is lost between operators and vehicle: a real Mosquitto that restarts, an uplink
+//! that breaks in every way, and a connector that is killed.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::support::connector::{BASE, start_connector_at};
-use crate::support::proxy::{Direction, Line};
-use crate::support::vehicle::Vehicle;
-use crate::support::{Broker, DEADLINE, Process, Proxy, Requester};
 use ankaios_model::proto::ank_base::ConfigItem;
 use ankaios_model::proto::ank_base::config_item::ConfigItemEnum;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use vehicle_simulator::Fault;
 
-/// The shortest that is allowed.
+use crate::support::connector::{BASE, start_connector_at};
+use crate::support::proxy::{Direction, Line};
+use crate::support::vehicle::Vehicle;
+use crate::support::{Broker, DEADLINE, Process, Proxy, Requester};
+
+/// The shortest keep-alive time that is allowed.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// The longest of the first three waits of the back-off together.
+/// The longest sum of the first three waits of the backoff.
 const FIRST_WAITS: Duration = Duration::from_millis(1400);
 
-/// A connector whose way to the broker leads through a proxy.
+/// A connector that reaches the broker through a proxy.
 struct Uplink {
     broker: Broker,
     proxy: Proxy,
@@ -56,7 +57,7 @@ impl Uplink {
         self.operator.request(number, "state", r#"["desiredState.apiVersion"]"#).await;
     }
 
-    /// Publishes such requests, and waits until Ankaios has them. Each is answered
+    /// Publishes such requests, and waits until Ankaios has received them. Each is answered
     /// after a delay.
     async fn ask_slowly(&self, numbers: Range<u32>, delay: impl Fn(u32) -> Duration) {
         let requests = self.vehicle.request_count();
@@ -68,14 +69,14 @@ impl Uplink {
         self.vehicle.wait_for_requests(all, DEADLINE).await.unwrap();
     }
 
-    /// The reply to such a request, within the limit.
+    /// The reply to such a request, within the time limit.
     async fn reply(&self, number: u32, limit: Duration) -> Value {
         let answer = self.operator.reply(number, limit).await;
         let answer = answer.unwrap_or_else(|| panic!("no reply to {number} in {limit:?}"));
         serde_json::from_slice(&answer.payload).unwrap()
     }
 
-    /// Checks that such requests have been answered, and rightly so.
+    /// Asserts that such requests have been answered correctly.
     async fn assert_served(&self, numbers: impl IntoIterator<Item = u32>, limit: Duration) {
         let end = Instant::now() + limit;
         for number in numbers {
@@ -91,7 +92,7 @@ impl Uplink {
         output.iter().filter(|line| line.contains("connected to the MQTT broker")).count()
     }
 
-    /// Adds a config of that size to the state.
+    /// Adds a config of this size to the state.
     fn add_config(&self, name: &str, size: usize) {
         let mut state = self.vehicle.state();
         let item = ConfigItem { config_item_enum: Some(ConfigItemEnum::String("x".repeat(size))) };
@@ -143,7 +144,7 @@ async fn a_connector_that_is_killed_at_any_moment_answers_every_request() {
     let mut uplink = Uplink::start().await;
     let mut number = 0;
     for _ in 0..15 {
-        // Fewer than 1,000 in all: Mosquitto throws away what would wait beyond that.
+        // Fewer than 1,000 in total, because Mosquitto would drop the rest.
         for _ in 0..random.u32(1..65) {
             uplink.ask(number).await;
             number += 1;
@@ -174,7 +175,7 @@ async fn a_killed_connector_serves_again_within_a_second() {
 #[tokio::test]
 async fn a_broker_that_restarts_with_its_store_loses_nothing() {
     let mut uplink = Uplink::with(Broker::persistent().await, &[]).await;
-    // Requests under way, requests that wait for the connector, and new ones.
+    // Requests in flight, requests that wait for the connector, and new ones.
     uplink.ask_slowly(0..50, |_| Duration::from_secs(2)).await;
     uplink.broker.stop().await;
     uplink.connector.line("no connection to the MQTT broker").await;
@@ -194,7 +195,7 @@ async fn a_broker_that_restarts_with_its_store_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_broker_that_restarts_without_a_store_gets_the_replies_and_the_presence() {
+async fn a_broker_that_restarts_without_a_store_receives_the_replies_and_the_status() {
     let mut uplink = Uplink::start().await;
     uplink.ask_slowly(0..50, |_| Duration::from_secs(3)).await;
     uplink.broker.kill().await;
@@ -202,7 +203,7 @@ async fn a_broker_that_restarts_without_a_store_gets_the_replies_and_the_presenc
     uplink.broker.start_again().await;
     let mut status = uplink.broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
     status.find("online", |message| message.json()["status"] == json!("online")).await;
-    // The subscription of the operator is gone, too, and is made again.
+    // The subscription of the operator is lost, too, and is renewed.
     uplink.ask(50).await;
     uplink.operator.accepted(50).await;
     uplink.assert_served(0..=50, DEADLINE).await;
@@ -222,18 +223,19 @@ async fn a_connection_that_is_cut_in_the_middle_of_a_packet_loses_nothing() {
                 number += 1;
             }
             uplink.proxy.was_cut().await;
-            // Each connection that was short makes the next wait longer.
+            // Each short connection makes the next wait longer.
             uplink.assert_served(first..number, DEADLINE).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_while_it_is_made_is_made_again() {
-    // Beside each other: one connector would wait longer from cut to cut.
+async fn a_connection_that_is_cut_while_it_is_established_is_retried() {
+    // At the same time, because one connector would wait longer after each cut.
     let cuts = (0..).zip([1, 5, 40, 90, 130]).map(|(number, bytes)| async move {
         let uplink = Uplink::start().await;
-        // CONNECT, SUBSCRIBE and the birth on one side, their answers on the other.
+        // CONNECT, SUBSCRIBE and the status in one direction, their acknowledgements in the
+        // other.
         let direction = if number % 2 == 0 { Direction::ToBroker } else { Direction::ToConnector };
         uplink.proxy.cut_after(direction, bytes);
         uplink.proxy.cut();
@@ -245,7 +247,7 @@ async fn a_connection_that_is_cut_while_it_is_made_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_line_that_falls_silent_is_noticed_within_the_keep_alive_time() {
+async fn a_silent_line_is_noticed_within_the_keep_alive_time() {
     let uplink = Uplink::start().await;
     uplink.proxy.set(Line::Silent);
     let silent = Instant::now();
@@ -256,14 +258,14 @@ async fn a_line_that_falls_silent_is_noticed_within_the_keep_alive_time() {
     uplink.connector.line("the broker is silent").await;
     let noticed = silent.elapsed();
     assert!(noticed < KEEP_ALIVE + Duration::from_secs(1), "{noticed:?}");
-    // The old connection never comes back to life.
+    // The old connection never recovers.
     uplink.proxy.cut();
     uplink.proxy.set(Line::Open);
     uplink.assert_served(0..10, KEEP_ALIVE + FIRST_WAITS).await;
 }
 
 #[tokio::test]
-async fn a_silent_line_is_noticed_in_time_while_replies_are_sent_into_it() {
+async fn a_silent_line_is_noticed_in_time_while_replies_are_sent() {
     let uplink = Uplink::start().await;
     uplink.ask_slowly(0..40, |number| Duration::from_millis(100) * number).await;
     uplink.proxy.set(Line::Silent);
@@ -277,7 +279,7 @@ async fn a_silent_line_is_noticed_in_time_while_replies_are_sent_into_it() {
 }
 
 #[tokio::test]
-async fn a_short_silence_is_borne() {
+async fn a_short_silence_does_not_close_the_connection() {
     let uplink = Uplink::start().await;
     for number in 0..3 {
         uplink.proxy.set(Line::Silent);
@@ -290,7 +292,7 @@ async fn a_short_silence_is_borne() {
 }
 
 #[tokio::test]
-async fn a_slow_uplink_carries_a_reply_that_takes_longer_than_the_keep_alive_time() {
+async fn a_slow_uplink_transfers_a_reply_that_takes_longer_than_the_keep_alive_time() {
     let uplink = Uplink::start().await;
     uplink.add_config("large", 500_000);
     uplink.proxy.set(Line::Slow(50_000));
@@ -302,7 +304,7 @@ async fn a_slow_uplink_carries_a_reply_that_takes_longer_than_the_keep_alive_tim
 }
 
 #[tokio::test]
-async fn a_slow_line_carries_a_request_that_takes_longer_than_the_keep_alive_time() {
+async fn a_slow_uplink_transfers_a_request_that_takes_longer_than_the_keep_alive_time() {
     let uplink = Uplink::start().await;
     uplink.proxy.set(Line::Slow(70_000));
     let config = "x".repeat(500_000);

@@ -8,12 +8,12 @@ use tempfile::TempDir;
 use super::podman::Podman;
 use super::{Process, free_port};
 
-/// How often cleaning up looks again for containers: a `podman run` of the killed
-/// agent may be under way.
+/// How often the cleanup lists the containers: the killed agent may just have started a `podman
+/// run`.
 const CLEAN_UP_ROUNDS: usize = 5;
 
-/// A server and an agent with the runtime `podman`. When dropped, both are killed
-/// and the containers of the agent removed.
+/// A server and an agent with the runtime `podman`. When dropped, it kills both and removes the
+/// containers of the agent.
 pub struct Ankaios {
     programs: PathBuf,
     folder: TempDir,
@@ -25,9 +25,10 @@ pub struct Ankaios {
 }
 
 impl Ankaios {
-    /// Starts server and agent from the folder `programs`; `manifest` makes the
-    /// startup manifest for an agent of the given name. The name is unique: at its
-    /// start an agent removes the containers of that name that it does not know.
+    /// Starts the server and the agent, with the programs in the directory `programs`.
+    /// `manifest` returns the startup manifest for an agent of the given name. The name is
+    /// unique, because at its start an agent removes the containers of that name that it does
+    /// not know.
     pub async fn start(
         programs: PathBuf,
         podman: &Podman,
@@ -70,7 +71,7 @@ impl Ankaios {
         self.server = Some(server);
     }
 
-    /// Starts the agent and waits until the server has greeted it.
+    /// Starts the agent and waits until it has received the server's hello.
     pub async fn start_agent(&mut self) {
         let mut command = self.program("ank-agent");
         command
@@ -99,7 +100,7 @@ impl Ankaios {
         self.agent.as_ref().unwrap()
     }
 
-    /// What `ank` prints with these arguments.
+    /// Runs `ank` with these arguments and returns its output.
     pub fn ank(&self, arguments: &[&str]) -> String {
         let mut command = self.program("ank");
         command.args(["--insecure", "--server-url", &self.server_url()]);
@@ -131,7 +132,8 @@ impl Ankaios {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A program of Ankaios, whose `podman` has the settings that work here.
+    /// A command that runs a program of Ankaios, with the Podman settings that work on this
+    /// machine.
     fn program(&self, name: &str) -> Command {
         let mut command = self.podman.command(self.programs.join(name));
         command.env("RUST_LOG", "info");
@@ -157,8 +159,8 @@ impl Drop for Ankaios {
     }
 }
 
-/// The folder with `ank-server`, `ank-agent` and `ank` that the environment
-/// variable `ANKAIOS_BIN_DIR` names; `Err` says what is missing.
+/// The directory with `ank-server`, `ank-agent` and `ank`, from the environment variable
+/// `ANKAIOS_BIN_DIR`; the error says what is missing.
 pub fn programs() -> Result<PathBuf, String> {
     let folder = std::env::var_os("ANKAIOS_BIN_DIR").ok_or(
         "ANKAIOS_BIN_DIR is not set: it names a folder with ank-server, ank-agent and ank",

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::{DEADLINE, Process, free_port};
 
-/// A Mosquitto of its own for one test. It keeps its port and its folder when it
-/// is stopped and started again.
+/// A Mosquitto for one test. It keeps its port and its directory when it is stopped and started
+/// again.
 pub struct Broker {
     folder: TempDir,
     port: u16,
@@ -26,23 +26,23 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker that forgets everything when it stops.
+    /// Starts a broker without persistence.
     pub async fn start() -> Self {
         Self::with(&["persistence false"]).await
     }
 
-    /// Starts a broker that keeps sessions and messages over a restart.
+    /// Starts a broker that keeps sessions and messages across restarts.
     pub async fn persistent() -> Self {
         Self::with(&["persistence true", "autosave_on_changes true", "autosave_interval 1"]).await
     }
 
-    /// Starts a broker with these lines in its configuration, after a listener on
-    /// the loopback interface that lets anybody in.
+    /// Starts a broker with these lines in its configuration, after a listener on the loopback
+    /// interface that accepts every client.
     pub async fn with(lines: &[&str]) -> Self {
         Self::new(lines, true).await
     }
 
-    /// As [`with`](Self::with), for measuring: the broker does not log each packet.
+    /// Like [`with`](Self::with), but for measurements: the broker does not log each packet.
     pub async fn quiet(lines: &[&str]) -> Self {
         Self::new(lines, false).await
     }
@@ -51,8 +51,8 @@ impl Broker {
         let folder = TempDir::new().unwrap();
         let port = free_port();
         let location = folder.path().display();
-        // Without `user`, a Mosquitto started by root becomes a user that can not
-        // write into the folder.
+        // Without `user`, a Mosquitto started by root changes to a user that cannot write into
+        // the directory.
         let config = format!(
             "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n\
              persistence_location {location}/\n{}\n",
@@ -71,7 +71,7 @@ impl Broker {
 
     /// Starts the broker after [`stop`](Self::stop) or [`kill`](Self::kill).
     pub async fn start_again(&mut self) {
-        // Debian keeps the broker in a folder that is not in every user's PATH.
+        // Debian installs the broker in a directory that is not in every user's PATH.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
         let mut command = Command::new("mosquitto");
         command
@@ -84,11 +84,11 @@ impl Broker {
         self.process = Some(process);
     }
 
-    /// Stops the broker in good order: what is to be kept is written.
+    /// Stops the broker with SIGTERM, so that it saves its persistent state.
     pub async fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
-        // Mosquitto 2.0 forgets a signal that comes between its line "running" and
-        // its main loop.
+        // Mosquitto 2.0 ignores a signal that arrives between its line "running" and its main
+        // loop.
         for _ in 0..DEADLINE.as_secs() {
             process.signal(Signal::TERM);
             if timeout(Duration::from_secs(1), process.wait()).await.is_ok() {
@@ -103,7 +103,7 @@ impl Broker {
         self.process.take().unwrap().kill().await;
     }
 
-    /// Takes its sessions and messages from a broker that does not run.
+    /// Deletes the sessions and messages of a stopped broker.
     pub fn forget(&self) {
         assert!(self.process.is_none(), "a running broker would write them again");
         std::fs::remove_file(self.folder.path().join("mosquitto.db")).unwrap();
@@ -114,11 +114,11 @@ impl Broker {
         self.process.as_ref().unwrap()
     }
 
-    /// Publishes with QoS 1 by `mosquitto_pub`; `options` are further arguments of it.
+    /// Publishes with QoS 1 by `mosquitto_pub`; `options` are additional arguments.
     pub async fn publish(&self, topic: &str, payload: impl AsRef<[u8]>, options: &[&str]) {
         let mut command = self.client("mosquitto_pub");
         command.args(["-q", "1", "-t", topic]).args(options);
-        // An empty standard input is no empty message for this client.
+        // This client does not send an empty message for an empty standard input.
         let payload = payload.as_ref();
         command.arg(if payload.is_empty() { "-n" } else { "-s" });
         run(command, payload)
@@ -126,8 +126,8 @@ impl Broker {
             .unwrap_or_else(|error| panic!("mosquitto_pub to {topic}: {error}"));
     }
 
-    /// Sends a request by `mosquitto_rr` to `<base>/req` and gives the reply,
-    /// which it asks for on `<base>/resp`. Payloads over 128 KiB do not fit.
+    /// Sends a request to `<base>/req` by `mosquitto_rr` and returns the reply; the response
+    /// topic is `<base>/resp`. Payloads over 128 KiB do not fit.
     pub async fn request(
         &self,
         base: &str,
@@ -138,8 +138,8 @@ impl Broker {
         reply.unwrap_or_else(|error| panic!("no reply on {base}/resp: {error}"))
     }
 
-    /// As [`request`](Self::request), with what `mosquitto_rr` said if there is no
-    /// reply within `patience` (whole seconds).
+    /// Like [`request`](Self::request), but returns the output of `mosquitto_rr` as an error if
+    /// there is no reply within `patience` (whole seconds).
     pub async fn try_request(
         &self,
         base: &str,
@@ -153,7 +153,7 @@ impl Broker {
             .args(["-q", "1", "-F", "%j", "-t", &request, "-e", &response])
             .args(["-W", &patience.as_secs().to_string()])
             .args(options);
-        // -f and -s of mosquitto_rr 2.0.11 send an empty message: only -m is left.
+        // -f and -s of mosquitto_rr 2.0.11 send an empty message, so only -m remains.
         match payload.as_ref() {
             [] => command.arg("-n"),
             payload => command.arg("-m").arg(OsStr::from_bytes(payload)),
@@ -162,11 +162,11 @@ impl Broker {
         Ok(Message::parse(output.trim()))
     }
 
-    /// Subscribes with MQTT 5 and QoS 1 by `mosquitto_sub`; the subscription is in
-    /// place on return. `options` are further arguments of it.
+    /// Subscribes with MQTT 5 and QoS 1 by `mosquitto_sub`; the broker has acknowledged the
+    /// subscription on return. `options` are additional arguments.
     pub async fn subscribe(&self, filter: &str, options: &[&str]) -> Subscription {
-        // -d tells when the subscription is in place, and stdbuf (coreutils) that
-        // it does so at once.
+        // -d prints a line when the broker acknowledges the subscription, and stdbuf
+        // (coreutils) makes mosquitto_sub print it without delay.
         let mut command = Command::new("stdbuf");
         command
             .args(["-oL", "mosquitto_sub"])
@@ -184,7 +184,7 @@ impl Broker {
         command
     }
 
-    /// The arguments that lead a client to this broker.
+    /// The arguments that make a client connect to this broker.
     fn address(&self) -> [String; 4] {
         ["-h", "127.0.0.1", "-p", &self.port.to_string()].map(str::to_owned)
     }
@@ -203,7 +203,7 @@ impl Subscription {
         message.unwrap_or_else(|| panic!("no message within {DEADLINE:?}"))
     }
 
-    /// The next message, if there is one before the deadline.
+    /// The next message, if one arrives before the deadline.
     pub async fn next_within(&mut self, deadline: Duration) -> Option<Message> {
         let is_message = |line: &str| line.starts_with('{');
         let (index, line) = self.process.line_from(self.next, deadline, is_message).await?;
@@ -211,13 +211,13 @@ impl Subscription {
         Some(Message::parse(&line))
     }
 
-    /// The next message on `topic`; messages on other topics are passed over.
+    /// The next message on `topic`; messages on other topics are skipped.
     pub async fn next_on(&mut self, topic: &str) -> Message {
         self.find(topic, |message| message.topic == topic).await
     }
 
-    /// The next message that `matches`; others are passed over. `what` names it
-    /// when there is none.
+    /// The next message that `matches`; others are skipped. `what` describes it in the panic
+    /// message.
     pub async fn find(&mut self, what: &str, matches: impl Fn(&Message) -> bool) -> Message {
         let search = async {
             loop {
@@ -265,8 +265,8 @@ fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Er
     u8::deserialize(deserializer).map(|number| number != 0)
 }
 
-/// Runs a client with this standard input; gives its standard
-/// output, or its standard error if it fails.
+/// Runs a client with this standard input. Returns its standard output, or its standard error
+/// if it fails.
 async fn run(mut command: Command, input: &[u8]) -> Result<String, String> {
     let program = command.as_std().get_program().to_owned();
     let mut child = command

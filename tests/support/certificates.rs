@@ -1,11 +1,11 @@
-//! Certificates that are made for one test.
+//! Certificates generated for one test.
 
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-/// A certificate authority with a folder for its files.
+/// A certificate authority with a directory for its files.
 pub struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -34,17 +34,17 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// A folder for what else the test needs.
+    /// A directory for other files of the test.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A certificate for a host or, with a common name only, for a client.
+    /// A certificate for a host or, if only a common name is given, for a client.
     pub fn certify(&self, name: &str) -> Certified {
         self.sign(name, CertificateParams::new([name.to_owned()]).unwrap())
     }
 
-    /// A certificate for a host that has not been valid for long.
+    /// An expired certificate for a host.
     pub fn certify_expired(&self, name: &str) -> Certified {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);

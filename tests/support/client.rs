@@ -22,7 +22,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, and subscribes to `filter` with QoS 1; both stand on return.
+    /// Connects, and subscribes to `filter` with QoS 1; the broker has acknowledged both on
+    /// return.
     pub async fn connect(port: u16, filter: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let id = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -43,7 +44,7 @@ impl Client {
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => drop(ready.try_send(())),
                     Ok(_) => {}
-                    // The broker is being restarted by the test.
+                    // The test restarts the broker.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 }
             }
@@ -57,7 +58,7 @@ impl Client {
         self.publish_with(topic, payload, PublishProperties::default()).await;
     }
 
-    /// Publishes with QoS 1 what the broker is to keep.
+    /// Publishes a retained message with QoS 1.
     pub async fn retain(&self, topic: &str, payload: impl Into<Bytes>) {
         self.client.publish(topic, QoS::AtLeastOnce, true, payload.into()).await.unwrap();
     }
@@ -74,7 +75,7 @@ impl Client {
         self.client.publish_with_properties(topic, qos, false, payload, properties).await.unwrap();
     }
 
-    /// Publishes a request whose reply is known by `number`; see [`number`].
+    /// Publishes a request with `number` as its correlation data; see [`number`].
     pub async fn request(&self, topic: &str, payload: impl Into<Bytes>, reply: &str, number: u32) {
         let properties = PublishProperties {
             response_topic: Some(reply.to_owned()),
@@ -89,13 +90,13 @@ impl Client {
         self.next_within(DEADLINE).await.unwrap_or_else(|| panic!("no message in {DEADLINE:?}"))
     }
 
-    /// The next message, if there is one in time.
+    /// The next message, if one arrives in time.
     pub async fn next_within(&mut self, limit: Duration) -> Option<Publish> {
         timeout(limit, self.messages.recv()).await.ok().flatten()
     }
 }
 
-/// The number of the request that a message replies to.
+/// The number in the correlation data of a reply.
 pub fn number(reply: &Publish) -> Option<u32> {
     let data = reply.properties.as_ref()?.correlation_data.as_ref()?;
     Some(u32::from_be_bytes(data.as_ref().try_into().ok()?))

@@ -6,15 +6,15 @@ use tokio::process::Command;
 
 use super::{Broker, Process};
 
-/// The vehicle of the tests.
+/// The VIN of the vehicle in the tests.
 pub const VIN: &str = "1";
 
-/// The topics of this vehicle start with it.
+/// The prefix of this vehicle's topics.
 pub const BASE: &str = "vehicle/1";
 
-/// Starts the connector between `broker` and the FIFOs in `control_interface`.
-/// `settings` are further environment variables or replace the ones set here;
-/// nothing else of the environment is passed on.
+/// Starts the connector between `broker` and the FIFOs in `control_interface`. `settings` are
+/// environment variables that are added to those set here or replace them; the connector
+/// inherits no other environment variables.
 pub fn start_connector(
     broker: &Broker,
     control_interface: &Path,
@@ -23,7 +23,7 @@ pub fn start_connector(
     start_connector_at(broker.port(), control_interface, settings)
 }
 
-/// As [`start_connector`], for any broker on that port of the loopback interface.
+/// Like [`start_connector`], with any broker on that port of the loopback interface.
 pub fn start_connector_at(
     port: u16,
     control_interface: &Path,
@@ -33,7 +33,7 @@ pub fn start_connector_at(
     start_connector_binary(binary, port, control_interface, settings)
 }
 
-/// As [`start_connector_at`], with a binary of one's own, such as that of the image.
+/// Like [`start_connector_at`], with another binary, such as that of the image.
 pub fn start_connector_binary(
     binary: &Path,
     port: u16,

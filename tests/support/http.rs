@@ -1,4 +1,4 @@
-//! HTTP as it goes over the line, so that a test can also misbehave.
+//! HTTP at the level of bytes, so that a test can also send invalid requests.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use super::DEADLINE;
 
-/// What a server has answered.
+/// The response of a server.
 #[derive(Debug, Clone)]
 pub struct Response {
     pub status: u16,
-    /// By name in lower case.
+    /// Header values by lower-case name.
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
@@ -26,7 +26,7 @@ impl Response {
     }
 }
 
-/// Asks a server on the loopback interface for a path.
+/// Sends GET for a path to a server on the loopback interface.
 pub async fn get(port: u16, path: &str) -> Response {
     request(port, "GET", path).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
@@ -43,10 +43,10 @@ pub async fn send(port: u16, bytes: impl AsRef<[u8]>) -> io::Result<Response> {
     read(&mut stream).await
 }
 
-/// Reads an answer until the server closes the connection.
+/// Reads a response until the server closes the connection.
 pub async fn read(stream: &mut TcpStream) -> io::Result<Response> {
     let mut answer = Vec::new();
-    // A server that closes before it has read everything cuts off the connection.
+    // A server that closes the connection before it has read everything resets it.
     let read = timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
     let read = read.unwrap_or_else(|_| panic!("the server does not close the connection"));
     parse(&answer).ok_or_else(|| {

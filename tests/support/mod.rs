@@ -1,6 +1,6 @@
-//! What the integration tests share: a private Mosquitto, its clients, the real
-//! connector and Podman. Everything started here is killed when it goes out of
-//! scope; every wait has a deadline and panics with what was seen until then.
+//! Shared code of the integration tests: a private Mosquitto, its clients, the real connector
+//! and Podman. Every process started here is killed when its handle is dropped. Every wait has
+//! a deadline and panics with the output so far.
 
 #![allow(
     dead_code,
@@ -41,13 +41,13 @@ pub use proxy::Proxy;
 pub use requester::Requester;
 pub use scene::Scene;
 
-/// How long a test waits for what should happen at once.
+/// The time limit for everything that normally happens at once.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A TCP port of the loopback interface that nobody listens on. The kernel gives it to
-/// nobody either, and no other test of this process gets it, before it is used.
+/// A free TCP port of the loopback interface. Until it is used, neither the kernel nor another
+/// test of this process assigns it.
 pub fn free_port() -> u16 {
-    /// Below the ports that the kernel gives to connections and to listeners on port 0.
+    /// Below the ports that the kernel assigns to connections and to listeners on port 0.
     const PORTS: Range<u16> = 10_000..32_000;
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
     let mut ports = std::iter::repeat_with(|| {
@@ -57,8 +57,8 @@ pub fn free_port() -> u16 {
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
-/// Asks until the answer is `Some`, for what gives no sign of its own when it
-/// happens. Prefer [`Process::line`] and [`Subscription::next`], which wait for one.
+/// Polls until the result is `Some`, for conditions that cannot be awaited. Prefer
+/// [`Process::line`] and [`Subscription::next`], which wait for an event.
 pub async fn eventually<T, F>(what: &str, deadline: Duration, mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
@@ -73,15 +73,15 @@ where
     }
 }
 
-/// Says loudly that a test did not run; with `FAIL_ON_SKIP` set in the
-/// environment, as `make test` does, that is a failure.
+/// Prints that a test was skipped. With `FAIL_ON_SKIP` set in the environment, as in `make
+/// test`, it panics instead.
 pub fn skipped(test: &str, missing: &str) {
     let message = format!("\nSKIPPED {test}: {missing}\n");
     assert!(std::env::var_os("FAIL_ON_SKIP").is_none(), "{message}(FAIL_ON_SKIP is set)");
     say(&message);
 }
 
-/// Writes past the capturing of the test harness, which hides what passing tests print.
+/// Writes past the output capture of the test harness, which hides what passing tests print.
 pub fn say(message: &str) {
     let _ = std::io::stderr().write_all(message.as_bytes());
 }

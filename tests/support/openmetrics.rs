@@ -1,10 +1,10 @@
-//! Reads OpenMetrics text, version 1.0.0, and is strict about its form.
+//! A strict parser for OpenMetrics text, version 1.0.0.
 
 use std::collections::BTreeMap;
 
 use super::http;
 
-/// All samples of one scrape, by name and labels as they are written.
+/// All samples of one scrape, keyed by name and labels as they are written.
 #[derive(Debug)]
 pub struct Scrape {
     samples: BTreeMap<String, f64>,
@@ -13,7 +13,7 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// Asks a connector for its metrics.
+    /// Scrapes the metrics of a connector.
     pub async fn of(port: u16) -> Self {
         let response = http::get(port, "/metrics").await;
         assert_eq!(response.status, 200, "{response:?}");
@@ -24,7 +24,7 @@ impl Scrape {
         Self::parse(&response.body)
     }
 
-    /// Reads the body of an answer.
+    /// Parses the body of a response.
     pub fn parse(text: &str) -> Self {
         let lines = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end in {text}"));
         let mut scrape = Self { samples: BTreeMap::new(), families: BTreeMap::new() };
@@ -101,7 +101,7 @@ impl Scrape {
         *self.samples.get(sample).unwrap_or_else(|| panic!("no {sample} in {:?}", self.samples))
     }
 
-    /// How many requests had an outcome.
+    /// The number of requests with this outcome.
     pub fn requests(&self, operation: &str, outcome: &str) -> f64 {
         let labels = format!("operation=\"{operation}\",outcome=\"{outcome}\"");
         self.get(&format!("fleet_connector_requests_total{{{labels}}}"))

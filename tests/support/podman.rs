@@ -8,23 +8,23 @@ use tempfile::TempDir;
 
 use super::Process;
 
-/// The stages of the shipped Containerfile that are images.
+/// The stages of the shipped Containerfile that become images.
 const CONNECTOR: &str = "fleet-connector";
 const SENDER: &str = "vehicle-data-sender";
 
 /// The image of a workload that prints a line per second.
 pub const WORKLOAD_IMAGE: &str = "localhost/fleet-connector-test-workload:latest";
 
-/// Podman with the settings that start a container on this machine.
+/// Podman with settings that can start a container on this machine.
 #[derive(Clone)]
 pub struct Podman {
     config: Option<PathBuf>,
 }
 
 impl Podman {
-    /// Finds settings with which Podman starts a container: its own, or else
-    /// those of `tests/containers.conf`. Builds [`WORKLOAD_IMAGE`] to try it.
-    /// `Err` says why there is none.
+    /// Finds settings with which Podman can start a container: its own, or else those of
+    /// `tests/containers.conf`. Builds [`WORKLOAD_IMAGE`] to try it. The error says why Podman
+    /// cannot be used.
     pub fn detect() -> Result<Self, String> {
         let shipped = root().join("tests/containers.conf");
         let mut reasons = String::new();
@@ -41,8 +41,8 @@ impl Podman {
         Err(format!("Podman starts no container here:\n{reasons}"))
     }
 
-    /// Builds the image of the connector from the shipped Containerfile, with a static
-    /// binary of this machine's toolchain; gives its id.
+    /// Builds the image of the connector from the shipped Containerfile, with a static binary
+    /// built by the toolchain of this machine. Returns its id.
     pub fn build_connector_image(&self) -> String {
         self.build_image(CONNECTOR)
     }
@@ -52,7 +52,7 @@ impl Podman {
         self.build_image(SENDER)
     }
 
-    /// Tests go by the image's id: two checkouts on one machine share the tag.
+    /// Tests use the id of the image, because two checkouts on one machine share the tag.
     fn build_image(&self, stage: &str) -> String {
         let script = root().join("scripts/image-local.sh");
         let mut command = self.command(script);
@@ -61,8 +61,8 @@ impl Podman {
         output(&mut command).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Starts a container in the foreground of the test: its output is the
-    /// container's log. `arguments` are what follows `podman run --rm --name NAME`.
+    /// Starts a container in the foreground: the output of the process is the log of the
+    /// container. `arguments` follow `podman run --rm --name NAME`.
     pub fn start(&self, name: &str, arguments: &[&str]) -> Container {
         let mut command = self.command("podman");
         command.args(["run", "--rm", "--name", name]).args(arguments);
@@ -73,12 +73,12 @@ impl Podman {
         }
     }
 
-    /// Runs `podman` and gives its standard output.
+    /// Runs `podman` and returns its standard output.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
         self.try_run(arguments).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// As [`run`](Self::run); `Err` is the standard error of `podman`.
+    /// Like [`run`](Self::run), but returns the standard error of `podman` if it fails.
     pub fn try_run<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -95,7 +95,7 @@ impl Podman {
         command
     }
 
-    /// The workload is compiled here: the tests need no registry.
+    /// The workload is compiled on this machine, because the tests must not need a registry.
     fn build_workload_image(&self) -> Result<(), String> {
         let images = root().join("tests/images");
         let context = TempDir::new().unwrap();
@@ -115,7 +115,7 @@ impl Podman {
     }
 }
 
-/// A running container; removed on drop.
+/// A running container, removed when dropped.
 pub struct Container {
     /// The `podman run` that shows the container's log.
     pub process: Process,
@@ -126,12 +126,12 @@ pub struct Container {
 impl Drop for Container {
     fn drop(&mut self) {
         let arguments = ["rm", "--force", "--time", "0", "--ignore", &self.name];
-        // A panic here would hide the one that may be under way.
+        // A panic here would hide one that is already unwinding.
         let _ = self.podman.try_run(arguments);
     }
 }
 
-/// The folder whose subfolder `out` holds what the connector's image consists of.
+/// The directory whose subdirectory `out` holds the files of the connector's image.
 pub fn image_context() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("image")
 }
@@ -140,7 +140,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs a command; gives its standard output, or says what failed.
+/// Runs a command. Returns its standard output; the error says what failed.
 fn output(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {

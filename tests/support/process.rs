@@ -1,4 +1,4 @@
-//! A child process whose output is kept and can be waited for.
+//! A child process whose output is recorded and can be waited for.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,10 +11,11 @@ use tokio::time::timeout;
 
 use super::{DEADLINE, say};
 
-/// How much of its output a process shows when the test fails.
+/// How many lines of a process's output are shown when the test fails.
 const LINES_SHOWN: usize = 40;
 
-/// A running child process. Killed on drop, with its output shown if the test failed.
+/// A running child process. When dropped, it is killed, and its output is shown if the test
+/// failed.
 pub struct Process {
     name: String,
     child: Child,
@@ -22,7 +23,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`; `name` stands for it in messages.
+    /// Starts `command`; messages call it `name`.
     pub fn start(name: &str, mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -42,14 +43,14 @@ impl Process {
         self.child.id().unwrap()
     }
 
-    /// The most memory that the process has ever taken, in bytes.
+    /// The peak resident memory of the process, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// All lines of standard output and standard error until now.
+    /// All lines of standard output and standard error so far.
     pub fn output(&self) -> Vec<String> {
         self.output.borrow().clone()
     }
@@ -62,8 +63,8 @@ impl Process {
             .unwrap_or_else(|| panic!("{}: no line with '{part}'", self.name))
     }
 
-    /// Waits for the first line at or after the index `start` that matches;
-    /// gives its index too. `None` at the deadline or when the output has ended.
+    /// Waits for the first line at or after the index `start` that matches, and returns it with
+    /// its index. `None` at the deadline or when the output has ended.
     pub async fn line_from(
         &self,
         start: usize,
@@ -82,7 +83,7 @@ impl Process {
         seen.ok()?.ok().and_then(|lines| find(&lines))
     }
 
-    /// Waits until the process ends by itself.
+    /// Waits until the process exits.
     pub async fn wait(&mut self) -> ExitStatus {
         timeout(DEADLINE, self.child.wait())
             .await
@@ -90,18 +91,18 @@ impl Process {
             .unwrap()
     }
 
-    /// Asks the process to end (SIGTERM) and waits until it has.
+    /// Sends SIGTERM and waits until the process has exited.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait().await
     }
 
-    /// Kills the process (SIGKILL) and waits until it is gone.
+    /// Sends SIGKILL and waits until the process has exited.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Sends a signal, such as `Signal::STOP` to freeze the process.
+    /// Sends a signal, such as `Signal::STOP` to suspend the process.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         kill_process(pid.unwrap(), signal).unwrap();
@@ -119,7 +120,7 @@ impl Drop for Process {
     }
 }
 
-/// Appends every line of a stream until it ends.
+/// Records every line of a stream until it ends.
 fn collect(stream: impl AsyncRead + Unpin + Send + 'static, lines: watch::Sender<Vec<String>>) {
     tokio::spawn(async move {
         let mut reader = BufReader::new(stream);

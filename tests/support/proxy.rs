@@ -1,5 +1,5 @@
-//! The uplink of the vehicle: a TCP proxy whose line can be cut, fall silent or
-//! become slow.
+//! The uplink of the vehicle: a TCP proxy that can reset connections, stop forwarding or limit
+//! the rate.
 
 use std::io;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes that are taken from one side at once.
+/// The most bytes read from one side at once.
 const PIECE: usize = 16 * 1024;
 
-/// How often a slow line passes something on.
+/// The interval in which a slow line forwards bytes.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What the line does.
+/// The mode of the line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Line {
-    /// It passes everything on.
+    /// Forwards everything.
     #[default]
     Open,
-    /// It passes nothing on, and says nothing: no end, no refusal.
+    /// Forwards nothing, and neither closes nor refuses connections.
     Silent,
-    /// It passes on so many bytes per second and direction.
+    /// Forwards this many bytes per second in each direction.
     Slow(usize),
-    /// It refuses connections. Those that stand are not affected.
+    /// Refuses new connections. Established ones are not affected.
     Refused,
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     ToBroker,
@@ -44,11 +44,11 @@ struct Control {
     line: Line,
     /// Connections that are older than this are reset.
     cuts: u64,
-    /// After so many more bytes in that direction the connection is reset.
+    /// The number of bytes in a direction after which the connection is reset.
     cut_after: Option<(Direction, usize)>,
 }
 
-/// Listens on the loopback interface and passes everything on to the broker.
+/// Listens on the loopback interface and forwards everything to the broker.
 pub struct Proxy {
     port: u16,
     control: Arc<watch::Sender<Control>>,
@@ -65,29 +65,29 @@ impl Proxy {
         Self { port, control, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// The port that the connector is to connect to.
+    /// The port that the connector must connect to.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What the line does from now on. What a silent line holds back is passed
-    /// on when it opens again, as TCP does.
+    /// Sets the mode of the line. Bytes that a silent line holds back are forwarded when it
+    /// opens again, as TCP does.
     pub fn set(&self, line: Line) {
         self.control.send_modify(|control| control.line = line);
     }
 
-    /// Resets all connections (RST on both sides); what is under way is lost.
+    /// Resets all connections (RST on both sides); bytes in flight are lost.
     pub fn cut(&self) {
         self.control.send_modify(|control| control.cuts += 1);
     }
 
-    /// Resets the connections after so many more bytes in one direction, in the
-    /// middle of a packet if it so happens.
+    /// Resets the connections after that many more bytes in one direction, possibly in the
+    /// middle of a packet.
     pub fn cut_after(&self, direction: Direction, bytes: usize) {
         self.control.send_modify(|control| control.cut_after = Some((direction, bytes)));
     }
 
-    /// Waits until [`cut_after`](Self::cut_after) has happened.
+    /// Waits until the reset requested by [`cut_after`](Self::cut_after) has happened.
     pub async fn was_cut(&self) {
         let mut control = self.control.subscribe();
         let cut = control.wait_for(|control| control.cut_after.is_none());
@@ -148,7 +148,7 @@ async fn pass_both(
     }
 }
 
-/// Passes one direction on until its end.
+/// Forwards one direction until it ends.
 async fn pass(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -163,7 +163,7 @@ async fn pass(
             _ => PIECE,
         };
         let read = from.read(&mut buffer[..limit.clamp(1, PIECE)]).await?;
-        // It may have fallen silent while nothing came.
+        // The line may have become silent during the read.
         let heard = line.wait_for(|control| control.line != Line::Silent).await;
         heard.map_err(io::Error::other)?;
         if read == 0 {
@@ -186,7 +186,7 @@ async fn pass(
         });
         to.write_all(&buffer[..pass_on]).await?;
         if cut {
-            // What was written must arrive before the reset overtakes it.
+            // The bytes written so far must arrive before the reset discards them.
             tokio::time::sleep(TICK).await;
             return Err(io::ErrorKind::ConnectionReset.into());
         }

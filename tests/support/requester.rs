@@ -1,6 +1,6 @@
-//! An operator that loses nothing: it publishes each request until the broker
-//! has accepted it, over any number of connections, and keeps every reply and
-//! every message of the streams.
+//! An operator that loses nothing: it publishes each request until the broker has acknowledged
+//! it, over any number of connections, and records every reply and every message of the
+//! streams.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -28,24 +28,24 @@ const EVENTS: &str = "vehicle/1/events/";
 /// The messages of log subscriptions.
 const LOGS: &str = "vehicle/1/logs/";
 
-/// Requests without an acknowledgement of the broker; Mosquitto bears 20.
+/// The maximum number of unacknowledged requests; Mosquitto allows 20.
 const WINDOW: usize = 16;
 
-/// How long the broker may take for anything while connecting.
+/// The time limit for each response of the broker while connecting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Between attempts to connect.
+/// The wait between attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Keeps the connection alive.
+/// The interval between pings.
 const PING: Duration = Duration::from_secs(10);
 
-/// What became of one request.
+/// What is known about one request.
 #[derive(Clone, Debug, Default)]
 pub struct Fate {
-    /// When the broker acknowledged it. `None` as long as it has not.
+    /// When the broker acknowledged it. `None` if it has not.
     pub accepted: Option<Instant>,
-    /// The broker had no session to keep it for.
+    /// The broker answered "no matching subscribers": nobody received the request.
     pub nobody_there: bool,
     /// All replies, in order.
     pub replies: Vec<Answer>,
@@ -68,7 +68,7 @@ struct Streams {
     logs: Mutex<Vec<Answer>>,
 }
 
-/// The operator. Its replies go to `<BASE>/replies/<number>`.
+/// The operator. The reply to a request arrives on `<BASE>/replies/<number>`.
 pub struct Requester {
     queue: mpsc::Sender<(u32, Publish)>,
     fates: watch::Receiver<Fates>,
@@ -77,7 +77,7 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Connects with a session that survives; it stands on return.
+    /// Connects with a persistent session; it is established on return.
     pub async fn connect(port: u16) -> Self {
         let (queue, requests) = mpsc::channel(1000);
         let (fates, watched) = watch::channel(Fates::new());
@@ -97,8 +97,8 @@ impl Requester {
         Self { queue, fates: watched, streams, _task: task }
     }
 
-    /// Hands a request over for publishing. Every number is used once; the
-    /// request is in [`fates`](Self::fates) on return.
+    /// Queues a request for publishing. Every number must be used only once. On return the
+    /// request is in [`fates`](Self::fates).
     pub async fn request(&self, number: u32, operation: &str, payload: impl Into<Bytes>) {
         let properties = PublishProperties {
             response_topic: Some(reply_topic(number)),
@@ -110,17 +110,17 @@ impl Requester {
         self.queue.send((number, publish)).await.unwrap();
     }
 
-    /// What became of all requests so far.
+    /// The fates of all requests so far.
     pub fn fates(&self) -> Fates {
         self.fates.borrow().clone()
     }
 
-    /// What became of one request so far.
+    /// The fate of one request so far.
     pub fn fate(&self, number: u32) -> Option<Fate> {
         self.fates.borrow().get(&number).cloned()
     }
 
-    /// How many requests from this number on have no reply yet.
+    /// The number of requests from this number on that have no reply yet.
     pub fn unanswered(&self, from: u32) -> usize {
         self.fates.borrow().range(from..).filter(|(_, fate)| fate.replies.is_empty()).count()
     }
@@ -130,13 +130,13 @@ impl Requester {
         self.streams.events.lock().unwrap().clone()
     }
 
-    /// The messages of the log subscriptions, but for so many that came first.
+    /// The messages of the log subscriptions so far, without the first `from`.
     pub fn logs_from(&self, index: usize) -> Vec<Answer> {
         let logs = self.streams.logs.lock().unwrap();
         logs.get(index..).unwrap_or_default().to_vec()
     }
 
-    /// Waits until the broker has accepted a request.
+    /// Waits until the broker has acknowledged a request.
     pub async fn accepted(&self, number: u32) {
         let accepted = |fate: &Fate| fate.accepted.is_some();
         self.until(super::DEADLINE, number, accepted).await.unwrap();
@@ -148,7 +148,8 @@ impl Requester {
         fate.replies.into_iter().next()
     }
 
-    /// Waits until each of the requests has a reply; gives the first without one.
+    /// Waits until each of the requests has a reply. The error is the first request without
+    /// one.
     pub async fn all_replied(&self, limit: Duration) -> Result<(), u32> {
         let mut fates = self.fates.clone();
         let missing =
@@ -172,7 +173,7 @@ impl Requester {
     }
 }
 
-/// Where the reply to a request goes.
+/// The response topic of a request.
 pub fn reply_topic(number: u32) -> String {
     format!("{BASE}/replies/{number}")
 }
@@ -183,7 +184,7 @@ struct State {
     streams: Arc<Streams>,
     ready: mpsc::Sender<()>,
     requests: mpsc::Receiver<(u32, Publish)>,
-    /// In order; those that were sent in this connection have an identifier.
+    /// In order; those already sent in this connection have a packet identifier.
     unaccepted: VecDeque<(u32, Publish)>,
     next: u16,
 }
@@ -191,7 +192,7 @@ struct State {
 impl State {
     async fn run(mut self) {
         loop {
-            // Whatever ends the connection: the broker is being restarted by the test.
+            // Any error means that the test restarts the broker.
             let _ = self.connection().await;
             sleep(RETRY).await;
         }
@@ -200,13 +201,13 @@ impl State {
     async fn connection(&mut self) -> io::Result<()> {
         let mut wire = Wire::connect(self.port).await?;
         let session_present = timeout(PATIENCE, wire.open()).await??;
-        // The broker has kept no identifier of ours, but what it has stored it
-        // will see again.
+        // Packet identifiers are assigned again. If only an acknowledgement was lost, the
+        // broker gets the request twice.
         for (_, publish) in &mut self.unaccepted {
             publish.dup = session_present && publish.pkid != 0;
             publish.pkid = 0;
         }
-        // The test may not care.
+        // The test may have dropped the receiver.
         let _ = self.ready.try_send(());
         let mut ping = interval(PING);
         loop {
@@ -266,7 +267,7 @@ impl State {
     }
 }
 
-/// A connection packet by packet.
+/// A connection that sends and receives single packets.
 struct Wire {
     stream: TcpStream,
     buffer: BytesMut,
@@ -279,7 +280,7 @@ impl Wire {
         Ok(Self { stream, buffer: BytesMut::new() })
     }
 
-    /// CONNECT and SUBSCRIBE; gives whether the broker still had the session.
+    /// Sends CONNECT and SUBSCRIBE; returns whether the broker still had the session.
     async fn open(&mut self) -> io::Result<bool> {
         let properties = ConnectProperties {
             session_expiry_interval: Some(3600),
@@ -316,7 +317,7 @@ impl Wire {
         self.stream.write_all(&bytes).await
     }
 
-    /// The next packet. Dropping the future loses nothing.
+    /// The next packet. Dropping the future loses no bytes.
     async fn read(&mut self) -> io::Result<Packet> {
         loop {
             match Packet::read(&mut self.buffer, Some(u32::MAX)) {

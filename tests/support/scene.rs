@@ -1,4 +1,4 @@
-//! A vehicle with everything around it: broker, connector and simulated Ankaios.
+//! A broker, a simulated vehicle and a connector.
 
 use rumqttc::v5::mqttbytes::v5::Publish;
 use serde_json::{Value, json};
@@ -22,12 +22,12 @@ impl Scene {
 
     /// Starts everything; `settings` are environment variables of the connector.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        // A burst of requests must not fail in the queue of the broker.
+        // The broker must queue a burst of requests without dropping any.
         let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
         Self::around(broker, settings).await
     }
 
-    /// Starts everything but the broker.
+    /// Starts everything except the broker.
     pub async fn around(broker: Broker, settings: &[(&str, &str)]) -> Self {
         let vehicle = Vehicle::start().await;
         let connector = start_connector(&broker, vehicle.control_interface(), settings);
@@ -35,18 +35,18 @@ impl Scene {
         Self { broker, vehicle, connector }
     }
 
-    /// Replaces the connector by a new process.
+    /// Replaces the connector with a new process.
     pub async fn restart_connector(&mut self, settings: &[(&str, &str)]) {
         self.connector = start_connector(&self.broker, self.vehicle.control_interface(), settings);
         wait_until_connected(&self.broker).await;
     }
 
-    /// Sends a request by `mosquitto_rr` and gives the JSON of the reply.
+    /// Sends a request by `mosquitto_rr` and returns the JSON of the reply.
     pub async fn request(&self, operation: &str, payload: impl AsRef<[u8]>) -> Value {
         self.reply(operation, payload, &[]).await.json()
     }
 
-    /// Sends a request by `mosquitto_rr` with further arguments.
+    /// Sends a request by `mosquitto_rr` with additional arguments.
     pub async fn reply(
         &self,
         operation: &str,
@@ -56,13 +56,13 @@ impl Scene {
         self.broker.request(&format!("{BASE}/{operation}"), payload, options).await
     }
 
-    /// A client that is subscribed to `filter` below the topics of the vehicle.
+    /// A client that is subscribed to `filter`, relative to the topics of the vehicle.
     pub async fn client(&self, filter: &str) -> Client {
         Client::connect(self.broker.port(), &format!("{BASE}/{filter}")).await
     }
 }
 
-/// Waits for the connector to say that it is connected on both sides.
+/// Waits until the connector announces that it is connected to the broker and to Ankaios.
 async fn wait_until_connected(broker: &Broker) {
     let mut status = broker.subscribe(&format!("{BASE}/connector/status"), &[]).await;
     let connected = |status: &Value| {
@@ -76,7 +76,7 @@ pub fn payload(message: &Publish) -> Value {
     serde_json::from_slice(&message.payload).unwrap()
 }
 
-/// The next message of a client as JSON, for which a condition holds.
+/// The next message of a client that satisfies the condition, as JSON.
 pub async fn find(client: &mut Client, condition: impl Fn(&Value) -> bool) -> Value {
     loop {
         let message = payload(&client.next().await);

@@ -1,5 +1,4 @@
-//! A broker that does what a test tells it, packet by packet, also what no
-//! well-behaved broker does.
+//! A broker that a test controls packet by packet, so that it can also violate the protocol.
 
 use std::io;
 use std::time::Duration;
@@ -31,7 +30,7 @@ impl ScriptedBroker {
         self.listener.local_addr().unwrap().port()
     }
 
-    /// The next connection, up to its CONNECT.
+    /// Accepts the next connection and reads its CONNECT.
     pub async fn accept(&self) -> Connection {
         let (stream, _) = timeout(DEADLINE, self.listener.accept()).await.unwrap().unwrap();
         stream.set_nodelay(true).unwrap();
@@ -43,13 +42,12 @@ impl ScriptedBroker {
         connection
     }
 
-    /// The next connection with its session and subscriptions, until the
-    /// connector has announced itself.
+    /// Accepts the next connection, its session and its subscriptions.
     pub async fn serve(&self, session_present: bool) -> Connection {
         self.serve_with(session_present, connack_properties()).await
     }
 
-    /// As [`serve`](Self::serve), with properties of the CONNACK.
+    /// Like [`serve`](Self::serve), with properties of the CONNACK.
     pub async fn serve_with(
         &self,
         session_present: bool,
@@ -72,18 +70,18 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// What the connector has sent to connect.
+    /// The CONNECT packet of the connector.
     pub fn connect(&self) -> &(Connect, Option<LastWill>) {
         self.connect.as_ref().unwrap()
     }
 
-    /// The next packet; pings are answered and passed over.
+    /// The next packet; pings are answered and skipped.
     pub async fn read(&mut self) -> Packet {
         self.read_within(DEADLINE).await.unwrap_or_else(|| panic!("no packet in {DEADLINE:?}"))
     }
 
-    /// The next packet, if there is one in time. `None` at the end of the
-    /// connection, too, and when it says goodbye.
+    /// The next packet, if one arrives in time. `None` also after the end of the connection or
+    /// a DISCONNECT without a reason.
     pub async fn read_within(&mut self, limit: Duration) -> Option<Packet> {
         timeout(limit, self.read_packet()).await.ok().flatten()
     }
@@ -117,7 +115,7 @@ impl Connection {
         self.try_send(packet).await.unwrap();
     }
 
-    /// Fails when the connector has closed the connection.
+    /// Returns an error if the connector has closed the connection.
     pub async fn try_send(&mut self, packet: Packet) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         packet.write(&mut bytes, None).unwrap();
@@ -134,7 +132,7 @@ impl Connection {
         self.send(Packet::ConnAck(ConnAck { session_present, code, properties })).await;
     }
 
-    /// The SUBSCRIBE that comes next.
+    /// The next packet, which must be a SUBSCRIBE.
     pub async fn subscribe(&mut self) -> Subscribe {
         match self.read().await {
             Packet::Subscribe(subscribe) => subscribe,
@@ -148,12 +146,12 @@ impl Connection {
         self.send(Packet::SubAck(SubAck { pkid, return_codes, properties: None })).await;
     }
 
-    /// Delivers a `state` request with QoS 1 whose reply is known by `number`.
+    /// Delivers a `state` request with QoS 1 and `number` as its correlation data.
     pub async fn request(&mut self, pkid: u16, dup: bool, number: u32) {
         self.send(Packet::Publish(request(pkid, dup, number))).await;
     }
 
-    /// The next reply. The status of the connector is acknowledged and passed over.
+    /// The next reply. Statuses of the connector are acknowledged and skipped.
     pub async fn reply(&mut self) -> Publish {
         loop {
             match self.read().await {
@@ -184,7 +182,7 @@ impl Connection {
     }
 }
 
-/// A `state` request with QoS 1 whose reply is known by `number`.
+/// A `state` request with QoS 1 and `number` as its correlation data.
 pub fn request(pkid: u16, dup: bool, number: u32) -> Publish {
     let properties = PublishProperties {
         correlation_data: Some(Bytes::copy_from_slice(&number.to_be_bytes())),
@@ -201,7 +199,7 @@ pub fn request(pkid: u16, dup: bool, number: u32) -> Publish {
     publish
 }
 
-/// Properties of a CONNACK that say nothing.
+/// Properties of a CONNACK, all absent.
 pub fn connack_properties() -> ConnAckProperties {
     ConnAckProperties {
         session_expiry_interval: None,

@@ -1,4 +1,4 @@
-//! A simulated vehicle in a folder of its own.
+//! A simulated vehicle in its own directory.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use vehicle_simulator::{SimulatedVehicle, VehicleOptions};
 
-/// A simulated Ankaios whose FIFOs lie in a folder that goes with it.
+/// A simulated Ankaios with its FIFOs in a temporary directory.
 pub struct Vehicle {
     ankaios: SimulatedVehicle,
     control_interface: PathBuf,
@@ -23,7 +23,7 @@ impl Vehicle {
         Self { ankaios, control_interface, _folder: folder }
     }
 
-    /// The folder with the FIFOs.
+    /// The directory with the FIFOs.
     pub fn control_interface(&self) -> &Path {
         &self.control_interface
     }

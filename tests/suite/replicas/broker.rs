@@ -1,4 +1,4 @@
-//! The broker restarts, or somebody else publishes a status.
+//! The broker restarts, or another client publishes a status.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::connector::BASE;
 use crate::support::{self, Broker, DEADLINE};
 
 #[tokio::test]
-async fn a_broker_that_restarts_with_its_store_finds_one_active_replica() {
+async fn after_a_restart_of_the_broker_with_its_store_one_replica_is_active() {
     let broker = Broker::persistent().await;
     let (mut fleet, _) = Fleet::around(broker, &["a", "b"]).await;
     let flow = fleet.flow(1000);
@@ -23,7 +23,7 @@ async fn a_broker_that_restarts_with_its_store_finds_one_active_replica() {
 }
 
 #[tokio::test]
-async fn a_broker_that_restarts_without_a_store_finds_one_active_replica() {
+async fn after_a_restart_of_the_broker_without_its_store_one_replica_is_active() {
     let (mut fleet, _) = Fleet::start(&["a", "b"]).await;
     for pause in [0, 3] {
         fleet.broker.kill().await;
@@ -36,15 +36,15 @@ async fn a_broker_that_restarts_without_a_store_finds_one_active_replica() {
 }
 
 #[tokio::test]
-async fn one_that_is_gone_while_the_broker_was_down_is_found_out() {
+async fn an_active_replica_that_died_while_the_broker_was_down_is_replaced() {
     let broker = Broker::persistent().await;
     let (mut fleet, active) = Fleet::around(broker, &["a", "b"]).await;
-    // Its sending of the store is the only sign that it has one.
+    // Only the log of the broker shows that it has saved its store.
     fleet.time_to_reply(1).await;
     let store = fleet.broker.process().line_from(0, DEADLINE, |line| line.contains("Saving")).await;
     assert!(store.is_some());
     fleet.time_to_reply(2).await;
-    // No last will is sent by a broker that is killed.
+    // A killed broker publishes no last will.
     fleet.broker.kill().await;
     fleet.replicas[active].connector.kill().await;
     fleet.broker.start_again().await;
@@ -56,7 +56,7 @@ async fn one_that_is_gone_while_the_broker_was_down_is_found_out() {
 }
 
 #[tokio::test]
-async fn an_offline_of_somebody_else_does_not_have_the_last_word() {
+async fn an_offline_status_from_another_client_is_corrected() {
     let (fleet, active) = Fleet::start(&["a", "b"]).await;
     let topic = format!("{BASE}/connector/status");
     for payload in [r#"{"status": "offline", "replica": "b", "since": "2000-01-01T00:00:00Z"}"#, ""]

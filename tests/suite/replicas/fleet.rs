@@ -12,10 +12,10 @@ use crate::support;
 use crate::support::connector::BASE;
 use crate::support::{Broker, DEADLINE, Requester};
 
-/// A request for a small part of the state.
+/// Field masks for a small part of the state.
 const SMALL: &str = r#"["desiredState.apiVersion"]"#;
 
-/// A broker, replicas, and an operator who asks all the time.
+/// A broker, replicas, and an operator that can send requests all the time.
 pub(crate) struct Fleet {
     pub(crate) broker: Broker,
     pub(crate) replicas: Vec<Replica>,
@@ -24,12 +24,12 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts replicas of these names; the index of the active one is returned, too.
+    /// Starts replicas with these names; also returns the index of the active one.
     pub(crate) async fn start(names: &[&'static str]) -> (Self, usize) {
         Self::around(Broker::start().await, names).await
     }
 
-    /// As [`start`](Self::start), with a broker of one's own.
+    /// Like [`start`](Self::start), with an existing broker.
     pub(crate) async fn around(broker: Broker, names: &[&'static str]) -> (Self, usize) {
         let mut fleet = Self::with(broker, &names[..1]).await;
         fleet.statuses.online(0, names).await;
@@ -40,7 +40,7 @@ impl Fleet {
         (fleet, 0)
     }
 
-    /// Starts replicas, and waits for none to be active.
+    /// Starts replicas without waiting for one to become active.
     pub(crate) async fn with(broker: Broker, names: &[&'static str]) -> Self {
         let statuses = Statuses::watch(broker.port()).await;
         let operator = Arc::new(Requester::connect(broker.port()).await);
@@ -51,8 +51,8 @@ impl Fleet {
         Self { broker, replicas, statuses, operator }
     }
 
-    /// Waits until one is active and all others see it, and makes sure that it stays
-    /// so. `number` is that of a request which it answers.
+    /// Waits until one replica is active and all others have seen it, and checks that this
+    /// remains so. `number` is the number of a request that the active replica answers.
     pub(crate) async fn has_one_active(&self, number: u32) {
         self.time_to_reply(number).await;
         support::eventually("all others to be standby", DEADLINE, async || {
@@ -63,7 +63,7 @@ impl Fleet {
         let activations =
             || -> usize { self.replicas.iter().map(|replica| replica.count(BECOMES_ACTIVE)).sum() };
         let before = activations();
-        // Longer than any wait of a standby.
+        // Longer than any wait of a standby replica.
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(activations(), before, "a ping-pong");
         let active = self.replicas.iter().find(|replica| !replica.is_standby()).unwrap();
@@ -76,7 +76,7 @@ impl Fleet {
         self.replicas.iter().position(|replica| replica.name == name).unwrap()
     }
 
-    /// Waits until all others have seen that this one is active.
+    /// Waits until all other replicas have seen that this one is active.
     pub(crate) async fn settled(&self, active: &str) {
         for replica in self.replicas.iter().filter(|replica| replica.name != active) {
             let named =
@@ -86,13 +86,13 @@ impl Fleet {
         }
     }
 
-    /// The names of all but one.
+    /// The names of all replicas except one.
     pub(crate) fn others(&self, index: usize) -> Vec<&'static str> {
         let others = self.replicas.iter().enumerate().filter(|(other, _)| *other != index);
         others.map(|(_, replica)| replica.name).collect()
     }
 
-    /// Begins to ask all the time.
+    /// Starts to send requests all the time.
     pub(crate) fn flow(&self, first: u32) -> Flow {
         let (operator, stop) = (Arc::clone(&self.operator), CancellationToken::new());
         let stopped = stop.clone();
@@ -101,7 +101,7 @@ impl Fleet {
             while !stopped.is_cancelled() {
                 operator.request(number, "state", SMALL).await;
                 number += 1;
-                // Mosquitto keeps 1,000 for one that is away.
+                // Mosquitto queues at most 1,000 messages for a disconnected client.
                 tokio::time::sleep(Duration::from_millis(25)).await;
             }
             number - first
@@ -109,14 +109,14 @@ impl Fleet {
         Flow { task, stop }
     }
 
-    /// The status that the broker keeps.
+    /// The retained status.
     pub(crate) async fn kept(&self) -> Value {
         let topic = format!("{BASE}/connector/status");
         let mut subscription = self.broker.subscribe(&topic, &[]).await;
         subscription.next().await.json()
     }
 
-    /// How long it takes until a request is answered that is published now.
+    /// Publishes a request and returns the time until its reply.
     pub(crate) async fn time_to_reply(&self, number: u32) -> Duration {
         let begin = Instant::now();
         self.operator.request(number, "state", SMALL).await;
@@ -133,14 +133,14 @@ impl Fleet {
     }
 }
 
-/// Requests that are published one after the other.
+/// A task that publishes requests one after the other.
 pub(crate) struct Flow {
     task: tokio::task::JoinHandle<u32>,
     stop: CancellationToken,
 }
 
 impl Flow {
-    /// Stops; gives how many there were.
+    /// Stops the task; returns the number of requests.
     pub(crate) async fn end(self) -> u32 {
         self.stop.cancel();
         self.task.await.unwrap()

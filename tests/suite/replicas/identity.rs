@@ -1,4 +1,4 @@
-//! How replicas come and go, and which is which.
+//! How replicas start and stop, and how they are distinguished.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,20 @@ use crate::support::vehicle::Vehicle;
 use crate::support::{Broker, Proxy};
 
 #[tokio::test]
-async fn of_three_that_start_together_one_becomes_active() {
+async fn of_three_replicas_that_start_together_one_becomes_active() {
     let fleet = Fleet::with(Broker::start().await, &["a", "b", "c"]).await;
     fleet.statuses.online(0, &["a", "b", "c"]).await;
     fleet.has_one_active(1).await;
 }
 
 #[tokio::test]
-async fn a_standby_that_is_stopped_ends_at_once_and_says_nothing() {
+async fn a_standby_that_is_stopped_ends_at_once_and_publishes_nothing() {
     let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
     let standby = &mut fleet.replicas[1 - active];
     let begin = Instant::now();
     assert_eq!(standby.connector.terminate().await.code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    // Nor without a broker.
+    // The same without a broker.
     standby.proxy.set(Line::Refused);
     standby.start_again();
     standby.connector.line("a standby replica cannot see who is active").await;
@@ -42,7 +42,7 @@ async fn a_standby_that_is_stopped_ends_at_once_and_says_nothing() {
 }
 
 #[tokio::test]
-async fn one_without_a_link_to_ankaios_lets_others_go_first() {
+async fn a_replica_without_a_link_to_ankaios_lets_others_become_active() {
     let (mut fleet, active) = Fleet::start(&["a", "b", "c"]).await;
     let flow = fleet.flow(1000);
     let [lame, well] = [1, 2].map(|step| (active + step) % 3);
@@ -51,24 +51,24 @@ async fn one_without_a_link_to_ankaios_lets_others_go_first() {
     fleet.replicas[lame].connector.line("no link to Ankaios").await;
     fleet.replicas[active].connector.kill().await;
     fleet.statuses.online(from, &[fleet.replicas[well].name]).await;
-    // Only when there is nobody else.
+    // It becomes active only because there is no other replica.
     let from = fleet.statuses.count();
     fleet.replicas[well].connector.kill().await;
     fleet.statuses.online(from, &[fleet.replicas[lame].name]).await;
     let order = [active, well, lame].map(|index| fleet.replicas[index].name);
     assert_eq!(fleet.statuses.actives(), order);
-    // Its requests are answered with errors, but they are answered.
+    // Its requests are answered, although with errors.
     fleet.all_answered(flow).await;
 }
 
 #[tokio::test]
-async fn a_new_process_succeeds_its_former_self_at_once() {
+async fn a_new_process_takes_over_from_its_former_process_at_once() {
     let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
-    // What is still under way to it would break the connection.
+    // Bytes still in flight to it would reset the connection.
     fleet.time_to_reply(1).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let own = &mut fleet.replicas[active];
-    // The broker does not notice that the former process is gone.
+    // The broker does not notice that the former process has ended.
     own.proxy.set(Line::Silent);
     own.connector.kill().await;
     let way_around = Proxy::start(fleet.broker.port()).await;
@@ -79,11 +79,12 @@ async fn a_new_process_succeeds_its_former_self_at_once() {
 }
 
 #[tokio::test]
-async fn two_of_the_same_name_are_told() {
+async fn two_replicas_of_the_same_name_are_reported() {
     let (fleet, _) = Fleet::start(&["a"]).await;
     let vehicle = Vehicle::start().await;
     let first = &fleet.replicas[0];
-    // It takes the first one for its former self, unless that answers before it has.
+    // The second one treats the first as its own former process, unless the first answers in
+    // time.
     first.connector.signal(Signal::STOP);
     let second = start(&first.proxy, &vehicle, "a");
     second.line("ready for requests").await;
@@ -92,7 +93,7 @@ async fn two_of_the_same_name_are_told() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(first.count(BECOMES_ACTIVE), 1);
     fleet.time_to_reply(1).await;
-    // Two that are standby at the same time take each other's connection.
+    // Two standby replicas of the same name take over each other's connection.
     let third = Replica::start(fleet.broker.port(), "b").await;
     third.connector.line("another connector is active").await;
     let fourth = start(&third.proxy, &third.vehicle, "b");
@@ -102,7 +103,7 @@ async fn two_of_the_same_name_are_told() {
 }
 
 #[test]
-fn the_shipped_replicas_differ_in_agent_and_name_only() {
+fn the_shipped_replicas_differ_only_in_agent_and_name() {
     let parse = |manifest: &[u8]| {
         Manifest::parse(manifest).unwrap().desired_state().workloads.clone().unwrap().workloads
     };
@@ -111,7 +112,7 @@ fn the_shipped_replicas_differ_in_agent_and_name_only() {
     let alone = &parse(include_bytes!("../../../manifests/state.yaml"))["fleetconnector"];
     assert_eq!(replicas.len(), 2);
     assert_ne!(first.agent, second.agent);
-    // Each is kept from changing itself.
+    // Each one denies changes of itself.
     for (name, replica) in [("fleetconnector", first), ("fleetconnector_standby", second)] {
         let mut expected = alone.control_interface_access.clone().unwrap();
         let [deny] = &mut expected.deny_rules[..] else { panic!("one deny rule: {expected:?}") };

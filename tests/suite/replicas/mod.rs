@@ -1,5 +1,5 @@
-//! Several connectors for one vehicle: exactly one is active, and another one takes
-//! over with everything that is under way when it is gone.
+//! Several connectors for one vehicle: exactly one is active, and when it fails, another one
+//! takes over with all requests and subscriptions.
 
 mod broker;
 mod fleet;
@@ -12,8 +12,8 @@ mod uplink;
 
 use std::time::Duration;
 
-/// The shortest that is allowed.
+/// The shortest keep-alive time that is allowed.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// From the end of the active replica to the first reply of the next one.
+/// The longest time from the end of the active replica to the first reply of the next one.
 pub(crate) const SWITCH_OVER: Duration = Duration::from_secs(3);

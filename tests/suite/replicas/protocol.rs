@@ -1,5 +1,5 @@
-//! The packets between replicas and broker, with a broker that does what Mosquitto
-//! 2.0 does not.
+//! The packets between replicas and broker, with a broker that behaves in ways in which
+//! Mosquitto 2.0 does not.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::support::scripted_broker::{Connection, ScriptedBroker, connack_proper
 use crate::support::vehicle::Vehicle;
 use crate::support::{DEADLINE, Proxy};
 
-/// A replica `a` in front of a scripted broker.
+/// A replica `a` connected to a scripted broker.
 struct Stage {
     broker: ScriptedBroker,
     connector: Process,
@@ -34,7 +34,7 @@ impl Stage {
         Self { broker, connector, _vehicle: vehicle, _proxy: proxy }
     }
 
-    /// The next connection, which must have this client identifier, with its
+    /// Accepts the next connection, which must have this client identifier, and its
     /// subscriptions.
     async fn serve(&self, client_id: &str) -> Connection {
         let mut connection = self.broker.accept().await;
@@ -48,14 +48,14 @@ impl Stage {
         connection
     }
 
-    /// The connection of a standby, up to its question whether somebody is there.
+    /// Accepts the connection of a standby replica and reads its query for an active one.
     async fn standby(&self) -> Connection {
         let mut connection = self.looking().await;
         question(&mut connection).await;
         connection
     }
 
-    /// The connection by which an active one looks who is there.
+    /// Accepts the connection by which an active replica looks for another active one.
     async fn looking(&self) -> Connection {
         self.serve("fleet-connector-1-standby-a").await
     }
@@ -82,7 +82,7 @@ async fn take_over(connection: &mut Connection) {
     connection.send(Packet::Disconnect(Disconnect { reason_code, properties: None })).await;
 }
 
-/// The next packet, which must ask the active one for its status.
+/// The next packet must be a query for the status of the active replica.
 async fn question(connection: &mut Connection) {
     match connection.read().await {
         Packet::Publish(question) => {
@@ -94,7 +94,7 @@ async fn question(connection: &mut Connection) {
     }
 }
 
-/// The next status that is published.
+/// The next published status.
 async fn announcement(connection: &mut Connection) -> Value {
     loop {
         match connection.read().await {
@@ -109,7 +109,7 @@ async fn announcement(connection: &mut Connection) -> Value {
 }
 
 #[tokio::test]
-async fn a_standby_leaves_nothing_behind_and_subscribes_to_the_status_only() {
+async fn a_standby_keeps_no_session_and_subscribes_only_to_the_status() {
     let stage = Stage::start().await;
     let mut connection = stage.broker.accept().await;
     let (connect, will) = connection.connect().clone();
@@ -123,7 +123,7 @@ async fn a_standby_leaves_nothing_behind_and_subscribes_to_the_status_only() {
 }
 
 #[tokio::test]
-async fn one_that_is_told_that_its_session_was_taken_over_stays_a_standby() {
+async fn a_replica_whose_session_was_taken_over_becomes_standby() {
     let stage = Stage::start().await;
     let _watching = stage.standby().await;
     let mut active = stage.active().await;
@@ -137,23 +137,23 @@ async fn one_that_is_told_that_its_session_was_taken_over_stays_a_standby() {
     take_over(&mut active).await;
     active.closed().await;
     let mut watching = stage.standby().await;
-    // Its own last will comes before the birth of the other one.
+    // Its own last will arrives before the status of the other replica.
     watching.send(status("offline", "a", false)).await;
     watching.send(status("online", "b", false)).await;
-    // Longer than a standby waits before it takes over.
+    // Longer than a standby replica waits before it takes over.
     assert!(watching.read_within(Duration::from_secs(2)).await.is_none());
     watching.send(status("offline", "b", false)).await;
     let _active = stage.active().await;
 }
 
 #[tokio::test]
-async fn one_that_resumes_finds_out_that_somebody_was_faster() {
+async fn a_replica_that_resumes_detects_that_another_one_is_active() {
     let stage = Stage::start().await;
     let _watching = stage.standby().await;
     let mut active = stage.active().await;
     let birth = announcement(&mut active).await;
     drop(active);
-    // At the first look there is nobody else yet.
+    // At the first check there is no other replica yet.
     let mut looking = stage.looking().await;
     looking.send(message(&birth, true)).await;
     let mut active = stage.active().await;
@@ -163,7 +163,7 @@ async fn one_that_resumes_finds_out_that_somebody_was_faster() {
 }
 
 #[tokio::test]
-async fn one_whose_connection_was_lost_looks_and_resumes_if_nobody_has_come() {
+async fn a_replica_resumes_a_lost_connection_only_if_no_other_is_active() {
     let stage = Stage::start().await;
     let _watching = stage.standby().await;
     let mut active = stage.active().await;
@@ -175,7 +175,7 @@ async fn one_whose_connection_was_lost_looks_and_resumes_if_nobody_has_come() {
     let mut active = stage.active().await;
     announcement(&mut active).await;
     drop(active);
-    // Another process of the same name is somebody else.
+    // Another process of the same name counts as another replica.
     let mut looking = stage.looking().await;
     looking.send(status("offline", "a", true)).await;
     looking.closed().await;
@@ -184,7 +184,7 @@ async fn one_whose_connection_was_lost_looks_and_resumes_if_nobody_has_come() {
 }
 
 #[tokio::test]
-async fn an_active_one_answers_the_question_of_a_standby() {
+async fn an_active_replica_answers_the_query_of_a_standby() {
     let stage = Stage::start().await;
     let _watching = stage.standby().await;
     let mut active = stage.active().await;
@@ -193,7 +193,8 @@ async fn an_active_one_answers_the_question_of_a_standby() {
     let question = Publish::new(topic, QoS::AtMostOnce, "{}", None);
     active.send(Packet::Publish(question)).await;
     assert_eq!(announcement(&mut active).await, birth);
-    // A last will of the former one that comes late; its own birth changes nothing.
+    // A late last will of the former active replica is corrected; its own status needs no
+    // answer.
     active.send(status("online", "a", false)).await;
     active.send(status("offline", "b", false)).await;
     assert_eq!(announcement(&mut active).await, birth);
@@ -201,7 +202,7 @@ async fn an_active_one_answers_the_question_of_a_standby() {
 }
 
 #[tokio::test]
-async fn a_doubtful_status_is_asked_about_until_there_is_an_answer() {
+async fn a_retained_status_is_queried_until_there_is_an_answer() {
     let stage = Stage::start().await;
     let mut watching = stage.standby().await;
     watching.send(status("online", "b", true)).await;
@@ -211,7 +212,7 @@ async fn a_doubtful_status_is_asked_about_until_there_is_an_answer() {
 }
 
 #[tokio::test]
-async fn without_replicas_a_takeover_is_explained_and_the_session_taken_back() {
+async fn without_replicas_a_session_takeover_is_explained_and_reversed() {
     let broker = ScriptedBroker::start().await;
     let vehicle = Vehicle::start().await;
     let connector = start_connector_at(broker.port(), vehicle.control_interface(), &[]);
@@ -228,7 +229,7 @@ async fn without_replicas_a_takeover_is_explained_and_the_session_taken_back() {
 }
 
 #[tokio::test]
-async fn one_that_is_active_is_found_also_where_nothing_is_retained() {
+async fn an_active_replica_is_found_without_a_retained_status() {
     let stage = Stage::start().await;
     let mut watching = stage.standby().await;
     watching.send(status("online", "b", false)).await;

@@ -1,14 +1,15 @@
-//! One of several connectors.
+//! A single replica.
 
 use crate::support::connector::start_connector_at;
 use crate::support::vehicle::Vehicle;
 use crate::support::{Process, Proxy};
 
-/// What the log says when one has taken over, and when it sees that another one has.
+/// The log lines that say that a replica has taken over, and that it has seen another active
+/// one.
 pub(crate) const BECOMES_ACTIVE: &str = "this replica becomes active";
 pub(crate) const IS_STANDBY: &str = "standby: another connector is active";
 
-/// A connector on an agent of its own, with an uplink of its own.
+/// A connector with its own agent and its own uplink.
 pub(crate) struct Replica {
     pub(crate) name: &'static str,
     pub(crate) proxy: Proxy,
@@ -25,19 +26,19 @@ impl Replica {
         Self { name, proxy, vehicle, connector }
     }
 
-    /// A new process in the place of one that has ended.
+    /// Replaces a process that has ended with a new one.
     pub(crate) fn start_again(&mut self) {
         self.connector = start(&self.proxy, &self.vehicle, self.name);
     }
 
-    /// Whether it is standby, going by the end of its log.
+    /// Whether it is standby, according to the end of its log.
     pub(crate) fn is_standby(&self) -> bool {
         let output = self.connector.output();
         let last = |part: &str| output.iter().rposition(|line| line.contains(part));
         last(IS_STANDBY) > last(BECOMES_ACTIVE)
     }
 
-    /// How often its log has a line with this part.
+    /// How many lines of its log contain this part.
     pub(crate) fn count(&self, part: &str) -> usize {
         self.connector.output().iter().filter(|line| line.contains(part)).count()
     }

@@ -1,4 +1,4 @@
-//! What the status topic has said.
+//! A record of the messages on the status topic.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::connector::BASE;
 use crate::support::scene::payload;
 use crate::support::{Client, DEADLINE};
 
-/// All statuses since the beginning.
+/// All statuses so far.
 pub(crate) struct Statuses {
     seen: watch::Receiver<Vec<Value>>,
     _task: AbortOnDropHandle<()>,
@@ -23,7 +23,7 @@ impl Statuses {
         let (sender, seen) = watch::channel(Vec::new());
         let task = tokio::spawn(async move {
             while let Some(message) = client.next_within(Duration::MAX).await {
-                // It is empty where the test has removed it.
+                // The payload is empty if the test has removed the retained message.
                 if !message.payload.is_empty() {
                     sender.send_modify(|all| all.push(payload(&message)));
                 }
@@ -32,7 +32,7 @@ impl Statuses {
         Self { seen, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// How many there were.
+    /// The number of statuses.
     pub(crate) fn count(&self) -> usize {
         self.seen.borrow().len()
     }
@@ -52,12 +52,12 @@ impl Statuses {
         ["a", "b", "c"].into_iter().find(|name| found["replica"] == json!(name)).unwrap()
     }
 
-    /// All of them.
+    /// All statuses.
     pub(crate) fn all(&self) -> Vec<Value> {
         self.seen.borrow().clone()
     }
 
-    /// The replicas that have been online, in order, without those that only said so again.
+    /// The replicas that have been online, in order, without consecutive repetitions.
     pub(crate) fn actives(&self) -> Vec<String> {
         let all = self.all();
         let online = all.iter().filter(|status| status["status"] == json!("online"));

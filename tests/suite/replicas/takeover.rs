@@ -1,4 +1,4 @@
-//! The active one ends, and another one goes on.
+//! The active replica ends, and another one takes over.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::support::proxy::Line;
 use crate::support::{self, DEADLINE, Requester};
 
 #[tokio::test]
-async fn a_standby_takes_over_from_one_that_is_killed() {
+async fn a_standby_takes_over_from_a_killed_replica() {
     let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
     let flow = fleet.flow(1000);
     let from = fleet.statuses.count();
@@ -20,7 +20,7 @@ async fn a_standby_takes_over_from_one_that_is_killed() {
     assert!(took < SWITCH_OVER, "{took:?}");
     let next = fleet.statuses.online(from, &fleet.others(active)).await;
     assert_eq!(fleet.kept().await["replica"], json!(next));
-    // The former one comes back, and is the standby now.
+    // The former active replica returns and is the standby now.
     fleet.replicas[active].start_again();
     fleet.settled(next).await;
     fleet.all_answered(flow).await;
@@ -28,7 +28,7 @@ async fn a_standby_takes_over_from_one_that_is_killed() {
 }
 
 #[tokio::test]
-async fn a_standby_takes_over_from_one_that_is_stopped() {
+async fn a_standby_takes_over_from_a_stopped_replica() {
     let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
     let flow = fleet.flow(1000);
     let from = fleet.statuses.count();
@@ -62,7 +62,7 @@ async fn of_three_replicas_exactly_one_takes_over() {
         assert!(took < SWITCH_OVER, "{took:?}");
         let next = fleet.statuses.online(from, &fleet.others(active)).await;
         fleet.replicas[active].start_again();
-        // If two have come at the same time, the second one stays.
+        // If two have become active at the same time, the second one remains active.
         let line = "another connector is active";
         let index = fleet.index(next);
         for other in (0..3).filter(|other| *other != index) {
@@ -76,12 +76,12 @@ async fn of_three_replicas_exactly_one_takes_over() {
 }
 
 #[tokio::test]
-async fn streams_move_over_to_the_next_one() {
+async fn streams_continue_on_the_next_replica() {
     let (mut fleet, active) = Fleet::start(&["a", "b"]).await;
     let subscribe = r#"{"id": "door", "field_masks": ["desiredState.configs.door"]}"#;
     fleet.operator.request(1, "events/subscribe", subscribe).await;
     fleet.operator.reply(1, DEADLINE).await.unwrap();
-    // After this reply the subscription is acknowledged: it does not come again.
+    // After this reply the subscription is acknowledged, so it is not redelivered.
     fleet.time_to_reply(2).await;
     for (number, cut) in [(10, true), (20, false)] {
         let status = fleet.kept().await;
@@ -95,7 +95,7 @@ async fn streams_move_over_to_the_next_one() {
             fleet.replicas[former].connector.kill().await;
         }
         fleet.statuses.online(from, &fleet.others(former)).await;
-        // The state as the next one sees it, and then its changes.
+        // The state as seen by the next replica, then its changes.
         let resynced = |event: &Value| event["resynced"] == json!(true);
         event(&fleet.operator, events, resynced).await;
         let manifest = format!("apiVersion: v1\nconfigs:\n  door: 'open {number}'\n");
@@ -106,12 +106,13 @@ async fn streams_move_over_to_the_next_one() {
         };
         event(&fleet.operator, events, changed).await;
         if cut {
-            // The former one has given up everything that it had from its Ankaios.
+            // The former replica has cancelled all its subscriptions at Ankaios.
             fleet.replicas[former].proxy.set(Line::Open);
             fleet.replicas[former].connector.line("another replica has taken over").await;
             support::eventually("the end of all streams", DEADLINE, async || {
                 let streams = fleet.replicas[former].vehicle.streams();
-                // That of the guard, which has to know the vehicle at once when it is needed.
+                // The subscription of the guard, which must know the state at once after a
+                // takeover.
                 (streams.values().flatten().count() <= 1).then_some(())
             })
             .await;
@@ -120,7 +121,7 @@ async fn streams_move_over_to_the_next_one() {
     assert_eq!(fleet.statuses.actives().len(), 3, "{active}");
 }
 
-/// Waits for an event from this index on.
+/// Waits for a matching event at or after this index.
 async fn event(operator: &Requester, from: usize, matches: impl Fn(&Value) -> bool) {
     support::eventually("an event", DEADLINE, async || {
         let events = operator.events();

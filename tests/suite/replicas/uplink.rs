@@ -1,4 +1,4 @@
-//! The way from a replica to the broker breaks.
+//! The connection between a replica and the broker breaks.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::{KEEP_ALIVE, SWITCH_OVER};
 use crate::support::proxy::Line;
 
 #[tokio::test]
-async fn a_short_break_of_the_line_disturbs_nothing() {
+async fn a_short_break_of_the_line_has_no_effect() {
     let (fleet, active) = Fleet::start(&["a", "b"]).await;
     let flow = fleet.flow(1000);
     let from = fleet.statuses.count();
@@ -18,19 +18,19 @@ async fn a_short_break_of_the_line_disturbs_nothing() {
     let name = fleet.replicas[active].name;
     fleet.statuses.online(from, &[name]).await;
     fleet.time_to_reply(1).await;
-    // The standby has seen both, and its longest wait is over.
+    // The standby has seen both breaks, and its longest wait has passed.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(fleet.statuses.actives(), [name]);
     assert_eq!(fleet.replicas[active].count(BECOMES_ACTIVE), 1);
     fleet.all_answered(flow).await;
-    // What was under way was not even served twice.
+    // Requests in flight were not even served twice.
     let fates = fleet.operator.fates();
     let replies: usize = fates.values().map(|fate| fate.replies.len()).sum();
     assert!(replies <= fates.len() + 64, "{replies} replies to {} requests", fates.len());
 }
 
 #[tokio::test]
-async fn one_that_is_cut_off_never_takes_the_session_back() {
+async fn a_replica_that_is_cut_off_never_takes_the_session_back() {
     let (fleet, active) = Fleet::start(&["a", "b"]).await;
     let former = &fleet.replicas[active];
     let flow = fleet.flow(1000);
@@ -52,20 +52,20 @@ async fn one_that_is_cut_off_never_takes_the_session_back() {
 }
 
 #[tokio::test]
-async fn one_whose_line_falls_silent_is_replaced_and_notices_before() {
+async fn a_replica_notices_a_silent_line_before_it_is_replaced() {
     let (fleet, active) = Fleet::start(&["a", "b"]).await;
     let former = &fleet.replicas[active];
     let flow = fleet.flow(1000);
     let from = fleet.statuses.count();
     former.proxy.set(Line::Silent);
     let silent = Instant::now();
-    // Of its own accord, before the broker gives it up after 1.5 keep-alive times.
+    // It does so before the broker closes the connection after 1.5 keep-alive times.
     former.connector.line("another replica may have taken over").await;
     let noticed = silent.elapsed();
     assert!(noticed < KEEP_ALIVE + Duration::from_secs(1), "{noticed:?}");
     assert_eq!(fleet.statuses.count(), from, "somebody was faster: {:?}", fleet.statuses.all());
     let next = fleet.statuses.online(from, &fleet.others(active)).await;
-    // What it has sent into the old connection comes too late.
+    // Its messages on the old connection arrive too late.
     former.proxy.set(Line::Open);
     former.connector.line("another connector is active").await;
     fleet.time_to_reply(1).await;
@@ -75,7 +75,7 @@ async fn one_whose_line_falls_silent_is_replaced_and_notices_before() {
 }
 
 #[tokio::test]
-async fn a_line_that_breaks_again_and_again_is_left_for_a_better_one() {
+async fn a_replica_whose_line_keeps_breaking_is_replaced() {
     let (fleet, active) = Fleet::start(&["a", "b", "c"]).await;
     let former = &fleet.replicas[active];
     let flow = fleet.flow(1000);
@@ -92,7 +92,7 @@ async fn a_line_that_breaks_again_and_again_is_left_for_a_better_one() {
         next = next => next,
         () = cuts => unreachable!(),
     };
-    // And goes on breaking.
+    // And the line continues to break.
     for _ in 0..20 {
         former.proxy.cut();
         tokio::time::sleep(Duration::from_millis(100)).await;
