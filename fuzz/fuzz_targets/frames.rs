@@ -3,9 +3,9 @@
 
 #![no_main]
 
-use bytes::BytesMut;
-use ankaios_control::{FrameDecoder, MAX_INCOMING_FRAME};
+use ankaios_control::codec::{FrameDecoder, MAX_INCOMING_FRAME};
 use ankaios_model::proto::control_api::FromAnkaios;
+use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use prost::encoding::encode_varint;

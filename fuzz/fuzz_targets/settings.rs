@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use fleet_connector::settings::Settings;
-use service_kit::settings::SettingsError;
 use libfuzzer_sys::fuzz_target;
+use service_kit::settings::SettingsError;
 
 fuzz_target!(|lines: &str| {
     let args = std::iter::once("fleet-connector").chain(lines.lines());
