@@ -8,7 +8,7 @@
 # by default fleet-connector.
 set -eu
 
-tag=${1:?usage: scripts/image-local.sh TAG [FOLDER [TARGET]]}
+tag=${1:?usage: scripts/image-local.sh TAG [DIR [TARGET]]}
 cd "$(dirname "$0")/.."
 
 context=${2:-target/image}
