@@ -2,7 +2,7 @@
 //! README. `make figures` runs it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-#![allow(clippy::print_stdout, reason = "the table is what it is for")]
+#![allow(clippy::print_stdout, reason = "the table is the purpose of this program")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -6,7 +6,11 @@
 //! of the shipped one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is what it is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is the purpose of this program"
+)]
 #![allow(clippy::cast_precision_loss, reason = "figures are shown with few digits")]
 
 #[allow(dead_code, reason = "it also measures requests")]
@@ -179,7 +183,7 @@ fn subscribe(operator: &mut Connection, id: &str) {
 /// Waits for the next message and acknowledges it.
 fn publish(connection: &mut Connection) -> Publish {
     loop {
-        match connection.next().expect("the broker has gone") {
+        match connection.next().expect("the broker has closed the connection") {
             Packet::Publish(publish) => {
                 connection.acknowledge(publish.pkid);
                 connection.send();

@@ -81,7 +81,7 @@ impl Fifos {
             let size = self.next_frame();
             let now = Instant::now();
             round.add(now - time, size);
-            if limit.goes_on(&round, now - begin, sent.len() + 1) {
+            if limit.continues(&round, now - begin, sent.len() + 1) {
                 sent.push_back(now);
                 self.output.write_all(&self.request).unwrap();
             }
@@ -129,7 +129,7 @@ fn wait_for_writer(input: &File) {
 
 fn read(input: &mut File, buffer: &mut [u8]) -> usize {
     let count = input.read(buffer).unwrap();
-    assert!(count > 0, "the agent has gone");
+    assert!(count > 0, "the agent has closed the connection");
     count
 }
 

@@ -15,7 +15,11 @@
 //! | `report` | tables and JSON |
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the tables are what it is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the tables are the purpose of this program"
+)]
 #![allow(clippy::cast_precision_loss, reason = "figures are shown with few digits")]
 
 mod echo;
@@ -59,7 +63,7 @@ const SMALL: [&str; 1] = ["workloadStates"];
 /// The number of rounds, and the time of each client in a round. There are many short rounds,
 /// so that a disturbance of the machine affects floor and connector alike.
 const ROUNDS: usize = 40;
-const TURN: Duration = Duration::from_millis(100);
+const SLICE: Duration = Duration::from_millis(100);
 
 /// The numbers of workloads in the state, each of which adds about 1 KB to the reply, and the
 /// requests per round and client.
@@ -154,7 +158,7 @@ impl Bench {
         let mut loads: Vec<_> = IN_FLIGHT.into_iter().map(Load::new).collect();
         for round in 0..=ROUNDS {
             for load in &mut loads {
-                let limit = Limit::Time(TURN);
+                let limit = Limit::Time(SLICE);
                 let fifo = self.fifos.run(load.in_flight, limit);
                 let mqtt = self.bare.run(load.in_flight, limit);
                 let mut meters = self.meters();
@@ -173,7 +177,7 @@ impl Bench {
         loads
     }
 
-    /// Meters of processor time, in the order of [`report::PARTIES`].
+    /// Meters of processor time, in the order of [`report::PROCESSES`].
     fn meters(&self) -> [Cpu; 4] {
         [
             Cpu::of_process(self.connector.pid()),

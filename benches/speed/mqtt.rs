@@ -91,7 +91,7 @@ impl Connection {
             if let Some(packet) = self.received() {
                 return Some(packet);
             }
-            let count = self.stream.read(&mut self.piece).expect("the broker is silent");
+            let count = self.stream.read(&mut self.piece).expect("no packet from the broker");
             if count == 0 {
                 return None;
             }

@@ -10,7 +10,7 @@ use crate::Round;
 use crate::round::median;
 
 /// The processes whose processor time is measured. The last one is the measuring client.
-pub(crate) const PARTIES: [&str; 4] = ["connector", "Mosquitto", "simulated Ankaios", "client"];
+pub(crate) const PROCESSES: [&str; 4] = ["connector", "Mosquitto", "simulated Ankaios", "client"];
 
 /// One kind of request: alternating rounds of the floor and of the connector.
 #[derive(Default)]
@@ -75,7 +75,7 @@ pub(crate) struct Load {
     pub(crate) in_flight: usize,
     rounds: Rounds,
     bridge: Vec<Round>,
-    cpu: [Duration; PARTIES.len()],
+    cpu: [Duration; PROCESSES.len()],
 }
 
 impl Load {
@@ -95,13 +95,13 @@ impl Load {
     }
 
     /// Adds a round. `cpu` is the processor time of the requests to the connector, by
-    /// [`PARTIES`].
+    /// [`PROCESSES`].
     pub(crate) fn add(
         &mut self,
         fifo: Round,
         mqtt: Round,
         connector: Round,
-        cpu: [Duration; PARTIES.len()],
+        cpu: [Duration; PROCESSES.len()],
     ) {
         self.rounds.add(fifo, mqtt, connector);
         for (sum, time) in self.cpu.iter_mut().zip(cpu) {
@@ -117,8 +117,8 @@ impl Load {
         median(self.rounds.mqtt.iter().map(Round::rate))
     }
 
-    /// Processor time in seconds per 1,000 requests, by [`PARTIES`].
-    fn cpu(&self) -> [f64; PARTIES.len()] {
+    /// Processor time in seconds per 1,000 requests, by [`PROCESSES`].
+    fn cpu(&self) -> [f64; PROCESSES.len()] {
         self.cpu.map(|time| time.as_secs_f64() * 1e3 / self.rounds.requests() as f64)
     }
 
@@ -139,7 +139,7 @@ impl Load {
     }
 
     fn json(&self) -> Value {
-        let cpu: serde_json::Map<_, _> = PARTIES
+        let cpu: serde_json::Map<_, _> = PROCESSES
             .iter()
             .zip(self.cpu())
             .map(|(&party, cpu)| (party.into(), json!(cpu)))
@@ -253,7 +253,7 @@ impl Report {
         let Idle { watched, cpu, memory } = &self.idle;
         writeln!(
             text,
-            "\n| memory and idleness of the connector | |\n|---|---|\n\
+            "\n| memory and idle load of the connector | |\n|---|---|\n\
              | memory after the small replies (RSS) | {:.1} MiB |\n\
              | peak memory | {:.1} MiB |\n\
              | memory, idle after all of it (RSS) | {:.1} MiB |\n\

@@ -57,7 +57,7 @@ impl Requester {
                 let number = number(&publish);
                 let now = Instant::now();
                 round.add(now - sent[number], publish.payload.len());
-                if limit.goes_on(&round, now - begin, open) {
+                if limit.continues(&round, now - begin, open) {
                     sent[number] = now;
                     self.request(number);
                 } else {
@@ -116,7 +116,7 @@ pub(crate) fn wait_until_connected(port: u16, base: &str) {
     let mut connection =
         Connection::open(port, "waiting for the connector", &format!("{base}/connector/status"));
     loop {
-        assert!(Instant::now() < deadline, "the connector does not connect");
+        assert!(Instant::now() < deadline, "the connector has not connected");
         if let Packet::Publish(status) = connection.next().expect("no broker") {
             let status: serde_json::Value = serde_json::from_slice(&status.payload).unwrap();
             if status["status"] == "online" && status["ankaios"] == "connected" {

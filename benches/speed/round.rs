@@ -12,7 +12,7 @@ pub(crate) enum Limit {
 impl Limit {
     /// Whether to send another request while `open` requests, including the one just answered,
     /// have no reply.
-    pub(crate) fn goes_on(self, round: &Round, passed: Duration, open: usize) -> bool {
+    pub(crate) fn continues(self, round: &Round, passed: Duration, open: usize) -> bool {
         match self {
             Self::Time(limit) => passed < limit,
             Self::Requests(limit) => round.latencies.len() + open <= limit,

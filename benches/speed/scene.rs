@@ -53,7 +53,7 @@ pub(crate) fn shipped_binary() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image/out");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-static.sh");
     let status = Command::new(script).arg(&folder).status().unwrap();
-    assert!(status.success(), "the connector cannot be built");
+    assert!(status.success(), "the connector does not build");
     folder.join("fleet-connector")
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::load::Load;
-use super::request::{Flaw, Kind};
+use super::request::{Kind, Mismatch};
 use super::support::Requester;
 
 /// Sends a request and expects the correct reply.
@@ -22,6 +22,8 @@ pub(crate) async fn ask(
     };
     match kind.judge(number, &answer.payload) {
         Ok(()) => Ok(()),
-        Err(Flaw::Outage(what) | Flaw::Wrong(what)) => Err(format!("{number}: {kind:?}: {what}")),
+        Err(Mismatch::Outage(what) | Mismatch::Wrong(what)) => {
+            Err(format!("{number}: {kind:?}: {what}"))
+        }
     }
 }

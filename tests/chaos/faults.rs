@@ -11,8 +11,8 @@ use vehicle_simulator::{Fault, ReadPace};
 
 use super::journal::Journal;
 use super::request::TALKER;
-use super::seat::Seat;
 use super::secrets::Secrets;
+use super::site::Site;
 use super::support::proxy::{Direction, Line};
 use super::support::vehicle::Vehicle;
 use super::support::{Broker, Process, Proxy};
@@ -108,7 +108,7 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
         9 => {
             // Vehicles with replicas do not have this workload.
             if vehicle.crash(TALKER).is_ok() {
-                journal.note(format!("ankaios: {TALKER} crashes, and is restarted"));
+                journal.note(format!("ankaios: {TALKER} crashes and is restarted"));
             }
         }
         _ => {
@@ -148,7 +148,7 @@ fn garbage(random: &mut Rng) -> Vec<u8> {
 
 /// Injects faults of the connector: it is killed, terminated or suspended.
 pub(crate) async fn of_the_connector(
-    seat: &Seat,
+    site: &Site,
     connector: &mut Process,
     logs: &mut Vec<String>,
     mut random: Rng,
@@ -161,32 +161,32 @@ pub(crate) async fn of_the_connector(
         match random.u32(0..5) {
             0 | 1 => {
                 journal.note(format!("connector: killed, started after {pause:?}"));
-                seat.endpoint.ends();
+                site.endpoint.set_stopped();
                 connector.kill().await;
             }
             2 => {
                 journal.note(format!("connector: terminated, started after {pause:?}"));
                 let begin = Instant::now();
-                seat.endpoint.ends();
+                site.endpoint.set_stopped();
                 assert_eq!(connector.terminate().await.code(), Some(0));
                 journal.note(format!("connector: ended after {:?}", begin.elapsed()));
             }
             _ => {
                 let time = millis(&mut random, 100..1500);
-                journal.note(format!("connector: gets no time for {time:?}"));
+                journal.note(format!("connector: suspended for {time:?}"));
                 let outage = journal.outage();
-                let port = seat.endpoint.ends().unwrap();
+                let port = site.endpoint.set_stopped().unwrap();
                 connector.signal(Signal::STOP);
                 sleep(time).await;
                 connector.signal(Signal::CONT);
-                seat.endpoint.runs(port);
+                site.endpoint.set_running(port);
                 journal.over(outage);
                 continue;
             }
         }
         logs.extend(connector.output());
         sleep(pause).await;
-        *connector = seat.start();
+        *connector = site.start();
     }
 }
 
@@ -243,7 +243,7 @@ pub(crate) async fn of_the_broker(
 ) {
     // After the broker has lost its store, many missing replies are excused. So only half of
     // the runs have this fault.
-    let forgetful = random.bool();
+    let may_lose_data = random.bool();
     while Instant::now() < end {
         sleep(millis(&mut random, 0..6000)).await;
         match (random.u32(0..5), secrets) {
@@ -256,7 +256,7 @@ pub(crate) async fn of_the_broker(
             }
             (1 | 2, Some(secrets)) => {
                 let pauses = [0..3000, 0..1000].map(|range| millis(&mut random, range));
-                journal.note(format!("broker: new secrets, for which it restarts: {pauses:?}"));
+                journal.note(format!("broker: restarts with new secrets after {pauses:?}"));
                 // The connector gets them before the broker.
                 secrets.replace();
                 sleep(pauses[0]).await;
@@ -264,16 +264,16 @@ pub(crate) async fn of_the_broker(
                 sleep(pauses[1]).await;
                 broker.start_again().await;
             }
-            (3, _) if forgetful => {
-                journal.note("broker: restarts and has forgotten everything");
+            (3, _) if may_lose_data => {
+                journal.note("broker: restarts without its data");
                 broker.stop().await;
                 broker.forget();
                 broker.start_again().await;
-                journal.broker_forgot();
+                journal.broker_lost_data();
             }
             _ => {
                 let time = millis(&mut random, 100..7000);
-                journal.note(format!("broker: gets no time for {time:?}"));
+                journal.note(format!("broker: suspended for {time:?}"));
                 broker.process().signal(Signal::STOP);
                 sleep(time).await;
                 broker.process().signal(Signal::CONT);

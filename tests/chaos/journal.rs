@@ -24,7 +24,7 @@ struct Outage {
 pub(crate) struct Journal {
     events: Arc<Events>,
     /// The prefix of its notes: the name of a replica, or nothing.
-    whose: &'static str,
+    prefix: &'static str,
 }
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Events {
     start: Instant,
     notes: Mutex<Vec<String>>,
     outages: Mutex<Vec<Outage>>,
-    forgotten: Mutex<Vec<Instant>>,
+    data_losses: Mutex<Vec<Instant>>,
 }
 
 impl Deref for Journal {
@@ -49,19 +49,19 @@ impl Journal {
             start: Instant::now(),
             notes: Mutex::default(),
             outages: Mutex::default(),
-            forgotten: Mutex::default(),
+            data_losses: Mutex::default(),
         };
-        Self { events: Arc::new(events), whose: "" }
+        Self { events: Arc::new(events), prefix: "" }
     }
 
     /// The same journal, for notes about one replica.
-    pub(crate) fn of(&self, whose: &'static str) -> Self {
-        Self { whose, ..self.clone() }
+    pub(crate) fn of(&self, prefix: &'static str) -> Self {
+        Self { prefix, ..self.clone() }
     }
 
     pub(crate) fn note(&self, event: impl AsRef<str>) {
         let at = self.start.elapsed().as_secs_f64();
-        let line = format!("{at:8.3} {:1} {}", self.whose, event.as_ref());
+        let line = format!("{at:8.3} {:1} {}", self.prefix, event.as_ref());
         self.notes.lock().unwrap().push(line);
     }
 }
@@ -87,25 +87,25 @@ impl Events {
     }
 
     /// Records that the broker has lost all sessions and messages, and runs again.
-    pub(crate) fn broker_forgot(&self) {
-        self.forgotten.lock().unwrap().push(Instant::now());
+    pub(crate) fn broker_lost_data(&self) {
+        self.data_losses.lock().unwrap().push(Instant::now());
     }
 
     /// The last time before this moment at which the broker ran again after it had lost
     /// everything.
-    pub(crate) fn forgotten_before(&self, moment: Instant) -> Option<Instant> {
-        self.forgotten.lock().unwrap().iter().rev().find(|when| **when <= moment).copied()
+    pub(crate) fn data_lost_before(&self, moment: Instant) -> Option<Instant> {
+        self.data_losses.lock().unwrap().iter().rev().find(|when| **when <= moment).copied()
     }
 
     /// Whether the broker lost everything in this period or shortly after it.
-    pub(crate) fn forgotten_between(&self, begin: Instant, end: Instant) -> bool {
-        let forgotten = self.forgotten.lock().unwrap();
-        forgotten.iter().any(|when| begin <= *when && *when <= end + NOTED)
+    pub(crate) fn data_lost_between(&self, begin: Instant, end: Instant) -> bool {
+        let data_losses = self.data_losses.lock().unwrap();
+        data_losses.iter().any(|when| begin <= *when && *when <= end + NOTED)
     }
 
     /// How often the broker has lost everything.
-    pub(crate) fn times_forgotten(&self) -> usize {
-        self.forgotten.lock().unwrap().len()
+    pub(crate) fn data_losses(&self) -> usize {
+        self.data_losses.lock().unwrap().len()
     }
 
     pub(crate) fn text(&self) -> String {

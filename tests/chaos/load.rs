@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tokio::time::sleep;
 
 use super::journal::Journal;
-use super::request::{CONFIGS, Flaw, Kind, SLOTS};
+use super::request::{CONFIGS, Kind, Mismatch, SLOTS};
 use super::support::Requester;
 use super::support::requester::{Answer, Fate};
 
@@ -53,7 +53,7 @@ pub(crate) struct Load<'a> {
     /// it, as an operator would.
     busy: [Option<u32>; SLOTS],
     /// How many losses of the broker's data have been handled.
-    times_forgotten: usize,
+    data_losses: usize,
     /// The number of the first request since the last loss.
     first: u32,
     /// The requests that create the subscriptions.
@@ -69,7 +69,7 @@ impl<'a> Load<'a> {
             asked: BTreeMap::new(),
             slots: [Slot::Absent; SLOTS],
             busy: [None; SLOTS],
-            times_forgotten: 0,
+            data_losses: 0,
             first: 0,
             subscribing: [None; SUBSCRIPTIONS.len()],
         }
@@ -78,8 +78,8 @@ impl<'a> Load<'a> {
     /// Sends requests until `end`.
     pub(crate) async fn flow(&mut self, mut random: Rng, end: Instant) {
         while Instant::now() < end {
-            self.notice_loss();
-            self.stay_subscribed().await;
+            self.handle_data_loss();
+            self.ensure_subscribed().await;
             let waiting = self.operator.unanswered(self.first);
             let burst = match random.u32(0..100) {
                 _ if waiting > OUTSTANDING => 0,
@@ -92,7 +92,7 @@ impl<'a> Load<'a> {
                 let kind = if burst > 1 && large {
                     Some(Kind::Config(random.usize(LARGEST - 2..=LARGEST)))
                 } else {
-                    self.some_kind(&mut random)
+                    self.random_kind(&mut random)
                 };
                 if let Some(kind) = kind.filter(|kind| !self.replicas || !kind.leaves_traces()) {
                     self.ask(kind).await;
@@ -102,7 +102,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn some_kind(&mut self, random: &mut Rng) -> Option<Kind> {
+    fn random_kind(&mut self, random: &mut Rng) -> Option<Kind> {
         Some(match random.u32(0..100) {
             // Rarely: the state in its reply hides whether earlier events were lost.
             0 if random.u32(0..10) == 0 => random.choice(SUBSCRIPTIONS)?,
@@ -127,7 +127,7 @@ impl<'a> Load<'a> {
 
     /// A change of a slot that has no request in flight.
     fn change(&mut self, random: &mut Rng) -> Option<Kind> {
-        self.learn();
+        self.update_slots();
         let slot = random.usize(..SLOTS);
         if self.busy[slot].is_some() {
             return None;
@@ -140,13 +140,13 @@ impl<'a> Load<'a> {
     }
 
     /// Gives up the requests in flight when the broker has lost everything.
-    pub(crate) fn notice_loss(&mut self) {
-        let times = self.journal.times_forgotten();
-        if times == self.times_forgotten {
+    pub(crate) fn handle_data_loss(&mut self) {
+        let times = self.journal.data_losses();
+        if times == self.data_losses {
             return;
         }
-        self.times_forgotten = times;
-        self.learn();
+        self.data_losses = times;
+        self.update_slots();
         for (slot, busy) in self.slots.iter_mut().zip(&mut self.busy) {
             if busy.take().is_some() {
                 *slot = Slot::Unknown;
@@ -157,7 +157,7 @@ impl<'a> Load<'a> {
     }
 
     /// Subscribes again until each subscription has succeeded.
-    pub(crate) async fn stay_subscribed(&mut self) {
+    pub(crate) async fn ensure_subscribed(&mut self) {
         if self.replicas {
             return;
         }
@@ -169,7 +169,7 @@ impl<'a> Load<'a> {
                     let reply = fate.replies.first();
                     let refused = |it: &Answer| kind.judge(number, &it.payload).is_err();
                     // Whether the error is excused is checked at the end.
-                    reply.map_or(fate.nobody_there, refused)
+                    reply.map_or(fate.no_subscribers, refused)
                 }
             };
             if failed {
@@ -187,29 +187,29 @@ impl<'a> Load<'a> {
 
     /// Whether the broker has lost a request or its reply, together with all its data.
     fn is_lost(&self, fate: &Fate, fates: &BTreeMap<u32, Fate>) -> bool {
-        let Some(accepted) = fate.accepted else { return false };
-        if self.journal.forgotten_before(Instant::now()).is_some_and(|when| accepted < when) {
+        let Some(acknowledged) = fate.acknowledged else { return false };
+        if self.journal.data_lost_before(Instant::now()).is_some_and(|when| acknowledged < when) {
             return true;
         }
         // The connector had not subscribed again yet.
-        fate.nobody_there
-            && self.journal.forgotten_before(accepted).is_some_and(|when| {
+        fate.no_subscribers
+            && self.journal.data_lost_before(acknowledged).is_some_and(|when| {
                 !fates.values().any(|other| {
-                    !other.nobody_there
-                        && other.accepted.is_some_and(|at| when < at && at < accepted)
+                    !other.no_subscribers
+                        && other.acknowledged.is_some_and(|at| when < at && at < acknowledged)
                 })
             })
     }
 
     /// Updates the slots from the replies to changes.
-    fn learn(&mut self) {
+    fn update_slots(&mut self) {
         for slot in 0..SLOTS {
             let Some(number) = self.busy[slot] else { continue };
             let fate = self.operator.fate(number).unwrap_or_default();
             let kind = &self.asked[&number].kind;
             let done = match fate.replies.first() {
                 Some(answer) => kind.judge(number, &answer.payload).is_ok(),
-                None if fate.nobody_there => false,
+                None if fate.no_subscribers => false,
                 None => continue,
             };
             self.slots[slot] = match kind {
@@ -230,7 +230,7 @@ impl<'a> Load<'a> {
     pub(crate) async fn ask(&mut self, kind: Kind) -> u32 {
         let number = self.number();
         if let Kind::Apply { slot, .. } | Kind::Delete { slot } = kind {
-            self.learn();
+            self.update_slots();
             self.busy[slot] = Some(number);
         }
         self.asked.insert(number, Asked { kind: kind.clone(), at: Instant::now() });
@@ -240,39 +240,39 @@ impl<'a> Load<'a> {
 
     /// What each slot must contain at the end.
     pub(crate) fn slots(&mut self) -> [Slot; SLOTS] {
-        self.learn();
+        self.update_slots();
         self.slots
     }
 
     /// The wrong replies, and the errors that no outage explains.
-    pub(crate) fn flaws(&self) -> Vec<String> {
+    pub(crate) fn failures(&self) -> Vec<String> {
         let fates = self.operator.fates();
-        let mut flaws = Vec::new();
+        let mut failures = Vec::new();
         for (number, fate) in &fates {
             let Some(Asked { kind, at }) = self.asked.get(number) else {
-                flaws.push(format!("{number} was never asked"));
+                failures.push(format!("{number} was never sent"));
                 continue;
             };
             let at_second = self.journal.at(*at);
             for answer in &fate.replies {
-                let flaw = match kind.judge(*number, &answer.payload) {
+                let failure = match kind.judge(*number, &answer.payload) {
                     Ok(()) => continue,
-                    Err(Flaw::Outage(_)) if self.journal.excuses(*at, answer.at) => continue,
-                    Err(Flaw::Outage(what)) => format!("no outage explains {what}"),
-                    Err(Flaw::Wrong(what)) => what,
+                    Err(Mismatch::Outage(_)) if self.journal.excuses(*at, answer.at) => continue,
+                    Err(Mismatch::Outage(what)) => format!("no outage explains {what}"),
+                    Err(Mismatch::Wrong(what)) => what,
                 };
                 let answered = self.journal.at(answer.at);
-                flaws.push(format!(
-                    "{number} of {at_second:.3}, answered at {answered:.3}: {kind:?}: {flaw}"
+                failures.push(format!(
+                    "{number} of {at_second:.3}, answered at {answered:.3}: {kind:?}: {failure}"
                 ));
             }
             if let Some(missing) = missing(fate)
                 && !self.is_lost(fate, &fates)
             {
-                flaws.push(format!("{number} of {at_second:.3}: {kind:?}: {missing}"));
+                failures.push(format!("{number} of {at_second:.3}: {kind:?}: {missing}"));
             }
         }
-        flaws
+        failures
     }
 
     /// A summary of the run in one line.
@@ -283,7 +283,7 @@ impl<'a> Load<'a> {
         for (number, fate) in &fates {
             repeated += fate.replies.len().saturating_sub(1);
             for answer in &fate.replies {
-                if let Err(Flaw::Outage(what)) =
+                if let Err(Mismatch::Outage(what)) =
                     self.asked[number].kind.judge(*number, &answer.payload)
                 {
                     let (code, _) = what.split_once(':').unwrap_or((&what, ""));
@@ -300,12 +300,12 @@ impl<'a> Load<'a> {
 }
 
 fn missing(fate: &Fate) -> Option<&'static str> {
-    if fate.nobody_there {
+    if fate.no_subscribers {
         return Some("the broker had lost the session of the connector");
     }
-    match fate.accepted {
-        Some(_) if fate.replies.is_empty() => Some("accepted, but no reply"),
+    match fate.acknowledged {
+        Some(_) if fate.replies.is_empty() => Some("acknowledged, but no reply"),
         Some(_) => None,
-        None => Some("not even accepted by the broker"),
+        None => Some("not acknowledged by the broker"),
     }
 }

@@ -14,8 +14,8 @@ mod journal;
 mod load;
 mod request;
 mod scrape;
-mod seat;
 mod secrets;
+mod site;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

@@ -81,7 +81,7 @@ const SUBSCRIPTION: &str = "slots";
 
 /// Why a reply differs from the expected one.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub(crate) enum Mismatch {
     /// An error that an outage of Ankaios explains.
     Outage(String),
     /// Any other difference.
@@ -212,19 +212,19 @@ impl Kind {
     }
 
     /// Checks a reply to this request.
-    pub(crate) fn judge(&self, number: u32, payload: &[u8]) -> Result<(), Flaw> {
+    pub(crate) fn judge(&self, number: u32, payload: &[u8]) -> Result<(), Mismatch> {
         let wrong = |what: &str| {
             let text = String::from_utf8_lossy(payload);
             let shown: String = text.chars().take(300).collect();
-            Flaw::Wrong(format!("{what}: {shown}"))
+            Mismatch::Wrong(format!("{what}: {shown}"))
         };
-        let reply: Value = serde_json::from_slice(payload).map_err(|_| wrong("no JSON"))?;
+        let reply: Value = serde_json::from_slice(payload).map_err(|_| wrong("not JSON"))?;
         let code = reply["error"]["code"].as_str();
         let message = reply["error"]["message"].as_str().unwrap_or_default();
         if let Some(code @ ("timeout" | "unavailable")) = code
             && self.needs_ankaios()
         {
-            return Err(Flaw::Outage(format!("{code}: {message}")));
+            return Err(Mismatch::Outage(format!("{code}: {message}")));
         }
         let right = match self {
             Self::Config(index) => is_config(&reply["desired_state"]["configs"], *index),

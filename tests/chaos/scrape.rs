@@ -24,12 +24,12 @@ pub(crate) struct Endpoint(watch::Sender<Option<u16>>);
 
 impl Endpoint {
     /// Records that the connector now runs and serves its health on this port.
-    pub(crate) fn runs(&self, port: u16) {
+    pub(crate) fn set_running(&self, port: u16) {
         self.0.send_replace(Some(port));
     }
 
     /// Records that the connector ends or is suspended. Returns its port.
-    pub(crate) fn ends(&self) -> Option<u16> {
+    pub(crate) fn set_stopped(&self) -> Option<u16> {
         self.0.send_replace(None)
     }
 
@@ -40,7 +40,7 @@ impl Endpoint {
         end: Instant,
         journal: &Journal,
     ) -> Vec<String> {
-        let mut flaws = Vec::new();
+        let mut failures = Vec::new();
         while Instant::now() < end {
             let mut endpoint = self.0.subscribe();
             let port = *endpoint.borrow_and_update();
@@ -49,16 +49,16 @@ impl Endpoint {
                 let asked = Instant::now();
                 let answer = ask(port, path).await;
                 // A connector that has ended in the meantime need not answer.
-                let runs = !endpoint.has_changed().unwrap();
-                if let Err(flaw) = answer.and_then(|answer| judge(path, &answer))
-                    && runs
+                let still_running = !endpoint.has_changed().unwrap();
+                if let Err(failure) = answer.and_then(|answer| judge(path, &answer))
+                    && still_running
                 {
-                    flaws.push(format!("{:.3}: {path}: {flaw}", journal.at(asked)));
+                    failures.push(format!("{:.3}: {path}: {failure}", journal.at(asked)));
                 }
             }
             sleep(Duration::from_millis(random.u64(0..400))).await;
         }
-        flaws
+        failures
     }
 
     /// Whether the connector reports the role `standby`.

@@ -20,7 +20,7 @@ const SETTINGS: [(&str, &str); 4] = [
 ];
 
 /// The environment of one connector: its vehicle, its uplink and its settings.
-pub(crate) struct Seat {
+pub(crate) struct Site {
     /// The `REPLICA_ID`; empty if there is only one connector.
     pub(crate) name: &'static str,
     pub(crate) vehicle: Vehicle,
@@ -31,7 +31,7 @@ pub(crate) struct Seat {
     pid: AtomicU32,
 }
 
-impl Seat {
+impl Site {
     /// Creates the environment of connectors that reach the broker on this port.
     pub(crate) async fn new(name: &'static str, broker: u16, secrets: Option<&Secrets>) -> Self {
         let own = SETTINGS.map(|(name, value)| (name, value.to_owned()));
@@ -60,22 +60,22 @@ impl Seat {
         let folder = self.vehicle.control_interface();
         let connector = start_connector_at(self.proxy.port(), folder, &settings);
         self.pid.store(connector.pid(), Ordering::Relaxed);
-        self.endpoint.runs(port);
+        self.endpoint.set_running(port);
         connector
     }
 
     /// Returns the largest peak of resident memory of any connector until `end`, in kB.
     pub(crate) async fn watch_memory(&self, end: Instant) -> u32 {
-        let mut most = 0;
+        let mut peak_memory = 0;
         while Instant::now() < end {
             let path = format!("/proc/{}/status", self.pid.load(Ordering::Relaxed));
             // The process may just have been killed.
             let status = std::fs::read_to_string(path).unwrap_or_default();
             let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
-            most = most.max(peak.unwrap_or(0));
+            peak_memory = peak_memory.max(peak.unwrap_or(0));
             sleep(Duration::from_millis(100)).await;
         }
-        most
+        peak_memory
     }
 }

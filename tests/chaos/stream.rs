@@ -21,7 +21,7 @@ use super::support::vehicle::Vehicle;
 /// attempts, and a timeout.
 const RESUBSCRIBED: Duration = Duration::from_secs(10);
 
-const AT_ONCE: Duration = Duration::from_secs(2);
+const REPLY_LIMIT: Duration = Duration::from_secs(2);
 
 /// The texts of the slots, by name.
 type Texts = BTreeMap<String, String>;
@@ -37,8 +37,8 @@ pub(crate) async fn settle(
     let begin = Instant::now();
     let actual = texts_of(vehicle);
     loop {
-        load.stay_subscribed().await;
-        let shown = put_together(operator, load)?;
+        load.ensure_subscribed().await;
+        let shown = combine(operator, load)?;
         if shown.as_ref() == Some(&actual) {
             break;
         }
@@ -52,9 +52,9 @@ pub(crate) async fn settle(
     let before = operator.events().len();
     let slot = 0;
     for version in 1..4 {
-        ask(load, operator, Kind::Apply { slot, version, padding: 0 }, AT_ONCE).await?;
+        ask(load, operator, Kind::Apply { slot, version, padding: 0 }, REPLY_LIMIT).await?;
     }
-    ask(load, operator, Kind::Delete { slot }, AT_ONCE).await?;
+    ask(load, operator, Kind::Delete { slot }, REPLY_LIMIT).await?;
     let expected: Vec<_> =
         (1..4).map(|version| Some(slot_text(slot, version))).chain([None]).collect();
     let begin = Instant::now();
@@ -63,13 +63,13 @@ pub(crate) async fn settle(
         let mut texts = Vec::new();
         for event in &events[before..] {
             let mut changed = Texts::new();
-            take(&event_of(event)?, &mut changed);
+            apply(&event_of(event)?, &mut changed);
             texts.push(changed.remove(&slot_name(slot)));
         }
         if texts == expected {
             return Ok(());
         }
-        if texts.len() > expected.len() || begin.elapsed() > AT_ONCE {
+        if texts.len() > expected.len() || begin.elapsed() > REPLY_LIMIT {
             return Err(format!("events of slot 0 are {texts:?} instead of {expected:?}"));
         }
         sleep(Duration::from_millis(20)).await;
@@ -78,7 +78,7 @@ pub(crate) async fn settle(
 
 /// The texts that result from the events and from the replies to subscriptions. `None` without
 /// any subscription.
-fn put_together(operator: &Requester, load: &Load<'_>) -> Result<Option<Texts>, String> {
+fn combine(operator: &Requester, load: &Load<'_>) -> Result<Option<Texts>, String> {
     let fates = operator.fates();
     let subscriptions = load.asked.iter().filter(|(_, asked)| asked.kind == Kind::Subscribe);
     let mut messages: Vec<Answer> = subscriptions
@@ -96,12 +96,12 @@ fn put_together(operator: &Requester, load: &Load<'_>) -> Result<Option<Texts>, 
         let message = event_of(message)?;
         let whole = message["resynced"] == true || message.get("id").is_some();
         match &mut texts {
-            Some(texts) if !whole => take(&message, texts),
+            Some(texts) if !whole => apply(&message, texts),
             // Events of an earlier subscription that the broker has lost.
             None if !whole => {}
             texts => {
                 let mut state = Texts::new();
-                take(&message, &mut state);
+                apply(&message, &mut state);
                 *texts = Some(state);
             }
         }
@@ -110,11 +110,11 @@ fn put_together(operator: &Requester, load: &Load<'_>) -> Result<Option<Texts>, 
 }
 
 fn event_of(message: &Answer) -> Result<Value, String> {
-    serde_json::from_slice(&message.payload).map_err(|error| format!("no event: {error}"))
+    serde_json::from_slice(&message.payload).map_err(|error| format!("not an event: {error}"))
 }
 
 /// Applies what a message contains about the slots.
-fn take(message: &Value, texts: &mut Texts) {
+fn apply(message: &Value, texts: &mut Texts) {
     for slot in 0..SLOTS {
         let name = slot_name(slot);
         let path = slot_path(slot);

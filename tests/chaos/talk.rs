@@ -20,14 +20,14 @@ use super::support::vehicle::Vehicle;
 const FLOOD: u32 = 2500;
 
 /// The shortest time between floods: the vehicle keeps only the last 10,000 lines.
-const FLOODS: Duration = Duration::from_secs(30);
+const FLOOD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long requesting a log again takes after the last fault: the longest wait between
 /// attempts, and a timeout.
 const RESUMED: Duration = Duration::from_secs(15);
 
 /// The number of lines written after all faults.
-const CALM: u32 = 20;
+const FINAL_LINES: u32 = 20;
 
 /// The workload that writes numbered lines.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Talker {
         let mut flooded = Instant::now();
         while Instant::now() < end {
             match random.u32(0..1000) {
-                0..2 if flooded.elapsed() > FLOODS => {
+                0..2 if flooded.elapsed() > FLOOD_INTERVAL => {
                     flooded = Instant::now();
                     journal.note(format!("{TALKER}: writes {FLOOD} lines"));
                     for _ in 0..FLOOD {
@@ -87,39 +87,39 @@ impl Talker {
         journal: &Journal,
     ) -> Result<(), String> {
         let begin = Instant::now();
-        let mut last = Err("nothing has come".to_owned());
+        let mut last = Err("no line has arrived".to_owned());
         while begin.elapsed() < RESUMED {
-            load.stay_subscribed().await;
-            last = self.calm(operator, vehicle).await;
+            load.ensure_subscribed().await;
+            last = self.check_new_lines(operator, vehicle).await;
             if last.is_ok() {
-                journal.note(format!("the log comes as it is written after {:?}", begin.elapsed()));
+                journal.note(format!("all new log lines arrive after {:?}", begin.elapsed()));
                 return Ok(());
             }
         }
-        last.map_err(|flaw| format!("{TALKER}: {flaw}"))
+        last.map_err(|failure| format!("{TALKER}: {failure}"))
     }
 
-    async fn calm(&self, operator: &Requester, vehicle: &Vehicle) -> Result<(), String> {
+    async fn check_new_lines(&self, operator: &Requester, vehicle: &Vehicle) -> Result<(), String> {
         let before = operator.logs_from(0).len();
         self.write(vehicle, 1, 0).await;
         let first = self.lines();
         let before = until_seen(operator, first - 1, before).await?;
-        for _ in 0..CALM {
+        for _ in 0..FINAL_LINES {
             self.write(vehicle, 1, 0).await;
         }
-        until_seen(operator, first + CALM - 1, before).await?;
-        let expected: Vec<_> = (first..first + CALM).collect();
+        until_seen(operator, first + FINAL_LINES - 1, before).await?;
+        let expected: Vec<_> = (first..first + FINAL_LINES).collect();
         let mut lines = Vec::new();
         for message in parse(&operator.logs_from(before))? {
             match message.content {
                 Content::Lines(numbers) => lines.extend(numbers),
-                other => return Err(format!("without a fault came {other:?}")),
+                other => return Err(format!("received without a fault: {other:?}")),
             }
         }
         if lines == expected {
             return Ok(());
         }
-        Err(format!("without a fault came {lines:?} instead of {expected:?}"))
+        Err(format!("received without a fault: {lines:?} instead of {expected:?}"))
     }
 }
 
@@ -135,7 +135,7 @@ async fn until_seen(operator: &Requester, line: u32, from: usize) -> Result<usiz
             }
         }
         if begin.elapsed() > RESUMED / 3 {
-            return Err(format!("line {line} does not come"));
+            return Err(format!("line {line} does not arrive"));
         }
         sleep(Duration::from_millis(20)).await;
     }
@@ -168,7 +168,7 @@ fn parse(messages: &[Answer]) -> Result<Vec<Message>, String> {
         let wrong = || {
             let text: String =
                 String::from_utf8_lossy(&message.payload).chars().take(200).collect();
-            format!("not expected of the log that is followed: {text}")
+            format!("unexpected message of the followed log: {text}")
         };
         let json: Value = serde_json::from_slice(&message.payload).map_err(|_| wrong())?;
         let number = |entry: &Value| {
@@ -192,27 +192,27 @@ fn parse(messages: &[Answer]) -> Result<Vec<Message>, String> {
 
 /// The result of checking the log.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct LogCheck {
     /// The number of different lines.
     pub(crate) lines: u32,
     /// The number of repeated lines.
     pub(crate) repeated: u32,
     /// The number of lines that the connector reports as dropped.
     pub(crate) dropped: u32,
-    pub(crate) flaws: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 /// Finds lines that are missing or out of order.
 ///
 /// After an interruption, the last lines may be repeated, beginning at any of them. Lines may
 /// be missing only if they are reported as dropped or if the broker has lost its data.
-pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
-    let mut heard = Heard::default();
+pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> LogCheck {
+    let mut check = LogCheck::default();
     let messages = match parse(messages) {
         Ok(messages) => messages,
-        Err(flaw) => {
-            heard.flaws.push(flaw);
-            return heard;
+        Err(failure) => {
+            check.failures.push(failure);
+            return check;
         }
     };
     // The next new line, and how many lines before it may be missing.
@@ -221,34 +221,34 @@ pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
     let mut last_new = 0.0;
     let mut before = None;
     for Message { at, content } in messages {
-        let forgotten = before.is_some_and(|before| journal.forgotten_between(before, at));
+        let data_lost = before.is_some_and(|before| journal.data_lost_between(before, at));
         before = Some(at);
         let at = journal.at(at);
         match content {
             Content::Dropped(count) => {
-                heard.dropped += count;
+                check.dropped += count;
                 dropped += count;
             }
             Content::Stopped => {}
             Content::Lines(lines) => {
                 let Some((first, last)) = lines.first().zip(lines.last()).map(|(a, b)| (*a, *b))
                 else {
-                    heard.flaws.push(format!("{at:.3}: a message without lines"));
+                    check.failures.push(format!("{at:.3}: a message without lines"));
                     continue;
                 };
                 if lines.windows(2).any(|pair| pair[0] + 1 != pair[1]) {
-                    heard.flaws.push(format!("{at:.3}: not in order: {lines:?}"));
+                    check.failures.push(format!("{at:.3}: not in order: {lines:?}"));
                 }
-                if first > next && !forgotten && first - next > dropped {
-                    heard.flaws.push(format!(
+                if first > next && !data_lost && first - next > dropped {
+                    check.failures.push(format!(
                         "{at:.3}: lines {next} to {} are missing, {dropped} were dropped; the last \
-                         new one came at {last_new:.3}",
+                         new one arrived at {last_new:.3}",
                         first - 1
                     ));
                 }
                 let new = (last + 1).saturating_sub(first.max(next));
-                heard.lines += new;
-                heard.repeated += last + 1 - first - new;
+                check.lines += new;
+                check.repeated += last + 1 - first - new;
                 if last >= next {
                     next = last + 1;
                     dropped = 0;
@@ -257,5 +257,5 @@ pub(crate) fn judge(messages: &[Answer], journal: &Journal) -> Heard {
             }
         }
     }
-    heard
+    check
 }

@@ -14,8 +14,8 @@ use super::faults;
 use super::journal::Journal;
 use super::load::{Load, Slot};
 use super::request::{CONFIGS, Kind, TALKER, config_text, slot_name, slot_text};
-use super::seat::Seat;
 use super::secrets::Secrets;
+use super::site::Site;
 use super::stream;
 use super::support::vehicle::Vehicle;
 use super::support::{Broker, DEADLINE, Process, Requester, eventually, free_port, say};
@@ -26,7 +26,7 @@ use super::talk::{self, Talker};
 const CATCH_UP: Duration = Duration::from_secs(60);
 
 /// The time limit of one request on a machine that runs other tests at the same time.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const REPLY_LIMIT: Duration = Duration::from_secs(2);
 
 /// The longest wait between attempts to connect to Ankaios, and a timeout. A standby replica
 /// needs it, because no earlier request has waited for its link.
@@ -41,8 +41,8 @@ pub(crate) struct World {
     broker: Broker,
     /// `None` without TLS.
     secrets: Option<Secrets>,
-    seats: Vec<Seat>,
-    /// The connectors, in the order of `seats`.
+    sites: Vec<Site>,
+    /// The connectors, in the order of `sites`.
     connectors: Vec<Process>,
     operator: Requester,
 }
@@ -62,31 +62,31 @@ impl World {
         let broker = Broker::with(&settings).await;
         let port = if secrets.is_some() { secure } else { broker.port() };
         let names: &[_] = if seed / 2 % 2 == 1 { &["a", "b"] } else { &[""] };
-        let (mut seats, mut connectors) = (Vec::new(), Vec::<Process>::new());
+        let (mut sites, mut connectors) = (Vec::new(), Vec::<Process>::new());
         for name in names {
-            let seat = Seat::new(name, port, secrets.as_ref()).await;
-            seat.vehicle.set_lose_half_read_frames(true);
-            add_configs(&seat.vehicle);
-            let connector = seat.start();
+            let site = Site::new(name, port, secrets.as_ref()).await;
+            site.vehicle.set_lose_half_read_frames(true);
+            add_configs(&site.vehicle);
+            let connector = site.start();
             connector.line("the link to Ankaios is up").await;
             connectors.push(connector);
-            seats.push(seat);
+            sites.push(site);
             // The first replica becomes active.
             connectors[0].line("ready for requests").await;
         }
         let operator = Requester::connect(broker.port()).await;
-        Self { broker, secrets, seats, connectors, operator }
+        Self { broker, secrets, sites, connectors, operator }
     }
 
     /// Injects faults for a while, then checks that nothing was lost.
     pub(crate) async fn survive(self, seed: u64, time: Duration) {
-        let Self { mut broker, secrets, seats, mut connectors, operator } = self;
+        let Self { mut broker, secrets, sites, mut connectors, operator } = self;
         let journal = Journal::new();
         let mut random = Rng::with_seed(seed);
-        let mut load = Load::new(&operator, &journal, seats.len() > 1);
+        let mut load = Load::new(&operator, &journal, sites.len() > 1);
         let talker = Talker::default();
-        let single = match &seats[..] {
-            [seat] => Some(&seat.vehicle),
+        let single = match &sites[..] {
+            [site] => Some(&site.vehicle),
             _ => None,
         };
         if let Some(vehicle) = single {
@@ -94,17 +94,17 @@ impl World {
         }
         let end = Instant::now() + time;
         let [a, b, c] = std::array::from_fn(|_| random.fork());
-        let replicas = seats.iter().zip(&mut connectors).map(|(seat, connector)| {
+        let replicas = sites.iter().zip(&mut connectors).map(|(site, connector)| {
             let [a, b, c, d] = std::array::from_fn(|_| random.fork());
-            let journal = journal.of(seat.name);
+            let journal = journal.of(site.name);
             async move {
                 let mut logs = Vec::new();
                 let (.., scraped, resident) = tokio::join!(
-                    faults::of_ankaios(&seat.vehicle, a, end, &journal),
-                    faults::of_the_connector(seat, connector, &mut logs, b, end, &journal),
-                    faults::of_the_uplink(&seat.proxy, c, end, &journal),
-                    seat.endpoint.scrape(d, end, &journal),
-                    seat.watch_memory(end),
+                    faults::of_ankaios(&site.vehicle, a, end, &journal),
+                    faults::of_the_connector(site, connector, &mut logs, b, end, &journal),
+                    faults::of_the_uplink(&site.proxy, c, end, &journal),
+                    site.endpoint.scrape(d, end, &journal),
+                    site.watch_memory(end),
                 );
                 (logs, scraped, resident)
             }
@@ -116,46 +116,46 @@ impl World {
             talk,
             faults::of_the_broker(&mut broker, secrets.as_ref(), c, end, &journal),
         );
-        journal.note("all faults are over");
-        let outcome = settle(&mut load, &operator, &seats, &talker, &journal).await;
+        journal.note("all faults have ended");
+        let outcome = settle(&mut load, &operator, &sites, &talker, &journal).await;
 
-        let mut flaws = load.flaws();
-        flaws.extend(outcome.err());
-        flaws.extend(single.into_iter().flat_map(|vehicle| wrong_slots(&mut load, vehicle)));
+        let mut failures = load.failures();
+        failures.extend(outcome.err());
+        failures.extend(single.into_iter().flat_map(|vehicle| wrong_slots(&mut load, vehicle)));
         let mut resident = 0;
         let mut logs = Vec::new();
-        for (seat, (log, scraped, most)) in seats.iter().zip(replicas) {
+        for (site, (log, scraped, peak_memory)) in sites.iter().zip(replicas) {
             logs.extend(log);
-            flaws.extend(scraped.into_iter().map(|flaw| format!("{}: {flaw}", seat.name)));
-            resident = resident.max(most);
+            failures.extend(scraped.into_iter().map(|failure| format!("{}: {failure}", site.name)));
+            resident = resident.max(peak_memory);
         }
-        let heard = talk::judge(&operator.logs_from(0), &journal);
-        flaws.extend(heard.flaws.iter().map(|flaw| format!("{TALKER}: {flaw}")));
+        let check = talk::judge(&operator.logs_from(0), &journal);
+        failures.extend(check.failures.iter().map(|failure| format!("{TALKER}: {failure}")));
         if resident > MAX_RESIDENT {
-            flaws.push(format!("the connector has taken {resident} kB"));
+            failures.push(format!("the connector has used {resident} kB"));
         }
         let events = operator.events().len();
         say(&format!(
             "{}, {events} events, {} of {} lines, {} repeated, {} dropped, at most {resident} kB\n",
             load.summary(),
-            heard.lines,
+            check.lines,
             talker.lines(),
-            heard.repeated,
-            heard.dropped,
+            check.repeated,
+            check.dropped,
         ));
-        if !flaws.is_empty() {
+        if !failures.is_empty() {
             logs.extend(connectors.iter().flat_map(Process::output));
             let file = format!("{}/chaos-{seed}.log", env!("CARGO_TARGET_TMPDIR"));
-            let problems = seats.iter().flat_map(|seat| seat.vehicle.problems());
-            let problems: Vec<_> = problems.map(|problem| shown(&problem)).collect();
-            let all = [journal.text(), problems.join("\n"), flaws.join("\n"), logs.join("\n")];
+            let problems = sites.iter().flat_map(|site| site.vehicle.problems());
+            let problems: Vec<_> = problems.map(|problem| shortened(&problem)).collect();
+            let all = [journal.text(), problems.join("\n"), failures.join("\n"), logs.join("\n")];
             std::fs::write(&file, all.join("\n\n")).unwrap();
-            flaws.truncate(20);
+            failures.truncate(20);
             panic!(
                 "CHAOS_SEED={seed} CHAOS_SECONDS={}; all in {file}\n{}\n{}",
                 time.as_secs(),
                 journal.text(),
-                flaws.join("\n")
+                failures.join("\n")
             );
         }
     }
@@ -169,7 +169,7 @@ async fn start_talker(load: &mut Load<'_>, operator: &Requester, vehicle: &Vehic
         (vehicle.execution_state(&instance)? == execution::running()).then_some(())
     })
     .await;
-    load.stay_subscribed().await;
+    load.ensure_subscribed().await;
 }
 
 fn add_configs(vehicle: &Vehicle) {
@@ -188,37 +188,39 @@ fn add_configs(vehicle: &Vehicle) {
 async fn settle(
     load: &mut Load<'_>,
     operator: &Requester,
-    seats: &[Seat],
+    sites: &[Site],
     talker: &Talker,
     journal: &Journal,
 ) -> Result<(), String> {
     let begin = Instant::now();
-    load.notice_loss();
+    load.handle_data_loss();
     // Requests without any reply are reported by `Load::failures`.
     while let Some(number) = load.unanswered() {
         if begin.elapsed() > CATCH_UP {
-            return Err(format!("{number} and others were not answered within {CATCH_UP:?}"));
+            return Err(format!(
+                "{number} and possibly others were not answered within {CATCH_UP:?}"
+            ));
         }
         sleep(Duration::from_millis(20)).await;
     }
     journal.note(format!("caught up within {:?}", begin.elapsed()));
-    if seats.len() > 1 {
-        one_is_active(seats).await?;
-        journal.note(format!("one is active after {:?}", begin.elapsed()));
+    if sites.len() > 1 {
+        one_is_active(sites).await?;
+        journal.note(format!("one replica is active after {:?}", begin.elapsed()));
     }
-    is_there(load, operator).await?;
-    if let Err(flaw) = ask(load, operator, Kind::Nothing, AT_ONCE * 2).await {
+    wait_for_subscriber(load, operator).await?;
+    if let Err(failure) = ask(load, operator, Kind::Nothing, REPLY_LIMIT * 2).await {
         // Ankaios itself may need a restart of the agent by now. Nothing else is an excuse.
         if !["closed the control interface", "does not exist"]
             .iter()
-            .any(|part| flaw.contains(part))
+            .any(|part| failure.contains(part))
         {
-            return Err(format!("it does not recover: {flaw}"));
+            return Err(format!("the connector does not recover: {failure}"));
         }
-        journal.note(format!("ankaios: agent restarts, because {flaw}"));
+        journal.note(format!("ankaios: agent restarts, because {failure}"));
         let outage = journal.outage();
-        for seat in seats {
-            seat.vehicle.restart_agent(Duration::from_millis(100)).await.unwrap();
+        for site in sites {
+            site.vehicle.restart_agent(Duration::from_millis(100)).await.unwrap();
         }
         journal.over(outage);
     }
@@ -241,53 +243,53 @@ async fn settle(
         Kind::NoOperation,
         Kind::TooLarge,
     ] {
-        if seats.len() == 1 || !kind.leaves_traces() {
-            ask(load, operator, kind, AT_ONCE).await?;
+        if sites.len() == 1 || !kind.leaves_traces() {
+            ask(load, operator, kind, REPLY_LIMIT).await?;
         }
     }
-    if let [Seat { vehicle, .. }] = seats {
+    if let [Site { vehicle, .. }] = sites {
         stream::settle(load, operator, vehicle, journal).await?;
         talker.settle(load, operator, vehicle, journal).await?;
     }
-    for seat in seats {
-        seat.endpoint.ready(READY).await.map_err(|flaw| format!("{}: {flaw}", seat.name))?;
+    for site in sites {
+        site.endpoint.ready(READY).await.map_err(|failure| format!("{}: {failure}", site.name))?;
     }
     Ok(())
 }
 
 /// Waits until a connector is subscribed to requests. After the broker has lost everything,
 /// there may have been no request to wait for, and no subscriber.
-async fn is_there(load: &mut Load<'_>, operator: &Requester) -> Result<(), String> {
+async fn wait_for_subscriber(load: &mut Load<'_>, operator: &Requester) -> Result<(), String> {
     let begin = Instant::now();
     loop {
         let number = load.ask(Kind::Nothing).await;
-        operator.accepted(number).await;
-        if !operator.fate(number).unwrap_or_default().nobody_there {
+        operator.acknowledged(number).await;
+        if !operator.fate(number).unwrap_or_default().no_subscribers {
             return Ok(());
         }
-        if begin.elapsed() > AT_ONCE * 2 {
-            return Err(format!("nobody is subscribed to requests after {:?}", begin.elapsed()));
+        if begin.elapsed() > REPLY_LIMIT * 2 {
+            return Err(format!("no client is subscribed to requests after {:?}", begin.elapsed()));
         }
         sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// Waits until one replica is active, and all others are standby.
-async fn one_is_active(seats: &[Seat]) -> Result<(), String> {
+async fn one_is_active(sites: &[Site]) -> Result<(), String> {
     let begin = Instant::now();
     loop {
         let mut active = Vec::new();
-        for seat in seats {
+        for site in sites {
             // An agent that has closed the control interface is restarted afterwards.
-            if !seat.endpoint.is_standby().await? {
-                active.push(seat.name);
+            if !site.endpoint.is_standby().await? {
+                active.push(site.name);
             }
         }
         if active.len() == 1 {
             return Ok(());
         }
         if begin.elapsed() > CATCH_UP {
-            return Err(format!("not one replica is active, but {active:?}"));
+            return Err(format!("exactly one replica must be active, but these are: {active:?}"));
         }
         sleep(Duration::from_millis(50)).await;
     }
@@ -317,6 +319,6 @@ fn wrong_slots(load: &mut Load<'_>, vehicle: &Vehicle) -> Vec<String> {
 }
 
 /// A problem, cut off before the payload of its request.
-fn shown(problem: &Problem) -> String {
+fn shortened(problem: &Problem) -> String {
     format!("{problem:?}").chars().take(200).collect()
 }

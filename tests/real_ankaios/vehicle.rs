@@ -86,7 +86,7 @@ impl Vehicle {
     pub(crate) async fn is_served(&mut self) {
         let base = format!("{BASE}/state");
         let patience = Duration::from_secs(2);
-        eventually("the connector gives the state", PATIENCE, async || {
+        eventually("the connector returns the state", PATIENCE, async || {
             let attempt = self.broker.try_request(&base, r#"["agents"]"#, patience, &[]);
             let reply = attempt.await.ok()?.json();
             reply.get("agents").is_some().then_some(())

@@ -35,7 +35,7 @@ async fn scene() -> (Scene, [usize; 2]) {
 }
 
 /// Waits until new streams have replaced the former ones, which must be cancelled.
-async fn made_again(scene: &Scene, former: &[String], expected: [usize; 2]) {
+async fn are_replaced(scene: &Scene, former: &[String], expected: [usize; 2]) {
     eventually("new streams", 10 * SECOND, async || {
         let streams = scene.vehicle.streams();
         let all: Vec<_> = streams.values().flatten().collect();
@@ -55,7 +55,7 @@ async fn streams_abandoned_after_garbled_input_are_cancelled() {
     let (scene, expected) = scene().await;
     let former = ids(&scene);
     scene.vehicle.inject(&[0xff; 20]).await.unwrap();
-    made_again(&scene, &former, expected).await;
+    are_replaced(&scene, &former, expected).await;
 }
 
 #[tokio::test]
@@ -63,10 +63,10 @@ async fn streams_abandoned_because_the_fifos_were_removed_are_cancelled() {
     let (scene, expected) = scene().await;
     let former = ids(&scene);
     scene.vehicle.swap_session().await.unwrap();
-    made_again(&scene, &former, expected).await;
+    are_replaced(&scene, &former, expected).await;
     let former = ids(&scene);
     scene.vehicle.unlink_fifos().await.unwrap();
-    made_again(&scene, &former, expected).await;
+    are_replaced(&scene, &former, expected).await;
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn streams_abandoned_because_the_agent_reopened_output_are_cancelled() {
     let former = ids(&scene);
     // Like an agent that continues with the next frame in the same session.
     drop(std::fs::File::open(scene.vehicle.control_interface().join("output")).unwrap());
-    made_again(&scene, &former, expected).await;
+    are_replaced(&scene, &former, expected).await;
 }
 
 #[tokio::test]

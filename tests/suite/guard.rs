@@ -161,7 +161,7 @@ async fn the_protected_workloads_are_a_setting() {
     let manifest = manifest(json!({"fleetconnector": workload("image: x")}), json!({"c": "x"}));
     let reply = scene.request("manifest/apply", manifest).await;
     assert!(reply.get("error").is_none(), "{reply}");
-    assert!(scene.vehicle.streams()["events"].is_empty(), "nothing has to be known");
+    assert!(scene.vehicle.streams()["events"].is_empty(), "the guard needs no events");
 }
 
 const POLICY: &str = "
@@ -285,7 +285,7 @@ async fn a_changed_policy_is_reloaded_and_an_invalid_one_is_ignored() {
     })
     .await;
     policy.replace("images: [docker.io/]\nimage: [x]\n");
-    let ask = eventually("the log tells of the mistake", DEADLINE, async || {
+    let ask = eventually("the log reports the mistake", DEADLINE, async || {
         assert!(apply().await.get("error").is_none());
         let output = scene.connector.output();
         output.into_iter().find(|line| line.contains("the one before it stays in force"))

@@ -95,7 +95,7 @@ async fn replies_that_cannot_be_sent_do_not_make_it_unhealthy() {
     let mut scene = Scene::with(&settings).await;
     scene.vehicle.set_server_down(true);
     let asked = scene.vehicle.request_count();
-    // With QoS 1, at most as many requests are in flight as the session queues replies.
+    // QoS 0, because with QoS 1 no more requests are in flight than the session queues replies.
     let topic = format!("{BASE}/state/req");
     let publish = |_| scene.broker.publish(&topic, "[]", &["-q", "0"]);
     join_all((0..REQUESTS).map(publish)).await;
@@ -103,7 +103,7 @@ async fn replies_that_cannot_be_sent_do_not_make_it_unhealthy() {
     scene.broker.kill().await;
     not_ready(port, "mqtt").await;
     // The router is blocked, because the queue has no room for a reply.
-    eventually("more have failed than are taken", DEADLINE, || async {
+    eventually("more requests have failed than replies are queued", DEADLINE, || async {
         assert_alive(port).await;
         let failed = Scrape::of(port).await.requests("state", "timeout");
         (failed > 64.0).then_some(())
@@ -418,7 +418,7 @@ async fn without_free_file_descriptors_clients_wait_without_a_busy_loop() {
     assert_eq!(http::read(&mut stream).await.unwrap().status, 200);
     let log = scene.connector.output();
     let lines = log.iter().filter(|line| line.contains("no connection for health")).count();
-    assert_eq!(lines, 1, "it is not said again and again");
+    assert_eq!(lines, 1, "it is reported only once");
 }
 
 /// The processor time of the connector.

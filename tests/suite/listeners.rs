@@ -20,13 +20,13 @@ use crate::support::vehicle::Vehicle;
 use crate::support::{DEADLINE, eventually};
 
 /// A simulated vehicle and a client with a link to it.
-struct Scene {
+struct LinkedVehicle {
     vehicle: Vehicle,
     client: Client,
     _link: AbortOnDropHandle<()>,
 }
 
-impl Scene {
+impl LinkedVehicle {
     async fn start() -> Self {
         let vehicle = Vehicle::start().await;
         let folder = vehicle.control_interface().to_owned();
@@ -91,8 +91,8 @@ impl Recorder {
         self.record(format!("{kind} {}{instance}", change.field));
         match self.trouble {
             None => Ok(()),
-            Some(Trouble::Fails) => Err("no ink".into()),
-            Some(Trouble::Panics) => panic!("out of paper"),
+            Some(Trouble::Fails) => Err("the listener fails".into()),
+            Some(Trouble::Panics) => panic!("the listener panics"),
         }
     }
 }
@@ -139,15 +139,15 @@ async fn find(calls: &mut Calls, what: &str) -> (usize, usize, String) {
 
 #[tokio::test]
 async fn one_listener_receives_all_events_and_a_factory_creates_one_for_each() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
-    let mut made = 100;
+    let mut created = 100;
     let factory_log = log.clone();
     let _listening = Listeners::new()
         .with(Recorder::new(1, &log))
         .with_factory(move || {
-            made += 1;
-            Recorder::new(made, &factory_log)
+            created += 1;
+            Recorder::new(created, &factory_log)
         })
         .listen(scene.subscribe("desiredState.configs.door").await);
     scene.set_door("open").await;
@@ -157,13 +157,13 @@ async fn one_listener_receives_all_events_and_a_factory_creates_one_for_each() {
     for (number, kind) in [(1, "added"), (2, "updated"), (3, "removed")] {
         let what = format!("{kind} {field}");
         assert_eq!(next(&mut calls).await, (1, number, what.clone()), "the same instance");
-        assert_eq!(next(&mut calls).await, (100 + number, 1, what), "a fresh one");
+        assert_eq!(next(&mut calls).await, (100 + number, 1, what), "a new one");
     }
 }
 
 #[tokio::test]
 async fn a_change_names_the_instance_whose_state_changed() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let _listening = Listeners::new()
         .with(Recorder::new(1, &log))
@@ -178,7 +178,7 @@ async fn a_change_names_the_instance_whose_state_changed() {
 
 #[tokio::test]
 async fn a_listener_that_fails_or_panics_gets_an_error_and_stops_no_other() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let listening = Listeners::new()
         .with(Recorder::new(1, &log).with(Trouble::Fails))
@@ -191,8 +191,8 @@ async fn a_listener_that_fails_or_panics_gets_an_error_and_stops_no_other() {
         let what = format!("{kind} desiredState.configs.door");
         let calls_before = 2 * round;
         for (number, error) in [
-            (1, "error: a listener has failed: no ink"),
-            (2, "error: a listener has panicked: out of paper"),
+            (1, "error: a listener has failed: the listener fails"),
+            (2, "error: a listener has panicked: the listener panics"),
         ] {
             assert_eq!(next(&mut calls).await, (number, calls_before + 1, what.clone()));
             assert_eq!(next(&mut calls).await, (number, calls_before + 2, error.to_owned()));
@@ -205,14 +205,14 @@ async fn a_listener_that_fails_or_panics_gets_an_error_and_stops_no_other() {
 
 #[tokio::test]
 async fn a_factory_that_panics_stops_no_listener() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let factory_log = log.clone();
-    let mut made = 0;
+    let mut created = 0;
     let listening = Listeners::new()
         .with_factory(move || {
-            made += 1;
-            assert_ne!(made, 1, "out of clay");
+            created += 1;
+            assert_ne!(created, 1, "the factory fails");
             Recorder::new(1, &factory_log)
         })
         .with(Recorder::new(2, &log))
@@ -227,22 +227,28 @@ async fn a_factory_that_panics_stops_no_listener() {
 
 #[tokio::test]
 async fn a_subscription_is_inactive_while_the_agent_is_down() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let listening = Listeners::new()
         .with(Recorder::new(1, &log))
         .listen(scene.subscribe("desiredState.configs.door").await);
     assert!(listening.health().subscribed);
     scene.vehicle.kill_agent().await.unwrap();
-    eventually("it shows", DEADLINE, async || (!listening.health().subscribed).then_some(())).await;
+    eventually("the health is not subscribed", DEADLINE, async || {
+        (!listening.health().subscribed).then_some(())
+    })
+    .await;
     scene.vehicle.start_agent().await.unwrap();
     find(&mut calls, "resynced").await;
-    eventually("it is back", DEADLINE, async || listening.health().subscribed.then_some(())).await;
+    eventually("the health is subscribed", DEADLINE, async || {
+        listening.health().subscribed.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn subscribing_survives_interruptions_of_its_future() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let is_subscription = |request: &Request| {
         let subscribes = |content: &RequestContent| {
             matches!(content,
@@ -262,14 +268,14 @@ async fn subscribing_survives_interruptions_of_its_future() {
     });
     assert!(event.await.unwrap().resynced);
     let subscriptions = scene.vehicle.requests().iter().filter(|one| is_subscription(one)).count();
-    assert_eq!(subscriptions, 1, "no more than one was handed over");
+    assert_eq!(subscriptions, 1, "only one was created");
     scene.set_door("open").await;
     assert!(!events.next().await.unwrap().resynced);
 }
 
 #[tokio::test]
 async fn the_stream_starts_again_after_restarts_and_reports_its_health() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let begin = SystemTime::now();
     let listening = Listeners::new()
@@ -302,7 +308,7 @@ async fn the_stream_starts_again_after_restarts_and_reports_its_health() {
 
 #[tokio::test]
 async fn a_subscription_that_cannot_be_renewed_is_reported() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let listening = Listeners::new()
         .with(Recorder::new(1, &log))
@@ -319,7 +325,7 @@ async fn a_subscription_that_cannot_be_renewed_is_reported() {
 
 #[tokio::test]
 async fn no_listener_is_called_after_a_stop() {
-    let scene = Scene::start().await;
+    let scene = LinkedVehicle::start().await;
     let (log, mut calls) = mpsc::unbounded_channel();
     let listening = Listeners::new()
         .with(Recorder::new(1, &log))
@@ -331,7 +337,7 @@ async fn no_listener_is_called_after_a_stop() {
     drop(log);
     // All listeners have been dropped, so none can be called any more.
     assert_eq!(timeout(DEADLINE, calls.recv()).await.unwrap(), None);
-    eventually("Ankaios has been told", DEADLINE, async || {
+    eventually("Ankaios has received the end", DEADLINE, async || {
         scene.vehicle.streams().values().all(Vec::is_empty).then_some(())
     })
     .await;

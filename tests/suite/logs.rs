@@ -45,7 +45,7 @@ async fn lines_until(logs: &mut Client, last: &str) -> Vec<String> {
 #[tokio::test]
 async fn no_line_is_lost_across_restarts_of_agent_server_and_connector() {
     let broker = Broker::persistent().await;
-    let mut scene = Scene::around(broker, &[]).await;
+    let mut scene = Scene::with_broker(broker, &[]).await;
     run(&scene, "talker").await;
     let mut logs = scene.client("logs/l").await;
     let request = r#"{"id": "l", "workloads": ["talker"], "follow": true, "ttl": "0s"}"#;
@@ -86,7 +86,7 @@ async fn no_line_is_lost_across_restarts_of_agent_server_and_connector() {
 async fn a_long_log_continues_after_a_restart_in_the_middle() {
     const LINES: usize = 500;
     let broker = Broker::persistent().await;
-    let mut scene = Scene::around(broker, &[]).await;
+    let mut scene = Scene::with_broker(broker, &[]).await;
     run(&scene, "talker").await;
     let padding = "x".repeat(2000);
     let lines: Vec<_> = (0..LINES).map(|number| format!("{number} {padding}")).collect();
@@ -159,7 +159,7 @@ async fn a_restored_subscription_waits_for_its_workload_or_ends() {
         broker.publish(&topic, &record.to_string(), &["-r"]).await;
     }
     let mut ends = Client::connect(broker.port(), &format!("{BASE}/logs/+")).await;
-    let scene = Scene::around(broker, &[]).await;
+    let scene = Scene::with_broker(broker, &[]).await;
     let mut ended = BTreeSet::new();
     while ended.len() < 2 {
         let message = ends.next().await;
@@ -232,7 +232,7 @@ async fn a_log_followed_until_a_time_ends_at_that_time() {
     lines_until(&mut logs, "in time").await;
     find(&mut logs, |message| message["stopped"].is_object()).await;
     find(&mut logs, |message| *message == json!({"ended": true})).await;
-    eventually("Ankaios is told", 5 * SECOND, async || {
+    eventually("Ankaios has received the end", 5 * SECOND, async || {
         scene.vehicle.streams().values().all(Vec::is_empty).then_some(())
     })
     .await;

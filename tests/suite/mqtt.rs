@@ -180,7 +180,7 @@ async fn retained_requests_are_not_executed() {
     let broker = Broker::with(&["persistence false"]).await;
     broker.publish(&topic, "[]", &["-r"]).await;
     let mut replies = broker.subscribe(&format!("{BASE}/state/resp"), &[]).await;
-    let mut scene = Scene::around(broker, &[]).await;
+    let mut scene = Scene::with_broker(broker, &[]).await;
     scene.restart_connector(&[]).await;
     assert!(replies.next_within(Duration::from_secs(1)).await.is_none());
 

@@ -28,7 +28,7 @@ async fn wait_for(broker: &Broker, client: &Client, topic: &str) {
 }
 
 /// The retained messages, by the part of the topic after the prefix of the vehicle.
-async fn kept(broker: &Broker, filter: &str) -> BTreeMap<String, Value> {
+async fn retained(broker: &Broker, filter: &str) -> BTreeMap<String, Value> {
     let mut client = Client::connect(broker.port(), &format!("{BASE}/{filter}")).await;
     let mut kept = BTreeMap::new();
     while let Some(message) = client.next_within(Duration::from_millis(500)).await {
@@ -68,15 +68,15 @@ async fn invalid_records_are_removed_and_the_reason_is_logged() {
     client.retain(&format!("{BASE}/manifest/apply/x/rollout"), "{}").await;
     wait_for(&broker, &client, "all").await;
 
-    let scene = Scene::around(broker, &SETTINGS).await;
+    let scene = Scene::with_broker(broker, &SETTINGS).await;
     for (topic, _, reason) in &forged {
         let id = format!("id=\"{}\"", &topic[topic.len() - 1..]);
         let line = scene.connector.line(&id).await;
         assert!(line.contains("invalid") && line.contains(&reason.replace('"', "\\\"")), "{line}");
     }
-    eventually("nothing is kept", DEADLINE, async || {
-        let records = kept(&scene.broker, "+/+/subscription").await;
-        let rollouts = kept(&scene.broker, "manifest/apply/+/rollout").await;
+    eventually("nothing is retained", DEADLINE, async || {
+        let records = retained(&scene.broker, "+/+/subscription").await;
+        let rollouts = retained(&scene.broker, "manifest/apply/+/rollout").await;
         (records.is_empty() && rollouts.is_empty()).then_some(())
     })
     .await;
@@ -97,13 +97,13 @@ async fn a_subscription_beyond_the_limit_waits_until_one_ends() {
         client.retain(&topic, record(id, "desiredState.configs.x")).await;
     }
     wait_for(&broker, &client, "all").await;
-    let scene = Scene::around(broker, &SETTINGS).await;
+    let scene = Scene::with_broker(broker, &SETTINGS).await;
     scene.connector.line("it waits until one of them ends").await;
-    eventually("all places are taken", DEADLINE, async || {
+    eventually("all places are in use", DEADLINE, async || {
         (scene.vehicle.streams()["events"].len() == MAX_SUBSCRIPTIONS).then_some(())
     })
     .await;
-    assert_eq!(kept(&scene.broker, "events/+/subscription").await.len(), ids.len());
+    assert_eq!(retained(&scene.broker, "events/+/subscription").await.len(), ids.len());
 
     let waits = async |line: usize| {
         let waits = |line: &&String| line.contains("it waits until");
@@ -119,14 +119,14 @@ async fn a_subscription_beyond_the_limit_waits_until_one_ends() {
     assert_eq!(reply, json!({"id": second}));
     let live = ids.iter().find(|id| **id != first && **id != second).unwrap();
     scene.request("events/unsubscribe", unsubscribe(live)).await;
-    eventually("the other one lives", DEADLINE, async || {
+    eventually("the waiting one is active", DEADLINE, async || {
         (scene.vehicle.streams()["events"].len() == MAX_SUBSCRIPTIONS).then_some(())
     })
     .await;
     let mut events = scene.client(&format!("events/{first}")).await;
     scene.request("manifest/apply", "apiVersion: v1\nconfigs:\n  x: '1'\n").await;
     events.next().await;
-    assert_eq!(kept(&scene.broker, "events/+/subscription").await.len(), ids.len() - 2);
+    assert_eq!(retained(&scene.broker, "events/+/subscription").await.len(), ids.len() - 2);
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_record_may_be_larger_than_a_request() {
     client.retain(&format!("{BASE}/events/large/subscription"), record("large", &mask)).await;
     wait_for(&broker, &client, "all").await;
     let settings = [("MAX_PAYLOAD_SIZE", "1KiB"), ("LOG_LEVEL", "info")];
-    let scene = Scene::around(broker, &settings).await;
+    let scene = Scene::with_broker(broker, &settings).await;
     scene.connector.line("a subscription is taken up again kind=\"events\" id=\"large\"").await;
 }
 
@@ -160,11 +160,11 @@ async fn thousands_of_forged_records_neither_exhaust_memory_nor_delay_requests()
         client.retain(&topic, forged).await;
     }
     wait_for(&broker, &client, "all").await;
-    let scene = Scene::around(broker, &SETTINGS).await;
+    let scene = Scene::with_broker(broker, &SETTINGS).await;
     let reply = scene.request("state", r#"["desiredState.apiVersion"]"#).await;
     assert_eq!(reply["desired_state"]["api_version"], json!("v1"), "{reply}");
     // Mosquitto queues 1,000 messages for a client and drops the others.
-    let (removed, live) = eventually("all have been dealt with", DEADLINE, async || {
+    let (removed, live) = eventually("all records have been processed", DEADLINE, async || {
         let lines = scene.connector.output();
         let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
         let (removed, live) = (count("is invalid; it is removed"), count("is taken up again"));
@@ -172,7 +172,7 @@ async fn thousands_of_forged_records_neither_exhaust_memory_nor_delay_requests()
     })
     .await;
     assert!(removed > 500, "{removed}");
-    eventually("those that were taken up live", DEADLINE, async || {
+    eventually("the restored ones are active", DEADLINE, async || {
         (scene.vehicle.streams()["events"].len() == live).then_some(())
     })
     .await;

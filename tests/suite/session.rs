@@ -19,13 +19,13 @@ use crate::support::vehicle::Vehicle;
 use crate::support::{DEADLINE, Process, eventually};
 
 /// A connector between a scripted broker and a simulated vehicle.
-struct Stage {
+struct ScriptedScene {
     broker: ScriptedBroker,
     vehicle: Vehicle,
     connector: Process,
 }
 
-impl Stage {
+impl ScriptedScene {
     async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -83,8 +83,9 @@ async fn take_reply(connection: &mut Connection) -> Publish {
 
 #[tokio::test]
 async fn a_connection_is_opened_as_the_contract_says() {
-    let stage = Stage::with(&[("MQTT_SESSION_EXPIRY", "1h"), ("MQTT_KEEP_ALIVE", "20s")]).await;
-    let mut connection = stage.broker.accept().await;
+    let scene =
+        ScriptedScene::with(&[("MQTT_SESSION_EXPIRY", "1h"), ("MQTT_KEEP_ALIVE", "20s")]).await;
+    let mut connection = scene.broker.accept().await;
     let (connect, will) = connection.connect().clone();
     assert_eq!(connect.client_id, "fleet-connector-1");
     assert_eq!((connect.clean_start, connect.keep_alive), (false, 20));
@@ -125,8 +126,8 @@ async fn a_connection_is_opened_as_the_contract_says() {
 
 #[tokio::test]
 async fn a_request_is_acknowledged_after_its_reply_and_in_order() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     for id in 1..=3 {
         connection.request(id, false, id.into()).await;
     }
@@ -144,8 +145,8 @@ async fn a_request_is_acknowledged_after_its_reply_and_in_order() {
 
 #[tokio::test]
 async fn an_acknowledgement_is_sent_with_the_next_reply() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     connection.request(1, false, 1).await;
     let first = connection.reply().await;
     // The connector reads the packets of one write of the broker together.
@@ -159,11 +160,11 @@ async fn an_acknowledgement_is_sent_with_the_next_reply() {
 
 #[tokio::test]
 async fn an_acknowledgement_does_not_wait_for_a_slow_reply() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     connection.request(1, false, 1).await;
     let first = connection.reply().await;
-    stage.hold_request(&mut connection, 2, 2).await;
+    scene.hold_request(&mut connection, 2, 2).await;
     connection.puback(first.pkid).await;
     // Long before the request to Ankaios times out.
     match connection.read_within(Duration::from_secs(2)).await {
@@ -175,8 +176,8 @@ async fn an_acknowledgement_does_not_wait_for_a_slow_reply() {
 #[tokio::test]
 async fn a_lost_connection_loses_no_reply_with_and_without_session() {
     for session_present in [true, false] {
-        let stage = Stage::start().await;
-        let mut connection = stage.broker.serve(false).await;
+        let scene = ScriptedScene::start().await;
+        let mut connection = scene.broker.serve(false).await;
         for id in 1..=5 {
             connection.request(id, false, id.into()).await;
         }
@@ -185,7 +186,7 @@ async fn a_lost_connection_loses_no_reply_with_and_without_session() {
         // The other replies have been sent when the connection is lost.
         connection.read().await;
         drop(connection);
-        let mut connection = stage.broker.serve(session_present).await;
+        let mut connection = scene.broker.serve(session_present).await;
         let mut replies = Vec::new();
         while replies.last() != Some(&5) {
             replies.extend(number(&take_reply(&mut connection).await));
@@ -198,14 +199,14 @@ async fn a_lost_connection_loses_no_reply_with_and_without_session() {
 
 #[tokio::test]
 async fn acknowledgements_are_never_sent_on_another_connection() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
-    stage.hold_request(&mut connection, 7, 1).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
+    scene.hold_request(&mut connection, 7, 1).await;
     drop(connection);
-    let mut connection = stage.broker.serve(true).await;
+    let mut connection = scene.broker.serve(true).await;
     // Another message with the packet identifier of the first one.
     connection.request(7, false, 2).await;
-    stage.vehicle.set_server_down(false);
+    scene.vehicle.set_server_down(false);
     let mut replies = Vec::new();
     for _ in 0..2 {
         let reply = connection.reply().await;
@@ -221,13 +222,13 @@ async fn acknowledgements_are_never_sent_on_another_connection() {
 
 #[tokio::test]
 async fn a_redelivered_request_that_is_in_progress_is_served_once() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
-    stage.hold_request(&mut connection, 7, 1).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
+    scene.hold_request(&mut connection, 7, 1).await;
     drop(connection);
-    let mut connection = stage.broker.serve(true).await;
+    let mut connection = scene.broker.serve(true).await;
     connection.request(9, true, 1).await;
-    stage.vehicle.set_server_down(false);
+    scene.vehicle.set_server_down(false);
     assert_eq!(number(&take_reply(&mut connection).await), Some(1));
     assert_eq!(connection.acknowledgement().await, 9);
     assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
@@ -235,18 +236,18 @@ async fn a_redelivered_request_that_is_in_progress_is_served_once() {
 
 #[tokio::test]
 async fn a_request_whose_acknowledgement_was_lost_does_not_undo_later_ones() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     connection.request(6, false, 1).await;
     assert_eq!(number(&take_reply(&mut connection).await), Some(1));
     assert_eq!(connection.acknowledgement().await, 6);
-    stage.hold_request(&mut connection, 7, 2).await;
+    scene.hold_request(&mut connection, 7, 2).await;
     drop(connection);
-    let mut connection = stage.broker.serve(true).await;
+    let mut connection = scene.broker.serve(true).await;
     connection.request(6, true, 1).await;
     connection.request(7, true, 2).await;
     assert_eq!(connection.acknowledgement().await, 6);
-    stage.vehicle.set_server_down(false);
+    scene.vehicle.set_server_down(false);
     assert_eq!(number(&take_reply(&mut connection).await), Some(2));
     assert_eq!(connection.acknowledgement().await, 7);
     assert!(connection.read_within(Duration::from_millis(300)).await.is_none());
@@ -254,9 +255,9 @@ async fn a_request_whose_acknowledgement_was_lost_does_not_undo_later_ones() {
 
 #[tokio::test]
 async fn colliding_packet_identifiers_do_not_stop_it() {
-    let stage = Stage::start().await;
+    let scene = ScriptedScene::start().await;
     let properties = ConnAckProperties { receive_max: Some(3), ..connack_properties() };
-    let mut connection = stage.broker.serve_with(false, properties).await;
+    let mut connection = scene.broker.serve_with(false, properties).await;
     let mut id = 0;
     let mut send = async |connection: &mut Connection| {
         id += 1;
@@ -291,22 +292,22 @@ async fn colliding_packet_identifiers_do_not_stop_it() {
 
 #[tokio::test]
 async fn a_refused_subscription_is_reported_and_tried_again() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.accept().await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.accept().await;
     connection.connack(false, connack_properties()).await;
     let subscribe = connection.subscribe().await;
     connection.suback(&subscribe, SubscribeReasonCode::NotAuthorized).await;
     connection.closed().await;
-    stage.connector.line("the broker refuses the subscription").await;
-    let _connection = stage.broker.serve(false).await;
-    stage.connector.line("ready for requests").await;
+    scene.connector.line("the broker refuses the subscription").await;
+    let _connection = scene.broker.serve(false).await;
+    scene.connector.line("ready for requests").await;
 }
 
 #[tokio::test]
 async fn an_answer_to_another_subscription_ends_the_connection() {
-    let stage = Stage::start().await;
+    let scene = ScriptedScene::start().await;
     for (id, codes) in [(0, 0), (1, 0), (0, -1), (0, 1)] {
-        let mut connection = stage.broker.accept().await;
+        let mut connection = scene.broker.accept().await;
         connection.connack(false, connack_properties()).await;
         let mut subscribe = connection.subscribe().await;
         subscribe.pkid += id;
@@ -322,26 +323,26 @@ async fn an_answer_to_another_subscription_ends_the_connection() {
         }
         connection.closed().await;
     }
-    stage.connector.line("its SUBACK does not answer the SUBSCRIBE").await;
+    scene.connector.line("its SUBACK does not answer the SUBSCRIBE").await;
 }
 
 #[tokio::test]
 async fn a_connection_whose_subscription_is_never_answered_is_closed() {
-    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
-    let mut connection = stage.broker.accept().await;
+    let scene = ScriptedScene::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
+    let mut connection = scene.broker.accept().await;
     connection.connack(false, connack_properties()).await;
     connection.subscribe().await;
     // The broker answers pings.
     connection.closed().await;
-    stage.connector.line("it answers a ping, but not SUBSCRIBE").await;
+    scene.connector.line("it answers a ping, but not SUBSCRIBE").await;
 }
 
 #[tokio::test]
 async fn every_connection_subscribes() {
-    let stage = Stage::start().await;
+    let scene = ScriptedScene::start().await;
     for session_present in [false, true, true] {
         // `serve` waits for the subscriptions.
-        let mut connection = stage.broker.serve(session_present).await;
+        let mut connection = scene.broker.serve(session_present).await;
         connection.request(1, false, 1).await;
         assert_eq!(number(&take_reply(&mut connection).await), Some(1));
     }
@@ -349,7 +350,7 @@ async fn every_connection_subscribes() {
 
 #[tokio::test]
 async fn records_are_requested_once_and_published_again_after_the_broker_lost_them() {
-    let stage = Stage::start().await;
+    let scene = ScriptedScene::start().await;
     let record = format!("{BASE}/events/x/subscription");
     let is_record = |publish: &Publish| publish.retain && publish.topic == record.as_bytes();
     for (session_present, rule) in [
@@ -358,7 +359,7 @@ async fn records_are_requested_once_and_published_again_after_the_broker_lost_th
         (false, RetainForwardRule::Never),
     ] {
         let first = rule == RetainForwardRule::OnEverySubscribe;
-        let mut connection = stage.broker.accept().await;
+        let mut connection = scene.broker.accept().await;
         connection.connack(session_present, connack_properties()).await;
         let subscribe = connection.subscribe().await;
         let of_records = subscribe.filters.iter().filter(|filter| filter.path.contains("subscr"));
@@ -385,19 +386,19 @@ async fn records_are_requested_once_and_published_again_after_the_broker_lost_th
 
 #[tokio::test]
 async fn records_are_published_once_however_often_the_broker_has_lost_them() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     let payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#;
     connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
     let record = format!("{BASE}/events/x/subscription");
     while take_publish(&mut connection).await.topic != record {}
     drop(connection);
     for _ in 0..2 {
-        let mut connection = stage.broker.accept().await;
+        let mut connection = scene.broker.accept().await;
         connection.connack(false, connack_properties()).await;
         connection.subscribe().await;
     }
-    let mut connection = stage.broker.serve(false).await;
+    let mut connection = scene.broker.serve(false).await;
     connection.request(2, false, 2).await;
     let mut records = 0;
     loop {
@@ -412,8 +413,8 @@ async fn records_are_published_once_however_often_the_broker_has_lost_them() {
 
 #[tokio::test]
 async fn records_of_a_former_process_are_published_after_the_broker_lost_them() {
-    let stage = Stage::with(&[("LOG_LEVEL", "info")]).await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::with(&[("LOG_LEVEL", "info")]).await;
+    let mut connection = scene.broker.serve(false).await;
     let rollout = Publish {
         pkid: 98,
         topic: format!("{BASE}/manifest/apply/y/rollout").into(),
@@ -423,10 +424,10 @@ async fn records_of_a_former_process_are_published_after_the_broker_lost_them() 
     let records = [record(&format!("{BASE}/events/x/subscription")), rollout];
     for (record, line) in records.iter().zip(["a subscription is taken", "a roll-out is taken"]) {
         connection.send(Packet::Publish(record.clone())).await;
-        stage.connector.line(line).await;
+        scene.connector.line(line).await;
     }
     drop(connection);
-    let mut connection = stage.broker.serve(false).await;
+    let mut connection = scene.broker.serve(false).await;
     let mut missing: Vec<_> = records.iter().map(|record| &record.topic).collect();
     while !missing.is_empty() {
         let publish = take_publish(&mut connection).await;
@@ -436,8 +437,8 @@ async fn records_of_a_former_process_are_published_after_the_broker_lost_them() 
 
 #[tokio::test]
 async fn a_subscription_can_be_ended_before_its_record_arrives() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.accept().await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.accept().await;
     connection.connack(true, connack_properties()).await;
     // Messages that have waited in the session come first.
     let end = events_request(1, "unsubscribe", r#"{"id": "x"}"#);
@@ -460,8 +461,8 @@ async fn a_subscription_can_be_ended_before_its_record_arrives() {
 
 #[tokio::test]
 async fn a_subscription_ended_before_its_record_is_not_restored_later() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(true).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(true).await;
     connection.send(Packet::Publish(events_request(1, "unsubscribe", r#"{"id": "x"}"#))).await;
     loop {
         let publish = take_publish(&mut connection).await;
@@ -486,27 +487,27 @@ async fn subscribing_and_unsubscribing_overtake_streams_and_no_old_event_follows
     const EVENTS: u8 = 20;
     // Messages of an expired subscription may be queued as well.
     for (operation, ttl) in [("subscribe", "0s"), ("unsubscribe", "0s"), ("subscribe", "3s")] {
-        let stage = Stage::start().await;
+        let scene = ScriptedScene::start().await;
         let properties = ConnAckProperties { receive_max: Some(1), ..connack_properties() };
-        let mut connection = stage.broker.serve_with(false, properties).await;
+        let mut connection = scene.broker.serve_with(false, properties).await;
         let subscription = json!({"id": "x", "field_masks": ["workloadStates"], "ttl": ttl});
         let subscription = subscription.to_string();
         connection.send(Packet::Publish(events_request(1, "subscribe", &subscription))).await;
         while !take_publish(&mut connection).await.topic.ends_with(b"/events/subscribe/resp") {}
 
-        let instance = stage.vehicle.instance("fleetconnector").unwrap();
-        let delivered = stage.vehicle.counters().delivered;
+        let instance = scene.vehicle.instance("fleetconnector").unwrap();
+        let delivered = scene.vehicle.counters().delivered;
         for number in 0..EVENTS {
             let mut state = vehicle_simulator::execution::running();
             state.additional_info = Some(number.to_string());
-            stage.vehicle.set_execution_state(&instance, state);
+            scene.vehicle.set_execution_state(&instance, state);
         }
         let all = delivered + u64::from(EVENTS);
-        stage.vehicle.wait_for(DEADLINE, |counters| counters.delivered >= all).await.unwrap();
+        scene.vehicle.wait_for(DEADLINE, |counters| counters.delivered >= all).await.unwrap();
         if ttl != "0s" {
-            eventually("its time is over", DEADLINE, async || {
+            eventually("the subscription has expired", DEADLINE, async || {
                 // The guard has its own subscription.
-                (stage.vehicle.streams()["events"].len() == 1).then_some(())
+                (scene.vehicle.streams()["events"].len() == 1).then_some(())
             })
             .await;
         }
@@ -517,7 +518,7 @@ async fn subscribing_and_unsubscribing_overtake_streams_and_no_old_event_follows
         properties.user_properties = vec![("request-id".into(), "second".into())];
         connection.send(Packet::Publish(request)).await;
         // The broker acknowledges nothing until the connector has processed this.
-        stage.connector.line(r#"request_id="second""#).await;
+        scene.connector.line(r#"request_id="second""#).await;
         let reply = format!("{BASE}/events/{operation}/resp");
         let mut messages = Vec::new();
         while messages.last().is_none_or(|last: &Publish| last.topic != reply.as_bytes()) {
@@ -537,8 +538,8 @@ async fn subscribing_and_unsubscribing_overtake_streams_and_no_old_event_follows
 
 #[tokio::test]
 async fn an_old_record_does_not_affect_a_newer_subscription() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     let payload = r#"{"id": "x", "field_masks": ["desiredState"]}"#;
     connection.send(Packet::Publish(events_request(1, "subscribe", payload))).await;
     while !take_publish(&mut connection).await.topic.ends_with(b"/events/subscribe/resp") {}
@@ -560,8 +561,8 @@ async fn an_old_record_does_not_affect_a_newer_subscription() {
 
 #[tokio::test]
 async fn a_refused_record_does_not_come_back_after_its_removal() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     let record = format!("{BASE}/events/x/subscription");
     let mut records = Vec::new();
     for (id, operation, payload) in [
@@ -577,9 +578,9 @@ async fn a_refused_record_does_not_come_back_after_its_removal() {
             }
         }
     }
-    let [made, removed] = &records[..] else { panic!("{records:?}") };
-    assert!(!made.payload.is_empty() && removed.payload.is_empty());
-    connection.puback_with(made.pkid, PubAckReason::QuotaExceeded).await;
+    let [created, removed] = &records[..] else { panic!("{records:?}") };
+    assert!(!created.payload.is_empty() && removed.payload.is_empty());
+    connection.puback_with(created.pkid, PubAckReason::QuotaExceeded).await;
     connection.puback(removed.pkid).await;
     // Messages that are published again come before new ones.
     connection.request(3, false, 3).await;
@@ -594,8 +595,8 @@ async fn a_refused_record_does_not_come_back_after_its_removal() {
 
 #[tokio::test]
 async fn a_reply_refused_for_a_temporary_reason_is_published_again() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     connection.request(1, false, 1).await;
     let refused = connection.reply().await;
     connection.puback_with(refused.pkid, PubAckReason::QuotaExceeded).await;
@@ -606,8 +607,8 @@ async fn a_reply_refused_for_a_temporary_reason_is_published_again() {
 
 #[tokio::test]
 async fn after_a_refused_message_publishing_pauses_even_if_another_is_accepted() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     for id in 1..=2 {
         connection.request(id, false, id.into()).await;
     }
@@ -627,9 +628,9 @@ async fn after_a_refused_message_publishing_pauses_even_if_another_is_accepted()
 
 #[tokio::test]
 async fn a_reply_that_the_broker_cannot_accept_becomes_an_error() {
-    let stage = Stage::start().await;
+    let scene = ScriptedScene::start().await;
     let properties = ConnAckProperties { max_packet_size: Some(500), ..connack_properties() };
-    let mut connection = stage.broker.serve_with(false, properties).await;
+    let mut connection = scene.broker.serve_with(false, properties).await;
     let mut everything = request(1, false, 1);
     everything.payload = "[]".into();
     connection.send(Packet::Publish(everything)).await;
@@ -644,8 +645,8 @@ async fn a_reply_that_the_broker_cannot_accept_becomes_an_error() {
 
 #[tokio::test]
 async fn a_message_that_makes_the_broker_close_the_connection_is_replaced() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     for id in 1..=3 {
         connection.request(id, false, id.into()).await;
     }
@@ -674,7 +675,7 @@ async fn a_message_that_makes_the_broker_close_the_connection_is_replaced() {
         disconnects += 1;
         assert!(disconnects < 10);
         connection.send_bytes(&[0xe0, 1, 0x83]).await;
-        connection = stage.broker.serve(true).await;
+        connection = scene.broker.serve(true).await;
     }
     assert!(disconnects >= 3, "{disconnects}");
     let (_, error) = replies.iter().find(|(number, _)| number.is_none()).unwrap();
@@ -685,8 +686,8 @@ async fn a_message_that_makes_the_broker_close_the_connection_is_replaced() {
 
 #[tokio::test]
 async fn requests_of_more_than_ten_kilobytes_arrive() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     let mut large = request(1, false, 1);
     large.payload = format!("[{}\"desiredState\"]", " ".repeat(500_000)).into();
     connection.send(Packet::Publish(large)).await;
@@ -695,20 +696,20 @@ async fn requests_of_more_than_ten_kilobytes_arrive() {
 
 #[tokio::test]
 async fn a_packet_larger_than_the_maximum_ends_only_the_connection() {
-    let stage = Stage::with(&[("MAX_PAYLOAD_SIZE", "1KiB")]).await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::with(&[("MAX_PAYLOAD_SIZE", "1KiB")]).await;
+    let mut connection = scene.broker.serve(false).await;
     // A PUBLISH of 16 MiB.
     connection.send_bytes(&[0x32, 0x80, 0x80, 0x80, 0x08]).await;
     connection.send_bytes(&[0; 1000]).await;
     connection.closed().await;
-    let mut connection = stage.broker.serve(true).await;
+    let mut connection = scene.broker.serve(true).await;
     connection.request(1, false, 1).await;
     assert_eq!(number(&take_reply(&mut connection).await), Some(1));
 }
 
 #[tokio::test]
 async fn garbage_and_incomplete_packets_end_only_the_connection() {
-    let stage = Stage::start().await;
+    let scene = ScriptedScene::start().await;
     for bytes in [
         &[0xff; 20][..],
         &[0x00, 0x00],
@@ -717,22 +718,22 @@ async fn garbage_and_incomplete_packets_end_only_the_connection() {
         // A PUBLISH with a topic longer than the packet.
         &[0x32, 0x05, 0xff, 0xff, 0x41, 0x41, 0x41],
     ] {
-        let mut connection = stage.broker.serve(false).await;
+        let mut connection = scene.broker.serve(false).await;
         connection.send_bytes(bytes).await;
         connection.closed().await;
     }
-    let mut connection = stage.broker.serve(false).await;
+    let mut connection = scene.broker.serve(false).await;
     // The first half of a request, without the rest.
     connection.send_bytes(&[0x32, 0x40, 0x00, 0x13, b'v']).await;
     drop(connection);
-    let mut connection = stage.broker.serve(false).await;
+    let mut connection = scene.broker.serve(false).await;
     connection.request(1, false, 1).await;
     assert_eq!(number(&take_reply(&mut connection).await), Some(1));
 }
 
 #[tokio::test]
 async fn unexpected_packets_end_only_the_connection() {
-    let stage = Stage::start().await;
+    let scene = ScriptedScene::start().await;
     for bytes in [
         // A PUBLISH with a topic alias instead of a topic, and one with QoS 2.
         &[0x32, 0x09, 0x00, 0x00, 0x00, 0x01, 0x03, 0x23, 0x00, 0x01, b'{'][..],
@@ -741,19 +742,19 @@ async fn unexpected_packets_end_only_the_connection() {
         &[0x90, 0x07, 0x00, 0x01, 0x00, 0x01, 0x01, 0x01, 0x01],
         &[0xc0, 0x00],
     ] {
-        let mut connection = stage.broker.serve(false).await;
+        let mut connection = scene.broker.serve(false).await;
         connection.send_bytes(bytes).await;
         connection.closed().await;
     }
-    let mut connection = stage.broker.serve(false).await;
+    let mut connection = scene.broker.serve(false).await;
     connection.request(1, false, 1).await;
     assert_eq!(number(&take_reply(&mut connection).await), Some(1));
 }
 
 #[tokio::test]
 async fn a_broker_that_ignores_the_receive_maximum_is_tolerated_up_to_a_limit() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     for id in 1..=1000 {
         connection.request(id, false, id.into()).await;
     }
@@ -769,7 +770,7 @@ async fn a_broker_that_ignores_the_receive_maximum_is_tolerated_up_to_a_limit() 
         }
     }
     assert_eq!(replies, (1..=1000).collect::<Vec<_>>());
-    stage.vehicle.set_server_down(true);
+    scene.vehicle.set_server_down(true);
     for id in 1..=5000 {
         if connection.try_send(Packet::Publish(request(id, false, id.into()))).await.is_err() {
             // The connection was closed before all were sent.
@@ -777,13 +778,13 @@ async fn a_broker_that_ignores_the_receive_maximum_is_tolerated_up_to_a_limit() 
         }
     }
     connection.closed().await;
-    stage.connector.line("far more than the 64 requests").await;
+    scene.connector.line("far more than the 64 requests").await;
 }
 
 #[tokio::test]
 async fn a_connection_to_a_broker_that_stops_reading_is_closed() {
-    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
-    let mut state = stage.vehicle.state();
+    let scene = ScriptedScene::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
+    let mut state = scene.vehicle.state();
     let configs = state.desired_state.as_mut().unwrap().configs.get_or_insert_default();
     let item = ankaios_model::proto::ank_base::ConfigItem {
         config_item_enum: Some(
@@ -791,16 +792,16 @@ async fn a_connection_to_a_broker_that_stops_reading_is_closed() {
         ),
     };
     configs.configs.insert("large".into(), item);
-    stage.vehicle.set_state(state);
-    let mut connection = stage.broker.serve(false).await;
+    scene.vehicle.set_state(state);
+    let mut connection = scene.broker.serve(false).await;
     // Replies of 1.2 MB in total, more than the socket buffers hold.
     for id in 1..=60 {
         let mut everything = request(id, false, id.into());
         everything.payload = "[]".into();
         connection.send(Packet::Publish(everything)).await;
     }
-    stage.connector.line("the broker is silent").await;
-    let mut other = stage.broker.serve(true).await;
+    scene.connector.line("the broker is silent").await;
+    let mut other = scene.broker.serve(true).await;
     for expected in 1..=60 {
         assert_eq!(number(&take_reply(&mut other).await), Some(expected));
     }
@@ -809,11 +810,11 @@ async fn a_connection_to_a_broker_that_stops_reading_is_closed() {
 
 #[tokio::test]
 async fn a_half_open_connection_is_noticed_within_the_keep_alive_time() {
-    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "6s")]).await;
-    let connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::with(&[("MQTT_KEEP_ALIVE", "6s")]).await;
+    let connection = scene.broker.serve(false).await;
     // From here on the connection is neither read, written nor closed.
     let start = Instant::now();
-    stage.broker.accept().await;
+    scene.broker.accept().await;
     let took = start.elapsed();
     assert!(took < Duration::from_secs(8), "{took:?}");
     drop(connection);
@@ -821,8 +822,8 @@ async fn a_half_open_connection_is_noticed_within_the_keep_alive_time() {
 
 #[tokio::test]
 async fn an_idle_connection_is_kept_alive() {
-    let stage = Stage::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::with(&[("MQTT_KEEP_ALIVE", "5s")]).await;
+    let mut connection = scene.broker.serve(false).await;
     // `read_within` answers pings.
     while connection.read_within(Duration::from_secs(8)).await.is_some() {}
     connection.request(1, false, 1).await;
@@ -831,8 +832,8 @@ async fn an_idle_connection_is_kept_alive() {
 
 #[tokio::test]
 async fn a_reply_denied_on_its_response_topic_goes_to_the_default_topic() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.serve(false).await;
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
     let mut elsewhere = request(1, false, 1);
     elsewhere.properties.as_mut().unwrap().response_topic = Some(format!("{BASE}/rr/1"));
     connection.send(Packet::Publish(elsewhere)).await;
@@ -847,11 +848,11 @@ async fn a_reply_denied_on_its_response_topic_goes_to_the_default_topic() {
 
 #[tokio::test]
 async fn memory_for_messages_in_flight_is_small() {
-    let stage = Stage::start().await;
-    let _connection = stage.broker.serve(false).await;
-    stage.connector.line("ready for requests").await;
-    let path = format!("/proc/{}/status", stage.connector.pid());
-    let resident = eventually("its memory", Duration::from_secs(5), async || {
+    let scene = ScriptedScene::start().await;
+    let _connection = scene.broker.serve(false).await;
+    scene.connector.line("ready for requests").await;
+    let path = format!("/proc/{}/status", scene.connector.pid());
+    let resident = eventually("the memory is measured", Duration::from_secs(5), async || {
         let status = std::fs::read_to_string(&path).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()

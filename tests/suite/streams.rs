@@ -226,8 +226,8 @@ async fn a_subscription_ends_with_its_ttl_and_is_replaced_by_one_of_the_same_id(
     let event = payload(&events.next().await);
     assert_eq!(event["complete_state"]["desired_state"]["configs"], json!({"b": "1"}));
 
-    assert!(records.next().await.payload.is_empty(), "the record is removed in the end");
-    eventually("Ankaios is told", Duration::from_secs(5), async || {
+    assert!(records.next().await.payload.is_empty(), "the record is removed");
+    eventually("Ankaios has received the end", Duration::from_secs(5), async || {
         scene.vehicle.streams()["events"].is_empty().then_some(())
     })
     .await;
@@ -236,7 +236,7 @@ async fn a_subscription_ends_with_its_ttl_and_is_replaced_by_one_of_the_same_id(
 #[tokio::test]
 async fn subscriptions_survive_restarts_of_agent_server_connector_and_broker() {
     let broker = Broker::persistent().await;
-    let mut scene = Scene::around(broker, &[]).await;
+    let mut scene = Scene::with_broker(broker, &[]).await;
     let mut events = scene.client("events/x").await;
     let request = r#"{"id": "x", "field_masks": ["desiredState.configs"], "ttl": "0s"}"#;
     scene.request("events/subscribe", request).await;
@@ -347,7 +347,7 @@ async fn the_end_of_a_followed_container_is_reported_once() {
     let stop = FromAnkaios { from_ankaios_enum: Some(FromAnkaiosEnum::Response(response)) };
     scene.vehicle.inject(&stop.encode_length_delimited_to_vec()).await.unwrap();
     assert_eq!(payload(&logs.next().await), json!({"stopped": reply["workloads"][0]}));
-    eventually("the log is not read any more", DEADLINE, async || {
+    eventually("the log is no longer read", DEADLINE, async || {
         scene.vehicle.streams()["logs"].is_empty().then_some(())
     })
     .await;
@@ -374,7 +374,7 @@ async fn logs_that_are_not_followed_end() {
         .collect();
     assert_eq!(kinds[kinds.len() - 2..], ["stopped", "ended"]);
     assert_eq!(messages[0]["entries"][0]["message"], json!("one"));
-    eventually("its record is gone", Duration::from_secs(5), async || {
+    eventually("its record is removed", Duration::from_secs(5), async || {
         let reply = scene.request("logs/unsubscribe", r#"{"id": "l"}"#).await;
         (reply["error"]["code"] == json!("not_found")).then_some(())
     })
@@ -465,7 +465,7 @@ async fn a_roll_out_of_many_workloads_is_reported_in_few_messages() {
 
 #[tokio::test]
 async fn a_redelivered_apply_is_followed_too() {
-    let mut scene = Scene::around(Broker::persistent().await, &[]).await;
+    let mut scene = Scene::with_broker(Broker::persistent().await, &[]).await;
     let mut status = scene.client("manifest/apply/status").await;
     let mut replies = scene.client("manifest/apply/resp").await;
     // Killed when Ankaios has executed the request, but the reply has not been sent.
@@ -476,7 +476,10 @@ async fn a_redelivered_apply_is_followed_too() {
     let topic = format!("{BASE}/manifest/apply/req");
     let options = ["-V", "5", "-D", "publish", "user-property", "request-id", "twice"];
     scene.broker.publish(&topic, &waiting, &options).await;
-    eventually("Ankaios has it", DEADLINE, async || scene.vehicle.instance("w").map(drop)).await;
+    eventually("Ankaios has the workload", DEADLINE, async || {
+        scene.vehicle.instance("w").map(drop)
+    })
+    .await;
     scene.connector.kill().await;
     scene.vehicle.start_agent().await.unwrap();
     scene.restart_connector(&[]).await;
@@ -543,7 +546,7 @@ async fn a_roll_out_is_superseded_or_given_up() {
 
 #[tokio::test]
 async fn a_roll_out_is_still_followed_after_a_restart_of_the_connector() {
-    let mut scene = Scene::around(Broker::persistent().await, &[]).await;
+    let mut scene = Scene::with_broker(Broker::persistent().await, &[]).await;
     let mut status = scene.client("manifest/apply/status").await;
     let mut records = scene.client("manifest/apply/+/rollout").await;
     // Their agent is added later.
@@ -572,12 +575,15 @@ async fn a_roll_out_is_still_followed_after_a_restart_of_the_connector() {
     let done = find(&mut status, |message| message["status"] == json!("succeeded")).await;
     assert_eq!(done["request_id"], json!("before"));
     for _ in 0..2 {
-        assert!(records.next().await.payload.is_empty(), "a record is removed in the end");
+        assert!(records.next().await.payload.is_empty(), "the record is removed");
     }
     scene.connector.kill().await;
     scene.vehicle.start_agent().await.unwrap();
     scene.restart_connector(&[]).await;
-    assert!(status.next_within(Duration::from_millis(500)).await.is_none(), "nothing again");
+    assert!(
+        status.next_within(Duration::from_millis(500)).await.is_none(),
+        "the roll-out is not reported again"
+    );
 }
 
 #[tokio::test]
@@ -605,7 +611,7 @@ async fn waiting_for_removal_ends_when_the_instance_is_removed() {
     let scene = Scene::start().await;
     let wait = r#"{"workload_name": "w", "state": "REMOVED", "timeout": "10s"}"#;
     let reply = scene.request("workload/wait", wait).await;
-    assert_eq!(code(&reply), "not_found", "there is nothing that could go");
+    assert_eq!(code(&reply), "not_found", "there is no such instance");
 
     let applied = scene.request("manifest/apply", workload("w", "localhost/w")).await;
     let mut client = scene.client("wait/resp").await;

@@ -11,13 +11,13 @@ use crate::support::{Broker, DEADLINE, Process, eventually, free_port, scene};
 
 /// A Mosquitto with a second listener for TLS, or with a login. Operators use the first
 /// listener, which requires neither.
-struct Stage {
+struct SecureBroker {
     broker: Broker,
     secure: u16,
     vehicle: Vehicle,
 }
 
-impl Stage {
+impl SecureBroker {
     /// Starts a broker; `lines` configure the second listener.
     async fn with(server: &Certified, ca: &Path, lines: &[&str]) -> Self {
         let secure = free_port();
@@ -60,10 +60,11 @@ async fn it_serves_over_tls_1_2_and_1_3() {
     let ca = authority.ca();
     for version in ["tlsv1.2", "tlsv1.3"] {
         let lines = [&*format!("tls_version {version}")];
-        let stage = Stage::with(&server, &ca, &lines).await;
+        let secure_broker = SecureBroker::with(&server, &ca, &lines).await;
         // Protocol versions that the broker does not know do no harm.
-        let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca)), ("MQTT_ALPN", "mqtt")]);
-        stage.serves(&connector).await;
+        let connector =
+            secure_broker.connect(&[("MQTT_CA_FILE", text(&ca)), ("MQTT_ALPN", "mqtt")]);
+        secure_broker.serves(&connector).await;
     }
 }
 
@@ -71,10 +72,10 @@ async fn it_serves_over_tls_1_2_and_1_3() {
 async fn the_certificates_of_the_system_are_used_without_a_file() {
     let authority = Authority::new();
     let server = authority.certify("127.0.0.1");
-    let stage = Stage::with(&server, &authority.ca(), &[]).await;
+    let secure_broker = SecureBroker::with(&server, &authority.ca(), &[]).await;
     let ca = authority.ca();
-    let connector = stage.connect(&[("MQTT_TLS", "true"), ("SSL_CERT_FILE", text(&ca))]);
-    stage.serves(&connector).await;
+    let connector = secure_broker.connect(&[("MQTT_TLS", "true"), ("SSL_CERT_FILE", text(&ca))]);
+    secure_broker.serves(&connector).await;
 }
 
 #[tokio::test]
@@ -85,16 +86,16 @@ async fn a_broker_that_requires_a_client_certificate_receives_it() {
     let ca = authority.ca();
     for version in ["tlsv1.2", "tlsv1.3"] {
         let lines = ["require_certificate true", &*format!("tls_version {version}")];
-        let stage = Stage::with(&server, &ca, &lines).await;
-        let without = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+        let secure_broker = SecureBroker::with(&server, &ca, &lines).await;
+        let without = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);
         without.line("look at MQTT_CERT_FILE and MQTT_KEY_FILE").await;
         drop(without);
-        let connector = stage.connect(&[
+        let connector = secure_broker.connect(&[
             ("MQTT_CA_FILE", text(&ca)),
             ("MQTT_CERT_FILE", text(&vehicle.cert)),
             ("MQTT_KEY_FILE", text(&vehicle.key)),
         ]);
-        stage.serves(&connector).await;
+        secure_broker.serves(&connector).await;
     }
 }
 
@@ -102,15 +103,15 @@ async fn a_broker_that_requires_a_client_certificate_receives_it() {
 async fn a_wrong_certificate_is_named_and_a_correct_one_is_used_without_a_restart() {
     let authority = Authority::new();
     let server = authority.certify("127.0.0.1");
-    let stage = Stage::with(&server, &authority.ca(), &[]).await;
+    let secure_broker = SecureBroker::with(&server, &authority.ca(), &[]).await;
     let ca = authority.folder().join("known.pem");
     std::fs::copy(Authority::new().ca(), &ca).unwrap();
-    let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+    let connector = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);
     connector.line("set MQTT_CA_FILE to the certificate of its authority").await;
     std::fs::write(&ca, "half a fi").unwrap();
     connector.line("it holds no certificate in PEM format").await;
     std::fs::copy(authority.ca(), &ca).unwrap();
-    stage.serves(&connector).await;
+    secure_broker.serves(&connector).await;
 }
 
 #[tokio::test]
@@ -121,8 +122,8 @@ async fn an_expired_certificate_and_one_for_another_host_are_refused() {
         (authority.certify_expired("127.0.0.1"), "has expired; renew it, or set the clock"),
         (authority.certify("broker.example"), "set MQTT_BROKER_ADDR to a name that it is for"),
     ] {
-        let stage = Stage::with(&server, &ca, &[]).await;
-        let connector = stage.connect(&[("MQTT_CA_FILE", text(&ca))]);
+        let secure_broker = SecureBroker::with(&server, &ca, &[]).await;
+        let connector = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);
         connector.line(help).await;
         // It continues to try.
         connector.line(help).await;
@@ -134,19 +135,19 @@ async fn the_wrong_port_is_named() {
     let authority = Authority::new();
     let server = authority.certify("127.0.0.1");
     let ca = authority.ca();
-    let stage = Stage::with(&server, &ca, &[]).await;
+    let secure_broker = SecureBroker::with(&server, &ca, &[]).await;
     let settings = [("MQTT_CA_FILE", text(&ca))];
-    let folder = stage.vehicle.control_interface();
-    let connector = start_connector_at(stage.broker.port(), folder, &settings);
+    let folder = secure_broker.vehicle.control_interface();
+    let connector = start_connector_at(secure_broker.broker.port(), folder, &settings);
     // Mosquitto closes the connection without a response if the input is not MQTT.
     connector.line("no connection to the MQTT broker").await;
-    let connector = stage.connect(&[]);
+    let connector = secure_broker.connect(&[]);
     connector.line("if it is a port for TLS, set MQTT_TLS=true").await;
 }
 
 /// A Mosquitto with a user `1` that may use only the topics of vehicle 1. Clients without a
 /// user name may do everything.
-async fn stage_with_login(authority: &Authority) -> Stage {
+async fn broker_with_login(authority: &Authority) -> SecureBroker {
     let passwords = authority.folder().join("passwords");
     let status = Command::new("mosquitto_passwd")
         .args(["-c", "-b", text(&passwords), "1", "s3cret"])
@@ -161,20 +162,20 @@ async fn stage_with_login(authority: &Authority) -> Stage {
         format!("listener {secure} 127.0.0.1"),
     ];
     let config: Vec<_> = config.iter().map(String::as_str).collect();
-    Stage::of(&config, secure).await
+    SecureBroker::of(&config, secure).await
 }
 
 #[tokio::test]
 async fn it_logs_in_with_a_password_that_can_be_changed_without_a_restart() {
     let authority = Authority::new();
-    let stage = stage_with_login(&authority).await;
+    let secure_broker = broker_with_login(&authority).await;
     let password = authority.folder().join("password");
     std::fs::write(&password, "wr0ng\n").unwrap();
     let settings = [("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
-    let connector = stage.connect(&settings);
+    let connector = secure_broker.connect(&settings);
     connector.line("look at MQTT_USERNAME and MQTT_PASSWORD_FILE").await;
     std::fs::write(&password, "s3cret\n").unwrap();
-    stage.serves(&connector).await;
+    secure_broker.serves(&connector).await;
     let log = connector.output().join("\n");
     assert!(!log.contains("s3cret") && !log.contains("wr0ng"), "{log}");
 }
@@ -182,26 +183,28 @@ async fn it_logs_in_with_a_password_that_can_be_changed_without_a_restart() {
 #[tokio::test]
 async fn a_vehicle_cannot_use_the_topics_of_another_vehicle() {
     let authority = Authority::new();
-    let stage = stage_with_login(&authority).await;
+    let secure_broker = broker_with_login(&authority).await;
     let password = authority.folder().join("password");
     std::fs::write(&password, "s3cret").unwrap();
     let neighbour = Vehicle::start().await;
     let settings = [("VIN", "2"), ("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
-    let connector = start_connector_at(stage.secure, neighbour.control_interface(), &settings);
+    let connector =
+        start_connector_at(secure_broker.secure, neighbour.control_interface(), &settings);
     connector.line("the broker does not take a message").await;
-    stage.broker.publish("vehicle/2/state/req", "[]", &[]).await;
-    let own = stage.connect(&[("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))]);
-    stage.serves(&own).await;
+    secure_broker.broker.publish("vehicle/2/state/req", "[]", &[]).await;
+    let own =
+        secure_broker.connect(&[("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))]);
+    secure_broker.serves(&own).await;
     assert!(!connector.output().iter().any(|line| line.contains("operation=")));
     // Its status was denied: a retained message would arrive before this one.
-    let mut seen = stage.broker.subscribe("vehicle/2/#", &[]).await;
-    stage.broker.publish("vehicle/2/end", "", &[]).await;
+    let mut seen = secure_broker.broker.subscribe("vehicle/2/#", &[]).await;
+    secure_broker.broker.publish("vehicle/2/end", "", &[]).await;
     assert_eq!(seen.next().await.topic, "vehicle/2/end");
 }
 
 /// A Mosquitto with the access list of the documentation: vehicles authenticate with a
 /// certificate, operators with a password.
-async fn stage_of_a_fleet(authority: &Authority) -> Stage {
+async fn broker_of_a_fleet(authority: &Authority) -> SecureBroker {
     let passwords = authority.folder().join("passwords");
     for user in ["operator", "viewer"] {
         let create = if passwords.exists() { &[][..] } else { &["-c"] };
@@ -227,14 +230,14 @@ async fn stage_of_a_fleet(authority: &Authority) -> Stage {
         "use_username_as_clientid true".to_owned(),
     ];
     let config: Vec<_> = config.iter().map(String::as_str).collect();
-    Stage::of(&config, secure).await
+    SecureBroker::of(&config, secure).await
 }
 
 const OPERATOR: [&str; 4] = ["-u", "operator", "-P", "s3cret"];
 const VIEWER: [&str; 4] = ["-u", "viewer", "-P", "s3cret"];
 
 /// Messages that only the vehicle may publish.
-const OF_VEHICLES: [&str; 8] = [
+const ONLY_FROM_VEHICLES: [&str; 8] = [
     "connector/status",
     "connector/standby",
     "state/resp",
@@ -248,7 +251,7 @@ const OF_VEHICLES: [&str; 8] = [
 /// Waits until the log of the broker shows this many denied messages to vehicle 1.
 async fn denied(broker: &Broker, number: usize) {
     let own = format!("'{BASE}/");
-    eventually("the broker denies them", DEADLINE, async || {
+    eventually("the broker has denied them", DEADLINE, async || {
         let output = broker.process().output();
         let denied = output.iter().filter(|line| line.contains("Denied PUBLISH"));
         (denied.filter(|line| line.contains(&own)).count() == number).then_some(())
@@ -259,7 +262,7 @@ async fn denied(broker: &Broker, number: usize) {
 #[tokio::test]
 async fn the_documented_access_list_grants_exactly_what_each_role_needs() {
     let authority = Authority::new();
-    let stage = stage_of_a_fleet(&authority).await;
+    let secure_broker = broker_of_a_fleet(&authority).await;
     let ca = authority.ca();
     let identity = authority.certify("1");
     let settings = [
@@ -270,16 +273,16 @@ async fn the_documented_access_list_grants_exactly_what_each_role_needs() {
     // A connector with the certificate of vehicle 1 and another VIN is denied everything.
     let neighbour = Vehicle::start().await;
     let foreign = [&settings[..], &[("VIN", "2")]].concat();
-    let foreign = start_connector_at(stage.secure, neighbour.control_interface(), &foreign);
+    let foreign = start_connector_at(secure_broker.secure, neighbour.control_interface(), &foreign);
     foreign.line("the broker does not take a message").await;
-    stage.broker.publish("vehicle/2/state/req", "[]", &OPERATOR).await;
+    secure_broker.broker.publish("vehicle/2/state/req", "[]", &OPERATOR).await;
     assert!(!foreign.output().iter().any(|line| line.contains("operation=")));
     drop(foreign);
 
-    let connector = stage.connect(&settings);
+    let connector = secure_broker.connect(&settings);
     connector.line("ready for requests").await;
     connector.line("the link to Ankaios is up").await;
-    let broker = &stage.broker;
+    let broker = &secure_broker.broker;
     let request = async |operation: &str, payload: &str, user: &[&str]| {
         broker.request(&format!("{BASE}/{operation}"), payload, user).await.json()
     };
@@ -290,12 +293,12 @@ async fn the_documented_access_list_grants_exactly_what_each_role_needs() {
     // Neither may publish what only the vehicle publishes: a status, a reply, a stream or a
     // record.
     for user in [OPERATOR, VIEWER] {
-        for topic in OF_VEHICLES {
+        for topic in ONLY_FROM_VEHICLES {
             let arguments = [&user[..], &["-r"]].concat();
             broker.publish(&format!("{BASE}/{topic}"), "forged", &arguments).await;
         }
     }
-    denied(broker, 2 * OF_VEHICLES.len()).await;
+    denied(broker, 2 * ONLY_FROM_VEHICLES.len()).await;
     // A viewer cannot change anything.
     let manifest = scene::workload("nginx", "x");
     for (operation, payload) in [
@@ -305,7 +308,7 @@ async fn the_documented_access_list_grants_exactly_what_each_role_needs() {
     ] {
         broker.publish(&format!("{BASE}/{operation}/req"), payload, &VIEWER).await;
     }
-    denied(broker, 2 * OF_VEHICLES.len() + 3).await;
+    denied(broker, 2 * ONLY_FROM_VEHICLES.len() + 3).await;
     // Messages are processed in order, so the first reply belongs to this request.
     let state = request("state", r#"["agents"]"#, &VIEWER).await;
     assert!(state["agents"].is_object(), "{state}");

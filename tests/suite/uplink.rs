@@ -115,7 +115,7 @@ async fn requests_published_while_the_connector_is_down_are_served_afterwards() 
         for number in numbers.clone() {
             uplink.ask(number).await;
         }
-        uplink.operator.accepted(numbers.end - 1).await;
+        uplink.operator.acknowledged(numbers.end - 1).await;
         uplink.start_connector();
         uplink.assert_served(numbers, DEADLINE).await;
     }
@@ -129,7 +129,7 @@ async fn requests_published_while_the_uplink_is_down_are_served_afterwards() {
     for number in 0..100 {
         uplink.ask(number).await;
     }
-    uplink.operator.accepted(99).await;
+    uplink.operator.acknowledged(99).await;
     uplink.connector.line("no connection to the MQTT broker").await;
     uplink.proxy.set(Line::Open);
     uplink.assert_served(0..100, FIRST_WAITS + Duration::from_secs(2)).await;
@@ -166,7 +166,7 @@ async fn a_killed_connector_serves_again_within_a_second() {
     for number in 0..5 {
         uplink.connector.kill().await;
         uplink.ask(number).await;
-        uplink.operator.accepted(number).await;
+        uplink.operator.acknowledged(number).await;
         uplink.start_connector();
         uplink.assert_served([number], Duration::from_secs(1)).await;
     }
@@ -187,7 +187,7 @@ async fn a_broker_that_restarts_with_its_store_loses_nothing() {
     for number in 100..150 {
         uplink.ask(number).await;
     }
-    uplink.operator.accepted(149).await;
+    uplink.operator.acknowledged(149).await;
     uplink.broker.stop().await;
     uplink.broker.start_again().await;
     uplink.start_connector();
@@ -205,7 +205,7 @@ async fn a_broker_that_restarts_without_a_store_receives_the_replies_and_the_sta
     status.find("online", |message| message.json()["status"] == json!("online")).await;
     // The subscription of the operator is lost, too, and is renewed.
     uplink.ask(50).await;
-    uplink.operator.accepted(50).await;
+    uplink.operator.acknowledged(50).await;
     uplink.assert_served(0..=50, DEADLINE).await;
     assert!(uplink.operator.fates().values().all(|fate| fate.replies.len() == 1));
 }
@@ -254,7 +254,7 @@ async fn a_silent_line_is_noticed_within_the_keep_alive_time() {
     for number in 0..10 {
         uplink.ask(number).await;
     }
-    uplink.operator.accepted(9).await;
+    uplink.operator.acknowledged(9).await;
     uplink.connector.line("the broker is silent").await;
     let noticed = silent.elapsed();
     assert!(noticed < KEEP_ALIVE + Duration::from_secs(1), "{noticed:?}");

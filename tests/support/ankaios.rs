@@ -163,12 +163,12 @@ impl Drop for Ankaios {
 /// `ANKAIOS_BIN_DIR`; the error says what is missing.
 pub fn programs() -> Result<PathBuf, String> {
     let folder = std::env::var_os("ANKAIOS_BIN_DIR").ok_or(
-        "ANKAIOS_BIN_DIR is not set: it names a folder with ank-server, ank-agent and ank",
+        "ANKAIOS_BIN_DIR is not set: it must be the directory with ank-server, ank-agent and ank",
     )?;
     let folder = PathBuf::from(folder);
     for name in ["ank-server", "ank-agent", "ank"] {
         if !folder.join(name).is_file() {
-            return Err(format!("there is no {name} in {}", folder.display()));
+            return Err(format!("{name} is missing in {}", folder.display()));
         }
     }
     Ok(folder)

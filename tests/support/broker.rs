@@ -95,7 +95,7 @@ impl Broker {
                 return;
             }
         }
-        panic!("mosquitto does not end");
+        panic!("mosquitto does not exit");
     }
 
     /// Kills the broker.
@@ -281,7 +281,7 @@ async fn run(mut command: Command, input: &[u8]) -> Result<String, String> {
     drop(stdin);
     let output = timeout(DEADLINE * 2, child.wait_with_output())
         .await
-        .unwrap_or_else(|_| panic!("{program:?} does not end"))
+        .unwrap_or_else(|_| panic!("{program:?} does not exit"))
         .unwrap();
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

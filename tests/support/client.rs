@@ -87,7 +87,7 @@ impl Client {
 
     /// The next message.
     pub async fn next(&mut self) -> Publish {
-        self.next_within(DEADLINE).await.unwrap_or_else(|| panic!("no message in {DEADLINE:?}"))
+        self.next_within(DEADLINE).await.unwrap_or_else(|| panic!("no message within {DEADLINE:?}"))
     }
 
     /// The next message, if one arrives in time.

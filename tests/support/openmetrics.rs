@@ -26,7 +26,7 @@ impl Scrape {
 
     /// Parses the body of a response.
     pub fn parse(text: &str) -> Self {
-        let lines = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end in {text}"));
+        let lines = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no EOF line in {text}"));
         let mut scrape = Self { samples: BTreeMap::new(), families: BTreeMap::new() };
         let mut family = String::new();
         let mut described = (false, false);
@@ -40,7 +40,7 @@ impl Scrape {
             let (keyword, name, value) =
                 (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
             if name != family {
-                assert!(!scrape.families.contains_key(name), "{name} comes twice");
+                assert!(!scrape.families.contains_key(name), "{name} occurs twice");
                 name.clone_into(&mut family);
                 described = (false, false);
             }
@@ -88,7 +88,7 @@ impl Scrape {
         }
         let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
         let former = self.samples.insert(key.to_owned(), value);
-        assert!(former.is_none(), "{key} comes twice");
+        assert!(former.is_none(), "{key} occurs twice");
     }
 
     /// The names of all families.

@@ -38,7 +38,7 @@ impl Podman {
                 Err(error) => reasons = format!("{reasons}{error}\n"),
             }
         }
-        Err(format!("Podman starts no container here:\n{reasons}"))
+        Err(format!("Podman cannot start a container on this machine:\n{reasons}"))
     }
 
     /// Builds the image of the connector from the shipped Containerfile, with a static binary

@@ -87,7 +87,7 @@ impl Process {
     pub async fn wait(&mut self) -> ExitStatus {
         timeout(DEADLINE, self.child.wait())
             .await
-            .unwrap_or_else(|_| panic!("{} does not end", self.name))
+            .unwrap_or_else(|_| panic!("{} does not exit", self.name))
             .unwrap()
     }
 

@@ -44,9 +44,9 @@ const PING: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 pub struct Fate {
     /// When the broker acknowledged it. `None` if it has not.
-    pub accepted: Option<Instant>,
+    pub acknowledged: Option<Instant>,
     /// The broker answered "no matching subscribers": nobody received the request.
-    pub nobody_there: bool,
+    pub no_subscribers: bool,
     /// All replies, in order.
     pub replies: Vec<Answer>,
 }
@@ -89,7 +89,7 @@ impl Requester {
             streams: Arc::clone(&streams),
             ready,
             requests,
-            unaccepted: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
             next: 0,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(state.run()));
@@ -137,9 +137,9 @@ impl Requester {
     }
 
     /// Waits until the broker has acknowledged a request.
-    pub async fn accepted(&self, number: u32) {
-        let accepted = |fate: &Fate| fate.accepted.is_some();
-        self.until(super::DEADLINE, number, accepted).await.unwrap();
+    pub async fn acknowledged(&self, number: u32) {
+        let acknowledged = |fate: &Fate| fate.acknowledged.is_some();
+        self.until(super::DEADLINE, number, acknowledged).await.unwrap();
     }
 
     /// Waits for the first reply to a request.
@@ -185,7 +185,7 @@ struct State {
     ready: mpsc::Sender<()>,
     requests: mpsc::Receiver<(u32, Publish)>,
     /// In order; those already sent in this connection have a packet identifier.
-    unaccepted: VecDeque<(u32, Publish)>,
+    unacknowledged: VecDeque<(u32, Publish)>,
     next: u16,
 }
 
@@ -203,7 +203,7 @@ impl State {
         let session_present = timeout(PATIENCE, wire.open()).await??;
         // Packet identifiers are assigned again. If only an acknowledgement was lost, the
         // broker gets the request twice.
-        for (_, publish) in &mut self.unaccepted {
+        for (_, publish) in &mut self.unacknowledged {
             publish.dup = session_present && publish.pkid != 0;
             publish.pkid = 0;
         }
@@ -214,10 +214,10 @@ impl State {
             self.publish(&mut wire).await?;
             tokio::select! {
                 packet = wire.read() => self.incoming(packet?, &mut wire).await?,
-                request = self.requests.recv(), if self.unaccepted.len() < WINDOW => {
+                request = self.requests.recv(), if self.unacknowledged.len() < WINDOW => {
                     let Some(request) = request else { return Ok(()) };
                     self.fates.send_modify(|fates| drop(fates.insert(request.0, Fate::default())));
-                    self.unaccepted.push_back(request);
+                    self.unacknowledged.push_back(request);
                 }
                 _ = ping.tick() => wire.send(&Packet::PingReq(PingReq)).await?,
             }
@@ -225,7 +225,8 @@ impl State {
     }
 
     async fn publish(&mut self, wire: &mut Wire) -> io::Result<()> {
-        for (_, publish) in self.unaccepted.iter_mut().filter(|(_, publish)| publish.pkid == 0) {
+        for (_, publish) in self.unacknowledged.iter_mut().filter(|(_, publish)| publish.pkid == 0)
+        {
             self.next = self.next % 60_000 + 1;
             publish.pkid = self.next;
             wire.send(&Packet::Publish(publish.clone())).await?;
@@ -236,12 +237,13 @@ impl State {
     async fn incoming(&mut self, packet: Packet, wire: &mut Wire) -> io::Result<()> {
         match packet {
             Packet::PubAck(puback) => {
-                let place = self.unaccepted.iter().position(|(_, it)| it.pkid == puback.pkid);
-                if let Some((number, _)) = place.and_then(|place| self.unaccepted.remove(place)) {
+                let place = self.unacknowledged.iter().position(|(_, it)| it.pkid == puback.pkid);
+                if let Some((number, _)) = place.and_then(|place| self.unacknowledged.remove(place))
+                {
                     self.fates.send_modify(|fates| {
                         let fate = fates.entry(number).or_default();
-                        fate.accepted = Some(Instant::now());
-                        fate.nobody_there = puback.reason == PubAckReason::NoMatchingSubscribers;
+                        fate.acknowledged = Some(Instant::now());
+                        fate.no_subscribers = puback.reason == PubAckReason::NoMatchingSubscribers;
                     });
                 }
                 Ok(())

@@ -24,11 +24,11 @@ impl Scene {
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         // The broker must queue a burst of requests without dropping any.
         let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
-        Self::around(broker, settings).await
+        Self::with_broker(broker, settings).await
     }
 
     /// Starts everything except the broker.
-    pub async fn around(broker: Broker, settings: &[(&str, &str)]) -> Self {
+    pub async fn with_broker(broker: Broker, settings: &[(&str, &str)]) -> Self {
         let vehicle = Vehicle::start().await;
         let connector = start_connector(&broker, vehicle.control_interface(), settings);
         wait_until_connected(&broker).await;

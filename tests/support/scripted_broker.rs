@@ -37,7 +37,7 @@ impl ScriptedBroker {
         let mut connection = Connection { stream, buffer: BytesMut::new(), connect: None };
         match connection.read().await {
             Packet::Connect(connect, will, _) => connection.connect = Some((connect, will)),
-            other => panic!("no CONNECT but {other:?}"),
+            other => panic!("expected CONNECT, got {other:?}"),
         }
         connection
     }
@@ -77,7 +77,7 @@ impl Connection {
 
     /// The next packet; pings are answered and skipped.
     pub async fn read(&mut self) -> Packet {
-        self.read_within(DEADLINE).await.unwrap_or_else(|| panic!("no packet in {DEADLINE:?}"))
+        self.read_within(DEADLINE).await.unwrap_or_else(|| panic!("no packet within {DEADLINE:?}"))
     }
 
     /// The next packet, if one arrives in time. `None` also after the end of the connection or
@@ -136,7 +136,7 @@ impl Connection {
     pub async fn subscribe(&mut self) -> Subscribe {
         match self.read().await {
             Packet::Subscribe(subscribe) => subscribe,
-            other => panic!("no SUBSCRIBE but {other:?}"),
+            other => panic!("expected SUBSCRIBE, got {other:?}"),
         }
     }
 
@@ -157,7 +157,7 @@ impl Connection {
             match self.read().await {
                 Packet::Publish(publish) if publish.retain => self.puback(publish.pkid).await,
                 Packet::Publish(publish) => return publish,
-                other => panic!("no PUBLISH but {other:?}"),
+                other => panic!("expected PUBLISH, got {other:?}"),
             }
         }
     }
@@ -176,7 +176,7 @@ impl Connection {
             match self.read().await {
                 Packet::Publish(publish) if publish.retain => self.puback(publish.pkid).await,
                 Packet::PubAck(puback) => return puback.pkid,
-                other => panic!("no PUBACK but {other:?}"),
+                other => panic!("expected PUBACK, got {other:?}"),
             }
         }
     }

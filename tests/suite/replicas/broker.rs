@@ -13,7 +13,7 @@ use crate::support::{self, Broker, DEADLINE};
 #[tokio::test]
 async fn after_a_restart_of_the_broker_with_its_store_one_replica_is_active() {
     let broker = Broker::persistent().await;
-    let (mut fleet, _) = Fleet::around(broker, &["a", "b"]).await;
+    let (mut fleet, _) = Fleet::with_broker(broker, &["a", "b"]).await;
     let flow = fleet.flow(1000);
     fleet.time_to_reply(1).await;
     fleet.broker.stop().await;
@@ -38,7 +38,7 @@ async fn after_a_restart_of_the_broker_without_its_store_one_replica_is_active()
 #[tokio::test]
 async fn an_active_replica_that_died_while_the_broker_was_down_is_replaced() {
     let broker = Broker::persistent().await;
-    let (mut fleet, active) = Fleet::around(broker, &["a", "b"]).await;
+    let (mut fleet, active) = Fleet::with_broker(broker, &["a", "b"]).await;
     // Only the log of the broker shows that it has saved its store.
     fleet.time_to_reply(1).await;
     let store = fleet.broker.process().line_from(0, DEADLINE, |line| line.contains("Saving")).await;
@@ -63,11 +63,11 @@ async fn an_offline_status_from_another_client_is_corrected() {
     {
         fleet.broker.publish(&topic, payload, &["-r"]).await;
         support::eventually("its own status", DEADLINE, async || {
-            (fleet.kept().await["status"] == json!("online")).then_some(())
+            (fleet.retained_status().await["status"] == json!("online")).then_some(())
         })
         .await;
     }
     tokio::time::sleep(Duration::from_millis(1600)).await;
-    assert_eq!(fleet.kept().await["replica"], json!(fleet.replicas[active].name));
+    assert_eq!(fleet.retained_status().await["replica"], json!(fleet.replicas[active].name));
     assert_eq!(fleet.replicas[1 - active].count(BECOMES_ACTIVE), 0);
 }

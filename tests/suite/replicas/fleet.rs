@@ -26,11 +26,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts replicas with these names; also returns the index of the active one.
     pub(crate) async fn start(names: &[&'static str]) -> (Self, usize) {
-        Self::around(Broker::start().await, names).await
+        Self::with_broker(Broker::start().await, names).await
     }
 
     /// Like [`start`](Self::start), with an existing broker.
-    pub(crate) async fn around(broker: Broker, names: &[&'static str]) -> (Self, usize) {
+    pub(crate) async fn with_broker(broker: Broker, names: &[&'static str]) -> (Self, usize) {
         let mut fleet = Self::with(broker, &names[..1]).await;
         fleet.statuses.online(0, names).await;
         for name in &names[1..] {
@@ -55,7 +55,7 @@ impl Fleet {
     /// remains so. `number` is the number of a request that the active replica answers.
     pub(crate) async fn has_one_active(&self, number: u32) {
         self.time_to_reply(number).await;
-        support::eventually("all others to be standby", DEADLINE, async || {
+        support::eventually("all others are standby", DEADLINE, async || {
             let active = self.replicas.iter().filter(|replica| !replica.is_standby());
             (active.count() == 1).then_some(())
         })
@@ -65,11 +65,11 @@ impl Fleet {
         let before = activations();
         // Longer than any wait of a standby replica.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(activations(), before, "a ping-pong");
+        assert_eq!(activations(), before, "the active replica must not change");
         let active = self.replicas.iter().find(|replica| !replica.is_standby()).unwrap();
-        let kept = self.kept().await;
-        assert_eq!(kept["status"], json!("online"));
-        assert_eq!(kept["replica"], json!(active.name));
+        let retained = self.retained_status().await;
+        assert_eq!(retained["status"], json!("online"));
+        assert_eq!(retained["replica"], json!(active.name));
     }
 
     pub(crate) fn index(&self, name: &str) -> usize {
@@ -110,7 +110,7 @@ impl Fleet {
     }
 
     /// The retained status.
-    pub(crate) async fn kept(&self) -> Value {
+    pub(crate) async fn retained_status(&self) -> Value {
         let topic = format!("{BASE}/connector/status");
         let mut subscription = self.broker.subscribe(&topic, &[]).await;
         subscription.next().await.json()

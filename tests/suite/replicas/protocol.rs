@@ -18,14 +18,14 @@ use crate::support::vehicle::Vehicle;
 use crate::support::{DEADLINE, Proxy};
 
 /// A replica `a` connected to a scripted broker.
-struct Stage {
+struct ScriptedReplica {
     broker: ScriptedBroker,
     connector: Process,
     _vehicle: Vehicle,
     _proxy: Proxy,
 }
 
-impl Stage {
+impl ScriptedReplica {
     async fn start() -> Self {
         let broker = ScriptedBroker::start().await;
         let vehicle = Vehicle::start().await;
@@ -50,13 +50,13 @@ impl Stage {
 
     /// Accepts the connection of a standby replica and reads its query for an active one.
     async fn standby(&self) -> Connection {
-        let mut connection = self.looking().await;
-        question(&mut connection).await;
+        let mut connection = self.accept_check().await;
+        expect_query(&mut connection).await;
         connection
     }
 
     /// Accepts the connection by which an active replica looks for another active one.
-    async fn looking(&self) -> Connection {
+    async fn accept_check(&self) -> Connection {
         self.serve("fleet-connector-1-standby-a").await
     }
 
@@ -83,12 +83,12 @@ async fn take_over(connection: &mut Connection) {
 }
 
 /// The next packet must be a query for the status of the active replica.
-async fn question(connection: &mut Connection) {
+async fn expect_query(connection: &mut Connection) {
     match connection.read().await {
-        Packet::Publish(question) => {
-            assert_eq!(question.topic, format!("{BASE}/connector/standby"));
-            assert_eq!((question.qos, question.retain), (QoS::AtMostOnce, false));
-            assert_eq!(payload(&question), json!({"replica": "a"}));
+        Packet::Publish(query) => {
+            assert_eq!(query.topic, format!("{BASE}/connector/standby"));
+            assert_eq!((query.qos, query.retain), (QoS::AtMostOnce, false));
+            assert_eq!(payload(&query), json!({"replica": "a"}));
         }
         other => panic!("{other:?}"),
     }
@@ -110,8 +110,8 @@ async fn announcement(connection: &mut Connection) -> Value {
 
 #[tokio::test]
 async fn a_standby_keeps_no_session_and_subscribes_only_to_the_status() {
-    let stage = Stage::start().await;
-    let mut connection = stage.broker.accept().await;
+    let replica = ScriptedReplica::start().await;
+    let mut connection = replica.broker.accept().await;
     let (connect, will) = connection.connect().clone();
     assert_eq!(connect.client_id, "fleet-connector-1-standby-a");
     assert!(connect.clean_start && will.is_none());
@@ -124,9 +124,9 @@ async fn a_standby_keeps_no_session_and_subscribes_only_to_the_status() {
 
 #[tokio::test]
 async fn a_replica_whose_session_was_taken_over_becomes_standby() {
-    let stage = Stage::start().await;
-    let _watching = stage.standby().await;
-    let mut active = stage.active().await;
+    let replica = ScriptedReplica::start().await;
+    let _watching = replica.standby().await;
+    let mut active = replica.active().await;
     let birth = announcement(&mut active).await;
     assert_eq!((&birth["status"], &birth["replica"]), (&json!("online"), &json!("a")));
     let (_, will) = active.connect().clone();
@@ -136,62 +136,62 @@ async fn a_replica_whose_session_was_taken_over_becomes_standby() {
 
     take_over(&mut active).await;
     active.closed().await;
-    let mut watching = stage.standby().await;
+    let mut watching = replica.standby().await;
     // Its own last will arrives before the status of the other replica.
     watching.send(status("offline", "a", false)).await;
     watching.send(status("online", "b", false)).await;
     // Longer than a standby replica waits before it takes over.
     assert!(watching.read_within(Duration::from_secs(2)).await.is_none());
     watching.send(status("offline", "b", false)).await;
-    let _active = stage.active().await;
+    let _active = replica.active().await;
 }
 
 #[tokio::test]
 async fn a_replica_that_resumes_detects_that_another_one_is_active() {
-    let stage = Stage::start().await;
-    let _watching = stage.standby().await;
-    let mut active = stage.active().await;
+    let replica = ScriptedReplica::start().await;
+    let _watching = replica.standby().await;
+    let mut active = replica.active().await;
     let birth = announcement(&mut active).await;
     drop(active);
     // At the first check there is no other replica yet.
-    let mut looking = stage.looking().await;
-    looking.send(message(&birth, true)).await;
-    let mut active = stage.active().await;
+    let mut checking = replica.accept_check().await;
+    checking.send(message(&birth, true)).await;
+    let mut active = replica.active().await;
     active.send(status("online", "b", true)).await;
     active.closed().await;
-    let _watching = stage.standby().await;
+    let _watching = replica.standby().await;
 }
 
 #[tokio::test]
 async fn a_replica_resumes_a_lost_connection_only_if_no_other_is_active() {
-    let stage = Stage::start().await;
-    let _watching = stage.standby().await;
-    let mut active = stage.active().await;
+    let replica = ScriptedReplica::start().await;
+    let _watching = replica.standby().await;
+    let mut active = replica.active().await;
     let mut birth = announcement(&mut active).await;
     drop(active);
-    let mut looking = stage.looking().await;
+    let mut checking = replica.accept_check().await;
     birth["status"] = json!("offline");
-    looking.send(message(&birth, true)).await;
-    let mut active = stage.active().await;
+    checking.send(message(&birth, true)).await;
+    let mut active = replica.active().await;
     announcement(&mut active).await;
     drop(active);
     // Another process of the same name counts as another replica.
-    let mut looking = stage.looking().await;
-    looking.send(status("offline", "a", true)).await;
-    looking.closed().await;
-    stage.connector.line("another replica has taken over").await;
-    let _watching = stage.standby().await;
+    let mut checking = replica.accept_check().await;
+    checking.send(status("offline", "a", true)).await;
+    checking.closed().await;
+    replica.connector.line("another replica has taken over").await;
+    let _watching = replica.standby().await;
 }
 
 #[tokio::test]
 async fn an_active_replica_answers_the_query_of_a_standby() {
-    let stage = Stage::start().await;
-    let _watching = stage.standby().await;
-    let mut active = stage.active().await;
+    let replica = ScriptedReplica::start().await;
+    let _watching = replica.standby().await;
+    let mut active = replica.active().await;
     let birth = announcement(&mut active).await;
     let topic = format!("{BASE}/connector/standby");
-    let question = Publish::new(topic, QoS::AtMostOnce, "{}", None);
-    active.send(Packet::Publish(question)).await;
+    let query = Publish::new(topic, QoS::AtMostOnce, "{}", None);
+    active.send(Packet::Publish(query)).await;
     assert_eq!(announcement(&mut active).await, birth);
     // A late last will of the former active replica is corrected; its own status needs no
     // answer.
@@ -203,10 +203,10 @@ async fn an_active_replica_answers_the_query_of_a_standby() {
 
 #[tokio::test]
 async fn a_retained_status_is_queried_until_there_is_an_answer() {
-    let stage = Stage::start().await;
-    let mut watching = stage.standby().await;
+    let replica = ScriptedReplica::start().await;
+    let mut watching = replica.standby().await;
     watching.send(status("online", "b", true)).await;
-    question(&mut watching).await;
+    expect_query(&mut watching).await;
     watching.send(status("online", "b", false)).await;
     assert!(watching.read_within(Duration::from_secs(3)).await.is_none());
 }
@@ -230,8 +230,8 @@ async fn without_replicas_a_session_takeover_is_explained_and_reversed() {
 
 #[tokio::test]
 async fn an_active_replica_is_found_without_a_retained_status() {
-    let stage = Stage::start().await;
-    let mut watching = stage.standby().await;
+    let replica = ScriptedReplica::start().await;
+    let mut watching = replica.standby().await;
     watching.send(status("online", "b", false)).await;
     assert!(watching.read_within(Duration::from_secs(2)).await.is_none());
 }

@@ -48,7 +48,7 @@ impl Statuses {
         let found = timeout(DEADLINE, seen.wait_for(|all| find(all).is_some())).await;
         let found = found.ok().and_then(|all| find(&all.unwrap()));
         let found =
-            found.unwrap_or_else(|| panic!("none of {names:?} gets online: {:?}", self.all()));
+            found.unwrap_or_else(|| panic!("none of {names:?} becomes online: {:?}", self.all()));
         ["a", "b", "c"].into_iter().find(|name| found["replica"] == json!(name)).unwrap()
     }
 

@@ -19,7 +19,7 @@ async fn a_standby_takes_over_from_a_killed_replica() {
     report("killed", took);
     assert!(took < SWITCH_OVER, "{took:?}");
     let next = fleet.statuses.online(from, &fleet.others(active)).await;
-    assert_eq!(fleet.kept().await["replica"], json!(next));
+    assert_eq!(fleet.retained_status().await["replica"], json!(next));
     // The former active replica returns and is the standby now.
     fleet.replicas[active].start_again();
     fleet.settled(next).await;
@@ -68,9 +68,10 @@ async fn of_three_replicas_exactly_one_takes_over() {
         for other in (0..3).filter(|other| *other != index) {
             fleet.replicas[other].connector.line(line).await;
         }
-        let kept = fleet.kept().await;
-        assert_eq!(kept["status"], json!("online"));
-        active = ["a", "b", "c"].iter().position(|name| kept["replica"] == json!(name)).unwrap();
+        let retained = fleet.retained_status().await;
+        assert_eq!(retained["status"], json!("online"));
+        active =
+            ["a", "b", "c"].iter().position(|name| retained["replica"] == json!(name)).unwrap();
     }
     fleet.all_answered(flow).await;
 }
@@ -84,7 +85,7 @@ async fn streams_continue_on_the_next_replica() {
     // After this reply the subscription is acknowledged, so it is not redelivered.
     fleet.time_to_reply(2).await;
     for (number, cut) in [(10, true), (20, false)] {
-        let status = fleet.kept().await;
+        let status = fleet.retained_status().await;
         let former = fleet.index(status["replica"].as_str().unwrap());
         let from = fleet.statuses.count();
         let events = fleet.operator.events().len();

@@ -63,7 +63,12 @@ async fn a_replica_notices_a_silent_line_before_it_is_replaced() {
     former.connector.line("another replica may have taken over").await;
     let noticed = silent.elapsed();
     assert!(noticed < KEEP_ALIVE + Duration::from_secs(1), "{noticed:?}");
-    assert_eq!(fleet.statuses.count(), from, "somebody was faster: {:?}", fleet.statuses.all());
+    assert_eq!(
+        fleet.statuses.count(),
+        from,
+        "another replica took over first: {:?}",
+        fleet.statuses.all()
+    );
     let next = fleet.statuses.online(from, &fleet.others(active)).await;
     // Its messages on the old connection arrive too late.
     former.proxy.set(Line::Open);
@@ -71,7 +76,7 @@ async fn a_replica_notices_a_silent_line_before_it_is_replaced() {
     fleet.time_to_reply(1).await;
     fleet.all_answered(flow).await;
     assert_eq!(fleet.statuses.actives(), [former.name, next]);
-    assert_eq!(fleet.kept().await["replica"], json!(next));
+    assert_eq!(fleet.retained_status().await["replica"], json!(next));
 }
 
 #[tokio::test]
@@ -100,7 +105,7 @@ async fn a_replica_whose_line_keeps_breaking_is_replaced() {
     fleet.time_to_reply(1).await;
     fleet.all_answered(flow).await;
     let actives = fleet.statuses.actives();
-    assert!(actives.len() <= 3, "a ping-pong: {actives:?}");
-    assert_eq!(fleet.kept().await["status"], json!("online"));
-    assert_ne!(fleet.kept().await["replica"], json!(former.name), "{next}");
+    assert!(actives.len() <= 3, "too many takeovers: {actives:?}");
+    assert_eq!(fleet.retained_status().await["status"], json!("online"));
+    assert_ne!(fleet.retained_status().await["replica"], json!(former.name), "{next}");
 }
