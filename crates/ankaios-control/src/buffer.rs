@@ -54,12 +54,12 @@ struct Shared {
     /// A lock, because the reader and the consumers run in different tasks. One for all
     /// buffers, because keeping the limits means to drop from any of them. It is held for one
     /// operation on them, never across an await.
-    state: Mutex<State>,
+    state: Mutex<BufferTable>,
     metrics: LinkMetrics,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BufferTable {
     /// Memory of all buffers, in bytes.
     used: usize,
     next_id: u64,
@@ -88,13 +88,13 @@ impl Buffers {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BufferTable> {
         // No code that holds the lock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BufferTable {
     fn enforce_limits(&mut self, metrics: &LinkMetrics) {
         if self.used > MAX_BYTES {
             self.drop_oldest(metrics);
@@ -138,7 +138,7 @@ impl State {
 /// The messages for one consumer.
 #[derive(Debug, Default)]
 struct Buffer {
-    messages: VecDeque<Message>,
+    messages: VecDeque<BufferedMessage>,
     /// Memory of `messages` and of the message in progress, in bytes.
     used: usize,
     /// Memory of the message that was taken last. The consumer works on it until it asks for
@@ -150,7 +150,7 @@ struct Buffer {
 }
 
 #[derive(Debug)]
-struct Message {
+struct BufferedMessage {
     content: ResponseContent,
     /// Estimated memory, in bytes.
     size: usize,
@@ -159,7 +159,7 @@ struct Message {
 }
 
 impl Buffer {
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: BufferedMessage) {
         self.used += message.size;
         self.messages.push_back(message);
     }
@@ -226,7 +226,7 @@ impl Producer {
             return;
         }
         let size = memory(&content, size);
-        buffer.push(Message { content, size, arrived });
+        buffer.push(BufferedMessage { content, size, arrived });
         state.used += size;
         if buffer.messages.len() > MAX_MESSAGES {
             match buffer.drop_oldest(metrics) {
@@ -285,7 +285,7 @@ impl Consumer {
         if buffer.dropped > 0 {
             return Some(Item::Dropped(std::mem::take(&mut buffer.dropped)));
         }
-        if let Some(Message { content, size, arrived }) = buffer.messages.pop_front() {
+        if let Some(BufferedMessage { content, size, arrived }) = buffer.messages.pop_front() {
             buffer.in_progress = size;
             self.arrived = arrived;
             return Some(Item::Message(content));

@@ -111,14 +111,14 @@ impl Client {
         &self,
         content: RequestContent,
         cancel: RequestContent,
-    ) -> Result<Stream, RequestError> {
+    ) -> Result<RawStream, RequestError> {
         let deadline = Instant::now() + self.timeout;
         let slot = self.acquire_slot(deadline).await?;
         let (number, request_id) = self.pending.next_id();
         let (producer, consumer) = self.buffers.add();
         let frame = encode(request_id.clone(), content);
         self.pending.add_stream(number, frame, producer, slot);
-        Ok(Stream { client: self.clone(), number, request_id, cancel, deadline, consumer })
+        Ok(RawStream { client: self.clone(), number, request_id, cancel, deadline, consumer })
     }
 
     /// Whether a request has timed out, and Ankaios has answered nothing since. Its server may
@@ -166,7 +166,7 @@ fn encode(request_id: String, content: RequestContent) -> Bytes {
 
 /// The answers to a request for events or logs. Dropping it cancels the request.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct RawStream {
     client: Client,
     number: u64,
     request_id: String,
@@ -175,7 +175,7 @@ pub(super) struct Stream {
     consumer: Consumer,
 }
 
-impl Stream {
+impl RawStream {
     /// Waits for the first answer, at most until the request timeout.
     pub(super) async fn first(&mut self) -> Result<ResponseContent, RequestError> {
         match timeout_at(self.deadline, self.consumer.next()).await {
@@ -213,7 +213,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for RawStream {
     fn drop(&mut self) {
         let frame = encode(self.request_id.clone(), self.cancel.clone());
         self.client.pending.cancel(self.number, frame);

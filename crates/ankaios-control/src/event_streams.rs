@@ -16,19 +16,19 @@ use super::stream_health::{StreamHealth, StreamHealthHandle};
 pub struct EventStreams {
     /// A lock, because streams are created and dropped while others list them. It is held for
     /// one operation on the list. An entry lives as long as its stream.
-    streams: Arc<Mutex<Vec<Weak<Registered>>>>,
+    streams: Arc<Mutex<Vec<Weak<StreamEntry>>>>,
     metrics: LinkMetrics,
 }
 
 #[derive(Debug)]
-struct Registered {
+struct StreamEntry {
     field_masks: Vec<String>,
     health: StreamHealthHandle,
 }
 
 /// The entry of one stream. The stream is listed until this is dropped.
 #[derive(Debug)]
-pub(super) struct Registration(Arc<Registered>);
+pub(super) struct Registration(Arc<StreamEntry>);
 
 impl EventStreams {
     pub(super) fn new(metrics: LinkMetrics) -> Self {
@@ -50,7 +50,7 @@ impl EventStreams {
     }
 
     pub(super) fn add(&self, field_masks: Vec<String>, health: StreamHealthHandle) -> Registration {
-        let registered = Arc::new(Registered { field_masks, health });
+        let registered = Arc::new(StreamEntry { field_masks, health });
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         streams.retain(|stream| stream.strong_count() > 0);
         streams.push(Arc::downgrade(&registered));

@@ -6,7 +6,7 @@ use service_kit::backoff::Backoff;
 use tokio::time::{Instant, timeout_at};
 
 use super::buffer::Item;
-use super::client::{Client, Stream};
+use super::client::{Client, RawStream};
 use super::error::RequestError;
 use super::event_streams::Registration;
 use super::response;
@@ -36,7 +36,7 @@ pub struct Event {
 #[derive(Debug)]
 pub struct SubscribeCall {
     events: EventStream,
-    stream: Stream,
+    stream: RawStream,
 }
 
 impl SubscribeCall {
@@ -48,7 +48,7 @@ impl SubscribeCall {
     pub async fn answer(self) -> Result<(CompleteState, EventStream), RequestError> {
         let Self { mut events, mut stream } = self;
         let state = snapshot(&mut stream).await?;
-        events.stage = Stage::Subscribed(stream);
+        events.stage = SubscriptionStage::Subscribed(stream);
         events.health.update(|health| health.subscribed = true);
         Ok((state, events))
     }
@@ -76,7 +76,7 @@ impl Client {
         let health = StreamHealthHandle::new(self.link_status());
         EventStream {
             client: self.clone(),
-            stage: Stage::Due(Instant::now()),
+            stage: SubscriptionStage::Due(Instant::now()),
             retry: Backoff::new(RETRY.0, RETRY.1),
             registration: self.event_streams().add(field_masks, health.clone()),
             health,
@@ -93,7 +93,7 @@ impl Client {
 #[derive(Debug)]
 pub struct EventStream {
     client: Client,
-    stage: Stage,
+    stage: SubscriptionStage,
     retry: Backoff,
     health: StreamHealthHandle,
     registration: Registration,
@@ -101,12 +101,12 @@ pub struct EventStream {
 
 /// The stage of a subscription.
 #[derive(Debug)]
-enum Stage {
+enum SubscriptionStage {
     /// To be requested, but not before this time.
     Due(Instant),
     /// Requested, and not yet answered.
-    Requested(Stream),
-    Subscribed(Stream),
+    Requested(RawStream),
+    Subscribed(RawStream),
 }
 
 impl EventStream {
@@ -119,20 +119,20 @@ impl EventStream {
     pub async fn next(&mut self) -> Result<Event, RequestError> {
         loop {
             let stream = match &mut self.stage {
-                Stage::Due(due) => {
+                SubscriptionStage::Due(due) => {
                     // A timeout is the usual case; otherwise the attempt comes early.
                     let _ = timeout_at(*due, self.health.link_restored()).await;
                     match open(&self.client, self.registration.field_masks()).await {
-                        Ok(stream) => self.stage = Stage::Requested(stream),
+                        Ok(stream) => self.stage = SubscriptionStage::Requested(stream),
                         Err(error) => return Err(self.failed(error)),
                     }
                     continue;
                 }
-                Stage::Requested(stream) => match snapshot(stream).await {
+                SubscriptionStage::Requested(stream) => match snapshot(stream).await {
                     Ok(state) => return Ok(self.resynced(state)),
                     Err(error) => return Err(self.failed(error)),
                 },
-                Stage::Subscribed(stream) => stream,
+                SubscriptionStage::Subscribed(stream) => stream,
             };
             match stream.next().await {
                 Item::Message(ResponseContent::CompleteStateResponse(response)) => {
@@ -163,12 +163,12 @@ impl EventStream {
     }
 
     fn lost(&mut self) {
-        self.stage = Stage::Due(Instant::now());
+        self.stage = SubscriptionStage::Due(Instant::now());
         self.health.update(|health| health.subscribed = false);
     }
 
     fn failed(&mut self, error: RequestError) -> RequestError {
-        self.stage = Stage::Due(Instant::now() + self.retry.next_wait());
+        self.stage = SubscriptionStage::Due(Instant::now() + self.retry.next_wait());
         self.health.update(|health| {
             health.failures += 1;
             health.reason = Some(error.to_string());
@@ -178,9 +178,9 @@ impl EventStream {
     }
 
     fn resynced(&mut self, state: CompleteState) -> Event {
-        let opened = std::mem::replace(&mut self.stage, Stage::Due(Instant::now()));
-        if let Stage::Requested(stream) = opened {
-            self.stage = Stage::Subscribed(stream);
+        let opened = std::mem::replace(&mut self.stage, SubscriptionStage::Due(Instant::now()));
+        if let SubscriptionStage::Requested(stream) = opened {
+            self.stage = SubscriptionStage::Subscribed(stream);
         }
         self.retry.reset();
         let now = SystemTime::now();
@@ -197,7 +197,7 @@ impl EventStream {
     }
 }
 
-async fn open(client: &Client, field_masks: &[String]) -> Result<Stream, RequestError> {
+async fn open(client: &Client, field_masks: &[String]) -> Result<RawStream, RequestError> {
     let request =
         CompleteStateRequest { field_mask: field_masks.to_vec(), subscribe_for_events: true };
     client
@@ -209,6 +209,6 @@ async fn open(client: &Client, field_masks: &[String]) -> Result<Stream, Request
 }
 
 /// Waits for the answer to a subscription: the present state of its masks.
-async fn snapshot(stream: &mut Stream) -> Result<CompleteState, RequestError> {
+async fn snapshot(stream: &mut RawStream) -> Result<CompleteState, RequestError> {
     response::complete_state(stream.first().await?)
 }

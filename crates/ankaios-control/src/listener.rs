@@ -81,7 +81,7 @@ pub trait EventListener: Send {
 
 type Factory = Box<dyn FnMut() -> Box<dyn EventListener> + Send>;
 
-enum Registered {
+enum ListenerSource {
     Instance(Box<dyn EventListener>),
     Factory(Factory),
 }
@@ -115,7 +115,7 @@ enum Registered {
 /// ```
 #[derive(Default)]
 pub struct Listeners {
-    registered: Vec<Registered>,
+    registered: Vec<ListenerSource>,
 }
 
 impl fmt::Debug for Listeners {
@@ -134,7 +134,7 @@ impl Listeners {
     /// Adds a listener for all events.
     #[must_use]
     pub fn with(mut self, listener: impl EventListener + 'static) -> Self {
-        self.registered.push(Registered::Instance(Box::new(listener)));
+        self.registered.push(ListenerSource::Instance(Box::new(listener)));
         self
     }
 
@@ -145,7 +145,7 @@ impl Listeners {
         mut self,
         mut factory: impl FnMut() -> L + Send + 'static,
     ) -> Self {
-        self.registered.push(Registered::Factory(Box::new(move || Box::new(factory()))));
+        self.registered.push(ListenerSource::Factory(Box::new(move || Box::new(factory()))));
         self
     }
 
@@ -168,20 +168,22 @@ impl Listeners {
             for registered in &mut self.registered {
                 let mut made;
                 let listener = match registered {
-                    Registered::Instance(listener) => listener,
-                    Registered::Factory(factory) => match catch_unwind(AssertUnwindSafe(factory)) {
-                        Ok(listener) => {
-                            made = listener;
-                            &mut made
+                    ListenerSource::Instance(listener) => listener,
+                    ListenerSource::Factory(factory) => {
+                        match catch_unwind(AssertUnwindSafe(factory)) {
+                            Ok(listener) => {
+                                made = listener;
+                                &mut made
+                            }
+                            Err(panic) => {
+                                // There is no listener to report it to.
+                                let error = panic_message(&*panic);
+                                tracing::error!(error, "the factory of a listener has panicked");
+                                health.update(|health| health.failures += 1);
+                                continue;
+                            }
                         }
-                        Err(panic) => {
-                            // There is no listener to report it to.
-                            let error = panic_message(&*panic);
-                            tracing::error!(error, "the factory of a listener has panicked");
-                            health.update(|health| health.failures += 1);
-                            continue;
-                        }
-                    },
+                    }
                 };
                 match &next {
                     Ok(event) => call(listener.as_mut(), event, &health).await,

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::buffer::Item;
-use super::client::{Client, Stream};
+use super::client::{Client, RawStream};
 use super::error::RequestError;
 use super::response;
 use ankaios_model::InstanceName;
@@ -46,7 +46,7 @@ pub enum LogItem {
 /// user knows which lines it has.
 #[derive(Debug)]
 pub struct LogStream {
-    stream: Stream,
+    stream: RawStream,
 }
 
 impl Client {

@@ -86,7 +86,7 @@ async fn read_frames(
 ) -> Stop {
     let mut decoder = FrameDecoder::new(pending.prefix());
     let mut buffer = BytesMut::new();
-    let mut arrival = Arrival::begin();
+    let mut arrival = FrameArrival::begin();
     loop {
         loop {
             match decoder.decode(&mut buffer) {
@@ -118,14 +118,14 @@ async fn read_frames(
 /// Determines the earliest time at which bytes can have arrived in the pipe. A process that
 /// gets no CPU time for a while reads them late, and whoever resumes an interrupted log needs
 /// the arrival of its last message.
-struct Arrival {
+struct FrameArrival {
     /// The bytes that were read last did not arrive before this time.
     earliest: SystemTime,
     /// The last time at which the pipe is known to have been empty.
     last_empty: SystemTime,
 }
 
-impl Arrival {
+impl FrameArrival {
     fn begin() -> Self {
         let now = SystemTime::now();
         Self { earliest: now, last_empty: now }
@@ -269,7 +269,7 @@ mod tests {
         let mut input = reregister(input).unwrap();
         assert!(!was_closed(&input).unwrap());
         another.write_all(b"a").await.unwrap();
-        let mut arrival = Arrival::begin();
+        let mut arrival = FrameArrival::begin();
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         assert_eq!(arrival.read(&mut input, &mut buffer).await.unwrap(), 1);
         drop(another);
@@ -281,7 +281,7 @@ mod tests {
         const LATE: usize = 3 * READ_SIZE - 1;
         let (input, mut agent) = input_with_another_agent().await;
         let mut input = reregister(input).unwrap();
-        let mut arrival = Arrival::begin();
+        let mut arrival = FrameArrival::begin();
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         agent.write_all(b"a").await.unwrap();
         arrival.read(&mut input, &mut buffer).await.unwrap();

@@ -31,7 +31,7 @@ const PACKET_OVERHEAD: usize = 64 * 1024;
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The byte stream below the packets.
-pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+pub(crate) type Transport = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// CONNECT of one connection of the session, with its last will.
 ///
@@ -91,7 +91,7 @@ pub(crate) fn keep_alive(options: &SessionOptions) -> u16 {
 }
 
 /// Connects to the broker, with TLS if the options ask for it.
-pub(crate) async fn open(options: &SessionOptions) -> io::Result<Stream> {
+pub(crate) async fn open(options: &SessionOptions) -> io::Result<Transport> {
     let stream = dial(options).await?;
     Ok(match &options.tls {
         None => Either::Left(stream),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PingReq};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::connect::{self, CONNECTION_TIMEOUT, Stream};
+use crate::connect::{self, CONNECTION_TIMEOUT, Transport};
 use crate::connection_error::ConnectionError;
 use crate::keep_alive::KeepAlive;
 use crate::lane::MAX_UNACKNOWLEDGED;
@@ -19,7 +19,7 @@ use crate::unsent::MAX_PACKET;
 /// The state of one connection. Packet identifiers and acknowledgements of one connection
 /// cannot reach the next one, because it has a network of its own.
 pub(crate) struct Connection {
-    pub(crate) network: Network<Stream>,
+    pub(crate) network: Network<Transport>,
     keep_alive: KeepAlive,
     /// When to call [`Connection::check`], at the latest.
     pub(crate) next_check: Pin<Box<Sleep>>,
@@ -53,7 +53,7 @@ impl Connection {
         Ok((Self::new(options, network, &connack), connack.session_present))
     }
 
-    fn new(options: &SessionOptions, network: Network<Stream>, connack: &ConnAck) -> Self {
+    fn new(options: &SessionOptions, network: Network<Transport>, connack: &ConnAck) -> Self {
         let properties = connack.properties.as_ref();
         let keep_alive = properties.and_then(|properties| properties.server_keep_alive);
         // A dead line must be noticed even if the broker turns keep-alive off (0) or sets it long.
