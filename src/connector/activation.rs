@@ -94,16 +94,16 @@ impl Activation {
             rollouts.clone(),
             stopping.clone(),
         );
-        let router = Router::new(
-            topics.clone(),
-            Operations::new(context),
+        let router = Router {
+            topics: topics.clone(),
+            operations: Operations::new(context),
             subscriptions,
             rollouts,
-            settings.max_payload,
+            max_payload: settings.max_payload,
             outgoing,
             stopping,
-            instruments.router.clone(),
-        );
+            metrics: instruments.router.clone(),
+        };
         let heartbeat = instruments.router_monitor.start();
         tasks.spawn(named("the router", router.run(message_receiver, heartbeat)));
         let vehicle = Vehicle::new(

@@ -47,43 +47,21 @@ const MAX_SHOWN_NAME: usize = 100;
 /// exactly one reply.
 #[derive(Debug)]
 pub(crate) struct Router {
-    topics: Topics,
-    operations: Operations,
-    subscriptions: Subscriptions,
-    rollouts: Option<Rollouts>,
-    max_payload: usize,
-    outgoing: Sender,
-    stopping: CancellationToken,
-    metrics: RequestMetrics,
+    pub(crate) topics: Topics,
+    pub(crate) operations: Operations,
+    pub(crate) subscriptions: Subscriptions,
+    /// `None` if roll-outs are not followed.
+    pub(crate) rollouts: Option<Rollouts>,
+    /// The largest payload of a request in bytes, for the error message.
+    pub(crate) max_payload: usize,
+    /// Where replies go.
+    pub(crate) outgoing: Sender,
+    /// The router cancels this when no more requests come.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) metrics: RequestMetrics,
 }
 
 impl Router {
-    /// `max_payload` is the largest payload of a request in bytes, for the error message.
-    /// `stopping` is cancelled when no more requests come.
-    #[must_use]
-    #[allow(clippy::too_many_arguments, reason = "one for each part that it connects")]
-    pub(crate) fn new(
-        topics: Topics,
-        operations: Operations,
-        subscriptions: Subscriptions,
-        rollouts: Option<Rollouts>,
-        max_payload: usize,
-        outgoing: Sender,
-        stopping: CancellationToken,
-        metrics: RequestMetrics,
-    ) -> Self {
-        Self {
-            topics,
-            operations,
-            subscriptions,
-            rollouts,
-            max_payload,
-            outgoing,
-            stopping,
-            metrics,
-        }
-    }
-
     /// Serves `messages` until the channel is closed and the last reply is handed over.
     /// `heartbeat` answers liveness checks.
     ///
