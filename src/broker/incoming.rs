@@ -3,10 +3,7 @@
 use fleet_contract::operation::Operation;
 use fleet_contract::topics::{StreamKind, TopicKind};
 
-/// Maximum size of a record that is read back from the broker, in bytes: that of the largest
-/// subscription if each of its characters has to be escaped. A record can be larger than the
-/// request that it was made from.
-pub(crate) const MAX_RECORD: usize = 512 * 1024;
+use crate::streams::MAX_RECORD;
 
 /// The meaning of a message, by its topic. The session passes it to the router as the route.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,5 +16,5 @@ mod presence;
 pub(crate) mod request;
 mod vehicle;
 
-pub(crate) use incoming::{Incoming, MAX_RECORD};
+pub(crate) use incoming::Incoming;
 pub(crate) use vehicle::Vehicle;

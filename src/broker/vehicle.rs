@@ -188,7 +188,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::broker::MAX_RECORD;
+    use crate::streams::MAX_RECORD;
 
     const MAX_PAYLOAD: usize = 1000;
 

@@ -16,10 +16,10 @@ use fleet_contract::topics::Topics;
 use mqtt_session::SessionOptions;
 use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError};
 
-use crate::broker::MAX_RECORD;
 use crate::broker::request::USER_PROPERTIES;
 use crate::guard::GuardOptions;
 use crate::health::Address;
+use crate::streams::MAX_RECORD;
 use ankaios::AnkaiosArgs;
 use dashboard::DashboardArgs;
 pub use dashboard::DashboardSettings;

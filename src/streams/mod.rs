@@ -41,5 +41,6 @@ pub(crate) use feed::Feed;
 pub(crate) use logs::Follower;
 pub(crate) use metrics::SubscriptionMetrics;
 pub(crate) use publisher::Publisher;
+pub(crate) use record::MAX_RECORD;
 pub(crate) use rollout::{AcceptedUpdate, AppliedManifest, Rollouts};
 pub(crate) use subscriptions::{Subscribing, Subscriptions};

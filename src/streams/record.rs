@@ -11,6 +11,11 @@ use serde_json::{Map, Value};
 use super::spec::Spec;
 use super::unusable::Unusable;
 
+/// Maximum size of a record that is read back from the broker, in bytes: that of the largest
+/// subscription if each of its characters has to be escaped. A record can be larger than the
+/// request that it was made from.
+pub(crate) const MAX_RECORD: usize = 512 * 1024;
+
 const ID: &str = "id";
 const EXPIRES_AT: &str = "expires_at";
 const RESUME_AT: &str = "resume_at";

@@ -25,10 +25,9 @@ use super::key::SubscriptionKey;
 use super::metrics::SubscriptionMetrics;
 use super::publisher::Publisher;
 use super::recalls::{QueuedMessages, Recalls};
-use super::record::SubscriptionRecord;
+use super::record::{MAX_RECORD, SubscriptionRecord};
 use super::registry::{MAX_SUBSCRIPTIONS, RecordStatus, Registry, Slot, TooMany};
 use super::unusable::{self, Unusable};
-use crate::broker::MAX_RECORD;
 
 /// Maximum number of commands that wait for the task.
 const MAX_COMMANDS: usize = 64;

@@ -15,7 +15,7 @@ use fleet_contract::rfc3339;
 
 /// Maximum size of a record that is resumed, in bytes: that of a roll-out of some thousand
 /// workloads.
-pub(super) const MAX_RECORD: usize = 256 * 1024;
+pub(super) const MAX_ROLLOUT_RECORD: usize = 256 * 1024;
 
 /// Maximum length of the request id of a record that is resumed, in bytes.
 const MAX_REQUEST_ID: usize = 256;

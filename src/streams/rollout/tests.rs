@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::handle::Rollouts;
-use super::record::{MAX_RECORD, RolloutRecord};
+use super::record::{MAX_ROLLOUT_RECORD, RolloutRecord};
 use super::stale::{MAX_DELETED, STALE_FOR};
 use super::tracked::MIN_INTERVAL;
 use super::tracker::{MAX_RESTORED, MAX_ROLLOUTS, MISSING_GRACE, Tracker};
@@ -385,10 +385,10 @@ async fn forged_records_are_limited_in_number_and_size() {
     assert_eq!(first.rollouts.len(), MAX_ROLLOUTS);
     let (mut second, mut published) = tracker();
     for id in 0..2 * MAX_ROLLOUTS {
-        second.restore(id.to_string(), record(), MAX_RECORD).await.unwrap();
+        second.restore(id.to_string(), record(), MAX_ROLLOUT_RECORD).await.unwrap();
         assert_eq!(messages(&mut published), [Value::Null; 0]);
     }
-    assert_eq!(second.rollouts.len(), MAX_RESTORED / MAX_RECORD);
+    assert_eq!(second.rollouts.len(), MAX_RESTORED / MAX_ROLLOUT_RECORD);
 }
 
 #[tokio::test]
@@ -400,7 +400,7 @@ async fn a_record_that_cannot_be_used_is_removed() {
     let (rollouts, _task) = Rollouts::new(client, topics, Publisher::new(sender), limit);
     rollouts.clone().restore("x".into(), Err(Refused::TooMany)).await;
     assert!(published.publication().is_none(), "it is genuine, perhaps");
-    let large = Bytes::from(vec![b' '; MAX_RECORD + 1]);
+    let large = Bytes::from(vec![b' '; MAX_ROLLOUT_RECORD + 1]);
     for record in [Ok(Bytes::from_static(b"{}")), Ok(large), Err(Refused::TooLarge { size: 9 })] {
         rollouts.clone().restore("x".into(), record).await;
         let removed = published.publication().unwrap();
