@@ -1,8 +1,9 @@
 //! The content of the dashboard: the link, the states, and errors.
 
-use super::table::{Style, Tone, render};
 use ankaios_control::Event;
 use ankaios_control::{LinkStatus, WorkloadStates};
+
+use super::table::{Style, Tone, render};
 
 /// An update of the subscription.
 #[derive(Debug)]

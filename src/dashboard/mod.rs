@@ -11,17 +11,17 @@ mod table;
 
 use std::io;
 
+use ankaios_control as ankaios;
+use ankaios_control::{Event, EventListener, Failure, ListenerError, Listeners};
 use async_trait::async_trait;
+use board::{Board, BoardUpdate};
+use screen::Screen;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::settings::DashboardSettings;
-use ankaios_control as ankaios;
-use ankaios_control::{Event, EventListener, Failure, ListenerError, Listeners};
-use board::{Board, BoardUpdate};
-use screen::Screen;
 
 const FIELD_MASK: &str = "workloadStates";
 

@@ -110,11 +110,12 @@ fn terminal_size() -> (usize, usize) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::board::BoardUpdate;
-    use super::*;
     use ankaios_control::LinkStatus;
     use ankaios_control::testing::snapshot;
     use ankaios_model::proto::ank_base::CompleteState;
+
+    use super::super::board::BoardUpdate;
+    use super::*;
 
     const NOW: &str = "2026-01-02T03:04:05Z";
     const STYLE: Style = Style { width: 40, height: Some(24), colour: false };

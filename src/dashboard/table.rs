@@ -1,11 +1,10 @@
 //! The table of workload states, as text.
 
-use unicode_width::UnicodeWidthChar;
-
 use ankaios_control::WorkloadStates;
 use ankaios_model::InstanceName;
 use ankaios_model::json::state_names;
 use ankaios_model::proto::ank_base::ExecutionState;
+use unicode_width::UnicodeWidthChar;
 
 const COLUMNS: usize = 5;
 
@@ -221,12 +220,13 @@ fn width(text: &str) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use super::*;
     use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum as E;
     use ankaios_model::proto::ank_base::{
         CompleteState, ExecutionsStatesForId, ExecutionsStatesOfWorkload, Failed, Pending,
         Stopping, WorkloadStatesMap,
     };
+
+    use super::*;
 
     const PLAIN: Style = Style { width: 100, height: None, colour: false };
     const ID: &str = "f1ff876c25a1f36d0ad275e2d10ffc8a";

@@ -62,8 +62,9 @@ fn remove(value: &mut Value, path: &[&str]) -> Result<(), NotAMap> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn a_mask_touches_what_lies_above_and_below_it() {

@@ -1,9 +1,9 @@
 //! Patterns of the policy for options of Podman.
 
+use ankaios_model::FromText;
 use wildmatch::WildMatch;
 
 use super::podman_options::{PodmanOption, known};
-use ankaios_model::FromText;
 
 /// A pattern such as `--privileged`, `--cap-*`, `--volume=/*` or `-v /*`. It consists of a
 /// pattern for the name of the option and one for its value; without the latter it matches all

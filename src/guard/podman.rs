@@ -1,12 +1,12 @@
 //! Checks the `runtimeConfig` of the runtime `podman` against the policy.
 
+use ankaios_model::manifest::read_yaml;
 use serde::Deserialize;
 
 use super::option_value::parts;
 use super::podman_options::{OptionScope, PodmanOption, read};
 use super::policy::Policy;
 use super::violation::{Violation, listed, shown};
-use ankaios_model::manifest::read_yaml;
 
 /// The maximum number of parts, between commas and line breaks, of all values of a workload that
 /// patterns read. The readings of a part take a hundred times its size.

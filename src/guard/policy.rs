@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use ankaios_model::manifest::{ManifestError, read_yaml};
+use ankaios_model::{FromText, deserialize_text};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 
 use super::option_pattern::OptionPattern;
-use ankaios_model::manifest::{ManifestError, read_yaml};
-use ankaios_model::{FromText, deserialize_text};
 
 /// The rules. A missing rule allows everything; an empty list allows nothing.
 #[derive(Debug, Deserialize)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::policy::Policy;
 use ankaios_model::manifest::ManifestError;
+
+use super::policy::Policy;
 
 /// The minimum time between two checks for changes of the file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -174,8 +175,9 @@ fn read_text(file: File, metadata: &Metadata) -> Result<String, PolicyErrorReaso
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use std::fs;
+
+    use super::*;
 
     #[test]
     fn a_changed_file_is_read_again_and_an_invalid_one_changes_nothing() {

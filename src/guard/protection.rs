@@ -73,8 +73,9 @@ fn refusal(workload: &str, mask: &str, reason: &str) -> Refusal {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     fn masks(masks: &[&str]) -> Vec<String> {
         masks.iter().map(|&mask| mask.to_owned()).collect()

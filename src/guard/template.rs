@@ -354,8 +354,9 @@ impl Write for BoundedOutput {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     fn render(template: &str, configs: Value) -> Result<String, String> {
         Renderer::new().render(template, configs.as_object().unwrap())

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-use tokio::sync::watch;
-
-use super::mask::merge;
 use ankaios_control::{Client, RequestError};
 use ankaios_control::{Event, StreamHealthHandle};
 use ankaios_model::json::{self, StateFormat};
 use ankaios_model::proto::ank_base::CompleteState;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::mask::merge;
 
 /// The part of the vehicle's state that the guard needs.
 #[derive(Debug)]
@@ -119,9 +119,10 @@ pub(super) fn to_value(state: &CompleteState) -> Value {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use ankaios_model::proto::ank_base::{AlteredFields, CompleteStateResponse};
     use serde_json::json;
+
+    use super::*;
 
     fn event(state: Value, altered: Option<[&[&str]; 3]>) -> Event {
         let fields = |fields: &[&str]| fields.iter().map(|&field| field.to_owned()).collect();

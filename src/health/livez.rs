@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
-
 use service_kit::heartbeat::Monitor;
 
 /// How long a task may take to answer. A step of its loop takes microseconds.

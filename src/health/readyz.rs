@@ -1,12 +1,12 @@
 //! `/readyz`: whether requests can be served, and why not.
 
+use ankaios_control::{Client, LinkStatus, StreamHealth};
+use mqtt_session::SessionStatus;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::Guard;
-use ankaios_control::{Client, LinkStatus, StreamHealth};
-use mqtt_session::SessionStatus;
 
 /// Maximum number of interrupted event streams that a response lists.
 const MAX_LISTED: usize = 5;
@@ -113,11 +113,11 @@ fn interrupted(streams: Vec<(Vec<String>, StreamHealth)>) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
+    use ankaios_control::connect;
     use serde_json::{Value, json};
     use tokio::time::Instant;
 
     use super::*;
-    use ankaios_control::connect;
 
     fn json(readiness: &Readiness) -> Value {
         serde_json::to_value(readiness.check()).unwrap()

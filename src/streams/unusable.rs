@@ -1,7 +1,6 @@
 //! The reasons why a retained record is not used.
 
 use bytes::Bytes;
-
 use mqtt_session::Refused;
 
 /// Why a record is not used.

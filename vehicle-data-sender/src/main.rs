@@ -10,9 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use service_kit::{log, process};
-use tokio::runtime::Builder;
-
 use settings::SenderSettings;
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
     let settings = match SenderSettings::from_args(std::env::args_os()) {

@@ -8,15 +8,14 @@
 //! valid message with wrong content. The decoder detects this by a second request id of this
 //! process in the frame, and by bytes behind it that cannot begin a frame.
 
-use bytes::{Buf, Bytes, BytesMut};
-use memchr::memmem::Finder;
-use prost::Message;
-use tokio_util::codec::Decoder;
-
 use ankaios_model::proto::ank_base::Response;
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use ankaios_model::proto::control_api::from_ankaios::FromAnkaiosEnum;
 use ankaios_model::proto::control_api::{FromAnkaios, ToAnkaios};
+use bytes::{Buf, Bytes, BytesMut};
+use memchr::memmem::Finder;
+use prost::Message;
+use tokio_util::codec::Decoder;
 
 /// Size limit of a message from Ankaios, in bytes. The state of ten thousand workloads has
 /// about 10 MB; a larger length than this means that the reader is out of step.
@@ -161,9 +160,10 @@ pub fn encode(message: &ToAnkaios) -> Bytes {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use ankaios_model::proto::ank_base::{Error, LogEntriesResponse, LogEntry};
     use ankaios_model::proto::control_api::{ConnectionClosed, ControlInterfaceAccepted};
+
+    use super::*;
 
     fn closed(reason: &str) -> FromAnkaios {
         FromAnkaios {

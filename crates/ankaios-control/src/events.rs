@@ -2,6 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use ankaios_model::proto::ank_base::request::RequestContent;
+use ankaios_model::proto::ank_base::response::ResponseContent;
+use ankaios_model::proto::ank_base::{
+    CompleteState, CompleteStateRequest, CompleteStateResponse, EventsCancelRequest,
+};
 use service_kit::backoff::Backoff;
 use tokio::time::{Instant, timeout_at};
 
@@ -11,11 +16,6 @@ use super::error::RequestError;
 use super::event_streams::Registration;
 use super::response;
 use super::stream_health::StreamHealthHandle;
-use ankaios_model::proto::ank_base::request::RequestContent;
-use ankaios_model::proto::ank_base::response::ResponseContent;
-use ankaios_model::proto::ank_base::{
-    CompleteState, CompleteStateRequest, CompleteStateResponse, EventsCancelRequest,
-};
 
 /// The first and the longest wait after a failed attempt to subscribe again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

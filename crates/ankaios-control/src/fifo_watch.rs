@@ -78,8 +78,9 @@ impl FifoWatch {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use std::fs::{File, remove_file};
+
+    use super::*;
 
     #[tokio::test]
     async fn each_opening_and_the_removal_are_reported_once() {

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use context::{Context, OPEN_INTERVAL};
 use service_kit::heartbeat::Monitor;
+use session::FifoSession;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -17,8 +19,6 @@ use super::client::Client;
 use super::metrics::LinkMetrics;
 use super::pipe::{OpenError, Output, open_input};
 use super::status::LinkStatus;
-use context::{Context, OPEN_INTERVAL};
-use session::FifoSession;
 
 /// Creates a client and the link that serves it.
 ///

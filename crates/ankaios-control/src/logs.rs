@@ -2,16 +2,17 @@
 
 use std::time::SystemTime;
 
-use super::buffer::Item;
-use super::client::{Client, RawStream};
-use super::error::RequestError;
-use super::response;
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::request::RequestContent;
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use ankaios_model::proto::ank_base::{
     LogEntry, LogsCancelRequest, LogsRequest, WorkloadInstanceName,
 };
+
+use super::buffer::Item;
+use super::client::{Client, RawStream};
+use super::error::RequestError;
+use super::response;
 
 /// Which log entries to send. The default is all that there are, without following.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ankaios_model::proto::ank_base::response::ResponseContent;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::status::LinkState;
-use ankaios_model::proto::ank_base::response::ResponseContent;
 
 /// A label with its value.
 type Label = [(&'static str, &'static str); 1];

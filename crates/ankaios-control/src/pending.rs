@@ -10,15 +10,14 @@ use std::time::SystemTime;
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use bytes::Bytes;
 use service_kit::random;
+pub(super) use table::{Answer, Kind};
+use table::{Recipient, Request, Table};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::answer_memory::AnswerMemory;
 use super::buffer::Producer;
 use super::error::RequestError;
-use table::{Recipient, Request, Table};
-
-pub(super) use table::{Answer, Kind};
 
 /// Limit for the requests that wait to be written. Beyond it, callers wait for a slot.
 const MAX_UNWRITTEN: usize = 1024;

@@ -284,8 +284,9 @@ fn descriptor_path(descriptor: &impl AsRawFd) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use rustix::fs::{CWD, FileType, mknodat};
+
+    use super::*;
 
     #[tokio::test]
     async fn output_is_reopened_even_if_its_file_is_removed_meanwhile() {

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
+use ankaios_model::proto::ank_base::Response;
+use ankaios_model::proto::control_api::from_ankaios::FromAnkaiosEnum;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, Interest};
@@ -20,8 +22,6 @@ use super::codec::{Frame, FrameDecoder, FrameError};
 use super::handshake::PROBE_SUFFIX;
 use super::metrics::LinkMetrics;
 use super::pending::Pending;
-use ankaios_model::proto::ank_base::Response;
-use ankaios_model::proto::control_api::from_ankaios::FromAnkaiosEnum;
 
 /// Bytes to read at once, unless a larger frame is expected.
 const READ_SIZE: usize = 8 * 1024;

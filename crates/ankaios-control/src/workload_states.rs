@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::events::Event;
 use ankaios_model::InstanceName;
 use ankaios_model::json::instance_states;
 use ankaios_model::proto::ank_base::{CompleteState, ExecutionState};
+
+use super::events::Event;
 
 /// The states of all workload instances, kept up to date by the events of a subscription to
 /// `workloadStates`.

@@ -145,8 +145,9 @@ impl ErrorReply {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn codes_are_listed_in_the_order_of_declaration() {

@@ -70,8 +70,9 @@ impl KeepAlive {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tokio::time::advance;
+
+    use super::*;
 
     const KEEP_ALIVE: Duration = Duration::from_secs(30);
 

@@ -240,11 +240,12 @@ enum Exchanged {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use rumqttc::v5::mqttbytes::QoS;
     use rumqttc::v5::mqttbytes::v5::{Connect, PingReq, Publish};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{advance, timeout};
+
+    use super::*;
 
     const MAX_INCOMING: u32 = 1_000_000;
 

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use super::*;
-use crate::guard::view::to_value;
 use ankaios_model::json::ankaios::parse_complete_state;
 use ankaios_model::manifest::Manifest;
+
+use super::*;
+use crate::guard::view::to_value;
 
 const POLICY: &str = "
 runtimes: [podman]

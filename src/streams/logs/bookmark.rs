@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use fleet_contract::requests::LogsRequest;
+use fleet_contract::rfc3339;
+use mqtt_session::SessionEnded;
 use service_kit::backoff::Backoff;
 use tokio::time::Instant;
 
 use crate::streams::publisher::Publisher;
 use crate::streams::record::SubscriptionRecord;
-use fleet_contract::requests::LogsRequest;
-use fleet_contract::rfc3339;
-use mqtt_session::SessionEnded;
 
 /// The first and the longest interval between updates of the record. After a restart of the
 /// connector, lines of the last interval may be published twice. The first interval is short so

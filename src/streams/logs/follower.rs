@@ -6,9 +6,17 @@
 
 use std::time::SystemTime;
 
+use ankaios_control::EventStream;
+use ankaios_control::{Client, RequestError, WorkloadStates};
+use ankaios_control::{LogItem, LogStream};
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::CompleteState;
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::requests::LogsRequest;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::FuturesUnordered;
+use mqtt_session::SessionEnded;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -17,14 +25,6 @@ use super::instances::{Instances, Now, RETRY};
 use super::messages::{Dropped, Stopped, batches};
 use crate::errors::request_failed;
 use crate::streams::publisher::Publisher;
-use ankaios_control::EventStream;
-use ankaios_control::{Client, RequestError, WorkloadStates};
-use ankaios_control::{LogItem, LogStream};
-use ankaios_model::InstanceName;
-use ankaios_model::proto::ank_base::CompleteState;
-use fleet_contract::error::{ErrorCode, ErrorReply};
-use fleet_contract::requests::LogsRequest;
-use mqtt_session::SessionEnded;
 
 /// The number of a log stream, the stream, and its next item.
 type StreamItem = (u64, LogStream, LogItem);

@@ -6,9 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
-use super::position::LogPosition;
 use ankaios_control::Event;
 use ankaios_control::LogsOptions;
 use ankaios_control::WorkloadStates;
@@ -19,6 +16,9 @@ use fleet_contract::WorkloadRef;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::requests::LogsRequest;
 use fleet_contract::rfc3339;
+use tokio::time::Instant;
+
+use super::position::LogPosition;
 
 /// How long to wait after the end of a log before it is requested again. The state may still say
 /// that the instance runs: agents check their containers every 500 ms, and less often under load.

@@ -1,10 +1,9 @@
 //! The messages of a log subscription.
 
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
-
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::LogEntry;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// Maximum size of a message of entries, in bytes of JSON.
 pub(super) const MAX_MESSAGE: usize = 128 * 1024;
@@ -110,8 +109,9 @@ fn escaped_len(character: char) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use super::*;
     use serde_json::Value;
+
+    use super::*;
 
     fn entry(message: &str) -> LogEntry {
         LogEntry { workload_name: None, message: message.into() }

@@ -51,7 +51,8 @@ impl Rollouts {
         // The record is parsed only when the task can take it, which limits the memory.
         let Ok(permit) = self.commands.reserve().await else { return };
         let size = record.as_ref().map_or(0, Bytes::len);
-        match unusable::bytes(record, MAX_ROLLOUT_RECORD).and_then(|bytes| RolloutRecord::read(&id, &bytes))
+        match unusable::bytes(record, MAX_ROLLOUT_RECORD)
+            .and_then(|bytes| RolloutRecord::read(&id, &bytes))
         {
             Ok(record) => permit.send(RolloutCommand::Restored { id, record, size }),
             Err(reason) => {

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
-
-use crate::streams::unusable::Unusable;
 use ankaios_model::InstanceName;
 use ankaios_model::is_name;
 use fleet_contract::rfc3339;
+use serde::{Deserialize, Serialize};
+
+use crate::streams::unusable::Unusable;
 
 /// Maximum size of a record that is resumed, in bytes: that of a roll-out of some thousand
 /// workloads.
@@ -73,8 +73,9 @@ impl RolloutRecord {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use serde_json::{Value, json};
+
+    use super::*;
 
     fn record() -> Value {
         let instance: InstanceName = "w.1.a".parse().unwrap();

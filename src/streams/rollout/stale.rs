@@ -7,9 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use ankaios_model::InstanceName;
+use tokio::time::Instant;
 
 /// How long states may be stale after an update. Usually the agent reports the new ones
 /// within milliseconds.

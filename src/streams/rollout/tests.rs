@@ -4,6 +4,12 @@
 
 use std::time::Duration;
 
+use ankaios_control::connect;
+use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
+use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
+use bytes::Bytes;
+use fleet_contract::topics::Topics;
+use mqtt_session::{Receiver, Refused, queue};
 use serde_json::{Value, json};
 
 use super::handle::Rollouts;
@@ -13,12 +19,6 @@ use super::tracked::MIN_INTERVAL;
 use super::tracker::{MAX_RESTORED, MAX_ROLLOUTS, MISSING_GRACE, Tracker};
 use super::update::{AcceptedUpdate, AppliedManifest};
 use crate::streams::publisher::Publisher;
-use ankaios_control::connect;
-use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
-use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
-use bytes::Bytes;
-use fleet_contract::topics::Topics;
-use mqtt_session::{Receiver, Refused, queue};
 
 const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
 const STOPPING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Stopping(0));

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ankaios_control::WorkloadStates;
+use ankaios_model::InstanceName;
+use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
+use ankaios_model::proto::ank_base::{ExecutionState, Pending};
 use fleet_contract::replies::WorkloadState;
 use fleet_contract::rollout::{RolloutProgress, RolloutStatus};
 use tokio::time::Instant;
 
 use super::stale::{RecentlyDeleted, StaleStates};
-use ankaios_control::WorkloadStates;
-use ankaios_model::InstanceName;
-use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
-use ankaios_model::proto::ank_base::{ExecutionState, Pending};
 
 /// The minimum time between two messages of a roll-out; changes within it are combined.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(250);
@@ -224,8 +224,9 @@ fn outcome(state: &ExecutionState) -> Option<InstanceOutcome> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ankaios_model::proto::ank_base::{Failed, Running, Stopping, Succeeded};
+
+    use super::*;
 
     fn state(state: ExecutionStateEnum, info: &str) -> ExecutionState {
         ExecutionState { execution_state_enum: Some(state), additional_info: Some(info.into()) }

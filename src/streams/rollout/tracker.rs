@@ -3,7 +3,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use ankaios_control::{Client, WorkloadStates};
+use ankaios_control::{Event, EventStream};
+use ankaios_model::InstanceName;
+use fleet_contract::rollout::RolloutStatus;
+use fleet_contract::topics::Topics;
 use futures_util::future::OptionFuture;
+use mqtt_session::SessionEnded;
+use service_kit::random;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -12,13 +19,6 @@ use super::stale::{RecentlyDeleted, StaleStates};
 use super::tracked::TrackedRollout;
 use super::update::{AcceptedUpdate, AppliedManifest, RolloutCommand};
 use crate::streams::publisher::Publisher;
-use ankaios_control::{Client, WorkloadStates};
-use ankaios_control::{Event, EventStream};
-use ankaios_model::InstanceName;
-use fleet_contract::rollout::RolloutStatus;
-use fleet_contract::topics::Topics;
-use mqtt_session::SessionEnded;
-use service_kit::random;
 
 /// Maximum number of roll-outs that are followed at the same time; one more ends the oldest.
 pub(super) const MAX_ROLLOUTS: usize = 256;

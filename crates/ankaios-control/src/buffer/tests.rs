@@ -1,7 +1,8 @@
-use super::*;
 use ankaios_model::proto::ank_base::{
     CompleteStateResponse, LogEntriesResponse, LogEntry, LogsStopResponse,
 };
+
+use super::*;
 
 /// A message with this number of log lines.
 fn lines(count: usize) -> ResponseContent {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use ankaios_model::proto::ank_base::{CompleteStateResponse, EventsCancelAccepted};
 use tokio::sync::watch;
 
 use super::*;
@@ -8,7 +9,6 @@ use crate::buffer::{Buffers, Consumer, Item};
 use crate::client::Client;
 use crate::metrics::LinkMetrics;
 use crate::status::LinkStatus;
-use ankaios_model::proto::ank_base::{CompleteStateResponse, EventsCancelAccepted};
 
 fn answer(pending: &Pending, id: &str, content: ResponseContent, size: usize) -> bool {
     pending.answer(id, content, size, SystemTime::now())

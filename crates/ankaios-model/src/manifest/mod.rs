@@ -13,9 +13,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use serde::Deserialize;
-
 pub use error::{LineColumn, ManifestError};
+use serde::Deserialize;
 pub use yaml::read_yaml;
 
 use crate::proto::ank_base::{CompleteState, ConfigMap, State, UpdateStateRequest, WorkloadMap};

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
 use serde_json::json;
 
 use super::*;
-use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
 
 const SECOND: Duration = Duration::from_secs(1);
 

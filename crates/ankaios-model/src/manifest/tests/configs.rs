@@ -62,9 +62,10 @@ fn other_values_are_refused() {
 /// Ankaios decodes at most 100 nested messages.
 #[test]
 fn nesting_is_limited_to_the_depth_that_ankaios_can_decode() {
+    use prost::Message;
+
     use crate::proto::ank_base::{Request, request::RequestContent};
     use crate::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
-    use prost::Message;
 
     for (open, close, deepest) in [("{k: ", "}", 31), ("[", "]", 46)] {
         let nested =
