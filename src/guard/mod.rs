@@ -45,19 +45,18 @@ mod violation;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
-
-pub(crate) use policy_file::PolicyFile;
-pub(crate) use rate_limit::RateLimit;
-pub(crate) use refusal::Refusal;
-
 use ankaios_control::Client;
 use ankaios_model::proto::ank_base::{CompleteState, UpdateStateRequest};
 use fleet_contract::error::ErrorReply;
 use mask::{parts, touches};
 use protection::Protection;
 use rate_limit::Limiter;
+use serde_json::Value;
 use view::View;
+
+pub(crate) use policy_file::PolicyFile;
+pub(crate) use rate_limit::RateLimit;
+pub(crate) use refusal::Refusal;
 
 /// The settings of the guard.
 #[derive(Debug, Clone, Default)]
