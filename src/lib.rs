@@ -5,18 +5,19 @@
 //!                   │ PUBLISH              ▲
 //!       crate mqtt-session: the session, which knows no application
 //!                   │ Message<Incoming>    ▲ replies, stream messages, status
-//!         broker      what a message means; the status of the connector
+//!                   │                      ▲    broker::Vehicle in its task: what a topic means,
+//!                   │                      │    the status of the connector
 //!         router      from message to operation, from outcome to reply
-//!         operations  one file each      guard  what requests may do
-//!         streams     subscriptions, logs, roll-outs
+//!         operations  ask guard what a request may do
+//!         streams     subscriptions, logs, rollouts
 //!                   │ typed call           ▲ answers, events, log lines
 //!       crate ankaios-control: client and link
 //!                   ▼ output               │ input
 //!                 Ankaios agent
 //! ```
 //!
-//! Data flows down one side and up the other; each box knows only those below it.
-//! [`connector`] connects the parts and runs them, `replica` decides which of several
+//! Data flows down one side and up the other. `router` uses `broker`, `operations` and `streams`;
+//! `operations` use `guard` and `streams`; none of these uses one above it. [`connector`] connects the parts and runs them, `replica` decides which of several
 //! connectors of a vehicle is active, and [`health`] reads the state of all parts. [`dashboard`]
 //! is another user of `ankaios-control`, without MQTT. Topics, messages and error codes are in
 //! the crate `fleet-contract`; manifests and states in `ankaios-model`.

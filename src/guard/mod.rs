@@ -21,6 +21,9 @@
 //!  └ refusal, violation   why a request is refused
 //! ```
 //!
+//! The task of [`Guard::watch`] owns the view; operations read it. The policy and the buckets of
+//! the rate limit are behind a lock each, because any request may change them.
+//!
 //! Some decisions depend on the state of the vehicle. The protection uses the view. The view may
 //! lag, which is acceptable: a change of the list of configs that a protected workload uses has
 //! passed the guard, too. The policy must not use the view: before the event of a first request

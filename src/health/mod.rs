@@ -9,8 +9,8 @@
 //!  address     where health and metrics are served
 //! ```
 //!
-//! Data flows one way: this module reads the other parts of the connector, and none of them
-//! depends on it. Nothing runs here while there is no request.
+//! This module reads the other parts of the connector. None of them depends on it, except
+//! `settings` on the type of an address. Nothing runs here while there is no request.
 
 mod address;
 mod client;

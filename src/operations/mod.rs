@@ -1,8 +1,15 @@
-//! The operations that operators can request, one file each.
+//! The operations that operators can request.
 //!
-//! An operation has two halves. [`Operations::start`] reads the request and hands it to
-//! Ankaios; it is called in the order of arrival. The [`PendingOutcome`] that it returns is
-//! awaited concurrently with those of other requests.
+//! An operation has two halves. [`Operations::start`] is called in the order of arrival: it
+//! checks the rate limit, reads the request, and sends what Ankaios needs to know in that order.
+//! The [`PendingOutcome`] that it returns is awaited concurrently with those of other requests.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `apply`, `delete`, `validate`, `state`, `state_update`, `workload_wait`, `events`, `logs`, `unsubscribe` | the operations; `unsubscribe` is that of events and of logs |
+//! | `update`, `update_queue` | what changes the state: asks the guard, one after the other |
+//! | `manifest`, `subscribe` | what several operations share |
+//! | `call`, `context` | what an operation gets, and what it returns |
 
 mod apply;
 mod call;

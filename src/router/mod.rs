@@ -1,7 +1,7 @@
 //! Hands each request to its operation, and each outcome to the session as a reply.
 //!
 //! ```text
-//!  session ──► Router::begin ──► operations::start ──► Ankaios
+//!  session ──► Router::begin ──► Operations::start ──► Ankaios
 //!                                     │ PendingOutcome
 //!  session ◄── Responder::reply ◄─────┘
 //! ```

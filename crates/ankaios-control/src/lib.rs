@@ -23,10 +23,10 @@
 //! Both carry protobuf messages, each behind its length.
 //!
 //! ```text
-//!  Client ────────► pending ────────► link ──► session ──► pipe ──► output ──► Ankaios
-//!  Call ◄──────────── pending ◄──────┐                                            │
-//!  EventStream ◄─┐                   ├── reader ◄── codec ◄──────── input ◄───────┘
-//!  LogStream ◄───┴─── buffer ◄───────┘
+//!  Client ──────► pending ──► link::session ──► pipe ──► output ──► Ankaios
+//!  Call ◄──────── pending ◄── reader ◄── codec ◄──────── input ◄────────┘
+//!                    │
+//!                    └──► buffer ──► EventStream, LogStream
 //! ```
 //!
 //! | module | what it is |

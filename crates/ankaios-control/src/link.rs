@@ -1,5 +1,5 @@
-//! The task that owns the FIFOs. It opens them, runs a [`FifoSession`] over them, and starts
-//! again when that ends.
+//! The task that opens the FIFOs. It runs a [`FifoSession`] over them, which writes to `output` and
+//! has a task that reads `input`, and starts again when that ends.
 
 mod context;
 mod session;

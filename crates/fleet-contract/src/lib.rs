@@ -12,8 +12,9 @@
 //!     │ ◄────────────────────────────────────────────────────── │
 //! ```
 //!
-//! A received message takes this way: [`Topics::kind`](topics::Topics::kind) parses its topic; the
-//! type in [`requests`] for its operation parses and checks its payload. A sent message is a type
+//! A received message is handled in two steps: [`Topics::kind`](topics::Topics::kind) parses its
+//! topic; the type in [`requests`] for its operation parses and checks its payload. (Manifests are
+//! parsed by `ankaios-model`.) A sent message is a type
 //! of this crate, serialized as JSON, for a topic of [`Topics`](topics::Topics).
 //!
 //! | module | what it contains |

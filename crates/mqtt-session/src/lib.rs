@@ -2,8 +2,8 @@
 //! that arrives is served, and each message that is handed over is published.
 //!
 //! It knows no application: topics, payloads and the meaning of both are those of an
-//! [`Application`]. It is not a general client: it subscribes once, publishes with QoS 1,
-//! never uses QoS 2, and has one consumer.
+//! [`Application`]. It is not a general client: it has one set of subscriptions, which
+//! it makes again on each connection, publishes with QoS 1, never uses QoS 2, and has one consumer.
 //!
 //! ```text
 //!                       broker
@@ -28,6 +28,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `session` | [`Session`], the task that owns the connection; it calls the [`Application`] |
+//! | `application` | [`Application`], what the session asks about topics and payloads |
 //! | `connection` | one connection; `connection_error`: why it has ended and what helps |
 //! | `connect`, `tls`, `login` | open it |
 //! | `network`, `unsent`, `disconnect` | packets over a stream of bytes; the send buffer; short packets |

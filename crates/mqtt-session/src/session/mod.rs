@@ -1,5 +1,16 @@
 //! The task that owns the connection to the broker. It awaits nothing that could keep it from
 //! serving the connection.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `state` | the state of a session, over any number of connections |
+//! | `run` | connects, and handles one event after the other |
+//! | `subscribe` | subscribes on a new connection |
+//! | `incoming` | from PUBLISH to the inbox |
+//! | `outgoing` | from the queue to PUBLISH |
+//! | `published` | what follows the PUBACK of the broker |
+//! | `acknowledge` | when received messages are acknowledged |
+//! | `connection_lost` | what is kept for the next connection |
 
 mod acknowledge;
 mod connection_lost;
