@@ -185,8 +185,11 @@ const LINE_BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 fn check_directives(text: &str, offset: usize) -> Result<(), ManifestError> {
     let mut end = offset;
     for line in text.get(offset..).unwrap_or_default().split_inclusive(LINE_BREAKS) {
+        end += line.len();
+        // libyaml skips byte order marks at the start of any line.
+        let line = line.trim_start_matches('\u{FEFF}');
         if line.starts_with('%') && !line.starts_with("%YAML") {
-            let before = text.get(..end).unwrap_or_default().replace("\r\n", "\n");
+            let before = text.get(..end - line.len()).unwrap_or_default().replace("\r\n", "\n");
             return Err(ManifestError::at(
                 "directives such as %TAG have no place in a manifest; remove the line",
                 before.matches(LINE_BREAKS).count() + 1,
@@ -199,7 +202,6 @@ fn check_directives(text: &str, offset: usize) -> Result<(), ManifestError> {
         if !(rest.is_empty() || rest.starts_with(['#', '%']) || is_end_marker) {
             break;
         }
-        end += line.len();
     }
     Ok(())
 }

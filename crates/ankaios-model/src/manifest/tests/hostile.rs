@@ -166,6 +166,10 @@ fn directives_are_found_where_libyaml_finds_them() {
         ("%YAML 1.1\n%TAG !a! b\n---\n".to_owned(), 2),
         (with("") + "...\n... # x\n\n%TAG !a! b\n---\n", 10),
         (with("") + "%TAG !a! b\n---\n", 7),
+        ("#\n\u{feff}\n%TAG !a! b\n---\n".to_owned(), 3),
+        ("\u{feff}\u{feff}%TAG !a! b\n---\n".to_owned(), 1),
+        ("# x\n\u{feff}%TAG !a! b\n---\n".to_owned(), 2),
+        (with("") + "...\n\u{feff}\n%TAG !a! b\n---\n", 9),
     ] {
         let error = parse(&text).unwrap_err();
         assert!(error.to_string().starts_with("directives such as %TAG"), "{text}: {error}");
