@@ -1,21 +1,31 @@
 //! Times in RFC 3339 format.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Formats a time in UTC with milliseconds: `2026-01-31T12:00:00.000Z`.
+/// The last second that can be formatted, 9999-12-31T23:59:59Z, in seconds since 1970.
+const MAX_SECONDS: u64 = 253_402_300_799;
+
+/// Formats a time in UTC with milliseconds: `2026-01-31T12:00:00.000Z`. A time before 1970 or
+/// after the year 9999, which only a wrong clock has, becomes the nearest that can be formatted.
 #[must_use]
 pub fn format(time: SystemTime) -> String {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = UNIX_EPOCH + since_epoch.min(Duration::from_secs(MAX_SECONDS));
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// Parses a time with `Z` or an offset such as `+01:00`; `None` if the text is not a time.
+/// Parses a time with `Z` or an offset such as `+01:00`; `None` if the text is not a time, or if
+/// the time is before 1970 or after the year 9999 in UTC.
 #[must_use]
 pub fn parse(text: &str) -> Option<SystemTime> {
     let Some((local, sign, offset)) = split_offset(text) else {
         return humantime::parse_rfc3339(text).ok();
     };
     let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
-    if sign == '+' { local.checked_sub(offset) } else { local.checked_add(offset) }
+    let time = if sign == '+' { local.checked_sub(offset) } else { local.checked_add(offset) };
+    time.filter(|time| {
+        time.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() <= MAX_SECONDS)
+    })
 }
 
 /// Splits a time into the local time, the sign of its offset from UTC, and the offset.
@@ -61,5 +71,19 @@ mod tests {
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn times_that_cannot_be_formatted_are_refused_and_do_not_panic() {
+        for time in ["1970-01-01T00:00:00+01:00", "9999-12-31T23:59:59-23:59"] {
+            assert_eq!(parse(time), None, "{time}");
+        }
+        for time in ["1970-01-01T01:00:00+01:00", "9999-12-31T23:59:59Z"] {
+            assert!(parse(time).is_some(), "{time}");
+        }
+        let hour = Duration::from_secs(3600);
+        assert_eq!(format(UNIX_EPOCH - hour), "1970-01-01T00:00:00.000Z");
+        let last = parse("9999-12-31T23:59:59Z").unwrap();
+        assert_eq!(format(last + hour), "9999-12-31T23:59:59.000Z");
     }
 }
