@@ -1,7 +1,7 @@
 //! The status of a connector, a retained message on `connector/status`.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Whether a connector serves requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ pub struct LinkReport {
 pub struct ConnectorStatus {
     /// Whether the connector serves requests.
     pub status: Availability,
-    /// The version of the connector.
-    #[serde(default)]
+    /// The version of the connector; empty if it is not a string.
+    #[serde(default, deserialize_with = "text_or_empty")]
     pub version: String,
     /// The time when the connector came online, RFC 3339. It is the same in all messages of one
     /// process, and distinguishes them from those of another process with the same name.
@@ -55,6 +55,12 @@ pub struct ConnectorStatus {
     /// The link to Ankaios, while the connector is online.
     #[serde(flatten)]
     pub link: Option<LinkReport>,
+}
+
+/// Nothing depends on the version, so an odd one must not make a status unreadable.
+fn text_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
 }
 
 impl ConnectorStatus {
@@ -107,6 +113,11 @@ mod tests {
         assert_eq!((read.replica, read.since, read.link), (None, None, None));
         let read = ConnectorStatus::from_payload(br#"{"status": "online", "ankaios": "new"}"#);
         assert_eq!(read.unwrap().status, Availability::Online);
+        for version in ["null", "2", "{}"] {
+            let payload = format!("{{\"status\": \"online\", \"version\": {version}}}");
+            let read = ConnectorStatus::from_payload(payload.as_bytes()).unwrap();
+            assert_eq!((read.status, read.version.as_str()), (Availability::Online, ""));
+        }
     }
 
     #[test]
