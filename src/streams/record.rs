@@ -35,10 +35,8 @@ pub(crate) struct SubscriptionRecord<T> {
 }
 
 impl<T: Spec> SubscriptionRecord<T> {
-    /// The record of a subscription that starts now. It gets a random id if the request has
-    /// none.
-    pub(crate) fn new(mut spec: T, random_id: impl FnOnce() -> SubscriptionId) -> Self {
-        let id = spec.take_id().unwrap_or_else(random_id);
+    /// The record of a subscription that starts now. `spec` is its request without the id.
+    pub(crate) fn new(id: SubscriptionId, spec: T) -> Self {
         let ends = spec.ttl().duration().and_then(|ttl| SystemTime::now().checked_add(ttl));
         let expires_at = ends.map(|end| humantime::format_rfc3339_seconds(end).to_string());
         let resume_at = spec.resume_at();
@@ -144,8 +142,9 @@ mod tests {
     #[test]
     fn a_written_record_can_be_read() {
         let request = json!({"id": "x", "workloads": ["nginx"], "follow": true, "tail": 5});
-        let subscription: LogsRequest = serde_json::from_value(request.clone()).unwrap();
-        let record = SubscriptionRecord::new(subscription, || unreachable!());
+        let mut subscription: LogsRequest = serde_json::from_value(request.clone()).unwrap();
+        let id = subscription.take_id().unwrap();
+        let record = SubscriptionRecord::new(id, subscription);
         let written = serde_json::to_value(&record).unwrap();
         assert!(written["expires_at"].is_string() && written["resume_at"].is_string());
         let (read, remaining) = read::<LogsRequest>(&written).unwrap();

@@ -26,6 +26,9 @@ const MAX_WAITING_BYTES: usize = 1024 * 1024;
 /// Maximum number of keys with early unsubscribes; the oldest are forgotten.
 const MAX_EARLY: usize = 256;
 
+/// Minimum number of entries before unused ones are removed.
+const MIN_PRUNED: usize = 64;
+
 /// The error that there are [`MAX_SUBSCRIPTIONS`] subscriptions already.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
@@ -34,6 +37,8 @@ pub(super) struct TooMany;
 #[derive(Debug)]
 pub(super) struct Registry<S> {
     entries: BTreeMap<SubscriptionKey, SubscriptionEntry<S>>,
+    /// The number of entries at which unused ones are removed.
+    prune_at: usize,
     /// Numbers requests, streams, waiting records and early unsubscribes.
     last_number: u64,
 }
@@ -103,7 +108,7 @@ pub(super) enum Slot {
 
 impl<S> Default for Registry<S> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), last_number: 0 }
+        Self { entries: BTreeMap::new(), prune_at: MIN_PRUNED, last_number: 0 }
     }
 }
 
@@ -141,7 +146,6 @@ impl<S> Registry<S> {
         subscribes: bool,
         turn: oneshot::Sender<()>,
     ) -> Result<u64, TooMany> {
-        self.entries.retain(|_, entry| !entry.is_unused());
         if subscribes {
             self.check_slot(key)?;
         }
@@ -340,7 +344,13 @@ impl<S> Registry<S> {
         if is_there || self.used_slots() < MAX_SUBSCRIPTIONS { Ok(()) } else { Err(TooMany) }
     }
 
+    /// The entry of a key, which may be new. Records can create entries without end, so unused
+    /// ones are removed whenever their number may have doubled.
     fn entry(&mut self, key: &SubscriptionKey) -> &mut SubscriptionEntry<S> {
+        if self.entries.len() >= self.prune_at {
+            self.entries.retain(|other, entry| other == key || !entry.is_unused());
+            self.prune_at = MIN_PRUNED.max(2 * self.entries.len());
+        }
         self.entries.entry(key.clone()).or_default()
     }
 

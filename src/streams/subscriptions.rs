@@ -3,6 +3,7 @@
 //! The task only waits for the next command or for the end of something that it has started. Slow
 //! work is done by the caller who has sent the command, or by a concurrent job.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use ankaios_control::Client;
@@ -11,9 +12,9 @@ use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::requests::{EventsRequest, LogsRequest};
 use fleet_contract::topics::{StreamKind, Topics};
 use fleet_contract::{SubscriptionId, topics};
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use mqtt_session::{Recall, Refused, SessionEnded, SessionStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -57,13 +58,12 @@ enum SubscriptionCommand {
         ttl: Option<Duration>,
         stream: BoxFuture<'static, ()>,
     },
+    /// Ends the subscription. Without one the unsubscribe is remembered in the same step, so that
+    /// a record that arrives next meets it.
     Remove {
         key: SubscriptionKey,
-        answer: oneshot::Sender<Option<Recall>>,
-    },
-    RememberUnsubscribe {
-        key: SubscriptionKey,
         found: oneshot::Sender<()>,
+        answer: oneshot::Sender<Option<Recall>>,
     },
     EndAwaited {
         key: SubscriptionKey,
@@ -148,9 +148,10 @@ impl Subscriptions {
     /// # Errors
     /// There are too many subscriptions.
     pub(crate) async fn enqueue<T: Feed>(&self, request: T) -> Result<Subscribing<T>, ErrorReply> {
-        let record = SubscriptionRecord::new(request, random_id);
-        let turn = self.turn(T::KIND, &record.id, true).await?;
-        Ok(Subscribing { record, turn, subscriptions: self.clone() })
+        let mut request = request;
+        let id = request.take_id().unwrap_or_else(random_id);
+        let turn = self.turn(T::KIND, &id, true).await?;
+        Ok(Subscribing { id, request, turn, subscriptions: self.clone() })
     }
 
     /// Adds a request to unsubscribe, like [`Subscriptions::enqueue`].
@@ -210,7 +211,8 @@ impl Subscriptions {
 
 /// A request to subscribe whose source is being requested from Ankaios.
 pub(crate) struct Subscribing<T> {
-    record: SubscriptionRecord<T>,
+    id: SubscriptionId,
+    request: T,
     turn: RequestTurn,
     subscriptions: Subscriptions,
 }
@@ -218,17 +220,17 @@ pub(crate) struct Subscribing<T> {
 impl<T: Feed> Subscribing<T> {
     /// The request.
     pub(crate) fn request(&self) -> &T {
-        &self.record.spec
+        &self.request
     }
 
     /// The id of the subscription.
     pub(crate) fn id(&self) -> &SubscriptionId {
-        &self.record.id
+        &self.id
     }
 
     /// The topic of its messages.
     pub(crate) fn topic(&self) -> String {
-        self.subscriptions.endings.topics.stream(T::KIND, self.record.id.as_str())
+        self.subscriptions.endings.topics.stream(T::KIND, self.id.as_str())
     }
 
     /// Waits for the turn of the request, publishes the record, and starts the stream, which
@@ -237,13 +239,15 @@ impl<T: Feed> Subscribing<T> {
     /// # Errors
     /// There are too many subscriptions, or the connector is stopping.
     pub(crate) async fn start(self, source: T::Source) -> Result<StartSignal, ErrorReply> {
-        let Self { record, mut turn, subscriptions } = self;
+        let Self { id, request, mut turn, subscriptions } = self;
         turn.wait().await;
         let key = turn.key.clone();
         let queued = if T::REPLY_HAS_ALL { QueuedMessages::Recall } else { QueuedMessages::Keep };
         let reserve = |answer| SubscriptionCommand::Reserve { key: key.clone(), queued, answer };
         // Other subscriptions may have started since the request was added.
         let outlet = subscriptions.ask(reserve).await?.map_err(too_many)?;
+        // The times in the record are those of the start, not of the request.
+        let record = SubscriptionRecord::new(id, request);
         let ttl = record.spec.ttl().duration();
         // The record comes before the reply: what the reply promises must survive a crash.
         let publisher = outlet.publisher.before_reply();
@@ -281,11 +285,11 @@ impl Unsubscribing {
         let Self { mut turn, subscriptions } = self;
         turn.wait().await;
         let key = turn.key.clone();
-        let removed =
-            subscriptions.ask(|answer| SubscriptionCommand::Remove { key: key.clone(), answer });
-        let recall = match removed.await? {
+        let (found, record) = oneshot::channel();
+        let remove = |answer| SubscriptionCommand::Remove { key: key.clone(), found, answer };
+        let recall = match subscriptions.ask(remove).await? {
             Some(recall) => recall,
-            None => subscriptions.await_record(&key).await?,
+            None => subscriptions.await_record(&key, record).await?,
         };
         subscriptions.endings.publish(Ending::Ended { key, recall }).await;
         subscriptions.tell(SubscriptionCommand::ResumeWaiting).await
@@ -295,9 +299,11 @@ impl Unsubscribing {
 impl Subscriptions {
     /// Waits for the record of a subscription that does not exist yet, and ends the subscription.
     /// After a start the broker delivers the requests that it has queued before the records.
-    async fn await_record(&self, key: &SubscriptionKey) -> Result<Recall, ErrorReply> {
-        let (found, record) = oneshot::channel();
-        self.tell(SubscriptionCommand::RememberUnsubscribe { key: key.clone(), found }).await?;
+    async fn await_record(
+        &self,
+        key: &SubscriptionKey,
+        record: oneshot::Receiver<()>,
+    ) -> Result<Recall, ErrorReply> {
         if record_arrives(record, self.session.clone()).await {
             return self
                 .ask(|answer| SubscriptionCommand::EndAwaited { key: key.clone(), answer })
@@ -356,6 +362,15 @@ impl Endings {
     }
 }
 
+impl Drop for Task {
+    /// A replica that goes to standby has no subscriptions.
+    fn drop(&mut self) {
+        for kind in StreamKind::ALL {
+            self.metrics.set(kind, 0);
+        }
+    }
+}
+
 /// The task that owns the registry.
 struct Task {
     ankaios: Client,
@@ -408,11 +423,12 @@ impl Task {
             SubscriptionCommand::Start { turn, ttl, stream } => {
                 self.start(turn.key.clone(), ttl, stream)
             }
-            SubscriptionCommand::Remove { key, answer } => {
-                drop(answer.send(self.registry.remove(&key)))
-            }
-            SubscriptionCommand::RememberUnsubscribe { key, found } => {
-                self.registry.remember_unsubscribe(&key, found);
+            SubscriptionCommand::Remove { key, found, answer } => {
+                let removed = self.registry.remove(&key);
+                if removed.is_none() {
+                    self.registry.remember_unsubscribe(&key, found);
+                }
+                drop(answer.send(removed));
             }
             SubscriptionCommand::EndAwaited { key, answer } => {
                 drop(answer.send(self.registry.end_awaited(&key)));
@@ -448,9 +464,15 @@ impl Task {
         let own = key.clone();
         self.registry.start(&key, |number| {
             AbortOnDropHandle::new(tokio::spawn(async move {
-                match ttl {
-                    Some(ttl) => drop(timeout(ttl, stream).await),
+                // A stream that panics ends like any other: it keeps neither slot nor record.
+                let stream = AssertUnwindSafe(stream).catch_unwind();
+                let ended = match ttl {
+                    Some(ttl) => timeout(ttl, stream).await.unwrap_or(Ok(())),
                     None => stream.await,
+                };
+                if ended.is_err() {
+                    let SubscriptionKey { kind, id } = &own;
+                    tracing::error!(kind = kind.name(), %id, "the stream of a subscription has failed");
                 }
                 if let Some(commands) = commands.upgrade() {
                     let ended = SubscriptionCommand::StreamEnded { key: own, number };
@@ -573,3 +595,7 @@ fn too_many(TooMany: TooMany) -> ErrorReply {
 fn stopping(error: SessionEnded) -> ErrorReply {
     ErrorReply::new(ErrorCode::Unavailable, error.to_string())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

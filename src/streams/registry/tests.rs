@@ -29,6 +29,10 @@ fn request(registry: &mut Registry<()>, key: &SubscriptionKey) -> Requested {
     Requested { number: registry.enqueue(key, true, turn).unwrap(), turn: receiver }
 }
 
+fn request_to_unsubscribe(registry: &mut Registry<()>, key: &SubscriptionKey) -> u64 {
+    registry.enqueue(key, false, oneshot::channel().0).unwrap()
+}
+
 fn subscribe(registry: &mut Registry<()>, key: &SubscriptionKey) -> u64 {
     registry.reserve(key, QueuedMessages::Recall).unwrap();
     let mut number = 0;
@@ -54,8 +58,20 @@ fn requests_for_one_subscription_have_their_turns_in_order() {
     assert!(second.has_turn());
     registry.finish(&key("a"), second.number);
     registry.finish(&key("b"), other.number);
-    request(&mut registry, &key("c"));
-    assert_eq!(registry.entries.len(), 1, "unused entries are removed");
+}
+
+#[test]
+fn entries_that_are_not_used_any_more_are_removed() {
+    let mut registry = full();
+    for id in 0..10_000 {
+        let key = key(format!("record-{id}"));
+        assert!(matches!(registry.record_found(&key), RecordStatus::New));
+        drop(registry.discard(&key));
+        let request = request_to_unsubscribe(&mut registry, &key);
+        registry.finish(&key, request);
+        assert!(registry.entries.len() <= 2 * MAX_SUBSCRIPTIONS + 2, "{}", registry.entries.len());
+    }
+    assert_eq!(registry.count(StreamKind::Events), MAX_SUBSCRIPTIONS);
 }
 
 #[test]
