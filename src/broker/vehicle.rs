@@ -125,6 +125,14 @@ impl Application for Vehicle {
             let reaction = lease.map_or(Reaction::Nothing, |lease| lease.handle(kind, arrival));
             return Routed::Handled(reaction);
         }
+        // A request there matches the filter of replicas, too. The broker may deliver a copy for each
+        // subscription; the one with QoS 1 gets the reply.
+        if arrival.qos == Qos::AtMostOnce
+            && self.lease.is_some()
+            && matches!(kind, TopicKind::Request { name: "connector", .. })
+        {
+            return Routed::Handled(Reaction::Nothing);
+        }
         let route = Incoming::new(arrival.topic, kind);
         let max_payload = route.max_payload(self.max_payload);
         Routed::Message { route, max_payload }
@@ -228,6 +236,16 @@ mod tests {
             unreachable!("a record is a message");
         };
         assert!(matches!(route, Incoming::Subscription { id, .. } if id == "x"));
+    }
+
+    #[test]
+    fn a_request_that_matches_two_subscriptions_gets_one_reply() {
+        let (vehicle, _link) = vehicle(Some("a"));
+        let topic = "vehicle/1/connector/req";
+        let copy = vehicle.route(&arrival(topic, Qos::AtMostOnce));
+        assert_eq!(copy, Routed::Handled(Reaction::Nothing));
+        let request = vehicle.route(&arrival(topic, Qos::AtLeastOnce));
+        assert!(matches!(request, Routed::Message { .. }), "{request:?}");
     }
 
     #[test]
