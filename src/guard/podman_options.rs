@@ -80,6 +80,10 @@ pub(super) fn read(entries: &[String], place: OptionScope) -> Result<Vec<PodmanO
                 }
             };
             options.push(PodmanOption::new(name, kind, value)?);
+            // Without a value Podman copies variables of its own environment; `*` copies all.
+            if name == "--env" && !value.contains('=') {
+                options.push(PodmanOption::new("--env-host", Some(OptionKind::Switch), "true")?);
+            }
         }
     }
     Ok(options)
@@ -177,21 +181,21 @@ const SWITCHES: &str = "
 /// The options with a value, as in [`SWITCHES`].
 const WITH_VALUE: &str = "
     --add-host --annotation --arch,--override-arch --attach,-a --authfile --blkio-weight
-    --cap-add --cap-drop --cdi-spec-dir --cgroup-conf --cgroup-manager --cgroup-parent
-    --cgroupns --cgroups --cidfile --config --conmon --conmon-pidfile --connection --cpu-period
-    --cpu-profile --cpu-quota --cpu-shares,-c --cpus --cpuset-cpus --cpuset-mems
-    --default-mounts-file --device --device-cgroup-rule --dns --dns-option,--dns-opt
+    --cap-add --cap-drop --cdi-spec-dir --cert-dir --cgroup-conf --cgroup-manager --cgroup-parent
+    --cgroupns --cgroups --cidfile --config --conmon --conmon-pidfile --connection --context --cpu-period
+    --cpu-profile --cpu-quota --cpu-shares,-c --cpus --cpuset-cpus --cpuset-mems --creds
+    --decryption-key --default-mounts-file --device --device-cgroup-rule --dns --dns-option,--dns-opt
     --dns-search --entrypoint --env,-e --env-file --events-backend --expose --gidmap --gpus
     --group-add --health-cmd,--healthcheck-command --health-interval,--healthcheck-interval
     --health-log-destination --health-retries,--healthcheck-retries
     --health-start-period,--healthcheck-start-period --health-timeout,--healthcheck-timeout
-    --hooks-dir --hostname,-h --identity --image-volume --imagestore --init-path --ip --ip6
+    --hooks-dir --host --hostname,-h --hostuser --identity --image-volume --imagestore --init-path --ip --ip6
     --ipc --label,-l --label-file --log-driver --log-level --log-opt --mac-address --memory,-m
     --memory-profile --memory-reservation --memory-swap --module --mount --name --network,--net
     --network-alias --network-backend --network-cmd-path --network-config-dir --oom-score-adj
     --os,--override-os --out --pid --pidfile --pids-limit --platform --pod --pod-id-file
     --publish,-p --registries-conf --requires --restart --root --runroot --runtime
-    --runtime-flag --seccomp-policy --secret --security-opt --shm-size --signature-policy --ssh
+    --runtime-flag --sdnotify --seccomp-policy --secret --security-opt --shm-size --signature-policy --ssh
     --stop-signal --stop-timeout --storage-driver --storage-opt --subgidname --subuidname
     --sysctl --systemd --timeout --tmpdir --tmpfs --tz --uidmap --ulimit --umask --url --user,-u
     --userns --uts --variant,--override-variant --volume,-v --volumepath --volumes-from
@@ -235,8 +239,9 @@ mod tests {
     fn a_value_is_neither_an_option_nor_an_image() {
         assert_eq!(
             run(&["-e", "--privileged", "-p", "80:80"]).unwrap(),
-            ["--env=--privileged", "--publish=80:80"]
+            ["--env=--privileged", "--env-host=true", "--publish=80:80"]
         );
+        assert_eq!(run(&["-e", "A=*", "--env=A="]).unwrap(), ["--env=A=*", "--env=A="]);
         assert_eq!(run(&["--any-new=x"]).unwrap(), ["--any-new=x"]);
     }
 
