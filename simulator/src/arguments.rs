@@ -14,9 +14,9 @@ Examples:
   vehicle-simulator
       Everything, for vehicle 1, with a broker on 127.0.0.1:1883.
   vehicle-simulator --broker localhost:1883 --vin WDB123
-      The same with the broker that is there already.
+      The same with a broker that is already running.
   vehicle-simulator --no-connector --control-interface-dir /tmp/control_interface
-      Only broker and vehicle. Start a connector of your own with
+      Only the broker and the vehicle. Start your own connector with
       VIN=1 CONTROL_INTERFACE_DIR=/tmp/control_interface fleet-connector"
 )]
 pub(crate) struct Arguments {
@@ -28,12 +28,11 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "1")]
     pub(crate) vin: String,
 
-    /// Keep the two FIFOs of the control interface in this folder instead of a
-    /// temporary one
-    #[arg(long, value_name = "FOLDER")]
+    /// Directory for the two FIFOs of the control interface [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
     pub(crate) control_interface_dir: Option<PathBuf>,
 
-    /// Start no connector, for one of your own
+    /// Do not start a connector; use your own
     #[arg(long, requires = "control_interface_dir")]
     pub(crate) no_connector: bool,
 }
@@ -45,7 +44,7 @@ fn parse_broker(text: &str) -> Result<(String, u16), String> {
     if host.is_empty() {
         return Err("the host is missing; write something like `localhost:1883`".to_owned());
     }
-    let port = port.parse().map_err(|_| format!("`{port}` is no port number"))?;
+    let port = port.parse().map_err(|_| format!("`{port}` is not a valid port number"))?;
     Ok((host.to_owned(), port))
 }
 

@@ -29,7 +29,7 @@ pub enum BrokerError {
     #[error("{0} is taken, probably by another MQTT broker")]
     AddressTaken(SocketAddr),
     /// Any other reason, such as an address that does not belong to this machine.
-    #[error("no MQTT broker can be started on {0}: {1}")]
+    #[error("cannot start an MQTT broker on {0}: {1}")]
     Other(SocketAddr, String),
 }
 

@@ -46,14 +46,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             (broker.address().ip().to_string(), broker.address().port(), Some(broker))
         }
     };
-    let temporary = tempfile::tempdir().context("can't make a temporary folder")?;
+    let temporary = tempfile::tempdir().context("cannot create a temporary directory")?;
     let folder = arguments
         .control_interface_dir
         .clone()
         .unwrap_or_else(|| temporary.path().join("control_interface"));
     let vehicle = SimulatedVehicle::start(&folder, fleet::options())
         .await
-        .with_context(|| format!("can't make the FIFOs in {}", folder.display()))?;
+        .with_context(|| format!("cannot create the FIFOs in {}", folder.display()))?;
     vehicle.set_state(fleet::with_workloads(vehicle.state()));
     vehicle.set_lose_half_read_frames(true);
     let mut connector = if arguments.no_connector {
@@ -69,7 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         () = fleet::run(&vehicle) => {}
         result = connector_end(connector.as_mut()) => {
             result?;
-            bail!("the connector has ended by itself; its log above says why");
+            bail!("the connector has ended; its log above says why");
         }
     }
     if let Some(connector) = connector {
@@ -166,7 +166,7 @@ fn print_instructions(
     println!("  control interface: {}", folder.display());
     if arguments.no_connector {
         println!();
-        println!("Start a connector of your own:");
+        println!("Start your own connector:");
         println!();
         println!(
             "  VIN={vin} MQTT_BROKER_ADDR={host} MQTT_BROKER_PORT={port} \\\n    \

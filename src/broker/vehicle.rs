@@ -143,15 +143,15 @@ impl Application for Vehicle {
             Undeliverable::TooLarge { size, max_size } => ErrorReply::new(
                 ErrorCode::PayloadTooLarge,
                 format!(
-                    "this message needs a packet of {size} bytes, but the broker takes no more \
-                     than {max_size}; ask for less, for example with field masks"
+                    "this message needs a packet of {size} bytes, but the broker accepts at most \
+                     {max_size}; request less, for example with field masks"
                 ),
             )
             .with("size", *size)
             .with("max_size", *max_size),
             Undeliverable::Rejected { reason } => ErrorReply::new(
                 ErrorCode::Internal,
-                format!("the broker ends the connection over the reply: {reason}"),
+                format!("the broker closes the connection when it receives the reply: {reason}"),
             ),
         };
         error.to_payload()
@@ -164,9 +164,9 @@ impl Application for Vehicle {
     fn help(&self, error: &ConnectionError, options: &SessionOptions) -> Option<String> {
         error.is_takeover().then(|| {
             format!(
-                "another client uses the client identifier {:?}: give each connector its own \
-                 vehicle, or MQTT_CLIENT_ID. To run several for one vehicle, set REPLICA_ID to \
-                 another name in each",
+                "another client uses the client identifier {:?}: give each connector its own VIN \
+                 or MQTT_CLIENT_ID. To run several for one vehicle, give each a different \
+                 REPLICA_ID",
                 options.client_id
             )
         })
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(error.code, ErrorCode::Internal);
         assert_eq!(
             error.message,
-            "the broker ends the connection over the reply: TopicNameInvalid"
+            "the broker closes the connection when it receives the reply: TopicNameInvalid"
         );
     }
 }

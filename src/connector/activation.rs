@@ -74,7 +74,7 @@ impl Activation {
         let rollouts = settings.rollout_timeout.map(|limit| {
             let (rollouts, task) =
                 Rollouts::new(client.clone(), topics.clone(), publisher.clone(), limit);
-            tasks.spawn(named("the task that follows roll-outs", task));
+            tasks.spawn(named("the rollout tracker", task));
             rollouts
         });
         let (subscriptions, task) = Subscriptions::new(
@@ -84,7 +84,7 @@ impl Activation {
             instruments.reporter.status(),
             instruments.streams.clone(),
         );
-        tasks.spawn(named("the task that owns the subscriptions", task));
+        tasks.spawn(named("the subscriptions task", task));
         let stopping = CancellationToken::new();
         let context = OperationContext::new(
             client.clone(),

@@ -40,7 +40,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let mut tasks = JoinSet::new();
     if guard.needs_state() {
         let watch = guard.clone().watch(client.clone());
-        tasks.spawn(named("the task that knows what is protected", watch));
+        tasks.spawn(named("the guard's state watcher", watch));
     }
     if let Some(server) = server {
         let Instruments { reporter, router, router_monitor, streams } = &instruments;
@@ -106,7 +106,7 @@ async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Erro
                 tracing::warn!("another replica has taken over: this one goes to standby");
             }
             Ended::Lost => tracing::warn!(
-                "another replica may have taken over, as there is no connection: this one goes to \
+                "there is no connection, and another replica may have taken over: this one goes to \
                  standby"
             ),
         }

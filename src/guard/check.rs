@@ -38,10 +38,10 @@ pub(super) fn check(
             })
         };
         if mask.split('.').any(|part| part == "*") {
-            return refuse("has a wildcard, which Ankaios does not know in updates");
+            return refuse("has a wildcard, which Ankaios does not support in updates");
         }
         if merge(&mut state, new, mask).is_err() {
-            return refuse("leads into a field that has no parts");
+            return refuse("goes into a field that has no subfields");
         }
     }
     let nothing = Map::new();
@@ -97,7 +97,7 @@ fn check_workload(
     let allow_rules = get(workload, &["controlInterfaceAccess", "allowRules"]);
     let grants = allow_rules.is_some_and(|rules| *rules != json!([]) && !rules.is_null());
     if grants && policy.control_interface_access == Some(false) {
-        let reason = "no access to the control interface may be granted";
+        let reason = "access to the control interface must not be granted";
         let field = "controlInterfaceAccess";
         return Err(Violation::new("control_interface_access", field, reason));
     }
@@ -111,8 +111,8 @@ fn check_workload(
         let rule = if policy.images.is_some() { "images" } else { "forbidden_options" };
         if runtime != "podman" {
             let reason = format!(
-                "{:?} cannot be checked, as the rules images and forbidden_options only know \
-                 the runtime podman",
+                "{:?} cannot be checked: the rules images and forbidden_options support only the \
+                 runtime podman",
                 shown(runtime)
             );
             return Err(Violation::new(rule, "runtime", reason));
@@ -151,7 +151,7 @@ fn render(
 }
 
 fn not_allowed(rule: &'static str, field: &'static str, value: &str, allowed: &str) -> Violation {
-    let reason = format!("{:?} is not allowed; allowed are {allowed}", shown(value));
+    let reason = format!("{:?} is not allowed; the allowed values are {allowed}", shown(value));
     Violation::new(rule, field, reason)
 }
 

@@ -60,11 +60,11 @@ impl FromText for OptionPattern {
         };
         let Some(name) = known.or(Some(name).filter(is_name)) else {
             return Err(format!(
-                "{text:?} is no pattern of an option, write it as --privileged or --volume=/*"
+                "{text:?} is not a valid option pattern, write it as --privileged or --volume=/*"
             ));
         };
         if value.is_some_and(str::is_empty) {
-            return Err(format!("{text:?} has an empty value, leave out what follows the name"));
+            return Err(format!("{text:?} has an empty value, write only the name"));
         }
         Ok(Self {
             name: WildMatch::new(name),

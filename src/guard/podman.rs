@@ -57,8 +57,9 @@ pub(super) fn check(policy: &Policy, text: &str, all: &mut PartCount) -> Result<
         let max = if read_parts > MAX_PARTS { MAX_PARTS } else { MAX_PARTS_OF_REQUEST };
         if read_parts.max(all.0) > max {
             let reason = format!(
-                "{:?}: up to here the values that patterns look at have more than {max} parts \
-                 between commas and line breaks, too many to be checked",
+                "{:?}: with this, the option values that forbidden_options checks have more than \
+                 {max} parts in total (separated by commas or line breaks), which is too many to \
+                 check",
                 shown(&option.name)
             );
             return Err(Violation::new("forbidden_options", field, reason));
@@ -68,7 +69,11 @@ pub(super) fn check(policy: &Policy, text: &str, all: &mut PartCount) -> Result<
             return Err(Violation::new(
                 "forbidden_options",
                 field,
-                format!("the option {:?} is not allowed, by {:?}", shown(&option), pattern.text()),
+                format!(
+                    "the option {:?} is not allowed: it matches {:?}",
+                    shown(&option),
+                    pattern.text()
+                ),
             ));
         }
     }
@@ -100,20 +105,23 @@ fn check_image(
     let field = "runtimeConfig.image";
     // Podman would parse it as an option, and the first of `commandArgs` as the image.
     if image.is_empty() || image.starts_with('-') {
-        return Err(Violation::new(rule, field, format!("{:?} is no image", shown(image))));
+        return Err(Violation::new(
+            rule,
+            field,
+            format!("{:?} is not a valid image name", shown(image)),
+        ));
     }
     let Some(prefixes) = &policy.images else { return Ok(()) };
     // With it Podman runs a folder of the host instead of an image.
     if options.iter().any(|(_, option)| option.name == "--rootfs" && option.value == "true") {
         let reason =
-            "--rootfs runs a folder instead of an image, and the policy has a rule for images";
+            "--rootfs runs a directory instead of an image, but the policy has a rule for images";
         return Err(Violation::new(rule, "runtimeConfig.commandOptions", reason));
     }
     if prefixes.iter().any(|prefix| prefix.allows(image)) {
         return Ok(());
     }
     let allowed = listed(prefixes);
-    let reason =
-        format!("{:?} is not allowed; allowed is what begins with {allowed}", shown(image));
+    let reason = format!("{:?} is not allowed; the allowed prefixes are {allowed}", shown(image));
     Err(Violation::new(rule, field, reason))
 }

@@ -31,7 +31,7 @@ impl PodmanOption {
             (Some(OptionKind::Switch), "1" | "t" | "T" | "true" | "TRUE" | "True") => "true",
             (Some(OptionKind::Switch), "0" | "f" | "F" | "false" | "FALSE" | "False") => "false",
             (Some(OptionKind::Switch), value) => {
-                return Err(format!("{name}={:?}: a switch is true or false", shown(value)));
+                return Err(format!("{name}={:?}: the value must be true or false", shown(value)));
             }
             (_, value) => value,
         };
@@ -69,13 +69,13 @@ pub(super) fn read(entries: &[String], place: OptionScope) -> Result<Vec<PodmanO
                 (Some(value), _) => value,
                 (None, Some(OptionKind::Switch)) => "true",
                 (None, Some(OptionKind::WithValue)) => {
-                    let missing = || format!("{shown:?} stands last without a value");
+                    let missing = || format!("{shown:?} is the last entry and has no value");
                     entries.next().ok_or_else(missing)?
                 }
                 (None, None) => {
                     return Err(format!(
-                        "{shown:?} is not known to the policy, so it has to be written with its \
-                         value after an equals sign; a switch with =true"
+                        "{shown:?} is unknown to the policy, so it must be written with its value \
+                         after an equals sign; a switch with =true"
                     ));
                 }
             };
@@ -115,7 +115,7 @@ fn split<'a>(
         let is_name = long.starts_with(|c: char| c.is_ascii_alphanumeric())
             && long.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if !is_name {
-            return Err(format!("{shown:?} is no option of Podman"));
+            return Err(format!("{shown:?} is not a Podman option"));
         }
         let known = known(name);
         let (name, kind) = (known.map_or(name, |(name, _)| name), known.map(|(_, kind)| kind));
@@ -123,7 +123,7 @@ fn split<'a>(
     }
     let Some(mut letters) = entry.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
         return Err(format!(
-            "{shown:?} is no option, Podman would take it for the image or a command"
+            "{shown:?} is not an option, Podman would take it for the image or a command"
         ));
     };
     if place == OptionScope::General {
@@ -132,7 +132,7 @@ fn split<'a>(
     let mut options = Vec::new();
     while let Some(letter) = letters.chars().next() {
         let Some((name, kind)) = known(&format!("-{letter}")) else {
-            return Err(format!("{shown:?}: -{letter} is not known, write it in its long form"));
+            return Err(format!("{shown:?}: -{letter} is unknown, write it in its long form"));
         };
         let rest = letters.strip_prefix(letter).unwrap_or_default();
         let value = match rest.strip_prefix('=') {

@@ -120,7 +120,7 @@ impl FromText for ImagePrefix {
             Ok(Self(text))
         } else {
             Err(format!(
-                "{text:?} is no beginning of an image, write it as docker.io/library/ or \
+                "{text:?} is not a valid image prefix, write it as docker.io/library/ or \
                  registry.example.com"
             ))
         }
@@ -162,8 +162,12 @@ mod tests {
             ("runtimes: [podman]\nimage: [a]\n", Some(2), "unknown field `image`"),
             ("runtimes: [a]\nforbidden_options:\n", None, "a rule is empty"),
             ("runtimes: ~\n", None, "a rule is empty"),
-            ("agents: []\nimages:\n  - a/\n  - ''\n", Some(4), "no beginning of an image"),
-            ("forbidden_options:\n  - --x\n  - privileged\n", Some(3), "no pattern"),
+            ("agents: []\nimages:\n  - a/\n  - ''\n", Some(4), "not a valid image prefix"),
+            (
+                "forbidden_options:\n  - --x\n  - privileged\n",
+                Some(3),
+                "not a valid option pattern",
+            ),
             ("control_interface_access: maybe\n", Some(1), "boolean"),
             ("runtimes: []\nruntimes: []\n", None, "duplicate field `runtimes`"),
             ("runtimes: [\n", Some(2), ""),

@@ -123,7 +123,7 @@ impl PolicyFile {
                 tracing::error!(
                     file = %self.path.display(),
                     %reason,
-                    "the changed policy cannot be used; the one before it stays in force"
+                    "the changed policy cannot be used; the previous one stays in force"
                 );
             }
         }
@@ -139,10 +139,7 @@ impl PolicyFile {
 impl Policy {
     fn warn_of_unknown_options(&self) {
         for option in self.unknown_options() {
-            tracing::warn!(
-                option,
-                "forbidden_options names no option that is known; is it misspelled?"
-            );
+            tracing::warn!(option, "forbidden_options names an unknown option; is it misspelled?");
         }
     }
 }
@@ -162,7 +159,7 @@ fn read(path: &Path) -> Result<(Policy, FileVersion), (PolicyErrorReason, Option
 
 fn read_text(file: File, metadata: &Metadata) -> Result<String, PolicyErrorReason> {
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no file").into());
+        return Err(io::Error::other("it is not a regular file").into());
     }
     let mut bytes = Vec::new();
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
@@ -223,6 +220,6 @@ mod tests {
         fs::write(&path, vec![b' '; 1024 * 1024 + 1]).unwrap();
         assert!(error().contains("larger"));
         let folder = PolicyFile::open(folder.path().to_owned()).unwrap_err().to_string();
-        assert!(folder.contains("no file") || folder.contains("directory"), "{folder}");
+        assert!(folder.contains("not a regular file") || folder.contains("directory"), "{folder}");
     }
 }

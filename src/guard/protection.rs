@@ -64,7 +64,7 @@ fn refusal(workload: &str, mask: &str, reason: &str) -> Refusal {
         field: mask.to_owned(),
         workload: Some(workload.to_owned()),
         message: format!(
-            "{reason}; nothing of this request was done. To change it all the same, send the \
+            "{reason}; nothing was done. To change it nevertheless, send the \
              request with the MQTT 5 user property force: true"
         ),
     }

@@ -27,7 +27,8 @@ impl FromStr for RateLimit {
     fn from_str(text: &str) -> Result<Self, String> {
         let rate = text.parse::<f64>().ok().filter(|rate| Self::RANGE.contains(rate));
         rate.map(Self).ok_or_else(|| {
-            "it is no number from 0.001 to 100000; write requests per second, for example 10".into()
+            "it is not a number from 0.001 to 100000; write requests per second, for example 10"
+                .into()
         })
     }
 }

@@ -146,7 +146,7 @@ fn check_text(template: &str) -> Result<(), String> {
             _ => {}
         }
         if alternatives > MAX_ALTERNATIVES {
-            return Err(format!("there are more than {MAX_ALTERNATIVES} times else"));
+            return Err(format!("there are more than {MAX_ALTERNATIVES} else branches"));
         }
         if depth > MAX_DEPTH {
             return Err(format!("blocks are nested more than {MAX_DEPTH} deep"));
@@ -203,7 +203,7 @@ fn add_meters(template: &mut Template, size: usize) -> Result<(), String> {
             }
             _ => {
                 return Err("partials other than indent, and decorators, are not supported; \
-                            write their content out"
+                            write out their content"
                     .into());
             }
         };

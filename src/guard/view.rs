@@ -66,8 +66,8 @@ impl View {
                         let known = ViewState::Known(Arc::clone(&state), events.health());
                         self.known.send_replace(known);
                     } else {
-                        tracing::warn!("an event does not fit to the state; reading it anew");
-                        self.forget("the state of the vehicle is being read anew".into());
+                        tracing::warn!("an event does not match the state; reading it again");
+                        self.forget("the state of the vehicle is being read again".into());
                         events = client.events(self.field_masks.clone());
                     }
                 }

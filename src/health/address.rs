@@ -17,8 +17,8 @@ pub struct Address {
 /// Text that is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it is no host and port; write it as 127.0.0.1:9090, [::1]:9090 or, to be reached from other \
-     machines, 0.0.0.0:9090"
+    "it is not a valid host and port; write it as 127.0.0.1:9090, [::1]:9090 or, to be reachable \
+     from other machines, 0.0.0.0:9090"
 )]
 pub struct AddressError;
 

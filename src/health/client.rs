@@ -26,7 +26,7 @@ const MAX_BODY: usize = 64 * 1024;
 pub enum Endpoint {
     /// Whether requests can be served: broker and Ankaios are connected
     Readyz,
-    /// Whether all tasks of the connector get on; if not, a restart helps
+    /// Whether all tasks of the connector make progress; if not, restart it
     Livez,
 }
 
@@ -51,7 +51,7 @@ pub struct ProbeResponse {
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "http://{address}/{endpoint} gives no answer: {reason}; does the connector run, and with the \
+    "http://{address}/{endpoint} does not respond: {reason}; is the connector running, with the \
      same HEALTH_ADDR?"
 )]
 pub struct ProbeError {
@@ -67,7 +67,7 @@ pub struct ProbeError {
 /// There is no response within 5 s, or it is not that of a connector.
 pub async fn probe(address: &Address, endpoint: Endpoint) -> Result<ProbeResponse, ProbeError> {
     let response = timeout(TIMEOUT, get(address, endpoint)).await;
-    let late = || Err(format!("nothing within {}", humantime::format_duration(TIMEOUT)).into());
+    let late = || Err(format!("no response within {}", humantime::format_duration(TIMEOUT)).into());
     response.unwrap_or_else(|_| late()).map_err(|error| ProbeError {
         address: address.clone(),
         endpoint,
@@ -88,7 +88,7 @@ async fn get(
     let response = sender.send_request(request).await?;
     let status = response.status();
     if !matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE) {
-        return Err(format!("it answers with {status}").into());
+        return Err(format!("it responds with {status}").into());
     }
     let body = Limited::new(response.into_body(), MAX_BODY).collect().await?.to_bytes();
     let text = String::from_utf8_lossy(&body).trim_end().to_owned();

@@ -28,7 +28,7 @@ impl MetricsPage {
         let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         registry.register_with_unit(
             "process_start_time",
-            "Start of the process, in seconds since 1970",
+            "Start time of the process, in seconds since the Unix epoch",
             Unit::Seconds,
             ConstGauge::new(start.as_secs_f64()),
         );
@@ -61,7 +61,7 @@ impl Collector for Memory {
         let gauge = ConstGauge::new(bytes);
         let family = encoder.encode_descriptor(
             "process_resident_memory",
-            "Memory that the process has in use (RSS).",
+            "Resident memory of the process (RSS).",
             Some(&Unit::Bytes),
             gauge.metric_type(),
         )?;

@@ -96,7 +96,7 @@ fn interrupted(streams: Vec<(Vec<String>, StreamHealth)>) -> Option<String> {
         .into_iter()
         .filter(|(_, health)| !health.subscribed)
         .map(|(field_masks, health)| {
-            let reason = health.reason.unwrap_or_else(|| "it is being made".into());
+            let reason = health.reason.unwrap_or_else(|| "not subscribed yet".into());
             format!("{}: {reason}", field_masks.join(", "))
         })
         .collect();
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(json(&readiness), json!({"ready": true, "role": "standby"}));
         session.send_replace(SessionStatus::Ready { since: Instant::now() });
         let stream = ankaios.events(vec!["workloadStates".into()]);
-        let reason = "1 of 1 are interrupted: workloadStates: it is being made";
+        let reason = "1 of 1 are interrupted: workloadStates: not subscribed yet";
         assert_eq!(json(&readiness), json!({"ready": false, "reasons": {"event_streams": reason}}));
         drop(stream);
         stop.cancel();

@@ -49,8 +49,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The server cannot listen on the address.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "HEALTH_ADDR: {address} cannot be listened on: {reason}; choose an address of this machine and \
-     a port that nothing else listens on"
+    "HEALTH_ADDR: cannot listen on {address}: {reason}; choose an address of this machine and a \
+     port that no other program uses"
 )]
 pub struct BindError {
     address: Address,
@@ -98,7 +98,10 @@ impl Server {
                 }
                 Err(error) => {
                     if !reported {
-                        tracing::warn!(%error, "no connection for health and metrics");
+                        tracing::warn!(
+                            %error,
+                            "a connection for health and metrics cannot be accepted"
+                        );
                         reported = true;
                     }
                     sleep(ACCEPT_PAUSE).await;
@@ -122,14 +125,14 @@ async fn serve(stream: TcpStream, endpoints: Arc<Endpoints>) {
         .serve_connection(TokioIo::new(stream), service);
     match timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a client of health and metrics is given up"),
+        Ok(Err(error)) => tracing::debug!(%error, "a connection for health and metrics has failed"),
         Err(_) => tracing::debug!("a client of health and metrics is too slow"),
     }
 }
 
 async fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let error = json!({"error": "only GET and HEAD are served"});
+        let error = json!({"error": "only GET and HEAD are supported"});
         let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &error);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
@@ -145,7 +148,7 @@ async fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response
         }
         "/metrics" => response(StatusCode::OK, MEDIA_TYPE, endpoints.metrics.text().into()),
         _ => {
-            let error = json!({"error": "there are /livez, /readyz and /metrics"});
+            let error = json!({"error": "the paths are /livez, /readyz and /metrics"});
             json(StatusCode::NOT_FOUND, &error)
         }
     }

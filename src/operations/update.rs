@@ -79,7 +79,7 @@ async fn send(
         let turn = timeout(limit, turn).await.map_err(|_| {
             ErrorReply::new(
                 ErrorCode::Unavailable,
-                "an update before this one waits for Ankaios; nothing was done, try again",
+                "an earlier update still waits for Ankaios; nothing was done, try again",
             )
         })?;
         update.start(required, turn).await?.answer().await
@@ -136,7 +136,7 @@ impl GuardedUpdate {
 fn state_unknown(error: RequestError) -> ErrorReply {
     let reply = request_failed(error);
     let message = format!(
-        "the guard can not judge this request without the state of the vehicle: {}",
+        "this request cannot be checked because the state of the vehicle is not available: {}",
         reply.message
     );
     ErrorReply { message, ..reply }

@@ -33,7 +33,7 @@ async fn check(guard: &Guard, force: bool, manifest: Manifest) -> Result<(), Err
         // uses one of its configs is checked when it is applied.
         (RequiredState::LastKnown, Err(_)) => return Ok(()),
         (RequiredState::Fresh, Err(reason)) => {
-            let message = format!("whether the policy lets it pass is not known: {reason}");
+            let message = format!("the manifest cannot be checked against the policy: {reason}");
             return Err(ErrorReply::new(ErrorCode::Unavailable, message));
         }
     };

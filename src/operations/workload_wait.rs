@@ -100,7 +100,9 @@ fn removed() -> ExecutionState {
 }
 
 fn too_many() -> ErrorReply {
-    let message = format!("{MAX_WAITS} requests wait for workloads already; subscribe to events");
+    let message = format!(
+        "{MAX_WAITS} workload/wait requests are already in progress; subscribe to events instead"
+    );
     ErrorReply::new(ErrorCode::Unavailable, message)
 }
 

@@ -17,7 +17,7 @@ use super::observer::Observer;
 
 /// Help for the error that two replicas have the same name.
 const SAME_NAME: &str =
-    "another connector has the same REPLICA_ID: give each one of the vehicle its own";
+    "another connector has the same REPLICA_ID: give each connector of the vehicle a different one";
 
 /// The standby side of a replica.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Standby {
                         Action::Wait => {}
                         Action::Ask => observer.ask(&self.replica)?,
                         Action::GiveUpLeader => {
-                            tracing::warn!("the active replica gives no sign of life");
+                            tracing::warn!("the active replica does not respond");
                         }
                         Action::TakeOver => break,
                     }
@@ -124,7 +124,7 @@ impl Standby {
                 tracing::warn!(
                     replica,
                     help = SAME_NAME,
-                    "standby: one of the same name is active"
+                    "standby: a replica of the same name is active"
                 );
             }
             Leader::Active { name, .. } => {
@@ -142,7 +142,7 @@ impl Standby {
             Some(SAME_NAME.to_owned())
         } else if error.is_closed() && ready.is_some() {
             // Not every broker sends the reason.
-            Some(format!("if this goes on and the broker is well, {SAME_NAME}"))
+            Some(format!("if this continues and the broker is available, {SAME_NAME}"))
         } else {
             error.help(&self.options, ready.is_none())
         };
@@ -152,7 +152,7 @@ impl Standby {
             %error,
             help,
             retry_in = %format_wait(wait),
-            "a standby replica cannot see who is active"
+            "a standby replica cannot see which replica is active"
         );
         wait
     }

@@ -75,12 +75,12 @@ impl RequestMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "requests",
-            "Requests that got their reply, by operation and outcome: ok, or the code of the error",
+            "Answered requests, by operation and outcome: ok or the error code",
             self.0.requests.clone(),
         );
         registry.register_with_unit(
             "request_duration",
-            "Time from taking a request to its reply, by operation",
+            "Time from accepting a request to its reply, by operation",
             Unit::Seconds,
             self.0.durations.clone(),
         );

@@ -122,7 +122,7 @@ impl Router {
         if self.outgoing.send(outgoing).await.is_err() {
             // The session has ended without waiting for replies. The broker delivers the request
             // again at the next start.
-            tracing::warn!("a reply comes too late for the MQTT session");
+            tracing::warn!("a reply cannot be sent: the MQTT session has ended");
         }
     }
 
@@ -156,7 +156,7 @@ impl Router {
                 })
             }
             Incoming::Other { topic } => {
-                tracing::warn!(topic, "a message that is no request is skipped");
+                tracing::warn!(topic, "a message that is not a request is skipped");
                 Box::pin(ready(Completed::without_reply(message.delivery)))
             }
         }
@@ -170,7 +170,7 @@ impl Router {
         message: Message<Incoming>,
     ) -> InFlight {
         if self.topics.reply(&name).len() > MAX_TOPIC {
-            tracing::warn!("a request gets no reply: the topic for it would be too long");
+            tracing::warn!("a request gets no reply: its reply topic would be too long");
             return Box::pin(ready(Completed::without_reply(message.delivery)));
         }
         let payload = self.payload(&message);
@@ -207,13 +207,13 @@ impl Router {
             Ok(_) if message.retained => Err(ErrorReply::new(
                 ErrorCode::Forbidden,
                 "a retained message is not executed; publish the request without the retain flag, \
-                 and remove it from the broker by an empty retained message",
+                 and publish an empty retained message to remove it from the broker",
             )),
             Ok(payload) => Ok(payload.clone()),
             Err(Refused::TooLarge { size }) => Err(ErrorReply::new(
                 ErrorCode::PayloadTooLarge,
                 format!(
-                    "the request has {size} bytes; allowed are {}, see MAX_PAYLOAD_SIZE",
+                    "the request has {size} bytes; the limit is {}, see MAX_PAYLOAD_SIZE",
                     self.max_payload
                 ),
             )
@@ -221,8 +221,8 @@ impl Router {
             .with("max_size", self.max_payload)),
             Err(Refused::TooMany) => Err(ErrorReply::new(
                 ErrorCode::Unavailable,
-                "too many requests are waiting; publish less at a time, and with QoS 1, so that \
-                 the broker can hold it back",
+                "too many requests are waiting; publish fewer at a time, and with QoS 1, so that \
+                 the broker can queue them",
             )),
         }
     }
@@ -261,13 +261,13 @@ async fn unless_panic<T>(
 
 async fn run_follow_up(follow_up: FollowUp) {
     if AssertUnwindSafe(follow_up).catch_unwind().await.is_err() {
-        tracing::error!("what follows a reply has failed");
+        tracing::error!("the work after a reply has failed");
     }
 }
 
 fn unknown_operation(name: &str) -> ErrorReply {
     let known = Operation::ALL.map(Operation::name).join(", ");
     let name: String = name.chars().take(MAX_SHOWN_NAME).collect();
-    let message = format!("there is no operation {name:?}; there are {known}");
+    let message = format!("there is no operation {name:?}; the operations are {known}");
     ErrorReply::new(ErrorCode::NotFound, message)
 }

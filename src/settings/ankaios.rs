@@ -9,7 +9,7 @@ use service_kit::settings::Check;
 /// The settings of the link to Ankaios as text.
 #[derive(Debug, Args)]
 pub(super) struct AnkaiosArgs {
-    /// Folder with the FIFOs of Ankaios' control interface
+    /// Directory with the FIFOs of Ankaios' control interface
     #[arg(
         long,
         env,
@@ -18,7 +18,7 @@ pub(super) struct AnkaiosArgs {
         hide_env_values = true
     )]
     pub(super) control_interface_dir: PathBuf,
-    /// How long to wait for one answer of Ankaios
+    /// Timeout for one response of Ankaios
     #[arg(long, env, value_name = "DURATION", default_value = "5s", hide_env_values = true)]
     request_timeout: String,
 }

@@ -13,7 +13,7 @@ use super::ankaios::AnkaiosArgs;
 pub struct DashboardSettings {
     /// Folder of the FIFOs `input` and `output`.
     pub(crate) control_interface_dir: PathBuf,
-    /// How long to wait for one answer of Ankaios.
+    /// Timeout for one response of Ankaios.
     pub(crate) request_timeout: Duration,
     /// What is logged, and how.
     pub log: LogSettings,

@@ -12,8 +12,8 @@ use crate::guard::{GuardOptions, PolicyFile};
 /// The settings of the guard as text.
 #[derive(Debug, Args)]
 pub(super) struct GuardArgs {
-    /// Workloads, separated by commas, that are deleted or changed only by requests with the
-    /// MQTT 5 user property force: true; empty = none
+    /// Workloads, separated by commas, that only requests with the MQTT 5 user property force:
+    /// true may delete or change; empty = none
     #[arg(
         long,
         env,
@@ -22,10 +22,10 @@ pub(super) struct GuardArgs {
         hide_env_values = true
     )]
     protected_workloads: String,
-    /// YAML file that says what remote manifests may contain; see docs/policy.md
+    /// YAML file with the rules for remote manifests; see docs/policy.md
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
     policy_file: Option<PathBuf>,
-    /// Requests of each operation per second; more are refused [default: no limit]
+    /// Maximum number of requests per second and operation [default: no limit]
     #[arg(long, env, value_name = "NUMBER", hide_env_values = true)]
     rate_limit: Option<String>,
 }
@@ -40,7 +40,7 @@ impl GuardArgs {
             .filter(|name| !name.is_empty())
             .collect();
         for name in protected_workloads.iter().filter(|name| !is_name(name)) {
-            let reason = "is no name of a workload; use 1 to 63 of a-z, A-Z, 0-9, _ and -";
+            let reason = "is not a valid workload name; use 1 to 63 of a-z, A-Z, 0-9, _ and -";
             check.mistake("PROTECTED_WORKLOADS", format!("{name:?} {reason}"));
         }
         let path = self.policy_file.filter(|path| !path.as_os_str().is_empty());

@@ -18,7 +18,7 @@ pub struct HealthSettings {
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
     /// Host and port for /livez, /readyz and /metrics over HTTP, such as 127.0.0.1:9090 [default:
-    /// they are not served]
+    /// not served]
     #[arg(long, env, value_name = "HOST:PORT", hide_env_values = true)]
     health_addr: Option<String>,
 }
@@ -26,10 +26,10 @@ pub(super) struct HealthArgs {
 /// The settings of the subcommand `health` as text.
 #[derive(Debug, Args)]
 pub(super) struct HealthCommandArgs {
-    /// What to ask
+    /// Endpoint to request
     #[arg(value_name = "ENDPOINT", default_value = "readyz")]
     endpoint: Endpoint,
-    /// Where the connector serves its health, as it was told itself
+    /// Address at which the connector serves its health: the connector's own HEALTH_ADDR
     #[arg(long, env, value_name = "HOST:PORT", hide_env_values = true)]
     health_addr: Option<String>,
 }
@@ -53,7 +53,7 @@ impl HealthCommandArgs {
             None => {
                 check.mistake(
                     "HEALTH_ADDR",
-                    "it is not set; set it to where the connector serves its health, for example \
+                    "it is not set; set it to the HEALTH_ADDR of the connector, for example \
                      127.0.0.1:9090",
                 );
                 None

@@ -52,7 +52,7 @@ pub struct Settings {
     pub(crate) replica: Option<String>,
     /// Folder of the FIFOs `input` and `output`.
     pub control_interface_dir: PathBuf,
-    /// How long to wait for one answer of Ankaios.
+    /// Timeout for one response of Ankaios.
     pub request_timeout: Duration,
     /// How long an applied manifest is followed; `None` if not at all.
     pub(crate) rollout_timeout: Option<Duration>,
@@ -68,8 +68,8 @@ pub struct Settings {
 ///
 /// Operators publish a request to vehicle/<VIN>/<operation>/req and get the
 /// reply on vehicle/<VIN>/<operation>/resp. Every setting is a flag and an
-/// environment variable; a flag wins. Durations are written as 5s, 10m or 24h,
-/// sizes as 512KiB or 1MiB.
+/// environment variable; a flag takes precedence. Durations are written as 5s,
+/// 10m or 24h, sizes as 512KiB or 1MiB.
 #[derive(Debug, Parser)]
 #[command(
     name = "fleet-connector",
@@ -87,24 +87,25 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Prints the states of all workloads, now and at each change
+    /// Prints the states of all workloads, at the start and after each change
     ///
     /// On a terminal the table is redrawn in place, in colour unless NO_COLOR is
-    /// set. Anywhere else, as in `ank logs -f dashboard`, each change is printed as
-    /// a block of its own with the time in front. Needs no MQTT broker: it runs as
-    /// a workload of Ankaios that may read workloadStates; see
+    /// set. Otherwise, as in `ank logs -f dashboard`, each change is printed as a
+    /// separate block that starts with the time. The dashboard needs no MQTT
+    /// broker: it runs as a workload of Ankaios that may read workloadStates; see
     /// manifests/dashboard.yaml.
     // The dashboard itself shows problems of the link.
     #[command(mut_arg("log_level", |arg| arg.default_value("error")))]
     Dashboard(DashboardArgs),
-    /// Asks a connector how it fares; for health checks of images without a shell
+    /// Prints the health of a connector; for health checks of images without a shell
     ///
-    /// Prints the answer of /readyz or /livez at HEALTH_ADDR, and exits with 0 if
-    /// all is well, and with 1 if it is not or if there is no answer within 5 s. If
-    /// HEALTH_ADDR is 0.0.0.0 or [::], the loopback address is asked.
+    /// Requests /readyz or /livez at HEALTH_ADDR and prints the response. Exits
+    /// with 0 if the connector is ready or alive, and with 1 if it is not or does
+    /// not respond within 5 s. If HEALTH_ADDR is 0.0.0.0 or [::], the loopback
+    /// address is used.
     ///
-    /// A container that is restarted when its health check fails should be asked
-    /// for livez: a restart does not bring back a broker.
+    /// Use livez if a failed health check restarts the container: a restart does
+    /// not help if the broker is down.
     Health(HealthCommandArgs),
 }
 
@@ -118,13 +119,13 @@ struct ConnectArgs {
     mqtt: MqttArgs,
     #[command(flatten)]
     ankaios: AnkaiosArgs,
-    /// How long to tell of the progress of what was applied; 0s = not at all
+    /// How long to report the progress of an applied manifest; 0s = never
     #[arg(long, env, value_name = "DURATION", default_value = "10m", hide_env_values = true)]
     rollout_timeout: String,
-    /// Larger requests are answered with payload_too_large
+    /// Maximum size of a request; larger ones are answered with payload_too_large
     #[arg(long, env, value_name = "SIZE", default_value = "1MiB", hide_env_values = true)]
     max_payload_size: String,
-    /// Topics, separated by commas, below which replies may go besides the vehicle's own
+    /// Further topics, separated by commas, below which replies may be published
     #[arg(long, env, value_name = "TOPICS", default_value = "", hide_env_values = true)]
     response_topic_prefixes: String,
     #[command(flatten)]
@@ -190,7 +191,7 @@ impl ConnectArgs {
         for prefix in prefixes.iter().filter(|prefix| prefix.contains(['+', '#', '\0'])) {
             check.mistake(
                 "RESPONSE_TOPIC_PREFIXES",
-                format!("{prefix:?} has a wildcard; name the topic without it"),
+                format!("{prefix:?} has a wildcard; write the prefix without it"),
             );
         }
         let vin = vin.unwrap_or_else(|| "unknown".into());

@@ -17,40 +17,40 @@ pub(super) struct MqttArgs {
     /// Port of the MQTT broker [default: 1883, with TLS 8883]
     #[arg(long, env, value_name = "PORT", hide_env_values = true)]
     mqtt_broker_port: Option<String>,
-    /// true: use TLS. A CA file alone switches it on
+    /// true: use TLS; MQTT_CA_FILE alone also enables it
     #[arg(long, env, value_name = "BOOL", hide_env_values = true)]
     mqtt_tls: Option<String>,
-    /// Certificates (PEM) of the authorities that may vouch for the broker [default: the system's]
+    /// CA certificates (PEM) to verify the broker's certificate [default: those of the system]
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
     mqtt_ca_file: Option<PathBuf>,
-    /// Client certificate (PEM) of this vehicle, with those that lead to its root
+    /// Client certificate (PEM) of this vehicle, followed by its intermediate certificates
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
     mqtt_cert_file: Option<PathBuf>,
     /// Private key (PEM) of the client certificate
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
     mqtt_key_file: Option<PathBuf>,
-    /// Application protocols to offer, separated by commas, for brokers on port 443
+    /// ALPN protocols to offer, separated by commas, for brokers on port 443
     #[arg(long, env, value_name = "NAMES", default_value = "", hide_env_values = true)]
     mqtt_alpn: String,
     /// User name for the broker
     #[arg(long, env, value_name = "NAME", hide_env_values = true)]
     mqtt_username: Option<String>,
-    /// File with the password for the broker
+    /// File that contains the password for the broker
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
     mqtt_password_file: Option<PathBuf>,
     /// true: log in without TLS even if the broker is on another machine
     #[arg(long, env, value_name = "BOOL", default_value = "false", hide_env_values = true)]
     mqtt_allow_insecure_login: String,
-    /// Client identifier; the broker keeps requests for it [default: fleet-connector-<VIN>]
+    /// Client identifier of the session, unique per broker [default: fleet-connector-<VIN>]
     #[arg(long, env, value_name = "ID", hide_env_values = true)]
     mqtt_client_id: Option<String>,
     /// How long the broker keeps requests while the vehicle is offline
     #[arg(long, env, value_name = "DURATION", default_value = "24h", hide_env_values = true)]
     mqtt_session_expiry: String,
-    /// A connection on which the broker is silent for so long is given up
+    /// MQTT keep-alive: the connection is closed if the broker sends nothing for this time
     #[arg(long, env, value_name = "DURATION", default_value = "30s", hide_env_values = true)]
     mqtt_keep_alive: String,
-    /// Names this one of several connectors for the vehicle, one of which is active
+    /// Name of this replica if several connectors run for the vehicle, one of which is active
     #[arg(long, env, value_name = "NAME", hide_env_values = true)]
     replica_id: Option<String>,
 }
@@ -80,7 +80,7 @@ impl MqttArgs {
         let login = self.login(tls.is_some(), check);
         let client_id = match self.mqtt_client_id {
             Some(id) if id.is_empty() || id.len() > 256 || id.contains('\0') => {
-                check.mistake("MQTT_CLIENT_ID", "it needs 1 to 256 characters");
+                check.mistake("MQTT_CLIENT_ID", "it must have 1 to 256 characters");
                 None
             }
             Some(id) => Some(id),
@@ -96,7 +96,7 @@ impl MqttArgs {
         if let Some(id) = replica.as_ref().filter(|id| !is_vin(id)) {
             check.mistake(
                 "REPLICA_ID",
-                format!("{id:?} is no name: it needs 1 to 64 of A-Z, a-z, 0-9, _ and -"),
+                format!("{id:?} is not a valid name; use 1 to 64 of A-Z, a-z, 0-9, _ and -"),
             );
         }
         let (host, port) = broker?;
@@ -130,7 +130,7 @@ impl MqttArgs {
                 ("MQTT_ALPN", !alpn.is_empty()),
             ] {
                 if given {
-                    check.mistake(name, "it is for TLS, which is off; set MQTT_TLS=true");
+                    check.mistake(name, "it requires TLS, which is off; set MQTT_TLS=true");
                 }
             }
             return None;
@@ -170,15 +170,15 @@ impl MqttArgs {
             return None;
         };
         if username.len() > usize::from(u16::MAX) || username.contains('\0') {
-            check.mistake("MQTT_USERNAME", "it needs 1 to 65535 bytes");
+            check.mistake("MQTT_USERNAME", "it must have 1 to 65535 bytes");
         }
         let login = Login { username, password_file };
         check.parsed("MQTT_PASSWORD_FILE", login.password());
         if !tls && insecure == Some(false) && !is_loopback(self.mqtt_broker_addr.trim()) {
             check.mistake(
                 "MQTT_USERNAME",
-                "without TLS everybody on the way can read the password; set MQTT_TLS=true, or \
-                 MQTT_ALLOW_INSECURE_LOGIN=true if that does not matter",
+                "without TLS anyone on the network path can read the password; set MQTT_TLS=true, \
+                 or MQTT_ALLOW_INSECURE_LOGIN=true if that is acceptable",
             );
         }
         Some(login)

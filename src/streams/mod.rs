@@ -1,7 +1,7 @@
 //! Subscriptions of operators and roll-outs: publishes events, logs and progress as MQTT messages.
 //!
 //! ```text
-//!  subscriptions   the task that owns the subscriptions, and a handle to it
+//!  subscriptions   the subscriptions task, and a handle to it
 //!   ├ registry       the state that the task owns, one entry for each key; pure
 //!   │  ├ key           kind and id
 //!   │  └ recalls       recall handles of queued messages

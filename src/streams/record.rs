@@ -74,11 +74,11 @@ impl<T: Spec> SubscriptionRecord<T> {
         };
         let mut spec: T = fields::from(Value::Object(fields))?;
         if spec.take_id().as_ref() != Some(&id) {
-            return Err(format!("id: it is not that of its topic, {:?}", id.as_str()));
+            return Err(format!("id: it is not the id in its topic, {:?}", id.as_str()));
         }
         let ttl = spec.ttl();
         if ttl.duration().is_some() != expires_at.is_some() {
-            return Err(format!("{EXPIRES_AT}: {expires_at:?} does not go with the ttl {ttl}"));
+            return Err(format!("{EXPIRES_AT}: {expires_at:?} does not match the ttl {ttl}"));
         }
         Ok(Self { id, spec, resume_at, expires_at })
     }
@@ -104,7 +104,7 @@ fn time(field: &str, value: Option<Value>) -> Result<Option<String>, String> {
         Some(Value::String(text)) if rfc3339::parse(&text).is_some() => Ok(Some(text)),
         Some(other) => {
             let other: String = other.to_string().chars().take(100).collect();
-            Err(format!("{field}: {other} is no time of RFC 3339"))
+            Err(format!("{field}: {other} is not an RFC 3339 time"))
         }
     }
 }
@@ -159,17 +159,17 @@ mod tests {
     fn a_record_is_checked_like_a_request() {
         let many = vec!["a"; 101];
         for (changes, part) in [
-            (json!({"field_masks": []}), "field_masks: there is none"),
+            (json!({"field_masks": []}), "field_masks: it is empty"),
             (json!({"field_masks": ["a..b"]}), "field_masks: the mask \"a..b\" has an empty part"),
-            (json!({"field_masks": many}), "field_masks: 101 of"),
+            (json!({"field_masks": many}), "field_masks: 101 with"),
             (json!({"field_masks": ["a", 1]}), "field_masks[1]: invalid type"),
             (json!({"ttl": "10000years", "expires_at": LATER}), "ttl: "),
-            (json!({"ttl": "1h"}), "expires_at: None does not go with the ttl 1h"),
-            (json!({"expires_at": LATER}), "does not go with the ttl 0s"),
-            (json!({"expires_at": "soon"}), "expires_at: \"soon\" is no time"),
-            (json!({"expires_at": 5}), "expires_at: 5 is no time"),
+            (json!({"ttl": "1h"}), "expires_at: None does not match the ttl 1h"),
+            (json!({"expires_at": LATER}), "does not match the ttl 0s"),
+            (json!({"expires_at": "soon"}), "expires_at: \"soon\" is not an RFC 3339 time"),
+            (json!({"expires_at": 5}), "expires_at: 5 is not an RFC 3339 time"),
             (json!({"resume_at": null}), "unknown field"),
-            (json!({"id": "y"}), "id: it is not that of its topic"),
+            (json!({"id": "y"}), "id: it is not the id in its topic"),
         ] {
             match read::<EventsRequest>(&events(changes)) {
                 Err(Unusable::Invalid(reason)) => assert!(reason.contains(part), "{reason}"),
@@ -177,12 +177,12 @@ mod tests {
             }
         }
         for (changes, part) in [
-            (json!({"workloads": []}), "workloads: 0 of"),
-            (json!({"workloads": many}), "workloads: 101 of"),
+            (json!({"workloads": []}), "workloads: 0 with"),
+            (json!({"workloads": many}), "workloads: 101 with"),
             (json!({"workloads": ["a.b"]}), "workloads[0]: "),
             (
                 json!({"workloads": [{"workload_name": "w", "agent_name": "x".repeat(70_000), "workload_id": ""}]}),
-                "workloads: 1 of 70001 bytes",
+                "workloads: 1 with 70001 bytes",
             ),
             (json!({"tail": -1}), "tail: -1 is negative"),
             (json!({"since": "yesterday"}), "since: "),

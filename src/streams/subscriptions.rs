@@ -357,7 +357,12 @@ impl Endings {
         };
         if let Err(error) = published.await {
             let SubscriptionKey { kind, id } = key;
-            tracing::warn!(%error, kind = kind.name(), %id, "the end of a subscription is not told");
+            tracing::warn!(
+                %error,
+                kind = kind.name(),
+                %id,
+                "the end of a subscription cannot be published"
+            );
         }
     }
 }
@@ -516,7 +521,7 @@ impl Task {
                 tracing::info!(
                     kind = kind.name(),
                     id,
-                    "a subscription was ended before it was known"
+                    "a subscription was ended before its record arrived"
                 );
             }
             match found {
@@ -534,7 +539,7 @@ impl Task {
         match resumed {
             Ok(()) => return None,
             Err(Unusable::Expired) => {
-                tracing::info!(kind = kind.name(), id, "the time of a subscription is over");
+                tracing::info!(kind = kind.name(), id, "a subscription has expired");
             }
             Err(Unusable::Invalid(reason)) => {
                 tracing::warn!(
@@ -545,7 +550,7 @@ impl Task {
                 );
             }
             Err(Unusable::NotNow(reason)) => {
-                tracing::warn!(kind = kind.name(), id, reason, "a subscription is not taken up");
+                tracing::warn!(kind = kind.name(), id, reason, "a subscription is not resumed");
                 return None;
             }
         }
@@ -559,16 +564,16 @@ impl Task {
         let recalls = match self.registry.resume(&key, bytes) {
             Slot::Reserved(recalls) => recalls,
             Slot::Waiting => {
-                let reason = "there are too many; it waits until one of them ends";
+                let reason = "there are too many; it waits until another one ends";
                 return Err(Unusable::NotNow(reason));
             }
             Slot::Full => {
                 let reason =
-                    "there are too many, and too many wait; the next start looks at it again";
+                    "there are too many, and too many wait; it is tried again at the next start";
                 return Err(Unusable::NotNow(reason));
             }
         };
-        tracing::info!(kind = T::KIND.name(), id, "a subscription is taken up again");
+        tracing::info!(kind = T::KIND.name(), id, "a subscription is resumed");
         let source = T::resume(&record, &self.ankaios);
         let outlet = self.endings.outlet(&key, recalls);
         let stream = Box::pin(async move {

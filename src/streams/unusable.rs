@@ -10,7 +10,7 @@ pub(super) enum Unusable {
     #[error("{0}")]
     Invalid(String),
     /// Its lifetime is over. It is removed from the broker.
-    #[error("its time is over")]
+    #[error("it has expired")]
     Expired,
     /// There is no room for it now. The broker keeps it.
     #[error("{0}")]
@@ -20,11 +20,11 @@ pub(super) enum Unusable {
 /// The bytes of a record, at most `max`.
 pub(super) fn bytes(payload: Result<Bytes, Refused>, max: usize) -> Result<Bytes, Unusable> {
     let too_large =
-        |size| Unusable::Invalid(format!("the record has {size} bytes; allowed are {max}"));
+        |size| Unusable::Invalid(format!("the record has {size} bytes; the limit is {max}"));
     match payload {
         Ok(payload) if payload.len() > max => Err(too_large(payload.len())),
         Ok(payload) => Ok(payload),
         Err(Refused::TooLarge { size }) => Err(too_large(size)),
-        Err(Refused::TooMany) => Err(Unusable::NotNow("too many messages come at a time")),
+        Err(Refused::TooMany) => Err(Unusable::NotNow("too many messages arrive at a time")),
     }
 }

@@ -289,7 +289,7 @@ async fn a_changed_policy_is_reloaded_and_an_invalid_one_is_ignored() {
     let ask = eventually("the log reports the mistake", DEADLINE, async || {
         assert!(apply().await.get("error").is_none());
         let output = scene.connector.output();
-        output.into_iter().find(|line| line.contains("the one before it stays in force"))
+        output.into_iter().find(|line| line.contains("the previous one stays in force"))
     });
     let line = ask.await;
     assert!(line.contains("policy.yaml") && line.contains("line 2"), "{line}");

@@ -225,7 +225,7 @@ async fn the_command_has_a_timeout() {
     let start = Instant::now();
     let (code, _, err) = health(&[], Some(&address)).await;
     assert_eq!(code, 1);
-    assert!(err.contains("nothing within 5s"), "{err}");
+    assert!(err.contains("no response within 5s"), "{err}");
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
@@ -407,7 +407,7 @@ async fn without_free_file_descriptors_clients_wait_without_a_busy_loop() {
     prlimit(pid, Resource::Nofile, none).unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    scene.connector.line("no connection for health and metrics").await;
+    scene.connector.line("a connection for health and metrics cannot be accepted").await;
     let before = processor_time(&scene);
     assert!(scene.request("state", "[]").await["agents"].is_object());
     let pause = Duration::from_secs(1);
@@ -417,7 +417,10 @@ async fn without_free_file_descriptors_clients_wait_without_a_busy_loop() {
     prlimit(pid, Resource::Nofile, limit).unwrap();
     assert_eq!(http::read(&mut stream).await.unwrap().status, 200);
     let log = scene.connector.output();
-    let lines = log.iter().filter(|line| line.contains("no connection for health")).count();
+    let lines = log
+        .iter()
+        .filter(|line| line.contains("a connection for health and metrics cannot be accepted"))
+        .count();
     assert_eq!(lines, 1, "it is reported only once");
 }
 

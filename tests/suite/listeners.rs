@@ -316,7 +316,7 @@ async fn a_subscription_that_cannot_be_renewed_is_reported() {
     scene.vehicle.set_access(Default::default());
     scene.vehicle.restart_agent(Duration::ZERO).await.unwrap();
     let (_, _, error) = next(&mut calls).await;
-    assert!(error.contains("the subscription cannot be made again: Ankaios denies"), "{error}");
+    assert!(error.contains("the subscription cannot be restored: Ankaios denies"), "{error}");
     assert!(listening.health().failures >= 1 && !listening.health().subscribed);
     scene.vehicle.set_access(vehicle_simulator::access::allow_all());
     find(&mut calls, "resynced").await;

@@ -48,12 +48,12 @@ async fn invalid_records_are_removed_and_the_reason_is_logged() {
     let large = "x".repeat(600_000);
     let forged = [
         ("events/a", json!({"field_masks": [""]}), "the mask \"\" has an empty part"),
-        ("events/b", json!({"field_masks": []}), "field_masks: there is none"),
+        ("events/b", json!({"field_masks": []}), "field_masks: it is empty"),
         ("events/c", json!({"field_masks": ["a..b"]}), "has an empty part"),
         ("events/d", json!({"field_masks": ["a"], "ttl": "1000years"}), "100 years"),
         ("events/e", json!({"field_masks": ["a"], "expires_at": later}), "expires_at: "),
-        ("events/f", json!({"field_masks": [large]}), "bytes; allowed are"),
-        ("logs/g", json!({"workloads": workloads}), "workloads: 101 of"),
+        ("events/f", json!({"field_masks": [large]}), "bytes; the limit is"),
+        ("logs/g", json!({"workloads": workloads}), "workloads: 101 with"),
         ("logs/h", json!({"workloads": ["w"], "tail": -1}), "tail: -1 is negative"),
         ("logs/i", json!({"workloads": ["w"], "since": "x"}), "since: "),
         ("logs/j", json!({"workloads": ["w"], "until": "x"}), "until: "),
@@ -98,7 +98,7 @@ async fn a_subscription_beyond_the_limit_waits_until_one_ends() {
     }
     wait_for(&broker, &client, "all").await;
     let scene = Scene::with_broker(broker, &SETTINGS).await;
-    scene.connector.line("it waits until one of them ends").await;
+    scene.connector.line("it waits until another one ends").await;
     eventually("all places are in use", DEADLINE, async || {
         (scene.vehicle.streams()["events"].len() == MAX_SUBSCRIPTIONS).then_some(())
     })
@@ -138,7 +138,7 @@ async fn a_record_may_be_larger_than_a_request() {
     wait_for(&broker, &client, "all").await;
     let settings = [("MAX_PAYLOAD_SIZE", "1KiB"), ("LOG_LEVEL", "info")];
     let scene = Scene::with_broker(broker, &settings).await;
-    scene.connector.line("a subscription is taken up again kind=\"events\" id=\"large\"").await;
+    scene.connector.line("a subscription is resumed kind=\"events\" id=\"large\"").await;
 }
 
 #[tokio::test]
@@ -167,8 +167,8 @@ async fn thousands_of_forged_records_neither_exhaust_memory_nor_delay_requests()
     let (removed, live) = eventually("all records have been processed", DEADLINE, async || {
         let lines = scene.connector.output();
         let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
-        let (removed, live) = (count("is invalid; it is removed"), count("is taken up again"));
-        (removed + live + count("is not taken up") >= 1000).then_some((removed, live))
+        let (removed, live) = (count("is invalid; it is removed"), count("is resumed"));
+        (removed + live + count("is not resumed") >= 1000).then_some((removed, live))
     })
     .await;
     assert!(removed > 500, "{removed}");

@@ -422,7 +422,8 @@ async fn records_of_a_former_process_are_published_after_the_broker_lost_them() 
         ..record("")
     };
     let records = [record(&format!("{BASE}/events/x/subscription")), rollout];
-    for (record, line) in records.iter().zip(["a subscription is taken", "a roll-out is taken"]) {
+    for (record, line) in records.iter().zip(["a subscription is resumed", "a rollout is resumed"])
+    {
         connection.send(Packet::Publish(record.clone())).await;
         scene.connector.line(line).await;
     }

@@ -88,7 +88,7 @@ async fn a_broker_that_requires_a_client_certificate_receives_it() {
         let lines = ["require_certificate true", &*format!("tls_version {version}")];
         let secure_broker = SecureBroker::with(&server, &ca, &lines).await;
         let without = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);
-        without.line("look at MQTT_CERT_FILE and MQTT_KEY_FILE").await;
+        without.line("check MQTT_CERT_FILE and MQTT_KEY_FILE").await;
         drop(without);
         let connector = secure_broker.connect(&[
             ("MQTT_CA_FILE", text(&ca)),
@@ -107,9 +107,9 @@ async fn a_wrong_certificate_is_named_and_a_correct_one_is_used_without_a_restar
     let ca = authority.folder().join("known.pem");
     std::fs::copy(Authority::new().ca(), &ca).unwrap();
     let connector = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);
-    connector.line("set MQTT_CA_FILE to the certificate of its authority").await;
+    connector.line("set MQTT_CA_FILE to the certificate of its CA").await;
     std::fs::write(&ca, "half a fi").unwrap();
-    connector.line("it holds no certificate in PEM format").await;
+    connector.line("it contains no certificate in PEM format").await;
     std::fs::copy(authority.ca(), &ca).unwrap();
     secure_broker.serves(&connector).await;
 }
@@ -119,8 +119,8 @@ async fn an_expired_certificate_and_one_for_another_host_are_refused() {
     let authority = Authority::new();
     let ca = authority.ca();
     for (server, help) in [
-        (authority.certify_expired("127.0.0.1"), "has expired; renew it, or set the clock"),
-        (authority.certify("broker.example"), "set MQTT_BROKER_ADDR to a name that it is for"),
+        (authority.certify_expired("127.0.0.1"), "has expired; renew it, or correct the clock"),
+        (authority.certify("broker.example"), "set MQTT_BROKER_ADDR to a name in the certificate"),
     ] {
         let secure_broker = SecureBroker::with(&server, &ca, &[]).await;
         let connector = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);
@@ -173,7 +173,7 @@ async fn it_logs_in_with_a_password_that_can_be_changed_without_a_restart() {
     std::fs::write(&password, "wr0ng\n").unwrap();
     let settings = [("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
     let connector = secure_broker.connect(&settings);
-    connector.line("look at MQTT_USERNAME and MQTT_PASSWORD_FILE").await;
+    connector.line("check MQTT_USERNAME and MQTT_PASSWORD_FILE").await;
     std::fs::write(&password, "s3cret\n").unwrap();
     secure_broker.serves(&connector).await;
     let log = connector.output().join("\n");
@@ -190,7 +190,7 @@ async fn a_vehicle_cannot_use_the_topics_of_another_vehicle() {
     let settings = [("VIN", "2"), ("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))];
     let connector =
         start_connector_at(secure_broker.secure, neighbour.control_interface(), &settings);
-    connector.line("the broker does not take a message").await;
+    connector.line("the broker rejected a message").await;
     secure_broker.broker.publish("vehicle/2/state/req", "[]", &[]).await;
     let own =
         secure_broker.connect(&[("MQTT_USERNAME", "1"), ("MQTT_PASSWORD_FILE", text(&password))]);
@@ -274,7 +274,7 @@ async fn the_documented_access_list_grants_exactly_what_each_role_needs() {
     let neighbour = Vehicle::start().await;
     let foreign = [&settings[..], &[("VIN", "2")]].concat();
     let foreign = start_connector_at(secure_broker.secure, neighbour.control_interface(), &foreign);
-    foreign.line("the broker does not take a message").await;
+    foreign.line("the broker rejected a message").await;
     secure_broker.broker.publish("vehicle/2/state/req", "[]", &OPERATOR).await;
     assert!(!foreign.output().iter().any(|line| line.contains("operation=")));
     drop(foreign);
@@ -366,7 +366,7 @@ fn contradictory_settings_are_refused() {
         (&[("MQTT_USERNAME", "1")][..], "set MQTT_TLS=true, or MQTT_ALLOW_INSECURE_LOGIN=true"),
         (
             &[("MQTT_CERT_FILE", text(&certified.cert))],
-            "MQTT_CERT_FILE: it is for TLS, which is off",
+            "MQTT_CERT_FILE: it requires TLS, which is off",
         ),
         (&[("MQTT_TLS", "yes")], "MQTT_TLS: \"yes\""),
         (
@@ -374,14 +374,14 @@ fn contradictory_settings_are_refused() {
             "MQTT_CERT_FILE: it is not set",
         ),
         (&[("MQTT_CA_FILE", text(&missing))], "missing cannot be read"),
-        (&[("MQTT_CA_FILE", text(&certified.key))], "a.key: it holds no certificate"),
+        (&[("MQTT_CA_FILE", text(&certified.key))], "a.key: it contains no certificate"),
         (
             &[
                 ("MQTT_CA_FILE", text(&ca)),
                 ("MQTT_CERT_FILE", text(&certified.cert)),
                 ("MQTT_KEY_FILE", text(&other.key)),
             ],
-            "b.key: it does not go with ",
+            "b.key: it does not match ",
         ),
         (
             &[
@@ -389,7 +389,7 @@ fn contradictory_settings_are_refused() {
                 ("MQTT_CERT_FILE", text(&old)),
                 ("MQTT_KEY_FILE", text(&certified.key)),
             ],
-            "old.pem: it is no certificate of X.509 version 3: ",
+            "old.pem: it is not an X.509 version 3 certificate: ",
         ),
         (
             &[

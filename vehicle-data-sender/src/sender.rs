@@ -93,7 +93,7 @@ impl BrokerConnection {
         let speed = fastrand::u8(..=MAX_SPEED);
         tracing::debug!(speed, "publishing");
         if self.client.try_publish(topic, QoS::AtMostOnce, false, speed.to_string()).is_err() {
-            tracing::warn!("the broker takes messages too slowly; one is left out");
+            tracing::warn!("the broker reads messages too slowly; one is dropped");
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct SenderSettings {
 /// Publishes a random speed over MQTT, as a vehicle would.
 ///
 /// The payload is a whole number from 0 to 100, as text. Every setting is a flag
-/// and an environment variable; a flag wins.
+/// and an environment variable; a flag takes precedence.
 #[derive(Debug, Parser)]
 #[command(name = "vehicle-data-sender", version, max_term_width = 100)]
 struct SenderArgs {
@@ -40,7 +40,7 @@ struct SenderArgs {
     /// Topic to publish to, such as vehicle/1/sensors/speed (required)
     #[arg(long, env, value_name = "TOPIC", default_value = "", hide_env_values = true)]
     topic: String,
-    /// Seconds from one message to the next
+    /// Time between two messages, in whole seconds
     #[arg(long, env, value_name = "SECONDS", default_value = "1", hide_env_values = true)]
     interval: String,
     #[command(flatten)]
@@ -118,7 +118,7 @@ mod tests {
             ("--interval=10s", "INTERVAL: \"10s\": write whole seconds"),
             ("--interval=-1", "INTERVAL: \"-1\""),
             ("--interval=99999999999", "INTERVAL"),
-            ("--mqtt-broker-port=0", "MQTT_BROKER_PORT: 0 is no port"),
+            ("--mqtt-broker-port=0", "MQTT_BROKER_PORT: 0 is not a valid port"),
             ("--mqtt-broker-addr=mqtt://x", "MQTT_BROKER_ADDR: \"mqtt://x\""),
         ] {
             let topic = if flag.starts_with("--topic") { "--log-level=info" } else { "--topic=t" };

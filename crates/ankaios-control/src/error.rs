@@ -7,8 +7,8 @@ use std::time::Duration;
 pub enum RequestError {
     /// The access rules of this workload do not allow the request.
     #[error(
-        "Ankaios denies this request by the controlInterfaceAccess of the connector's own \
-         workload: no allow rule covers it, or a deny rule catches it"
+        "Ankaios denies this request because of the controlInterfaceAccess of the connector's own \
+         workload: no allow rule covers it, or a deny rule matches it"
     )]
     AccessDenied,
     /// Ankaios has refused the request, with this message.

@@ -72,7 +72,7 @@ impl Collector for EventStreams {
     fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
         let all = self.all();
         let subscribed = all.iter().filter(|(_, health)| health.subscribed).count();
-        let help = "Event streams of Ankaios, of operators and of the connector itself, by state.";
+        let help = "Event streams of operators and of the connector itself, by state.";
         let mut family =
             encoder.encode_descriptor("event_streams", help, None, MetricType::Gauge)?;
         for (state, count) in [("subscribed", subscribed), ("interrupted", all.len() - subscribed)]

@@ -148,7 +148,10 @@ impl EventStream {
                     );
                 }
                 Item::Dropped(events) => {
-                    tracing::warn!(events, "events come faster than they are taken; starting anew");
+                    tracing::warn!(
+                        events,
+                        "events arrive faster than they are processed; subscribing again"
+                    );
                     self.lost();
                 }
                 Item::End(_) => self.lost(),

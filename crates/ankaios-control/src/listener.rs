@@ -33,7 +33,7 @@ pub struct Change<'a> {
 pub enum ListenerError {
     /// The subscription was lost, and an attempt to subscribe again has failed. There will be
     /// further attempts.
-    #[error("the subscription cannot be made again: {0}")]
+    #[error("the subscription cannot be restored: {0}")]
     Subscription(#[from] RequestError),
     /// A listener has returned an error.
     #[error("a listener has failed: {0}")]
@@ -191,7 +191,7 @@ impl Listeners {
                 }
             }
             if let Err(error) = next {
-                tracing::warn!(%error, "a subscription cannot be made again");
+                tracing::warn!(%error, "a subscription cannot be restored");
             }
         }
     }
@@ -250,7 +250,7 @@ async fn handle_result(
     health: &StreamHealthHandle,
 ) {
     if let Err(error) = result {
-        tracing::error!(%error, "an event is not dealt with");
+        tracing::error!(%error, "an event is not handled");
         health.update(|health| health.failures += 1);
         report(listener, error).await;
     }
@@ -260,7 +260,10 @@ async fn handle_result(
 async fn report(listener: &mut dyn EventListener, error: ListenerError) {
     let reported = AssertUnwindSafe(listener.error(&error)).catch_unwind().await;
     if let Err(panic) = reported {
-        tracing::error!(error = panic_message(&*panic), "a listener has panicked over an error");
+        tracing::error!(
+            error = panic_message(&*panic),
+            "a listener has panicked while handling an error"
+        );
     }
 }
 

@@ -49,35 +49,31 @@ impl LinkMetrics {
         let registry = registry.sub_registry_with_prefix("ankaios");
         registry.register(
             "link_state",
-            "1 for the state that the link to Ankaios is in, 0 for the others",
+            "1 for the current state of the link to Ankaios, 0 for the others",
             inner.states.clone(),
         );
         for (name, help, counter) in [
-            (
-                "reconnects",
-                "How often a session with Ankaios has begun after a former one",
-                &inner.reconnects,
-            ),
+            ("reconnects", "Sessions with Ankaios after the first one", &inner.reconnects),
             ("sent_frames", "Messages to Ankaios", &inner.sent_frames),
             ("received_frames", "Messages from Ankaios", &inner.received_frames),
             (
                 "dropped_log_entries",
-                "Log entries of Ankaios thrown away because they were not taken fast enough",
+                "Log entries of Ankaios dropped because they were not processed fast enough",
                 &inner.dropped_log_entries,
             ),
             (
                 "dropped_events",
-                "Events of Ankaios thrown away because they were not taken fast enough",
+                "Events of Ankaios dropped because they were not processed fast enough",
                 &inner.dropped_events,
             ),
             (
                 "event_stream_resyncs",
-                "How often an event stream was made again and began with the whole state",
+                "How often an event stream was subscribed again and restarted with the whole state",
                 &inner.event_stream_resyncs,
             ),
             (
                 "event_stream_failures",
-                "How often an event stream could not be made again",
+                "How often an event stream could not be subscribed again",
                 &inner.event_stream_failures,
             ),
         ] {

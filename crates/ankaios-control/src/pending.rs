@@ -238,7 +238,8 @@ impl Pending {
             Recipient::Call(answer) => {
                 let permit = self.answer_memory.try_acquire(size).ok_or_else(|| {
                     RequestError::Unavailable(
-                        "too many large answers are being worked on; ask again, for less at a time"
+                        "too many large answers are being processed; try again, and request less \
+                         at a time"
                             .into(),
                     )
                 });

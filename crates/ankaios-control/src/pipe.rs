@@ -129,7 +129,7 @@ impl Output {
             .inspect_err(|error| {
                 tracing::warn!(
                     %error,
-                    "output cannot be watched; restarts of Ankaios are noticed later. Raise \
+                    "output cannot be watched; restarts of Ankaios are detected later. Raise \
                      fs.inotify.max_user_instances"
                 );
             })

@@ -56,10 +56,10 @@ pub(super) enum Stop {
     #[error("the agent has closed its end")]
     Eof,
     /// The position of the next frame is unknown.
-    #[error("out of step with the agent: {0}")]
+    #[error("frame synchronization with the agent lost: {0}")]
     OutOfStep(FrameError),
     /// The agent has not sent the rest of a frame.
-    #[error("out of step with the agent: it has cut off a frame")]
+    #[error("frame synchronization with the agent lost: it has cut off a frame")]
     CutOff,
     /// Reading has failed.
     #[error("input cannot be read: {0}")]

@@ -23,7 +23,7 @@ pub struct InstanceName {
 
 /// The error for text that is not an instance name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no instance name, which has the form <workload>.<id>.<agent>")]
+#[error("{0:?} is not a valid instance name; the form is <workload>.<id>.<agent>")]
 pub struct InvalidInstanceName(String);
 
 impl FromStr for InstanceName {

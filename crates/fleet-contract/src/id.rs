@@ -15,7 +15,7 @@ pub struct SubscriptionId(String);
 
 /// The error for text that is not a [`SubscriptionId`].
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no id, which has 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, _ and -")]
+#[error("{0:?} is not a valid id; use 1 to {MAX_ID} of A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidId(String);
 
 impl TryFrom<String> for SubscriptionId {

@@ -35,10 +35,10 @@ impl TryFrom<Option<String>> for Lifetime {
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let Some(text) = text else { return Ok(Self::default()) };
         let ttl = humantime::parse_duration(&text).map_err(|error| {
-            format!("{text:?}: {error}; write it as 30s, 10m or 24h, or 0s for ever")
+            format!("{text:?}: {error}; write it as 30s, 10m or 24h, or 0s to never expire")
         })?;
         if ttl > LONGEST {
-            return Err(format!("{text:?} is more than 100 years; write 0s for ever"));
+            return Err(format!("{text:?} is more than 100 years; write 0s to never expire"));
         }
         Ok(Self(Some(ttl).filter(|ttl| !ttl.is_zero())))
     }

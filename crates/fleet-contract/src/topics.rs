@@ -24,7 +24,7 @@ const MAX_LOGGED: usize = 200;
 
 /// The error for text that is not a VIN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no VIN: it needs 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
+#[error("{0:?} is not a valid VIN; use 1 to 64 of A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidVin(String);
 
 /// Why a reply does not go to the Response Topic of its request.
@@ -42,7 +42,7 @@ pub enum InvalidResponseTopic {
     Request,
     /// It is outside of the topics that are allowed for replies. The field is the base of the
     /// vehicle's topics.
-    #[error("it lies neither below {0}/ nor below one of RESPONSE_TOPIC_PREFIXES")]
+    #[error("it is neither below {0}/ nor below one of RESPONSE_TOPIC_PREFIXES")]
     Foreign(String),
 }
 

@@ -54,7 +54,7 @@ impl WorkloadRef {
         let name = self.workload_name();
         if name.is_empty() || name.len() > MAX_NAME || name.contains(['.', '*']) {
             let name: String = name.chars().take(MAX_NAME).collect();
-            return Err(E::custom(format!("{name:?} is no name of a workload")));
+            return Err(E::custom(format!("{name:?} is not a valid workload name")));
         }
         Ok(self)
     }

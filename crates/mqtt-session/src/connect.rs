@@ -101,7 +101,8 @@ pub(crate) async fn open(options: &SessionOptions) -> io::Result<Transport> {
 
 /// Connects to the first address of the broker that answers.
 async fn dial(options: &SessionOptions) -> io::Result<TcpStream> {
-    let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "its name has no address"));
+    let mut outcome =
+        Err(io::Error::new(io::ErrorKind::NotFound, "its name resolves to no address"));
     for address in lookup_host((options.host.as_str(), options.port)).await? {
         outcome = dial_address(address).await;
         if outcome.is_ok() {

@@ -43,12 +43,12 @@ pub enum ConnectionError {
     #[error("the broker is silent")]
     Silent,
     /// The broker sends what MQTT 5 does not allow.
-    #[error("the broker breaks the protocol: {0}")]
+    #[error("the broker violates the protocol: {0}")]
     Protocol(&'static str),
     /// The broker ignores *Receive Maximum*.
     #[error(
         "the broker sends far more than the {RECEIVE_MAXIMUM} requests that were agreed in Receive \
-         Maximum; with Mosquitto, set max_queued_messages to another value than 0"
+         Maximum; with Mosquitto, set max_queued_messages to a value other than 0"
     )]
     ReceiveMaximum,
 }
@@ -92,16 +92,18 @@ impl ConnectionError {
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
             )) => Some(match &options.login {
                 Some(login) => format!(
-                    "it does not let in {:?} with this password and client identifier; look at \
+                    "it refuses {:?} with this password and client identifier; check \
                      MQTT_USERNAME and MQTT_PASSWORD_FILE",
                     login.username
                 ),
-                None => "it wants a login; set MQTT_USERNAME and MQTT_PASSWORD_FILE, or a client \
+                None => {
+                    "it requires a login; set MQTT_USERNAME and MQTT_PASSWORD_FILE, or a client \
                          certificate"
-                    .into(),
+                        .into()
+                }
             }),
             Self::Network(NetworkError::Closed) => Some(format!(
-                "if this goes on and the broker is well, another client uses the client \
+                "if this continues and the broker is available, another client uses the client \
                  identifier {:?}",
                 options.client_id
             )),

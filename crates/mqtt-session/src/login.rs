@@ -32,7 +32,10 @@ pub enum PasswordError {
         source: io::Error,
     },
     /// It is not UTF-8 or too long.
-    #[error("{} holds no password: it must be UTF-8 text of at most {MAX_PASSWORD} bytes", .0.display())]
+    #[error(
+        "{} contains no password: it must be UTF-8 text of at most {MAX_PASSWORD} bytes",
+        .0.display()
+    )]
     Content(PathBuf),
 }
 

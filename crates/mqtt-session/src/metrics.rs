@@ -33,12 +33,12 @@ impl SessionMetrics {
         );
         registry.register(
             "reconnects",
-            "How often session and subscriptions were up again after a connection had ended",
+            "How often the session and its subscriptions were restored after a lost connection",
             inner.reconnects.clone(),
         );
         registry.register(
             "connection_failures",
-            "Connections to the MQTT broker that have ended, or that could not be made",
+            "Connections to the MQTT broker that ended or could not be established",
             inner.failures.clone(),
         );
         registry.register("sent_packets", "MQTT packets to the broker", inner.sent_packets.clone());

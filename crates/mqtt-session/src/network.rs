@@ -41,10 +41,10 @@ pub enum NetworkError {
         text: String,
     },
     /// A malformed packet, or one that is too large.
-    #[error("the broker breaks the protocol: {0}")]
+    #[error("the broker violates the protocol: {0}")]
     Packet(#[from] mqttbytes::Error),
     /// CONNECT was answered by another packet.
-    #[error("the broker answers CONNECT with another packet than CONNACK")]
+    #[error("the broker answers CONNECT with a packet other than CONNACK")]
     NoConnAck,
     /// The connection was closed without DISCONNECT.
     #[error("the broker has closed the connection")]
@@ -267,10 +267,10 @@ mod tests {
     async fn only_a_connack_opens_a_connection() {
         for (answer, expected) in [
             (&[0x20, 3, 0, 0x87, 0][..], "the broker refuses the connection: NotAuthorized"),
-            (&[0x40, 2, 0, 1], "the broker answers CONNECT with another packet than CONNACK"),
+            (&[0x40, 2, 0, 1], "the broker answers CONNECT with a packet other than CONNACK"),
             (&[0xe0, 2, 0x8b, 0], "the broker ends the connection: ServerShuttingDown "),
             (&[0xe0, 1, 0x8e], "the broker ends the connection: SessionTakenOver "),
-            (&[0xff; 10], "the broker breaks the protocol: Remaining length is malformed"),
+            (&[0xff; 10], "the broker violates the protocol: Remaining length is malformed"),
             (&[], "the broker has closed the connection"),
         ] {
             let (stream, mut broker) = duplex(1000);

@@ -26,7 +26,7 @@ pub(crate) fn fit(
         size,
         max = max_size,
         topic = message.short_topic(),
-        "the broker does not take so large a message"
+        "a message is too large for the broker"
     );
     let replacement = match message {
         Outbound::Reply(reply) => &mut reply.payload,

@@ -58,10 +58,10 @@ pub enum TlsError {
         reason: String,
     },
     /// The system has no certificates of authorities.
-    #[error("the system has no certificates of authorities; name a file with MQTT_CA_FILE")]
+    #[error("the system has no CA certificates; name a file with MQTT_CA_FILE")]
     NoRoots,
     /// No certificate can be for such a host.
-    #[error("{0:?} is no name that a certificate can be for")]
+    #[error("{0:?} is not a valid name for a certificate")]
     Host(String),
 }
 
@@ -87,10 +87,11 @@ impl Tls {
                 builder.with_client_auth_cert(chain, key).map_err(|error| {
                     let cert = cert_file.display();
                     let (path, reason) = match error {
-                        rustls::Error::InvalidCertificate(_) => {
-                            (cert_file, format!("it is no certificate of X.509 version 3: {error}"))
-                        }
-                        _ => (key_file, format!("it does not go with {cert}: {error}")),
+                        rustls::Error::InvalidCertificate(_) => (
+                            cert_file,
+                            format!("it is not an X.509 version 3 certificate: {error}"),
+                        ),
+                        _ => (key_file, format!("it does not match {cert}: {error}")),
                     };
                     TlsError::Content { path: path.clone(), line: None, reason }
                 })?
@@ -130,21 +131,19 @@ pub(crate) fn explain(error: &io::Error, host: &str) -> Option<String> {
     Some(match error {
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => {
-            "its certificate is not signed by an authority that is known here; set MQTT_CA_FILE to \
-             the certificate of its authority"
-                .into()
-        }
+        ) => "its certificate is not signed by a known CA; set MQTT_CA_FILE to the certificate of \
+             its CA"
+            .into(),
         Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => "its certificate has expired; renew it, or set the clock of the vehicle".into(),
+        ) => "its certificate has expired; renew it, or correct the clock of the vehicle".into(),
         Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => "its certificate is not valid yet; set the clock of the vehicle".into(),
+        ) => "its certificate is not valid yet; correct the clock of the vehicle".into(),
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => format!(
-            "its certificate is not for {host:?}; set MQTT_BROKER_ADDR to a name that it is for"
+            "its certificate is not for {host:?}; set MQTT_BROKER_ADDR to a name in the certificate"
         ),
         Error::AlertReceived(
             AlertDescription::CertificateRequired
@@ -156,14 +155,14 @@ pub(crate) fn explain(error: &io::Error, host: &str) -> Option<String> {
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::HandshakeFailure,
         ) => format!(
-            "it does not take this vehicle's certificate ({error}); look at MQTT_CERT_FILE and \
+            "it does not accept this vehicle's certificate ({error}); check MQTT_CERT_FILE and \
              MQTT_KEY_FILE"
         ),
         Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            "it has none of the protocols in MQTT_ALPN".into()
+            "it supports none of the protocols in MQTT_ALPN".into()
         }
         Error::InvalidMessage(_) => {
-            "it does not speak TLS at this port; set MQTT_BROKER_PORT, often 8883".into()
+            "it does not use TLS on this port; set MQTT_BROKER_PORT, usually to 8883".into()
         }
         other => format!("TLS fails: {other}"),
     })
@@ -198,7 +197,7 @@ fn certificates_in(path: &Path) -> Result<Vec<(usize, CertificateDer<'static>)>,
         certificates.push((line, der));
     }
     if certificates.is_empty() {
-        let reason = "it holds no certificate in PEM format".into();
+        let reason = "it contains no certificate in PEM format".into();
         return Err(TlsError::Content { path: path.to_owned(), line: None, reason });
     }
     Ok(certificates)
@@ -212,9 +211,9 @@ fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     match key {
         // The error must not show what the file holds.
         Some((line, section)) => PrivateKeyDer::from_pem_slice(section.as_bytes())
-            .map_err(|_| content(path, line, "it holds no private key that can be read")),
+            .map_err(|_| content(path, line, "it contains no private key that can be read")),
         None => {
-            let reason = "it holds no private key in PEM format".into();
+            let reason = "it contains no private key in PEM format".into();
             Err(TlsError::Content { path: path.to_owned(), line: None, reason })
         }
     }
@@ -261,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_bad_file_is_named_with_line_and_reason() {
-        assert_eq!(error(""), "FILE: it holds no certificate in PEM format");
+        assert_eq!(error(""), "FILE: it contains no certificate in PEM format");
         let begin = "a comment\n\n-----BEGIN CERTIFICATE-----\n";
         let end = "-----END CERTIFICATE-----\n";
         assert!(error(begin).starts_with("FILE, line 3: "), "{}", error(begin));

@@ -114,7 +114,7 @@ impl Watcher {
         match timeout(DISCONNECT_TIMEOUT, sent).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
-            Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker takes nothing"),
+            Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker reads nothing"),
         }
     }
 
@@ -150,7 +150,7 @@ impl Watcher {
                 Ok(None)
             }
             Packet::PingResp(_) => Ok(None),
-            _ => Err(ConnectionError::Protocol("it sends a packet that is not expected")),
+            _ => Err(ConnectionError::Protocol("it sends an unexpected packet")),
         }
     }
 
@@ -161,10 +161,10 @@ impl Watcher {
                 let puback = PubAck::new(publish.pkid, None);
                 self.connection.network.put(Packet::PubAck(puback))?;
             }
-            QoS::ExactlyOnce => return Err(ConnectionError::Protocol("QoS 2 was not asked for")),
+            QoS::ExactlyOnce => return Err(ConnectionError::Protocol("QoS 2 was not requested")),
         }
         if publish.topic != self.topic {
-            return Err(ConnectionError::Protocol("it sends a message that was not asked for"));
+            return Err(ConnectionError::Protocol("it sends a message that was not requested"));
         }
         let payload = Bytes::copy_from_slice(&publish.payload);
         Ok(Watched { payload, retained: publish.retain })

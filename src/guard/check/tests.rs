@@ -209,7 +209,7 @@ fn a_refused_option_is_quoted_in_the_error() {
         &mut PartCount::default(),
     );
     let reason = violation.unwrap_err().reason;
-    assert_eq!(reason, r#"the option "--cap-add=A\nB" is not allowed, by "--cap-add""#);
+    assert_eq!(reason, r#"the option "--cap-add=A\nB" is not allowed: it matches "--cap-add""#);
 }
 
 #[test]

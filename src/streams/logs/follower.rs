@@ -136,7 +136,7 @@ impl Follower {
     /// accepted the request.
     async fn open_restored(&mut self, output: &LogPublisher) -> bool {
         while let Err(error) = self.open().await {
-            tracing::warn!(%error, topic = output.topic, "logs cannot be taken up again");
+            tracing::warn!(%error, topic = output.topic, "logs cannot be resumed");
             if !matches!(error.code, ErrorCode::Timeout | ErrorCode::Unavailable) {
                 return false;
             }
@@ -175,7 +175,7 @@ impl Follower {
     }
 
     fn handle_event_error(&mut self, error: &RequestError, output: &LogPublisher) {
-        tracing::warn!(%error, topic = output.topic, "restarts of workloads are not noticed");
+        tracing::warn!(%error, topic = output.topic, "restarts of workloads cannot be detected");
         if *error == RequestError::AccessDenied {
             self.events = None;
         }
@@ -186,7 +186,7 @@ impl Follower {
         for (since, requested) in self.instances.due(Instant::now()) {
             let answer = self.request(requested.clone(), since).await;
             if let Err(error) = &answer {
-                tracing::warn!(%error, topic = output.topic, "logs cannot be asked for again");
+                tracing::warn!(%error, topic = output.topic, "logs cannot be requested again");
             }
             for instance in requested {
                 let retry = match &answer {

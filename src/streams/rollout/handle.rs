@@ -1,4 +1,4 @@
-//! A handle to the task that follows roll-outs.
+//! A handle to the rollout tracker.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::streams::unusable::{self, Unusable};
 /// Maximum number of commands that wait for the task.
 const MAX_COMMANDS: usize = 64;
 
-/// A handle to the task that follows roll-outs. Cheap to clone.
+/// A handle to the rollout tracker. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollouts {
     commands: mpsc::Sender<RolloutCommand>,
@@ -58,7 +58,7 @@ impl Rollouts {
             Err(reason) => {
                 drop(permit);
                 let topic = self.topics.rollout(&id);
-                tracing::warn!(%reason, topic, "a roll-out is not taken up again");
+                tracing::warn!(%reason, topic, "a rollout is not resumed");
                 if !matches!(reason, Unusable::NotNow(_)) {
                     let _ = self.publisher.remove(&topic).await;
                 }

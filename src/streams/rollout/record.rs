@@ -45,7 +45,7 @@ impl RolloutRecord {
     pub(super) fn read(id: &str, record: &[u8]) -> Result<Self, Unusable> {
         let invalid = |reason: String| Err(Unusable::Invalid(reason));
         if !is_name(id) {
-            return invalid("its topic has no id that the connector makes".into());
+            return invalid("the id in its topic is not one that the connector generates".into());
         }
         let record: Self = match serde_json::from_slice(record) {
             Ok(record) => record,
@@ -55,10 +55,10 @@ impl RolloutRecord {
             return invalid(format!("request_id: it has more than {MAX_REQUEST_ID} bytes"));
         }
         if record.workloads.is_empty() {
-            return invalid("workloads: there is none".into());
+            return invalid("workloads: it is empty".into());
         }
         if rfc3339::parse(&record.expires_at).is_none() {
-            return invalid(format!("expires_at: {:?} is no time of RFC 3339", record.expires_at));
+            return invalid(format!("expires_at: {:?} is not an RFC 3339 time", record.expires_at));
         }
         Ok(record)
     }

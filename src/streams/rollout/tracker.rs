@@ -87,7 +87,7 @@ impl Tracker {
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
                     Ok(event) => self.observe(&event).await,
                     Err(error) => {
-                        tracing::warn!(%error, "the progress of roll-outs is not known");
+                        tracing::warn!(%error, "the progress of rollouts is unknown");
                         Ok(())
                     }
                 },
@@ -149,7 +149,7 @@ impl Tracker {
         }
         let restored: usize = self.rollouts.iter().map(|tracked| tracked.restored_size).sum();
         if self.rollouts.len() >= MAX_ROLLOUTS || restored + size > MAX_RESTORED {
-            tracing::warn!(id, "a roll-out is not taken up again: there are too many");
+            tracing::warn!(id, "a rollout is not resumed: there are too many");
             return Ok(());
         }
         let limit = record.remaining().clamp(MIN_RESTORED.min(self.limit), self.limit);
@@ -157,7 +157,7 @@ impl Tracker {
             .note_retained(&self.topics.rollout(&id), &record, Some(limit + RECORD_EXPIRY))
             .await?;
         let RolloutRecord { request_id, workloads, .. } = record;
-        tracing::info!(request_id, "a roll-out is taken up again");
+        tracing::info!(request_id, "a rollout is resumed");
         let mut tracked = TrackedRollout::new(id, request_id, workloads, limit);
         tracked.recorded = true;
         tracked.restored_size = size;
@@ -339,7 +339,7 @@ impl Tracker {
         tracked: &mut TrackedRollout,
         status: RolloutStatus,
     ) -> Result<(), SessionEnded> {
-        tracing::info!(request_id = tracked.request_id, ?status, "roll-out");
+        tracing::info!(request_id = tracked.request_id, ?status, "rollout");
         let progress = tracked.progress(status, &self.states);
         self.publisher.send(&self.topics.apply_status(), &progress).await?;
         // Recorded only after the session has taken the message, so that a slow uplink gets fewer

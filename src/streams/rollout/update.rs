@@ -1,4 +1,4 @@
-//! The commands to the task that follows roll-outs.
+//! The commands to the rollout tracker.
 
 use std::collections::BTreeSet;
 

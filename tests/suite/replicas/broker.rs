@@ -49,7 +49,7 @@ async fn an_active_replica_that_died_while_the_broker_was_down_is_replaced() {
     fleet.replicas[active].connector.kill().await;
     fleet.broker.start_again().await;
     let next = &fleet.replicas[1 - active];
-    next.connector.line("the active replica gives no sign of life").await;
+    next.connector.line("the active replica does not respond").await;
     let statuses = Statuses::watch(fleet.broker.port()).await;
     statuses.online(0, &[next.name]).await;
     fleet.time_to_reply(3).await;

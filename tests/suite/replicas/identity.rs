@@ -31,7 +31,7 @@ async fn a_standby_that_is_stopped_ends_at_once_and_publishes_nothing() {
     // The same without a broker.
     standby.proxy.set(Line::Refused);
     standby.start_again();
-    standby.connector.line("a standby replica cannot see who is active").await;
+    standby.connector.line("a standby replica cannot see which replica is active").await;
     let begin = Instant::now();
     assert_eq!(standby.connector.terminate().await.code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
@@ -89,7 +89,7 @@ async fn two_replicas_of_the_same_name_are_reported() {
     let second = start(&first.proxy, &vehicle, "a");
     second.line("ready for requests").await;
     first.connector.signal(Signal::CONT);
-    first.connector.line("one of the same name is active").await;
+    first.connector.line("a replica of the same name is active").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(first.count(BECOMES_ACTIVE), 1);
     fleet.time_to_reply(1).await;

@@ -249,7 +249,7 @@ impl<'a> FifoSession<'a> {
             // The agent ends the old session before it removes the file.
             self.handover_until = Instant::now();
         } else if changes.opened {
-            tracing::info!("the agent has opened output again; greeting it");
+            tracing::info!("the agent has reopened output; greeting it");
             self.handover_until = Instant::now() + HANDOVER;
         } else {
             return false;
@@ -345,7 +345,7 @@ impl<'a> FifoSession<'a> {
             }
             Stop::Eof => return Err(stop.to_string()),
             Stop::OutOfStep(_) | Stop::CutOff => {
-                tracing::warn!("{stop}; skipping until it is silent");
+                tracing::warn!("{stop}; skipping input until the agent is silent");
                 reader::skip(&mut input).await.map_err(unreadable)?;
                 self.established = false;
                 self.probe.first = None;
@@ -364,7 +364,7 @@ impl<'a> FifoSession<'a> {
         if self.output.is_unlinked() {
             return Ok(());
         }
-        tracing::warn!("Ankaios does not answer; opening output anew");
+        tracing::warn!("Ankaios does not answer; reopening output");
         self.output.reopen(OPEN_INTERVAL).await.map_err(|error| error.to_string())?;
         log_repeated(self.context.pending.requeue());
         Ok(())
@@ -384,7 +384,7 @@ impl<'a> FifoSession<'a> {
 
 fn log_repeated(requests: usize) {
     if requests > 0 {
-        tracing::info!(requests, "repeating what was not answered");
+        tracing::info!(requests, "repeating the unanswered requests");
     }
 }
 

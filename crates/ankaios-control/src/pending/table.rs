@@ -182,7 +182,7 @@ impl Request {
     pub(super) fn unavailable(&self, reason: &str) -> RequestError {
         RequestError::Unavailable(if self.is_sent_update() {
             format!(
-                "{reason}. The update may have been carried out all the same; read the state to see"
+                "{reason}. The update may have been executed nevertheless; read the state to check"
             )
         } else {
             reason.to_owned()
@@ -191,8 +191,8 @@ impl Request {
 
     pub(super) fn fail_as_overtaken(self) {
         self.fail(RequestError::Unavailable(
-            "the answer was lost, and a later update was carried out; read the state to see \
-             whether this one was, too"
+            "the answer was lost, and a later update was executed; read the state to check whether \
+             this one was, too"
                 .into(),
         ));
     }

@@ -148,7 +148,7 @@ fn an_update_that_may_have_been_carried_out_says_so_when_it_ends() {
     let is_in_doubt = |error: Option<RequestError>| match error {
         Some(RequestError::Unavailable(reason)) => {
             assert!(reason.starts_with("away"), "{reason}");
-            reason.contains("may have been carried out")
+            reason.contains("may have been executed")
         }
         other => panic!("{other:?}"),
     };

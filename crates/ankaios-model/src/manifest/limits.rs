@@ -191,7 +191,7 @@ fn check_directives(text: &str, offset: usize) -> Result<(), ManifestError> {
         if line.starts_with('%') && !line.starts_with("%YAML") {
             let before = text.get(..end - line.len()).unwrap_or_default().replace("\r\n", "\n");
             return Err(ManifestError::at(
-                "directives such as %TAG have no place in a manifest; remove the line",
+                "directives such as %TAG are not supported in a manifest; remove the line",
                 before.matches(LINE_BREAKS).count() + 1,
                 1,
             ));

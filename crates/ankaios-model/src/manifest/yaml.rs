@@ -42,7 +42,7 @@ fn read_document<T: DeserializeOwned>(text: &str, if_empty: &str) -> Result<T, M
     match documents.next().map(IgnoredAny::deserialize) {
         None => Ok(value),
         Some(Ok(_)) => Err(ManifestError::invalid(
-            "there are several YAML documents, send each as a manifest of its own",
+            "there are several YAML documents, send each as a separate manifest",
         )),
         Some(Err(error)) => Err(error.into()),
     }

@@ -69,7 +69,7 @@ where
 
 /// The error for a duplicate key.
 pub(super) fn duplicate<E: Error>(key: &str) -> E {
-    E::custom(format_args!("{key:?} stands here twice, remove one of them"))
+    E::custom(format_args!("{key:?} is listed twice, remove one of them"))
 }
 
 /// Converts the values of a map to those of the protobuf messages.

@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for ExecutionStateVisitor {
             (Some(Text(state)), Some(Text(substate))) => {
                 Some(execution_state(&state, substate).map_err(A::Error::custom)?)
             }
-            _ => return Err(A::Error::custom("state and subState go together")),
+            _ => return Err(A::Error::custom("state and subState must be set together")),
         };
         Ok(ExecutionState { additional_info: fields.additional_info, state })
     }

@@ -44,12 +44,14 @@ impl TryFrom<Fields> for EventsRequest {
 
     fn try_from(Fields { id, field_masks, ttl }: Fields) -> Result<Self, String> {
         if field_masks.is_empty() {
-            return Err("field_masks: there is none; name the parts whose changes you want".into());
+            return Err(
+                "field_masks: it is empty; name the parts of the state to subscribe to".into()
+            );
         }
         let (count, size) = (field_masks.len(), field_masks.iter().map(String::len).sum::<usize>());
         if count > MAX_MASKS || size > MAX_MASKS_SIZE {
             return Err(format!(
-                "field_masks: {count} of {size} bytes together; allowed are {MAX_MASKS} of \
+                "field_masks: {count} with {size} bytes in total; the limits are {MAX_MASKS} and \
                  {MAX_MASKS_SIZE} bytes"
             ));
         }

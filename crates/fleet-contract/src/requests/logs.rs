@@ -68,8 +68,8 @@ impl TryFrom<Fields> for LogsRequest {
             (workloads.len(), workloads.iter().map(WorkloadRef::size).sum::<usize>());
         if count == 0 || count > MAX_WORKLOADS || size > MAX_WORKLOADS_SIZE {
             return Err(format!(
-                "workloads: {count} of {size} bytes together; allowed are 1 to {MAX_WORKLOADS} of \
-                 {MAX_WORKLOADS_SIZE} bytes"
+                "workloads: {count} with {size} bytes in total; allowed are 1 to {MAX_WORKLOADS}, \
+                 with at most {MAX_WORKLOADS_SIZE} bytes"
             ));
         }
         if let Some(tail) = tail.filter(|tail| *tail < 0) {
@@ -77,7 +77,7 @@ impl TryFrom<Fields> for LogsRequest {
         }
         for (field, time) in [("since", &since), ("until", &until)] {
             if let Some(time) = time.as_ref().filter(|time| rfc3339::parse(time).is_none()) {
-                return Err(format!("{field}: {time:?} is no time of RFC 3339"));
+                return Err(format!("{field}: {time:?} is not an RFC 3339 time"));
             }
         }
         Ok(Self { id, workloads, follow, tail, since, until, ttl })

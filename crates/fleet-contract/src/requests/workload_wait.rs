@@ -48,12 +48,13 @@ impl WorkloadWaitRequest {
         ] {
             // The name becomes a part of a field mask.
             if name.is_some_and(|name| name.is_empty() || name.contains(['.', '*'])) {
-                return Err(invalid(format!("{field}: it is no name"), EXPECTED));
+                return Err(invalid(format!("{field}: it is not a valid name"), EXPECTED));
             }
         }
         if !STATES.contains(&request.state.as_str()) {
             let states = STATES.join(", ");
-            let reason = format!("state: {:?} is no state; there are {states}", request.state);
+            let reason =
+                format!("state: {:?} is not a valid state; the states are {states}", request.state);
             return Err(invalid(reason, EXPECTED));
         }
         Ok((request, limit))
@@ -69,8 +70,8 @@ fn limit(text: Option<&str>) -> Result<Duration, ErrorReply> {
     if limit > MAX_TIMEOUT {
         let max = humantime::format_duration(MAX_TIMEOUT);
         let reason = format!(
-            "timeout: {text:?} is longer than {max}, the longest that a request may wait; for \
-             more, subscribe to events"
+            "timeout: {text:?} is longer than {max}, the limit for one request; for longer waits, \
+             subscribe to events"
         );
         return Err(invalid(reason, EXPECTED));
     }

@@ -25,7 +25,7 @@ impl<A: Application> Session<A> {
         tracing::error!(
             topic = message.short_topic(),
             ?reason,
-            "the broker ends each connection over a message; it is given up"
+            "the broker closes each connection when it receives this message; it is not sent again"
         );
         if let Outbound::Reply(reply) = message
             && self.blame.may_replace(reply.delivery)

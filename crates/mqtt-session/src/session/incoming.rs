@@ -36,7 +36,7 @@ impl<A: Application> Session<A> {
                 }
                 Ok(())
             }
-            _ => Err(ConnectionError::Protocol("it sends a packet that is not expected")),
+            _ => Err(ConnectionError::Protocol("it sends an unexpected packet")),
         }
     }
 
@@ -44,7 +44,7 @@ impl<A: Application> Session<A> {
         let qos = match publish.qos {
             QoS::AtMostOnce => Qos::AtMostOnce,
             QoS::AtLeastOnce => Qos::AtLeastOnce,
-            QoS::ExactlyOnce => return Err(ConnectionError::Protocol("QoS 2 was not asked for")),
+            QoS::ExactlyOnce => return Err(ConnectionError::Protocol("QoS 2 was not requested")),
         };
         let properties = publish.properties.as_ref();
         if publish.topic.is_empty() || properties.is_some_and(|all| all.topic_alias.is_some()) {
@@ -78,7 +78,7 @@ impl<A: Application> Session<A> {
                 if let Err(dropped) = self.inbox.push_within_limits(message, topic_size) {
                     tracing::warn!(
                         dropped,
-                        "requests with QoS 0 come faster than they can be served"
+                        "requests with QoS 0 arrive faster than they can be served"
                     );
                 }
             }
@@ -92,7 +92,7 @@ impl<A: Application> Session<A> {
             return Ok(Some(self.deliveries.next_number()));
         }
         if self.deliveries.unacknowledged() == usize::from(RECEIVE_MAXIMUM) {
-            tracing::debug!("the broker takes no notice of Receive Maximum");
+            tracing::debug!("the broker ignores Receive Maximum");
         }
         let fingerprint = self.fingerprints.of(publish);
         match self.deliveries.accept(publish.pkid, publish.dup, fingerprint) {

@@ -24,7 +24,7 @@ impl<A: Application> Session<A> {
             tracing::error!(
                 topic = entry.message.short_topic(),
                 reason = ?puback.reason,
-                "the broker does not take a message"
+                "the broker rejected a message"
             );
             if is_transient(puback.reason) && entry.refusals < MAX_REFUSALS {
                 entry.refusals += 1;

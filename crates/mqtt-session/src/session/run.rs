@@ -154,7 +154,7 @@ impl<A: Application> Session<A> {
             match timeout(CONNECTION_TIMEOUT, connection.network.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
-                Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker takes nothing"),
+                Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker reads nothing"),
             }
             return Ok(true);
         }

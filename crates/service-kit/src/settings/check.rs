@@ -66,12 +66,12 @@ impl Check {
         if !is_host {
             self.mistake(
                 "MQTT_BROKER_ADDR",
-                format!("{host:?} is no host name or address; leave out scheme and path"),
+                format!("{host:?} is not a valid host name or address; leave out scheme and path"),
             );
         }
         let port = self.parse::<u16>("MQTT_BROKER_PORT", port);
         if port == Some(0) {
-            self.mistake("MQTT_BROKER_PORT", "0 is no port");
+            self.mistake("MQTT_BROKER_PORT", "0 is not a valid port");
         }
         port.filter(|_| is_host).map(|port| (host.to_owned(), port))
     }

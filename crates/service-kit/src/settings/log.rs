@@ -17,10 +17,10 @@ pub struct LogSettings {
 /// The settings of the log, as arguments that are not checked.
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// error, warn, info, debug or trace
+    /// Log level: error, warn, info, debug or trace
     #[arg(long, env, value_name = "LEVEL", default_value = "info", hide_env_values = true)]
     log_level: String,
-    /// text or json
+    /// Log format: text or json
     #[arg(long, env, value_name = "FORMAT", default_value = "text", hide_env_values = true)]
     log_format: String,
 }
@@ -36,7 +36,10 @@ impl LogArgs {
             "trace" => Some(LevelFilter::TRACE),
             other => {
                 let levels = "error, warn, info, debug or trace";
-                check.mistake("LOG_LEVEL", format!("{other:?} is no level; use {levels}"));
+                check.mistake(
+                    "LOG_LEVEL",
+                    format!("{other:?} is not a valid log level; use {levels}"),
+                );
                 None
             }
         };
@@ -44,7 +47,10 @@ impl LogArgs {
             "text" => Some(false),
             "json" => Some(true),
             other => {
-                check.mistake("LOG_FORMAT", format!("{other:?} is no format; use text or json"));
+                check.mistake(
+                    "LOG_FORMAT",
+                    format!("{other:?} is not a valid log format; use text or json"),
+                );
                 None
             }
         };

@@ -51,7 +51,7 @@ fn errors_name_the_field() {
         ),
         (
             json!({"workloadStates": {"a": {"w": {"i": {"state": "Running"}}}}}),
-            "workloadStates.a.w.i: state and subState go together",
+            "workloadStates.a.w.i: state and subState must be set together",
         ),
     ] {
         assert_eq!(error(state), message);
