@@ -57,7 +57,7 @@ pub(super) fn check(policy: &Policy, text: &str, all: &mut PartCount) -> Result<
         let max = if read_parts > MAX_PARTS { MAX_PARTS } else { MAX_PARTS_OF_REQUEST };
         if read_parts.max(all.0) > max {
             let reason = format!(
-                "{:?}: with this, the option values that forbidden_options checks have more than \
+                "{:?}: the option values that forbidden_options checks have more than \
                  {max} parts in total (separated by commas or line breaks), which is too many to \
                  check",
                 shown(&option.name)
