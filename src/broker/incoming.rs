@@ -22,7 +22,7 @@ pub(crate) enum Incoming {
         /// Its id, which may be invalid.
         id: String,
     },
-    /// The record of a roll-out.
+    /// The record of a rollout.
     Rollout {
         /// Its id, which may be invalid.
         id: String,

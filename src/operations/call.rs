@@ -21,7 +21,7 @@ pub(crate) struct OperationCall {
     pub payload: Bytes,
 }
 
-/// Work to do after a reply is handed to the session, such as following a roll-out.
+/// Work to do after a reply is handed to the session, such as following a rollout.
 pub(crate) type FollowUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A successful reply.

@@ -6,7 +6,7 @@
 //!  session ◄── Responder::reply ◄─────┘
 //! ```
 //!
-//! Retained records of subscriptions and roll-outs go to [`streams`](crate::streams) instead.
+//! Retained records of subscriptions and rollouts go to [`streams`](crate::streams) instead.
 
 mod metrics;
 mod responder;
@@ -37,7 +37,7 @@ use responder::{AccessLogEntry, Replied, Responder};
 const MAX_IN_FLIGHT: usize = 160;
 
 /// Maximum number of requests that were replied to and whose follow-up is in progress, such as
-/// starting to follow a roll-out. At this number no other request starts.
+/// starting to follow a rollout. At this number no other request starts.
 const MAX_FOLLOW_UPS: usize = 1024;
 
 /// How much of the name of an unknown operation an error message shows, in characters.
@@ -50,7 +50,7 @@ pub(crate) struct Router {
     pub(crate) topics: Topics,
     pub(crate) operations: Operations,
     pub(crate) subscriptions: Subscriptions,
-    /// `None` if roll-outs are not followed.
+    /// `None` if rollouts are not followed.
     pub(crate) rollouts: Option<Rollouts>,
     /// The largest payload of a request in bytes, for the error message.
     pub(crate) max_payload: usize,
@@ -134,7 +134,7 @@ impl Router {
                 self.begin_request(name, operation, message).await
             }
             // Records are only read at the start. A record that somebody changes later does not
-            // change its subscription or roll-out.
+            // change its subscription or rollout.
             Incoming::Subscription { .. } | Incoming::Rollout { .. } if !message.retained => {
                 Box::pin(ready(Completed::without_reply(message.delivery)))
             }

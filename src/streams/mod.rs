@@ -1,4 +1,4 @@
-//! Subscriptions of operators and roll-outs: publishes events, logs and progress as MQTT messages.
+//! Subscriptions of operators and rollouts: publishes events, logs and progress as MQTT messages.
 //!
 //! ```text
 //!  subscriptions   the subscriptions task, and a handle to it

@@ -157,7 +157,7 @@ async fn the_protected_workloads_are_a_setting() {
     assert_forbidden(&apply("b").await, "PROTECTED_WORKLOADS");
     assert!(apply("fleetconnector").await.get("error").is_none());
     drop(scene);
-    // Without roll-outs only the guard would need events.
+    // Without rollouts only the guard would need events.
     let scene = Scene::with(&[("PROTECTED_WORKLOADS", ""), ("ROLLOUT_TIMEOUT", "0s")]).await;
     let manifest = manifest(json!({"fleetconnector": workload("image: x")}), json!({"c": "x"}));
     let reply = scene.request("manifest/apply", manifest).await;

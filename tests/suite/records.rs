@@ -1,4 +1,4 @@
-//! The retained records of subscriptions and roll-outs, which the connector reads at its start
+//! The retained records of subscriptions and rollouts, which the connector reads at its start
 //! and any client may have published. Real Mosquitto, real binary, simulated Ankaios.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Subscriptions to events and logs, roll-outs and waits: real Mosquitto, real binary,
+//! Subscriptions to events and logs, rollouts and waits: real Mosquitto, real binary,
 //! simulated Ankaios.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -586,7 +586,7 @@ async fn a_roll_out_is_still_followed_after_a_restart_of_the_connector() {
     scene.restart_connector(&[]).await;
     assert!(
         status.next_within(Duration::from_millis(500)).await.is_none(),
-        "the roll-out is not reported again"
+        "the rollout is not reported again"
     );
 }
 

@@ -7,7 +7,7 @@
 //!     │ ──────────────────────────────────────────────────────► │
 //!     │  vehicle/<VIN>/<operation>/resp         reply or error  │
 //!     │  vehicle/<VIN>/events/<id>, logs/<id>   events, logs    │
-//!     │  vehicle/<VIN>/manifest/apply/status    roll-outs       │
+//!     │  vehicle/<VIN>/manifest/apply/status    rollouts       │
 //!     │  vehicle/<VIN>/connector/status         status          │
 //!     │ ◄────────────────────────────────────────────────────── │
 //! ```
@@ -25,7 +25,7 @@
 //! | [`replies`] | the payloads of replies |
 //! | [`error`] | error codes and the error reply |
 //! | [`status`] | the status of a connector |
-//! | [`rollout`] | the progress of a roll-out |
+//! | [`rollout`] | the progress of a rollout |
 //! | [`SubscriptionId`], [`Lifetime`], [`WorkloadRef`], [`rfc3339`] | parts of messages |
 //! | [`fields`] | deserializes JSON with errors that name the field |
 //!

@@ -20,7 +20,7 @@ pub struct ValidateReply {
 }
 
 /// A workload instance and its state: the reply to `workload/wait`, and an item in the progress of
-/// a roll-out.
+/// a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadState {
     /// The instance.

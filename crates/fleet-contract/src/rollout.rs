@@ -1,11 +1,11 @@
-//! The progress of a roll-out, on `manifest/apply/status`. A roll-out begins when a manifest is
+//! The progress of a rollout, on `manifest/apply/status`. A rollout begins when a manifest is
 //! applied, and ends when its workloads have settled.
 
 use serde::{Deserialize, Serialize};
 
 use crate::replies::WorkloadState;
 
-/// The status of a roll-out.
+/// The status of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutStatus {
@@ -21,12 +21,12 @@ pub enum RolloutStatus {
     Superseded,
 }
 
-/// The progress of a roll-out.
+/// The progress of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutProgress {
     /// The id of the request that applied the manifest.
     pub request_id: String,
-    /// The status of the roll-out.
+    /// The status of the rollout.
     pub status: RolloutStatus,
     /// The instances of its workloads, with their states.
     pub workloads: Vec<WorkloadState>,

@@ -104,9 +104,9 @@ pub enum TopicKind<'a> {
         /// topic.
         id: &'a str,
     },
-    /// The topic of the retained record of a roll-out.
+    /// The topic of the retained record of a rollout.
     Rollout {
-        /// The id of the roll-out, not checked.
+        /// The id of the rollout, not checked.
         id: &'a str,
     },
     /// The topic of the status of a connector.
@@ -169,7 +169,7 @@ impl Topics {
         }
     }
 
-    /// The topic filters of the retained records of all subscriptions and roll-outs.
+    /// The topic filters of the retained records of all subscriptions and rollouts.
     #[must_use]
     pub fn record_filters(&self) -> [String; 3] {
         let [events, logs] = StreamKind::ALL.map(|kind| self.record(kind, "+"));
@@ -188,13 +188,13 @@ impl Topics {
         format!("{}/subscription", self.stream(kind, id))
     }
 
-    /// The topic of the progress of roll-outs.
+    /// The topic of the progress of rollouts.
     #[must_use]
     pub fn apply_status(&self) -> String {
         format!("{}/manifest/apply/status", self.base)
     }
 
-    /// The topic of the retained record of a roll-out that has not settled.
+    /// The topic of the retained record of a rollout that has not settled.
     #[must_use]
     pub fn rollout(&self, id: &str) -> String {
         format!("{}/manifest/apply/{id}/rollout", self.base)

@@ -27,7 +27,7 @@ pub(crate) struct Rollouts {
 
 impl Rollouts {
     /// Creates a handle and its task, which ends when all handles are dropped. `limit` is how long
-    /// a roll-out is followed.
+    /// a rollout is followed.
     pub(crate) fn new(
         ankaios: Client,
         topics: Topics,
@@ -39,13 +39,13 @@ impl Rollouts {
         (Self { commands, topics, publisher }, tracker.run(receiver))
     }
 
-    /// Follows the roll-out of an update.
+    /// Follows the rollout of an update.
     pub(crate) async fn follow(&self, rollout: AcceptedUpdate) {
         // The task has ended only if the connector is stopping.
         let _ = self.commands.send(RolloutCommand::Update(rollout)).await;
     }
 
-    /// Resumes a roll-out of an earlier process. A record that cannot be used is removed from the
+    /// Resumes a rollout of an earlier process. A record that cannot be used is removed from the
     /// broker.
     pub(crate) async fn restore(self, id: String, record: Result<Bytes, Refused>) {
         // The record is parsed only when the task can take it, which limits the memory.

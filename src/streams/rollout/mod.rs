@@ -3,10 +3,10 @@
 //! ```text
 //!  handle         the handle to the task
 //!   ├ update        the commands to the task
-//!   └ record        the retained record of a roll-out, for the next process
-//!  tracker        the task, with one subscription for all roll-outs
-//!   └ tracked       one roll-out: its instances, its status, when to publish
-//!      └ stale        states that may be older than the roll-out
+//!   └ record        the retained record of a rollout, for the next process
+//!  tracker        the task, with one subscription for all rollouts
+//!   └ tracked       one rollout: its instances, its status, when to publish
+//!      └ stale        states that may be older than the rollout
 //! ```
 
 mod handle;

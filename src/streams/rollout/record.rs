@@ -1,4 +1,4 @@
-//! The retained record of a roll-out: enough to resume it after a restart of the connector.
+//! The retained record of a rollout: enough to resume it after a restart of the connector.
 //!
 //! Anybody who may publish for the vehicle may retain anything, so a record is checked like a
 //! request.
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::streams::unusable::Unusable;
 
-/// Maximum size of a record that is resumed, in bytes: that of a roll-out of some thousand
+/// Maximum size of a record that is resumed, in bytes: that of a rollout of some thousand
 /// workloads.
 pub(super) const MAX_ROLLOUT_RECORD: usize = 256 * 1024;
 
 /// Maximum length of the request id of a record that is resumed, in bytes.
 const MAX_REQUEST_ID: usize = 256;
 
-/// The retained record of a roll-out.
+/// The retained record of a rollout.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RolloutRecord {
@@ -31,7 +31,7 @@ pub(super) struct RolloutRecord {
 }
 
 impl RolloutRecord {
-    /// The record of a roll-out that times out after `limit`.
+    /// The record of a rollout that times out after `limit`.
     pub(super) fn new(
         request_id: String,
         workloads: BTreeSet<InstanceName>,

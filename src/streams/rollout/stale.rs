@@ -41,7 +41,7 @@ impl RecentlyDeleted {
     }
 }
 
-/// The instances of a roll-out whose states may be older than the roll-out. A state counts after
+/// The instances of a rollout whose states may be older than the rollout. A state counts after
 /// an event has reported it, or a snapshot that was requested after [`STALE_FOR`].
 #[derive(Debug, Default)]
 pub(super) struct StaleStates {
@@ -52,7 +52,7 @@ pub(super) struct StaleStates {
 
 impl StaleStates {
     /// The states of these instances may be stale, for at most half of the time for which the
-    /// roll-out is followed.
+    /// rollout is followed.
     pub(super) fn new(instances: BTreeSet<InstanceName>, limit: Duration) -> Self {
         Self { instances, until: Some(Instant::now() + STALE_FOR.min(limit / 2)) }
     }

@@ -181,7 +181,7 @@ async fn an_instance_that_a_snapshot_lacks_is_gone_unless_it_may_be_newer() {
     tracker.observe(&first).await.unwrap();
     tracker.start(rollout("new", &["v.1.a"])).await.unwrap();
     progress_messages(&mut published);
-    // This snapshot may have been requested before the second roll-out began.
+    // This snapshot may have been requested before the second rollout began.
     tracker.observe(&snapshot(Default::default())).await.unwrap();
     pass(&mut tracker, MISSING_GRACE).await;
     let superseded = progress_messages(&mut published);

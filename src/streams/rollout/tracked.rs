@@ -1,4 +1,4 @@
-//! One roll-out: the states of its instances, and when to publish them.
+//! One rollout: the states of its instances, and when to publish them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use super::stale::{RecentlyDeleted, StaleStates};
 
-/// The minimum time between two messages of a roll-out; changes within it are combined.
+/// The minimum time between two messages of a rollout; changes within it are combined.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The start of the additional information of a workload that Ankaios no longer tries to start.
 const NO_MORE_RETRIES: &str = "No more retries";
 
-/// A roll-out that has not settled.
+/// A rollout that has not settled.
 #[derive(Debug)]
 pub(super) struct TrackedRollout {
     /// The id of its record.
@@ -34,10 +34,10 @@ pub(super) struct TrackedRollout {
     pub(super) restored_size: usize,
     /// When it times out.
     pub(super) deadline: Instant,
-    /// Whether the subscription is newer than the roll-out. Then an instance that the snapshot does
+    /// Whether the subscription is newer than the rollout. Then an instance that the snapshot does
     /// not contain was removed.
     pub(super) covered: bool,
-    /// Set while an instance is missing. The roll-out is superseded if it is still missing at that
+    /// Set while an instance is missing. The rollout is superseded if it is still missing at that
     /// time.
     pub(super) missing_deadline: Option<Instant>,
     /// Instances whose states do not count yet.
@@ -48,7 +48,7 @@ pub(super) struct TrackedRollout {
 }
 
 impl TrackedRollout {
-    /// A roll-out that starts now.
+    /// A rollout that starts now.
     pub(super) fn new(
         id: String,
         request_id: String,
@@ -76,7 +76,7 @@ impl TrackedRollout {
         self.restored_size > 0
     }
 
-    /// Marks as stale the states of instances that existed already before this roll-out: those
+    /// Marks as stale the states of instances that existed already before this rollout: those
     /// that were deleted recently, and those that have settled already.
     pub(super) fn mark_stale(
         &mut self,

@@ -1,4 +1,4 @@
-//! The task that follows all roll-outs, by one subscription that lives as long as there are any.
+//! The task that follows all rollouts, by one subscription that lives as long as there are any.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::tracked::TrackedRollout;
 use super::update::{AcceptedUpdate, AppliedManifest, RolloutCommand};
 use crate::streams::publisher::Publisher;
 
-/// Maximum number of roll-outs that are followed at the same time; one more ends the oldest.
+/// Maximum number of rollouts that are followed at the same time; one more ends the oldest.
 pub(super) const MAX_ROLLOUTS: usize = 256;
 
 /// Maximum size of all restored records, in bytes. The connector itself never writes more, but
@@ -31,21 +31,21 @@ pub(super) const MAX_RESTORED: usize = 4 * 1024 * 1024;
 /// is deleted and applied again at once has no state for a moment.
 pub(super) const MISSING_GRACE: Duration = Duration::from_secs(5);
 
-/// The minimum time for which a restored roll-out is followed.
+/// The minimum time for which a restored rollout is followed.
 const MIN_RESTORED: Duration = Duration::from_secs(10);
 
-/// How long the broker keeps the record of a roll-out after its timeout, in case the connector is
+/// How long the broker keeps the record of a rollout after its timeout, in case the connector is
 /// not started again.
 const RECORD_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
-/// The task that follows all roll-outs.
+/// The task that follows all rollouts.
 pub(super) struct Tracker {
     ankaios: Client,
     topics: Topics,
     publisher: Publisher,
     limit: Duration,
     pub(super) rollouts: Vec<TrackedRollout>,
-    /// The ids of the last roll-outs that have settled. Their records may arrive again until the
+    /// The ids of the last rollouts that have settled. Their records may arrive again until the
     /// broker has removed them.
     settled: VecDeque<String>,
     /// Deleted instances. They may be added again while Ankaios still has their old state.
@@ -135,7 +135,7 @@ impl Tracker {
         self.follow(tracked).await
     }
 
-    /// Follows a roll-out of an earlier process until its original deadline, but for at least
+    /// Follows a rollout of an earlier process until its original deadline, but for at least
     /// [`MIN_RESTORED`].
     pub(super) async fn restore(
         &mut self,
@@ -176,12 +176,12 @@ impl Tracker {
         let instances = tracked.instances.clone();
         let known = instances.iter().filter(|one| self.states.get(one).is_some()).count();
         // Workloads of which only the names are known need states that are newer than the
-        // roll-out. And no event reports that an instance of a restored roll-out was removed
+        // rollout. And no event reports that an instance of a restored rollout was removed
         // before the subscription.
         let needs_snapshot =
             !tracked.unresolved.is_empty() || (tracked.is_restored() && known < instances.len());
         self.rollouts.push(tracked);
-        // A subscription in progress is completed first: otherwise a series of roll-outs could
+        // A subscription in progress is completed first: otherwise a series of rollouts could
         // restart it forever.
         if self.events.is_none() || (needs_snapshot && !self.opening) {
             self.subscribe();
@@ -233,13 +233,13 @@ impl Tracker {
         self.report(&changes.changed).await
     }
 
-    /// Ends all roll-outs that contain one of these instances.
+    /// Ends all rollouts that contain one of these instances.
     async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
         let superseded = |tracked: &mut TrackedRollout| tracked.has_any(gone);
         self.settle_all(superseded, RolloutStatus::Superseded).await
     }
 
-    /// Records that these instances have changed. The end of a roll-out is published at once, and
+    /// Records that these instances have changed. The end of a rollout is published at once, and
     /// so is a change if the last message is at least the minimum interval ago.
     async fn report(&mut self, changed: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
         let rollouts = std::mem::take(&mut self.rollouts);
@@ -258,7 +258,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Ends roll-outs whose deadline has passed, and publishes changes that had to wait.
+    /// Ends rollouts whose deadline has passed, and publishes changes that had to wait.
     pub(super) async fn check_deadlines(&mut self) -> Result<(), SessionEnded> {
         let now = Instant::now();
         self.settle_all(|one| one.deadline <= now, RolloutStatus::TimedOut).await?;
@@ -308,7 +308,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Publishes the outcome of a roll-out, and removes its record.
+    /// Publishes the outcome of a rollout, and removes its record.
     async fn settle(
         &mut self,
         mut tracked: TrackedRollout,
