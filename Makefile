@@ -11,8 +11,9 @@ help: ## Show this list
 
 # All tools are installed, so no test may be skipped. The release build for the image takes
 # minutes of CPU time on one core, so it runs in parallel with the rest. The container test
-# runs the same build again and reports its errors. Tests mostly wait, so more of them may run
-# at a time than there are cores.
+# runs the same build again and reports its errors. It comes after the acceptance tests, because
+# Cargo runs tests in the order of their names; those mostly wait and leave the processor to the
+# build. So more tests may run at a time than there are cores.
 test: ## Install test tools (Debian), check the sources, run all tests
 	scripts/install-test-tools.sh
 	nice scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
