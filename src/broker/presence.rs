@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use ankaios_control::{LinkState, LinkStatus};
 use bytes::Bytes;
+use fleet_contract::rfc3339;
 use fleet_contract::status::{AnkaiosLink, Availability, ConnectorStatus, LinkReport};
 
 /// Creates the status messages of each connection.
@@ -22,13 +23,12 @@ impl Presence {
 
     /// Records that a connection is opened at `now`. Returns the `since` of its status messages.
     pub(super) fn connecting(&mut self, now: SystemTime) -> &str {
-        let since = match self.replica {
-            None => humantime::format_rfc3339_seconds(now),
+        self.since = match self.replica {
+            None => rfc3339::format_seconds(now),
             // Replicas recognise their own messages by this time, so each connection needs a
             // different one.
-            Some(_) => humantime::format_rfc3339_millis(now),
+            Some(_) => rfc3339::format(now),
         };
-        self.since = since.to_string();
         &self.since
     }
 

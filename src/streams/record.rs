@@ -38,7 +38,7 @@ impl<T: Spec> SubscriptionRecord<T> {
     /// The record of a subscription that starts now. `spec` is its request without the id.
     pub(crate) fn new(id: SubscriptionId, spec: T) -> Self {
         let ends = spec.ttl().duration().and_then(|ttl| SystemTime::now().checked_add(ttl));
-        let expires_at = ends.map(|end| humantime::format_rfc3339_seconds(end).to_string());
+        let expires_at = ends.map(rfc3339::format_seconds);
         let resume_at = spec.resume_at();
         Self { id, spec, resume_at, expires_at }
     }

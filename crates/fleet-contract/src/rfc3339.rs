@@ -9,9 +9,19 @@ const MAX_SECONDS: u64 = 253_402_300_799;
 /// after the year 9999, which only a wrong clock has, becomes the nearest that can be formatted.
 #[must_use]
 pub fn format(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(clamp(time)).to_string()
+}
+
+/// The same without milliseconds: `2026-01-31T12:00:00Z`.
+#[must_use]
+pub fn format_seconds(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(clamp(time)).to_string()
+}
+
+/// `humantime` panics on times outside of these years.
+fn clamp(time: SystemTime) -> SystemTime {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let time = UNIX_EPOCH + since_epoch.min(Duration::from_secs(MAX_SECONDS));
-    humantime::format_rfc3339_millis(time).to_string()
+    UNIX_EPOCH + since_epoch.min(Duration::from_secs(MAX_SECONDS))
 }
 
 /// Parses a time with `Z` or an offset such as `+01:00`; `None` if the text is not a time, or if
@@ -85,5 +95,7 @@ mod tests {
         assert_eq!(format(UNIX_EPOCH - hour), "1970-01-01T00:00:00.000Z");
         let last = parse("9999-12-31T23:59:59Z").unwrap();
         assert_eq!(format(last + hour), "9999-12-31T23:59:59.000Z");
+        assert_eq!(format_seconds(UNIX_EPOCH - hour), "1970-01-01T00:00:00Z");
+        assert_eq!(format_seconds(last + hour), "9999-12-31T23:59:59Z");
     }
 }
