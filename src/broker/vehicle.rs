@@ -116,22 +116,19 @@ impl Application for Vehicle {
 
     fn route(&self, arrival: &Arrival<'_>) -> Routed<Incoming> {
         let kind = self.topics.kind(arrival.topic);
-        if arrival.qos == Qos::AtMostOnce
-            && matches!(kind, TopicKind::Status | TopicKind::Standby | TopicKind::Connector)
-        {
+        let lease = self.lease.as_ref();
+        let matches_replica_filter = match kind {
+            TopicKind::Status | TopicKind::Standby | TopicKind::Connector => true,
+            // The broker may deliver a copy for each subscription; the one with QoS 1 gets the
+            // reply.
+            TopicKind::Request { name: "connector", .. } => lease.is_some(),
+            _ => false,
+        };
+        if arrival.qos == Qos::AtMostOnce && matches_replica_filter {
             // Without a lease they are ignored: the session may still have the subscription of
             // an earlier process that was a replica.
-            let lease = self.lease.as_ref();
             let reaction = lease.map_or(Reaction::Nothing, |lease| lease.handle(kind, arrival));
             return Routed::Handled(reaction);
-        }
-        // A request there matches the filter of replicas, too. The broker may deliver a copy for each
-        // subscription; the one with QoS 1 gets the reply.
-        if arrival.qos == Qos::AtMostOnce
-            && self.lease.is_some()
-            && matches!(kind, TopicKind::Request { name: "connector", .. })
-        {
-            return Routed::Handled(Reaction::Nothing);
         }
         let route = Incoming::new(arrival.topic, kind);
         let max_payload = route.max_payload(self.max_payload);

@@ -195,6 +195,23 @@ impl Subscriptions {
         }
     }
 
+    /// Waits for the record of a subscription that does not exist yet, and ends the subscription.
+    /// After a start the broker delivers the requests that it has queued before the records.
+    async fn await_record(
+        &self,
+        key: &SubscriptionKey,
+        record: oneshot::Receiver<()>,
+    ) -> Result<Recall, ErrorReply> {
+        if record_arrives(record, self.session.clone()).await {
+            return self
+                .ask(|answer| SubscriptionCommand::EndAwaited { key: key.clone(), answer })
+                .await;
+        }
+        let SubscriptionKey { kind, id } = key;
+        let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
+        Err(ErrorReply::new(ErrorCode::NotFound, message))
+    }
+
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> SubscriptionCommand,
@@ -296,25 +313,6 @@ impl Unsubscribing {
     }
 }
 
-impl Subscriptions {
-    /// Waits for the record of a subscription that does not exist yet, and ends the subscription.
-    /// After a start the broker delivers the requests that it has queued before the records.
-    async fn await_record(
-        &self,
-        key: &SubscriptionKey,
-        record: oneshot::Receiver<()>,
-    ) -> Result<Recall, ErrorReply> {
-        if record_arrives(record, self.session.clone()).await {
-            return self
-                .ask(|answer| SubscriptionCommand::EndAwaited { key: key.clone(), answer })
-                .await;
-        }
-        let SubscriptionKey { kind, id } = key;
-        let message = format!("there is no {} subscription with the id \"{id}\"", kind.name());
-        Err(ErrorReply::new(ErrorCode::NotFound, message))
-    }
-}
-
 /// Publishes the ends of subscriptions. Cheap to clone.
 #[derive(Debug, Clone)]
 struct Endings {
@@ -363,15 +361,6 @@ impl Endings {
                 %id,
                 "the end of a subscription cannot be published"
             );
-        }
-    }
-}
-
-impl Drop for Task {
-    /// A replica that goes to standby has no subscriptions.
-    fn drop(&mut self) {
-        for kind in StreamKind::ALL {
-            self.metrics.set(kind, 0);
         }
     }
 }
@@ -583,6 +572,15 @@ impl Task {
         });
         self.start(key, ttl, stream);
         Ok(())
+    }
+}
+
+impl Drop for Task {
+    /// A replica that goes to standby has no subscriptions.
+    fn drop(&mut self) {
+        for kind in StreamKind::ALL {
+            self.metrics.set(kind, 0);
+        }
     }
 }
 
