@@ -16,6 +16,12 @@ if [ ! -r "$roots" ]; then
     exit 1
 fi
 
+# Cargo sets these for tests, which build the image too. ring is built anew when one of them
+# changes, and with it the binary, which takes a minute.
+for variable in $(env | sed -n 's/^\(CARGO_\(PKG\|MANIFEST\)_[A-Z_]*\)=.*/\1/p'); do
+    unset "$variable"
+done
+
 # crt-static links glibc statically. --target is set, although it is the host, so that the
 # flags do not apply to build scripts and procedural macros, which cannot be built with
 # them. The binary is position-independent; packed relative relocations make it 0.2 MB
