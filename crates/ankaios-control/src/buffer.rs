@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::error::RequestError;
 use super::metrics::LinkMetrics;
@@ -26,6 +27,9 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// largest one is allowed on top. After a restart of Ankaios, all subscriptions get the whole
 /// state of their masks at the same time.
 const MAX_NEWEST: usize = 64 * 1024 * 1024;
+
+/// How long a stream that waits for memory sleeps before it looks again.
+const ROOM_CHECK: Duration = Duration::from_secs(1);
 
 /// Memory of a log entry beyond its encoded size, in bytes.
 const ENTRY: usize = 256;
@@ -55,6 +59,8 @@ struct Shared {
     /// buffers, because keeping the limits means to drop from any of them. It is held for one
     /// operation on them, never across an await.
     state: Mutex<BufferTable>,
+    /// Notified when a consumer has ended the work on a message.
+    freed: Notify,
     metrics: LinkMetrics,
 }
 
@@ -84,6 +90,16 @@ impl Buffers {
         let producer = Producer { buffers: Arc::clone(&self.0), id, changed: Arc::clone(&changed) };
         let buffers = Arc::clone(&self.0);
         (producer, Consumer { buffers, id, changed, arrived: SystemTime::now() })
+    }
+
+    /// Waits until there is memory for large messages. A stream that opens before would only have
+    /// its first message dropped.
+    pub(super) async fn room(&self) {
+        while self.0.state().used > MAX_NEWEST {
+            // One message may make room for several streams, but wakes only one of them. After
+            // the timeout the others look, too.
+            let _ = timeout(ROOM_CHECK, self.0.freed.notified()).await;
+        }
     }
 }
 
@@ -122,14 +138,19 @@ impl BufferTable {
     }
 
     /// Drops all messages of the buffers with the largest newest messages until the limit is
-    /// kept. The one with the very largest keeps its own.
+    /// kept. The one with the very largest keeps its own, unless the messages in progress, which
+    /// cannot be dropped, are above the limit without it.
     fn drop_newest(&mut self, metrics: &LinkMetrics) {
         let mut buffers: Vec<_> = self.buffers.values_mut().collect();
         buffers.sort_by_key(|buffer| buffer.newest());
         let Some(largest) = buffers.pop() else { return };
         let limit = MAX_NEWEST + largest.newest();
         while self.used > limit {
-            let Some(next) = buffers.pop() else { return };
+            let next = buffers.pop().filter(|next| next.newest() > 0);
+            let Some(next) = next else {
+                self.used -= largest.drop_all(metrics);
+                return;
+            };
             self.used -= next.drop_all(metrics);
         }
     }
@@ -281,7 +302,11 @@ impl Consumer {
         let mut guard = self.buffers.state();
         let state = &mut *guard;
         let buffer = state.buffers.get_mut(&self.id)?;
-        state.used -= buffer.release();
+        let released = buffer.release();
+        state.used -= released;
+        if released > 0 {
+            self.buffers.freed.notify_one();
+        }
         if buffer.dropped > 0 {
             return Some(Item::Dropped(std::mem::take(&mut buffer.dropped)));
         }
@@ -299,6 +324,7 @@ impl Drop for Consumer {
         let mut state = self.buffers.state();
         if let Some(buffer) = state.buffers.remove(&self.id) {
             state.used -= buffer.used;
+            self.buffers.freed.notify_one();
             // Its messages are freed without the lock.
             drop(state);
         }

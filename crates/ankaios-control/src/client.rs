@@ -121,6 +121,11 @@ impl Client {
         Ok(RawStream { client: self.clone(), number, request_id, cancel, deadline, consumer })
     }
 
+    /// Waits until there is memory for the first message of a stream.
+    pub(super) async fn room(&self) {
+        self.buffers.room().await;
+    }
+
     /// Whether a request has timed out, and Ankaios has answered nothing since. Its server may
     /// be down, although the link is still connected.
     #[must_use]

@@ -122,6 +122,7 @@ impl EventStream {
                 SubscriptionStage::Due(due) => {
                     // A timeout is the usual case; otherwise the attempt comes early.
                     let _ = timeout_at(*due, self.health.link_restored()).await;
+                    self.client.room().await;
                     match open(&self.client, self.registration.field_masks()).await {
                         Ok(stream) => self.stage = SubscriptionStage::Requested(stream),
                         Err(error) => return Err(self.failed(error)),

@@ -131,6 +131,38 @@ async fn many_large_messages_at_a_time_are_too_many() {
     assert_eq!(consumer.try_next(), Some(Item::Message(event())));
 }
 
+/// Messages in progress cannot be dropped, so the next ones must be.
+#[tokio::test]
+async fn consumers_that_take_their_messages_at_once_do_not_exceed_the_limit() {
+    let size = MAX_NEWEST / 16 / EVENT;
+    let buffers = Buffers::default();
+    let mut streams: Vec<_> = (0..100).map(|_| buffers.add()).collect();
+    let mut taken = Vec::new();
+    for (number, (producer, consumer)) in streams.iter_mut().enumerate() {
+        producer.push(event(), size, SystemTime::now());
+        match consumer.try_next() {
+            Some(Item::Message(_)) => taken.push(number),
+            Some(Item::Dropped(1)) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(used(&buffers) <= MAX_NEWEST + size * EVENT, "{number}: {}", used(&buffers));
+    }
+    assert_eq!(taken.len(), 17);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_waits_for_memory_before_it_opens() {
+    let buffers = Buffers::default();
+    let (producer, mut consumer) = buffers.add();
+    buffers.room().await;
+    producer.push(event(), MAX_NEWEST, SystemTime::now());
+    assert!(matches!(consumer.next().await, Item::Message(_)));
+    tokio::time::timeout(10 * ROOM_CHECK, buffers.room()).await.unwrap_err();
+    // The work on the message has ended.
+    assert_eq!(consumer.try_next(), None);
+    buffers.room().await;
+}
+
 #[tokio::test]
 async fn whatever_is_dropped_is_counted() {
     let buffers = Buffers::default();
