@@ -16,9 +16,6 @@ use super::stale::{RecentlyDeleted, StaleStates};
 /// The minimum time between two messages of a rollout; changes within it are combined.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The start of the additional information of a workload that Ankaios no longer tries to start.
-const NO_MORE_RETRIES: &str = "No more retries";
-
 /// A rollout that has not settled.
 #[derive(Debug)]
 pub(super) struct TrackedRollout {
@@ -206,16 +203,17 @@ enum InstanceOutcome {
 }
 
 /// The outcome of an instance; `None` if it has not settled.
+///
+/// `PENDING_STARTING_FAILED` is final, whatever its text: an agent reports it if the runtime is
+/// unsupported, or if the runtime configuration or a file is invalid. A start that it retries stays
+/// `PENDING_STARTING`.
 fn outcome(state: &ExecutionState) -> Option<InstanceOutcome> {
     match state.execution_state_enum? {
         ExecutionStateEnum::Running(_) | ExecutionStateEnum::Succeeded(_) => {
             Some(InstanceOutcome::Succeeded)
         }
         ExecutionStateEnum::Failed(_) => Some(InstanceOutcome::Failed),
-        ExecutionStateEnum::Pending(substate)
-            if substate == i32::from(Pending::StartingFailed)
-                && state.additional_info().starts_with(NO_MORE_RETRIES) =>
-        {
+        ExecutionStateEnum::Pending(substate) if substate == i32::from(Pending::StartingFailed) => {
             Some(InstanceOutcome::Failed)
         }
         _ => None,
@@ -233,20 +231,42 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_settles_when_it_runs_or_ends_or_has_no_more_retries() {
+    fn an_instance_settles_when_it_runs_or_ends_or_its_start_has_failed_for_good() {
         use ExecutionStateEnum as State;
-        let failed = State::Pending(Pending::StartingFailed.into());
+        let starting = State::Pending(Pending::Starting.into());
         for (state, expected) in [
             (state(State::Running(Running::Ok.into()), ""), Some(InstanceOutcome::Succeeded)),
             (state(State::Succeeded(Succeeded::Ok.into()), ""), Some(InstanceOutcome::Succeeded)),
             (state(State::Failed(Failed::Lost.into()), ""), Some(InstanceOutcome::Failed)),
-            (state(failed, "No more retries: no such image"), Some(InstanceOutcome::Failed)),
-            (state(failed, "no such image"), None),
-            (state(State::Pending(Pending::Starting.into()), "No more retries"), None),
+            (state(starting, "Triggered at runtime."), None),
+            (state(starting, "Retry 1: unable to pull x: manifest unknown"), None),
+            (state(starting, "Retry 99: unable to pull x: manifest unknown"), None),
+            (state(starting, "No more retries"), None),
             (state(State::Stopping(Stopping::Stopping.into()), ""), None),
             (ExecutionState::default(), None),
         ] {
             assert_eq!(outcome(&state), expected, "{state:?}");
+        }
+    }
+
+    /// The texts of an agent of Ankaios 1.0.1, and the one that `ank` expects.
+    #[test]
+    fn a_start_that_has_failed_for_good_is_a_failure_whatever_its_text() {
+        let failed = ExecutionStateEnum::Pending(Pending::StartingFailed.into());
+        for info in [
+            "Unsupported Runtime",
+            "missing field `image`",
+            "commandOptions: invalid type: string \"--network=host\", expected a sequence at line 2 \
+             column 17",
+            "Failed to create workload file: 'invalid base64 data in '/etc/app/key.bin': 'Invalid \
+             symbol 32, offset 3.''",
+            "Workload files are not supported for podman-kube runtime. Use ConfigMaps instead.",
+            "Control interface target not specified in runtime config.",
+            "No more retries: no such image",
+            "no such image",
+            "",
+        ] {
+            assert_eq!(outcome(&state(failed, info)), Some(InstanceOutcome::Failed), "{info}");
         }
     }
 }
