@@ -54,7 +54,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let vehicle = SimulatedVehicle::start(&folder, fleet::options())
         .await
         .with_context(|| format!("cannot create the FIFOs in {}", folder.display()))?;
-    vehicle.set_state(fleet::with_workloads(vehicle.state()));
+    let state = fleet::with_workloads(vehicle.state());
+    vehicle.set_startup_manifest(state.desired_state.clone().unwrap_or_default())?;
+    vehicle.set_state(state);
     vehicle.set_lose_half_read_frames(true);
     let mut connector = if arguments.no_connector {
         None

@@ -40,7 +40,7 @@ pub(crate) fn options() -> VehicleOptions {
             deletion: Duration::from_millis(200),
             stopping: Duration::from_secs(1),
             restart: Duration::from_secs(3),
-            attempts: 3,
+            retry: Duration::from_millis(500),
         },
         ..VehicleOptions::default()
     }

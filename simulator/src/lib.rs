@@ -39,7 +39,8 @@
 //!  │ requests             serves one request    │
 //!  ├────────────────────────────────────────────┤
 //!  │ server               starts and stops      │
-//!  │  └ timeline, logs    workloads             │
+//!  │  └ timeline, runtime workloads             │
+//!  │  └ logs                                    │
 //!  ├────────────────────────────────────────────┤
 //!  │ state                returns the events of │
 //!  │  └ update, events    each change           │
@@ -73,6 +74,7 @@ mod logs;
 mod observations;
 mod options;
 mod requests;
+mod runtime;
 mod server;
 mod simulated_vehicle;
 mod simulation;
@@ -87,6 +89,8 @@ pub use framing::frame;
 pub use instance::instance_name;
 pub use observations::{Counters, Problem};
 pub use options::{CONNECTOR_WORKLOAD, VehicleOptions, agent_attributes};
-pub use server::UNKNOWN_IMAGE;
-pub use simulated_vehicle::{SimulatedVehicle, UnknownWorkload, WaitTimeout};
+pub use runtime::UNKNOWN_IMAGE;
+pub use simulated_vehicle::{
+    InvalidStartupManifest, SimulatedVehicle, UnknownWorkload, WaitTimeout,
+};
 pub use timeline::Timing;

@@ -4,23 +4,27 @@
 //! A new instance is `PENDING_INITIAL`. Its agent leaves it in `PENDING_WAITING_TO_START`
 //! until its dependencies are met; then it is `PENDING_STARTING` and `RUNNING_OK`. A deleted
 //! instance is `STOPPING_REQUESTED_AT_RUNTIME` before it is removed. A changed workload is
-//! stopped and started again.
+//! stopped and started again. A failed start is final or retried, see [`runtime`]. The server
+//! keeps nothing over a restart, see [`restart`].
 //!
 //! There is no I/O and no clock in here: callers pass the time in, and receive the
 //! [`Response`]s for the workload in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::{
     AddCondition, AgentAttributes, AgentStatus, CompleteState, ExecutionState, LogsRequest,
-    Response, RestartPolicy,
+    Response, RestartPolicy, State, Tags,
 };
 
 use crate::execution;
 use crate::field_mask::FieldMask;
+use crate::instance::RenderedWorkload;
 use crate::logs::Logs;
+use crate::runtime::{self, StartFailure};
 use crate::state::AnkaiosState;
 use crate::timeline::{LifecycleStep, Timeline, Timing};
 use crate::tree::Node;
@@ -29,12 +33,7 @@ use crate::update::PlannedUpdate;
 #[cfg(test)]
 mod tests;
 
-/// A workload whose runtime configuration contains this text cannot start. After a few
-/// attempts it stays in `PENDING_STARTING_FAILED`.
-pub const UNKNOWN_IMAGE: &str = "example.com/unknown";
-
-/// The runtimes that agents support.
-const RUNTIMES: [&str; 3] = ["podman", "podman-kube", "containerd"];
+mod restart;
 
 /// The server and its agents, without the session of the workload.
 pub(crate) struct SimulatedServer {
@@ -44,6 +43,16 @@ pub(crate) struct SimulatedServer {
     timeline: Timeline,
     /// Instances whose dependencies are not met.
     waiting: BTreeSet<InstanceName>,
+    /// The desired state of the server after a restart.
+    startup: State,
+    /// The tags with which the agents have connected. Tags set by an update do not survive a
+    /// restart of the server.
+    agent_tags: BTreeMap<String, Option<Tags>>,
+    /// Workloads that agents try to start although a restarted server does not know them. Agents
+    /// only delete those that have a container.
+    unknown_retried: BTreeMap<InstanceName, Arc<RenderedWorkload>>,
+    /// Why the runtimes start no container.
+    pub(crate) runtime_error: Option<String>,
 }
 
 impl SimulatedServer {
@@ -55,6 +64,10 @@ impl SimulatedServer {
             timing,
             timeline: Timeline::default(),
             waiting: BTreeSet::new(),
+            startup: State { api_version: "v1".to_owned(), ..State::default() },
+            agent_tags: BTreeMap::new(),
+            unknown_retried: BTreeMap::new(),
+            runtime_error: None,
         }
     }
 
@@ -66,9 +79,13 @@ impl SimulatedServer {
     /// Replaces the complete state. Nothing starts or stops because of it, and there is no
     /// event.
     pub(crate) fn set_state(&mut self, state: CompleteState) {
+        let agents = state.agents.iter().flat_map(|agents| &agents.agents);
+        self.agent_tags =
+            agents.map(|(name, attributes)| (name.clone(), attributes.tags.clone())).collect();
         self.state.set(state);
         self.timeline.clear();
         self.waiting.clear();
+        self.unknown_retried.clear();
     }
 
     // ------------------------------------------------------------ lifecycle
@@ -91,6 +108,7 @@ impl SimulatedServer {
         match step {
             LifecycleStep::Start => self.start(name, now),
             LifecycleStep::Run { attempt } => self.run(name, attempt, now),
+            LifecycleStep::Resume => self.set_execution_state(name, execution::running(), now),
             LifecycleStep::Stop { successor } => {
                 let mut responses = self.logs.end(name);
                 let stopping = execution::stopping_requested();
@@ -100,6 +118,7 @@ impl SimulatedServer {
                 responses
             }
             LifecycleStep::Remove { successor } => {
+                self.unknown_retried.remove(name);
                 let mut responses = self.state.remove_execution_state(name);
                 match successor {
                     Some(successor) => responses.extend(self.start(&successor, now)),
@@ -130,27 +149,24 @@ impl SimulatedServer {
     }
 
     fn run(&mut self, name: &InstanceName, attempt: u32, now: Instant) -> Vec<Response> {
-        let Some(rendered) = self.state.rendered(&name.workload_name) else {
+        let unknown = self.unknown_retried.get(name).map(|rendered| &**rendered);
+        let Some(rendered) = self.state.rendered_instance(name).or(unknown) else {
             return Vec::new();
         };
-        let text = |field| rendered.workload.get(field).and_then(Node::as_text).unwrap_or_default();
-        if !RUNTIMES.contains(&text("runtime")) {
-            let state = execution::starting_failed("Unsupported Runtime");
-            return self.set_execution_state(name, state, now);
+        match runtime::start(&rendered.workload, self.runtime_error.as_deref()) {
+            Ok(()) => self.set_execution_state(name, execution::running(), now),
+            Err(StartFailure::Final(reason)) => {
+                self.set_execution_state(name, execution::starting_failed(reason), now)
+            }
+            Err(StartFailure::Retried(reason)) => {
+                let info = format!("Retry {attempt}: {reason}");
+                let responses = self.set_execution_state(name, execution::starting(info), now);
+                let step = LifecycleStep::Run { attempt: attempt.saturating_add(1) };
+                let due = now + self.timing.pause_after(attempt);
+                self.timeline.plan(due, name.clone(), step);
+                responses
+            }
         }
-        if !text("runtimeConfig").contains(UNKNOWN_IMAGE) {
-            return self.set_execution_state(name, execution::running(), now);
-        }
-        let reason = format!("unable to pull {UNKNOWN_IMAGE}: manifest unknown");
-        if attempt >= self.timing.attempts {
-            let info = format!("No more retries: {reason}");
-            return self.set_execution_state(name, execution::starting_failed(info), now);
-        }
-        let info = format!("Retry {attempt}: {reason}");
-        let responses = self.set_execution_state(name, execution::starting(info), now);
-        let step = LifecycleStep::Run { attempt: attempt + 1 };
-        self.timeline.plan(now + self.timing.starting, name.clone(), step);
-        responses
     }
 
     fn dependencies_met(&self, workload: &Node) -> bool {
@@ -257,9 +273,25 @@ impl SimulatedServer {
             self.timeline.plan(now + self.timing.deletion, name.clone(), step);
         }
         for name in added.iter().filter(|name| !successors.contains(*name)) {
-            self.timeline.plan(now + self.timing.initial, name.clone(), LifecycleStep::Start);
+            if let Some(unknown) = self.unknown_predecessor(name) {
+                let step = LifecycleStep::Stop { successor: Some(name.clone()) };
+                self.timeline.plan(now + self.timing.deletion, unknown, step);
+            } else if !self.timeline.start_after_removal(name) {
+                self.timeline.plan(now + self.timing.initial, name.clone(), LifecycleStep::Start);
+            }
         }
         removed
+    }
+
+    /// The instance that an agent still tries to start although the server does not know it, and
+    /// that it replaces by this one, because the workload has the same name.
+    fn unknown_predecessor(&self, name: &InstanceName) -> Option<InstanceName> {
+        let mut unknown = self.unknown_retried.keys();
+        unknown
+            .find(|unknown| {
+                unknown.workload_name == name.workload_name && unknown.agent_name == name.agent_name
+            })
+            .cloned()
     }
 
     /// Adds an agent or replaces its attributes. Its new instances start; those that were
@@ -270,6 +302,7 @@ impl SimulatedServer {
         attributes: AgentAttributes,
         now: Instant,
     ) -> Vec<Response> {
+        self.agent_tags.insert(agent.to_owned(), attributes.tags.clone());
         let mut responses = self.state.set_agent(agent, attributes);
         for name in self.state.instances_on(agent) {
             let state = self.state.execution_state(&name);

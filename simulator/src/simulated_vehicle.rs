@@ -32,6 +32,11 @@ pub struct WaitTimeout {
     counters: Counters,
 }
 
+/// `ank-server` would not start with this manifest.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the server refuses the startup manifest: {0}")]
+pub struct InvalidStartupManifest(String);
+
 /// The desired state has no such workload.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the desired state has no workload `{0}`")]
@@ -57,7 +62,11 @@ impl SimulatedVehicle {
     /// The FIFOs cannot be created.
     pub async fn start(dir: &Path, options: VehicleOptions) -> io::Result<Self> {
         let mut server = SimulatedServer::new(options.timing.clone(), options.effective_state);
-        server.set_state(options.initial_state());
+        let state = options.initial_state();
+        server
+            .set_startup_manifest(state.desired_state.clone().unwrap_or_default())
+            .map_err(io::Error::other)?;
+        server.set_state(state);
         let simulation = Simulation::new(server, options.access);
         let shared = SharedSimulation::new(simulation);
         let (commands, receiver) = mpsc::channel(16);
@@ -111,14 +120,32 @@ impl SimulatedVehicle {
         self.shared.change(|simulation| simulation.faults.server_down = down);
     }
 
-    /// Restarts the server. As with a real one, the agent replaces the session by a new one on the
-    /// same open FIFOs, which the workload cannot notice, and then unlinks the FIFOs and their
-    /// folder. The next restart finds no files and leaves broken FIFOs.
+    /// Sets what the server has after its next restarts, as if the software of the vehicle was
+    /// updated. At first, it is the desired state with which the vehicle was started.
+    ///
+    /// # Errors
+    /// The server would not start with this manifest. The former one stays.
+    pub fn set_startup_manifest(&self, manifest: State) -> Result<(), InvalidStartupManifest> {
+        self.shared.lock().server.set_startup_manifest(manifest).map_err(InvalidStartupManifest)
+    }
+
+    /// What the server has after a restart.
+    pub fn startup_manifest(&self) -> State {
+        self.shared.lock().server.startup_manifest().clone()
+    }
+
+    /// Restarts the server. As a real one, it keeps nothing: it starts with its
+    /// [startup manifest](Self::startup_manifest) alone. The agents keep the workloads that run
+    /// and are in it, and remove others.
+    ///
+    /// The agent replaces the session by a new one on the same open FIFOs, which the workload
+    /// cannot notice, and then unlinks the FIFOs and their folder. The next restart finds no files
+    /// and leaves broken FIFOs.
     ///
     /// # Errors
     /// The FIFOs cannot be unlinked.
     pub async fn restart_server(&self) -> io::Result<()> {
-        self.set_server_down(false);
+        self.shared.change(|simulation| simulation.restart_server(Instant::now()));
         if self.swap_session().await.is_err() {
             return self.kill_agent().await;
         }
@@ -196,6 +223,13 @@ impl SimulatedVehicle {
         self.shared.change(|simulation| simulation.faults.entries_after_cancel = count);
     }
 
+    /// Sets why the runtimes start no container, such as a full disk. The agents retry each start
+    /// until there is no error.
+    pub fn set_runtime_error(&self, error: Option<&str>) {
+        let error = error.map(str::to_owned);
+        self.shared.change(|simulation| simulation.server.runtime_error = error);
+    }
+
     /// Sets the access rules of the workload.
     pub fn set_access(&self, access: ControlInterfaceAccess) {
         self.shared.change(|simulation| simulation.access = access);
@@ -214,6 +248,7 @@ impl SimulatedVehicle {
     }
 
     /// Replaces the complete state. Nothing starts or stops because of it, and there is no event.
+    /// The startup manifest stays as it is.
     pub fn set_state(&self, state: CompleteState) {
         self.shared.change(|simulation| simulation.server.set_state(state));
     }

@@ -122,6 +122,13 @@ impl Simulation {
         self.server.next_due().into_iter().chain(delayed).min()
     }
 
+    /// Starts the server anew with its startup manifest.
+    pub(crate) fn restart_server(&mut self, now: Instant) {
+        self.end_session();
+        self.faults.server_down = false;
+        self.server.restart(now);
+    }
+
     /// Ends the session of the workload.
     pub(crate) fn end_session(&mut self) {
         self.server.end_session();

@@ -2,11 +2,13 @@
 //!
 //! Each change returns the events that subscribers receive because of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::{
-    AgentAttributes, AgentStatus, CompleteState, ExecutionState, Response, UpdateStateRequest,
+    AgentAttributes, AgentStatus, CompleteState, ExecutionState, Response, State, Tags,
+    UpdateStateRequest,
 };
 
 use crate::conversion::{self, Absent};
@@ -83,6 +85,34 @@ impl AnkaiosState {
         conversion::to_message(&field_mask::select(&self.tree, masks), absent)
     }
 
+    /// Starts anew with a desired state, as a restarted server does. Its agents have connected
+    /// again, with these tags.
+    pub(crate) fn restart(&mut self, desired: State, tags: &BTreeMap<String, Option<Tags>>) {
+        let mut agents = self.complete().agents;
+        for (name, attributes) in agents.iter_mut().flat_map(|agents| &mut agents.agents) {
+            attributes.tags = tags.get(name).cloned().flatten();
+        }
+        let state = CompleteState { desired_state: Some(desired), agents, ..Default::default() };
+        self.set(state);
+        let names = self.rendered.values().map(|rendered| &rendered.name);
+        put_first_states(&mut self.tree, names);
+    }
+
+    /// A manifest as the server stores it, or the message with which it is refused.
+    pub(crate) fn complete_manifest(manifest: State) -> Result<State, String> {
+        let state = CompleteState { desired_state: Some(manifest), ..CompleteState::default() };
+        let request = UpdateStateRequest { new_state: Some(state), update_mask: Vec::new() };
+        let plan = update::plan(&Node::empty(), &RenderedWorkloads::new(), request)?;
+        let tree = Node::map([("desiredState", plan.desired)]);
+        let state = conversion::to_message(&tree, Absent::AsEmpty);
+        Ok(state.desired_state.unwrap_or_default())
+    }
+
+    /// The rendered workloads of the desired state.
+    pub(crate) fn rendered_workloads(&self) -> &RenderedWorkloads {
+        &self.rendered
+    }
+
     /// The rendered workload with this name.
     pub(crate) fn rendered(&self, workload: &str) -> Option<&RenderedWorkload> {
         self.rendered.get(workload).map(|rendered| &**rendered)
@@ -96,6 +126,12 @@ impl AnkaiosState {
     /// The name of the instance that the desired state asks for.
     pub(crate) fn instance(&self, workload: &str) -> Option<InstanceName> {
         self.rendered(workload).map(|rendered| rendered.name.clone())
+    }
+
+    /// The names of the connected agents.
+    pub(crate) fn agents(&self) -> Vec<String> {
+        let agents = self.tree.get("agents").and_then(Node::fields);
+        agents.into_iter().flatten().map(|(name, _)| name.to_string()).collect()
     }
 
     /// The names of all instances on an agent that have an execution state.
@@ -187,16 +223,7 @@ impl AnkaiosState {
                 put(&mut tree, &["agents", &agent, "tags"], tags.unwrap_or_else(Node::empty));
             }
         }
-        for name in &update.added {
-            if tree.at(execution_path(name)).is_none() {
-                let state = if name.agent_name.is_empty() {
-                    execution::not_scheduled()
-                } else {
-                    execution::initial()
-                };
-                put(&mut tree, &execution_path(name), conversion::execution_to_tree(state));
-            }
-        }
+        put_first_states(&mut tree, &update.added);
         for name in removed {
             remove_execution_state(&mut tree, name);
         }
@@ -236,6 +263,20 @@ fn unrendered(name: &str, workload: &Node) -> RenderedWorkload {
 
 fn execution_path(name: &InstanceName) -> [&str; 4] {
     ["workloadStates", &name.agent_name, &name.workload_name, &name.workload_id]
+}
+
+/// Adds the first execution states of instances that have none.
+fn put_first_states<'a>(tree: &mut Node, names: impl IntoIterator<Item = &'a InstanceName>) {
+    for name in names {
+        if tree.at(execution_path(name)).is_none() {
+            let state = if name.agent_name.is_empty() {
+                execution::not_scheduled()
+            } else {
+                execution::initial()
+            };
+            put(tree, &execution_path(name), conversion::execution_to_tree(state));
+        }
+    }
 }
 
 /// Removes the execution state of an instance and the maps that become empty.

@@ -1,6 +1,6 @@
 //! When instances of workloads change their execution state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ankaios_model::InstanceName;
@@ -10,7 +10,7 @@ use ankaios_model::InstanceName;
 pub struct Timing {
     /// From `PENDING_INITIAL` to `PENDING_STARTING`.
     pub initial: Duration,
-    /// From `PENDING_STARTING` to `RUNNING_OK`, and between attempts to start.
+    /// From `PENDING_STARTING` to `RUNNING_OK`.
     pub starting: Duration,
     /// From the deletion to `STOPPING_REQUESTED_AT_RUNTIME`.
     pub deletion: Duration,
@@ -18,8 +18,21 @@ pub struct Timing {
     pub stopping: Duration,
     /// From the end of a workload to its restart, if its restart policy requires one.
     pub restart: Duration,
-    /// Attempts to start a workload before `PENDING_STARTING_FAILED`.
-    pub attempts: u32,
+    /// The pause after the first failed start. Each further pause is twice as long, up to 5
+    /// minutes. Those of a real agent are random: between zero and such a limit, which begins at
+    /// 500 ms.
+    pub retry: Duration,
+}
+
+/// The longest pause between two attempts to start a workload.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(300);
+
+impl Timing {
+    /// The pause after this many failed attempts to start a workload.
+    pub(crate) fn pause_after(&self, failures: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
+        self.retry.saturating_mul(factor).min(MAX_RETRY_PAUSE)
+    }
 }
 
 /// Short enough for fast tests, long enough to observe each state.
@@ -31,7 +44,7 @@ impl Default for Timing {
             deletion: Duration::from_millis(2),
             stopping: Duration::from_millis(5),
             restart: Duration::from_millis(20),
-            attempts: 2,
+            retry: Duration::from_millis(5),
         }
     }
 }
@@ -46,6 +59,8 @@ pub(crate) enum LifecycleStep {
         /// Starts at 1.
         attempt: u32,
     },
+    /// The agent reports to a restarted server that it still runs.
+    Resume,
     /// The agent stops it.
     Stop {
         /// The instance that replaces it.
@@ -84,6 +99,22 @@ impl Timeline {
         }
     }
 
+    /// Lets an instance start again after its planned removal. Returns whether one is planned.
+    pub(crate) fn start_after_removal(&mut self, name: &InstanceName) -> bool {
+        let key = self.next_of.get(name);
+        match key.and_then(|key| self.steps.get_mut(key)) {
+            Some((
+                _,
+                LifecycleStep::Stop { successor: successor @ None }
+                | LifecycleStep::Remove { successor: successor @ None },
+            )) => {
+                *successor = Some(name.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// When the next step is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.steps.keys().next().map(|(due, _)| *due)
@@ -104,5 +135,13 @@ impl Timeline {
     pub(crate) fn clear(&mut self) {
         self.steps.clear();
         self.next_of.clear();
+    }
+
+    /// Cancels all steps except further attempts to start. Returns the instances of these.
+    pub(crate) fn keep_retries(&mut self) -> BTreeSet<InstanceName> {
+        self.steps
+            .retain(|_, (_, step)| matches!(step, LifecycleStep::Run { attempt } if *attempt > 1));
+        self.next_of.retain(|_, key| self.steps.contains_key(key));
+        self.next_of.keys().cloned().collect()
     }
 }

@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
 use ankaios_model::proto::ank_base::{
-    ReadWriteEnum, Request, UpdateStateRequest, request::RequestContent, response::ResponseContent,
+    ReadWriteEnum, Request, UpdateStateRequest, Workload, request::RequestContent,
+    response::ResponseContent,
 };
 use ankaios_model::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
 use common::{LIMIT, RawWorkload, connected, start, state_request, state_with, update, workload};
@@ -160,11 +161,19 @@ async fn an_agent_restart_breaks_the_fifos_and_keeps_their_files() {
 #[tokio::test]
 async fn a_server_restart_swaps_the_session_and_unlinks_the_fifos() {
     let (_temp, dir, vehicle, mut workload) = connected().await;
+    let startup = vehicle.startup_manifest();
+    assert_eq!(vehicle.desired_state(), startup);
+    let unscheduled = Workload { agent: Some(String::new()), ..self::workload("image: nginx") };
+    let state = state_with([("nginx", unscheduled)]);
+    workload.request("u", update(state, &["desiredState.workloads.nginx"])).await;
+    workload.response().await;
+    assert_ne!(vehicle.desired_state(), startup);
     workload.request("ev", state_request(&[], true)).await;
     workload.state().await;
     assert_eq!(vehicle.streams()["events"], ["ev"]);
 
     vehicle.restart_server().await.unwrap();
+    assert_eq!(vehicle.desired_state(), startup, "what was applied since is gone");
     assert!(!dir.exists());
     workload.assert_silent().await;
     assert!(vehicle.streams()["events"].is_empty());

@@ -298,10 +298,13 @@ async fn the_stream_starts_again_after_restarts_and_reports_its_health() {
     scene.set_door("shut").await;
     find(&mut calls, "updated desiredState.configs.door").await;
 
+    // The server forgets the config.
     scene.vehicle.restart_server().await.unwrap();
     find(&mut calls, "resynced").await;
     let second = listening.health();
     assert!(second.last_resync > first.last_resync, "{second:?}");
+    scene.set_door("shut").await;
+    find(&mut calls, "added desiredState.configs.door").await;
     scene.set_door("open").await;
     find(&mut calls, "updated desiredState.configs.door").await;
 }

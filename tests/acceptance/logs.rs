@@ -47,6 +47,8 @@ async fn no_line_is_lost_across_restarts_of_agent_server_and_connector() {
     let broker = Broker::persistent().await;
     let mut scene = Scene::with_broker(broker, &[]).await;
     run(&scene, "talker").await;
+    // Otherwise a restart of the server removes the workload.
+    scene.vehicle.set_startup_manifest(scene.vehicle.desired_state()).unwrap();
     let mut logs = scene.client("logs/l").await;
     let request = r#"{"id": "l", "workloads": ["talker"], "follow": true, "ttl": "0s"}"#;
     scene.request("logs/subscribe", request).await;

@@ -405,13 +405,13 @@ async fn a_roll_out_is_followed_until_it_has_settled() {
     assert_eq!(last["status"], json!("succeeded"), "{seen:?}");
     assert_eq!(last["workloads"][0]["execution_state"]["state"], json!("RUNNING"));
 
-    let bad = workload("bad", UNKNOWN_IMAGE);
+    let bad = workload("bad", "localhost/bad").replace("runtime: podman", "runtime: docker");
     scene.request("manifest/apply", &bad).await;
     let last = find(&mut status, |message| message["status"] != json!("in_progress")).await;
     assert_eq!(last["status"], json!("failed"));
     let state = &last["workloads"][0]["execution_state"];
     assert_eq!(state["substate"], json!("PENDING_STARTING_FAILED"));
-    assert!(state["additional_info"].as_str().unwrap().contains("No more retries"), "{state}");
+    assert!(state["additional_info"].as_str().unwrap().contains("Unsupported Runtime"), "{state}");
 
     // Nothing has changed, so the current states of the workloads are reported.
     for (manifest, expected) in [(workload("good", "localhost/good"), "succeeded"), (bad, "failed")]
@@ -428,6 +428,20 @@ async fn a_roll_out_is_followed_until_it_has_settled() {
         scene.vehicle.streams()["events"].is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_roll_out_is_in_progress_while_ankaios_retries_a_start() {
+    let scene = Scene::with(&[("ROLLOUT_TIMEOUT", "1s"), UNGUARDED]).await;
+    let mut status = scene.client("manifest/apply/status").await;
+    scene.request("manifest/apply", workload("w", UNKNOWN_IMAGE)).await;
+    let info =
+        |message: &Value| message["workloads"][0]["execution_state"]["additional_info"].to_string();
+    let retried = find(&mut status, |message| info(message).contains("Retry 2: ")).await;
+    assert_eq!(retried["status"], json!("in_progress"));
+    let last = find(&mut status, |message| message["status"] != json!("in_progress")).await;
+    assert_eq!(last["status"], json!("timed_out"));
+    assert!(info(&last).contains("Retry "), "{last}");
 }
 
 #[tokio::test]

@@ -59,11 +59,11 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
             journal.note("ankaios: server restarts");
             vehicle.set_server_down(true);
             sleep(millis(random, 0..500)).await;
-            let _ = vehicle.restart_server().await;
+            restart_server(vehicle).await;
             sleep(millis(random, 0..3000)).await;
             if random.bool() {
                 journal.note("ankaios: server restarts again");
-                let _ = vehicle.restart_server().await;
+                restart_server(vehicle).await;
             }
         }
         3 => {
@@ -129,6 +129,15 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
         }
     }
     false
+}
+
+/// Restarts the server with what it has as its startup manifest: the connector does not put back
+/// what a server forgets. No update is served in between.
+async fn restart_server(vehicle: &Vehicle) {
+    vehicle.set_server_down(true);
+    vehicle.set_startup_manifest(vehicle.desired_state()).unwrap();
+    // The FIFOs may be gone already.
+    let _ = vehicle.restart_server().await;
 }
 
 async fn restart_agent(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) {

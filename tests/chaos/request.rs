@@ -105,7 +105,7 @@ pub(crate) fn slot_path(slot: usize) -> String {
 
 /// The text in the workload and in the config of a slot.
 pub(crate) fn slot_text(slot: usize, version: u32) -> String {
-    format!("slot {slot} version {version}")
+    format!("image: localhost/slot-{slot}:{version}")
 }
 
 impl Kind {
@@ -151,7 +151,7 @@ impl Kind {
             }
             Self::Talk => format!(
                 "apiVersion: v1\nworkloads:\n  {TALKER}:\n    runtime: podman\n    \
-                 agent: agent_A\n    restartPolicy: ALWAYS\n    runtimeConfig: 'talks'\n"
+                 agent: agent_A\n    restartPolicy: ALWAYS\n    runtimeConfig: 'image: localhost/talker'\n"
             ),
             Self::Follow => {
                 let workloads = [TALKER];
