@@ -15,6 +15,13 @@ pub(crate) struct RenderedWorkload {
     pub(crate) workload: Node,
 }
 
+impl RenderedWorkload {
+    /// The name of its runtime.
+    pub(crate) fn runtime(&self) -> Option<Arc<str>> {
+        self.workload.get("runtime").and_then(Node::as_text).map(Arc::from)
+    }
+}
+
 /// The rendered workloads of the desired state by workload name.
 pub(crate) type RenderedWorkloads = BTreeMap<Arc<str>, Arc<RenderedWorkload>>;
 

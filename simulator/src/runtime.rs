@@ -25,10 +25,17 @@ pub(crate) enum StartFailure {
     Retried(String),
 }
 
-/// Starts a rendered workload. `runtime_error` is why the runtime starts no container at all.
-pub(crate) fn start(workload: &Node, runtime_error: Option<&str>) -> Result<(), StartFailure> {
+/// Starts a rendered workload. `first_runtime` is the runtime that it had before it was changed:
+/// the agent calls that one until the workload is deleted. `runtime_error` is why the runtime
+/// starts no container at all.
+pub(crate) fn start(
+    workload: &Node,
+    first_runtime: Option<&str>,
+    runtime_error: Option<&str>,
+) -> Result<(), StartFailure> {
+    let runtime = first_runtime.unwrap_or_else(|| text(workload, "runtime"));
     check_files(workload).map_err(StartFailure::Final)?;
-    check_configuration(workload).map_err(StartFailure::Final)?;
+    check_configuration(workload, runtime).map_err(StartFailure::Final)?;
     if let Some(error) = runtime_error {
         return Err(StartFailure::Retried(error.to_owned()));
     }
@@ -111,12 +118,17 @@ struct KubeConfig {
     manifest: String,
 }
 
-fn check_configuration(workload: &Node) -> Result<(), String> {
+fn check_configuration(workload: &Node, runtime: &str) -> Result<(), String> {
     let config = text(workload, "runtimeConfig");
-    match text(workload, "runtime") {
-        "podman" | "containerd" => read::<ContainerConfig>(config).map(drop),
-        "podman-kube" => check_kube_configuration(workload, config),
-        _ => Err("Unsupported Runtime".to_owned()),
+    let asked = text(workload, "runtime");
+    match runtime {
+        "podman" | "containerd" if asked == runtime => read::<ContainerConfig>(config).map(drop),
+        "podman" | "containerd" => {
+            Err(format!("Received a workload for the wrong runtime: '{asked}'"))
+        }
+        "podman-kube" if asked == runtime => check_kube_configuration(workload, config),
+        _ if asked == runtime => Err("Unsupported Runtime".to_owned()),
+        _ => Err(format!("Received a manifest for the wrong runtime: '{asked}'")),
     }
 }
 
@@ -175,7 +187,7 @@ mod tests {
             ("containerd", "image: x\ncommandArgs: [sleep, '1']\nunknown: 1"),
             ("podman-kube", "manifest: |\n  kind: Pod"),
         ] {
-            assert_eq!(start(&workload(runtime, config, None), None), Ok(()), "{runtime}");
+            assert_eq!(start(&workload(runtime, config, None), None, None), Ok(()), "{runtime}");
         }
     }
 
@@ -193,7 +205,7 @@ mod tests {
             ),
             ("podman-kube", "image: x", "missing field `manifest`"),
         ] {
-            let failure = start(&workload(runtime, config, None), None);
+            let failure = start(&workload(runtime, config, None), None, None);
             assert_eq!(failure, final_failure(expected), "{runtime}: {config}");
         }
     }
@@ -204,7 +216,7 @@ mod tests {
             let rules = Node::list([Node::text("rule")]);
             let mut workload = workload("podman-kube", &format!("manifest: x{target}"), None);
             workload.set(&["controlInterfaceAccess"], Node::map([("allowRules", rules)])).unwrap();
-            super::start(&workload, None)
+            super::start(&workload, None, None)
         };
         assert_eq!(start("\ncontrolInterfaceTarget: pod/container"), Ok(()));
         let expected = "Invalid control interface target format: 'pod'. \
@@ -216,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_made_is_a_final_failure() {
-        let start = |runtime, file| super::start(&workload(runtime, "image: x", Some(file)), None);
+        let start =
+            |runtime, file| super::start(&workload(runtime, "image: x", Some(file)), None, None);
         for file in [
             ("/a/b", "data", "text: %"),
             ("/a", "binaryData", "aGVs\n  bG8=\n"),
@@ -254,11 +267,27 @@ mod tests {
     fn what_the_runtime_reports_is_retried() {
         let unknown = workload("podman", &format!("image: {UNKNOWN_IMAGE}:1"), None);
         let expected = "unable to pull example.com/unknown: manifest unknown";
-        assert_eq!(start(&unknown, None), Err(StartFailure::Retried(expected.to_owned())));
+        assert_eq!(start(&unknown, None, None), Err(StartFailure::Retried(expected.to_owned())));
         let full = Some("no space left on device");
         let expected = Err(StartFailure::Retried("no space left on device".to_owned()));
-        assert_eq!(start(&workload("podman", "image: x", None), full), expected);
-        let wrong = start(&workload("docker", "image: x", None), full);
+        assert_eq!(start(&workload("podman", "image: x", None), None, full), expected);
+        let wrong = start(&workload("docker", "image: x", None), None, full);
         assert_eq!(wrong, final_failure("Unsupported Runtime"));
+    }
+
+    #[test]
+    fn a_workload_keeps_its_first_runtime() {
+        let start =
+            |first, runtime| super::start(&workload(runtime, "image: x", None), Some(first), None);
+        assert_eq!(start("podman", "podman"), Ok(()));
+        for (first, runtime, kind) in [
+            ("podman", "docker", "workload"),
+            ("containerd", "podman", "workload"),
+            ("podman-kube", "podman", "manifest"),
+            ("docker", "podman", "manifest"),
+        ] {
+            let expected = format!("Received a {kind} for the wrong runtime: '{runtime}'");
+            assert_eq!(start(first, runtime), final_failure(&expected));
+        }
     }
 }

@@ -48,9 +48,12 @@ pub(crate) struct SimulatedServer {
     /// The tags with which the agents have connected. Tags set by an update do not survive a
     /// restart of the server.
     agent_tags: BTreeMap<String, Option<Tags>>,
-    /// Workloads that agents try to start although a restarted server does not know them. Agents
-    /// only delete those that have a container.
-    unknown_retried: BTreeMap<InstanceName, Arc<RenderedWorkload>>,
+    /// Workloads without a container that agents still have although a restarted server does not
+    /// know them. Agents only delete those that have a container.
+    unknown_to_server: BTreeMap<InstanceName, Arc<RenderedWorkload>>,
+    /// The runtimes of workloads that were changed, by agent and workload name. An agent keeps the
+    /// runtime of a workload until the workload is deleted.
+    first_runtimes: BTreeMap<(String, String), Arc<str>>,
     /// Why the runtimes start no container.
     pub(crate) runtime_error: Option<String>,
 }
@@ -66,7 +69,8 @@ impl SimulatedServer {
             waiting: BTreeSet::new(),
             startup: State { api_version: "v1".to_owned(), ..State::default() },
             agent_tags: BTreeMap::new(),
-            unknown_retried: BTreeMap::new(),
+            unknown_to_server: BTreeMap::new(),
+            first_runtimes: BTreeMap::new(),
             runtime_error: None,
         }
     }
@@ -85,7 +89,8 @@ impl SimulatedServer {
         self.state.set(state);
         self.timeline.clear();
         self.waiting.clear();
-        self.unknown_retried.clear();
+        self.unknown_to_server.clear();
+        self.first_runtimes.clear();
     }
 
     // ------------------------------------------------------------ lifecycle
@@ -118,7 +123,7 @@ impl SimulatedServer {
                 responses
             }
             LifecycleStep::Remove { successor } => {
-                self.unknown_retried.remove(name);
+                self.unknown_to_server.remove(name);
                 let mut responses = self.state.remove_execution_state(name);
                 match successor {
                     Some(successor) => responses.extend(self.start(&successor, now)),
@@ -149,11 +154,12 @@ impl SimulatedServer {
     }
 
     fn run(&mut self, name: &InstanceName, attempt: u32, now: Instant) -> Vec<Response> {
-        let unknown = self.unknown_retried.get(name).map(|rendered| &**rendered);
+        let unknown = self.unknown_to_server.get(name).map(|rendered| &**rendered);
         let Some(rendered) = self.state.rendered_instance(name).or(unknown) else {
             return Vec::new();
         };
-        match runtime::start(&rendered.workload, self.runtime_error.as_deref()) {
+        let first = self.first_runtimes.get(&workload_key(name)).map(|runtime| &**runtime);
+        match runtime::start(&rendered.workload, first, self.runtime_error.as_deref()) {
             Ok(()) => self.set_execution_state(name, execution::running(), now),
             Err(StartFailure::Final(reason)) => {
                 self.set_execution_state(name, execution::starting_failed(reason), now)
@@ -265,6 +271,14 @@ impl SimulatedServer {
             }
             successors.extend(successor.cloned());
             let successor = successor.cloned();
+            let was_started = self.state.execution_state(name) != Some(execution::initial());
+            if successor.is_none() {
+                self.first_runtimes.remove(&workload_key(name));
+            } else if was_started && !was_waiting {
+                let rendered = self.state.rendered(&name.workload_name);
+                let runtime = rendered.and_then(RenderedWorkload::runtime);
+                self.keep_runtime(name, runtime);
+            }
             let step = if was_waiting {
                 LifecycleStep::Remove { successor }
             } else {
@@ -283,10 +297,17 @@ impl SimulatedServer {
         removed
     }
 
-    /// The instance that an agent still tries to start although the server does not know it, and
-    /// that it replaces by this one, because the workload has the same name.
+    /// Records the runtime of a workload that is changed, unless it was changed before.
+    fn keep_runtime(&mut self, name: &InstanceName, runtime: Option<Arc<str>>) {
+        if let Some(runtime) = runtime {
+            self.first_runtimes.entry(workload_key(name)).or_insert(runtime);
+        }
+    }
+
+    /// The instance that an agent still has although the server does not know it, and that it
+    /// replaces by this one, because the workload has the same name.
     fn unknown_predecessor(&self, name: &InstanceName) -> Option<InstanceName> {
-        let mut unknown = self.unknown_retried.keys();
+        let mut unknown = self.unknown_to_server.keys();
         unknown
             .find(|unknown| {
                 unknown.workload_name == name.workload_name && unknown.agent_name == name.agent_name
@@ -384,4 +405,9 @@ impl SimulatedServer {
         self.state.subscriptions.clear();
         self.logs.clear_streams();
     }
+}
+
+/// What an agent knows a workload by.
+fn workload_key(name: &InstanceName) -> (String, String) {
+    (name.agent_name.clone(), name.workload_name.clone())
 }

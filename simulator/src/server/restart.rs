@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | the same instance, running | `RUNNING_OK` | |
 //! | a container | stops it, removes it, starts the instance of the manifest | stops and removes it |
-//! | a start that failed for good | the same | does not report it any more |
+//! | a start that failed for good | the same | keeps it, and does not report it |
 //! | a start that it retries | the same | goes on, and reports it to the server |
 //! | nothing | starts it | |
 
@@ -20,7 +20,7 @@ use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
 use ankaios_model::proto::ank_base::{ExecutionState, Pending, State};
 
-use super::SimulatedServer;
+use super::{SimulatedServer, workload_key};
 use crate::execution;
 use crate::state::AnkaiosState;
 use crate::timeline::LifecycleStep;
@@ -86,6 +86,8 @@ impl SimulatedServer {
                 successor.agent_name == name.agent_name && !replaced.contains(successor)
             });
             let holding = Holding::of(&state, retried.contains(&name));
+            let rendered = workloads.get(&*name.workload_name);
+            let rendered = rendered.filter(|rendered| rendered.name == name);
             match (holding, successor) {
                 (Holding::Nothing, _) => {}
                 (Holding::Container, Some(successor))
@@ -95,15 +97,17 @@ impl SimulatedServer {
                     replaced.insert(successor);
                 }
                 (_, Some(successor)) => {
+                    self.keep_runtime(&name, rendered.and_then(|rendered| rendered.runtime()));
                     self.plan_stop(name, Some(successor.clone()), now);
                     replaced.insert(successor);
                 }
-                (Holding::Container, None) => self.plan_stop(name, None, now),
-                (Holding::FailedStart, None) => self.logs.remove(&name),
-                (Holding::Retries, None) => {
-                    let rendered = workloads.values().find(|rendered| rendered.name == name);
+                (Holding::Container, None) => {
+                    self.first_runtimes.remove(&workload_key(&name));
+                    self.plan_stop(name, None, now);
+                }
+                (Holding::FailedStart | Holding::Retries, None) => {
                     if let Some(rendered) = rendered {
-                        self.unknown_retried.insert(name, Arc::clone(rendered));
+                        self.unknown_to_server.insert(name, Arc::clone(rendered));
                     }
                 }
             }

@@ -8,6 +8,7 @@ use ankaios_model::proto::ank_base::{
 };
 
 use super::*;
+use crate::instance::instance_name;
 use crate::options::agent_attributes;
 use crate::runtime::UNKNOWN_IMAGE;
 
@@ -220,6 +221,33 @@ fn a_start_that_cannot_succeed_is_tried_once_until_the_desired_state_changes() {
     assert_eq!(simulated.states(&name), [failed, stopping, None]);
     let name = simulated.instance("w");
     assert_eq!(simulated.server.state().execution_state(&name), running);
+}
+
+#[test]
+fn a_workload_keeps_its_first_runtime_until_it_is_deleted() {
+    let mut simulated = Simulated::new();
+    let with =
+        |runtime: &str| Workload { runtime: Some(runtime.to_owned()), ..workload("image: x") };
+    let mut change = |workload: Option<Workload>| {
+        simulated.update(&[("w", workload)]);
+        let name = instance_name("w", "agent_A", "image: x");
+        simulated.states(&name).pop().unwrap()
+    };
+    let wrong = |kind: &str, runtime: &str| {
+        let reason = format!("Received a {kind} for the wrong runtime: '{runtime}'");
+        Some(execution::starting_failed(reason))
+    };
+    let [_, running] = starts();
+    assert_eq!(change(Some(with("podman"))), running);
+    assert_eq!(change(Some(with("docker"))), wrong("workload", "docker"));
+    assert_eq!(change(Some(with("containerd"))), wrong("workload", "containerd"));
+    assert_eq!(change(Some(with("podman"))), running);
+    assert_eq!(change(None), None);
+    let unsupported = Some(execution::starting_failed("Unsupported Runtime"));
+    assert_eq!(change(Some(with("docker"))), unsupported);
+    assert_eq!(change(Some(with("podman"))), wrong("manifest", "podman"));
+    assert_eq!(change(None), None);
+    assert_eq!(change(Some(with("podman"))), running);
 }
 
 #[test]
