@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use ankaios_model::update_mask::{get, merge, touches};
 use serde_json::{Map, Value, json};
 
-use super::mask::{get, merge, touches};
 use super::podman::{self, PartCount};
 use super::policy::Policy;
 use super::refusal::Refusal;

@@ -12,7 +12,6 @@
 //!  │ └ policy             the rules
 //!  │   └ option_pattern   patterns of options of Podman
 //!  ├ check                the state after an update against the policy
-//!  │ ├ mask               applies update masks
 //!  │ ├ template           renders fields
 //!  │ └ podman             a `runtimeConfig`
 //!  │   └ podman_options   the options of a command line
@@ -31,7 +30,6 @@
 //! for the policy an operation reads the state after all earlier updates.
 
 mod check;
-mod mask;
 mod option_pattern;
 mod option_value;
 mod podman;
@@ -50,8 +48,8 @@ use std::time::Instant;
 
 use ankaios_control::Client;
 use ankaios_model::proto::ank_base::{CompleteState, UpdateStateRequest};
+use ankaios_model::update_mask::{parts, touches};
 use fleet_contract::error::ErrorReply;
-use mask::{parts, touches};
 use protection::Protection;
 use rate_limit::Limiter;
 use serde_json::Value;
@@ -160,13 +158,24 @@ impl Guard {
         }
         let configs = ["desiredState", "configs", "*"];
         let touches_configs = masks.iter().any(|mask| touches(mask, &configs));
-        Ok(if self.has_policy() && depends_on_state(update) {
-            RequiredState::Fresh
+        let for_policy = self.required_for_policy(update);
+        Ok(if for_policy != RequiredState::Nothing {
+            for_policy
         } else if !force && touches_configs && !self.0.protection.is_empty() {
             RequiredState::LastKnown
         } else {
             RequiredState::Nothing
         })
+    }
+
+    /// Which state [`Guard::check`] requires for an update that the connector makes without a
+    /// request. Such an update brings back what was there, so workloads are not protected from it.
+    pub(crate) fn required_for_policy(&self, update: &UpdateStateRequest) -> RequiredState {
+        if self.has_policy() && depends_on_state(update) {
+            RequiredState::Fresh
+        } else {
+            RequiredState::Nothing
+        }
     }
 
     /// The parts of the state that [`Guard::check`] looks at.

@@ -3,9 +3,9 @@
 //! A workload is changed by a mask that touches it, and by one that touches a config it
 //! uses: Ankaios renders its templates with the new config and restarts it.
 
+use ankaios_model::update_mask::{get, touches};
 use serde_json::Value;
 
-use super::mask::{get, touches};
 use super::refusal::Refusal;
 
 /// The name of the rule in replies.

@@ -6,10 +6,9 @@ use ankaios_control::{Client, RequestError};
 use ankaios_control::{Event, StreamHealthHandle};
 use ankaios_model::json::{self, StateFormat};
 use ankaios_model::proto::ank_base::CompleteState;
+use ankaios_model::update_mask::merge;
 use serde_json::Value;
 use tokio::sync::watch;
-
-use super::mask::merge;
 
 /// The part of the vehicle's state that the guard needs.
 #[derive(Debug)]

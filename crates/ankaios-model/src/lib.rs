@@ -12,6 +12,7 @@
 //! - [`proto`]: the messages of the control interface, generated from `proto/`.
 //! - [`manifest`]: parses a manifest, and creates the update that applies or deletes it.
 //! - [`json`]: writes states and events as JSON, and parses a state in Ankaios' own format.
+//! - [`update_mask`]: which fields an update touches, and the state after it.
 //! - [`InstanceName`]: the name of a workload instance.
 //! - `schema` (private): Ankaios' own format of each field, with its checks. The other modules and
 //!   the functions and traits below use it.
@@ -27,6 +28,7 @@ pub mod json;
 pub mod manifest;
 pub mod proto;
 mod schema;
+pub mod update_mask;
 
 pub use instance_name::{InstanceName, InvalidInstanceName};
 pub use schema::{FromText, deserialize_text, field_mask_has_empty_part, is_identifier, is_name};

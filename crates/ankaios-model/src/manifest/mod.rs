@@ -15,7 +15,7 @@ mod tests;
 
 pub use error::{LineColumn, ManifestError};
 use serde::Deserialize;
-pub use yaml::read_yaml;
+pub use yaml::{read_yaml, to_yaml};
 
 use crate::proto::ank_base::{CompleteState, ConfigMap, State, UpdateStateRequest, WorkloadMap};
 use crate::schema::{ApiVersion, CompleteWorkload, Configs, NameMap};

@@ -1,5 +1,6 @@
 //! Deserializes untrusted YAML and JSON.
 
+use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
 use super::error::ManifestError;
@@ -26,6 +27,15 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ManifestErr
 /// See [`ManifestError`]. Text without content is an error, too.
 pub fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, ManifestError> {
     read_document(without_byte_order_mark(text), "it is empty")
+}
+
+/// Writes a value as YAML that [`Manifest::parse`](super::Manifest::parse) and [`read_yaml`] read
+/// as the same value.
+///
+/// # Errors
+/// The value cannot be written, for example because the key of a map is not a text.
+pub fn to_yaml(value: &impl Serialize) -> Result<String, ManifestError> {
+    Ok(serde_yaml::to_string(value)?)
 }
 
 fn without_byte_order_mark(text: &str) -> &str {

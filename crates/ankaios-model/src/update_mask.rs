@@ -1,26 +1,34 @@
 //! Update masks: which fields they touch, and the state after an update.
+//!
+//! A state is JSON in Ankaios' own format, as [`json`](crate::json) writes it.
 
 use serde_json::{Map, Value};
 
 /// The names along a mask.
-pub(super) fn parts(mask: &str) -> Vec<&str> {
+#[must_use]
+pub fn parts(mask: &str) -> Vec<&str> {
     mask.split('.').collect()
 }
 
 /// Whether an update with this mask can change the field at `path`: the mask names the field, a
 /// parent or a child of it. `*` on either side matches any single name. To Ankaios a `*` in an
-/// update mask is an ordinary name, but the guard must not depend on that.
-pub(super) fn touches(mask: &str, path: &[&str]) -> bool {
+/// update mask is an ordinary name, but a check must not depend on that.
+#[must_use]
+pub fn touches(mask: &str, path: &[&str]) -> bool {
     mask.split('.').zip(path).all(|(part, name)| part == *name || part == "*" || *name == "*")
 }
 
 /// The mask leads through a field that is not a map. Ankaios refuses such a mask.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotAMap;
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the mask leads through a field that is not a map")]
+pub struct NotAMap;
 
 /// Updates `state` as Ankaios does: the field of `new` at the mask replaces the one of
 /// `state`; if `new` has none, the field is removed.
-pub(super) fn merge(state: &mut Value, new: &Value, mask: &str) -> Result<(), NotAMap> {
+///
+/// # Errors
+/// See [`NotAMap`]. The state is unchanged, apart from maps that were added on the way.
+pub fn merge(state: &mut Value, new: &Value, mask: &str) -> Result<(), NotAMap> {
     let path = parts(mask);
     match get(new, &path) {
         Some(value) => set(state, &path, value.clone()),
@@ -29,7 +37,8 @@ pub(super) fn merge(state: &mut Value, new: &Value, mask: &str) -> Result<(), No
 }
 
 /// The field at a path. A number is the index of a list item, as in Ankaios.
-pub(super) fn get<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+#[must_use]
+pub fn get<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, name| match value {
         Value::Object(fields) => fields.get(*name),
         Value::Array(items) => items.get(name.parse::<usize>().ok()?),
