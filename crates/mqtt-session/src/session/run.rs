@@ -24,7 +24,8 @@ enum Waited {
 
 impl<A: Application> Session<A> {
     /// Keeps the session alive over any number of connections until it is stopped and
-    /// everything has been published. A shared session also ends when another process has, or
+    /// everything has been published, or it is stopped before the first connection. A shared
+    /// session also ends when another process has, or
     /// may have, taken it over.
     pub async fn run(mut self) -> Ended {
         let ended = self.keep().await;
@@ -58,7 +59,9 @@ impl<A: Application> Session<A> {
             );
             // The broker publishes the last will, so no farewell is needed.
             let is_running = self.stage == Stage::Running;
-            if !is_running && self.outgoing.is_over() && self.outbox.is_empty() {
+            let is_drained = self.outgoing.is_over() && self.outbox.is_empty();
+            // Before the first connection, no message can be in progress that needs a reply.
+            if !is_running && (is_drained || self.ready.is_none()) {
                 return Ended::Stopped;
             }
             let give_up_at = self.resume_until.unwrap_or_else(Instant::now);
@@ -72,6 +75,7 @@ impl<A: Application> Session<A> {
             match self.heartbeat.while_waiting(waited).await {
                 Waited::TooLong => return Ended::Lost,
                 Waited::Enough => {}
+                Waited::Stopped if self.ready.is_none() => return Ended::Stopped,
                 Waited::Stopped => self.drain(),
             }
         }
@@ -194,5 +198,51 @@ impl<A: Application> Session<A> {
             }
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::application::testing::NoApplication;
+    use crate::lane::Lane;
+    use crate::options::SessionOptions;
+    use crate::publication::Publication;
+    use crate::queue::queue;
+    use crate::recall::Recall;
+    use crate::reporter::Reporter;
+
+    #[tokio::test]
+    async fn a_stop_before_the_first_connection_does_not_wait_for_the_broker() {
+        let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let options = SessionOptions {
+            host: unused.ip().to_string(),
+            port: unused.port(),
+            ..SessionOptions::for_tests()
+        };
+        let (consumer, _messages) = mpsc::channel(1);
+        let (sender, outgoing) = queue();
+        let status = Publication {
+            topic: "vehicle/1/manifest/apply/status".into(),
+            payload: "{}".into(),
+            retain: false,
+            expiry: None,
+        };
+        let writer = sender.writer(Lane::Streams).await.unwrap();
+        writer.publish(status, &Recall::default()).await.unwrap();
+        let stop = CancellationToken::new();
+        let reporter = Reporter::default();
+        let session =
+            Session::new(options, NoApplication, consumer, outgoing, stop.clone(), reporter);
+        let running = tokio::spawn(session.run());
+        sleep(Duration::from_millis(50)).await;
+        stop.cancel();
+        let ended = timeout(Duration::from_secs(1), running).await;
+        assert_eq!(ended.unwrap().unwrap(), Ended::Stopped);
     }
 }
