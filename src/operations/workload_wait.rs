@@ -26,7 +26,8 @@ pub(super) async fn start(
     let permit = context.wait_permit().ok_or_else(too_many)?;
     let (request, limit) = WorkloadWaitRequest::parse(&call.payload)?;
     let agent = request.agent_name.as_deref().unwrap_or("*");
-    let mask = format!("workloadStates.{agent}.{}", request.workload_name);
+    // Without the last part, Ankaios 1.0.1 sends no event for the first workload of an agent.
+    let mask = format!("workloadStates.{agent}.{}.*", request.workload_name);
     let subscribe_call = context.ankaios.subscribe(vec![mask]).await.map_err(request_failed)?;
     let stopping = context.stopping.clone();
     Ok(Box::pin(async move {
