@@ -35,6 +35,7 @@ mod guard;
 pub mod health;
 mod operations;
 mod replica;
+mod revisions;
 mod router;
 pub mod settings;
 mod streams;

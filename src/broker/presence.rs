@@ -5,7 +5,11 @@ use std::time::SystemTime;
 use ankaios_control::{LinkState, LinkStatus};
 use bytes::Bytes;
 use fleet_contract::rfc3339;
-use fleet_contract::status::{AnkaiosLink, Availability, ConnectorStatus, LinkReport};
+use fleet_contract::status::{
+    AnkaiosLink, Availability, ConnectorStatus, LinkReport, RevisionReport,
+};
+
+use crate::revisions::RevisionsStatus;
 
 /// Creates the status messages of each connection.
 #[derive(Debug)]
@@ -33,22 +37,40 @@ impl Presence {
     }
 
     /// The birth message.
-    pub(super) fn online(&self, link: &LinkStatus) -> Bytes {
-        self.status(Availability::Online, Some(report(link)))
+    pub(super) fn online(&self, link: &LinkStatus, revisions: Option<&RevisionsStatus>) -> Bytes {
+        let mut link = report(link);
+        let (revision, reason) = match revisions {
+            None => (None, None),
+            Some(RevisionsStatus::Open(report)) => {
+                (Some(report.clone()), report.restore_reason.clone())
+            }
+            Some(RevisionsStatus::Unusable(reason)) => {
+                (None, Some(format!("revisions cannot be kept: {reason}")))
+            }
+        };
+        // Without the link nothing else matters.
+        link.reason = link.reason.or(reason);
+        self.status(Availability::Online, Some(link), revision)
     }
 
     /// The last will, also published on a clean shutdown.
     pub(super) fn offline(&self) -> Bytes {
-        self.status(Availability::Offline, None)
+        self.status(Availability::Offline, None, None)
     }
 
-    fn status(&self, status: Availability, link: Option<LinkReport>) -> Bytes {
+    fn status(
+        &self,
+        status: Availability,
+        link: Option<LinkReport>,
+        revision: Option<RevisionReport>,
+    ) -> Bytes {
         let status = ConnectorStatus {
             status,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: Some(self.since.clone()),
             replica: self.replica.clone(),
             link,
+            revision,
         };
         status.to_payload()
     }
@@ -77,7 +99,7 @@ mod tests {
         let mut presence = Presence::new(None);
         presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         let read = |payload: Bytes| ConnectorStatus::from_payload(&payload).unwrap();
-        let online = read(presence.online(&LinkStatus::Connected));
+        let online = read(presence.online(&LinkStatus::Connected, None));
         assert_eq!(online.status, Availability::Online);
         let connected = LinkReport { ankaios: AnkaiosLink::Connected, reason: None };
         assert_eq!(online.link, Some(connected));
@@ -85,7 +107,7 @@ mod tests {
         assert_eq!((online.replica, online.version.as_str()), (None, env!("CARGO_PKG_VERSION")));
 
         let why = || "no agent".to_owned();
-        let closed = read(presence.online(&LinkStatus::Closed { reason: why() }));
+        let closed = read(presence.online(&LinkStatus::Closed { reason: why() }, None));
         let report = LinkReport { ankaios: AnkaiosLink::Closed, reason: Some(why()) };
         assert_eq!(closed.link, Some(report));
 

@@ -8,8 +8,14 @@ pub(crate) const REQUEST_ID: &str = "request-id";
 /// The user property that lifts the protection of workloads, with the value `true`.
 const FORCE: &str = "force";
 
+/// The user property that names the release that a change belongs to.
+pub(crate) const RELEASE: &str = "release";
+
+/// The user property that says when a change is taken back.
+pub(crate) const ROLLBACK: &str = "rollback";
+
 /// The user properties that the connector reads.
-pub(crate) const USER_PROPERTIES: &[&str] = &[REQUEST_ID, FORCE];
+pub(crate) const USER_PROPERTIES: &[&str] = &[REQUEST_ID, FORCE, RELEASE, ROLLBACK];
 
 /// The request id that the sender has set.
 #[must_use]

@@ -6,6 +6,7 @@ use ankaios_control::LinkStatus;
 use bytes::Bytes;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::topics::{TopicKind, Topics};
+use futures_util::future::OptionFuture;
 use mqtt_session::{
     Announcement, Application, Arrival, ConnectionError, Qos, Reaction, Routed, SessionMetrics,
     SessionOptions, Subscription, Undeliverable,
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::incoming::Incoming;
 use super::presence::Presence;
 use crate::replica::Lease;
+use crate::revisions::RevisionsStatus;
 
 /// The connector of one vehicle as the application of the MQTT session.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Vehicle {
     /// The largest payload of a request, in bytes.
     max_payload: usize,
     link: watch::Receiver<LinkStatus>,
+    /// `None` if revisions are not kept.
+    revisions: Option<watch::Receiver<RevisionsStatus>>,
     presence: Presence,
     /// `None` if this is the only connector of the vehicle.
     lease: Option<Lease>,
@@ -37,10 +41,11 @@ impl Vehicle {
         max_payload: usize,
         replica: Option<String>,
         link: watch::Receiver<LinkStatus>,
+        revisions: Option<watch::Receiver<RevisionsStatus>>,
     ) -> Self {
         let presence = Presence::new(replica.clone());
         let lease = replica.map(|replica| Lease::new(replica, topics.clone()));
-        Self { topics, max_payload, link, presence, lease }
+        Self { topics, max_payload, link, revisions, presence, lease }
     }
 
     fn announcement(&self, payload: Bytes) -> Announcement {
@@ -92,7 +97,8 @@ impl Application for Vehicle {
     }
 
     fn online(&mut self) -> Announcement {
-        let payload = self.presence.online(&self.link.borrow_and_update());
+        let revisions = self.revisions.as_mut().map(|status| status.borrow_and_update().clone());
+        let payload = self.presence.online(&self.link.borrow_and_update(), revisions.as_ref());
         self.announcement(payload)
     }
 
@@ -101,9 +107,12 @@ impl Application for Vehicle {
     }
 
     async fn changed(&mut self) {
-        if self.link.changed().await.is_err() {
+        let revisions = OptionFuture::from(self.revisions.as_mut().map(watch::Receiver::changed));
+        tokio::select! {
+            Ok(()) = self.link.changed() => {}
+            Some(Ok(())) = revisions => {}
             // The task of the link has ended, which ends the connector.
-            std::future::pending::<()>().await;
+            else => std::future::pending().await,
         }
     }
 
@@ -200,7 +209,7 @@ mod tests {
     fn vehicle(replica: Option<&str>) -> (Vehicle, watch::Sender<LinkStatus>) {
         let topics = Topics::new("1", Vec::new()).unwrap();
         let (sender, link) = watch::channel(LinkStatus::Connected);
-        (Vehicle::new(topics, MAX_PAYLOAD, replica.map(str::to_owned), link), sender)
+        (Vehicle::new(topics, MAX_PAYLOAD, replica.map(str::to_owned), link, None), sender)
     }
 
     fn arrival(topic: &str, qos: Qos) -> Arrival<'_> {

@@ -17,9 +17,10 @@ use super::error::{DRAIN_TIMEOUT, Error};
 use crate::broker::Vehicle;
 use crate::guard::Guard;
 use crate::operations::{OperationContext, Operations, UpdateQueue};
+use crate::revisions::{RevisionMetrics, Revisions};
 use crate::router::{RequestMetrics, Router};
 use crate::settings::Settings;
-use crate::streams::{Publisher, Rollouts, SubscriptionMetrics, Subscriptions};
+use crate::streams::{KeptRecords, Publisher, Rollouts, SubscriptionMetrics, Subscriptions};
 
 /// Maximum number of messages that wait for the router.
 const MAX_MESSAGES: usize = 64;
@@ -31,6 +32,12 @@ pub(super) struct SharedParts {
     pub(super) client: Client,
     pub(super) guard: Guard,
     pub(super) link: watch::Receiver<LinkStatus>,
+    /// `None` if rollouts are not followed.
+    pub(super) rollouts: Option<Rollouts>,
+    /// `None` if revisions are not kept.
+    pub(super) revisions: Option<Revisions>,
+    /// The records of subscriptions in the store.
+    pub(super) kept_records: KeptRecords,
     pub(super) instruments: Instruments,
 }
 
@@ -41,6 +48,7 @@ pub(super) struct Instruments {
     pub(super) router: RequestMetrics,
     pub(super) router_monitor: Monitor,
     pub(super) streams: SubscriptionMetrics,
+    pub(super) revisions: RevisionMetrics,
 }
 
 impl Default for Instruments {
@@ -50,6 +58,7 @@ impl Default for Instruments {
             router: RequestMetrics::default(),
             router_monitor: Monitor::new("the router"),
             streams: SubscriptionMetrics::default(),
+            revisions: RevisionMetrics::default(),
         }
     }
 }
@@ -65,52 +74,71 @@ impl Activation {
     /// Starts a session and the tasks that serve it. When `stop` is cancelled, the session
     /// accepts no more requests, answers those in progress and disconnects from the broker.
     pub(super) fn start(parts: &SharedParts, stop: CancellationToken) -> Self {
-        let SharedParts { settings, client, guard, link, instruments } = parts;
+        let SharedParts {
+            settings,
+            client,
+            guard,
+            link,
+            rollouts,
+            revisions,
+            kept_records,
+            instruments,
+        } = parts;
         let (messages, message_receiver) = mpsc::channel(MAX_MESSAGES);
         let (outgoing, outgoing_receiver) = mqtt_session::queue();
         let publisher = Publisher::new(outgoing.clone());
         let topics = &settings.topics;
         let mut tasks = JoinSet::new();
-        let rollouts = settings.rollout_timeout.map(|limit| {
-            let (rollouts, task) =
-                Rollouts::new(client.clone(), topics.clone(), publisher.clone(), limit);
-            tasks.spawn(named("the rollout tracker", task));
-            rollouts
-        });
+        let replied = CancellationToken::new();
+        if let Some(rollouts) = rollouts {
+            let publish = rollouts.publish(topics.clone(), publisher.clone(), replied.clone());
+            tasks.spawn(named("the publisher of rollouts", publish));
+        }
         let (subscriptions, task) = Subscriptions::new(
             client.clone(),
             topics.clone(),
             publisher,
+            kept_records.clone(),
             instruments.reporter.status(),
             instruments.streams.clone(),
         );
         tasks.spawn(named("the subscriptions task", task));
         let stopping = CancellationToken::new();
-        let context = OperationContext::new(
-            client.clone(),
-            guard.clone(),
-            UpdateQueue::new(settings.request_timeout),
-            subscriptions.clone(),
-            rollouts.clone(),
-            stopping.clone(),
-        );
+        let context = OperationContext {
+            ankaios: client.clone(),
+            guard: guard.clone(),
+            updates: UpdateQueue::new(settings.request_timeout),
+            subscriptions: subscriptions.clone(),
+            rollouts: rollouts.clone(),
+            revisions: revisions.clone(),
+            rollback: settings.rollback,
+            wait_permits: OperationContext::wait_permits(),
+            stopping: stopping.clone(),
+        };
         let router = Router {
             topics: topics.clone(),
             operations: Operations::new(context),
             subscriptions,
-            rollouts,
+            rollouts: rollouts.clone(),
             max_payload: settings.max_payload,
             outgoing,
             stopping,
             metrics: instruments.router.clone(),
         };
         let heartbeat = instruments.router_monitor.start();
-        tasks.spawn(named("the router", router.run(message_receiver, heartbeat)));
+        let run = async move {
+            // Before the session delivers the retained ones.
+            router.subscriptions.restore_kept().await;
+            router.run(message_receiver, heartbeat).await;
+            replied.cancel();
+        };
+        tasks.spawn(named("the router", run));
         let vehicle = Vehicle::new(
             topics.clone(),
             settings.max_payload,
             settings.replica.clone(),
             link.clone(),
+            revisions.as_ref().map(Revisions::status),
         );
         let session = Session::new(
             settings.mqtt.clone(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::health::BindError;
+use crate::revisions::OpenError;
 
 /// How long requests in progress may take when the connector stops. Ankaios kills a workload
 /// that has not ended within 10 s.
@@ -20,6 +21,9 @@ pub enum Error {
     /// Health and metrics cannot be served.
     #[error(transparent)]
     Health(#[from] BindError),
+    /// The store of revisions cannot be used.
+    #[error("STATE_DIR cannot be used")]
+    Store(#[from] OpenError),
     /// A task has ended, which is a bug in the connector. Without it the other tasks would look
     /// healthy but answer nothing.
     #[error("{0} has failed; see the log, and please report it")]

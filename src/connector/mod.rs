@@ -1,7 +1,7 @@
 //! The daemon as a function: connects the parts and runs them as tasks.
 //!
-//! The link to Ankaios, the guard and the server of health and metrics live as long as the
-//! connector. The session with the broker and the tasks that serve it form an `Activation`. A
+//! The link to Ankaios, the guard, the revisions, the rollouts and the server of health and metrics
+//! live as long as the connector: they need no broker. The session with the broker and the tasks that serve it form an `Activation`. A
 //! new one starts each time this replica becomes active; a connector that is the only one of
 //! its vehicle has one activation.
 
@@ -10,6 +10,7 @@ mod error;
 
 use mqtt_session::{Ended, STABLE_CONNECTION, reconnect_backoff};
 use service_kit::heartbeat::Monitor;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -17,9 +18,15 @@ use tokio_util::sync::CancellationToken;
 use crate::guard::Guard;
 use crate::health::{Endpoints, Liveness, MetricsPage, Readiness, Server};
 use crate::replica::Standby;
+use crate::revisions::{self, KeeperParts, Kept, Revisions};
 use crate::settings::Settings;
+use crate::streams::{KeptRecords, RolloutOptions, Rollouts};
 use activation::{Activation, Instruments, SharedParts, named};
 pub use error::Error;
+
+/// Maximum number of ends of rollouts that wait for the keeper of revisions: more than there are
+/// rollouts.
+const MAX_ENDED: usize = 1024;
 
 /// Runs the connector until `stop` is cancelled. Then it accepts no more requests, answers
 /// those in progress and disconnects from the broker.
@@ -42,8 +49,44 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         let watch = guard.clone().watch(client.clone());
         tasks.spawn(named("the guard's state watcher", watch));
     }
+    let (ended, ended_receiver) = mpsc::channel(MAX_ENDED);
+    let rollouts = settings.rollout_timeout.map(|limit| {
+        let options = RolloutOptions { limit, stable_time: settings.stable_time };
+        let (rollouts, task) = Rollouts::new(client.clone(), options, ended);
+        tasks.spawn(named("the rollout tracker", task));
+        rollouts
+    });
+    let mut kept_records = KeptRecords::default();
+    let revisions = match settings.revisions.clone() {
+        Some(options) => {
+            let parts = KeeperParts {
+                ankaios: client.clone(),
+                link: link.status(),
+                guard: guard.clone(),
+                rollouts: rollouts.clone(),
+                ended: ended_receiver,
+                request_timeout: settings.request_timeout,
+                confirm_timeout: settings.rollout_timeout,
+                metrics: instruments.revisions.clone(),
+            };
+            let (Kept { revisions, records }, task) = revisions::open(options, parts).await?;
+            tasks.spawn(named("the keeper of revisions", task));
+            // The records of a replica that was standby for a while may be outdated.
+            if settings.replica.is_none() {
+                kept_records = records;
+            }
+            Some(revisions)
+        }
+        None => {
+            tracing::info!(
+                "STATE_DIR is not set: what operators change is lost when ank-server restarts"
+            );
+            None
+        }
+    };
     if let Some(server) = server {
-        let Instruments { reporter, router, router_monitor, streams } = &instruments;
+        let Instruments { reporter, router, router_monitor, streams, revisions: metrics } =
+            &instruments;
         let endpoints = Endpoints {
             liveness: Liveness::new(vec![
                 reporter.monitor().clone(),
@@ -55,11 +98,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
                 link: link.status(),
                 ankaios: client.clone(),
                 guard: guard.needs_state().then(|| guard.clone()),
+                revisions: revisions.as_ref().map(Revisions::status),
                 stop: stop.clone(),
             },
             metrics: MetricsPage::new(|registry| {
                 router.register(registry);
                 streams.register(registry);
+                if revisions.is_some() {
+                    metrics.register(registry);
+                }
                 reporter.metrics().register(registry);
                 link.metrics().register(registry);
                 client.event_streams().register(registry);
@@ -67,7 +114,16 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         };
         tasks.spawn(named("the server of health and metrics", server.run(endpoints)));
     }
-    let parts = SharedParts { settings, client, guard, link: link.status(), instruments };
+    let parts = SharedParts {
+        settings,
+        client,
+        guard,
+        link: link.status(),
+        rollouts,
+        revisions,
+        kept_records,
+        instruments,
+    };
     tasks.spawn(named("the link to Ankaios", link.run()));
     tokio::select! {
         ended = serve(&parts, &stop) => ended,

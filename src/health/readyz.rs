@@ -1,12 +1,14 @@
 //! `/readyz`: whether requests can be served, and why not.
 
 use ankaios_control::{Client, LinkStatus, StreamHealth};
+use fleet_contract::status::RestoreState;
 use mqtt_session::SessionStatus;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::Guard;
+use crate::revisions::RevisionsStatus;
 
 /// Maximum number of interrupted event streams that a response lists.
 const MAX_LISTED: usize = 5;
@@ -22,6 +24,8 @@ pub(crate) struct Readiness {
     pub ankaios: Client,
     /// The guard, if it needs the state of the vehicle.
     pub guard: Option<Guard>,
+    /// The revisions, if they are kept.
+    pub revisions: Option<watch::Receiver<RevisionsStatus>>,
     /// Cancelled when the connector takes no more requests.
     pub stop: CancellationToken,
 }
@@ -50,6 +54,8 @@ struct Reasons {
     event_streams: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     guard: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revisions: Option<String>,
 }
 
 impl Reasons {
@@ -67,6 +73,7 @@ impl Readiness {
                 SessionStatus::Disconnected { reason } => Some(reason.clone()),
             },
             ankaios: self.link(),
+            revisions: self.revisions.as_ref().and_then(|status| missing(&status.borrow())),
             ..Reasons::default()
         };
         // Without the link these are always missing as well.
@@ -86,6 +93,22 @@ impl Readiness {
             LinkStatus::Connected => None,
             status => Some(status.reason()),
         }
+    }
+}
+
+/// Why what operators have changed is not in place, or cannot be kept.
+fn missing(status: &RevisionsStatus) -> Option<String> {
+    match status {
+        RevisionsStatus::Unusable(reason) => Some(format!("they cannot be kept: {reason}")),
+        RevisionsStatus::Open(report) => match report.restore? {
+            RestoreState::Pending => Some("they are about to be put back".into()),
+            RestoreState::Refused => {
+                let reason = report.restore_reason.as_deref().unwrap_or_default();
+                Some(format!("they cannot be put back: {reason}"))
+            }
+            // The vehicle works, with what has worked before.
+            RestoreState::GivenUp => None,
+        },
     }
 }
 
@@ -136,6 +159,7 @@ mod tests {
             link: link_receiver,
             ankaios: ankaios.clone(),
             guard: None,
+            revisions: None,
             stop: stop.clone(),
         };
         let both = json!({"mqtt": "no broker", "ankaios": "no agent"});

@@ -17,6 +17,10 @@ pub(crate) struct OperationCall {
     pub request_id: String,
     /// Whether the request lifts the protection of workloads.
     pub force: bool,
+    /// The user property `release`, which is kept with the revision.
+    pub release: Option<String>,
+    /// The user property `rollback`: when the change is taken back.
+    pub rollback: Option<String>,
     /// The payload of the request.
     pub payload: Bytes,
 }

@@ -6,18 +6,21 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `apply`, `delete`, `validate`, `state`, `state_update`, `workload_wait`, `events`, `logs`, `unsubscribe` | the operations; `unsubscribe` is that of events and of logs |
+//! | `apply`, `delete`, `validate`, `history`, `rollback`, `confirm`, `state`, `state_update`, `workload_wait`, `events`, `logs`, `unsubscribe` | the operations; `unsubscribe` is that of events and of logs |
 //! | `update`, `update_queue` | what changes the state: asks the guard, one after the other |
 //! | `manifest`, `subscribe` | what several operations share |
 //! | `call`, `context` | what an operation gets, and what it returns |
 
 mod apply;
 mod call;
+mod confirm;
 mod context;
 mod delete;
 mod events;
+mod history;
 mod logs;
 mod manifest;
+mod rollback;
 mod state;
 mod state_update;
 mod subscribe;
@@ -59,6 +62,9 @@ impl Operations {
             Operation::ManifestApply => apply::start(context, call).await,
             Operation::ManifestDelete => delete::start(context, call).await,
             Operation::ManifestValidate => validate::start(context, call).await,
+            Operation::ManifestHistory => history::start(context, call).await,
+            Operation::ManifestRollback => rollback::start(context, call).await,
+            Operation::ManifestConfirm => confirm::start(context, call).await,
             Operation::State => state::start(context, call).await,
             Operation::StateUpdate => state_update::start(context, call).await,
             Operation::WorkloadWait => workload_wait::start(context, call).await,

@@ -4,7 +4,10 @@
 //! at once. If the guard needs the state of the vehicle, later updates wait while the state is
 //! read and the update is checked and sent. So no update is sent between the two, and the order
 //! is kept. Other requests do not wait.
+//!
+//! If revisions are kept, updates go to their keeper instead, which does all this and more.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,6 +17,7 @@ use ankaios_model::json;
 use ankaios_model::proto::ank_base::{CompleteState, UpdateStateRequest, UpdateStateSuccess};
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use futures_util::poll;
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::call::{PendingOutcome, run_blocking, to_json};
@@ -21,7 +25,8 @@ use super::context::OperationContext;
 use super::update_queue::UpdateTurn;
 use crate::errors::request_failed;
 use crate::guard::{Guard, RequiredState, to_value};
-use crate::streams::{AcceptedUpdate, AppliedManifest};
+use crate::revisions::{ChangeRequest, Origin, PendingAnswer, Updated, check_masks};
+use crate::streams::{ChangedInstances, FollowedUpdate};
 
 /// An update that was sent to Ankaios, or that waits to be sent.
 enum PendingUpdate {
@@ -38,27 +43,85 @@ impl PendingUpdate {
     }
 }
 
-/// Checks and sends an update. If it applies a manifest, `applied`, its progress is followed.
+/// An update that a request asks for.
+pub(super) struct RequestedUpdate {
+    /// The request.
+    pub(super) origin: Origin,
+    /// Whether it lifts the protection of workloads.
+    pub(super) force: bool,
+    /// Whether its progress is published.
+    pub(super) is_published: bool,
+    /// The workloads that it adds or changes.
+    pub(super) workloads: BTreeSet<String>,
+    pub(super) update: UpdateStateRequest,
+}
+
+/// Checks and sends an update, and follows its rollout.
 ///
 /// # Errors
 /// The guard refuses the update, or it cannot be sent.
 pub(super) async fn start(
     context: &OperationContext,
-    applied: Option<AppliedManifest>,
-    force: bool,
-    update: UpdateStateRequest,
+    request: RequestedUpdate,
 ) -> Result<PendingOutcome, ErrorReply> {
+    // Without revisions, too: they may be kept later.
+    check_masks(&request.update)?;
+    if let Some(revisions) = &context.revisions {
+        context.guard.required_state(&request.update, request.force)?;
+        let is_published = request.is_published;
+        let change = ChangeRequest {
+            origin: request.origin,
+            update: request.update,
+            named: request.workloads,
+            is_published,
+            force: request.force,
+        };
+        let pending = revisions.change(change).await?;
+        return Ok(reply_with_revision(context, pending));
+    }
+    let RequestedUpdate { origin, force, is_published, workloads, update } = request;
     let updating = send(context, update, force).await?;
     let rollouts = context.rollouts.clone();
     Ok(Box::pin(async move {
         let success = updating.answer().await?;
         let mut reply = to_json(&json::update_state_success(&success))?;
         if let Some(rollouts) = rollouts {
-            let rollout = AcceptedUpdate::new(applied, &success);
-            reply.set_follow_up(async move { rollouts.follow(rollout).await });
+            let followed = FollowedUpdate {
+                request_id: origin.request_id,
+                is_published,
+                named: workloads,
+                changes: ChangedInstances::new(&success),
+                ..FollowedUpdate::default()
+            };
+            reply.set_follow_up(async move { rollouts.follow(followed).await });
         }
         Ok(reply)
     }))
+}
+
+/// The reply to an update that the keeper of the revisions has in its queue.
+pub(super) fn reply_with_revision(
+    context: &OperationContext,
+    pending: PendingAnswer<Updated>,
+) -> PendingOutcome {
+    let rollouts = context.rollouts.clone();
+    Box::pin(async move {
+        let Updated { revision, follow } = pending.answer().await?;
+        let changes = json::update_state_success(&follow.success);
+        let mut reply = to_json(&WithRevision { changes, revision })?;
+        if let Some(rollouts) = rollouts {
+            reply.set_follow_up(async move { rollouts.follow(follow.into()).await });
+        }
+        Ok(reply)
+    })
+}
+
+/// The result of an update, with the current revision.
+#[derive(Serialize)]
+struct WithRevision<T> {
+    #[serde(flatten)]
+    changes: T,
+    revision: u64,
 }
 
 async fn send(

@@ -168,6 +168,7 @@ mod tests {
             since: None,
             replica: replica.map(str::to_owned),
             link: None,
+            revision: None,
         };
         StatusSeen { status: Some(status), retained }
     }

@@ -149,6 +149,7 @@ mod tests {
             since: Some(since.into()),
             replica: Some(replica.into()),
             link: None,
+            revision: None,
         }
     }
 

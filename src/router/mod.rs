@@ -175,6 +175,8 @@ impl Router {
         }
         let payload = self.payload(&message);
         let force = request::has_force(&message);
+        let property = |name| message.user_property(name).map(str::to_owned);
+        let (release, rollback) = (property(request::RELEASE), property(request::ROLLBACK));
         let responder = Responder::new(&self.topics, name, operation, message);
         let call = payload.and_then(|payload| {
             let operation = operation.ok_or_else(|| unknown_operation(responder.name()))?;
@@ -182,6 +184,8 @@ impl Router {
                 operation,
                 request_id: responder.request_id().to_owned(),
                 force,
+                release,
+                rollback,
                 payload,
             })
         });

@@ -5,6 +5,7 @@ mod dashboard;
 mod guard;
 mod health;
 mod mqtt;
+mod revisions;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
+use fleet_contract::revision::RollbackMode;
 use fleet_contract::topics::Topics;
 use mqtt_session::SessionOptions;
 use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError};
@@ -19,6 +21,7 @@ use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError
 use crate::broker::request::USER_PROPERTIES;
 use crate::guard::GuardOptions;
 use crate::health::Address;
+use crate::revisions::RevisionOptions;
 use crate::streams::MAX_RECORD;
 use ankaios::AnkaiosArgs;
 use dashboard::DashboardArgs;
@@ -27,6 +30,7 @@ use guard::GuardArgs;
 pub use health::HealthSettings;
 use health::{HealthArgs, HealthCommandArgs};
 use mqtt::MqttArgs;
+use revisions::RevisionArgs;
 
 /// The commands of the program.
 #[derive(Debug, Clone)]
@@ -56,6 +60,12 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long an applied manifest is followed; `None` if not at all.
     pub(crate) rollout_timeout: Option<Duration>,
+    /// Where and how revisions are kept; `None` if they are not.
+    pub(crate) revisions: Option<RevisionOptions>,
+    /// When a change is taken back whose request does not say it.
+    pub(crate) rollback: RollbackMode,
+    /// How long workloads must stay up where that matters.
+    pub(crate) stable_time: Duration,
     /// What requests may do to the vehicle.
     pub(crate) guard: GuardOptions,
     /// Where health and metrics are served; `None` if they are not.
@@ -122,6 +132,8 @@ struct ConnectArgs {
     /// How long to report the progress of an applied manifest; 0s = never
     #[arg(long, env, value_name = "DURATION", default_value = "10m", hide_env_values = true)]
     rollout_timeout: String,
+    #[command(flatten)]
+    revisions: RevisionArgs,
     /// Maximum size of a request; larger ones are answered with payload_too_large
     #[arg(long, env, value_name = "SIZE", default_value = "1MiB", hide_env_values = true)]
     max_payload_size: String,
@@ -203,6 +215,7 @@ impl ConnectArgs {
             &self.rollout_timeout,
             Duration::ZERO..=Duration::from_secs(7 * 24 * 3600),
         );
+        let revisions = self.revisions.check(rollout_timeout, &mut check);
         let max_payload = check.parse::<ByteSize>("MAX_PAYLOAD_SIZE", &self.max_payload_size);
         let allowed = ByteSize::b(1)..=ByteSize::mib(32);
         if let Some(size) = max_payload.filter(|size| !allowed.contains(size)) {
@@ -212,7 +225,7 @@ impl ConnectArgs {
         let health = self.health.check(&mut check);
         let log = self.log.check(&mut check);
         let settings = || {
-            let (broker, topics) = (broker?, topics?);
+            let (broker, topics, revisions) = (broker?, topics?, revisions?);
             let max_payload = usize::try_from(max_payload?.as_u64()).ok()?;
             Some(Settings {
                 mqtt: SessionOptions {
@@ -236,6 +249,9 @@ impl ConnectArgs {
                 request_timeout: request_timeout?,
                 rollout_timeout: rollout_timeout
                     .map(|limit| Some(limit).filter(|l| !l.is_zero()))?,
+                revisions: revisions.store,
+                rollback: revisions.rollback,
+                stable_time: revisions.stable_time,
                 guard: guard?,
                 health: health?,
                 log: log?,

@@ -2,7 +2,8 @@
 
 use ankaios_control::Client;
 
-use super::publisher::Publisher;
+use super::kept_records::KeptRecords;
+use super::publisher::{Publisher, to_json};
 use super::record::SubscriptionRecord;
 use super::spec::Spec;
 
@@ -32,4 +33,12 @@ pub(crate) struct Outlet {
     pub(super) topic: String,
     pub(super) record_topic: String,
     pub(super) publisher: Publisher,
+    pub(super) kept: KeptRecords,
+}
+
+impl Outlet {
+    /// Keeps the record in the store.
+    pub(super) async fn keep<T: Spec>(&self, record: &SubscriptionRecord<T>) {
+        self.kept.save(T::KIND, record.id.as_str(), to_json(record)).await;
+    }
 }

@@ -7,7 +7,8 @@
 //!   │  └ recalls       recall handles of queued messages
 //!   ├ early_unsubscribes  how long to wait for a record
 //!   └ feed           source and destination of a subscription, by kind
-//!      ├ record        its retained record
+//!      ├ record        its record, which is retained
+//!      ├ kept_records  the records in the store, if there is one
 //!      │  ├ spec         the request of the subscription
 //!      │  └ unusable     why a record is not used
 //!      ├ events        events to messages
@@ -25,6 +26,7 @@
 mod early_unsubscribes;
 mod events;
 mod feed;
+mod kept_records;
 mod key;
 mod logs;
 mod metrics;
@@ -38,9 +40,12 @@ mod subscriptions;
 mod unusable;
 
 pub(crate) use feed::Feed;
+pub(crate) use kept_records::{KeptRecords, RecordStore};
 pub(crate) use logs::Follower;
 pub(crate) use metrics::SubscriptionMetrics;
 pub(crate) use publisher::Publisher;
 pub(crate) use record::MAX_RECORD;
-pub(crate) use rollout::{AcceptedUpdate, AppliedManifest, Rollouts};
+pub(crate) use rollout::{
+    ChangedInstances, FollowedUpdate, RolloutEnded, RolloutOptions, Rollouts,
+};
 pub(crate) use subscriptions::{Subscribing, Subscriptions};

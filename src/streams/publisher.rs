@@ -80,6 +80,7 @@ fn retained(topic: &str, payload: Bytes, expiry: Option<Duration>) -> Publicatio
     Publication { topic: topic.to_owned(), payload, retain: true, expiry }
 }
 
-fn to_json(message: &impl Serialize) -> Bytes {
+/// A message as JSON.
+pub(super) fn to_json(message: &impl Serialize) -> Bytes {
     serde_json::to_vec(message).expect("maps with text as keys always become JSON").into()
 }

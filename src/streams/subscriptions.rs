@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::early_unsubscribes::record_arrives;
 use super::feed::{Feed, Outlet};
+use super::kept_records::KeptRecords;
 use super::key::SubscriptionKey;
 use super::metrics::SubscriptionMetrics;
 use super::publisher::Publisher;
@@ -70,7 +71,7 @@ enum SubscriptionCommand {
         answer: oneshot::Sender<Recall>,
     },
     FindRecord {
-        record: RetainedRecord,
+        record: FoundRecord,
         answer: oneshot::Sender<Option<Ending>>,
     },
     ResumeWaiting,
@@ -99,13 +100,23 @@ impl RequestTurn {
     }
 }
 
-/// A retained message on the topic of a record, which may be invalid.
+/// A record that was found, which may be invalid.
 #[derive(Debug)]
-struct RetainedRecord {
+struct FoundRecord {
     kind: StreamKind,
-    /// The id of the topic, which may be invalid.
+    /// The id of its topic, which may be invalid.
     id: String,
     payload: Result<Bytes, Refused>,
+    source: RecordSource,
+}
+
+/// Where a record was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RecordSource {
+    /// The broker has retained it.
+    Broker,
+    /// It is kept in the store.
+    Store,
 }
 
 /// The end of a subscription or of a record, which has to be published.
@@ -114,22 +125,24 @@ enum Ending {
     /// The subscription has ended: this is published to its topic, and the record is removed.
     Ended { key: SubscriptionKey, recall: Recall },
     /// The record cannot be used and is removed.
-    Unusable { topic: String, recalls: Recalls },
+    Unusable { kind: StreamKind, id: String, recalls: Recalls },
 }
 
 impl Subscriptions {
     /// Creates a handle and its task, which ends when all handles are dropped.
     ///
-    /// Messages are published with `publisher`. Records arrive over the session with this status.
+    /// Messages are published with `publisher`. Records are retained and `kept`; the retained ones
+    /// arrive over the session with this status.
     pub(crate) fn new(
         ankaios: Client,
         topics: Topics,
         publisher: Publisher,
+        kept: KeptRecords,
         session: watch::Receiver<SessionStatus>,
         metrics: SubscriptionMetrics,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
-        let endings = Endings { topics, publisher };
+        let endings = Endings { topics, publisher, kept };
         let task = Task {
             ankaios,
             endings: endings.clone(),
@@ -187,7 +200,19 @@ impl Subscriptions {
         id: String,
         payload: Result<Bytes, Refused>,
     ) {
-        let record = RetainedRecord { kind, id, payload };
+        let record = FoundRecord { kind, id, payload, source: RecordSource::Broker };
+        self.resume(record).await;
+    }
+
+    /// Resumes the subscriptions whose records are kept in the store.
+    pub(crate) async fn restore_kept(&self) {
+        for (kind, id, record) in self.endings.kept.load().await {
+            let (payload, source) = (Ok(record), RecordSource::Store);
+            self.resume(FoundRecord { kind, id, payload, source }).await;
+        }
+    }
+
+    async fn resume(&self, record: FoundRecord) {
         let ending = self.ask(|answer| SubscriptionCommand::FindRecord { record, answer }).await;
         // Without an answer the connector is stopping; the next process reads the record.
         if let Ok(Some(ending)) = ending {
@@ -267,6 +292,7 @@ impl<T: Feed> Subscribing<T> {
         let record = SubscriptionRecord::new(id, request);
         let ttl = record.spec.ttl().duration();
         // The record comes before the reply: what the reply promises must survive a crash.
+        outlet.keep(&record).await;
         let publisher = outlet.publisher.before_reply();
         publisher.retain(&outlet.record_topic, &record, ttl).await.map_err(stopping)?;
         let (start, started) = oneshot::channel();
@@ -318,6 +344,7 @@ impl Unsubscribing {
 struct Endings {
     topics: Topics,
     publisher: Publisher,
+    kept: KeptRecords,
 }
 
 impl Endings {
@@ -326,6 +353,7 @@ impl Endings {
             topic: self.topics.stream(*kind, id.as_str()),
             record_topic: self.topics.record(*kind, id.as_str()),
             publisher: self.publisher.with(recalls),
+            kept: self.kept.clone(),
         }
     }
 
@@ -335,7 +363,9 @@ impl Endings {
             Ending::Ended { key, recall } => {
                 self.publish_end(&key, recall, self.publisher.before_reply()).await;
             }
-            Ending::Unusable { topic, recalls } => {
+            Ending::Unusable { kind, id, recalls } => {
+                self.kept.remove(kind, &id).await;
+                let topic = self.topics.record(kind, &id);
                 let publisher = self.publisher.with(recalls).before_reply();
                 // It only fails when the connector stops.
                 let _: Result<(), SessionEnded> = publisher.remove(&topic).await;
@@ -345,6 +375,7 @@ impl Endings {
 
     /// Publishes that a subscription has ended, unless that message is recalled.
     async fn publish_end(&self, key: &SubscriptionKey, recall: Recall, publisher: Publisher) {
+        self.kept.remove(key.kind, key.id.as_str()).await;
         let publisher = publisher.with(Recalls { messages: recall.clone(), records: recall });
         let Outlet { topic, record_topic, .. } = self.outlet(key, Recalls::default());
         let published = async {
@@ -489,7 +520,8 @@ impl Task {
     /// Resumes subscriptions whose records wait for a slot, while there are free slots.
     fn resume_waiting(&mut self) {
         while let Some((SubscriptionKey { kind, id }, record)) = self.registry.next_waiting() {
-            let record = RetainedRecord { kind, id: id.to_string(), payload: Ok(record) };
+            let (id, payload, source) = (id.to_string(), Ok(record), RecordSource::Broker);
+            let record = FoundRecord { kind, id, payload, source };
             if let Some(ending) = self.find(record) {
                 let endings = self.endings.clone();
                 self.jobs.push(Box::pin(async move {
@@ -501,8 +533,8 @@ impl Task {
     }
 
     /// Handles a retained record that has arrived. Returns the end that has to be published.
-    fn find(&mut self, record: RetainedRecord) -> Option<Ending> {
-        let RetainedRecord { kind, id, payload } = record;
+    fn find(&mut self, record: FoundRecord) -> Option<Ending> {
+        let FoundRecord { kind, id, payload, source } = record;
         let key = SubscriptionId::try_from(id.clone()).ok().map(|id| SubscriptionKey { kind, id });
         if let Some(key) = &key {
             let found = self.registry.record_found(key);
@@ -522,8 +554,8 @@ impl Task {
             }
         }
         let resumed = unusable::bytes(payload, MAX_RECORD).and_then(|record| match kind {
-            StreamKind::Events => self.resume::<EventsRequest>(&id, &record),
-            StreamKind::Logs => self.resume::<LogsRequest>(&id, &record),
+            StreamKind::Events => self.resume::<EventsRequest>(&id, &record, source),
+            StreamKind::Logs => self.resume::<LogsRequest>(&id, &record, source),
         });
         match resumed {
             Ok(()) => return None,
@@ -544,10 +576,15 @@ impl Task {
             }
         }
         let recalls = key.map(|key| self.registry.discard(&key)).unwrap_or_default();
-        Some(Ending::Unusable { topic: self.endings.topics.record(kind, &id), recalls })
+        Some(Ending::Unusable { kind, id, recalls })
     }
 
-    fn resume<T: Feed>(&mut self, id: &str, bytes: &[u8]) -> Result<(), Unusable> {
+    fn resume<T: Feed>(
+        &mut self,
+        id: &str,
+        bytes: &[u8],
+        source: RecordSource,
+    ) -> Result<(), Unusable> {
         let (record, ttl) = SubscriptionRecord::<T>::read(id, bytes)?;
         let key = SubscriptionKey { kind: T::KIND, id: record.id.clone() };
         let recalls = match self.registry.resume(&key, bytes) {
@@ -563,12 +600,20 @@ impl Task {
             }
         };
         tracing::info!(kind = T::KIND.name(), id, "a subscription is resumed");
-        let source = T::resume(&record, &self.ankaios);
+        let stream_source = T::resume(&record, &self.ankaios);
         let outlet = self.endings.outlet(&key, recalls);
         let stream = Box::pin(async move {
+            let Outlet { publisher, record_topic, .. } = &outlet;
             // It only fails when the connector stops.
-            let _ = outlet.publisher.note_retained(&outlet.record_topic, &record, ttl).await;
-            T::publish(record, source, outlet).await;
+            let _ = match source {
+                RecordSource::Broker => {
+                    outlet.keep(&record).await;
+                    publisher.note_retained(record_topic, &record, ttl).await
+                }
+                // The broker may have lost it.
+                RecordSource::Store => publisher.retain(record_topic, &record, ttl).await,
+            };
+            T::publish(record, stream_source, outlet).await;
         });
         self.start(key, ttl, stream);
         Ok(())

@@ -17,6 +17,7 @@ mod mqtt;
 mod operations;
 mod records;
 mod replicas;
+mod revisions;
 mod session;
 mod slow_uplink;
 mod streams;

@@ -95,6 +95,15 @@ impl Ankaios {
         self.agent.take().unwrap().kill().await;
     }
 
+    /// Kills the server, the agent and all containers of the agent, as if the vehicle lost its
+    /// power.
+    pub async fn power_off(&mut self) {
+        self.kill_server().await;
+        self.kill_agent().await;
+        let containers = self.podman.run(["ps", "--quiet", &self.own()]);
+        self.podman.run(["kill"].into_iter().chain(containers.lines()));
+    }
+
     /// The process of the running agent, with its log.
     pub fn agent(&self) -> &Process {
         self.agent.as_ref().unwrap()

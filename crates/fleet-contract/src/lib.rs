@@ -42,6 +42,7 @@ mod lifetime;
 pub mod operation;
 pub mod replies;
 pub mod requests;
+pub mod revision;
 pub mod rfc3339;
 pub mod rollout;
 pub mod status;

@@ -11,6 +11,12 @@ pub enum Operation {
     ManifestDelete,
     /// Checks a manifest, without a request to Ankaios.
     ManifestValidate,
+    /// Lists the revisions, or reads one.
+    ManifestHistory,
+    /// Goes back to an earlier revision.
+    ManifestRollback,
+    /// Keeps a change that would be taken back otherwise.
+    ManifestConfirm,
     /// Reads the state.
     State,
     /// Changes parts of the state.
@@ -29,10 +35,13 @@ pub enum Operation {
 
 impl Operation {
     /// All operations, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::ManifestApply,
         Self::ManifestDelete,
         Self::ManifestValidate,
+        Self::ManifestHistory,
+        Self::ManifestRollback,
+        Self::ManifestConfirm,
         Self::State,
         Self::StateUpdate,
         Self::WorkloadWait,
@@ -49,6 +58,9 @@ impl Operation {
             Self::ManifestApply => "manifest/apply",
             Self::ManifestDelete => "manifest/delete",
             Self::ManifestValidate => "manifest/validate",
+            Self::ManifestHistory => "manifest/history",
+            Self::ManifestRollback => "manifest/rollback",
+            Self::ManifestConfirm => "manifest/confirm",
             Self::State => "state",
             Self::StateUpdate => "state/update",
             Self::WorkloadWait => "workload/wait",

@@ -19,6 +19,12 @@ pub enum RolloutStatus {
     TimedOut,
     /// A later request has changed some of the workloads.
     Superseded,
+    /// It has failed or was not confirmed, and is being taken back.
+    RollingBack,
+    /// It was taken back.
+    RolledBack,
+    /// It could not be taken back.
+    RollbackFailed,
 }
 
 /// The progress of a rollout.
@@ -30,4 +36,7 @@ pub struct RolloutProgress {
     pub status: RolloutStatus,
     /// The instances of its workloads, with their states.
     pub workloads: Vec<WorkloadState>,
+    /// Why it could not be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

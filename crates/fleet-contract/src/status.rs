@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::revision::RevisionStatus;
+
 /// Whether a connector serves requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,6 +38,37 @@ pub struct LinkReport {
     pub reason: Option<String>,
 }
 
+/// Why the changes of operators are not in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestoreState {
+    /// They are about to be put back.
+    Pending,
+    /// Ankaios or the policy refuses them.
+    Refused,
+    /// They were put back several times and never succeeded, so earlier ones were taken.
+    GivenUp,
+}
+
+/// The changes of operators in the status of a connector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionReport {
+    /// The number of the current revision.
+    pub revision: u64,
+    /// The user property `release` of the request that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RevisionStatus>,
+    /// Why it is not in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreState>,
+    /// The reason for that.
+    #[serde(skip)]
+    pub restore_reason: Option<String>,
+}
+
 /// The status of a connector. It is published when the connector starts and when its link changes,
 /// as the will, and before a clean shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +88,9 @@ pub struct ConnectorStatus {
     /// The link to Ankaios, while the connector is online.
     #[serde(flatten)]
     pub link: Option<LinkReport>,
+    /// The changes of operators, if the connector keeps them and is online.
+    #[serde(flatten)]
+    pub revision: Option<RevisionReport>,
 }
 
 /// Nothing depends on the version, so an odd one must not make a status unreadable.
@@ -89,6 +125,7 @@ mod tests {
             since: Some("now".into()),
             replica: replica.map(str::to_owned),
             link,
+            revision: None,
         }
     }
 
@@ -104,6 +141,26 @@ mod tests {
         }
         let alone = status(None, None).to_payload();
         assert_eq!(&*alone, br#"{"status":"offline","version":"1.2.3","since":"now"}"#);
+    }
+
+    #[test]
+    fn the_revision_is_part_of_the_status() {
+        let link = LinkReport { ankaios: AnkaiosLink::Connected, reason: Some("why".into()) };
+        let revision = RevisionReport {
+            revision: 12,
+            release: None,
+            rollout: Some(RevisionStatus::Succeeded),
+            restore: Some(RestoreState::GivenUp),
+            restore_reason: None,
+        };
+        let status = ConnectorStatus { revision: Some(revision), ..status(None, Some(link)) };
+        let payload = status.to_payload();
+        let json: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let fields =
+            ["revision", "reason", "rollout", "restore"].map(|name| json.get(name).cloned());
+        let expected = [12.into(), "why".into(), "succeeded".into(), "given_up".into()];
+        assert_eq!(fields, expected.map(Some));
+        assert_eq!(ConnectorStatus::from_payload(&payload), Some(status));
     }
 
     #[test]

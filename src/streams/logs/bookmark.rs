@@ -1,14 +1,16 @@
-//! Saves in the retained record how far followed logs have been delivered.
+//! Saves in the records how far followed logs have been delivered.
 
 use std::time::{Duration, SystemTime};
 
 use fleet_contract::requests::LogsRequest;
 use fleet_contract::rfc3339;
+use fleet_contract::topics::StreamKind;
 use mqtt_session::SessionEnded;
 use service_kit::backoff::Backoff;
 use tokio::time::Instant;
 
-use crate::streams::publisher::Publisher;
+use crate::streams::kept_records::KeptRecords;
+use crate::streams::publisher::{Publisher, to_json};
 use crate::streams::record::SubscriptionRecord;
 
 /// The first and the longest interval between updates of the record. After a restart of the
@@ -17,12 +19,18 @@ use crate::streams::record::SubscriptionRecord;
 /// lines.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
+/// The interval between updates of the record in the store, if there is one. Flash memory wears out,
+/// and if the retained record is lost, publishing the lines of a minute twice does no harm.
+const KEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The record of followed logs, and when their progress was last saved in it.
 #[derive(Debug)]
 pub(super) struct Bookmark {
     topic: String,
     record: SubscriptionRecord<LogsRequest>,
     publisher: Publisher,
+    kept: KeptRecords,
+    kept_at: Instant,
     saved_at: Instant,
     interval: Duration,
     intervals: Backoff,
@@ -34,10 +42,12 @@ impl Bookmark {
         topic: String,
         record: SubscriptionRecord<LogsRequest>,
         publisher: Publisher,
+        kept: KeptRecords,
     ) -> Self {
         let mut intervals = Backoff::new(INTERVALS.0, INTERVALS.1);
         let interval = intervals.next_wait();
-        Self { topic, record, publisher, saved_at: Instant::now(), interval, intervals }
+        let now = Instant::now();
+        Self { topic, record, publisher, kept, kept_at: now, saved_at: now, interval, intervals }
     }
 
     /// Saves that the logs have been delivered until this time, if an interval has passed since
@@ -53,6 +63,11 @@ impl Bookmark {
         self.record.resume_at = Some(rfc3339::format(time));
         // An expired subscription is about to end.
         let Ok(remaining) = self.record.remaining() else { return Ok(()) };
+        if self.kept_at.elapsed() >= KEEP_INTERVAL {
+            self.kept_at = Instant::now();
+            let id = self.record.id.as_str();
+            self.kept.save(StreamKind::Logs, id, to_json(&self.record)).await;
+        }
         self.publisher.retain(&self.topic, &self.record, remaining).await
     }
 }

@@ -22,9 +22,9 @@ impl Feed for LogsRequest {
     fn publish(
         record: SubscriptionRecord<Self>,
         follower: Follower,
-        Outlet { topic, record_topic, publisher }: Outlet,
+        Outlet { topic, record_topic, publisher, kept }: Outlet,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let bookmark = Bookmark::new(record_topic, record, publisher.clone());
+        let bookmark = Bookmark::new(record_topic, record, publisher.clone(), kept);
         follower.run(topic, publisher, bookmark)
     }
 }

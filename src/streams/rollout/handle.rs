@@ -1,16 +1,16 @@
 //! A handle to the rollout tracker.
 
-use std::time::Duration;
-
 use ankaios_control::Client;
 use bytes::Bytes;
 use fleet_contract::topics::Topics;
 use mqtt_session::Refused;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::record::{MAX_ROLLOUT_RECORD, RolloutRecord};
+use super::reports::{Report, Reports};
 use super::tracker::Tracker;
-use super::update::{AcceptedUpdate, RolloutCommand};
+use super::update::{FollowedUpdate, RolloutCommand, RolloutEnded, RolloutOptions};
 use crate::streams::publisher::Publisher;
 use crate::streams::unusable::{self, Unusable};
 
@@ -21,28 +21,57 @@ const MAX_COMMANDS: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct Rollouts {
     commands: mpsc::Sender<RolloutCommand>,
-    topics: Topics,
-    publisher: Publisher,
+    reports: Reports,
 }
 
 impl Rollouts {
-    /// Creates a handle and its task, which ends when all handles are dropped. `limit` is how long
-    /// a rollout is followed.
+    /// Creates a handle and its task, which ends when all handles are dropped. The ends of the
+    /// rollouts of revisions go to `ended`.
     pub(crate) fn new(
         ankaios: Client,
-        topics: Topics,
-        publisher: Publisher,
-        limit: Duration,
+        options: RolloutOptions,
+        ended: mpsc::Sender<RolloutEnded>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
-        let tracker = Tracker::new(ankaios, topics.clone(), publisher.clone(), limit);
-        (Self { commands, topics, publisher }, tracker.run(receiver))
+        let reports = Reports::default();
+        let tracker = Tracker::new(ankaios, reports.clone(), options, ended);
+        (Self { commands, reports }, tracker.run(receiver))
+    }
+
+    /// Publishes messages about rollouts until the session ends, `stop` is cancelled, or the future
+    /// is dropped.
+    pub(crate) fn publish(
+        &self,
+        topics: Topics,
+        publisher: Publisher,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.reports.activate().publish(topics, publisher, stop)
     }
 
     /// Follows the rollout of an update.
-    pub(crate) async fn follow(&self, rollout: AcceptedUpdate) {
+    pub(crate) async fn follow(&self, update: FollowedUpdate) {
+        self.tell(RolloutCommand::Update(update)).await;
+    }
+
+    /// Reports that a revision is being taken back.
+    pub(crate) async fn rolling_back(&self, revision: u64, request_id: String) {
+        self.tell(RolloutCommand::RollingBack { revision, request_id }).await;
+    }
+
+    /// Reports that a revision was taken back, or why it was not.
+    pub(crate) async fn rolled_back(
+        &self,
+        revision: u64,
+        request_id: String,
+        result: Result<(), String>,
+    ) {
+        self.tell(RolloutCommand::RolledBack { revision, request_id, result }).await;
+    }
+
+    async fn tell(&self, command: RolloutCommand) {
         // The task has ended only if the connector is stopping.
-        let _ = self.commands.send(RolloutCommand::Update(rollout)).await;
+        let _ = self.commands.send(command).await;
     }
 
     /// Resumes a rollout of an earlier process. A record that cannot be used is removed from the
@@ -57,10 +86,9 @@ impl Rollouts {
             Ok(record) => permit.send(RolloutCommand::Restored { id, record, size }),
             Err(reason) => {
                 drop(permit);
-                let topic = self.topics.rollout(&id);
-                tracing::warn!(%reason, topic, "a rollout is not resumed");
+                tracing::warn!(%reason, id, "a rollout is not resumed");
                 if !matches!(reason, Unusable::NotNow(_)) {
-                    let _ = self.publisher.remove(&topic).await;
+                    self.reports.add(&id, Report::RemoveRecord);
                 }
             }
         }

@@ -3,7 +3,8 @@
 //! ```text
 //!  handle         the handle to the task
 //!   ├ update        the commands to the task
-//!   └ record        the retained record of a rollout, for the next process
+//!   ├ record        the retained record of a rollout, for the next process
+//!   └ reports       messages that wait for the session
 //!  tracker        the task, with one subscription for all rollouts
 //!   └ tracked       one rollout: its instances, its status, when to publish
 //!      └ stale        states that may be older than the rollout
@@ -11,6 +12,7 @@
 
 mod handle;
 mod record;
+mod reports;
 mod stale;
 #[cfg(test)]
 mod tests;
@@ -19,4 +21,4 @@ mod tracker;
 mod update;
 
 pub(crate) use handle::Rollouts;
-pub(crate) use update::{AcceptedUpdate, AppliedManifest};
+pub(crate) use update::{ChangedInstances, FollowedUpdate, RolloutEnded, RolloutOptions};

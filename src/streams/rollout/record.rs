@@ -21,7 +21,7 @@ pub(super) const MAX_ROLLOUT_RECORD: usize = 256 * 1024;
 const MAX_REQUEST_ID: usize = 256;
 
 /// The retained record of a rollout.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RolloutRecord {
     pub(super) request_id: String,

@@ -1,6 +1,6 @@
 //! One rollout: the states of its instances, and when to publish them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ankaios_control::WorkloadStates;
@@ -42,6 +42,71 @@ pub(super) struct TrackedRollout {
     published_at: Option<Instant>,
     /// Whether something has changed since the last message.
     has_changed: bool,
+    /// Whether status messages are published.
+    pub(super) is_published: bool,
+    /// The revision whose rollout it is.
+    pub(super) revision: Option<u64>,
+    /// Whether the revision is taken back if this fails.
+    pub(super) is_trial: bool,
+    /// Set if the workloads must stay up for some time.
+    pub(super) stability: Option<Stability>,
+    /// Why the revision could not be taken back.
+    pub(super) reason: Option<String>,
+    /// The states at its end, once it has settled.
+    pub(super) last_states: Option<Vec<WorkloadState>>,
+}
+
+/// The number of ends at which a workload that is started again has failed.
+const MAX_ENDS: u32 = 3;
+
+/// Whether the workloads of a rollout stay up.
+#[derive(Debug)]
+pub(super) struct Stability {
+    time: Duration,
+    /// Since when all are up.
+    since: Option<Instant>,
+    /// The workloads that are started again when they end.
+    restarted: BTreeSet<String>,
+    /// How often each instance has ended, and whether its last known state is such an end.
+    ends: BTreeMap<InstanceName, (u32, bool)>,
+}
+
+impl Stability {
+    /// The workloads must stay up for `time`. Those in `restarted` are started again when they end.
+    pub(super) fn new(time: Duration, restarted: BTreeSet<String>) -> Self {
+        Self { time, since: None, restarted, ends: BTreeMap::new() }
+    }
+
+    fn restarts(&self, instance: &InstanceName) -> bool {
+        self.restarted.contains(&instance.workload_name)
+    }
+
+    /// The outcome of an instance so far. A workload that is started again has failed only when it
+    /// has ended several times.
+    fn outcome(&self, instance: &InstanceName, state: &ExecutionState) -> Option<InstanceOutcome> {
+        if !self.restarts(instance) {
+            return outcome(state);
+        }
+        let ends = self.ends.get(instance).map_or(0, |(ends, _)| *ends);
+        if ends >= MAX_ENDS {
+            return Some(InstanceOutcome::Failed);
+        }
+        if has_ended(state) { None } else { outcome(state) }
+    }
+
+    /// Notes since when all workloads are up.
+    fn note(&mut self, all_up: bool) {
+        if all_up {
+            self.since.get_or_insert_with(Instant::now);
+        } else {
+            self.since = None;
+        }
+    }
+
+    /// When the workloads have stayed up long enough.
+    fn deadline(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.time)
+    }
 }
 
 impl TrackedRollout {
@@ -65,6 +130,12 @@ impl TrackedRollout {
             stale: StaleStates::default(),
             published_at: None,
             has_changed: false,
+            is_published: true,
+            revision: None,
+            is_trial: false,
+            stability: None,
+            reason: None,
+            last_states: None,
         }
     }
 
@@ -96,8 +167,14 @@ impl TrackedRollout {
 
     /// When there is something to do even if no event arrives.
     pub(super) fn next_deadline(&self) -> Instant {
-        let deadlines =
-            [Some(self.deadline), self.missing_deadline, self.stale.until(), self.next_message()];
+        let stable = self.stability.as_ref().and_then(Stability::deadline);
+        let deadlines = [
+            Some(self.deadline),
+            self.missing_deadline,
+            self.stale.until(),
+            self.next_message(),
+            stable,
+        ];
         deadlines.into_iter().flatten().min().unwrap_or(self.deadline)
     }
 
@@ -169,21 +246,66 @@ impl TrackedRollout {
         RolloutProgress {
             request_id: self.request_id.clone(),
             status,
-            workloads: workloads.collect(),
+            workloads: self.last_states.clone().unwrap_or_else(|| workloads.collect()),
+            reason: self.reason.clone(),
         }
     }
 
+    /// Counts the ends of workloads that are started again, and notes since when all are up.
+    pub(super) fn note_ends(&mut self, states: &WorkloadStates) {
+        let Some(stability) = &mut self.stability else { return };
+        for instance in self.instances.iter().filter(|one| !self.stale.has(one)) {
+            if !stability.restarts(instance) {
+                continue;
+            }
+            let ended = states.get(instance).is_some_and(has_ended);
+            let (ends, was_ended) = stability.ends.entry(instance.clone()).or_default();
+            if ended && !*was_ended {
+                *ends += 1;
+            }
+            *was_ended = ended;
+        }
+    }
+
+    /// Whether its workloads have stayed up long enough.
+    pub(super) fn is_stable(&self, now: Instant) -> bool {
+        let deadline = self.stability.as_ref().and_then(Stability::deadline);
+        deadline.is_some_and(|deadline| deadline <= now)
+    }
+
     /// Its status, according to the states of its instances.
-    pub(super) fn status(&self, states: &WorkloadStates) -> RolloutStatus {
-        let state = |instance| states.get(instance).filter(|_| !self.stale.has(instance));
-        let states = self.instances.iter().map(state);
+    pub(super) fn status(&mut self, states: &WorkloadStates) -> RolloutStatus {
+        let status = self.outcome(states);
+        let Some(stability) = &mut self.stability else { return status };
+        stability.note(status == RolloutStatus::Succeeded && !self.instances.is_empty());
+        match status {
+            // The time passes first.
+            RolloutStatus::Succeeded if !self.instances.is_empty() => RolloutStatus::InProgress,
+            status => status,
+        }
+    }
+
+    /// Its status, without the time for which its workloads must stay up. With such a time, the
+    /// first failure is final: nothing is waited for that does not change it.
+    fn outcome(&self, states: &WorkloadStates) -> RolloutStatus {
+        let outcomes = self.instances.iter().map(|instance| {
+            let state = states.get(instance).filter(|_| !self.stale.has(instance))?;
+            match &self.stability {
+                Some(stability) => stability.outcome(instance, state),
+                None => outcome(state),
+            }
+        });
+        let outcomes: Vec<_> = outcomes.collect();
+        if self.stability.is_some() && outcomes.contains(&Some(InstanceOutcome::Failed)) {
+            return RolloutStatus::Failed;
+        }
         let mut status = if self.unresolved.is_empty() {
             RolloutStatus::Succeeded
         } else {
             RolloutStatus::InProgress
         };
-        for state in states {
-            match state.and_then(outcome) {
+        for outcome in outcomes {
+            match outcome {
                 None => return RolloutStatus::InProgress,
                 Some(InstanceOutcome::Failed) if status == RolloutStatus::Succeeded => {
                     status = RolloutStatus::Failed
@@ -193,6 +315,14 @@ impl TrackedRollout {
         }
         status
     }
+}
+
+/// Whether the workload has ended, with success or without.
+fn has_ended(state: &ExecutionState) -> bool {
+    matches!(
+        state.execution_state_enum,
+        Some(ExecutionStateEnum::Failed(_) | ExecutionStateEnum::Succeeded(_))
+    )
 }
 
 /// How an instance has settled.

@@ -7,18 +7,19 @@ use ankaios_control::{Client, WorkloadStates};
 use ankaios_control::{Event, EventStream};
 use ankaios_model::InstanceName;
 use fleet_contract::rollout::RolloutStatus;
-use fleet_contract::topics::Topics;
 use futures_util::future::OptionFuture;
-use mqtt_session::SessionEnded;
 use service_kit::random;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::record::RolloutRecord;
+use super::reports::{Report, Reports};
 use super::stale::{RecentlyDeleted, StaleStates};
+use super::tracked::Stability;
 use super::tracked::TrackedRollout;
-use super::update::{AcceptedUpdate, AppliedManifest, RolloutCommand};
-use crate::streams::publisher::Publisher;
+use super::update::{
+    ChangedInstances, FollowedUpdate, RolloutCommand, RolloutEnded, RolloutOptions,
+};
 
 /// Maximum number of rollouts that are followed at the same time; one more ends the oldest.
 pub(super) const MAX_ROLLOUTS: usize = 256;
@@ -41,10 +42,12 @@ const RECORD_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 /// The task that follows all rollouts.
 pub(super) struct Tracker {
     ankaios: Client,
-    topics: Topics,
-    publisher: Publisher,
-    limit: Duration,
+    reports: Reports,
+    options: RolloutOptions,
+    ended: mpsc::Sender<RolloutEnded>,
     pub(super) rollouts: Vec<TrackedRollout>,
+    /// Rollouts that have ended and whose revision may still be taken back.
+    trials: VecDeque<TrackedRollout>,
     /// The ids of the last rollouts that have settled. Their records may arrive again until the
     /// broker has removed them.
     settled: VecDeque<String>,
@@ -60,16 +63,17 @@ pub(super) struct Tracker {
 impl Tracker {
     pub(super) fn new(
         ankaios: Client,
-        topics: Topics,
-        publisher: Publisher,
-        limit: Duration,
+        reports: Reports,
+        options: RolloutOptions,
+        ended: mpsc::Sender<RolloutEnded>,
     ) -> Self {
         Self {
             ankaios,
-            topics,
-            publisher,
-            limit,
+            reports,
+            options,
+            ended,
             rollouts: Vec::new(),
+            trials: VecDeque::new(),
             settled: VecDeque::new(),
             deleted: RecentlyDeleted::default(),
             states: WorkloadStates::default(),
@@ -82,26 +86,17 @@ impl Tracker {
         loop {
             let deadline = self.rollouts.iter().map(TrackedRollout::next_deadline).min();
             // Events come first: one from before an update must not count as its outcome.
-            let result = tokio::select! {
+            tokio::select! {
                 biased;
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => match event {
-                    Ok(event) => self.observe(&event).await,
-                    Err(error) => {
-                        tracing::warn!(%error, "the progress of rollouts is unknown");
-                        Ok(())
-                    }
+                    Ok(event) => self.observe(&event),
+                    Err(error) => tracing::warn!(%error, "the progress of rollouts is unknown"),
                 },
                 command = commands.recv() => match command {
-                    Some(RolloutCommand::Update(rollout)) => self.start(rollout).await,
-                    Some(RolloutCommand::Restored { id, record, size }) => {
-                        self.restore(id, record, size).await
-                    }
+                    Some(command) => self.handle(command),
                     None => return,
                 },
-                Some(()) = OptionFuture::from(deadline.map(sleep_until)) => self.check_deadlines().await,
-            };
-            if result.is_err() {
-                return;
+                Some(()) = OptionFuture::from(deadline.map(sleep_until)) => self.check_deadlines(),
             }
             if self.rollouts.is_empty() {
                 self.events = None;
@@ -110,68 +105,127 @@ impl Tracker {
         }
     }
 
-    pub(super) async fn start(&mut self, rollout: AcceptedUpdate) -> Result<(), SessionEnded> {
-        let nothing_changed = rollout.has_changed_nothing();
-        let deleted: BTreeSet<_> = rollout.deleted.into_iter().collect();
+    pub(super) fn handle(&mut self, command: RolloutCommand) {
+        match command {
+            RolloutCommand::Update(update) => self.start(update),
+            RolloutCommand::Restored { id, record, size } => self.restore(id, record, size),
+            RolloutCommand::RollingBack { revision, request_id } => {
+                let mut trial = self.trial(revision, request_id);
+                self.publish(&mut trial, RolloutStatus::RollingBack);
+                self.keep_trial(trial);
+            }
+            RolloutCommand::RolledBack { revision, request_id, result } => {
+                let mut trial = self.trial(revision, request_id);
+                let status = match &result {
+                    Ok(()) => RolloutStatus::RolledBack,
+                    Err(_) => RolloutStatus::RollbackFailed,
+                };
+                trial.reason = result.err();
+                self.publish(&mut trial, status);
+            }
+        }
+    }
+
+    /// Takes the rollout of a revision that may be taken back. If an earlier process has followed
+    /// it, its workloads are not known.
+    fn trial(&mut self, revision: u64, request_id: String) -> TrackedRollout {
+        let index = self.trials.iter().position(|one| one.revision == Some(revision));
+        index.and_then(|index| self.trials.remove(index)).unwrap_or_else(|| {
+            let instances = BTreeSet::new();
+            let mut trial =
+                TrackedRollout::new(random::hex(), request_id, instances, Duration::ZERO);
+            trial.revision = Some(revision);
+            trial.is_trial = true;
+            trial
+        })
+    }
+
+    pub(super) fn start(&mut self, update: FollowedUpdate) {
+        let nothing_changed = update.changes.is_empty();
+        let ChangedInstances { added, deleted } = update.changes;
+        let deleted: BTreeSet<_> = deleted.into_iter().collect();
         self.deleted.add(&deleted);
-        self.supersede(&deleted).await?;
-        let Some(AppliedManifest { request_id, workloads }) = rollout.applied else {
-            return Ok(());
-        };
-        let instances = rollout.added.into_iter().collect();
-        let mut tracked = TrackedRollout::new(random::hex(), request_id, instances, self.limit);
-        tracked.mark_stale(&self.deleted, &self.states, self.limit);
+        self.supersede(&deleted);
+        if let Some(known) = self
+            .rollouts
+            .iter_mut()
+            .find(|one| one.is_restored() && one.request_id == update.request_id && nothing_changed)
+        {
+            // Its record has arrived before the store was asked.
+            known.revision = update.revision;
+            known.is_trial = update.is_trial;
+            known.stability = update
+                .must_be_stable
+                .then(|| Stability::new(self.options.stable_time, update.restarted));
+            return;
+        }
+        // A revision that is put back has a new rollout; the end of the former one says nothing.
+        for former in &mut self.rollouts {
+            former.revision.take_if(|former| Some(*former) == update.revision);
+        }
+        let limit = self.options.limit;
+        let instances = added.into_iter().collect();
+        let mut tracked = TrackedRollout::new(random::hex(), update.request_id, instances, limit);
+        tracked.is_published = update.is_published;
+        tracked.revision = update.revision;
+        tracked.is_trial = update.is_trial;
+        if update.must_be_stable {
+            tracked.stability = Some(Stability::new(self.options.stable_time, update.restarted));
+        }
+        tracked.mark_stale(&self.deleted, &self.states, limit);
         if nothing_changed {
             // The request may be a redelivery, because the connector was killed before the reply,
             // and Ankaios may have changed something the first time.
-            tracked.unresolved = workloads;
+            tracked.unresolved = update.named;
         }
         if tracked.is_empty() {
-            return self.publish(&mut tracked, RolloutStatus::Succeeded).await;
+            return self.settle(tracked, RolloutStatus::Succeeded);
         }
         if !tracked.instances.is_empty() {
-            self.record(&mut tracked).await?;
+            self.record(&mut tracked);
         }
-        self.follow(tracked).await
+        self.follow(tracked);
     }
 
     /// Follows a rollout of an earlier process until its original deadline, but for at least
     /// [`MIN_RESTORED`].
-    pub(super) async fn restore(
-        &mut self,
-        id: String,
-        record: RolloutRecord,
-        size: usize,
-    ) -> Result<(), SessionEnded> {
-        let known = self.rollouts.iter().map(|tracked| &tracked.id).chain(&self.settled);
-        if known.into_iter().any(|known| *known == id) {
-            return Ok(());
+    pub(super) fn restore(&mut self, id: String, record: RolloutRecord, size: usize) {
+        let known = self.rollouts.iter().map(|tracked| &tracked.id);
+        if known.chain(&self.settled).any(|known| *known == id) {
+            return;
+        }
+        if let Some(resumed) = self.rollouts.iter_mut().find(|one| {
+            one.revision.is_some() && !one.recorded && one.request_id == record.request_id
+        }) {
+            // It is followed already, because the store knows its revision.
+            resumed.id = id;
+            resumed.recorded = true;
+            return;
         }
         let restored: usize = self.rollouts.iter().map(|tracked| tracked.restored_size).sum();
         if self.rollouts.len() >= MAX_ROLLOUTS || restored + size > MAX_RESTORED {
             tracing::warn!(id, "a rollout is not resumed: there are too many");
-            return Ok(());
+            return;
         }
-        let limit = record.remaining().clamp(MIN_RESTORED.min(self.limit), self.limit);
-        self.publisher
-            .note_retained(&self.topics.rollout(&id), &record, Some(limit + RECORD_EXPIRY))
-            .await?;
+        let limit =
+            record.remaining().clamp(MIN_RESTORED.min(self.options.limit), self.options.limit);
+        let expiry = limit + RECORD_EXPIRY;
+        self.reports.add(&id, Report::NoteRecord { record: record.clone(), expiry });
         let RolloutRecord { request_id, workloads, .. } = record;
-        tracing::info!(request_id, "a rollout is resumed");
         let mut tracked = TrackedRollout::new(id, request_id, workloads, limit);
         tracked.recorded = true;
         tracked.restored_size = size;
         // The broker delivers the requests that it has queued before the records.
         if tracked.instances.iter().any(|instance| self.deleted.has(instance)) {
-            return self.settle(tracked, RolloutStatus::Superseded).await;
+            return self.settle(tracked, RolloutStatus::Superseded);
         }
-        self.follow(tracked).await
+        self.follow(tracked);
     }
 
-    async fn follow(&mut self, tracked: TrackedRollout) -> Result<(), SessionEnded> {
+    fn follow(&mut self, tracked: TrackedRollout) {
         if self.rollouts.len() >= MAX_ROLLOUTS {
             let oldest = self.rollouts.remove(0);
-            self.settle(oldest, RolloutStatus::TimedOut).await?;
+            self.settle(oldest, RolloutStatus::TimedOut);
         }
         let instances = tracked.instances.clone();
         let known = instances.iter().filter(|one| self.states.get(one).is_some()).count();
@@ -186,7 +240,9 @@ impl Tracker {
         if self.events.is_none() || (needs_snapshot && !self.opening) {
             self.subscribe();
         }
-        if known > 0 { self.report(&instances).await } else { Ok(()) }
+        if known > 0 {
+            self.report(&instances);
+        }
     }
 
     fn subscribe(&mut self) {
@@ -195,7 +251,7 @@ impl Tracker {
         self.rollouts.iter_mut().for_each(|tracked| tracked.covered = true);
     }
 
-    pub(super) async fn observe(&mut self, event: &Event) -> Result<(), SessionEnded> {
+    pub(super) fn observe(&mut self, event: &Event) {
         let mut changes = self.states.apply(event);
         if event.resynced {
             self.opening = false;
@@ -230,49 +286,49 @@ impl Tracker {
                 tracked.missing_deadline = None;
             }
         }
-        self.report(&changes.changed).await
+        self.report(&changes.changed);
     }
 
     /// Ends all rollouts that contain one of these instances.
-    async fn supersede(&mut self, gone: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
+    fn supersede(&mut self, gone: &BTreeSet<InstanceName>) {
         let superseded = |tracked: &mut TrackedRollout| tracked.has_any(gone);
-        self.settle_all(superseded, RolloutStatus::Superseded).await
+        self.settle_all(superseded, RolloutStatus::Superseded);
     }
 
     /// Records that these instances have changed. The end of a rollout is published at once, and
     /// so is a change if the last message is at least the minimum interval ago.
-    async fn report(&mut self, changed: &BTreeSet<InstanceName>) -> Result<(), SessionEnded> {
+    fn report(&mut self, changed: &BTreeSet<InstanceName>) {
         let rollouts = std::mem::take(&mut self.rollouts);
         for mut tracked in rollouts {
             if tracked.is_empty() || !tracked.instances.is_disjoint(changed) {
+                tracked.note_ends(&self.states);
                 let status = tracked.status(&self.states);
                 if status != RolloutStatus::InProgress {
-                    self.settle(tracked, status).await?;
+                    self.settle(tracked, status);
                     continue;
                 }
                 tracked.mark_changed();
-                self.publish_if_due(&mut tracked).await?;
+                self.publish_if_due(&mut tracked);
             }
             self.rollouts.push(tracked);
         }
-        Ok(())
     }
 
     /// Ends rollouts whose deadline has passed, and publishes changes that had to wait.
-    pub(super) async fn check_deadlines(&mut self) -> Result<(), SessionEnded> {
+    pub(super) fn check_deadlines(&mut self) {
         let now = Instant::now();
-        self.settle_all(|one| one.deadline <= now, RolloutStatus::TimedOut).await?;
+        self.settle_all(|one| one.is_stable(now), RolloutStatus::Succeeded);
+        self.settle_all(|one| one.deadline <= now, RolloutStatus::TimedOut);
         // Another client has deleted or changed an instance.
         let removed =
             |one: &mut TrackedRollout| one.missing_deadline.is_some_and(|deadline| deadline <= now);
-        self.settle_all(removed, RolloutStatus::Superseded).await?;
+        self.settle_all(removed, RolloutStatus::Superseded);
         self.expire_stale(now);
         let rollouts = std::mem::take(&mut self.rollouts);
         for mut tracked in rollouts {
-            self.publish_if_due(&mut tracked).await?;
+            self.publish_if_due(&mut tracked);
             self.rollouts.push(tracked);
         }
-        Ok(())
     }
 
     /// Requests a new snapshot if states may still be stale after [`STALE_FOR`](super::stale):
@@ -296,68 +352,84 @@ impl Tracker {
         }
     }
 
-    async fn settle_all(
+    fn settle_all(
         &mut self,
         which: impl FnMut(&mut TrackedRollout) -> bool,
         status: RolloutStatus,
-    ) -> Result<(), SessionEnded> {
+    ) {
         let settled: Vec<_> = self.rollouts.extract_if(.., which).collect();
         for tracked in settled {
-            self.settle(tracked, status).await?;
+            self.settle(tracked, status);
         }
-        Ok(())
     }
 
-    /// Publishes the outcome of a rollout, and removes its record.
-    async fn settle(
-        &mut self,
-        mut tracked: TrackedRollout,
-        status: RolloutStatus,
-    ) -> Result<(), SessionEnded> {
-        self.publish(&mut tracked, status).await?;
-        if !tracked.recorded {
-            return Ok(());
+    /// Ends a rollout: publishes its outcome and removes its record. If its revision may still be
+    /// taken back, the last message comes later.
+    fn settle(&mut self, mut tracked: TrackedRollout, status: RolloutStatus) {
+        if let Some(revision) = tracked.revision {
+            // The keeper takes it at once: there is room for the ends of all rollouts.
+            if self.ended.try_send(RolloutEnded { revision, status }).is_err() {
+                tracing::error!(revision, "the end of a rollout is not recorded");
+            }
         }
-        let topic = self.topics.rollout(&tracked.id);
-        self.settled.push_back(tracked.id);
+        let failed = matches!(status, RolloutStatus::Failed | RolloutStatus::TimedOut);
+        if tracked.is_trial && failed {
+            tracing::info!(request_id = tracked.request_id, ?status, "rollout");
+        } else {
+            self.publish(&mut tracked, status);
+        }
+        self.remove_record(&tracked);
+        // It may have to be confirmed, or be taken back now.
+        tracked.last_states = Some(tracked.progress(status, &self.states).workloads);
+        if tracked.is_trial && (failed || status == RolloutStatus::Succeeded) {
+            self.keep_trial(tracked);
+        }
+    }
+
+    fn keep_trial(&mut self, tracked: TrackedRollout) {
+        if self.trials.len() >= MAX_ROLLOUTS {
+            self.trials.pop_front();
+        }
+        self.trials.push_back(tracked);
+    }
+
+    fn remove_record(&mut self, tracked: &TrackedRollout) {
+        if !tracked.recorded {
+            return;
+        }
+        self.reports.add(&tracked.id, Report::RemoveRecord);
+        self.settled.push_back(tracked.id.clone());
         if self.settled.len() > MAX_ROLLOUTS {
             self.settled.pop_front();
         }
-        self.publisher.remove(&topic).await
     }
 
-    async fn publish_if_due(&self, tracked: &mut TrackedRollout) -> Result<(), SessionEnded> {
-        if !tracked.is_due() {
-            return Ok(());
+    fn publish_if_due(&self, tracked: &mut TrackedRollout) {
+        if tracked.is_due() {
+            self.record(tracked);
+            self.publish(tracked, RolloutStatus::InProgress);
         }
-        self.record(tracked).await?;
-        self.publish(tracked, RolloutStatus::InProgress).await
     }
 
-    async fn publish(
-        &self,
-        tracked: &mut TrackedRollout,
-        status: RolloutStatus,
-    ) -> Result<(), SessionEnded> {
+    fn publish(&self, tracked: &mut TrackedRollout, status: RolloutStatus) {
         tracing::info!(request_id = tracked.request_id, ?status, "rollout");
-        let progress = tracked.progress(status, &self.states);
-        self.publisher.send(&self.topics.apply_status(), &progress).await?;
-        // Recorded only after the session has taken the message, so that a slow uplink gets fewer
-        // messages.
         tracked.published();
-        Ok(())
+        if tracked.is_published {
+            let progress = tracked.progress(status, &self.states);
+            let is_last = status != RolloutStatus::InProgress;
+            self.reports.add(&tracked.id, Report::Progress { progress, is_last });
+        }
     }
 
     /// Publishes the record for the next process, unless that was done already.
-    async fn record(&self, tracked: &mut TrackedRollout) -> Result<(), SessionEnded> {
-        if tracked.recorded {
-            return Ok(());
+    fn record(&self, tracked: &mut TrackedRollout) {
+        if tracked.recorded || !tracked.is_published {
+            return;
         }
         tracked.recorded = true;
         let limit = tracked.deadline.saturating_duration_since(Instant::now());
         let workloads = tracked.instances.clone();
         let record = RolloutRecord::new(tracked.request_id.clone(), workloads, limit);
-        let topic = self.topics.rollout(&tracked.id);
-        self.publisher.retain(&topic, &record, Some(limit + RECORD_EXPIRY)).await
+        self.reports.add(&tracked.id, Report::Record { record, expiry: limit + RECORD_EXPIRY });
     }
 }

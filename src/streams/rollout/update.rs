@@ -1,53 +1,79 @@
-//! The commands to the rollout tracker.
+//! The options of the rollout tracker, the commands to it, and what it answers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::UpdateStateSuccess;
+use fleet_contract::rollout::RolloutStatus;
 
 use super::record::RolloutRecord;
 
-/// An update of the desired state that Ankaios has accepted.
+/// How rollouts are followed.
 #[derive(Debug, Clone)]
-pub(crate) struct AcceptedUpdate {
-    /// The manifest, if the update applies one and its progress is followed.
-    pub applied: Option<AppliedManifest>,
+pub(crate) struct RolloutOptions {
+    /// How long a rollout is followed.
+    pub limit: Duration,
+    /// How long workloads must stay up where that matters.
+    pub stable_time: Duration,
+}
+
+/// An update of the desired state that Ankaios has accepted, and how its rollout is followed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FollowedUpdate {
+    /// The id of the request.
+    pub request_id: String,
+    /// Whether status messages are published.
+    pub is_published: bool,
+    /// The names of the workloads that the request adds or changes.
+    pub named: BTreeSet<String>,
+    pub changes: ChangedInstances,
+    /// The revision whose rollout it is.
+    pub revision: Option<u64>,
+    /// Whether the revision is taken back if the rollout fails: then its end is not published, but
+    /// that of the rollback.
+    pub is_trial: bool,
+    /// Whether the workloads must stay up for some time before the rollout has succeeded.
+    pub must_be_stable: bool,
+    /// The workloads that are started again when they end.
+    pub restarted: BTreeSet<String>,
+}
+
+/// The instances that an update has changed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChangedInstances {
     /// Added or changed instances.
     pub added: Vec<InstanceName>,
     /// Deleted instances.
     pub deleted: Vec<InstanceName>,
 }
 
-/// A manifest that was applied by a request.
-#[derive(Debug, Clone)]
-pub(crate) struct AppliedManifest {
-    /// The id of the request.
-    pub request_id: String,
-    /// The names of the manifest's workloads.
-    pub workloads: BTreeSet<String>,
-}
-
-impl AcceptedUpdate {
+impl ChangedInstances {
     /// The changes of an update.
     #[must_use]
-    pub(crate) fn new(applied: Option<AppliedManifest>, success: &UpdateStateSuccess) -> Self {
+    pub(crate) fn new(success: &UpdateStateSuccess) -> Self {
         let names = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
-        Self {
-            applied,
-            added: names(&success.added_workloads),
-            deleted: names(&success.deleted_workloads),
-        }
+        Self { added: names(&success.added_workloads), deleted: names(&success.deleted_workloads) }
     }
 
     /// Whether Ankaios has changed nothing.
-    pub(super) fn has_changed_nothing(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.deleted.is_empty()
     }
+}
+
+/// The end of the rollout of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RolloutEnded {
+    pub revision: u64,
+    pub status: RolloutStatus,
 }
 
 /// A command to the task.
 #[derive(Debug)]
 pub(super) enum RolloutCommand {
-    Update(AcceptedUpdate),
+    Update(FollowedUpdate),
     Restored { id: String, record: RolloutRecord, size: usize },
+    RollingBack { revision: u64, request_id: String },
+    RolledBack { revision: u64, request_id: String, result: Result<(), String> },
 }

@@ -14,8 +14,14 @@ fn subscriptions() -> (Subscriptions, Receiver, SubscriptionMetrics, watch::Send
     let (session, status) = watch::channel(SessionStatus::Ready { since: Instant::now() });
     let metrics = SubscriptionMetrics::default();
     let publisher = Publisher::new(sender);
-    let (subscriptions, task) =
-        Subscriptions::new(client, topics, publisher, status, metrics.clone());
+    let (subscriptions, task) = Subscriptions::new(
+        client,
+        topics,
+        publisher,
+        KeptRecords::default(),
+        status,
+        metrics.clone(),
+    );
     tokio::spawn(task);
     (subscriptions, published, metrics, session)
 }

@@ -1,0 +1,20 @@
+//! `manifest/rollback`: goes back to an earlier revision.
+
+use fleet_contract::error::ErrorReply;
+use fleet_contract::requests::RollbackRequest;
+
+use super::call::{OperationCall, PendingOutcome};
+use super::context::OperationContext;
+use super::update;
+use crate::revisions::RollbackTarget;
+
+pub(super) async fn start(
+    context: &OperationContext,
+    call: OperationCall,
+) -> Result<PendingOutcome, ErrorReply> {
+    let RollbackRequest { revision, if_current, rollout } = RollbackRequest::parse(&call.payload)?;
+    let origin = context.origin(&call)?;
+    let target = RollbackTarget { revision, if_current, rollout };
+    let pending = context.revisions()?.rollback(origin, target, call.force).await?;
+    Ok(update::reply_with_revision(context, pending))
+}

@@ -1,0 +1,258 @@
+//! What is known about revisions: those that are kept, and what they mean. Pure data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use ankaios_model::proto::ank_base::UpdateStateSuccess;
+use fleet_contract::revision::{HistoryReply, RevisionStatus, RollbackMode};
+use serde_json::Value;
+use service_kit::random;
+
+use super::job::{Failure, Follow, RollbackTarget};
+use super::plan;
+use crate::revisions::item::{Item, ItemKind, Items};
+use crate::revisions::marker::{MAX_ADOPTED, Marker};
+use crate::revisions::revision::{Change, Origin, Revision};
+use crate::revisions::store::{Contents, StoreChange};
+
+/// What the marker says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Ankaios has the current revision.
+    InPlace,
+    /// Ankaios has the revision that was in doubt.
+    Decided,
+    /// Ankaios has started anew.
+    Lost,
+    /// Ankaios has a revision of another connector.
+    Foreign(Marker),
+}
+
+/// The revisions that are kept. The current one is the newest.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    /// Maximum number of revisions.
+    history: usize,
+    /// The revisions, without the one in doubt.
+    pub(super) revisions: BTreeMap<u64, Revision>,
+    /// The overlay of the current revision.
+    pub(super) overlay: Items,
+    /// What the startup manifest has for the items of the overlay, and for some others.
+    pub(super) startup: Items,
+    /// A revision that was sent and has no answer, with its overlay.
+    pub(super) doubt: Option<(Revision, Items)>,
+}
+
+impl Book {
+    /// The book of a store with these contents.
+    pub(super) fn new(history: usize, contents: Contents) -> Self {
+        let Contents { mut revisions, overlay, in_doubt, startup } = contents;
+        let doubt = in_doubt.and_then(|items| {
+            let (_, revision) = revisions.pop_last()?;
+            Some((revision, items))
+        });
+        Self { history, revisions, overlay, startup, doubt }
+    }
+
+    /// The current revision; `None` means the startup manifest alone.
+    pub(super) fn newest(&self) -> Option<&Revision> {
+        self.revisions.values().next_back()
+    }
+
+    /// The number of the current revision; 0 is the startup manifest alone.
+    pub(super) fn current(&self) -> u64 {
+        self.revisions.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
+    /// A revision that is kept.
+    ///
+    /// # Errors
+    /// [`Failure::NotFound`], with the revisions that are kept.
+    pub(super) fn revision(&self, number: u64) -> Result<&Revision, Failure> {
+        self.revisions.get(&number).ok_or_else(|| self.unknown(number))
+    }
+
+    /// The reply to `manifest/history`.
+    pub(super) fn history(&self) -> HistoryReply {
+        let revisions = self.revisions.values().rev().map(Revision::summary).collect();
+        HistoryReply { current: self.current(), revisions }
+    }
+
+    /// Whether this is the marker of the current revision, or of the one in doubt.
+    pub(super) fn is_known(&self, seen: Option<&Marker>) -> bool {
+        match seen {
+            None => self.revisions.is_empty(),
+            Some(marker) => {
+                let doubtful = self.doubt.as_ref().map(|(revision, _)| revision);
+                self.newest().into_iter().chain(doubtful).any(|revision| revision.is(marker))
+            }
+        }
+    }
+
+    /// Compares a marker with the store.
+    pub(super) fn find(&self, seen: Option<&Marker>) -> Finding {
+        let current = self.newest();
+        match (seen, current) {
+            (Some(marker), _) if self.doubt.as_ref().is_some_and(|(one, _)| one.is(marker)) => {
+                Finding::Decided
+            }
+            (Some(marker), Some(current)) if current.is(marker) => Finding::InPlace,
+            (None, None) => Finding::InPlace,
+            // Nobody counts that far: somebody else has written it.
+            (Some(marker), None) if marker.revision > MAX_ADOPTED => Finding::InPlace,
+            (Some(marker), _) if (self.current()..=MAX_ADOPTED).contains(&marker.revision) => {
+                Finding::Foreign(marker.clone())
+            }
+            (Some(_) | None, _) => Finding::Lost,
+        }
+    }
+
+    /// The rollout of a revision, to be followed by the names of its workloads.
+    pub(super) fn resumed_rollout(&self, revision: &Revision) -> Follow {
+        let set = revision.changed.iter().filter(|(_, change)| **change == Change::Set);
+        let set: BTreeSet<&Item> = set.map(|(item, _)| item).collect();
+        // Workloads that use a changed config were started again, too.
+        let uses_changed = |value: &Value| {
+            let configs = value.get("configs").and_then(Value::as_object).into_iter().flatten();
+            let mut names = configs.filter_map(|(_, name)| name.as_str());
+            names.any(|name| set.contains(&Item::config(name)))
+        };
+        let workloads = self.overlay.iter().filter(|(item, value)| {
+            let uses = || value.as_ref().is_some_and(|value| uses_changed(value));
+            item.kind == ItemKind::Workload && (set.contains(item) || uses())
+        });
+        let named = workloads.map(|(item, _)| item.name.clone());
+        Follow {
+            revision: Some(revision.revision),
+            request_id: revision.request_id.clone(),
+            is_published: !revision.is_automatic(),
+            named: named.collect(),
+            success: UpdateStateSuccess::default(),
+            rollback: revision.rollback,
+            must_be_stable: revision.rollback != RollbackMode::Off,
+            restarted: plan::restarted(&self.overlay),
+        }
+    }
+
+    /// The overlay without what a revision has changed: its items have the values of `succeeded`
+    /// again, unless a later revision has touched them.
+    pub(super) fn without(&self, revision: u64, succeeded: &Items) -> Items {
+        let mut overlay = self.overlay.clone();
+        let later = || self.revisions.range(revision + 1..).map(|(_, one)| one);
+        let items = self.revisions.get(&revision).map(|one| one.changed.keys());
+        for item in items.into_iter().flatten() {
+            if later().any(|one| one.changed.contains_key(item)) {
+                continue;
+            }
+            match succeeded.get(item) {
+                Some(value) => overlay.insert(item.clone(), value.clone()),
+                None => overlay.remove(item),
+            };
+        }
+        overlay
+    }
+
+    pub(super) fn new_revision(
+        &self,
+        origin: Origin,
+        changed: BTreeMap<Item, Change>,
+        now: SystemTime,
+    ) -> Revision {
+        Revision::new(self.current() + 1, random::hex(), origin, changed, now)
+    }
+
+    /// The revision that a rollback goes back to.
+    pub(super) fn rollback_target(&self, target: &RollbackTarget) -> Result<u64, Failure> {
+        let RollbackTarget { revision, if_current, rollout } = target;
+        let current = self.current();
+        if let Some(expected) = if_current.filter(|expected| *expected != current) {
+            return Err(Failure::Rejected(format!(
+                "the current revision is {current}, not {expected}; nothing was done"
+            )));
+        }
+        if let Some(rollout) = rollout {
+            let made_by = self.revisions.get(&current).map_or("", |one| one.request_id.as_str());
+            if made_by.strip_prefix(rollout.as_str()).is_none_or(|rest| !rest.starts_with('/')) {
+                return Err(Failure::Rejected(format!(
+                    "revision {current} was made by the request {made_by:?}, which does not \
+                     belong to the rollout {rollout:?}; nothing was done"
+                )));
+            }
+        }
+        match revision {
+            _ if current == 0 => Err(Failure::NotFound(
+                "there is no revision to go back from: operators have changed nothing".into(),
+            )),
+            None if current == 1 => Ok(0),
+            None => match self.revisions.range(..current).next_back() {
+                Some((number, _)) => Ok(*number),
+                None => Err(self.unknown(current - 1)),
+            },
+            Some(revision) => self.kept(*revision),
+        }
+    }
+
+    /// The number of a revision that is kept, or 0.
+    pub(super) fn kept(&self, revision: u64) -> Result<u64, Failure> {
+        if revision == 0 || self.revisions.contains_key(&revision) {
+            return Ok(revision);
+        }
+        Err(self.unknown(revision))
+    }
+
+    /// The failure for a revision that is not kept.
+    pub(super) fn unknown(&self, revision: u64) -> Failure {
+        let kept: Vec<String> = self.revisions.keys().map(u64::to_string).collect();
+        let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(", ") };
+        Failure::NotFound(format!(
+            "there is no revision {revision}; those that are kept: {kept}; 0 is the startup manifest"
+        ))
+    }
+
+    /// The newest revision before this one that has succeeded; 0 is the startup manifest.
+    pub(super) fn last_succeeded_before(&self, revision: u64) -> u64 {
+        let earlier = self.revisions.range(..revision).rev();
+        let succeeded = |one: &Revision| {
+            let is_undone =
+                matches!(one.status, RevisionStatus::RolledBack | RevisionStatus::Unconfirmed);
+            one.has_succeeded && !is_undone
+        };
+        earlier.map(|(_, one)| one).find(|one| succeeded(one)).map_or(0, |one| one.revision)
+    }
+
+    /// Removes the oldest revisions above the limit, but not those that a rollback needs: the ones
+    /// on trial, and what they go back to. Above twice the limit the oldest of these goes as well.
+    pub(super) fn prune(&mut self) -> Vec<StoreChange> {
+        let mut removed = Vec::new();
+        let current = self.current();
+        while self.revisions.len() > self.history {
+            let on_trial = self.revisions.values().filter(|one| one.is_on_trial());
+            let needed: BTreeSet<u64> = on_trial
+                .map(|one| one.revision)
+                .chain([current])
+                .flat_map(|number| [number, self.last_succeeded_before(number)])
+                .collect();
+            let is_full = self.revisions.len() > 2 * self.history;
+            let mut numbers = self.revisions.keys().copied();
+            let oldest =
+                numbers.find(|number| !needed.contains(number) || (is_full && *number != current));
+            let Some(oldest) = oldest else { break };
+            self.revisions.remove(&oldest);
+            removed.push(StoreChange::Remove(oldest));
+        }
+        removed
+    }
+
+    /// Whether this request has made the current revision, a rollback.
+    pub(super) fn was_made_by(&self, origin: &Origin) -> bool {
+        self.newest().is_some_and(|newest| {
+            newest.reverts.is_some() && newest.request_id == origin.request_id
+        })
+    }
+
+    /// Whether a revision was taken back, or is being taken back, by a later one.
+    pub(super) fn is_reverted(&self, number: u64) -> bool {
+        let doubtful = self.doubt.as_ref().map(|(revision, _)| revision);
+        self.revisions.values().chain(doubtful).any(|one| one.reverts == Some(number))
+    }
+}

@@ -1,0 +1,545 @@
+//! The keeper: the task that owns the core, does its actions, and serves operations.
+//!
+//! The core does one thing at a time, so at most one action is in progress. Requests that only read
+//! the state never come here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ankaios_control::{Client, EventStream, LinkState, LinkStatus};
+use ankaios_model::proto::ank_base::UpdateStateRequest;
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::revision::{RevisionReply, RollbackMode};
+use futures_util::future::OptionFuture;
+use humantime::format_duration;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::core::{
+    Action, Answer, Core, CoreOptions, Event, Failure, Follow, Job, JobId, Now, SendError, Updated,
+};
+use super::handle::{Command, MAX_COMMANDS, Revisions, RevisionsStatus, failed};
+use super::item::{desired_state, to_value};
+use super::marker::{self, Marker};
+use super::metrics::RevisionMetrics;
+use super::records::StoredRecords;
+use super::store::{Contents, OpenError, Store, StoreError};
+use super::worker::{REOPEN, StoreWorker};
+use crate::guard::{Guard, RequiredState};
+use crate::streams::{ChangedInstances, FollowedUpdate, KeptRecords, RolloutEnded, Rollouts};
+
+/// Room in a request to Ankaios beside the update itself, in bytes.
+const ENVELOPE: usize = 4096;
+
+/// Size of the pipe to Ankaios: the largest request, in bytes.
+const PIPE: usize = 1024 * 1024;
+
+/// How long to wait for the lock of the store, and how often to look.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// How long to wait for the disk.
+const DISK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The settings of revisions.
+#[derive(Debug, Clone)]
+pub(crate) struct RevisionOptions {
+    /// The folder of the store.
+    pub(crate) state_dir: PathBuf,
+    /// Maximum number of revisions that are kept.
+    pub(crate) history: usize,
+}
+
+/// The parts that the keeper uses.
+#[derive(Debug)]
+pub(crate) struct KeeperParts {
+    pub(crate) ankaios: Client,
+    pub(crate) link: watch::Receiver<LinkStatus>,
+    pub(crate) guard: Guard,
+    /// `None` if rollouts are not followed.
+    pub(crate) rollouts: Option<Rollouts>,
+    /// The ends of the rollouts that are followed.
+    pub(crate) ended: mpsc::Receiver<RolloutEnded>,
+    /// How long a request may wait before it starts.
+    pub(crate) request_timeout: Duration,
+    /// How long a change waits for its confirmation.
+    pub(crate) confirm_timeout: Option<Duration>,
+    pub(crate) metrics: RevisionMetrics,
+}
+
+/// What the keeper gives to others.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) revisions: Revisions,
+    /// The records of subscriptions in the store.
+    pub(crate) records: KeptRecords,
+}
+
+/// Opens the store, and creates a handle and the task. A store that cannot be used at the moment,
+/// for example because the disk is not there, is opened later; until then changes are refused.
+///
+/// # Errors
+/// Another connector uses the store, or a newer version has written it.
+pub(crate) async fn open(
+    options: RevisionOptions,
+    parts: KeeperParts,
+) -> Result<(Kept, impl Future<Output = ()> + Send + 'static), OpenError> {
+    let start = |(store, contents)| match StoreWorker::start(store, parts.metrics.clone()) {
+        Ok(worker) => Ok((worker, contents)),
+        Err(error) => Err(format!("its thread cannot be started: {error}")),
+    };
+    let begin = Instant::now();
+    let store = loop {
+        match Store::open(&options.state_dir) {
+            // The former connector may be about to end.
+            Err(OpenError::Locked(_)) if begin.elapsed() < LOCK_WAIT => sleep(LOCK_POLL).await,
+            opened => break opened,
+        }
+    };
+    let opened = match store {
+        Ok(opened) => start(opened),
+        Err(error @ OpenError::Io { .. }) => Err(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    let worker = opened.as_ref().ok().map(|(worker, _)| worker.clone());
+    let (worker, worker_receiver) = watch::channel(worker);
+    let records = KeptRecords::new(Arc::new(StoredRecords::new(worker_receiver)));
+    let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+    let (status, status_receiver) = watch::channel(RevisionsStatus::Unusable("not open".into()));
+    let revisions = Revisions::new(commands, status_receiver);
+    let task = run(options, parts, opened, worker, receiver, status);
+    Ok((Kept { revisions, records }, task))
+}
+
+type Opened = Result<(StoreWorker, Contents), String>;
+
+async fn run(
+    options: RevisionOptions,
+    parts: KeeperParts,
+    opened: Opened,
+    worker: watch::Sender<Option<StoreWorker>>,
+    mut commands: mpsc::Receiver<Command>,
+    status: watch::Sender<RevisionsStatus>,
+) {
+    let mut opened = opened;
+    loop {
+        let reason = match opened {
+            Ok((store, contents)) => {
+                worker.send_replace(Some(store.clone()));
+                let keeper = Keeper::new(&options, parts, store, contents, status);
+                return keeper.run(commands).await;
+            }
+            Err(reason) => reason,
+        };
+        tracing::error!(reason, "revisions cannot be kept: changes are refused");
+        status.send_replace(RevisionsStatus::Unusable(reason.as_str().into()));
+        let refused = async {
+            while let Some(command) = commands.recv().await {
+                refuse(command, &reason);
+            }
+        };
+        tokio::select! {
+            () = refused => return,
+            () = sleep(REOPEN) => {}
+        }
+        let (state_dir, metrics) = (options.state_dir.clone(), parts.metrics.clone());
+        let open = move || {
+            let (store, contents) = Store::open(&state_dir).map_err(|error| error.to_string())?;
+            let worker = StoreWorker::start(store, metrics).map_err(|error| error.to_string())?;
+            Ok((worker, contents))
+        };
+        opened = tokio::task::spawn_blocking(open).await.unwrap_or_else(|e| Err(e.to_string()));
+    }
+}
+
+/// Answers a request while the store cannot be used.
+fn refuse(command: Command, reason: &str) {
+    let error = || {
+        let error = StoreError::Io { file: "STATE_DIR".into(), reason: reason.to_owned() };
+        failed(Failure::Store(error))
+    };
+    // Without a receiver the connector is stopping.
+    match command {
+        Command::Change { answer, .. } | Command::Rollback { answer, .. } => {
+            let _ = answer.send(Err(error()));
+        }
+        Command::Confirm { answer, .. } => {
+            let _ = answer.send(Err(error()));
+        }
+        Command::History { answer } => {
+            let _ = answer.send(Err(error()));
+        }
+        Command::Revision { answer, .. } => {
+            let _ = answer.send(Err(error()));
+        }
+    }
+}
+
+/// A request in progress.
+#[derive(Debug)]
+struct Requester {
+    answer: AnswerSender,
+    /// What the guard has to judge before anything is written; `None` for a rollback, whose update
+    /// is not known yet.
+    update: Option<UpdateStateRequest>,
+    force: bool,
+}
+
+#[derive(Debug)]
+enum AnswerSender {
+    Updated(oneshot::Sender<Result<Updated, ErrorReply>>),
+    Confirmed(oneshot::Sender<Result<u64, ErrorReply>>),
+}
+
+type InProgress = Pin<Box<dyn Future<Output = Event> + Send>>;
+
+struct Keeper {
+    core: Core,
+    parts: KeeperParts,
+    worker: StoreWorker,
+    status: watch::Sender<RevisionsStatus>,
+    requesters: BTreeMap<JobId, Requester>,
+    last_id: JobId,
+    in_progress: Option<InProgress>,
+    marker_events: EventStream,
+}
+
+fn now() -> Now {
+    Now { monotonic: Instant::now(), wall: SystemTime::now() }
+}
+
+impl Keeper {
+    fn new(
+        options: &RevisionOptions,
+        parts: KeeperParts,
+        worker: StoreWorker,
+        contents: Contents,
+        status: watch::Sender<RevisionsStatus>,
+    ) -> Self {
+        let core_options = CoreOptions {
+            history: options.history,
+            confirm_timeout: parts.confirm_timeout,
+            max_update: PIPE - ENVELOPE,
+        };
+        let core = Core::new(core_options, contents, now());
+        // Ankaios sends no event for the config as a whole when it is the first one of all.
+        let fields = ["revision", "id"].map(|field| format!("{}.{field}", marker::MASK));
+        let marker_events = parts.ankaios.events(fields.to_vec());
+        Self {
+            core,
+            parts,
+            worker,
+            status,
+            requesters: BTreeMap::new(),
+            last_id: 0,
+            in_progress: None,
+            marker_events,
+        }
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        tracing::info!(revision = self.core.current(), "revisions are kept");
+        self.publish_status();
+        let mut link = self.parts.link.clone();
+        link.mark_changed();
+        loop {
+            let deadline = self.core.deadline();
+            let event = tokio::select! {
+                biased;
+                event = OptionFuture::from(self.in_progress.as_mut()), if self.in_progress.is_some() => {
+                    self.in_progress = None;
+                    event
+                }
+                Ok(()) = link.changed() => match link.borrow_and_update().state() {
+                    LinkState::Connected => Some(Event::LinkUp),
+                    LinkState::Disconnected | LinkState::Closed => Some(Event::LinkDown),
+                },
+                event = self.marker_events.next() => match event {
+                    Ok(event) => {
+                        let state = event.response.complete_state.unwrap_or_default();
+                        Some(Event::Marker(Marker::of(&to_value(&state))))
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "the marker of the revision is not followed");
+                        None
+                    }
+                },
+                Some(RolloutEnded { revision, status }) = self.parts.ended.recv() => {
+                    Some(Event::RolloutEnded { revision, status })
+                }
+                command = commands.recv() => match command {
+                    Some(command) => self.start(command),
+                    None => return,
+                },
+                Some(()) = OptionFuture::from(deadline.map(sleep_until)) => Some(Event::Tick),
+            };
+            if let Some(event) = event {
+                self.handle(event).await;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        for action in self.core.handle(event, now()) {
+            self.perform(action).await;
+        }
+        self.publish_status();
+    }
+
+    /// Starts to serve a request. Returns its event, if the core has to know about it.
+    fn start(&mut self, command: Command) -> Option<Event> {
+        let (requester, job) = match command {
+            Command::Change { request, answer } => {
+                let job = Job::Change {
+                    origin: request.origin,
+                    update: request.update.clone(),
+                    named: request.named,
+                    is_published: request.is_published,
+                };
+                let update = Some(request.update);
+                let answer = AnswerSender::Updated(answer);
+                (Requester { answer, update, force: request.force }, job)
+            }
+            Command::Rollback { origin, target, force, answer } => {
+                let answer = AnswerSender::Updated(answer);
+                let job = Job::Rollback { origin, target };
+                (Requester { answer, update: None, force }, job)
+            }
+            Command::Confirm { revision, answer } => {
+                let answer = AnswerSender::Confirmed(answer);
+                let job = Job::Confirm { revision };
+                (Requester { answer, update: None, force: false }, job)
+            }
+            Command::History { answer } => {
+                let _ = answer.send(Ok(self.core.history()));
+                return None;
+            }
+            Command::Revision { revision, answer } => {
+                self.read_revision(revision, answer);
+                return None;
+            }
+        };
+        self.last_id += 1;
+        let id = self.last_id;
+        self.requesters.insert(id, requester);
+        let deadline = Instant::now() + self.parts.request_timeout;
+        Some(Event::Requested { id, job, deadline })
+    }
+
+    /// Reads a revision for the history, beside what the core does.
+    fn read_revision(
+        &self,
+        number: u64,
+        answer: oneshot::Sender<Result<RevisionReply, ErrorReply>>,
+    ) {
+        let summary = match self.core.revision(number) {
+            Ok(revision) => revision.summary(),
+            Err(failure) => {
+                let _ = answer.send(Err(failed(failure)));
+                return;
+            }
+        };
+        let loading = self.worker.load(number);
+        tokio::spawn(async move {
+            let reply = match loading.await {
+                Ok(items) => Ok(RevisionReply { summary, manifest: desired_state(&items) }),
+                Err(error) => Err(ErrorReply::new(ErrorCode::Internal, error.to_string())),
+            };
+            let _ = answer.send(reply);
+        });
+    }
+
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::Read { masks, id } => self.in_progress = Some(self.read(masks, id)),
+            Action::Load(revision) => {
+                let loading = timeout(DISK_TIMEOUT, self.worker.load(revision));
+                self.in_progress =
+                    Some(Box::pin(async { Event::Loaded(loading.await.unwrap_or_else(hung)) }));
+            }
+            Action::Save(changes) => {
+                let saving = timeout(DISK_TIMEOUT, self.worker.save(changes));
+                self.in_progress =
+                    Some(Box::pin(async { Event::Saved(saving.await.unwrap_or_else(hung)) }));
+            }
+            Action::Send { update, judge, id } => {
+                let requester = id.and_then(|id| self.requesters.get(&id));
+                let judge = judge.then(|| requester.map(|requester| requester.force));
+                self.in_progress = Some(self.send(update, judge));
+            }
+            Action::Answer { id, result } => {
+                if let Some(follow) = self.answer(id, result) {
+                    self.follow(follow).await;
+                }
+            }
+            Action::Follow(follow) => self.follow(follow).await,
+            Action::RollingBack { revision, request_id } => {
+                tracing::warn!(revision, request_id, "a revision is rolled back");
+                if let Some(rollouts) = &self.parts.rollouts {
+                    rollouts.rolling_back(revision, request_id).await;
+                }
+            }
+            Action::RolledBack { revision, request_id, result } => {
+                if let Some(rollouts) = &self.parts.rollouts {
+                    rollouts.rolled_back(revision, request_id, result).await;
+                }
+            }
+            Action::CountRestoration { outcome } => self.parts.metrics.restored(outcome),
+            Action::CountRollback { outcome } => self.parts.metrics.rolled_back(outcome),
+        }
+    }
+
+    /// Reads a part of the state. For a change, the guard judges it by that state.
+    fn read(&self, masks: Vec<String>, id: Option<JobId>) -> InProgress {
+        let (ankaios, guard) = (self.parts.ankaios.clone(), self.parts.guard.clone());
+        let judged = id.and_then(|id| {
+            let requester = self.requesters.get(&id)?;
+            Some((requester.update.clone()?, requester.force))
+        });
+        let mut masks = masks;
+        if let Some((update, force)) = &judged
+            && guard.required_state(update, *force) != Ok(RequiredState::Nothing)
+        {
+            masks.extend(guard.field_masks());
+        }
+        Box::pin(async move {
+            let reading = async { ankaios.state(masks).await?.answer().await };
+            let state = match reading.await {
+                Ok(state) => Arc::new(to_value(&state)),
+                Err(error) => return Event::Read(Err(error)),
+            };
+            if let Some((update, force)) = judged
+                && let Err(refusal) = judge(guard, update, force, Some(Arc::clone(&state))).await
+            {
+                return Event::Refused(refusal);
+            }
+            Event::Read(Ok(Arc::unwrap_or_clone(state)))
+        })
+    }
+
+    /// Sends an update. With `judged` the guard judges it before: that of a request, with or without
+    /// `force`, or one of the core itself.
+    fn send(&self, update: UpdateStateRequest, judged: Option<Option<bool>>) -> InProgress {
+        let (ankaios, guard) = (self.parts.ankaios.clone(), self.parts.guard.clone());
+        Box::pin(async move {
+            let sending = async {
+                if let Some(force) = judged {
+                    let required = match force {
+                        Some(force) => guard
+                            .required_state(&update, force)
+                            .map_err(|refusal| SendError::Refused(refusal.into()))?,
+                        None => guard.required_for_policy(&update),
+                    };
+                    let state = if required == RequiredState::Nothing {
+                        None
+                    } else {
+                        let reading = ankaios.state(guard.field_masks()).await?;
+                        Some(Arc::new(to_value(&reading.answer().await?)))
+                    };
+                    let judging = judge(guard, update.clone(), force.unwrap_or(true), state);
+                    judging.await.map_err(SendError::Refused)?;
+                }
+                Ok(ankaios.update(update).await?.answer().await?)
+            };
+            Event::Sent(sending.await)
+        })
+    }
+
+    /// Answers a request. Returns the rollout to follow if nobody waits for the answer any more.
+    fn answer(&mut self, id: JobId, result: Result<Answer, Failure>) -> Option<Follow> {
+        let requester = self.requesters.remove(&id)?;
+        match (requester.answer, result) {
+            (AnswerSender::Updated(sender), Ok(Answer::Updated(updated))) => {
+                sender.send(Ok(*updated)).err().and_then(Result::ok).map(|updated| updated.follow)
+            }
+            (AnswerSender::Confirmed(sender), Ok(Answer::Confirmed { revision })) => {
+                let _ = sender.send(Ok(revision));
+                None
+            }
+            (AnswerSender::Updated(sender), Err(failure)) => {
+                let _ = sender.send(Err(failed(failure)));
+                None
+            }
+            (AnswerSender::Confirmed(sender), Err(failure)) => {
+                let _ = sender.send(Err(failed(failure)));
+                None
+            }
+            // The core answers each job with what belongs to it.
+            (AnswerSender::Updated(_), Ok(Answer::Confirmed { .. }))
+            | (AnswerSender::Confirmed(_), Ok(Answer::Updated(_))) => None,
+        }
+    }
+
+    async fn follow(&mut self, follow: Follow) {
+        if let Some(rollouts) = &self.parts.rollouts {
+            rollouts.follow(follow.into()).await;
+        }
+    }
+
+    fn publish_status(&self) {
+        self.parts.metrics.set_revision(self.core.current());
+        let report = RevisionsStatus::Open(self.core.report());
+        self.status.send_if_modified(|status| {
+            let changed = *status != report;
+            if changed {
+                *status = report;
+            }
+            changed
+        });
+    }
+}
+
+/// The error of a disk that does not answer.
+fn hung<T>(_: Elapsed) -> Result<T, StoreError> {
+    let reason = format!("the disk has not answered within {}", format_duration(DISK_TIMEOUT));
+    Err(StoreError::Io { file: "STATE_DIR".into(), reason })
+}
+
+/// Lets the guard judge an update by the state before it.
+async fn judge(
+    guard: Guard,
+    update: UpdateStateRequest,
+    force: bool,
+    state: Option<Arc<Value>>,
+) -> Result<(), ErrorReply> {
+    let is_slow = guard.has_policy();
+    let judge = move || guard.check(&update, force, state.as_deref());
+    let judged = if is_slow {
+        tokio::task::spawn_blocking(judge).await.map_err(|error| {
+            ErrorReply::new(ErrorCode::Internal, format!("the connector has failed: {error}"))
+        })?
+    } else {
+        judge()
+    };
+    Ok(judged?)
+}
+
+impl From<Follow> for FollowedUpdate {
+    fn from(follow: Follow) -> Self {
+        let Follow {
+            revision,
+            request_id,
+            is_published,
+            named,
+            success,
+            rollback,
+            must_be_stable,
+            restarted,
+        } = follow;
+        Self {
+            request_id,
+            is_published,
+            named,
+            changes: ChangedInstances::new(&success),
+            revision,
+            is_trial: rollback != RollbackMode::Off,
+            must_be_stable,
+            restarted,
+        }
+    }
+}

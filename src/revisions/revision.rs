@@ -1,0 +1,193 @@
+//! A revision: what is known about one accepted change, apart from the values of its overlay.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use fleet_contract::revision::{ChangedItems, RevisionStatus, RevisionSummary, RollbackMode};
+use fleet_contract::rfc3339;
+use serde::{Deserialize, Serialize};
+
+use super::item::{Item, ItemKind, ItemValue, Items};
+use super::marker::Marker;
+
+/// How often a revision that never succeeded is put back.
+pub(super) const MAX_TRIES: u32 = 3;
+
+/// A change that operators have made, or that a rollback has made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Revision {
+    pub(super) revision: u64,
+    /// Distinguishes revisions that two connectors have given the same number.
+    pub(super) id: String,
+    /// Whether it was sent to Ankaios, but no answer is known.
+    pub(super) in_doubt: bool,
+    /// When it was made, RFC 3339.
+    pub(super) at: String,
+    /// The operation that made it.
+    pub(super) operation: String,
+    /// The request that made it.
+    pub(super) request_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) release: Option<String>,
+    pub(super) status: RevisionStatus,
+    /// The revision that a rollback has taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reverts: Option<u64>,
+    /// The items that it has changed, and whether it has deleted them.
+    pub(super) changed: BTreeMap<Item, Change>,
+    /// When it is taken back by itself.
+    pub(super) rollback: RollbackMode,
+    /// Whether it was put back, or kept running, for `STABLE_TIME` at least once.
+    #[serde(default)]
+    pub(super) has_succeeded: bool,
+    /// When its confirmation is due, RFC 3339. Set once its rollout has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) confirm_by: Option<String>,
+    /// How often it was put back since it last succeeded.
+    #[serde(default)]
+    pub(super) tries: u32,
+    /// Why an earlier revision was taken instead: it was put back too often and never succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) given_up: Option<String>,
+}
+
+/// What has happened to an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Change {
+    /// It was added or changed.
+    Set,
+    Deleted,
+}
+
+/// Who made a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The name of the operation.
+    pub operation: String,
+    pub request_id: String,
+    pub release: Option<String>,
+    /// What the request or the settings say.
+    pub rollback: RollbackMode,
+}
+
+impl Revision {
+    /// A revision that is about to be sent.
+    pub(super) fn new(
+        revision: u64,
+        id: String,
+        origin: Origin,
+        changed: BTreeMap<Item, Change>,
+        now: SystemTime,
+    ) -> Self {
+        Self {
+            revision,
+            id,
+            in_doubt: true,
+            at: rfc3339::format_seconds(now),
+            operation: origin.operation,
+            request_id: origin.request_id,
+            release: origin.release,
+            status: RevisionStatus::InProgress,
+            reverts: None,
+            changed,
+            rollback: origin.rollback,
+            has_succeeded: false,
+            confirm_by: None,
+            tries: 0,
+            given_up: None,
+        }
+    }
+
+    /// A revision of another connector, found in Ankaios.
+    pub(super) fn adopted(
+        marker: &Marker,
+        changed: BTreeMap<Item, Change>,
+        now: SystemTime,
+    ) -> Self {
+        let origin = Origin {
+            operation: marker.operation.clone(),
+            request_id: marker.request_id.clone(),
+            release: marker.release.clone(),
+            rollback: RollbackMode::Off,
+        };
+        let revision = Self::new(marker.revision, marker.id.clone(), origin, changed, now);
+        Self { in_doubt: false, ..revision }
+    }
+
+    /// The marker that says that Ankaios has this revision with these items.
+    pub(super) fn marker(&self, overlay: &Items) -> Marker {
+        Marker {
+            revision: self.revision,
+            id: self.id.clone(),
+            operation: self.operation.clone(),
+            request_id: self.request_id.clone(),
+            release: self.release.clone(),
+            items: overlay.keys().cloned().collect(),
+        }
+    }
+
+    /// Whether this is the revision of the marker.
+    pub(super) fn is(&self, marker: &Marker) -> bool {
+        self.revision == marker.revision && self.id == marker.id
+    }
+
+    /// Whether it may still be taken back without a request.
+    pub(super) fn is_on_trial(&self) -> bool {
+        let is_over = matches!(
+            self.status,
+            RevisionStatus::Succeeded | RevisionStatus::Superseded | RevisionStatus::RolledBack
+        );
+        !is_over && self.rollback != RollbackMode::Off
+    }
+
+    /// Whether it has to be taken back.
+    pub(super) fn has_failed_trial(&self) -> bool {
+        let failed = matches!(self.status, RevisionStatus::Failed | RevisionStatus::TimedOut);
+        failed && self.rollback != RollbackMode::Off
+    }
+
+    /// Whether the connector has made it to take another one back, without a request.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.reverts.is_some_and(|reverted| self.request_id == rollback_id(reverted))
+    }
+
+    /// Its entry in the history.
+    pub(super) fn summary(&self) -> RevisionSummary {
+        RevisionSummary {
+            revision: self.revision,
+            at: self.at.clone(),
+            operation: self.operation.clone(),
+            request_id: self.request_id.clone(),
+            release: self.release.clone(),
+            status: self.status,
+            reverts: self.reverts,
+            changed: self.changed_items(),
+        }
+    }
+
+    /// The names of the items that it has changed.
+    fn changed_items(&self) -> ChangedItems {
+        let mut names = ChangedItems::default();
+        for (Item { kind, name }, change) in &self.changed {
+            let list = match (change, kind) {
+                (Change::Deleted, _) => &mut names.deleted,
+                (Change::Set, ItemKind::Workload) => &mut names.workloads,
+                (Change::Set, ItemKind::Config) => &mut names.configs,
+            };
+            list.push(name.clone());
+        }
+        names
+    }
+}
+
+/// What a change does to these items, which have these values afterwards.
+pub(super) fn changes(items: &Items) -> BTreeMap<Item, Change> {
+    let change = |value: &ItemValue| if value.is_some() { Change::Set } else { Change::Deleted };
+    items.iter().map(|(item, value)| (item.clone(), change(value))).collect()
+}
+
+/// The request id of the revision that takes this one back without a request.
+pub(super) fn rollback_id(revision: u64) -> String {
+    format!("rollback-{revision}")
+}
