@@ -22,17 +22,13 @@ fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
 }
 
 /// Injects faults of the agent, the server and the session.
-pub(crate) async fn of_ankaios(
-    vehicle: &Vehicle,
-    mut random: Rng,
-    end: Instant,
-    journal: &Journal,
-) {
+pub(crate) async fn of_ankaios(site: &Site, mut random: Rng, end: Instant, journal: &Journal) {
+    let vehicle = &site.vehicle;
     while Instant::now() < end {
         sleep(millis(&mut random, 0..1000)).await;
         let outage = journal.outage();
         let closed = vehicle.counters().closed_sessions;
-        let restarted = ankaios_fault(vehicle, &mut random, journal).await;
+        let restarted = ankaios_fault(site, &mut random, journal).await;
         // Some of these faults are only repaired by a restart of the agent.
         let folder_gone = !vehicle.control_interface().exists();
         if !restarted && (folder_gone || vehicle.counters().closed_sessions > closed) {
@@ -47,7 +43,8 @@ pub(crate) async fn of_ankaios(
 }
 
 /// Injects one fault. Returns whether its last step was a restart of the agent.
-async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -> bool {
+async fn ankaios_fault(site: &Site, random: &mut Rng, journal: &Journal) -> bool {
+    let vehicle = &site.vehicle;
     match random.u32(0..13) {
         0 | 1 => {
             for _ in 0..random.u32(1..4) {
@@ -59,11 +56,11 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
             journal.note("ankaios: server restarts");
             vehicle.set_server_down(true);
             sleep(millis(random, 0..500)).await;
-            restart_server(vehicle).await;
+            restart_server(site).await;
             sleep(millis(random, 0..3000)).await;
             if random.bool() {
                 journal.note("ankaios: server restarts again");
-                restart_server(vehicle).await;
+                restart_server(site).await;
             }
         }
         3 => {
@@ -131,11 +128,15 @@ async fn ankaios_fault(vehicle: &Vehicle, random: &mut Rng, journal: &Journal) -
     false
 }
 
-/// Restarts the server with what it has as its startup manifest: the connector does not put back
-/// what a server forgets. No update is served in between.
-async fn restart_server(vehicle: &Vehicle) {
+/// Restarts the server with its startup manifest. The startup manifest of a connector that keeps
+/// no revisions is what the server has: that connector does not put back what a server forgets.
+async fn restart_server(site: &Site) {
+    let vehicle = &site.vehicle;
     vehicle.set_server_down(true);
-    vehicle.set_startup_manifest(vehicle.desired_state()).unwrap();
+    if !site.keeps_revisions() {
+        // No update is served in between.
+        vehicle.set_startup_manifest(vehicle.desired_state()).unwrap();
+    }
     // The FIFOs may be gone already.
     let _ = vehicle.restart_server().await;
 }
@@ -167,7 +168,17 @@ pub(crate) async fn of_the_connector(
     while Instant::now() < end {
         sleep(millis(&mut random, 0..3000)).await;
         let pause = millis(&mut random, 0..800);
-        match random.u32(0..5) {
+        match random.u32(0..6) {
+            5 => {
+                let time = millis(&mut random, 100..3000);
+                journal.note(format!("store: cannot be written for {time:?}"));
+                let outage = journal.outage();
+                site.set_store_writable(false);
+                sleep(time).await;
+                site.set_store_writable(true);
+                journal.over(outage);
+                continue;
+            }
             0 | 1 => {
                 journal.note(format!("connector: killed, started after {pause:?}"));
                 site.endpoint.set_stopped();

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::scrape::Endpoint;
@@ -12,11 +13,12 @@ use super::support::vehicle::Vehicle;
 use super::support::{Process, Proxy, free_port};
 
 /// Settings of the connector, with short times.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("MQTT_KEEP_ALIVE", "5s"),
     ("REQUEST_TIMEOUT", "2s"),
     ("MAX_PAYLOAD_SIZE", "256KiB"),
     ("LOG_LEVEL", "info"),
+    ("STABLE_TIME", "100ms"),
 ];
 
 /// The environment of one connector: its vehicle, its uplink and its settings.
@@ -27,6 +29,9 @@ pub(crate) struct Site {
     pub(crate) proxy: Proxy,
     pub(crate) endpoint: Endpoint,
     settings: Vec<(&'static str, String)>,
+    /// Where revisions are kept. Replicas have vehicles of their own here, whose states have
+    /// nothing to do with each other, so they keep none.
+    state_dir: Option<TempDir>,
     /// The id of the last process.
     pid: AtomicU32,
 }
@@ -37,8 +42,12 @@ impl Site {
         let own = SETTINGS.map(|(name, value)| (name, value.to_owned()));
         let mut settings = own.to_vec();
         settings.extend(secrets.into_iter().flat_map(Secrets::of_the_connector));
-        if !name.is_empty() {
-            settings.push(("REPLICA_ID", name.to_owned()));
+        let state_dir = name.is_empty().then(|| TempDir::new().unwrap());
+        match &state_dir {
+            Some(folder) => {
+                settings.push(("STATE_DIR", folder.path().to_str().unwrap().to_owned()));
+            }
+            None => settings.push(("REPLICA_ID", name.to_owned())),
         }
         Self {
             name,
@@ -46,7 +55,27 @@ impl Site {
             proxy: Proxy::start(broker).await,
             endpoint: Endpoint::default(),
             settings,
+            state_dir,
             pid: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether the connector keeps revisions.
+    pub(crate) fn keeps_revisions(&self) -> bool {
+        self.state_dir.is_some()
+    }
+
+    /// Makes the store unwritable, as on a full disk, or writable again.
+    pub(crate) fn set_store_writable(&self, writable: bool) {
+        let Some(folder) = &self.state_dir else { return };
+        let [store, aside] = ["revisions", "aside"].map(|name| folder.path().join(name));
+        // A file in the place of the folder: modes do not keep root from writing.
+        if writable && aside.exists() {
+            std::fs::remove_file(&store).unwrap();
+            std::fs::rename(aside, store).unwrap();
+        } else if !writable && store.is_dir() {
+            std::fs::rename(&store, aside).unwrap();
+            std::fs::write(store, "").unwrap();
         }
     }
 

@@ -100,7 +100,7 @@ impl World {
             async move {
                 let mut logs = Vec::new();
                 let (.., scraped, resident) = tokio::join!(
-                    faults::of_ankaios(&site.vehicle, a, end, &journal),
+                    faults::of_ankaios(site, a, end, &journal),
                     faults::of_the_connector(site, connector, &mut logs, b, end, &journal),
                     faults::of_the_uplink(&site.proxy, c, end, &journal),
                     site.endpoint.scrape(d, end, &journal),
@@ -170,6 +170,12 @@ async fn start_talker(load: &mut Load<'_>, operator: &Requester, vehicle: &Vehic
     })
     .await;
     load.ensure_subscribed().await;
+    // The talker talks on while the server restarts.
+    let mut startup = vehicle.desired_state();
+    if let Some(configs) = &mut startup.configs {
+        configs.configs.remove("fleetconnector_revision");
+    }
+    vehicle.set_startup_manifest(startup).unwrap();
 }
 
 fn add_configs(vehicle: &Vehicle) {
@@ -181,6 +187,7 @@ fn add_configs(vehicle: &Vehicle) {
         let item = ConfigItem { config_item_enum: Some(text) };
         configs.configs.insert(format!("static-{index}"), item);
     }
+    vehicle.set_startup_manifest(state.desired_state.clone().unwrap_or_default()).unwrap();
     vehicle.set_state(state);
 }
 
