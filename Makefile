@@ -54,6 +54,7 @@ image-local: ## Build the images with the Rust of this machine, without a regist
 bench: ## Measure latency and throughput
 	cargo bench --bench speed
 	cargo bench --bench streams
+	cargo bench --bench revisions
 
 figures: ## Measure image size, memory and start time for the README
 	cargo bench --profile dev --bench figures

@@ -66,6 +66,16 @@ pub(crate) struct Connector {
 
 impl Connector {
     pub(crate) fn start(binary: &Path, port: u16, control_interface: &Path) -> Self {
+        Self::with(binary, port, control_interface, &[])
+    }
+
+    /// With additional settings.
+    pub(crate) fn with(
+        binary: &Path,
+        port: u16,
+        control_interface: &Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let log = TempDir::new().unwrap();
         let child = Command::new(binary)
             .env_clear()
@@ -73,6 +83,7 @@ impl Connector {
             .env("MQTT_BROKER_ADDR", "127.0.0.1")
             .env("MQTT_BROKER_PORT", port.to_string())
             .env("CONTROL_INTERFACE_DIR", control_interface)
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(log.path().join("connector.log")).unwrap())
