@@ -30,6 +30,9 @@ const DEFAULT_PORT: u16 = 1883;
 /// How long connecting to the broker of the user may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long workloads must stay up before a change has succeeded: short enough for people to wait.
+const STABLE_TIME: &str = "2s";
+
 /// Runs the demo until it is interrupted.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Before anything starts, so that no signal is missed.
@@ -58,13 +61,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     vehicle.set_startup_manifest(state.desired_state.clone().unwrap_or_default())?;
     vehicle.set_state(state);
     vehicle.set_lose_half_read_frames(true);
+    // Each start of the demo begins with a new vehicle, which has no revisions.
+    let state_dir = temporary.path().join("state");
     let mut connector = if arguments.no_connector {
         None
     } else {
-        Some(start_connector(&host, port, &folder, &arguments.vin)?)
+        Some(start_connector(&host, port, &folder, &state_dir, &arguments.vin)?)
     };
 
-    print_instructions(&arguments, &host, port, own_broker.is_some(), &folder);
+    print_instructions(&arguments, &host, port, own_broker.is_some(), &folder, &state_dir);
     tokio::select! {
         _ = interrupt.recv() => println!("\nStopping."),
         _ = terminate.recv() => println!("Stopping."),
@@ -112,15 +117,18 @@ fn start_connector(
     broker_host: &str,
     broker_port: u16,
     control_interface_dir: &Path,
+    state_dir: &Path,
     vin: &str,
 ) -> anyhow::Result<RunningConnector> {
     let mut arguments: Vec<OsString> = vec!["fleet-connector".into()];
     let port = broker_port.to_string();
-    let settings: [(&str, &OsStr); 4] = [
+    let settings: [(&str, &OsStr); 6] = [
         ("--vin", vin.as_ref()),
         ("--mqtt-broker-addr", broker_host.as_ref()),
         ("--mqtt-broker-port", port.as_ref()),
         ("--control-interface-dir", control_interface_dir.as_os_str()),
+        ("--state-dir", state_dir.as_os_str()),
+        ("--stable-time", STABLE_TIME.as_ref()),
     ];
     for (name, value) in settings {
         arguments.extend([name.into(), value.to_owned()]);
@@ -160,6 +168,7 @@ fn print_instructions(
     port: u16,
     own_broker: bool,
     folder: &Path,
+    state_dir: &Path,
 ) {
     let vin = &arguments.vin;
     let started = if own_broker { "started here" } else { "yours" };
@@ -172,8 +181,10 @@ fn print_instructions(
         println!();
         println!(
             "  VIN={vin} MQTT_BROKER_ADDR={host} MQTT_BROKER_PORT={port} \\\n    \
-             CONTROL_INTERFACE_DIR={} fleet-connector",
-            folder.display()
+             CONTROL_INTERFACE_DIR={} \\\n    \
+             STATE_DIR={} STABLE_TIME={STABLE_TIME} fleet-connector",
+            folder.display(),
+            state_dir.display()
         );
     }
     let to = broker_options(host, port);
@@ -193,6 +204,19 @@ fn print_instructions(
     ] {
         println!("  mosquitto_pub{to} -t vehicle/{vin}/{topic}/req -m '{message}'");
     }
+    println!();
+    println!("Each change is a revision. One that fails is rolled back on request:");
+    println!();
+    println!(
+        "  mosquitto_pub{to} -V 5 -D publish user-property rollback on-failure \\\n    \
+         -t vehicle/{vin}/manifest/apply/req \\\n    -m '{}'",
+        fleet::BAD_MANIFEST
+    );
+    println!("  mosquitto_pub{to} -t vehicle/{vin}/manifest/history/req -n");
+    println!();
+    println!("Return to the startup manifest, which is revision 0:");
+    println!();
+    println!("  mosquitto_pub{to} -t vehicle/{vin}/manifest/rollback/req -m '{{\"revision\": 0}}'");
     println!();
     println!("Ctrl-C stops everything.");
 }

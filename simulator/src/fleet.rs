@@ -23,6 +23,10 @@ const CRASH: &str = "crash";
 /// A manifest that makes the workload `telemetry` crash.
 pub(crate) const CRASH_MANIFEST: &str = "{apiVersion: v1, configs: {crash: telemetry}}";
 
+/// A manifest that breaks the workload `speed-provider`: no agent has this runtime.
+pub(crate) const BAD_MANIFEST: &str = "{apiVersion: v1, workloads: {speed-provider: \
+     {runtime: docker, agent: agent_A, runtimeConfig: \"image: speed-provider:2.0\"}}}";
+
 /// Name, agent and image of the workloads that run from the start.
 const WORKLOADS: [(&str, &str, &str); 3] = [
     ("speed-provider", "agent_A", "ghcr.io/example/speed-provider:1.4"),

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rumqttc::v5::mqttbytes::v5::{Packet as Packet5, PublishProperties};
+use rumqttc::v5::{self, mqttbytes};
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
@@ -33,6 +36,29 @@ async fn operator(broker: &EmbeddedBroker) -> (AsyncClient, EventLoop) {
     client.subscribe("vehicle/7/#", QoS::AtLeastOnce).await.unwrap();
     while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
     (client, events)
+}
+
+/// Publishes with MQTT 5 and a user property.
+async fn publish_with_property(
+    broker: &EmbeddedBroker,
+    topic: &str,
+    payload: &str,
+    property: (&str, &str),
+) {
+    let address = broker.address();
+    let options = v5::MqttOptions::new("operator-5", address.ip().to_string(), address.port());
+    let (client, mut events) = v5::AsyncClient::new(options, 10);
+    let properties = PublishProperties {
+        user_properties: vec![(property.0.to_owned(), property.1.to_owned())],
+        ..PublishProperties::default()
+    };
+    let qos = mqttbytes::QoS::AtLeastOnce;
+    let payload = payload.to_owned();
+    client.publish_with_properties(topic, qos, false, payload, properties).await.unwrap();
+    let acknowledged = async {
+        while !matches!(events.poll().await.unwrap(), v5::Event::Incoming(Packet5::PubAck(_))) {}
+    };
+    timeout(LIMIT, acknowledged).await.unwrap();
 }
 
 /// The next message on a topic whose payload contains a text.
@@ -72,6 +98,21 @@ async fn the_demo_serves_its_operators_and_stops_cleanly() {
     message(&mut events, "vehicle/7/events/t", "FAILED_EXEC_FAILED").await;
     message(&mut events, "vehicle/7/events/t", "RUNNING_OK").await;
 
+    let bad = "{apiVersion: v1, workloads: {speed-provider: \
+        {runtime: docker, agent: agent_A, runtimeConfig: \"image: speed-provider:2.0\"}}}";
+    let apply = "vehicle/7/manifest/apply/req";
+    publish_with_property(&broker, apply, bad, ("rollback", "on-failure")).await;
+    message(&mut events, "vehicle/7/manifest/apply/status", "rolled_back").await;
+    for (operation, payload, expected) in [
+        ("manifest/history", "", r#""status":"rolled_back""#),
+        ("state", r#"["desiredState.workloads"]"#, "ghcr.io/example/speed-provider:1.4"),
+        ("manifest/rollback", r#"{"revision": 0}"#, r#""revision":4"#),
+    ] {
+        let topic = format!("vehicle/7/{operation}/req");
+        client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+        message(&mut events, &format!("vehicle/7/{operation}/resp"), expected).await;
+    }
+
     let id = demo.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).unwrap();
     kill_process(id, Signal::TERM).unwrap();
     message(&mut events, "vehicle/7/connector/status", "\"status\":\"offline\"").await;
@@ -81,6 +122,10 @@ async fn the_demo_serves_its_operators_and_stops_cleanly() {
     demo.stdout.unwrap().read_to_string(&mut output).await.unwrap();
     assert!(output.contains("mosquitto_sub"), "{output}");
     assert!(output.contains(crash), "{output}");
+    assert!(output.contains(bad), "{output}");
+    let folder = output.lines().find_map(|line| line.trim().strip_prefix("control interface:"));
+    let temporary = Path::new(folder.unwrap().trim()).parent().unwrap();
+    assert!(!temporary.exists(), "{}", temporary.display());
     assert!(output.ends_with("Stopped.\n"), "{output}");
 }
 
