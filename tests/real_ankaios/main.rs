@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod replicas;
+mod revisions;
 #[path = "../support/mod.rs"]
 mod support;
 mod vehicle;
@@ -12,21 +13,16 @@ mod vehicle;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::ankaios::Ankaios;
 use support::connector::BASE;
-use support::{Broker, Message, Subscription, eventually, say};
-use vehicle::{PATIENCE, Vehicle, adapt, needs};
+use support::{Message, Subscription, eventually, say};
+use vehicle::{
+    FORCE, PATIENCE, RUNTIME_CONFIG, STATE, Vehicle, adapt, needs, with_expiry,
+    with_narrow_deny_rule,
+};
 
-const STATE: &str = include_str!("../../manifests/state.yaml");
 const SENDER: &str = include_str!("../../manifests/vehicle-data-sender.yaml");
 const SENDER_CONFIG: &str = include_str!("../../manifests/vehicle-data-sender-config.yaml");
 const DASHBOARD: &str = include_str!("../../manifests/dashboard.yaml");
-
-/// The field that an update of the connector changes.
-const RUNTIME_CONFIG: &str = "desiredState.workloads.fleetconnector.runtimeConfig";
-
-/// Overrides the protection of workloads.
-const FORCE: [&str; 7] = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
 
 /// All steps share one deployment, because a start of Ankaios and Podman takes seconds.
 #[tokio::test(flavor = "multi_thread")]
@@ -34,24 +30,7 @@ async fn serves_the_tutorial_and_survives_restarts() {
     let Some((programs, podman)) = needs("serves_the_tutorial_and_survives_restarts") else {
         return;
     };
-    let image = podman.build_connector_image();
-    let sender_image = podman.build_sender_image();
-
-    let broker = Broker::start().await;
-    let port = broker.port().to_string();
-    let state = |agent: &str| {
-        adapt(
-            STATE,
-            &[
-                ("agent: agent_A", &format!("agent: {agent}")),
-                ("localhost/fleet-connector:0.1.0", &image),
-                ("MQTT_BROKER_PORT=1883", &format!("MQTT_BROKER_PORT={port}")),
-            ],
-        )
-    };
-    let ankaios = Ankaios::start(programs, &podman, state).await;
-    let state = state(ankaios.agent_name());
-    let mut vehicle = Vehicle { podman, broker, ankaios, state, image, sender_image };
+    let mut vehicle = Vehicle::deploy(programs, podman, STATE).await;
 
     vehicle.step("deployed", Vehicle::is_served).await;
     vehicle.step("workload", applies_and_deletes_a_workload).await;
@@ -161,7 +140,7 @@ async fn changes_the_interval_of_the_sender(vehicle: &mut Vehicle) {
     let port = format!("value: \"{}\"", vehicle.broker.port());
     let broker = ("value: \"1883\"", port.as_str());
     let agent = vehicle.agent();
-    let image = vehicle.sender_image.clone();
+    let image = vehicle.podman.build_sender_image();
     let replacements = [
         ("agent: agent_A", agent.as_str()),
         ("localhost/vehicle-data-sender:0.1.0", &image),
@@ -186,7 +165,7 @@ async fn changes_the_interval_of_the_sender(vehicle: &mut Vehicle) {
     let replaced = vehicle.only_instance(&applied, "deleted_workloads", name);
     assert_eq!(replaced, first);
     vehicle.becomes(name, &other, "RUNNING").await;
-    assert!(vehicle.environment(name).contains(&"INTERVAL=10".to_owned()));
+    assert_eq!(vehicle.has_variable(name, "INTERVAL=10"), Some(true));
     // The last speeds of the former container, and the first one of the new container.
     let mut pause = Duration::ZERO;
     for _ in 0..5 {
@@ -199,7 +178,9 @@ async fn changes_the_interval_of_the_sender(vehicle: &mut Vehicle) {
 
     let deleted = vehicle.request("manifest/delete", &sender).await;
     vehicle.only_instance(&deleted, "deleted_workloads", name);
-    let state = vehicle.request("state", r#"["desiredState.configs"]"#).await;
+    let mut state = vehicle.request("state", r#"["desiredState.configs"]"#).await;
+    let configs = state["desired_state"]["configs"].as_object_mut().unwrap();
+    assert!(configs.remove(revisions::MARKER).is_some(), "{configs:?}");
     assert_eq!(state["desired_state"]["configs"], json!({}), "{state}");
 }
 
@@ -292,22 +273,23 @@ async fn denies_changes_of_the_connector_itself(vehicle: &mut Vehicle) {
 /// stops the connector before it has replied; its successor receives the request again.
 async fn updates_the_connector_through_itself(vehicle: &mut Vehicle) {
     let shipped = vehicle.state.clone();
-    let deny = "- \"desiredState.workloads.fleetconnector";
-    let variant = format!("{deny}.controlInterfaceAccess\"");
-    vehicle.redeploy(&adapt(&shipped, &[(&format!("{deny}\""), &variant)])).await;
+    vehicle.redeploy(&with_narrow_deny_rule(&shipped)).await;
 
-    let question = json!({"field_masks": [RUNTIME_CONFIG], "format": "ankaios"}).to_string();
-    let state = vehicle.request("state", &question).await.to_string();
-    let state = adapt(&state, &[("VIN=1", r#"VIN=1\"\n  - \"-e\"\n  - \"LOG_LEVEL=debug"#)]);
-    let update = format!(r#"{{"update_mask": ["{RUNTIME_CONFIG}"], "state": {state}}}"#);
-    let options = [&FORCE[..], &["-D", "publish", "message-expiry-interval", "60"]].concat();
-    let reply = vehicle.request_with("state/update", &update, &options).await;
+    let mut reply = vehicle.update_connector("LOG_LEVEL=debug").await;
+    let revision = reply.as_object_mut().unwrap().remove("revision");
     // For the successor, the change has already been made.
     assert_eq!(reply, json!({"added_workloads": [], "deleted_workloads": []}));
     vehicle.is_served().await;
-    assert!(vehicle.environment("fleetconnector").contains(&"LOG_LEVEL=debug".to_owned()));
+    assert_eq!(vehicle.has_variable("fleetconnector", "LOG_LEVEL=debug"), Some(true));
     let reply = vehicle.request_with("manifest/delete", &shipped, &FORCE).await;
     assert_eq!(reply["error"]["code"], json!("access_denied"), "{reply}");
+
+    let before = revision.unwrap().as_u64().unwrap() - 1;
+    let rollback = json!({"revision": before}).to_string();
+    let reply = vehicle.request_with("manifest/rollback", &rollback, &with_expiry()).await;
+    assert_eq!(reply["revision"], json!(before + 2), "{reply}");
+    vehicle.is_served().await;
+    assert_eq!(vehicle.has_variable("fleetconnector", "LOG_LEVEL=debug"), Some(false));
 
     vehicle.redeploy(&shipped).await;
 }

@@ -1,6 +1,8 @@
 //! A vehicle with a real Ankaios, and the actions of the test steps.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -33,6 +35,18 @@ pub(crate) fn needs(test: &str) -> Option<(PathBuf, Podman)> {
     }
 }
 
+/// The shipped startup manifest.
+pub(crate) const STATE: &str = include_str!("../../manifests/state.yaml");
+
+/// The volume in the shipped manifests.
+pub(crate) const VOLUME: &str = "fleet-connector-state:";
+
+/// Overrides the protection of workloads.
+pub(crate) const FORCE: [&str; 7] = ["-V", "5", "-D", "publish", "user-property", "force", "true"];
+
+/// The field that an update of the connector changes.
+pub(crate) const RUNTIME_CONFIG: &str = "desiredState.workloads.fleetconnector.runtimeConfig";
+
 const NGINX: &str = include_str!("../../manifests/nginx.yaml");
 
 /// A vehicle with the deployed connector, and its broker.
@@ -44,11 +58,67 @@ pub(crate) struct Vehicle {
     pub(crate) state: String,
     /// The id of the connector's image.
     pub(crate) image: String,
-    /// The id of the vehicle data sender's image.
-    pub(crate) sender_image: String,
+    /// Removed after the containers of `ankaios`.
+    _volume: Volume,
+}
+
+/// A volume of Podman. When dropped, it is removed.
+pub(crate) struct Volume {
+    podman: Podman,
+    name: String,
+}
+
+impl Volume {
+    /// A unique name; Podman creates the volume when a container uses it.
+    pub(crate) fn new(podman: &Podman) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fleet-connector-test-{}-{number}", std::process::id());
+        Self { podman: podman.clone(), name }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let remove = ["volume", "rm", "--force", "--time", "0", &self.name];
+        // A panic here would hide one that is already unwinding.
+        let _ = self.podman.try_run(remove);
+    }
+}
+
+/// The id of the connector's image, which is built once.
+pub(crate) fn connector_image(podman: &Podman) -> String {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| podman.build_connector_image()).clone()
 }
 
 impl Vehicle {
+    /// Starts a broker, and Ankaios with this variant of [`STATE`].
+    pub(crate) async fn deploy(programs: PathBuf, podman: Podman, manifest: &str) -> Self {
+        let image = connector_image(&podman);
+        let volume = Volume::new(&podman);
+        let broker = Broker::start().await;
+        let port = format!("MQTT_BROKER_PORT={}", broker.port());
+        let state = |agent: &str| {
+            adapt(
+                manifest,
+                &[
+                    ("agent: agent_A", &format!("agent: {agent}")),
+                    ("localhost/fleet-connector:0.1.0", &image),
+                    (VOLUME, &format!("{}:", volume.name())),
+                    ("MQTT_BROKER_PORT=1883", &port),
+                ],
+            )
+        };
+        let ankaios = Ankaios::start(programs, &podman, state).await;
+        let state = state(ankaios.agent_name());
+        Self { podman, broker, ankaios, state, image, _volume: volume }
+    }
+
     /// Runs one step and prints how long it took.
     pub(crate) async fn step(&mut self, name: &str, run: impl AsyncFnOnce(&mut Self)) {
         let start = Instant::now();
@@ -136,12 +206,25 @@ impl Vehicle {
         instance.clone()
     }
 
-    /// The environment of the container of a workload, as `NAME=value`.
-    pub(crate) fn environment(&self, workload: &str) -> Vec<String> {
-        let container = self.ankaios.container(workload).unwrap();
+    /// Adds an environment variable to the connector, through the connector itself. Returns the
+    /// reply.
+    pub(crate) async fn update_connector(&self, variable: &str) -> Value {
+        let question = json!({"field_masks": [RUNTIME_CONFIG], "format": "ankaios"}).to_string();
+        let state = self.request("state", &question).await.to_string();
+        let both = format!(r#"VIN=1\"\n  - \"-e\"\n  - \"{variable}"#);
+        let state = adapt(&state, &[("VIN=1", &both)]);
+        let update = format!(r#"{{"update_mask": ["{RUNTIME_CONFIG}"], "state": {state}}}"#);
+        self.request_with("state/update", &update, &with_expiry()).await
+    }
+
+    /// Whether the container of a workload runs and has this environment variable, `NAME=value`.
+    pub(crate) fn has_variable(&self, workload: &str, variable: &str) -> Option<bool> {
+        let container = self.ankaios.container(workload)?;
         let format = "--format={{json .Config.Env}}";
-        let environment = self.podman.run(["inspect", format, &container]);
-        serde_json::from_str(&environment).unwrap()
+        // The container may have been removed meanwhile.
+        let environment = self.podman.try_run(["inspect", format, &container]).ok()?;
+        let environment: Vec<String> = serde_json::from_str(&environment).unwrap();
+        Some(environment.iter().any(|one| one == variable))
     }
 
     /// The manifest of the tutorial, with a workload that prints one line per second.
@@ -160,6 +243,18 @@ impl Vehicle {
     pub(crate) fn agent(&self) -> String {
         format!("agent: {}", self.ankaios.agent_name())
     }
+}
+
+/// Options of a request that stops the connector before it has replied.
+pub(crate) fn with_expiry() -> Vec<&'static str> {
+    [&FORCE[..], &["-D", "publish", "message-expiry-interval", "60"]].concat()
+}
+
+/// Lets the connector change itself, but not its own access rules, as the manifest documents.
+pub(crate) fn with_narrow_deny_rule(manifest: &str) -> String {
+    let deny = "- \"desiredState.workloads.fleetconnector";
+    let narrow = format!("{deny}.controlInterfaceAccess\"");
+    adapt(manifest, &[(&format!("{deny}\""), &narrow)])
 }
 
 /// Replaces parts of a shipped manifest with values of the test; each part must occur.
