@@ -227,8 +227,7 @@ impl Keeper {
             max_update: PIPE - ENVELOPE,
         };
         let core = Core::new(core_options, contents, now());
-        // Ankaios sends no event for the config as a whole when it is the first one of all.
-        let fields = ["revision", "id"].map(|field| format!("{}.{field}", marker::MASK));
+        let fields = marker::EVENT_FIELDS.map(str::to_owned);
         let marker_events = parts.ankaios.events(fields.to_vec());
         Self {
             core,
@@ -262,7 +261,7 @@ impl Keeper {
                 event = self.marker_events.next() => match event {
                     Ok(event) => {
                         let state = event.response.complete_state.unwrap_or_default();
-                        Some(Event::Marker(Marker::of(&to_value(&state))))
+                        Some(Event::Marker(Marker::hint(&to_value(&state))))
                     }
                     Err(error) => {
                         tracing::debug!(%error, "the marker of the revision is not followed");

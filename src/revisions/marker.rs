@@ -21,6 +21,13 @@ const PATH: [&str; 3] = ["desiredState", "configs", NAME];
 /// The field mask that selects the config.
 pub(crate) const MASK: &str = "desiredState.configs.fleetconnector_revision";
 
+/// The fields that an event subscription follows. Ankaios 1.0.1 sends no event for the config as a
+/// whole when it is the first one of all.
+pub(super) const EVENT_FIELDS: [&str; 2] = [
+    "desiredState.configs.fleetconnector_revision.revision",
+    "desiredState.configs.fleetconnector_revision.id",
+];
+
 /// Which revision Ankaios has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Marker {
@@ -56,6 +63,22 @@ impl Marker {
             fields.insert("release".into(), release.as_str().into());
         }
         value
+    }
+
+    /// The marker of an event about [`EVENT_FIELDS`]. An event has only what has changed, so this is
+    /// no more than a reason to read the marker. `None` if there is none.
+    pub(super) fn hint(state: &Value) -> Option<Self> {
+        let value = get(state, &PATH)?;
+        let text = |field| value.get(field).and_then(Value::as_str);
+        let (revision, id) = (text("revision"), text("id"));
+        (revision.is_some() || id.is_some()).then(|| Self {
+            revision: revision.and_then(number).unwrap_or_default(),
+            id: id.unwrap_or_default().to_owned(),
+            operation: String::new(),
+            request_id: String::new(),
+            release: None,
+            items: BTreeSet::new(),
+        })
     }
 
     /// The marker in a state in Ankaios' own format. `None` if there is none, or one that this
@@ -149,6 +172,19 @@ mod tests {
         let plain = Marker { release: None, items: BTreeSet::new(), ..marker() };
         assert_eq!(read(plain.to_value()), Some(plain));
         assert_eq!(MASK, PATH.join("."));
+    }
+
+    #[test]
+    fn an_event_has_only_the_fields_that_have_changed() {
+        let hint =
+            |value: Value| Marker::hint(&json!({"desiredState": {"configs": {NAME: value}}}));
+        let both = hint(json!({"revision": "12", "id": "ab"})).unwrap();
+        assert_eq!((both.revision, both.id.as_str()), (12, "ab"));
+        let one = hint(json!({"revision": "13"})).unwrap();
+        assert_eq!((one.revision, one.id.as_str()), (13, ""));
+        assert_eq!(hint(json!({})), None);
+        assert_eq!(Marker::hint(&json!({})), None);
+        assert!(EVENT_FIELDS.iter().all(|field| field.starts_with(MASK)));
     }
 
     #[test]

@@ -333,7 +333,7 @@ fn a_revision_of_another_connector_is_taken_over() {
     let mut world = World::new(&[]);
     world.apply(&[("c", Some("1"))], RollbackMode::Off).unwrap();
     world.vehicle = other.vehicle.clone();
-    let seen = world.vehicle.marker();
+    let seen = Marker::hint(&world.vehicle.state);
     world.handle(Event::Marker(seen));
     assert_eq!(world.core().current(), 2);
     world.crash_off();
@@ -347,6 +347,19 @@ fn a_revision_of_another_connector_is_taken_over() {
     // A new disk.
     world.lose_disk();
     assert_eq!(world.core().current(), 2);
+}
+
+/// A standby replica of a vehicle that nobody has changed yet.
+#[test]
+fn the_first_revision_of_another_connector_is_taken_over_by_its_event() {
+    let mut other = World::new(&[]);
+    other.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    let mut world = World::new(&[]);
+    world.vehicle = other.vehicle.clone();
+    let id = world.vehicle.marker().unwrap().id;
+    let event = json!({"desiredState": {"configs": {marker::NAME: {"revision": "1", "id": id}}}});
+    world.handle(Event::Marker(Marker::hint(&event)));
+    assert_eq!(world.core().current(), 1);
 }
 
 #[test]

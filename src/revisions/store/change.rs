@@ -38,6 +38,13 @@ impl StoreChange {
         let mut combined = earlier;
         combined.retain(|earlier| !is_replaced(earlier));
         combined.extend(later);
+        // In this order they are written in one step, with one sync of the folder.
+        combined.sort_by_key(|change| match change {
+            Self::Startup(_) => 0,
+            Self::Overlay(..) => 1,
+            Self::Status(_) => 2,
+            Self::Remove(_) => 3,
+        });
         combined
     }
 }
