@@ -1,16 +1,27 @@
 //! What to do about revisions: events and the time in, actions out. No I/O and no clock.
 //!
 //! One thing is done at a time. A job is taken from the queue, and [`Step`] is what the core
-//! waits for until the job is done. Before an update is sent, the marker is read. If it says that
-//! Ankaios has started anew, the overlay is put back first. Ankaios may also start anew between
-//! the two; so an update has a condition, which Ankaios refuses if the marker is another one.
+//! waits for until the job is done. Before an update is sent, the marker is read, unless the overlay
+//! is in place and nothing of the state is needed. If the marker says that Ankaios has started
+//! anew, the overlay is put back first. Ankaios may also start anew after that; so an update has a
+//! condition, which Ankaios refuses if the marker is another one.
 //!
 //! ```text
-//!  change    Reading ─► Saving (in doubt) ─► Sending ─► [ReadingBack] ─► Marking (current)
-//!  rollback  Loading ─► Reading ─► Saving (in doubt) ─► Sending ─► Marking (current)
-//!  restore   Checking ─► [Loading] ─► Saving (counter) ─► Sending
+//!  change    [Reading] ─► Saving (in doubt) ─► Sending ─► [ReadingBack] ─► Marking (current)
+//!  rollback  [Loading] ─► Reading ─► Saving (in doubt) ─► Sending ─► Marking (current)
+//!  restore   Checking ─► [Saving (counter, startup)] ─► Sending
+//!  giving up Checking ─► [LoadingFallback] ─► Saving (in doubt) ─► Sending ─► Marking (current)
+//!  decision  Checking ─► Recording
 //!  adoption  Checking ─► Adopting ─► Recording
+//!  a status  Recording
 //! ```
+//!
+//! If Ankaios refuses the update of a change or of a rollback, the marker is read (`Verifying`). If it
+//! is not the expected one, the job begins again after `Checking`; otherwise the refusal is its
+//! answer. An update without an answer is in doubt: `Checking` finds out whether Ankaios has it.
+//!
+//! A rollback that the core has decided itself takes the same steps as one that was requested. A
+//! change that leaves the overlay as it is is sent without Saving and Marking.
 
 mod book;
 mod event;

@@ -8,13 +8,26 @@
 //!  marker     the config that says which revision Ankaios has
 //!  revision   what is known about one change
 //!  core       decides: events and the time in, actions out
+//!   ├ event      the events and the actions
+//!   ├ job        what is in its queue: changes, rollbacks, confirmations, ends of rollouts
+//!   ├ book       the revisions that are kept; compares a marker with them
+//!   └ plan       the next overlay, and the update for it with marker and condition
 //!  store      the files
 //!  worker     the thread that uses the store
 //!   └ records    the records of subscriptions in it
 //!  keeper     the task that owns the core, does its actions, and serves operations
-//!   └ handle     how operations ask it
-//!  metrics
+//!   └ handle     how operations ask it, and how status and health read it
+//!  metrics    the current revision, restorations, rollbacks and the time of syncs
 //! ```
+//!
+//! ```text
+//!  operations ─► Revisions ─► Keeper::start ─┐        ┌─► Read, Send ─► ankaios-control; guard
+//!  link, marker subscription, RolloutEnded ──┼► Core ─┼─► Load, Save ─► StoreWorker
+//!  what an action has led to, time ──────────┘        ├─► Answer ─────► operations
+//!                                                     └─► Follow ─────► streams::Rollouts
+//! ```
+//!
+//! The steps of a change and of putting the overlay back are in `core`.
 
 mod core;
 mod handle;

@@ -6,7 +6,7 @@
 //!   revisions/13.yaml       the overlay of revision 13: a manifest, and what is deleted
 //!   revisions/13.status     what else is known about it; rewritten when its status changes
 //!   revisions/startup.yaml  what the startup manifest has for the items of the overlay
-//!   records/logs-7f.record  records of subscriptions and rollouts
+//!   records/logs-7f.record  records of subscriptions
 //!   …/13.yaml.new           a temporary file: it is being written
 //!   …/13.yaml.damaged       a damaged file that was set aside
 //!
