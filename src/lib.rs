@@ -8,7 +8,7 @@
 //!                   │                      ▲    broker::Vehicle in its task: what a topic means,
 //!                   │                      │    the status of the connector
 //!         router      from message to operation, from outcome to reply
-//!         operations  ask guard what a request may do
+//!         operations  ask guard what a request may do; hand changes to revisions
 //!         streams     subscriptions, logs, rollouts
 //!                   │ typed call           ▲ answers, events, log lines
 //!       crate ankaios-control: client and link
@@ -17,10 +17,14 @@
 //! ```
 //!
 //! Data flows down one side and up the other. `router` uses `broker`, `operations` and `streams`;
-//! `operations` use `guard` and `streams`; none of these uses one above it. [`connector`] connects the parts and runs them, `replica` decides which of several
-//! connectors of a vehicle is active, and [`health`] reads the state of all parts. [`dashboard`]
-//! is another user of `ankaios-control`, without MQTT. Topics, messages and error codes are in
-//! the crate `fleet-contract`; manifests and states in `ankaios-model`.
+//! `operations` use `guard`, `revisions` and `streams`; `revisions` use `guard` and `streams`; none of
+//! these uses one above it. `docs/architecture.md` lists which module uses which.
+//!
+//! `revisions` keep what operators have changed, and put it back after a restart of Ankaios.
+//! [`connector`] connects the parts and runs them, `replica` decides which of several connectors of a
+//! vehicle is active, and [`health`] reads what `connector` gives it. [`dashboard`] is another user of
+//! `ankaios-control`, without MQTT. `errors` converts errors to error replies. Topics, messages and
+//! error codes are in the crate `fleet-contract`; manifests and states in `ankaios-model`.
 //!
 //! Programs use [`settings::Settings`] and [`connector::run`]. The modules that only the connector
 //! uses are private; `cargo doc --document-private-items` shows them.

@@ -1,9 +1,9 @@
 //! The daemon as a function: connects the parts and runs them as tasks.
 //!
 //! The link to Ankaios, the guard, the revisions, the rollouts and the server of health and metrics
-//! live as long as the connector: they need no broker. The session with the broker and the tasks that serve it form an `Activation`. A
-//! new one starts each time this replica becomes active; a connector that is the only one of
-//! its vehicle has one activation.
+//! live as long as the connector: they need no broker. The session with the broker and the tasks
+//! that serve it form an `Activation`. A new one starts each time this replica becomes active; a
+//! connector that is the only one of its vehicle has one activation.
 
 mod activation;
 mod error;

@@ -9,8 +9,10 @@
 //!  address     where health and metrics are served
 //! ```
 //!
-//! This module reads the other parts of the connector. None of them depends on it, except
-//! `settings` on the type of an address. Nothing runs here while there is no request.
+//! This module reads the state of the session, the link, the guard and the revisions, and the
+//! metrics of all parts; the connector hands it what it needs for that (`Endpoints`). No other part
+//! depends on it, except `settings` on the type of an address. Nothing runs here while there is no
+//! request.
 
 mod address;
 mod client;

@@ -7,9 +7,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | `apply`, `delete`, `validate`, `history`, `rollback`, `confirm`, `state`, `state_update`, `workload_wait`, `events`, `logs`, `unsubscribe` | the operations; `unsubscribe` is that of events and of logs |
-//! | `update`, `update_queue` | what changes the state: asks the guard, one after the other |
+//! | `update` | what changes the state: with revisions, hands it to their keeper; otherwise asks the guard and sends it |
+//! | `update_queue` | without revisions: one update after the other |
 //! | `manifest`, `subscribe` | what several operations share |
-//! | `call`, `context` | what an operation gets, and what it returns |
+//! | `call`, `context` | the request, the outcome and its follow-up; the parts that operations use |
 
 mod apply;
 mod call;

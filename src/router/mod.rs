@@ -4,6 +4,7 @@
 //!  session ──► Router::begin ──► Operations::start ──► Ankaios
 //!                                     │ PendingOutcome
 //!  session ◄── Responder::reply ◄─────┘
+//!          └─► then the follow-up of the outcome, such as following a rollout
 //! ```
 //!
 //! Retained records of subscriptions and rollouts go to [`streams`](crate::streams) instead.

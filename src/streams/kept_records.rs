@@ -1,7 +1,8 @@
-//! The records of subscriptions and rollouts in the store of the vehicle, beside the retained ones.
+//! The records of subscriptions in the store of the vehicle, beside the retained ones.
 //!
 //! Brokers lose retained messages, or do not find them on another node. So a connector with a store
-//! keeps the records there, too. Where both exist, the store counts.
+//! keeps the records there, too. Where both exist, the store counts. Rollouts have no record in the
+//! store: the status of a revision says that its rollout is in progress.
 
 use std::fmt;
 use std::sync::Arc;

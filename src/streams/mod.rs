@@ -8,18 +8,19 @@
 //!   ├ early_unsubscribes  how long to wait for a record
 //!   └ feed           source and destination of a subscription, by kind
 //!      ├ record        its record, which is retained
-//!      ├ kept_records  the records in the store, if there is one
 //!      │  ├ spec         the request of the subscription
 //!      │  └ unusable     why a record is not used
+//!      ├ kept_records  the records in the store, if there is one
 //!      ├ events        events to messages
 //!      └ logs          follows the logs of workloads over restarts
-//!  rollout         the progress of applied manifests
+//!  rollout         the progress of applied manifests; the ends go to the keeper of revisions
 //!  publisher       hands messages to the session
 //!  metrics         the number of subscriptions
 //! ```
 //!
 //! Events go from `ankaios-control` to `events`, log lines to `logs`, and from there through the
-//! publisher to the session. A request to subscribe or unsubscribe is a command to the task.
+//! publisher to the session. Each subscription has a task of its own, whose handle the registry has. A
+//! request to subscribe or unsubscribe is a command to the subscriptions task.
 //! Requests for one key take effect in the order of arrival, even if Ankaios answers them in
 //! another order.
 

@@ -23,7 +23,7 @@
 //! Both carry protobuf messages, each behind its length.
 //!
 //! ```text
-//!  Client ──────► pending ──► link::session ──► pipe ──► output ──► Ankaios
+//!  Client ─ codec ► pending ─► link::session ─► pipe ──► output ──► Ankaios
 //!  Call ◄──────── pending ◄── reader ◄── codec ◄──────── input ◄────────┘
 //!                    │
 //!                    └──► buffer ──► EventStream, LogStream

@@ -7,15 +7,15 @@
 //!     │ ──────────────────────────────────────────────────────► │
 //!     │  vehicle/<VIN>/<operation>/resp         reply or error  │
 //!     │  vehicle/<VIN>/events/<id>, logs/<id>   events, logs    │
-//!     │  vehicle/<VIN>/manifest/apply/status    rollouts       │
+//!     │  vehicle/<VIN>/manifest/apply/status    rollouts        │
 //!     │  vehicle/<VIN>/connector/status         status          │
 //!     │ ◄────────────────────────────────────────────────────── │
 //! ```
 //!
 //! A received message is handled in two steps: [`Topics::kind`](topics::Topics::kind) parses its
 //! topic; the type in [`requests`] for its operation parses and checks its payload. (Manifests are
-//! parsed by `ankaios-model`.) A sent message is a type
-//! of this crate, serialized as JSON, for a topic of [`Topics`](topics::Topics).
+//! parsed by `ankaios-model`.) A sent message is a type of this crate, serialized as JSON, for a topic
+//! of [`Topics`](topics::Topics).
 //!
 //! | module | what it contains |
 //! |---|---|
@@ -26,6 +26,7 @@
 //! | [`error`] | error codes and the error reply |
 //! | [`status`] | the status of a connector |
 //! | [`rollout`] | the progress of a rollout |
+//! | [`revision`] | revisions: when a change is taken back, statuses, and the history |
 //! | [`SubscriptionId`], [`Lifetime`], [`WorkloadRef`], [`rfc3339`] | parts of messages |
 //! | [`fields`] | deserializes JSON with errors that name the field |
 //!

@@ -6,7 +6,7 @@
 //!   ├ instances       which logs are open, to be requested, or ended (pure)
 //!   │  └ position      how far one of them has been delivered (pure)
 //!   ├ messages        log entries as MQTT messages (pure)
-//!   └ bookmark        saves the progress in the retained record
+//!   └ bookmark        saves the progress in the retained record, and in that of the store
 //! ```
 
 mod bookmark;
