@@ -434,8 +434,13 @@ impl Keeper {
                             .map_err(|refusal| SendError::Refused(refusal.into()))?,
                         None => guard.required_for_policy(&update),
                     };
-                    let state = if required == RequiredState::Nothing {
-                        None
+                    let known = match required {
+                        RequiredState::Nothing | RequiredState::Fresh => None,
+                        // If it is not known, it is read.
+                        RequiredState::LastKnown => guard.last_known_state().ok(),
+                    };
+                    let state = if required == RequiredState::Nothing || known.is_some() {
+                        known
                     } else {
                         let reading = ankaios.state(guard.field_masks()).await?;
                         Some(Arc::new(to_value(&reading.answer().await?)))
