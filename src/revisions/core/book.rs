@@ -9,7 +9,7 @@ use serde_json::Value;
 use service_kit::random;
 
 use super::job::{Failure, Follow, RollbackTarget};
-use super::plan;
+use super::overlay;
 use crate::revisions::item::{Item, ItemKind, Items};
 use crate::revisions::marker::{MAX_ADOPTED, Marker};
 use crate::revisions::revision::{Change, Origin, Revision};
@@ -130,7 +130,7 @@ impl Book {
             success: UpdateStateSuccess::default(),
             rollback: revision.rollback,
             must_be_stable: revision.rollback != RollbackMode::Off,
-            restarted: plan::restarted(&self.overlay),
+            restarted: overlay::restarted(&self.overlay),
         }
     }
 

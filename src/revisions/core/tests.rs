@@ -9,7 +9,16 @@ use fleet_contract::status::RestoreState;
 use model::{Fault, World};
 use serde_json::json;
 
+use std::time::Duration;
+
+use ankaios_control::RequestError;
+use fleet_contract::revision::{RevisionStatus, RollbackMode};
+use fleet_contract::rollout::RolloutStatus;
+
+use super::state::{RETRY, SAVE_DELAY, STORE_RETRY};
 use super::*;
+use crate::revisions::marker::{self, Marker};
+use crate::revisions::revision::{MAX_TRIES, Origin};
 
 fn origin(mode: RollbackMode) -> Origin {
     Origin {

@@ -1,15 +1,22 @@
 //! A model of a vehicle and of a disk, with the core between them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use ankaios_control::RequestError;
 use ankaios_model::json::ankaios::parse_complete_state;
+use ankaios_model::proto::ank_base::{UpdateStateRequest, UpdateStateSuccess};
 use ankaios_model::update_mask::{get, merge};
-use serde_json::json;
+use fleet_contract::revision::RollbackMode;
+use fleet_contract::rollout::RolloutStatus;
+use serde_json::{Value, json};
 
 use super::super::*;
 use super::origin;
-use crate::revisions::item::to_value;
+use crate::revisions::item::{Items, to_value};
+use crate::revisions::marker::Marker;
+use crate::revisions::revision::Origin;
+use crate::revisions::store::{Contents, StoreChange, StoreError};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

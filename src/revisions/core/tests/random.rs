@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::model::{Fault, World};
 use super::*;
+use crate::revisions::item::Item;
 
 const SEEDS: u64 = 500;
 const EVENTS: usize = 60;
