@@ -44,6 +44,7 @@
 mod book;
 mod change;
 mod check;
+mod current;
 mod event;
 mod job;
 mod jobs;
@@ -124,12 +125,14 @@ impl Core {
         let retry = self.retry_at.filter(|_| is_idle && self.link_up && self.is_waiting());
         let save_at = self.save_at.filter(|_| is_idle);
         let jobs = self.queue.iter().filter_map(|queued| queued.deadline);
-        retry.into_iter().chain(save_at).chain(jobs).chain(self.confirm_by.values().copied()).min()
+        retry.into_iter().chain(save_at).chain(jobs).chain(self.confirm_deadline()).min()
     }
 
     /// Handles an event. Returns what to do, in this order.
     pub(super) fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
+        // A confirmation that arrives now is too late for these.
+        self.take_unconfirmed_back(now, &mut actions);
         self.take(event, now, &mut actions);
         self.expire(now, &mut actions);
         while matches!(self.step, Step::Idle) && self.start_next(now, &mut actions) {}
@@ -215,14 +218,12 @@ impl Core {
                     self.send(plan, actions);
                 }
                 Err(error) => {
-                    // What the plan would write is not true.
-                    self.saving = std::mem::take(&mut self.carried);
-                    let error = self.save_later(error, now);
+                    let error = self.forget_saving(error, now);
                     self.fail_plan(*plan, Failure::Store(error), now, actions);
                 }
             },
             (Step::Sending(plan), Event::Sent(sent)) => match sent {
-                Ok(success) => self.sent(plan, success, actions),
+                Ok(success) => self.sent(plan, success, now, actions),
                 Err(error) => self.not_sent(*plan, error, now, actions),
             },
             (Step::Verifying(plan, failure), Event::Read(read)) => match read {
@@ -239,18 +240,19 @@ impl Core {
                 if let Ok(state) = read {
                     plan.correct(&state);
                 }
-                self.mark(plan, success, actions);
+                self.mark(plan, success, now, actions);
             }
             (Step::Marking(plan, success), Event::Saved(saved)) => {
                 let unsaved = saved.map_err(|error| self.save_later(error, now)).err();
-                self.done(*plan, success, unsaved, actions);
+                self.done(*plan, success, unsaved, now, actions);
             }
-            (Step::Recording(answer), Event::Saved(saved)) => {
-                let saved = saved.map_err(|error| self.save_later(error, now));
-                if let Some((id, answer)) = answer {
-                    let result = saved.map(|()| answer).map_err(Failure::Store);
-                    actions.push(Action::Answer { id, result });
+            (Step::Recording, Event::Saved(saved)) => {
+                if let Err(error) = saved {
+                    self.save_later(error, now);
                 }
+            }
+            (Step::Confirming(id, revision), Event::Saved(saved)) => {
+                self.confirm_saved(id, *revision, saved, now, actions);
             }
             (Step::Reading(queued, _), Event::Refused(reply)) => {
                 refuse(queued.id, Failure::Refused(reply), actions);

@@ -39,17 +39,25 @@ pub(super) struct Book {
     pub(super) overlay: Items,
     /// What the startup manifest has for the items of the overlay, and for some others.
     pub(super) startup: Items,
-    /// A revision that was sent and has no answer, with its overlay.
-    pub(super) doubt: Option<(Revision, Items)>,
+    /// A revision that was sent and has no answer.
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// A revision in doubt: Ankaios may have it. What is known if it has.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    pub(super) revision: Revision,
+    pub(super) overlay: Items,
+    pub(super) startup: Items,
 }
 
 impl Book {
     /// The book of a store with these contents.
     pub(super) fn new(history: usize, contents: Contents) -> Self {
         let Contents { mut revisions, overlay, in_doubt, startup } = contents;
-        let doubt = in_doubt.and_then(|items| {
+        let doubt = in_doubt.and_then(|overlay| {
             let (_, revision) = revisions.pop_last()?;
-            Some((revision, items))
+            Some(Doubt { revision, overlay, startup: startup.clone() })
         });
         Self { history, revisions, overlay, startup, doubt }
     }
@@ -83,7 +91,7 @@ impl Book {
         match seen {
             None => self.revisions.is_empty(),
             Some(marker) => {
-                let doubtful = self.doubt.as_ref().map(|(revision, _)| revision);
+                let doubtful = self.doubt.as_ref().map(|doubt| &doubt.revision);
                 self.newest().into_iter().chain(doubtful).any(|revision| revision.is(marker))
             }
         }
@@ -93,7 +101,9 @@ impl Book {
     pub(super) fn find(&self, seen: Option<&Marker>) -> Finding {
         let current = self.newest();
         match (seen, current) {
-            (Some(marker), _) if self.doubt.as_ref().is_some_and(|(one, _)| one.is(marker)) => {
+            (Some(marker), _)
+                if self.doubt.as_ref().is_some_and(|doubt| doubt.revision.is(marker)) =>
+            {
                 Finding::Decided
             }
             (Some(marker), Some(current)) if current.is(marker) => Finding::InPlace,
@@ -107,9 +117,24 @@ impl Book {
         }
     }
 
-    /// The rollout of a revision, to be followed by the names of its workloads.
+    /// Whether a later revision than this one has changed an item.
+    pub(super) fn is_changed_after(&self, revision: u64, item: &Item) -> bool {
+        self.revisions.range(revision + 1..).any(|(_, later)| later.changed.contains_key(item))
+    }
+
+    /// Whether later revisions have changed everything that this one has.
+    pub(super) fn is_superseded(&self, revision: &Revision) -> bool {
+        let changed = &revision.changed;
+        !changed.is_empty()
+            && changed.keys().all(|item| self.is_changed_after(revision.revision, item))
+    }
+
+    /// The rollout of a revision, to be followed by the names of its workloads, without those that
+    /// a later revision has changed.
     pub(super) fn resumed_rollout(&self, revision: &Revision) -> Follow {
-        let set = revision.changed.iter().filter(|(_, change)| **change == Change::Set);
+        let set = revision.changed.iter().filter(|(item, change)| {
+            **change == Change::Set && !self.is_changed_after(revision.revision, item)
+        });
         let set: BTreeSet<&Item> = set.map(|(item, _)| item).collect();
         // Workloads that use a changed config were started again, too.
         let uses_changed = |value: &Value| {
@@ -129,7 +154,8 @@ impl Book {
             named: named.collect(),
             success: UpdateStateSuccess::default(),
             rollback: revision.rollback,
-            must_be_stable: revision.rollback != RollbackMode::Off,
+            // The counter of a revision that was put back is cleared by the rollout's success.
+            must_be_stable: revision.rollback != RollbackMode::Off || revision.tries > 0,
             restarted: overlay::restarted(&self.overlay),
         }
     }
@@ -138,10 +164,9 @@ impl Book {
     /// again, unless a later revision has touched them.
     pub(super) fn without(&self, revision: u64, succeeded: &Items) -> Items {
         let mut overlay = self.overlay.clone();
-        let later = || self.revisions.range(revision + 1..).map(|(_, one)| one);
         let items = self.revisions.get(&revision).map(|one| one.changed.keys());
         for item in items.into_iter().flatten() {
-            if later().any(|one| one.changed.contains_key(item)) {
+            if self.is_changed_after(revision, item) {
                 continue;
             }
             match succeeded.get(item) {
@@ -252,7 +277,7 @@ impl Book {
 
     /// Whether a revision was taken back, or is being taken back, by a later one.
     pub(super) fn is_reverted(&self, number: u64) -> bool {
-        let doubtful = self.doubt.as_ref().map(|(revision, _)| revision);
+        let doubtful = self.doubt.as_ref().map(|doubt| &doubt.revision);
         self.revisions.values().chain(doubtful).any(|one| one.reverts == Some(number))
     }
 }

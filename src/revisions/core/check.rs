@@ -1,10 +1,12 @@
 //! The check of the marker: whether Ankaios has the current revision, and what follows if not.
 
+use ankaios_model::proto::ank_base::UpdateStateSuccess;
 use serde_json::Value;
 
-use super::book::Finding;
+use super::book::{Doubt, Finding};
 use super::event::{Action, Now};
 use super::overlay;
+use super::plan::Plan;
 use super::state::{Core, Placement, Step};
 use crate::revisions::item::{Item, Items, items_of};
 use crate::revisions::marker::Marker;
@@ -19,7 +21,13 @@ impl Core {
         match self.book.find(self.seen.as_ref()) {
             Finding::InPlace => {
                 self.book.doubt = None;
-                self.in_place(now, actions);
+                self.placement = Placement::InPlace;
+                match self.unanswered.take() {
+                    Some(plan) => {
+                        self.done(*plan, UpdateStateSuccess::default(), None, now, actions);
+                    }
+                    None => self.resume(now, actions),
+                }
             }
             Finding::Decided => self.decide(now, actions),
             Finding::Foreign(marker) => {
@@ -34,6 +42,7 @@ impl Core {
             }
             Finding::Lost => {
                 self.book.doubt = None;
+                self.unanswered = None;
                 self.placement = Placement::Pending;
                 let values = items_of(state);
                 self.checked = self
@@ -48,24 +57,30 @@ impl Core {
     }
 
     /// The revision in doubt is the current one.
-    pub(super) fn decide(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let Some((mut revision, overlay)) = self.book.doubt.take() else { return };
+    fn decide(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let Some(Doubt { revision, overlay, startup }) = self.book.doubt.take() else { return };
         tracing::info!(revision = revision.revision, "Ankaios has the revision that was in doubt");
-        revision.in_doubt = false;
-        self.book.overlay = overlay;
-        self.placement = Placement::InPlace;
-        self.record(vec![StoreChange::Status(revision.clone())], None, actions);
-        self.book.revisions.insert(revision.revision, revision.clone());
-        if self.resumed {
-            actions.push(Action::Follow(self.book.resumed_rollout(&revision)));
-        } else {
-            self.resume(now, actions);
-        }
+        let unanswered = self.unanswered.take();
+        let saves = self.make_current(revision.clone(), overlay, startup);
+        self.record(saves, actions);
+        self.follow_found(&revision, unanswered, now, actions);
     }
 
-    pub(super) fn in_place(&mut self, now: Now, actions: &mut Vec<Action>) {
-        self.placement = Placement::InPlace;
-        self.resume(now, actions);
+    /// Follows the rollout of the current revision, which a check has found.
+    fn follow_found(
+        &mut self,
+        revision: &Revision,
+        unanswered: Option<Box<Plan>>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        match unanswered {
+            Some(plan) => self.done(*plan, UpdateStateSuccess::default(), None, now, actions),
+            None if self.resumed && self.follows() => {
+                actions.push(Action::Follow(self.book.resumed_rollout(revision)));
+            }
+            None => self.resume(now, actions),
+        }
     }
 
     /// Takes over a revision of another connector. `state` has its items.
@@ -84,27 +99,12 @@ impl Core {
         let values = items_of(state);
         let value = |item: &Item| values.get(item).cloned();
         let overlay: Items = marker.items.iter().map(|item| (item.clone(), value(item))).collect();
-        let former = |item: &Item| self.book.overlay.get(item);
-        let changed: Items = overlay
-            .iter()
-            .filter(|(item, value)| former(item) != Some(value))
-            .map(|(item, value)| (item.clone(), value.clone()))
-            .collect();
+        let changed = overlay::changed_items(&self.book.overlay, &overlay, &self.book.startup);
         let revision = Revision::adopted(marker, changes(&changed), now.wall);
-        let mut saves = vec![
-            StoreChange::Overlay(revision.revision, overlay.clone()),
-            StoreChange::Status(revision.clone()),
-        ];
-        self.book.overlay = overlay;
-        self.book.doubt = None;
-        self.placement = Placement::InPlace;
-        self.book.revisions.insert(revision.revision, revision.clone());
-        if self.resumed {
-            actions.push(Action::Follow(self.book.resumed_rollout(&revision)));
-        } else {
-            self.resume(now, actions);
-        }
-        saves.extend(self.book.prune());
-        self.record(saves, None, actions);
+        let mut saves = vec![StoreChange::Overlay(revision.revision, overlay.clone())];
+        saves.extend(self.make_current(revision.clone(), overlay, self.book.startup.clone()));
+        self.record(saves, actions);
+        self.unanswered = None;
+        self.follow_found(&revision, None, now, actions);
     }
 }

@@ -17,7 +17,7 @@ impl Core {
     /// Starts the next thing to do. Returns whether to call it again while the core is idle.
     pub(super) fn start_next(&mut self, now: Now, actions: &mut Vec<Action>) -> bool {
         if self.save_at.is_some_and(|save_at| save_at <= now.monotonic) {
-            self.record(Vec::new(), None, actions);
+            self.record(Vec::new(), actions);
             return true;
         }
         if self.check_due && self.link_up {
@@ -94,7 +94,7 @@ impl Core {
         true
     }
 
-    /// Gives up requests that have not started in time, and rolls back what was not confirmed.
+    /// Gives up requests that have not started in time.
     pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
         let is_late =
             |queued: &Queued| queued.deadline.is_some_and(|deadline| deadline <= now.monotonic);
@@ -104,11 +104,6 @@ impl Core {
         for queued in late {
             let failure = self.check_error.clone().map_or(Failure::Expired, Failure::Request);
             self.fail(queued, failure, now, actions);
-        }
-        let due = self.confirm_by.extract_if(.., |_, deadline| *deadline <= now.monotonic);
-        for (revision, _) in due.collect::<Vec<_>>() {
-            tracing::warn!(revision, "a change was not confirmed in time: it is rolled back");
-            self.take_back(revision, actions);
         }
     }
 

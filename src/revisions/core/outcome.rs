@@ -2,10 +2,10 @@
 
 use ankaios_control::RequestError;
 use ankaios_model::proto::ank_base::UpdateStateSuccess;
-use fleet_contract::revision::{RevisionStatus, RollbackMode};
+use fleet_contract::revision::RollbackMode;
 use serde_json::Value;
 
-use super::book::Finding;
+use super::book::{Doubt, Finding};
 use super::event::{Action, Now, SendError};
 use super::job::{Answer, Failure, Follow, Job, Queued, Updated};
 use super::overlay;
@@ -21,10 +21,11 @@ impl Core {
         &mut self,
         plan: Box<Plan>,
         success: UpdateStateSuccess,
+        now: Now,
         actions: &mut Vec<Action>,
     ) {
         if plan.read_back.is_empty() || !plan.is_new {
-            return self.mark(plan, success, actions);
+            return self.mark(plan, success, now, actions);
         }
         let masks = plan.read_back.iter().map(Item::mask).collect();
         actions.push(Action::Read { masks, id: None });
@@ -34,42 +35,26 @@ impl Core {
     /// Makes the revision of a plan the current one.
     pub(super) fn mark(
         &mut self,
-        mut plan: Box<Plan>,
+        plan: Box<Plan>,
         success: UpdateStateSuccess,
+        now: Now,
         actions: &mut Vec<Action>,
     ) {
-        if plan.update.update_mask.iter().any(|mask| mask == marker::MASK) {
-            self.book.doubt = None;
-            self.placement = Placement::InPlace;
-        }
-        self.book.overlay = plan.overlay.clone();
-        self.book.startup = plan.startup.clone();
         if !plan.is_new {
-            return self.done(*plan, success, None, actions);
+            if plan.update.update_mask.iter().any(|mask| mask == marker::MASK) {
+                self.book.doubt = None;
+                self.placement = Placement::InPlace;
+            }
+            self.book.overlay = plan.overlay.clone();
+            self.book.startup = plan.startup.clone();
+            return self.done(*plan, success, None, now, actions);
         }
+        let Some(revision) = plan.revision.clone() else { return };
         let mut saves = Vec::new();
-        let follows = self.options.confirm_timeout.is_some();
-        let Some(revision) = &mut plan.revision else { return };
-        revision.in_doubt = false;
-        if !follows {
-            // Nobody says how it ends.
-            revision.status = RevisionStatus::Succeeded;
-            revision.has_succeeded = true;
-        }
         if plan.was_corrected {
             saves.push(StoreChange::Overlay(revision.revision, plan.overlay.clone()));
         }
-        saves.push(StoreChange::Status(revision.clone()));
-        if let (Goal::Rollback | Goal::GiveUp, Some(reverted)) = (&plan.goal, revision.reverts)
-            && let Some(reverted) = self.book.revisions.get_mut(&reverted)
-        {
-            reverted.status = RevisionStatus::RolledBack;
-            reverted.confirm_by = None;
-            self.confirm_by.remove(&reverted.revision);
-            saves.push(StoreChange::Status(reverted.clone()));
-        }
-        self.book.revisions.insert(revision.revision, revision.clone());
-        saves.extend(self.book.prune());
+        saves.extend(self.make_current(revision, plan.overlay.clone(), plan.startup.clone()));
         self.push_save(saves, actions);
         self.step = Step::Marking(plan, success);
     }
@@ -80,6 +65,7 @@ impl Core {
         plan: Plan,
         success: UpdateStateSuccess,
         unsaved: Option<StoreError>,
+        now: Now,
         actions: &mut Vec<Action>,
     ) {
         let restarted = overlay::restarted(&plan.overlay);
@@ -121,12 +107,7 @@ impl Core {
         }
         if is_restore {
             // The rollouts of earlier revisions begin anew as well.
-            self.resumed = true;
-            let all = self.book.revisions.range(..number).map(|(_, one)| one);
-            let in_progress = all.filter(|one| one.status == RevisionStatus::InProgress);
-            let follows = in_progress.map(|one| Action::Follow(self.book.resumed_rollout(one)));
-            actions.extend(follows.collect::<Vec<_>>());
-            self.take_failed_back(actions);
+            self.resume_up_to(number.saturating_sub(1), now, actions);
         }
     }
 
@@ -139,18 +120,25 @@ impl Core {
         actions: &mut Vec<Action>,
     ) {
         let doubtful = error.is_doubtful();
-        if doubtful && plan.is_new {
-            self.book.doubt =
-                plan.revision.clone().map(|revision| (revision, plan.overlay.clone()));
+        if doubtful
+            && plan.is_new
+            && let Some(revision) = plan.revision.clone()
+        {
+            let (overlay, startup) = (plan.overlay.clone(), plan.startup.clone());
+            self.book.doubt = Some(Doubt { revision, overlay, startup });
             self.check_due = true;
         }
         match plan.goal {
             // Ankaios may have got it, so the next attempt counts.
-            Goal::Restore | Goal::GiveUp if doubtful => self.retry(now, RETRY),
+            Goal::Restore | Goal::GiveUp if doubtful => {
+                self.unanswered = Some(Box::new(plan));
+                self.retry(now, RETRY);
+            }
             Goal::Restore | Goal::GiveUp => {
-                // It was not tried.
-                self.repeats_try = plan.goal == Goal::Restore;
                 self.refuse_restore(error.to_string(), actions);
+                if plan.goal == Goal::Restore {
+                    self.uncount_try(actions);
+                }
             }
             _ => {
                 let failure = match error {

@@ -183,6 +183,16 @@ pub(super) fn difference(from: &Items, to: &Items, startup: &Items) -> Result<It
     Ok(differing)
 }
 
+/// What differs between two overlays, like [`difference`]. The value of an item that is only in the
+/// first one may not be known; then it counts as deleted.
+pub(super) fn changed_items(from: &Items, to: &Items, startup: &Items) -> Items {
+    let mut known = startup.clone();
+    from.keys().for_each(|item| {
+        known.entry(item.clone()).or_default();
+    });
+    difference(from, to, &known).unwrap_or_default()
+}
+
 /// The items that have another value than `present`.
 pub(super) fn different(items: &Items, present: &Items) -> Items {
     let differing = items.iter().filter(|(item, value)| present.get(item) != Some(value));

@@ -15,9 +15,7 @@ impl Core {
     /// Puts the overlay back. `checked` has what the startup manifest has for its items.
     pub(super) fn restore(&mut self, now: Now, actions: &mut Vec<Action>) {
         let Some(current) = self.book.newest() else { return };
-        // An attempt that was refused is not another try.
-        let is_repeated = std::mem::take(&mut self.repeats_try);
-        if !current.has_succeeded && current.tries >= MAX_TRIES && !is_repeated {
+        if !current.has_succeeded && current.tries >= MAX_TRIES {
             match self.book.last_succeeded_before(current.revision) {
                 0 => self.give_up(Items::new(), now, actions),
                 number => {
@@ -33,7 +31,7 @@ impl Core {
         if startup != self.book.startup {
             saves.push(StoreChange::Startup(startup.clone()));
         }
-        if !revision.has_succeeded && !is_repeated {
+        if !revision.has_succeeded {
             revision.tries += 1;
             saves.push(StoreChange::Status(revision.clone()));
         }
@@ -62,7 +60,7 @@ impl Core {
             is_published: true,
             is_judged: true,
             was_corrected: false,
-            request_id: format!("restore-{}", revision.revision),
+            request_id: restore_id(revision.revision),
             revision: Some(revision),
         };
         self.save(plan, saves, actions);
@@ -81,6 +79,17 @@ impl Core {
         // An event of the marker that was read may have come meanwhile.
         self.check_due = false;
         self.placement = Placement::Refused { reason, seen: self.seen.clone() };
+    }
+
+    /// Ankaios has refused the current revision, so it was not tried.
+    pub(super) fn uncount_try(&mut self, actions: &mut Vec<Action>) {
+        let current = self.book.current();
+        let Some(revision) = self.book.revisions.get_mut(&current) else { return };
+        if revision.tries > 0 {
+            revision.tries -= 1;
+            let change = StoreChange::Status(revision.clone());
+            self.record_status(change, actions);
+        }
     }
 
     /// Puts this overlay back, of an earlier revision, instead of the current one.
@@ -129,9 +138,14 @@ impl Core {
             is_published: true,
             is_judged: true,
             was_corrected: false,
-            request_id: format!("restore-{}", revision.revision),
+            request_id: restore_id(revision.revision),
             revision: Some(revision),
         };
         self.save(plan, saves, actions);
     }
+}
+
+/// The request id in messages about the rollout of a revision that is put back.
+pub(super) fn restore_id(revision: u64) -> String {
+    format!("restore-{revision}")
 }

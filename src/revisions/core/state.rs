@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use ankaios_control::RequestError;
 use ankaios_model::proto::ank_base::{UpdateStateRequest, UpdateStateSuccess};
-use fleet_contract::revision::RevisionStatus;
+use fleet_contract::revision::{RevisionStatus, RollbackMode};
 use fleet_contract::rfc3339;
 use tokio::time::Instant;
 
 use super::book::Book;
 use super::event::{Action, Now};
-use super::job::{Answer, Failure, Job, JobId, Queued};
+use super::job::{Failure, Job, JobId, Queued};
 use super::plan::{Draft, Goal, Plan};
 use super::update;
 use crate::revisions::item::Items;
 use crate::revisions::marker::Marker;
+use crate::revisions::revision::Revision;
 use crate::revisions::store::{Contents, StoreChange, StoreError};
 
 /// The pause before another attempt to put the overlay back, or to take a revision back.
@@ -73,8 +74,10 @@ pub(super) enum Step {
     Verifying(Box<Plan>, Failure),
     ReadingBack(Box<Plan>, UpdateStateSuccess),
     Marking(Box<Plan>, UpdateStateSuccess),
-    /// Writes statuses. The answer is for the request that has caused it.
-    Recording(Option<(JobId, Answer)>),
+    /// Writes statuses.
+    Recording,
+    /// Writes the confirmation of a revision. It counts once it is on the disk.
+    Confirming(Option<JobId>, Box<Revision>),
 }
 
 /// Decides about revisions. See the module.
@@ -99,8 +102,9 @@ pub(in crate::revisions) struct Core {
     pub(super) seen: Option<Marker>,
     /// Why the last check has failed.
     pub(super) check_error: Option<RequestError>,
-    /// Whether the last attempt to put the overlay back was refused.
-    pub(super) repeats_try: bool,
+    /// An update that puts the overlay back and has no answer. The next check says whether Ankaios
+    /// has taken it.
+    pub(super) unanswered: Option<Box<Plan>>,
     /// What is being written, and what could not be written.
     pub(super) saving: Vec<StoreChange>,
     pub(super) unsaved: Vec<StoreChange>,
@@ -127,7 +131,7 @@ impl Core {
             checked: Items::new(),
             seen: None,
             check_error: None,
-            repeats_try: false,
+            unanswered: None,
             saving: Vec::new(),
             unsaved: Vec::new(),
             carried: Vec::new(),
@@ -135,6 +139,11 @@ impl Core {
         };
         core.set_confirm_deadlines(now);
         core
+    }
+
+    /// Whether somebody says how rollouts end.
+    pub(super) fn follows(&self) -> bool {
+        self.options.confirm_timeout.is_some()
     }
 
     /// Keeps what could not be written for another attempt.
@@ -147,14 +156,9 @@ impl Core {
     }
 
     /// Writes statuses.
-    pub(super) fn record(
-        &mut self,
-        changes: Vec<StoreChange>,
-        answer: Option<(JobId, Answer)>,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn record(&mut self, changes: Vec<StoreChange>, actions: &mut Vec<Action>) {
         self.push_save(changes, actions);
-        self.step = Step::Recording(answer);
+        self.step = Step::Recording;
     }
 
     /// Writes a change of a status, together with one that is about to be written.
@@ -164,11 +168,11 @@ impl Core {
             _ => None,
         });
         match saves {
-            Some(changes) if matches!(self.step, Step::Recording(_)) => {
+            Some(changes) if matches!(self.step, Step::Recording) => {
                 changes.push(change.clone());
                 self.saving.push(change);
             }
-            _ => self.record(vec![change], None, actions),
+            _ => self.record(vec![change], actions),
         }
     }
 
@@ -178,6 +182,13 @@ impl Core {
         self.carried = std::mem::take(&mut self.unsaved);
         self.saving = StoreChange::combined(self.carried.clone(), changes);
         actions.push(Action::Save(self.saving.clone()));
+    }
+
+    /// What was being written is not true, because it could not be written. What has waited before
+    /// is tried again.
+    pub(super) fn forget_saving(&mut self, error: StoreError, now: Now) -> StoreError {
+        self.saving = std::mem::take(&mut self.carried);
+        self.save_later(error, now)
     }
 
     /// Writes a change with the next one, or after a while: what it says can be found out again.
@@ -242,13 +253,15 @@ impl Core {
     pub(super) fn set_confirm_deadlines(&mut self, now: Now) {
         let Some(limit) = self.options.confirm_timeout else { return };
         for revision in self.book.revisions.values() {
-            if revision.status != RevisionStatus::Unconfirmed {
+            let is_unconfirmed = revision.status == RevisionStatus::Unconfirmed;
+            // The attempt to take it back may be over.
+            if !is_unconfirmed || revision.rollback != RollbackMode::UnlessConfirmed {
                 continue;
             }
             let due = revision.confirm_by.as_deref().and_then(rfc3339::parse);
             let left = due.and_then(|due| due.duration_since(now.wall).ok()).unwrap_or_default();
             let deadline = now.monotonic + left.min(limit);
-            self.confirm_by.entry(revision.revision).or_insert(deadline);
+            self.confirm_by.insert(revision.revision, deadline);
         }
     }
 }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod doubt;
 mod model;
 mod random;
+mod restarts;
+mod trials;
 
 use fleet_contract::status::RestoreState;
 use model::{Fault, World};
@@ -352,6 +355,11 @@ fn a_revision_of_another_connector_is_taken_over() {
     assert_eq!(
         (newest.operation.as_str(), newest.request_id.as_str()),
         ("manifest/apply", "7f3a/1")
+    );
+    let changed = &newest.changed;
+    assert_eq!(
+        (&*changed.configs, &*changed.deleted),
+        (&["a".into(), "b".into()][..], &["c".into()][..])
     );
     // A new disk.
     world.lose_disk();

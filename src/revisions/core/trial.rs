@@ -3,11 +3,13 @@
 use fleet_contract::revision::{RevisionStatus, RollbackMode};
 use fleet_contract::rfc3339;
 use fleet_contract::rollout::RolloutStatus;
+use tokio::time::Instant;
 
 use super::event::{Action, Now, SendError};
-use super::job::{Answer, Failure, Job, Queued};
-use super::state::{Core, RETRY, STORE_RETRY, refuse};
-use crate::revisions::store::StoreChange;
+use super::job::{Answer, Failure, Job, JobId, Queued};
+use super::state::{Core, RETRY, STORE_RETRY, Step, refuse};
+use crate::revisions::revision::Revision;
+use crate::revisions::store::{StoreChange, StoreError};
 
 impl Core {
     /// Records the end of a rollout, and takes the revision back if it has to be.
@@ -125,17 +127,27 @@ impl Core {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        if let Err(failure) = self.book.kept(number) {
-            return self.fail(queued, failure, now, actions);
+        match self.confirmed(number) {
+            Ok(revision) => {
+                self.push_save(vec![StoreChange::Status(revision.clone())], actions);
+                self.step = Step::Confirming(queued.id, Box::new(revision));
+            }
+            Err(failure) => self.fail(queued, failure, now, actions),
         }
+    }
+
+    /// What a revision is once it is confirmed.
+    fn confirmed(&self, number: u64) -> Result<Revision, Failure> {
+        self.book.kept(number)?;
         if self.is_taken_back(number) {
             let reason = format!("revision {number} cannot be confirmed: it is rolled back");
-            return self.fail(queued, Failure::Rejected(reason), now, actions);
+            return Err(Failure::Rejected(reason));
         }
-        let Some(revision) = self.book.revisions.get_mut(&number) else {
+        let Some(revision) = self.book.revisions.get(&number) else {
             let reason = "revision 0 is the startup manifest, which needs no confirmation".into();
-            return self.fail(queued, Failure::Rejected(reason), now, actions);
+            return Err(Failure::Rejected(reason));
         };
+        let mut revision = revision.clone();
         match revision.status {
             RevisionStatus::Succeeded => {}
             RevisionStatus::Unconfirmed => {
@@ -152,17 +164,63 @@ impl Core {
             | RevisionStatus::TimedOut
             | RevisionStatus::Superseded
             | RevisionStatus::RolledBack => {
-                let reason = format!(
+                return Err(Failure::Rejected(format!(
                     "revision {number} cannot be confirmed: its status is {}",
                     revision.status.name()
-                );
-                return self.fail(queued, Failure::Rejected(reason), now, actions);
+                )));
             }
         }
-        let change = StoreChange::Status(revision.clone());
-        self.confirm_by.remove(&number);
-        let answer = queued.id.map(|id| (id, Answer::Confirmed { revision: number }));
-        self.record(vec![change], answer, actions);
+        Ok(revision)
+    }
+
+    /// The confirmation is on the disk, or cannot be kept.
+    pub(super) fn confirm_saved(
+        &mut self,
+        id: Option<JobId>,
+        revision: Revision,
+        saved: Result<(), StoreError>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let number = revision.revision;
+        let result = match saved {
+            Ok(()) => {
+                self.confirm_by.remove(&number);
+                self.book.revisions.insert(number, revision);
+                Ok(Answer::Confirmed { revision: number })
+            }
+            Err(error) => Err(Failure::Store(self.forget_saving(error, now))),
+        };
+        actions.extend(id.map(|id| Action::Answer { id, result }));
+    }
+
+    /// When the first of the revisions that nobody has confirmed is taken back. One whose
+    /// confirmation has arrived in time waits until that is done.
+    pub(super) fn confirm_deadline(&self) -> Option<Instant> {
+        let open = self.confirm_by.iter().filter(|(number, _)| !self.is_being_confirmed(**number));
+        open.map(|(_, deadline)| *deadline).min()
+    }
+
+    /// Takes back what nobody has confirmed in time.
+    pub(super) fn take_unconfirmed_back(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let is_due = |(number, deadline): &(&u64, &Instant)| {
+            **deadline <= now.monotonic && !self.is_being_confirmed(**number)
+        };
+        let due: Vec<u64> =
+            self.confirm_by.iter().filter(is_due).map(|(number, _)| *number).collect();
+        for revision in due {
+            self.confirm_by.remove(&revision);
+            tracing::warn!(revision, "a change was not confirmed in time: it is rolled back");
+            self.take_back(revision, actions);
+        }
+    }
+
+    fn is_being_confirmed(&self, number: u64) -> bool {
+        let is_queued =
+            |queued: &Queued| matches!(queued.job, Job::Confirm { revision } if revision == number);
+        let is_saving =
+            matches!(&self.step, Step::Confirming(_, revision) if revision.revision == number);
+        is_saving || self.queue.iter().any(is_queued)
     }
 
     /// Ends a job without success. One of the core itself is tried again if that may help.

@@ -144,6 +144,7 @@ pub(super) struct World {
     core: Core,
     pub(super) vehicle: Vehicle,
     pub(super) disk: Disk,
+    pub(super) options: CoreOptions,
     pub(super) fault: Fault,
     pub(super) now: Now,
     pub(super) answers: BTreeMap<JobId, Result<Answer, Failure>>,
@@ -178,6 +179,7 @@ impl World {
             core: Core::new(options(), disk.contents(), now),
             vehicle: Vehicle::new(startup),
             disk,
+            options: options(),
             fault: Fault::None,
             now,
             answers: BTreeMap::new(),
@@ -202,6 +204,11 @@ impl World {
     /// Handles an event, and all that follows from it.
     pub(super) fn handle(&mut self, event: Event) {
         self.step(event);
+        self.settle();
+    }
+
+    /// Answers all that the core asks for.
+    pub(super) fn settle(&mut self) {
         while let Some(asked) = self.asked.take() {
             let answer = self.answer(asked);
             self.step(answer);
@@ -321,6 +328,11 @@ impl World {
         let update = UpdateStateRequest { new_state, update_mask };
         let job =
             Job::Change { origin: origin(mode), update, named: [].into(), is_published: true };
+        self.queue_job(job)
+    }
+
+    /// Queues a job without doing what follows from it.
+    pub(super) fn queue_job(&mut self, job: Job) -> JobId {
         self.last_id += 1;
         let id = self.last_id;
         let deadline = self.now.monotonic + Self::REQUEST_TIMEOUT;
@@ -399,7 +411,7 @@ impl World {
     pub(super) fn crash_off(&mut self) {
         self.asked = None;
         self.rollouts.clear();
-        self.core = Core::new(options(), self.disk.contents(), self.now);
+        self.core = Core::new(self.options.clone(), self.disk.contents(), self.now);
     }
 
     pub(super) fn lose_disk(&mut self) {
