@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  change    [Reading] ─► Saving (in doubt) ─► Sending ─► [ReadingBack] ─► Marking (current)
-//!  rollback  [Loading] ─► Reading ─► Saving (in doubt) ─► Sending ─► Marking (current)
+//!  rollback  [Loading or Gathering] ─► Reading ─► Saving (in doubt) ─► Sending ─► Marking (current)
 //!  restore   Checking ─► [Saving (counter, startup)] ─► Sending
 //!  giving up Checking ─► [LoadingFallback] ─► Saving (in doubt) ─► Sending ─► Marking (current)
 //!  decision  Checking ─► Recording
@@ -29,7 +29,8 @@
 //! ```text
 //!  core            an event comes in: what it means, and which step it ends
 //!  jobs            which job is next, and how it begins
-//!   └ change, rollback            the plan of a request
+//!   └ gathering                   the values that a trial goes back to
+//!      └ change, rollback         the plan of a request
 //!  check           what the marker says: in place, decided, of another connector, or lost
 //!  outcome         Ankaios has taken an update, has refused it, or has not answered
 //!  restoration     what is put back, and how often
@@ -37,7 +38,8 @@
 //!  trial           how a revision ends, and whether it is taken back
 //!  state           the state, and the steps: write, send, answer
 //!  overlay, update what a change does to the overlay; the update for Ankaios
-//!  book            the revisions that are kept, and what they mean
+//!  book            the revisions that are kept, and what a marker means
+//!   └ past, retention             what they go back to; which of them are kept
 //!  plan, job, event
 //! ```
 
@@ -46,13 +48,16 @@ mod change;
 mod check;
 mod current;
 mod event;
+mod gathering;
 mod job;
 mod jobs;
 mod outcome;
 mod overlay;
+mod past;
 mod plan;
 mod restoration;
 mod resume;
+mod retention;
 mod rollback;
 mod state;
 #[cfg(test)]
@@ -122,7 +127,9 @@ impl Core {
     pub(super) fn deadline(&self) -> Option<Instant> {
         // While a step waits for its answer, nothing else is started.
         let is_idle = matches!(self.step, Step::Idle);
-        let retry = self.retry_at.filter(|_| is_idle && self.link_up && self.is_waiting());
+        let retry =
+            self.retry_at.filter(|_| self.check_due).into_iter().chain(self.job_retry()).min();
+        let retry = retry.filter(|_| is_idle && self.link_up);
         let save_at = self.save_at.filter(|_| is_idle);
         let jobs = self.queue.iter().filter_map(|queued| queued.deadline);
         retry.into_iter().chain(save_at).chain(jobs).chain(self.confirm_deadline()).min()
@@ -145,6 +152,7 @@ impl Core {
                 self.link_up = true;
                 self.check_due = true;
                 self.retry_at = None;
+                self.queue.iter_mut().for_each(|queued| queued.retry_at = None);
                 if matches!(self.placement, Placement::Refused { .. }) {
                     self.placement = Placement::Pending;
                 }
@@ -159,7 +167,8 @@ impl Core {
                 }
             }
             Event::Requested { id, job, deadline } => {
-                let queued = Queued { id: Some(id), deadline: Some(deadline), job };
+                let (id, deadline) = (Some(id), Some(deadline));
+                let queued = Queued { id, deadline, retry_at: None, job };
                 self.queue.push_back(queued);
             }
             Event::RolloutEnded { revision, status } => {
@@ -197,13 +206,21 @@ impl Core {
                 Ok(state) => self.adopt(&marker, &state, now, actions),
                 Err(_) => self.retry(now, RETRY),
             },
-            (Step::LoadingFallback, Event::Loaded(loaded)) => {
-                // A revision that cannot be read is not put back; the startup manifest is left.
-                let overlay = loaded.unwrap_or_default();
-                self.give_up(overlay, now, actions);
+            (Step::LoadingFallback(number), Event::Loaded(loaded)) => match loaded {
+                Ok(overlay) => self.give_up(number, overlay, now, actions),
+                Err(error) => {
+                    tracing::error!(revision = number, %error, "an older revision is used instead");
+                    self.fall_back_before(number, now, actions);
+                }
+            },
+            (Step::Gathering(queued, gathering), Event::Loaded(loaded)) => {
+                self.gathered(queued, gathering, loaded, now, actions);
             }
-            (Step::Loading(queued), Event::Loaded(loaded)) => match loaded {
-                Ok(overlay) => self.read_for_rollback(queued, overlay, actions),
+            (Step::Loading(queued, number), Event::Loaded(loaded)) => match loaded {
+                Ok(overlay) => {
+                    let has_succeeded = self.book.has_good_values(number);
+                    self.read_for_rollback(queued, overlay, has_succeeded, actions);
+                }
                 Err(error) => self.fail(queued, Failure::Store(error), now, actions),
             },
             (Step::Reading(queued, draft), Event::Read(read)) => match read {

@@ -1,6 +1,6 @@
 //! A revision: what is known about one accepted change, apart from the values of its overlay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use fleet_contract::revision::{ChangedItems, RevisionStatus, RevisionSummary, RollbackMode};
@@ -35,9 +35,12 @@ pub(super) struct Revision {
     pub(super) reverts: Option<u64>,
     /// The items that it has changed, and whether it has deleted them.
     pub(super) changed: BTreeMap<Item, Change>,
+    /// Which of these items later revisions have changed that are no longer kept.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) changed_since: BTreeSet<Item>,
     /// When it is taken back by itself.
     pub(super) rollback: RollbackMode,
-    /// Whether it was put back, or kept running, for `STABLE_TIME` at least once.
+    /// Whether its rollout has succeeded at least once, or it goes back to a revision whose has.
     #[serde(default)]
     pub(super) has_succeeded: bool,
     /// When its confirmation is due, RFC 3339. Set once its rollout has succeeded.
@@ -91,6 +94,7 @@ impl Revision {
             status: RevisionStatus::InProgress,
             reverts: None,
             changed,
+            changed_since: BTreeSet::new(),
             rollback: origin.rollback,
             has_succeeded: false,
             confirm_by: None,

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use ankaios_model::proto::ank_base::UpdateStateSuccess;
-use fleet_contract::revision::{HistoryReply, RevisionStatus, RollbackMode};
+use fleet_contract::revision::{HistoryReply, RollbackMode};
 use serde_json::Value;
 use service_kit::random;
 
-use super::job::{Failure, Follow, RollbackTarget};
+use super::job::{Failure, Follow};
 use super::overlay;
 use crate::revisions::item::{Item, ItemKind, Items};
 use crate::revisions::marker::{MAX_ADOPTED, Marker};
 use crate::revisions::revision::{Change, Origin, Revision};
-use crate::revisions::store::{Contents, StoreChange};
+use crate::revisions::store::Contents;
 
 /// What the marker says.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Finding {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// Maximum number of revisions.
-    history: usize,
+    pub(super) history: usize,
     /// The revisions, without the one in doubt.
     pub(super) revisions: BTreeMap<u64, Revision>,
     /// The overlay of the current revision.
@@ -119,7 +119,12 @@ impl Book {
 
     /// Whether a later revision than this one has changed an item.
     pub(super) fn is_changed_after(&self, revision: u64, item: &Item) -> bool {
-        self.revisions.range(revision + 1..).any(|(_, later)| later.changed.contains_key(item))
+        let is_noted = |one: &Revision| one.changed_since.contains(item);
+        self.revisions.get(&revision).is_some_and(is_noted)
+            || self
+                .revisions
+                .range(revision + 1..)
+                .any(|(_, later)| later.changed.contains_key(item))
     }
 
     /// Whether later revisions have changed everything that this one has.
@@ -160,23 +165,6 @@ impl Book {
         }
     }
 
-    /// The overlay without what a revision has changed: its items have the values of `succeeded`
-    /// again, unless a later revision has touched them.
-    pub(super) fn without(&self, revision: u64, succeeded: &Items) -> Items {
-        let mut overlay = self.overlay.clone();
-        let items = self.revisions.get(&revision).map(|one| one.changed.keys());
-        for item in items.into_iter().flatten() {
-            if self.is_changed_after(revision, item) {
-                continue;
-            }
-            match succeeded.get(item) {
-                Some(value) => overlay.insert(item.clone(), value.clone()),
-                None => overlay.remove(item),
-            };
-        }
-        overlay
-    }
-
     pub(super) fn new_revision(
         &self,
         origin: Origin,
@@ -184,37 +172,6 @@ impl Book {
         now: SystemTime,
     ) -> Revision {
         Revision::new(self.current() + 1, random::hex(), origin, changed, now)
-    }
-
-    /// The revision that a rollback goes back to.
-    pub(super) fn rollback_target(&self, target: &RollbackTarget) -> Result<u64, Failure> {
-        let RollbackTarget { revision, if_current, rollout } = target;
-        let current = self.current();
-        if let Some(expected) = if_current.filter(|expected| *expected != current) {
-            return Err(Failure::Rejected(format!(
-                "the current revision is {current}, not {expected}; nothing was done"
-            )));
-        }
-        if let Some(rollout) = rollout {
-            let made_by = self.revisions.get(&current).map_or("", |one| one.request_id.as_str());
-            if made_by.strip_prefix(rollout.as_str()).is_none_or(|rest| !rest.starts_with('/')) {
-                return Err(Failure::Rejected(format!(
-                    "revision {current} was made by the request {made_by:?}, which does not \
-                     belong to the rollout {rollout:?}; nothing was done"
-                )));
-            }
-        }
-        match revision {
-            _ if current == 0 => Err(Failure::NotFound(
-                "there is no revision to go back from: operators have changed nothing".into(),
-            )),
-            None if current == 1 => Ok(0),
-            None => match self.revisions.range(..current).next_back() {
-                Some((number, _)) => Ok(*number),
-                None => Err(self.unknown(current - 1)),
-            },
-            Some(revision) => self.kept(*revision),
-        }
     }
 
     /// The number of a revision that is kept, or 0.
@@ -232,47 +189,6 @@ impl Book {
         Failure::NotFound(format!(
             "there is no revision {revision}; those that are kept: {kept}; 0 is the startup manifest"
         ))
-    }
-
-    /// The newest revision before this one that has succeeded; 0 is the startup manifest.
-    pub(super) fn last_succeeded_before(&self, revision: u64) -> u64 {
-        let earlier = self.revisions.range(..revision).rev();
-        let succeeded = |one: &Revision| {
-            let is_undone =
-                matches!(one.status, RevisionStatus::RolledBack | RevisionStatus::Unconfirmed);
-            one.has_succeeded && !is_undone
-        };
-        earlier.map(|(_, one)| one).find(|one| succeeded(one)).map_or(0, |one| one.revision)
-    }
-
-    /// Removes the oldest revisions above the limit, but not those that a rollback needs: the ones
-    /// on trial, and what they go back to. Above twice the limit the oldest of these goes as well.
-    pub(super) fn prune(&mut self) -> Vec<StoreChange> {
-        let mut removed = Vec::new();
-        let current = self.current();
-        while self.revisions.len() > self.history {
-            let on_trial = self.revisions.values().filter(|one| one.is_on_trial());
-            let needed: BTreeSet<u64> = on_trial
-                .map(|one| one.revision)
-                .chain([current])
-                .flat_map(|number| [number, self.last_succeeded_before(number)])
-                .collect();
-            let is_full = self.revisions.len() > 2 * self.history;
-            let mut numbers = self.revisions.keys().copied();
-            let oldest =
-                numbers.find(|number| !needed.contains(number) || (is_full && *number != current));
-            let Some(oldest) = oldest else { break };
-            self.revisions.remove(&oldest);
-            removed.push(StoreChange::Remove(oldest));
-        }
-        removed
-    }
-
-    /// Whether this request has made the current revision, a rollback.
-    pub(super) fn was_made_by(&self, origin: &Origin) -> bool {
-        self.newest().is_some_and(|newest| {
-            newest.reverts.is_some() && newest.request_id == origin.request_id
-        })
     }
 
     /// Whether a revision was taken back, or is being taken back, by a later one.

@@ -54,13 +54,15 @@ pub(super) struct Queued {
     pub(super) id: Option<JobId>,
     /// When it is given up.
     pub(super) deadline: Option<Instant>,
+    /// When it is tried again, after an attempt that has failed.
+    pub(super) retry_at: Option<Instant>,
     pub(super) job: Job,
 }
 
 impl Queued {
     /// A job of the core itself.
     pub(super) fn internal(job: Job) -> Self {
-        Self { id: None, deadline: None, job }
+        Self { id: None, deadline: None, retry_at: None, job }
     }
 }
 

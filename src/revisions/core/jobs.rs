@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::book::Finding;
 use super::event::{Action, Now};
@@ -31,8 +32,7 @@ impl Core {
             self.step = Step::Checking;
             return true;
         }
-        let waits = self.retry_at.is_some_and(|retry_at| now.monotonic < retry_at);
-        let ready = |queued: &Queued| !(waits && matches!(queued.job, Job::TakeBack { .. }));
+        let ready = |queued: &Queued| queued.retry_at.is_none_or(|at| at <= now.monotonic);
         let Some(index) = self.queue.iter().position(ready) else { return false };
         let Some(queued) = self.queue.remove(index) else { return false };
         match &queued.job {
@@ -54,33 +54,26 @@ impl Core {
                     self.step = Step::Reading(queued, Draft::Change);
                 }
             }
-            // It is delivered again, because its reply was lost.
-            Job::Rollback { origin, .. } if self.book.was_made_by(origin) => {
-                if let Some(id) = queued.id {
-                    let updated = Box::new(Updated {
-                        revision: self.book.current(),
-                        follow: Follow::default(),
-                    });
-                    actions.push(Action::Answer { id, result: Ok(Answer::Updated(updated)) });
+            Job::Rollback { origin, target } => match self.book.made_by(origin) {
+                // It is delivered again, because its reply was lost.
+                Some(revision) => {
+                    let updated = Box::new(Updated { revision, follow: Follow::default() });
+                    let answer = |id| Action::Answer { id, result: Ok(Answer::Updated(updated)) };
+                    actions.extend(queued.id.map(answer));
                 }
-            }
-            Job::Rollback { target, .. } => match self.book.rollback_target(target) {
-                Ok(0) => self.read_for_rollback(queued, Items::new(), actions),
-                Ok(number) => {
-                    actions.push(Action::Load(number));
-                    self.step = Step::Loading(queued);
-                }
-                Err(failure) => self.fail(queued, failure, now, actions),
+                None => match self.book.rollback_target(target) {
+                    Ok(0) => self.read_for_rollback(queued, Items::new(), true, actions),
+                    Ok(number) => {
+                        actions.push(Action::Load(number));
+                        self.step = Step::Loading(queued, number);
+                    }
+                    Err(failure) => self.fail(queued, failure, now, actions),
+                },
             },
             Job::TakeBack { revision } if self.book.is_reverted(*revision) => {}
             Job::TakeBack { revision } => {
-                let number = self.book.last_succeeded_before(*revision);
-                if number == 0 {
-                    self.read_for_rollback(queued, Items::new(), actions);
-                } else {
-                    actions.push(Action::Load(number));
-                    self.step = Step::Loading(queued);
-                }
+                let revision = *revision;
+                self.gather(queued, revision, actions);
             }
             Job::Confirm { revision } => {
                 let revision = *revision;
@@ -107,9 +100,9 @@ impl Core {
         }
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        let rolls_back = |queued: &Queued| matches!(queued.job, Job::TakeBack { .. });
-        self.check_due || self.queue.iter().any(rolls_back)
+    /// When a job that is tried again may start.
+    pub(super) fn job_retry(&self) -> Option<Instant> {
+        self.queue.iter().filter_map(|queued| queued.retry_at).min()
     }
 
     /// Plans a job once what it touches was read.
@@ -141,7 +134,9 @@ impl Core {
         }
         match draft {
             Draft::Change => self.plan_change(queued, Some(state), now, actions),
-            Draft::Rollback(overlay) => self.plan_rollback(queued, overlay, state, now, actions),
+            Draft::Rollback { overlay, has_succeeded } => {
+                self.plan_rollback(queued, overlay, has_succeeded, state, now, actions);
+            }
         }
     }
 }

@@ -85,6 +85,6 @@ impl Plan {
 pub(super) enum Draft {
     /// The update is that of the request.
     Change,
-    /// Go back to this overlay.
-    Rollback(Items),
+    /// Go back to this overlay. `has_succeeded` says that all of it has succeeded before.
+    Rollback { overlay: Items, has_succeeded: bool },
 }

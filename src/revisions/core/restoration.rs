@@ -16,13 +16,8 @@ impl Core {
     pub(super) fn restore(&mut self, now: Now, actions: &mut Vec<Action>) {
         let Some(current) = self.book.newest() else { return };
         if !current.has_succeeded && current.tries >= MAX_TRIES {
-            match self.book.last_succeeded_before(current.revision) {
-                0 => self.give_up(Items::new(), now, actions),
-                number => {
-                    actions.push(Action::Load(number));
-                    self.step = Step::LoadingFallback;
-                }
-            }
+            let current = current.revision;
+            self.fall_back_before(current, now, actions);
             return;
         }
         let mut revision = current.clone();
@@ -92,11 +87,28 @@ impl Core {
         }
     }
 
-    /// Puts this overlay back, of an earlier revision, instead of the current one.
-    pub(super) fn give_up(&mut self, overlay: Items, now: Now, actions: &mut Vec<Action>) {
+    /// Loads the newest revision before this one that has succeeded, to put it back. Without one, the
+    /// startup manifest is left as it is.
+    pub(super) fn fall_back_before(&mut self, revision: u64, now: Now, actions: &mut Vec<Action>) {
+        match self.book.last_succeeded_before(revision) {
+            0 => self.give_up(0, Items::new(), now, actions),
+            number => {
+                actions.push(Action::Load(number));
+                self.step = Step::LoadingFallback(number);
+            }
+        }
+    }
+
+    /// Puts the overlay of an earlier revision back instead of the current one.
+    pub(super) fn give_up(
+        &mut self,
+        target: u64,
+        overlay: Items,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(current) = self.book.newest().cloned() else { return };
         let startup = self.startup_of_check();
-        let target = self.book.last_succeeded_before(current.revision);
         let reason = format!(
             "revision {} was put back {MAX_TRIES} times and never succeeded, so revision {target} \
              was taken instead",
@@ -116,6 +128,7 @@ impl Core {
         let mut revision = self.book.new_revision(origin, changes(&changed), now.wall);
         revision.reverts = Some(current.revision);
         revision.given_up = Some(reason);
+        revision.has_succeeded = true;
         let update = match update::update_of(&differing, &self.checked, &revision.marker(&overlay))
         {
             Ok(update) => update,

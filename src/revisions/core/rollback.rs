@@ -12,7 +12,6 @@ use super::plan::{Draft, Goal, Plan};
 use super::state::{Core, Placement, Step, refuse};
 use super::{overlay, update};
 use crate::revisions::item::{Item, Items, items_of};
-use crate::revisions::marker;
 use crate::revisions::revision::{Origin, changes, rollback_id};
 use crate::revisions::store::StoreChange;
 
@@ -22,19 +21,22 @@ impl Core {
         &mut self,
         queued: Queued,
         overlay: Items,
+        has_succeeded: bool,
         actions: &mut Vec<Action>,
     ) {
         let differing = |item: &&Item| self.book.overlay.get(*item) != overlay.get(*item);
         let items = self.book.overlay.keys().chain(overlay.keys()).filter(differing);
-        let masks: BTreeSet<_> = items.map(Item::mask).chain([marker::MASK.to_owned()]).collect();
-        actions.push(Action::Read { masks: masks.into_iter().collect(), id: queued.id });
-        self.step = Step::Reading(queued, Draft::Rollback(overlay));
+        let masks = overlay::masks_of_items(items.collect::<BTreeSet<_>>());
+        actions.push(Action::Read { masks, id: queued.id });
+        self.step = Step::Reading(queued, Draft::Rollback { overlay, has_succeeded });
     }
 
+    /// Plans a rollback to this overlay. `state` has what Ankaios has for the items that differ.
     pub(super) fn plan_rollback(
         &mut self,
         queued: Queued,
-        loaded: Items,
+        overlay: Items,
+        has_succeeded: bool,
         state: &Value,
         now: Now,
         actions: &mut Vec<Action>,
@@ -52,14 +54,10 @@ impl Core {
             }
             Job::Change { .. } | Job::Confirm { .. } | Job::Settle { .. } => return,
         };
-        let overlay = match goal {
-            Goal::TakeBack(revision) => self.book.without(revision, &loaded),
-            _ => loaded,
-        };
         // Items that come into the overlay again have the startup manifest's value now.
         let mut startup = self.book.startup.clone();
         let values = items_of(state);
-        let present: Items =
+        let read: Items =
             values.iter().map(|(item, value)| (item.clone(), Some(value.clone()))).collect();
         for item in overlay.keys().filter(|item| !self.book.overlay.contains_key(item)) {
             startup.insert(item.clone(), values.get(item).cloned());
@@ -80,6 +78,7 @@ impl Core {
             let mut revision =
                 self.book.new_revision(origin.clone(), changes(&differing), now.wall);
             revision.reverts = Some(reverts);
+            revision.has_succeeded = has_succeeded;
             Some(revision)
         };
         let mut saves = Vec::new();
@@ -92,8 +91,11 @@ impl Core {
             // There is nothing to go back from.
             return refuse(queued.id, self.book.unknown(0), actions);
         };
-        let mut sent = differing.clone();
+        let (mut sent, mut present) = (differing.clone(), read);
         if self.placement != Placement::InPlace {
+            // The rest of the overlay was read by the check.
+            let checked = self.checked.iter().filter(|(item, _)| !differing.contains_key(item));
+            present.extend(checked.map(|(item, value)| (item.clone(), value.clone())));
             sent = overlay.iter().map(|(item, value)| (item.clone(), value.clone())).collect();
             sent.extend(differing.clone());
         }

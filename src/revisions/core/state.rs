@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::book::Book;
 use super::event::{Action, Now};
+use super::gathering::Gathering;
 use super::job::{Failure, Job, JobId, Queued};
 use super::plan::{Draft, Goal, Plan};
 use super::update;
@@ -62,9 +63,11 @@ pub(super) enum Step {
     /// Reads the items of a marker of another connector.
     Adopting(Marker),
     /// Loads the revision that a rollback goes back to.
-    Loading(Queued),
-    /// Loads the revision that is taken instead of one that never succeeded.
-    LoadingFallback,
+    Loading(Queued, u64),
+    /// Loads the values that the items of a trial go back to.
+    Gathering(Queued, Gathering),
+    /// Loads this revision, which is taken instead of one that never succeeded.
+    LoadingFallback(u64),
     /// Reads what a job touches.
     Reading(Queued, Draft),
     Saving(Box<Plan>),
@@ -237,7 +240,9 @@ impl Core {
     pub(super) fn is_taken_back(&self, number: u64) -> bool {
         let is_queued = |queued: &Queued| matches!(queued.job, Job::TakeBack { revision } if revision == number);
         let current = match &self.step {
-            Step::Loading(queued) | Step::Reading(queued, _) => Some(queued),
+            Step::Loading(queued, _) | Step::Gathering(queued, _) | Step::Reading(queued, _) => {
+                Some(queued)
+            }
             Step::Saving(plan)
             | Step::Sending(plan)
             | Step::Verifying(plan, _)

@@ -240,8 +240,8 @@ impl Core {
             if may_help {
                 tracing::warn!(revision, %failure, "a rollback is tried again");
                 let pause = if matches!(failure, Failure::Store(_)) { STORE_RETRY } else { RETRY };
-                self.retry_at = Some(now.monotonic + pause);
-                self.queue.push_back(queued);
+                let retry_at = Some(now.monotonic + pause);
+                self.queue.push_back(Queued { retry_at, ..queued });
             } else {
                 self.taken_back(revision, Err(failure.to_string()), actions);
             }

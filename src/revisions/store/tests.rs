@@ -71,6 +71,7 @@ fn settled(number: u64) -> Revision {
         status: RevisionStatus::Succeeded,
         reverts: None,
         changed: [].into(),
+        changed_since: [].into(),
         rollback: RollbackMode::Off,
         has_succeeded: true,
         confirm_by: None,

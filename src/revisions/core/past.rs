@@ -1,0 +1,117 @@
+//! What the revisions that are kept say about the past: what a rollback goes back to, and which
+//! values have succeeded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet_contract::revision::RevisionStatus;
+
+use super::book::Book;
+use super::job::{Failure, RollbackTarget};
+use crate::revisions::item::{Item, Items};
+use crate::revisions::revision::{Origin, Revision};
+
+impl Book {
+    /// The revision that a rollback goes back to.
+    pub(super) fn rollback_target(&self, target: &RollbackTarget) -> Result<u64, Failure> {
+        let RollbackTarget { revision, if_current, rollout } = target;
+        let current = self.current();
+        if let Some(expected) = if_current.filter(|expected| *expected != current) {
+            return Err(Failure::Rejected(format!(
+                "the current revision is {current}, not {expected}; nothing was done"
+            )));
+        }
+        if let Some(rollout) = rollout {
+            let made_by = self.revisions.get(&current).map_or("", |one| one.request_id.as_str());
+            if made_by.strip_prefix(rollout.as_str()).is_none_or(|rest| !rest.starts_with('/')) {
+                return Err(Failure::Rejected(format!(
+                    "revision {current} was made by the request {made_by:?}, which does not \
+                     belong to the rollout {rollout:?}; nothing was done"
+                )));
+            }
+        }
+        match revision {
+            _ if current == 0 => Err(Failure::NotFound(
+                "there is no revision to go back from: operators have changed nothing".into(),
+            )),
+            None if current == 1 => Ok(0),
+            None => match self.revisions.range(..current).next_back() {
+                Some((number, _)) => Ok(*number),
+                None => Err(self.unknown(current - 1)),
+            },
+            Some(revision) => self.kept(*revision),
+        }
+    }
+
+    /// The number of the rollback that this request has made, if operators have changed nothing since.
+    pub(super) fn made_by(&self, origin: &Origin) -> Option<u64> {
+        let newest = self.revisions.values().rev().find(|one| !one.is_automatic())?;
+        let is_made = newest.reverts.is_some() && newest.request_id == origin.request_id;
+        is_made.then_some(newest.revision)
+    }
+
+    /// The newest revision before this one that has succeeded; 0 is the startup manifest.
+    pub(super) fn last_succeeded_before(&self, revision: u64) -> u64 {
+        let mut earlier = self.revisions.range(..revision).rev();
+        earlier.find(|(_, one)| has_good_values(one)).map_or(0, |(number, _)| *number)
+    }
+
+    /// Whether a revision has succeeded and was not undone. 0 is the startup manifest.
+    pub(super) fn has_good_values(&self, revision: u64) -> bool {
+        revision == 0 || self.revisions.get(&revision).is_some_and(has_good_values)
+    }
+
+    /// Where the items of a revision that is taken back have their values: the items by revision.
+    /// Those that go back to the startup manifest's are missing, and those that a later revision
+    /// has changed.
+    pub(super) fn values_before(&self, revision: u64) -> BTreeMap<u64, BTreeSet<Item>> {
+        let mut sources: BTreeMap<u64, BTreeSet<Item>> = BTreeMap::new();
+        let items = self.revisions.get(&revision).map(|one| one.changed.keys());
+        for item in items.into_iter().flatten() {
+            if !self.is_changed_after(revision, item)
+                && let Some(source) = self.source_before(revision, item)
+            {
+                sources.entry(source).or_default().insert(item.clone());
+            }
+        }
+        sources
+    }
+
+    /// The newest revision before this one whose value of an item has succeeded: the revision has,
+    /// and the one that has set the value has not failed.
+    pub(super) fn source_before(&self, revision: u64, item: &Item) -> Option<u64> {
+        let mut earlier = self.revisions.range(..revision).rev().map(|(_, one)| one);
+        let source = earlier.find(|one| {
+            let mut since = self.revisions.range(..=one.revision).rev().map(|(_, one)| one);
+            let set_by = since.find(|one| one.changed.contains_key(item));
+            // The revision that has set it may no longer be kept, or may have been superseded.
+            let is_bad =
+                |one: &Revision| !has_good_values(one) && one.status != RevisionStatus::Superseded;
+            has_good_values(one) && !set_by.is_some_and(is_bad)
+        });
+        source.map(|one| one.revision)
+    }
+
+    /// The overlay without what a revision has changed: its items have the values of `succeeded`
+    /// again, unless a later revision has touched them.
+    pub(super) fn without(&self, revision: u64, succeeded: &Items) -> Items {
+        let mut overlay = self.overlay.clone();
+        let items = self.revisions.get(&revision).map(|one| one.changed.keys());
+        for item in items.into_iter().flatten() {
+            if self.is_changed_after(revision, item) {
+                continue;
+            }
+            match succeeded.get(item) {
+                Some(value) => overlay.insert(item.clone(), value.clone()),
+                None => overlay.remove(item),
+            };
+        }
+        overlay
+    }
+}
+
+/// Whether a revision has succeeded and was not undone.
+fn has_good_values(revision: &Revision) -> bool {
+    let is_undone =
+        matches!(revision.status, RevisionStatus::RolledBack | RevisionStatus::Unconfirmed);
+    revision.has_succeeded && !is_undone
+}
