@@ -91,7 +91,12 @@ impl Activation {
         let mut tasks = JoinSet::new();
         let replied = CancellationToken::new();
         if let Some(rollouts) = rollouts {
-            let publish = rollouts.publish(topics.clone(), publisher.clone(), replied.clone());
+            let publish = rollouts.publish(
+                topics.clone(),
+                publisher.clone(),
+                kept_records.clone(),
+                replied.clone(),
+            );
             tasks.spawn(named("the publisher of rollouts", publish));
         }
         let (subscriptions, task) = Subscriptions::new(
@@ -125,10 +130,14 @@ impl Activation {
             stopping,
             metrics: instruments.router.clone(),
         };
+        let kept_records = kept_records.clone();
         let heartbeat = instruments.router_monitor.start();
         let run = async move {
             // Before the session delivers the retained ones.
             router.subscriptions.restore_kept().await;
+            if let Some(rollouts) = &router.rollouts {
+                rollouts.restore_kept(&kept_records).await;
+            }
             router.run(message_receiver, heartbeat).await;
             replied.cancel();
         };

@@ -51,7 +51,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     }
     let (ended, ended_receiver) = mpsc::channel(MAX_ENDED);
     let rollouts = settings.rollout_timeout.map(|limit| {
-        let options = RolloutOptions { limit, stable_time: settings.stable_time };
+        let options = RolloutOptions {
+            limit,
+            stable_time: settings.stable_time,
+            keeps_revisions: settings.revisions.is_some(),
+        };
         let (rollouts, task) = Rollouts::new(client.clone(), options, ended);
         tasks.spawn(named("the rollout tracker", task));
         rollouts

@@ -71,7 +71,7 @@ use tokio::time::Instant;
 
 use super::marker::Marker;
 use super::revision::Revision;
-pub(super) use event::{Action, Event, Now, SendError};
+pub(super) use event::{Action, Event, Judged, Now, SendError};
 use job::Queued;
 pub(super) use job::{Answer, Job, JobId};
 pub(crate) use job::{Failure, Follow, RollbackTarget, Updated};
@@ -171,8 +171,9 @@ impl Core {
                 let queued = Queued { id, deadline, retry_at: None, job };
                 self.queue.push_back(queued);
             }
-            Event::RolloutEnded { revision, status } => {
-                self.queue.push_back(Queued::internal(Job::Settle { revision, status }));
+            Event::RolloutEnded { revision, status, is_stable } => {
+                let job = Job::Settle { revision, status, is_stable };
+                self.queue.push_back(Queued::internal(job));
             }
             Event::Tick => {}
             Event::Read(_)
@@ -273,6 +274,10 @@ impl Core {
             }
             (Step::Reading(queued, _), Event::Refused(reply)) => {
                 refuse(queued.id, Failure::Refused(reply), actions);
+            }
+            (Step::Saving(plan), Event::Refused(reply)) => {
+                self.keep_waiting(now);
+                refuse(plan.id(), Failure::Refused(reply), actions);
             }
             (step, event) => {
                 debug_assert!(false, "{event:?} does not belong to {step:?}");

@@ -21,7 +21,8 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::core::{
-    Action, Answer, Core, CoreOptions, Event, Failure, Follow, Job, JobId, Now, SendError, Updated,
+    Action, Answer, Core, CoreOptions, Event, Failure, Follow, Job, JobId, Judged, Now, SendError,
+    Updated,
 };
 use super::handle::{Command, MAX_COMMANDS, Revisions, RevisionsStatus, failed};
 use super::item::{desired_state, to_value};
@@ -30,6 +31,7 @@ use super::metrics::RevisionMetrics;
 use super::records::StoredRecords;
 use super::store::{Contents, OpenError, Store, StoreError};
 use super::worker::{REOPEN, StoreWorker};
+use crate::errors::request_failed;
 use crate::guard::{Guard, RequiredState};
 use crate::streams::{ChangedInstances, FollowedUpdate, KeptRecords, RolloutEnded, Rollouts};
 
@@ -268,8 +270,8 @@ impl Keeper {
                         None
                     }
                 },
-                Some(RolloutEnded { revision, status }) = self.parts.ended.recv() => {
-                    Some(Event::RolloutEnded { revision, status })
+                Some(RolloutEnded { revision, status, is_stable }) = self.parts.ended.recv() => {
+                    Some(Event::RolloutEnded { revision, status, is_stable })
                 }
                 command = commands.recv() => match command {
                     Some(command) => self.start(command),
@@ -361,22 +363,32 @@ impl Keeper {
                 self.in_progress =
                     Some(Box::pin(async { Event::Loaded(loading.await.unwrap_or_else(hung)) }));
             }
-            Action::Save(changes) => {
-                let saving = timeout(DISK_TIMEOUT, self.worker.save(changes));
-                self.in_progress =
-                    Some(Box::pin(async { Event::Saved(saving.await.unwrap_or_else(hung)) }));
+            Action::Save { changes, judge } => {
+                let judging = judge.map(|judged| self.judge(judged));
+                let saving = self.worker.save(changes);
+                self.in_progress = Some(Box::pin(async {
+                    match OptionFuture::from(judging).await {
+                        Some(Err(SendError::Refused(reply))) => return Event::Refused(reply),
+                        Some(Err(SendError::Request(error))) => {
+                            return Event::Refused(request_failed(error));
+                        }
+                        Some(Ok(())) | None => {}
+                    }
+                    Event::Saved(timeout(DISK_TIMEOUT, saving).await.unwrap_or_else(hung))
+                }));
             }
-            Action::Send { update, judge, id } => {
-                let requester = id.and_then(|id| self.requesters.get(&id));
-                let judge = judge.then(|| requester.map(|requester| requester.force));
-                self.in_progress = Some(self.send(update, judge));
-            }
+            Action::Send { update, judge } => self.in_progress = Some(self.send(update, judge)),
             Action::Answer { id, result } => {
                 if let Some(follow) = self.answer(id, result) {
                     self.follow(follow).await;
                 }
             }
             Action::Follow(follow) => self.follow(follow).await,
+            Action::RolloutEnded { revision, status } => {
+                if let Some(rollouts) = &self.parts.rollouts {
+                    rollouts.ended(revision, status).await;
+                }
+            }
             Action::RollingBack { revision, request_id } => {
                 tracing::warn!(revision, request_id, "a revision is rolled back");
                 if let Some(rollouts) = &self.parts.rollouts {
@@ -421,37 +433,47 @@ impl Keeper {
         })
     }
 
-    /// Sends an update. With `judged` the guard judges it before: that of a request, with or without
-    /// `force`, or one of the core itself.
-    fn send(&self, update: UpdateStateRequest, judged: Option<Option<bool>>) -> InProgress {
-        let (ankaios, guard) = (self.parts.ankaios.clone(), self.parts.guard.clone());
+    /// Sends an update, once the guard has judged it.
+    fn send(&self, update: UpdateStateRequest, judge: Option<Judged>) -> InProgress {
+        let ankaios = self.parts.ankaios.clone();
+        let judging = judge.map(|judged| self.judge(judged));
         Box::pin(async move {
             let sending = async {
-                if let Some(force) = judged {
-                    let required = match force {
-                        Some(force) => guard
-                            .required_state(&update, force)
-                            .map_err(|refusal| SendError::Refused(refusal.into()))?,
-                        None => guard.required_for_policy(&update),
-                    };
-                    let known = match required {
-                        RequiredState::Nothing | RequiredState::Fresh => None,
-                        // If it is not known, it is read.
-                        RequiredState::LastKnown => guard.last_known_state().ok(),
-                    };
-                    let state = if required == RequiredState::Nothing || known.is_some() {
-                        known
-                    } else {
-                        let reading = ankaios.state(guard.field_masks()).await?;
-                        Some(Arc::new(to_value(&reading.answer().await?)))
-                    };
-                    let judging = judge(guard, update.clone(), force.unwrap_or(true), state);
-                    judging.await.map_err(SendError::Refused)?;
+                if let Some(judging) = judging {
+                    judging.await?;
                 }
                 Ok(ankaios.update(update).await?.answer().await?)
             };
             Event::Sent(sending.await)
         })
+    }
+
+    /// Lets the guard judge an update: that of a request, or one of the core itself.
+    fn judge(&self, judged: Judged) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
+        let (ankaios, guard) = (self.parts.ankaios.clone(), self.parts.guard.clone());
+        let Judged { update, id } = judged;
+        let requester = id.and_then(|id| self.requesters.get(&id));
+        let force = requester.map(|requester| requester.force);
+        async move {
+            let required = match force {
+                Some(force) => guard
+                    .required_state(&update, force)
+                    .map_err(|refusal| SendError::Refused(refusal.into()))?,
+                None => guard.required_for_policy(&update),
+            };
+            let known = match required {
+                RequiredState::Nothing | RequiredState::Fresh => None,
+                // If it is not known, it is read.
+                RequiredState::LastKnown => guard.last_known_state().ok(),
+            };
+            let state = if required == RequiredState::Nothing || known.is_some() {
+                known
+            } else {
+                let reading = ankaios.state(guard.field_masks()).await?;
+                Some(Arc::new(to_value(&reading.answer().await?)))
+            };
+            judge(guard, update, force.unwrap_or(true), state).await.map_err(SendError::Refused)
+        }
     }
 
     /// Answers a request. Returns the rollout to follow if nobody waits for the answer any more.

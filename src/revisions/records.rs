@@ -1,4 +1,4 @@
-//! The records of subscriptions in the store.
+//! The records of subscriptions and rollouts in the store.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -30,7 +30,7 @@ impl RecordStore for StoredRecords {
             if let Some(saving) = saving
                 && let Err(error) = saving.await
             {
-                tracing::warn!(%error, "the record of a subscription is not in the store");
+                tracing::warn!(%error, "a record is not in the store");
             }
         }
         .boxed()
@@ -42,7 +42,7 @@ impl RecordStore for StoredRecords {
             if let Some(removing) = removing
                 && let Err(error) = removing.await
             {
-                tracing::warn!(%error, "the record of a subscription stays in the store");
+                tracing::warn!(%error, "a record stays in the store");
             }
         }
         .boxed()
@@ -57,7 +57,7 @@ impl RecordStore for StoredRecords {
                     records.into_iter().map(|(name, record)| (name, record.into())).collect()
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the records of subscriptions cannot be read");
+                    tracing::error!(%error, "the records in the store cannot be read");
                     Vec::new()
                 }
             }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use fleet_contract::revision::{ChangedItems, RevisionStatus, RevisionSummary, RollbackMode};
 use fleet_contract::rfc3339;
+use fleet_contract::rollout::RolloutStatus;
 use serde::{Deserialize, Serialize};
 
 use super::item::{Item, ItemKind, ItemValue, Items};
@@ -143,6 +144,28 @@ impl Revision {
             RevisionStatus::Succeeded | RevisionStatus::Superseded | RevisionStatus::RolledBack
         );
         !is_over && self.rollback != RollbackMode::Off
+    }
+
+    /// Whether its rollout has to be followed: it is in progress, or it has succeeded and its
+    /// workloads have not stayed up for `STABLE_TIME` yet.
+    pub(super) fn is_open(&self) -> bool {
+        let has_succeeded = self.status == RevisionStatus::Succeeded;
+        self.status == RevisionStatus::InProgress || (has_succeeded && !self.has_succeeded)
+    }
+
+    /// How its rollout has ended. `None` while it has not, or while it is about to be taken back.
+    pub(super) fn rollout_end(&self) -> Option<RolloutStatus> {
+        match self.status {
+            RevisionStatus::InProgress => None,
+            RevisionStatus::Failed | RevisionStatus::TimedOut if self.has_failed_trial() => None,
+            RevisionStatus::Succeeded | RevisionStatus::Unconfirmed => {
+                Some(RolloutStatus::Succeeded)
+            }
+            RevisionStatus::Failed => Some(RolloutStatus::Failed),
+            RevisionStatus::TimedOut => Some(RolloutStatus::TimedOut),
+            RevisionStatus::Superseded => Some(RolloutStatus::Superseded),
+            RevisionStatus::RolledBack => Some(RolloutStatus::RolledBack),
+        }
     }
 
     /// Whether it has to be taken back.

@@ -1,8 +1,8 @@
-//! The records of subscriptions in the store of the vehicle, beside the retained ones.
+//! The records of subscriptions and rollouts in the store of the vehicle, beside the retained ones.
 //!
 //! Brokers lose retained messages, or do not find them on another node. So a connector with a store
-//! keeps the records there, too. Where both exist, the store counts. Rollouts have no record in the
-//! store: the status of a revision says that its rollout is in progress.
+//! keeps the records there, too. Where both exist, the store counts. The rollout of a revision has
+//! no record in the store: the status of the revision says that its rollout is in progress.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fleet_contract::topics::StreamKind;
 use futures_util::future::BoxFuture;
+
+/// Begins the name of the record of a rollout.
+const ROLLOUT: &str = "rollout";
 
 /// Where records are kept. A failure is logged: the retained record remains.
 pub(crate) trait RecordStore: fmt::Debug + Send + Sync {
@@ -50,14 +53,44 @@ impl KeptRecords {
 
     /// The records of all subscriptions.
     pub(super) async fn load(&self) -> Vec<(StreamKind, String, Bytes)> {
-        let Some(store) = &self.0 else { return Vec::new() };
-        let records = store.load().await.into_iter();
+        let records = self.all().await.into_iter();
         let parsed = records.filter_map(|(name, record)| {
             let (kind, id) = name.split_once('-')?;
             let kind = StreamKind::ALL.into_iter().find(|one| one.name() == kind)?;
             Some((kind, id.to_owned(), record))
         });
         parsed.collect()
+    }
+
+    /// Saves the record of a rollout.
+    pub(super) async fn save_rollout(&self, id: &str, record: Bytes) {
+        if let Some(store) = &self.0 {
+            store.save(format!("{ROLLOUT}-{id}"), record).await;
+        }
+    }
+
+    /// Removes the record of a rollout.
+    pub(super) async fn remove_rollout(&self, id: &str) {
+        if let Some(store) = &self.0 {
+            store.remove(format!("{ROLLOUT}-{id}")).await;
+        }
+    }
+
+    /// The records of all rollouts, each with its id.
+    pub(super) async fn load_rollouts(&self) -> Vec<(String, Bytes)> {
+        let records = self.all().await.into_iter();
+        let parsed = records.filter_map(|(name, record)| {
+            let (kind, id) = name.split_once('-')?;
+            (kind == ROLLOUT).then(|| (id.to_owned(), record))
+        });
+        parsed.collect()
+    }
+
+    async fn all(&self) -> Vec<(String, Bytes)> {
+        match &self.0 {
+            Some(store) => store.load().await,
+            None => Vec::new(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use ankaios_model::proto::ank_base::UpdateStateSuccess;
-use fleet_contract::revision::{HistoryReply, RollbackMode};
+use fleet_contract::revision::{HistoryReply, RevisionStatus, RollbackMode};
 use serde_json::Value;
 use service_kit::random;
 
@@ -152,15 +152,19 @@ impl Book {
             item.kind == ItemKind::Workload && (set.contains(item) || uses())
         });
         let named = workloads.map(|(item, _)| item.name.clone());
+        let in_progress = revision.status == RevisionStatus::InProgress;
         Follow {
             revision: Some(revision.revision),
             request_id: revision.request_id.clone(),
-            is_published: !revision.is_automatic(),
+            // The end of one that has succeeded was published.
+            is_published: in_progress && !revision.is_automatic(),
             named: named.collect(),
             success: UpdateStateSuccess::default(),
             rollback: revision.rollback,
-            // The counter of a revision that was put back is cleared by the rollout's success.
-            must_be_stable: revision.rollback != RollbackMode::Off || revision.tries > 0,
+            must_be_stable: !in_progress
+                || revision.rollback != RollbackMode::Off
+                // It was put back.
+                || revision.tries > 0,
             restarted: overlay::restarted(&self.overlay),
         }
     }
@@ -189,6 +193,18 @@ impl Book {
         Failure::NotFound(format!(
             "there is no revision {revision}; those that are kept: {kept}; 0 is the startup manifest"
         ))
+    }
+
+    /// The release once this revision is taken back.
+    pub(super) fn release_without(&self, revision: u64) -> Option<String> {
+        let current = self.current();
+        let left = if current == revision { self.last_succeeded_before(revision) } else { current };
+        self.release_of(left)
+    }
+
+    /// The release of a revision that is kept.
+    pub(super) fn release_of(&self, revision: u64) -> Option<String> {
+        self.revisions.get(&revision).and_then(|one| one.release.clone())
     }
 
     /// Whether a revision was taken back, or is being taken back, by a later one.

@@ -24,6 +24,7 @@ impl Core {
             queued: Some(queued),
             revision: self.book.newest().cloned(),
             is_new: false,
+            brings_all: false,
             overlay: self.book.overlay.clone(),
             startup: self.book.startup.clone(),
             update,
@@ -31,7 +32,7 @@ impl Core {
             named,
             is_published,
             // No state was read for the guard.
-            is_judged: true,
+            must_be_judged: true,
             was_corrected: false,
             request_id: origin.request_id,
         };
@@ -75,6 +76,7 @@ impl Core {
             goal: Goal::Change,
             queued: Some(queued),
             is_new: !saves.is_empty(),
+            brings_all: false,
             revision,
             overlay: next.overlay,
             startup: next.startup,
@@ -83,7 +85,7 @@ impl Core {
             named,
             is_published,
             // Without a state it was not judged yet, nor was the rest of the overlay.
-            is_judged: is_unread || !in_place,
+            must_be_judged: is_unread || !in_place,
             was_corrected: false,
             request_id,
         };

@@ -61,9 +61,15 @@ impl Core {
         let Some(Doubt { revision, overlay, startup }) = self.book.doubt.take() else { return };
         tracing::info!(revision = revision.revision, "Ankaios has the revision that was in doubt");
         let unanswered = self.unanswered.take();
+        // After a refused restoration, a change has brought all of the overlay.
+        let brings_all =
+            self.resumed && unanswered.is_none() && self.placement != Placement::InPlace;
         let saves = self.make_current(revision.clone(), overlay, startup);
         self.record(saves, actions);
         self.follow_found(&revision, unanswered, now, actions);
+        if brings_all {
+            self.resume_up_to(revision.revision.saturating_sub(1), now, actions);
+        }
     }
 
     /// Follows the rollout of the current revision, which a check has found.

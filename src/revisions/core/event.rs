@@ -35,7 +35,8 @@ pub(in crate::revisions) enum Event {
     Requested { id: JobId, job: Job, deadline: Instant },
     /// The answer to [`Action::Read`].
     Read(Result<Value, RequestError>),
-    /// The guard has refused the request, instead of the answer to [`Action::Read`].
+    /// The guard has refused the request, instead of the answer to [`Action::Read`] or
+    /// [`Action::Save`].
     Refused(ErrorReply),
     /// The answer to [`Action::Load`].
     Loaded(Result<Items, StoreError>),
@@ -43,8 +44,8 @@ pub(in crate::revisions) enum Event {
     Saved(Result<(), StoreError>),
     /// The answer to [`Action::Send`].
     Sent(Result<UpdateStateSuccess, SendError>),
-    /// The rollout of a revision has ended.
-    RolloutEnded { revision: u64, status: RolloutStatus },
+    /// The rollout of a revision has ended. `is_stable` says that its workloads have also stayed up.
+    RolloutEnded { revision: u64, status: RolloutStatus, is_stable: bool },
     /// The time of `Core::deadline` has come.
     Tick,
 }
@@ -77,22 +78,31 @@ impl SendError {
     }
 }
 
+/// An update that the guard judges: that of a request, or one of the core itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::revisions) struct Judged {
+    pub(in crate::revisions) update: UpdateStateRequest,
+    pub(in crate::revisions) id: Option<JobId>,
+}
+
 /// What to do.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there are only a few at a time")]
 pub(in crate::revisions) enum Action {
     /// Read these parts of the state. For a request, let the guard judge it afterwards.
     Read { masks: Vec<String>, id: Option<JobId> },
     /// Read the overlay of a revision from the store.
     Load(u64),
-    /// Write to the store and sync.
-    Save(Vec<StoreChange>),
-    /// Send an update. `judge` means that the guard must allow it first; that of a request was
-    /// judged when it was read.
-    Send { update: UpdateStateRequest, judge: bool, id: Option<JobId> },
+    /// Write to the store and sync. With `judge` the guard must allow an update before.
+    Save { changes: Vec<StoreChange>, judge: Option<Judged> },
+    /// Send an update. With `judge` the guard must allow it before; others were judged already.
+    Send { update: UpdateStateRequest, judge: Option<Judged> },
     /// Answer a request.
     Answer { id: JobId, result: Result<Answer, Failure> },
     /// Follow the rollout of a revision.
     Follow(Follow),
+    /// The rollout of a revision ended in an earlier process.
+    RolloutEnded { revision: u64, status: RolloutStatus },
     /// A revision is being taken back without a request.
     RollingBack { revision: u64, request_id: String },
     /// That is over.

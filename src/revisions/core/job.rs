@@ -1,10 +1,10 @@
 //! What the core is asked to do, and what it answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ankaios_control::RequestError;
 use ankaios_model::json::ankaios::StateError;
-use ankaios_model::proto::ank_base::{UpdateStateRequest, UpdateStateSuccess};
+use ankaios_model::proto::ank_base::{RestartPolicy, UpdateStateRequest, UpdateStateSuccess};
 use fleet_contract::error::ErrorReply;
 use fleet_contract::revision::RollbackMode;
 use fleet_contract::rollout::RolloutStatus;
@@ -34,7 +34,7 @@ pub(in crate::revisions) enum Job {
     /// Take a revision back that has failed or was not confirmed.
     TakeBack { revision: u64 },
     /// Record the end of a rollout.
-    Settle { revision: u64, status: RolloutStatus },
+    Settle { revision: u64, status: RolloutStatus, is_stable: bool },
 }
 
 /// What `manifest/rollback` asks for.
@@ -135,5 +135,5 @@ pub(crate) struct Follow {
     /// Whether the workloads must stay up for `STABLE_TIME`.
     pub(crate) must_be_stable: bool,
     /// Which workloads are started again when they end.
-    pub(crate) restarted: BTreeSet<String>,
+    pub(crate) restarted: BTreeMap<String, RestartPolicy>,
 }

@@ -79,9 +79,8 @@ impl Core {
                 let revision = *revision;
                 self.confirm(queued, revision, now, actions);
             }
-            Job::Settle { revision, status } => {
-                let (revision, status) = (*revision, *status);
-                self.settle(revision, status, now, actions);
+            &Job::Settle { revision, status, is_stable } => {
+                self.settle(revision, status, is_stable, now, actions);
             }
         }
         true

@@ -2,7 +2,7 @@
 
 use ankaios_control::RequestError;
 use ankaios_model::proto::ank_base::UpdateStateSuccess;
-use fleet_contract::revision::RollbackMode;
+use fleet_contract::revision::{RevisionStatus, RollbackMode};
 use serde_json::Value;
 
 use super::book::{Doubt, Finding};
@@ -40,8 +40,11 @@ impl Core {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
+        let mut plan = plan;
+        let has_marker = plan.update.update_mask.iter().any(|mask| mask == marker::MASK);
+        plan.brings_all = has_marker && self.placement != Placement::InPlace;
         if !plan.is_new {
-            if plan.update.update_mask.iter().any(|mask| mask == marker::MASK) {
+            if has_marker {
                 self.book.doubt = None;
                 self.placement = Placement::InPlace;
             }
@@ -49,13 +52,17 @@ impl Core {
             self.book.startup = plan.startup.clone();
             return self.done(*plan, success, None, now, actions);
         }
-        let Some(revision) = plan.revision.clone() else { return };
+        let Some(mut revision) = plan.revision.clone() else { return };
+        if plan.succeeds_at_once(&success) {
+            revision.status = RevisionStatus::Succeeded;
+            revision.has_succeeded = true;
+        }
         let mut saves = Vec::new();
         if plan.was_corrected {
             saves.push(StoreChange::Overlay(revision.revision, plan.overlay.clone()));
         }
         saves.extend(self.make_current(revision, plan.overlay.clone(), plan.startup.clone()));
-        self.push_save(saves, actions);
+        self.push_save(saves, None, actions);
         self.step = Step::Marking(plan, success);
     }
 
@@ -70,7 +77,7 @@ impl Core {
     ) {
         let restarted = overlay::restarted(&plan.overlay);
         let id = plan.id();
-        let Plan { goal, revision, is_new, named, is_published, request_id, .. } = plan;
+        let Plan { goal, revision, is_new, brings_all, named, is_published, request_id, .. } = plan;
         let number = revision.as_ref().map_or(0, |revision| revision.revision);
         let is_restore = matches!(goal, Goal::Restore | Goal::GiveUp);
         // What becomes of a revision that is put back is reported by the rollback itself.
@@ -105,7 +112,7 @@ impl Core {
             }
             (None, _) => actions.push(Action::Follow(follow)),
         }
-        if is_restore {
+        if is_restore || brings_all {
             // The rollouts of earlier revisions begin anew as well.
             self.resume_up_to(number.saturating_sub(1), now, actions);
         }

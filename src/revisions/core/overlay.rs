@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ankaios_model::proto::ank_base::UpdateStateRequest;
+use ankaios_model::proto::ank_base::{RestartPolicy, UpdateStateRequest};
 use ankaios_model::update_mask::merge;
 use serde_json::{Value, json};
 
@@ -14,14 +14,14 @@ use crate::revisions::marker;
 /// them. To forget them changes nothing, unless a new startup manifest brings them.
 const MAX_DELETED: usize = 1000;
 
-/// The workloads of an overlay that are started again when they end.
-pub(super) fn restarted(overlay: &Items) -> BTreeSet<String> {
-    let restarts = |value: &ItemValue| {
-        let policy = value.as_ref().and_then(|value| value.get("restartPolicy"));
-        policy.is_some_and(|policy| policy == "ALWAYS" || policy == "ON_FAILURE")
+/// The restart policies of the workloads of an overlay, without those that are never started again.
+pub(super) fn restarted(overlay: &Items) -> BTreeMap<String, RestartPolicy> {
+    let policy = |value: &ItemValue| {
+        let policy = value.as_ref()?.get("restartPolicy")?.as_str()?;
+        RestartPolicy::from_str_name(policy).filter(|policy| *policy != RestartPolicy::Never)
     };
     let workloads = overlay.iter().filter(|(item, _)| item.kind == ItemKind::Workload);
-    workloads.filter(|(_, value)| restarts(value)).map(|(item, _)| item.name.clone()).collect()
+    workloads.filter_map(|(item, value)| Some((item.name.clone(), policy(value)?))).collect()
 }
 
 /// The workloads among these items, without those that are deleted.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ankaios_model::proto::ank_base::UpdateStateRequest;
+use ankaios_model::proto::ank_base::{UpdateStateRequest, UpdateStateSuccess};
 use serde_json::Value;
 
+use super::event::Judged;
 use super::job::{JobId, Queued};
 use crate::revisions::item::{Item, Items, items_of};
 use crate::revisions::revision::Revision;
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub(super) revision: Option<Revision>,
     /// Whether the update makes this revision.
     pub(super) is_new: bool,
+    /// Whether the update has put the overlay back, alone or with a change.
+    pub(super) brings_all: bool,
     /// The overlay of the revision.
     pub(super) overlay: Items,
     /// The values of the startup manifest that are known afterwards.
@@ -45,8 +48,8 @@ pub(super) struct Plan {
     pub(super) named: BTreeSet<String>,
     /// Whether the progress of its rollout is published.
     pub(super) is_published: bool,
-    /// Whether the guard has to judge the update before it is sent.
-    pub(super) is_judged: bool,
+    /// Whether the guard still has to judge the update.
+    pub(super) must_be_judged: bool,
     /// Whether Ankaios had another value than what was read back.
     pub(super) was_corrected: bool,
     /// The request id in messages about the rollout.
@@ -57,6 +60,22 @@ impl Plan {
     /// The request that waits for the answer.
     pub(super) fn id(&self) -> Option<JobId> {
         self.queued.as_ref().and_then(|queued| queued.id)
+    }
+
+    /// Its update, for the guard.
+    pub(super) fn judged(&self) -> Judged {
+        Judged { update: self.update.clone(), id: self.id() }
+    }
+
+    /// Whether it has no rollout to wait for: Ankaios starts no workload because of it.
+    pub(super) fn succeeds_at_once(&self, success: &UpdateStateSuccess) -> bool {
+        let changes_something =
+            !success.added_workloads.is_empty() || !success.deleted_workloads.is_empty();
+        let starts_none = success.added_workloads.is_empty();
+        let is_on_trial = self.revision.as_ref().is_some_and(Revision::is_on_trial);
+        let is_requested = matches!(self.goal, Goal::Change | Goal::Rollback);
+        // One that changes nothing may be a redelivery: what it names is followed.
+        is_requested && !is_on_trial && starts_none && (changes_something || self.named.is_empty())
     }
 
     /// Whether it puts back a revision that has succeeded before.

@@ -16,29 +16,47 @@ impl Core {
         if self.resumed {
             return;
         }
-        self.resume_up_to(self.book.current(), now, actions);
-        let restored = self.book.newest().filter(|one| is_being_restored(one));
-        actions.extend(restored.map(|one| Action::Follow(self.restored_rollout(one))));
+        let current = self.book.current();
+        match self.book.newest().filter(|one| is_being_restored(one)).cloned() {
+            Some(restored) => {
+                self.resume_up_to(current - 1, now, actions);
+                actions.push(Action::Follow(self.restored_rollout(&restored)));
+            }
+            None => self.resume_up_to(current, now, actions),
+        }
     }
 
-    /// Follows the rollouts that are in progress again, up to this revision, and takes back what has
-    /// failed before the process or Ankaios ended.
+    /// Follows the rollouts of revisions up to this one again: those in progress, and those whose
+    /// workloads have not stayed up yet. Takes back what has failed before the process or Ankaios
+    /// ended.
     pub(super) fn resume_up_to(&mut self, last: u64, now: Now, actions: &mut Vec<Action>) {
-        self.resumed = true;
+        if !std::mem::replace(&mut self.resumed, true) {
+            let ended = self.book.revisions.values().filter_map(|one| {
+                let status = one.rollout_end()?;
+                Some(Action::RolloutEnded { revision: one.revision, status })
+            });
+            actions.extend(ended);
+        }
+        if self.follows() {
+            self.follow_open(last, now, actions);
+        }
+        let failed = self.book.revisions.values().filter(|one| one.has_failed_trial());
+        let failed: Vec<u64> = failed.map(|one| one.revision).collect();
+        failed.into_iter().for_each(|revision| self.take_back(revision, actions));
+    }
+
+    fn follow_open(&mut self, last: u64, now: Now, actions: &mut Vec<Action>) {
         let all = self.book.revisions.range(..=last).map(|(_, one)| one);
-        let in_progress = all.filter(|one| one.status == RevisionStatus::InProgress);
+        let open = all.filter(|one| one.is_open());
         let (superseded, followed): (Vec<_>, Vec<_>) =
-            in_progress.partition(|one| self.book.is_superseded(one));
+            open.partition(|one| self.book.is_superseded(one));
         let superseded: Vec<u64> = superseded.into_iter().map(|one| one.revision).collect();
         let follows = followed.into_iter().map(|one| self.book.resumed_rollout(one));
         actions.extend(follows.map(Action::Follow));
         // By their names, their workloads would be those of the later revisions.
         for revision in superseded {
-            self.settle(revision, RolloutStatus::Superseded, now, actions);
+            self.settle(revision, RolloutStatus::Superseded, false, now, actions);
         }
-        let failed = self.book.revisions.values().filter(|one| one.has_failed_trial());
-        let failed: Vec<u64> = failed.map(|one| one.revision).collect();
-        failed.into_iter().for_each(|revision| self.take_back(revision, actions));
     }
 
     /// The rollout of the current revision, after it was put back.

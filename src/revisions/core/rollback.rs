@@ -42,12 +42,16 @@ impl Core {
         actions: &mut Vec<Action>,
     ) {
         let (goal, origin, reverts) = match &queued.job {
-            Job::Rollback { origin, .. } => (Goal::Rollback, origin.clone(), self.book.current()),
+            Job::Rollback { origin, target } => {
+                let target = self.book.rollback_target(target).unwrap_or_default();
+                let release = origin.release.clone().or_else(|| self.book.release_of(target));
+                (Goal::Rollback, Origin { release, ..origin.clone() }, self.book.current())
+            }
             Job::TakeBack { revision } => {
                 let origin = Origin {
                     operation: Operation::ManifestRollback.name().to_owned(),
                     request_id: rollback_id(*revision),
-                    release: None,
+                    release: self.book.release_without(*revision),
                     rollback: RollbackMode::Off,
                 };
                 (Goal::TakeBack(*revision), origin, *revision)
@@ -110,6 +114,7 @@ impl Core {
             goal,
             queued: Some(queued),
             is_new: !saves.is_empty(),
+            brings_all: false,
             revision,
             overlay,
             startup,
@@ -117,7 +122,7 @@ impl Core {
             read_back: [].into(),
             named,
             is_published,
-            is_judged: true,
+            must_be_judged: true,
             was_corrected: false,
             request_id: origin.request_id,
         };

@@ -10,7 +10,7 @@ use fleet_contract::rfc3339;
 use tokio::time::Instant;
 
 use super::book::Book;
-use super::event::{Action, Now};
+use super::event::{Action, Judged, Now};
 use super::gathering::Gathering;
 use super::job::{Failure, Job, JobId, Queued};
 use super::plan::{Draft, Goal, Plan};
@@ -160,14 +160,14 @@ impl Core {
 
     /// Writes statuses.
     pub(super) fn record(&mut self, changes: Vec<StoreChange>, actions: &mut Vec<Action>) {
-        self.push_save(changes, actions);
+        self.push_save(changes, None, actions);
         self.step = Step::Recording;
     }
 
     /// Writes a change of a status, together with one that is about to be written.
     pub(super) fn record_status(&mut self, change: StoreChange, actions: &mut Vec<Action>) {
         let saves = actions.iter_mut().rev().find_map(|action| match action {
-            Action::Save(changes) => Some(changes),
+            Action::Save { changes, .. } => Some(changes),
             _ => None,
         });
         match saves {
@@ -180,11 +180,24 @@ impl Core {
     }
 
     /// Writes changes, together with those that wait to be written.
-    pub(super) fn push_save(&mut self, changes: Vec<StoreChange>, actions: &mut Vec<Action>) {
+    pub(super) fn push_save(
+        &mut self,
+        changes: Vec<StoreChange>,
+        judge: Option<Judged>,
+        actions: &mut Vec<Action>,
+    ) {
         self.save_at = None;
         self.carried = std::mem::take(&mut self.unsaved);
         self.saving = StoreChange::combined(self.carried.clone(), changes);
-        actions.push(Action::Save(self.saving.clone()));
+        actions.push(Action::Save { changes: self.saving.clone(), judge });
+    }
+
+    /// Nothing was written. What has waited before still does.
+    pub(super) fn keep_waiting(&mut self, now: Now) {
+        self.saving = Vec::new();
+        for change in std::mem::take(&mut self.carried) {
+            self.save_soon(change, now);
+        }
     }
 
     /// What was being written is not true, because it could not be written. What has waited before
@@ -205,7 +218,12 @@ impl Core {
         if saves.is_empty() {
             return self.send(Box::new(plan), actions);
         }
-        self.push_save(saves, actions);
+        let mut plan = plan;
+        // A change that is refused is not written.
+        let is_judged_now = plan.goal == Goal::Change && plan.must_be_judged;
+        let judge = is_judged_now.then(|| plan.judged());
+        plan.must_be_judged &= !is_judged_now;
+        self.push_save(saves, judge, actions);
         self.step = Step::Saving(Box::new(plan));
     }
 
@@ -216,8 +234,8 @@ impl Core {
             // The counter is on the disk.
             self.book.revisions.insert(revision.revision, revision.clone());
         }
-        let judge = plan.is_judged;
-        actions.push(Action::Send { update: plan.update.clone(), judge, id: plan.id() });
+        let judge = plan.must_be_judged.then(|| plan.judged());
+        actions.push(Action::Send { update: plan.update.clone(), judge });
         self.step = Step::Sending(plan);
     }
 

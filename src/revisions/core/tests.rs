@@ -8,6 +8,8 @@ mod random;
 mod restarts;
 mod trials;
 
+use ankaios_model::proto::ank_base::UpdateStateSuccess;
+use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::status::RestoreState;
 use model::{Fault, World};
 use serde_json::json;
@@ -652,4 +654,127 @@ fn the_reason_of_a_failed_check_is_told() {
     let report = world.core().report();
     assert_eq!(report.restore, Some(RestoreState::Pending));
     assert!(report.restore_reason.unwrap().contains("has not answered"));
+}
+
+#[test]
+fn a_change_that_starts_no_workload_succeeds_at_once() {
+    let mut world = World::new(&[]);
+    world.success = UpdateStateSuccess::default();
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    let newest = |world: &World| world.core().revision(world.core().current()).unwrap().clone();
+    assert_eq!(
+        (newest(&world).status, newest(&world).has_succeeded),
+        (RevisionStatus::Succeeded, true)
+    );
+    // It is on the disk already.
+    world.crash();
+    assert_eq!(newest(&world).status, RevisionStatus::Succeeded);
+    world.apply(&[("a", Some("2"))], RollbackMode::UnlessConfirmed).unwrap();
+    assert_eq!(newest(&world).status, RevisionStatus::InProgress);
+}
+
+#[test]
+fn a_revision_whose_workloads_have_not_stayed_up_is_not_put_back_for_ever() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    let succeeded =
+        Event::RolloutEnded { revision: 1, status: RolloutStatus::Succeeded, is_stable: false };
+    world.handle(succeeded);
+    assert_eq!(world.core().report().rollout, Some(RevisionStatus::Succeeded));
+    for attempt in 0..3 {
+        world.crash_off();
+        world.restart_server();
+        assert_eq!(summary(&world).0, 1, "{attempt}");
+    }
+    world.crash_off();
+    world.restart_server();
+    assert!(world.given_up);
+    assert_eq!(summary(&world), (2, values(&[]), Some(2)));
+}
+
+#[test]
+fn workloads_that_have_not_stayed_up_are_watched_again_after_a_restart() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.handle(Event::RolloutEnded {
+        revision: 1,
+        status: RolloutStatus::Succeeded,
+        is_stable: false,
+    });
+    world.pass(SAVE_DELAY);
+    world.follows.clear();
+    world.crash();
+    let [follow] = &world.follows[..] else { panic!("{:?}", world.follows) };
+    assert!(follow.must_be_stable && !follow.is_published);
+    world.end_rollouts(RolloutStatus::Succeeded);
+    assert!(world.core().revision(1).unwrap().has_succeeded);
+}
+
+#[test]
+fn the_next_change_after_a_refused_restoration_follows_what_it_brings() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::OnFailure).unwrap();
+    world.fault = Fault::Rejects;
+    world.crash_off();
+    world.restart_server();
+    world.fault = Fault::None;
+    world.follows.clear();
+    world.apply(&[("b", Some("1"))], RollbackMode::Off).unwrap();
+    assert!(world.follows.iter().any(|follow| follow.revision == Some(1)), "{:?}", world.follows);
+    world.end_rollout(1, RolloutStatus::Failed);
+    assert_eq!(summary(&world).1, values(&[("b", "1")]));
+}
+
+#[test]
+fn a_revision_whose_items_a_later_one_has_changed_is_superseded() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.fault = Fault::Rejects;
+    world.restart_server();
+    world.fault = Fault::None;
+    world.apply(&[("a", None)], RollbackMode::Off).unwrap();
+    assert_eq!(world.core().revision(1).unwrap().status, RevisionStatus::Superseded);
+}
+
+#[test]
+fn what_later_revisions_have_replaced_cannot_be_confirmed() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::UnlessConfirmed).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    world.apply(&[("a", Some("2"))], RollbackMode::Off).unwrap();
+    assert!(matches!(world.confirm(1), Err(Failure::Rejected(_))));
+}
+
+#[test]
+fn a_rollback_brings_the_release_back() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.apply(&[("a", Some("2"))], RollbackMode::Off).unwrap();
+    let target = RollbackTarget { revision: Some(1), ..RollbackTarget::default() };
+    world.roll_back(target).unwrap();
+    assert_eq!(world.core().report().release.as_deref(), Some("1.0"));
+}
+
+#[test]
+fn ends_of_rollouts_in_an_earlier_process_are_reported() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.end_rollouts(RolloutStatus::TimedOut);
+    world.apply(&[("b", Some("1"))], RollbackMode::Off).unwrap();
+    world.crash();
+    assert_eq!(world.ended, [(1, RolloutStatus::TimedOut)]);
+}
+
+/// The guard has refused it when it was about to be written.
+#[test]
+fn a_change_that_is_refused_is_not_written() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    let id = world.queue("a", Some("2"), RollbackMode::Off);
+    let reply = ErrorReply::new(ErrorCode::Forbidden, "no");
+    let Some(Action::Save { judge: Some(_), .. }) = world.asked.take() else { panic!() };
+    world.step(Event::Refused(reply));
+    world.handle(Event::Tick);
+    assert!(matches!(world.answers.remove(&id), Some(Err(Failure::Refused(_)))));
+    assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
 }

@@ -17,6 +17,7 @@ impl Core {
         &mut self,
         number: u64,
         end: RolloutStatus,
+        is_stable: bool,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
@@ -27,8 +28,10 @@ impl Core {
         let on_trial = revision.is_on_trial();
         match end {
             RolloutStatus::Succeeded => {
-                revision.has_succeeded = true;
-                revision.tries = 0;
+                if is_stable {
+                    revision.has_succeeded = true;
+                    revision.tries = 0;
+                }
                 if in_progress && revision.rollback == RollbackMode::UnlessConfirmed {
                     revision.status = RevisionStatus::Unconfirmed;
                     let confirm_by = now.wall + confirm_timeout;
@@ -129,7 +132,7 @@ impl Core {
     ) {
         match self.confirmed(number) {
             Ok(revision) => {
-                self.push_save(vec![StoreChange::Status(revision.clone())], actions);
+                self.push_save(vec![StoreChange::Status(revision.clone())], None, actions);
                 self.step = Step::Confirming(queued.id, Box::new(revision));
             }
             Err(failure) => self.fail(queued, failure, now, actions),
@@ -147,6 +150,12 @@ impl Core {
             let reason = "revision 0 is the startup manifest, which needs no confirmation".into();
             return Err(Failure::Rejected(reason));
         };
+        if revision.is_on_trial() && self.book.is_superseded(revision) {
+            return Err(Failure::Rejected(format!(
+                "revision {number} cannot be confirmed: later revisions have replaced all that it \
+                 has changed"
+            )));
+        }
         let mut revision = revision.clone();
         match revision.status {
             RevisionStatus::Succeeded => {}

@@ -10,6 +10,7 @@ use crate::revisions::revision::Revision;
 
 /// One change of the store.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there are only a few at a time")]
 pub(in crate::revisions) enum StoreChange {
     /// The values of the startup manifest.
     Startup(Items),

@@ -137,7 +137,8 @@ impl Store {
         Ok(self.records.read(&mut self.disk)?)
     }
 
-    /// Writes a record, or replaces the one of this name. `name` is `events-<id>` or `logs-<id>`.
+    /// Writes a record, or replaces the one of this name. `name` is `events-<id>`,
+    /// `logs-<id>` or `rollout-<id>`.
     /// When this returns, it is on the disk.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ pub(super) fn record_in(file: &str) -> Option<&str> {
 
 /// Whether a record can have this name.
 pub(super) fn is_record(name: &str) -> bool {
-    let id = name.strip_prefix("events-").or_else(|| name.strip_prefix("logs-"));
+    let id = ["events-", "logs-", "rollout-"].iter().find_map(|kind| name.strip_prefix(kind));
     id.is_some_and(|id| is_identifier(id, MAX_ID))
 }
 

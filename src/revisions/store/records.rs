@@ -1,4 +1,4 @@
-//! Records of subscriptions: one file each, `records/events-ab12.record`.
+//! Records of subscriptions and rollouts: one file each, `records/events-ab12.record`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use ankaios_control::Client;
 use bytes::Bytes;
+use fleet_contract::rollout::RolloutStatus;
 use fleet_contract::topics::Topics;
 use mqtt_session::Refused;
 use tokio::sync::mpsc;
@@ -11,6 +12,7 @@ use super::record::{MAX_ROLLOUT_RECORD, RolloutRecord};
 use super::reports::{Report, Reports};
 use super::tracker::Tracker;
 use super::update::{FollowedUpdate, RolloutCommand, RolloutEnded, RolloutOptions};
+use crate::streams::kept_records::KeptRecords;
 use crate::streams::publisher::Publisher;
 use crate::streams::unusable::{self, Unusable};
 
@@ -39,19 +41,26 @@ impl Rollouts {
     }
 
     /// Publishes messages about rollouts until the session ends, `stop` is cancelled, or the future
-    /// is dropped.
+    /// is dropped. Records are retained and `kept`.
     pub(crate) fn publish(
         &self,
         topics: Topics,
         publisher: Publisher,
+        kept: KeptRecords,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        self.reports.activate().publish(topics, publisher, stop)
+        self.reports.activate().publish(topics, publisher, kept, stop)
     }
 
     /// Follows the rollout of an update.
     pub(crate) async fn follow(&self, update: FollowedUpdate) {
         self.tell(RolloutCommand::Update(update)).await;
+    }
+
+    /// Says how the rollout of a revision ended in an earlier process, which may not have published
+    /// it.
+    pub(crate) async fn ended(&self, revision: u64, status: RolloutStatus) {
+        self.tell(RolloutCommand::Ended { revision, status }).await;
     }
 
     /// Reports that a revision is being taken back.
@@ -74,8 +83,15 @@ impl Rollouts {
         let _ = self.commands.send(command).await;
     }
 
+    /// Resumes the rollouts whose records are kept in the store.
+    pub(crate) async fn restore_kept(&self, kept: &KeptRecords) {
+        for (id, record) in kept.load_rollouts().await {
+            self.clone().restore(id, Ok(record)).await;
+        }
+    }
+
     /// Resumes a rollout of an earlier process. A record that cannot be used is removed from the
-    /// broker.
+    /// broker and the store.
     pub(crate) async fn restore(self, id: String, record: Result<Bytes, Refused>) {
         // The record is parsed only when the task can take it, which limits the memory.
         let Ok(permit) = self.commands.reserve().await else { return };

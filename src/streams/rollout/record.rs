@@ -28,6 +28,10 @@ pub(super) struct RolloutRecord {
     pub(super) workloads: BTreeSet<InstanceName>,
     /// When it times out, RFC 3339.
     expires_at: String,
+    /// The revision whose rollout it is. A connector that keeps revisions knows from its store how
+    /// such a rollout is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) revision: Option<u64>,
 }
 
 impl RolloutRecord {
@@ -36,9 +40,10 @@ impl RolloutRecord {
         request_id: String,
         workloads: BTreeSet<InstanceName>,
         limit: Duration,
+        revision: Option<u64>,
     ) -> Self {
         let expires_at = rfc3339::format(SystemTime::now() + limit);
-        Self { request_id, workloads, expires_at }
+        Self { request_id, workloads, expires_at, revision }
     }
 
     /// Reads a record; `id` is that of its topic.
@@ -79,7 +84,8 @@ mod tests {
 
     fn record() -> Value {
         let instance: InstanceName = "w.1.a".parse().unwrap();
-        let record = RolloutRecord::new("r".into(), [instance].into(), Duration::from_secs(60));
+        let record =
+            RolloutRecord::new("r".into(), [instance].into(), Duration::from_secs(60), None);
         serde_json::to_value(record).unwrap()
     }
 

@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::record::RolloutRecord;
-use crate::streams::publisher::Publisher;
+use crate::streams::kept_records::KeptRecords;
+use crate::streams::publisher::{Publisher, to_json};
 
 /// Maximum number of messages that wait. Above it, the oldest is dropped.
 const MAX_REPORTS: usize = 1024;
@@ -31,7 +32,7 @@ pub(super) enum Report {
     Progress { progress: RolloutProgress, is_last: bool },
     /// Its record.
     Record { record: RolloutRecord, expiry: Duration },
-    /// The broker has this record from an earlier process.
+    /// The broker or the store has this record from an earlier process.
     NoteRecord { record: RolloutRecord, expiry: Duration },
     /// Its record is removed.
     RemoveRecord,
@@ -105,11 +106,13 @@ impl ActiveReports {
         self,
         topics: Topics,
         publisher: Publisher,
+        kept: KeptRecords,
         stop: CancellationToken,
     ) {
         loop {
             let is_last = stop.is_cancelled();
             while let Some((id, report)) = self.0.next() {
+                keep(&id, &report, &kept).await;
                 if publish(&id, report, &topics, &publisher).await.is_err() {
                     return;
                 }
@@ -139,6 +142,17 @@ impl ActiveReports {
 impl Drop for ActiveReports {
     fn drop(&mut self) {
         *self.0.waiting() = Waiting::default();
+    }
+}
+
+/// Saves or removes a record in the store. That of a revision is not needed there.
+async fn keep(id: &str, report: &Report, kept: &KeptRecords) {
+    match report {
+        Report::Record { record, .. } if record.revision.is_none() => {
+            kept.save_rollout(id, to_json(record)).await;
+        }
+        Report::RemoveRecord => kept.remove_rollout(id).await,
+        Report::Record { .. } | Report::NoteRecord { .. } | Report::Progress { .. } => {}
     }
 }
 

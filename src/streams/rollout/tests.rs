@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ankaios_control::connect;
 use ankaios_control::testing::{FAILED, RUNNING, event, snapshot, state};
+use ankaios_model::proto::ank_base::RestartPolicy;
 use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
 use bytes::Bytes;
 use fleet_contract::rollout::RolloutStatus;
@@ -24,6 +25,7 @@ use super::tracker::{MAX_RESTORED, MAX_ROLLOUTS, MISSING_GRACE, Tracker};
 use super::update::{
     ChangedInstances, FollowedUpdate, RolloutCommand, RolloutEnded, RolloutOptions,
 };
+use crate::streams::kept_records::KeptRecords;
 use crate::streams::publisher::Publisher;
 
 const PENDING: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Pending(2));
@@ -52,8 +54,11 @@ impl Published {
 
     /// The statuses at the ends of the rollouts of revisions.
     fn ended(&mut self) -> Vec<(u64, RolloutStatus)> {
-        let ends = std::iter::from_fn(|| self.ended.try_recv().ok());
-        ends.map(|end| (end.revision, end.status)).collect()
+        self.ends().into_iter().map(|end| (end.revision, end.status)).collect()
+    }
+
+    fn ends(&mut self) -> Vec<RolloutEnded> {
+        std::iter::from_fn(|| self.ended.try_recv().ok()).collect()
     }
 }
 
@@ -61,7 +66,11 @@ impl Published {
 const STABLE_TIME: Duration = Duration::from_secs(10);
 
 fn options() -> RolloutOptions {
-    RolloutOptions { limit: Duration::from_secs(60), stable_time: STABLE_TIME }
+    RolloutOptions {
+        limit: Duration::from_secs(60),
+        stable_time: STABLE_TIME,
+        keeps_revisions: true,
+    }
 }
 
 /// A tracker without a link to Ankaios, and what it publishes.
@@ -394,7 +403,7 @@ fn record() -> RolloutRecord {
 
 fn record_of(request_id: &str, instance: &str) -> RolloutRecord {
     let instances = [instance.parse().unwrap()].into();
-    RolloutRecord::new(request_id.into(), instances, Duration::from_secs(60))
+    RolloutRecord::new(request_id.into(), instances, Duration::from_secs(60), None)
 }
 
 #[tokio::test(start_paused = true)]
@@ -447,8 +456,12 @@ async fn a_record_that_cannot_be_used_is_removed() {
     let topics = Topics::new("1", Vec::new()).unwrap();
     let (ends, _ended) = mpsc::channel(16);
     let (rollouts, _task) = Rollouts::new(client, options(), ends);
-    let publish =
-        tokio::spawn(rollouts.publish(topics, Publisher::new(sender), CancellationToken::new()));
+    let publish = tokio::spawn(rollouts.publish(
+        topics,
+        Publisher::new(sender),
+        KeptRecords::default(),
+        CancellationToken::new(),
+    ));
     rollouts.clone().restore("x".into(), Err(Refused::TooMany)).await;
     assert!(published.publication().is_none(), "it is genuine, perhaps");
     let large = Bytes::from(vec![b' '; MAX_ROLLOUT_RECORD + 1]);
@@ -463,12 +476,13 @@ async fn a_record_that_cannot_be_used_is_removed() {
 }
 
 /// An apply of a revision that is taken back when it fails.
-fn trial(restarted: &[&str]) -> FollowedUpdate {
+/// A revision that is taken back if it fails, with a workload that has this restart policy.
+fn trial(policy: RestartPolicy) -> FollowedUpdate {
     FollowedUpdate {
         revision: Some(7),
         is_trial: true,
         must_be_stable: true,
-        restarted: restarted.iter().map(ToString::to_string).collect(),
+        restarted: [("w".to_owned(), policy)].into(),
         ..rollout("r", &["w.1.a"])
     }
 }
@@ -478,7 +492,7 @@ const ENDED: Option<ExecutionStateEnum> = Some(ExecutionStateEnum::Succeeded(0))
 #[tokio::test(start_paused = true)]
 async fn a_trial_succeeds_when_its_workloads_have_stayed_up() {
     let (mut tracker, mut published) = tracker();
-    tracker.start(trial(&["w"]));
+    tracker.start(trial(RestartPolicy::Always));
     let instances = [("a", "w", "1")];
     tracker.observe(&snapshot(state(&instances, RUNNING, None)));
     assert_eq!(statuses(&mut published), ["in_progress"]);
@@ -499,7 +513,7 @@ async fn a_workload_that_ends_for_the_third_time_has_failed() {
     let instances = [("a", "w", "1")];
     for end in [FAILED, ENDED] {
         let (mut tracker, mut published) = tracker();
-        tracker.start(trial(&["w"]));
+        tracker.start(trial(RestartPolicy::Always));
         tracker.observe(&snapshot(state(&instances, PENDING, None)));
         for count in 1..=3 {
             assert_eq!(published.ended(), [], "{count}");
@@ -529,11 +543,36 @@ async fn a_workload_that_is_not_started_again_fails_at_once_and_may_succeed() {
     let instances = [("a", "w", "1")];
     for (end, status) in [(FAILED, RolloutStatus::Failed), (ENDED, RolloutStatus::Succeeded)] {
         let (mut tracker, mut published) = tracker();
-        tracker.start(trial(&[]));
+        tracker.start(trial(RestartPolicy::Never));
         tracker.observe(&snapshot(state(&instances, end, None)));
         pass(&mut tracker, STABLE_TIME).await;
         assert_eq!(published.ended(), [(7, status)]);
     }
+}
+
+/// Ankaios starts it again after a failure, but not after a success.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_started_again_only_after_failures_may_succeed() {
+    let instances = [("a", "w", "1")];
+    let (mut tracker, mut published) = tracker();
+    tracker.start(trial(RestartPolicy::OnFailure));
+    tracker.observe(&snapshot(state(&instances, FAILED, None)));
+    tracker.observe(&event(state(&instances, RUNNING, None), &[]));
+    tracker.observe(&event(state(&instances, ENDED, None), &[]));
+    pass(&mut tracker, STABLE_TIME - Duration::from_millis(1)).await;
+    assert_eq!(published.ended(), []);
+    pass(&mut tracker, Duration::from_millis(1)).await;
+    assert_eq!(published.ended(), [(7, RolloutStatus::Succeeded)]);
+
+    let (mut tracker, mut published) = self::tracker();
+    tracker.start(trial(RestartPolicy::OnFailure));
+    tracker.observe(&snapshot(state(&instances, RUNNING, None)));
+    for _ in 0..3 {
+        assert_eq!(published.ended(), []);
+        tracker.observe(&event(state(&instances, FAILED, None), &[]));
+        tracker.observe(&event(state(&instances, PENDING, None), &[]));
+    }
+    assert_eq!(published.ended(), [(7, RolloutStatus::Failed)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -548,6 +587,26 @@ async fn without_a_trial_a_workload_settles_when_it_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn workloads_that_have_succeeded_are_watched_until_they_have_stayed_up() {
+    let instances = [("a", "w", "1")];
+    let end = |is_stable| RolloutEnded { revision: 3, status: RolloutStatus::Succeeded, is_stable };
+    for stays_up in [true, false] {
+        let (mut tracker, mut published) = tracker();
+        tracker.start(FollowedUpdate { revision: Some(3), ..rollout("r", &["w.1.a"]) });
+        tracker.observe(&snapshot(state(&instances, RUNNING, None)));
+        assert_eq!(published.ends(), [end(false)]);
+        assert_eq!(statuses(&mut published), ["succeeded"]);
+        if !stays_up {
+            tracker.observe(&event(state(&instances, FAILED, None), &[]));
+        }
+        pass(&mut tracker, STABLE_TIME).await;
+        assert_eq!(published.ends(), if stays_up { vec![end(true)] } else { vec![] });
+        assert_eq!(statuses(&mut published), [] as [String; 0], "its end was published");
+        assert!(tracker.rollouts.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rollback_after_a_restart_has_messages_without_workloads() {
     let (mut tracker, mut published) = tracker();
     tracker.handle(RolloutCommand::RollingBack { revision: 7, request_id: "r".into() });
@@ -558,17 +617,107 @@ async fn a_rollback_after_a_restart_has_messages_without_workloads() {
     assert_eq!(messages[1], json!({"request_id": "r", "status": "rolled_back", "workloads": []}));
 }
 
+/// The record of the rollout of revision 7.
+fn record_of_revision() -> RolloutRecord {
+    let mut record = record();
+    record.revision = Some(7);
+    record
+}
+
+/// The update of revision 7 as the store resumes it.
+fn resumed() -> FollowedUpdate {
+    FollowedUpdate { revision: Some(7), ..apply("r", &["w"], &[]) }
+}
+
+/// Whether the record with the id `0a` was removed, and nothing else was retained.
+fn is_record_removed(published: &mut Published) -> bool {
+    let retained: Vec<_> = std::iter::from_fn(|| published.publication())
+        .filter(|publication| publication.retain)
+        .collect();
+    let [publication] = &retained[..] else { return false };
+    publication.topic == "vehicle/1/manifest/apply/0a/rollout" && publication.payload.is_empty()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_of_a_rollout_that_the_store_knows_belongs_to_it() {
+    for record_first in [false, true] {
+        let (mut tracker, mut published) = tracker();
+        if record_first {
+            tracker.restore("0a".into(), record_of_revision(), 100);
+            assert_eq!(tracker.rollouts.len(), 0);
+        }
+        tracker.start(resumed());
+        if !record_first {
+            tracker.restore("0a".into(), record_of_revision(), 100);
+        }
+        tracker.restore("0a".into(), record_of_revision(), 100);
+        assert_eq!(tracker.rollouts.len(), 1);
+        tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None)));
+        assert_eq!(published.ended(), [(7, RolloutStatus::Succeeded)]);
+        assert!(is_record_removed(&mut published));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_of_a_revision_does_not_let_it_succeed_before_its_time() {
     let (mut tracker, mut published) = tracker();
-    tracker.start(FollowedUpdate { revision: Some(7), ..apply("r", &["w"], &[]) });
-    tracker.restore("0a".into(), record(), 100);
-    assert_eq!(tracker.rollouts.len(), 1);
+    tracker.restore("0a".into(), record_of_revision(), 100);
+    tracker.start(FollowedUpdate { must_be_stable: true, is_trial: true, ..resumed() });
     tracker.observe(&snapshot(state(&[("a", "w", "1")], RUNNING, None)));
-    let publications: Vec<_> = std::iter::from_fn(|| published.publication()).collect();
-    assert_eq!(publications.len(), 2);
-    assert_eq!(publications[1].topic, "vehicle/1/manifest/apply/0a/rollout");
-    assert!(publications[1].retain && publications[1].payload.is_empty());
+    assert_eq!(statuses(&mut published), ["in_progress"]);
+    pass(&mut tracker, STABLE_TIME).await;
+    assert_eq!(statuses(&mut published), ["succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_rollout_in_an_earlier_process_is_published() {
+    for record_first in [false, true] {
+        let (mut tracker, mut published) = tracker();
+        if record_first {
+            tracker.restore("0a".into(), record_of_revision(), 100);
+        }
+        let status = RolloutStatus::TimedOut;
+        tracker.handle(RolloutCommand::Ended { revision: 7, status });
+        if !record_first {
+            tracker.restore("0a".into(), record_of_revision(), 100);
+        }
+        let publications: Vec<_> = std::iter::from_fn(|| published.publication()).collect();
+        assert_eq!(publications.len(), 2);
+        let message: Value = serde_json::from_slice(&publications[0].payload).unwrap();
+        assert_eq!(
+            (&message["status"], &message["request_id"]),
+            (&json!("timed_out"), &json!("r"))
+        );
+        assert!(publications[1].retain && publications[1].payload.is_empty());
+        assert_eq!(published.ended(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_keeps_its_record_until_it_is_rolled_back() {
+    let (mut tracker, mut published) = tracker();
+    tracker.restore("0a".into(), record_of_revision(), 100);
+    tracker.handle(RolloutCommand::RollingBack { revision: 7, request_id: "r".into() });
+    let rolling_back = messages(&mut published);
+    assert_eq!(rolling_back[0]["workloads"][0]["workload_name"], json!("w"));
+    let result = Ok(());
+    tracker.handle(RolloutCommand::RolledBack { revision: 7, request_id: "r".into(), result });
+    assert!(is_record_removed(&mut published));
+}
+
+/// The progress of a deletion is not published, but that it is taken back is.
+#[tokio::test(start_paused = true)]
+async fn the_rollback_of_a_deletion_is_published() {
+    let (mut tracker, mut published) = tracker();
+    let deletion = delete(["w.1.a".to_owned()]);
+    tracker.start(FollowedUpdate { revision: Some(7), is_trial: true, ..deletion });
+    assert_eq!(messages(&mut published), [] as [Value; 0]);
+    tracker.handle(RolloutCommand::RollingBack { revision: 7, request_id: "r".into() });
+    let result = Ok(());
+    tracker.handle(RolloutCommand::RolledBack { revision: 7, request_id: "r".into(), result });
+    let sent = messages(&mut published);
+    let sent: Vec<_> = sent.iter().map(|message| &message["status"]).collect();
+    assert_eq!(sent, [&json!("rolling_back"), &json!("rolled_back")]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ankaios_control::WorkloadStates;
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
-use ankaios_model::proto::ank_base::{ExecutionState, Pending};
+use ankaios_model::proto::ank_base::{ExecutionState, Pending, RestartPolicy};
 use fleet_contract::replies::WorkloadState;
 use fleet_contract::rollout::{RolloutProgress, RolloutStatus};
 use tokio::time::Instant;
@@ -48,8 +48,13 @@ pub(super) struct TrackedRollout {
     pub(super) revision: Option<u64>,
     /// Whether the revision is taken back if this fails.
     pub(super) is_trial: bool,
+    /// The restart policies of the workloads. Those without a policy are not started again.
+    pub(super) restart_policies: RestartPolicies,
     /// Set if the workloads must stay up for some time.
     pub(super) stability: Option<Stability>,
+    /// Whether its end was published, and it is followed only to find out whether its workloads stay
+    /// up.
+    pub(super) is_watched: bool,
     /// Why the revision could not be taken back.
     pub(super) reason: Option<String>,
     /// The states at its end, once it has settled.
@@ -59,39 +64,39 @@ pub(super) struct TrackedRollout {
 /// The number of ends at which a workload that is started again has failed.
 const MAX_ENDS: u32 = 3;
 
+/// The restart policies of workloads.
+pub(super) type RestartPolicies = BTreeMap<String, RestartPolicy>;
+
 /// Whether the workloads of a rollout stay up.
 #[derive(Debug)]
 pub(super) struct Stability {
     time: Duration,
     /// Since when all are up.
     since: Option<Instant>,
-    /// The workloads that are started again when they end.
-    restarted: BTreeSet<String>,
-    /// How often each instance has ended, and whether its last known state is such an end.
+    /// How often each instance has ended and is started again, and whether its last known state is
+    /// such an end.
     ends: BTreeMap<InstanceName, (u32, bool)>,
 }
 
 impl Stability {
-    /// The workloads must stay up for `time`. Those in `restarted` are started again when they end.
-    pub(super) fn new(time: Duration, restarted: BTreeSet<String>) -> Self {
-        Self { time, since: None, restarted, ends: BTreeMap::new() }
-    }
-
-    fn restarts(&self, instance: &InstanceName) -> bool {
-        self.restarted.contains(&instance.workload_name)
+    /// The workloads must stay up for `time`.
+    pub(super) fn new(time: Duration) -> Self {
+        Self { time, since: None, ends: BTreeMap::new() }
     }
 
     /// The outcome of an instance so far. A workload that is started again has failed only when it
     /// has ended several times.
-    fn outcome(&self, instance: &InstanceName, state: &ExecutionState) -> Option<InstanceOutcome> {
-        if !self.restarts(instance) {
-            return outcome(state);
-        }
+    fn outcome(
+        &self,
+        instance: &InstanceName,
+        state: &ExecutionState,
+        policies: &RestartPolicies,
+    ) -> Option<InstanceOutcome> {
         let ends = self.ends.get(instance).map_or(0, |(ends, _)| *ends);
         if ends >= MAX_ENDS {
             return Some(InstanceOutcome::Failed);
         }
-        if has_ended(state) { None } else { outcome(state) }
+        if is_restarted(policies, instance, state) { None } else { outcome(state) }
     }
 
     /// Notes since when all workloads are up.
@@ -133,7 +138,9 @@ impl TrackedRollout {
             is_published: true,
             revision: None,
             is_trial: false,
+            restart_policies: RestartPolicies::new(),
             stability: None,
+            is_watched: false,
             reason: None,
             last_states: None,
         }
@@ -142,6 +149,21 @@ impl TrackedRollout {
     /// Whether an earlier process has started it.
     pub(super) fn is_restored(&self) -> bool {
         self.restored_size > 0
+    }
+
+    /// Takes over the record of an earlier process.
+    pub(super) fn adopt(&mut self, id: String) {
+        self.id = id;
+        self.recorded = true;
+    }
+
+    /// From now on only finds out whether the workloads stay up for `time`, for at most `limit`.
+    pub(super) fn watch(&mut self, limit: Duration, time: Duration) {
+        self.is_watched = true;
+        self.is_published = false;
+        self.recorded = false;
+        self.deadline = Instant::now() + limit;
+        self.stability = Some(Stability::new(time));
     }
 
     /// Marks as stale the states of instances that existed already before this rollout: those
@@ -255,10 +277,9 @@ impl TrackedRollout {
     pub(super) fn note_ends(&mut self, states: &WorkloadStates) {
         let Some(stability) = &mut self.stability else { return };
         for instance in self.instances.iter().filter(|one| !self.stale.has(one)) {
-            if !stability.restarts(instance) {
-                continue;
-            }
-            let ended = states.get(instance).is_some_and(has_ended);
+            let policies = &self.restart_policies;
+            let ended =
+                states.get(instance).is_some_and(|one| is_restarted(policies, instance, one));
             let (ends, was_ended) = stability.ends.entry(instance.clone()).or_default();
             if ended && !*was_ended {
                 *ends += 1;
@@ -291,7 +312,7 @@ impl TrackedRollout {
         let outcomes = self.instances.iter().map(|instance| {
             let state = states.get(instance).filter(|_| !self.stale.has(instance))?;
             match &self.stability {
-                Some(stability) => stability.outcome(instance, state),
+                Some(stability) => stability.outcome(instance, state, &self.restart_policies),
                 None => outcome(state),
             }
         });
@@ -317,12 +338,20 @@ impl TrackedRollout {
     }
 }
 
-/// Whether the workload has ended, with success or without.
-fn has_ended(state: &ExecutionState) -> bool {
-    matches!(
-        state.execution_state_enum,
-        Some(ExecutionStateEnum::Failed(_) | ExecutionStateEnum::Succeeded(_))
-    )
+/// Whether an instance has ended, and its agent starts it again.
+fn is_restarted(
+    policies: &RestartPolicies,
+    instance: &InstanceName,
+    state: &ExecutionState,
+) -> bool {
+    let Some(end) = &state.execution_state_enum else { return false };
+    match policies.get(&instance.workload_name) {
+        Some(RestartPolicy::Always) => {
+            matches!(end, ExecutionStateEnum::Failed(_) | ExecutionStateEnum::Succeeded(_))
+        }
+        Some(RestartPolicy::OnFailure) => matches!(end, ExecutionStateEnum::Failed(_)),
+        Some(RestartPolicy::Never) | None => false,
+    }
 }
 
 /// How an instance has settled.

@@ -1,6 +1,6 @@
 //! The task that follows all rollouts, by one subscription that lives as long as there are any.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ankaios_control::{Client, WorkloadStates};
@@ -48,6 +48,10 @@ pub(super) struct Tracker {
     pub(super) rollouts: Vec<TrackedRollout>,
     /// Rollouts that have ended and whose revision may still be taken back.
     trials: VecDeque<TrackedRollout>,
+    /// Records of rollouts of revisions, until the store has said how they are followed.
+    held: Vec<HeldRecord>,
+    /// How the rollouts of the last revisions ended.
+    ends: BTreeMap<u64, RolloutStatus>,
     /// The ids of the last rollouts that have settled. Their records may arrive again until the
     /// broker has removed them.
     settled: VecDeque<String>,
@@ -58,6 +62,14 @@ pub(super) struct Tracker {
     events: Option<EventStream>,
     /// Whether the subscription has no snapshot yet.
     opening: bool,
+}
+
+/// The record of a rollout of a revision from an earlier process.
+struct HeldRecord {
+    id: String,
+    record: RolloutRecord,
+    /// Its size in bytes.
+    size: usize,
 }
 
 impl Tracker {
@@ -74,6 +86,8 @@ impl Tracker {
             ended,
             rollouts: Vec::new(),
             trials: VecDeque::new(),
+            held: Vec::new(),
+            ends: BTreeMap::new(),
             settled: VecDeque::new(),
             deleted: RecentlyDeleted::default(),
             states: WorkloadStates::default(),
@@ -109,6 +123,7 @@ impl Tracker {
         match command {
             RolloutCommand::Update(update) => self.start(update),
             RolloutCommand::Restored { id, record, size } => self.restore(id, record, size),
+            RolloutCommand::Ended { revision, status } => self.ended_before(revision, status),
             RolloutCommand::RollingBack { revision, request_id } => {
                 let mut trial = self.trial(revision, request_id);
                 self.publish(&mut trial, RolloutStatus::RollingBack);
@@ -122,22 +137,63 @@ impl Tracker {
                 };
                 trial.reason = result.err();
                 self.publish(&mut trial, status);
+                self.note_end(revision, status);
+                self.remove_record(&trial);
             }
         }
     }
 
-    /// Takes the rollout of a revision that may be taken back. If an earlier process has followed
-    /// it, its workloads are not known.
+    /// Takes the rollout of a revision that is taken back. If an earlier process has followed it,
+    /// its workloads are known only from its record.
+    ///
+    /// Its messages are published even if it is a deletion, whose progress is not.
     fn trial(&mut self, revision: u64, request_id: String) -> TrackedRollout {
         let index = self.trials.iter().position(|one| one.revision == Some(revision));
-        index.and_then(|index| self.trials.remove(index)).unwrap_or_else(|| {
-            let instances = BTreeSet::new();
+        let known = index.and_then(|index| self.trials.remove(index));
+        let mut trial = known.unwrap_or_else(|| {
             let mut trial =
-                TrackedRollout::new(random::hex(), request_id, instances, Duration::ZERO);
+                TrackedRollout::new(random::hex(), request_id, BTreeSet::new(), Duration::ZERO);
             trial.revision = Some(revision);
             trial.is_trial = true;
+            if let Some(HeldRecord { id, record, .. }) = self.take_held(revision, &trial.request_id)
+            {
+                trial.adopt(id);
+                trial.instances = record.workloads;
+            }
             trial
-        })
+        });
+        trial.is_published = true;
+        trial
+    }
+
+    /// Publishes the end of a rollout that an earlier process may not have published.
+    fn ended_before(&mut self, revision: u64, status: RolloutStatus) {
+        self.note_end(revision, status);
+        let of_revision = |held: &mut HeldRecord| held.record.revision == Some(revision);
+        let ended: Vec<_> = self.held.extract_if(.., of_revision).collect();
+        for HeldRecord { id, record, .. } in ended {
+            let RolloutRecord { request_id, workloads, .. } = record;
+            let mut tracked = TrackedRollout::new(id, request_id, workloads, Duration::ZERO);
+            tracked.recorded = true;
+            self.publish(&mut tracked, status);
+            self.remove_record(&tracked);
+        }
+    }
+
+    /// Takes the record of a rollout, or another one of the same revision.
+    fn take_held(&mut self, revision: u64, request_id: &str) -> Option<HeldRecord> {
+        let of_revision = |held: &HeldRecord| held.record.revision == Some(revision);
+        let is_same = |held: &HeldRecord| of_revision(held) && held.record.request_id == request_id;
+        let index = self.held.iter().position(is_same);
+        let index = index.or_else(|| self.held.iter().position(of_revision))?;
+        Some(self.held.remove(index))
+    }
+
+    fn note_end(&mut self, revision: u64, status: RolloutStatus) {
+        self.ends.insert(revision, status);
+        if self.ends.len() > MAX_ROLLOUTS {
+            self.ends.pop_first();
+        }
     }
 
     pub(super) fn start(&mut self, update: FollowedUpdate) {
@@ -146,19 +202,6 @@ impl Tracker {
         let deleted: BTreeSet<_> = deleted.into_iter().collect();
         self.deleted.add(&deleted);
         self.supersede(&deleted);
-        if let Some(known) = self
-            .rollouts
-            .iter_mut()
-            .find(|one| one.is_restored() && one.request_id == update.request_id && nothing_changed)
-        {
-            // Its record has arrived before the store was asked.
-            known.revision = update.revision;
-            known.is_trial = update.is_trial;
-            known.stability = update
-                .must_be_stable
-                .then(|| Stability::new(self.options.stable_time, update.restarted));
-            return;
-        }
         // A revision that is put back has a new rollout; the end of the former one says nothing.
         for former in &mut self.rollouts {
             former.revision.take_if(|former| Some(*former) == update.revision);
@@ -168,9 +211,15 @@ impl Tracker {
         let mut tracked = TrackedRollout::new(random::hex(), update.request_id, instances, limit);
         tracked.is_published = update.is_published;
         tracked.revision = update.revision;
+        if let Some(revision) = update.revision
+            && let Some(held) = self.take_held(revision, &tracked.request_id)
+        {
+            tracked.adopt(held.id);
+        }
         tracked.is_trial = update.is_trial;
+        tracked.restart_policies = update.restarted;
         if update.must_be_stable {
-            tracked.stability = Some(Stability::new(self.options.stable_time, update.restarted));
+            tracked.stability = Some(Stability::new(self.options.stable_time));
         }
         tracked.mark_stale(&self.deleted, &self.states, limit);
         if nothing_changed {
@@ -190,22 +239,19 @@ impl Tracker {
     /// Follows a rollout of an earlier process until its original deadline, but for at least
     /// [`MIN_RESTORED`].
     pub(super) fn restore(&mut self, id: String, record: RolloutRecord, size: usize) {
-        let known = self.rollouts.iter().map(|tracked| &tracked.id);
-        if known.chain(&self.settled).any(|known| *known == id) {
+        let known = self.rollouts.iter().chain(&self.trials).map(|tracked| &tracked.id);
+        let held = self.held.iter().map(|held| &held.id);
+        if known.chain(held).chain(&self.settled).any(|known| *known == id) {
             return;
         }
-        if let Some(resumed) = self.rollouts.iter_mut().find(|one| {
-            one.revision.is_some() && !one.recorded && one.request_id == record.request_id
-        }) {
-            // It is followed already, because the store knows its revision.
-            resumed.id = id;
-            resumed.recorded = true;
-            return;
-        }
-        let restored: usize = self.rollouts.iter().map(|tracked| tracked.restored_size).sum();
-        if self.rollouts.len() >= MAX_ROLLOUTS || restored + size > MAX_RESTORED {
+        let restored = self.rollouts.iter().map(|tracked| tracked.restored_size);
+        let restored: usize = restored.chain(self.held.iter().map(|held| held.size)).sum();
+        if self.rollouts.len() + self.held.len() >= MAX_ROLLOUTS || restored + size > MAX_RESTORED {
             tracing::warn!(id, "a rollout is not resumed: there are too many");
             return;
+        }
+        if let Some(revision) = record.revision.filter(|_| self.options.keeps_revisions) {
+            return self.restore_revision(revision, HeldRecord { id, record, size });
         }
         let limit =
             record.remaining().clamp(MIN_RESTORED.min(self.options.limit), self.options.limit);
@@ -222,9 +268,29 @@ impl Tracker {
         self.follow(tracked);
     }
 
+    /// Takes the record of a rollout of a revision. How that is followed, the store knows.
+    fn restore_revision(&mut self, revision: u64, held: HeldRecord) {
+        let expiry = self.options.limit + RECORD_EXPIRY;
+        let record = held.record.clone();
+        self.reports.add(&held.id, Report::NoteRecord { record, expiry });
+        let is_its = |one: &&mut TrackedRollout| {
+            one.revision == Some(revision)
+                && one.request_id == held.record.request_id
+                && !one.recorded
+        };
+        if let Some(known) = self.rollouts.iter_mut().chain(&mut self.trials).find(is_its) {
+            return known.adopt(held.id);
+        }
+        self.held.push(held);
+        if let Some(&status) = self.ends.get(&revision) {
+            self.ended_before(revision, status);
+        }
+    }
+
     fn follow(&mut self, tracked: TrackedRollout) {
         if self.rollouts.len() >= MAX_ROLLOUTS {
-            let oldest = self.rollouts.remove(0);
+            let watched = self.rollouts.iter().position(|one| one.is_watched);
+            let oldest = self.rollouts.remove(watched.unwrap_or(0));
             self.settle(oldest, RolloutStatus::TimedOut);
         }
         let instances = tracked.instances.clone();
@@ -366,23 +432,50 @@ impl Tracker {
     /// Ends a rollout: publishes its outcome and removes its record. If its revision may still be
     /// taken back, the last message comes later.
     fn settle(&mut self, mut tracked: TrackedRollout, status: RolloutStatus) {
-        if let Some(revision) = tracked.revision {
-            // The keeper takes it at once: there is room for the ends of all rollouts.
-            if self.ended.try_send(RolloutEnded { revision, status }).is_err() {
-                tracing::error!(revision, "the end of a rollout is not recorded");
+        let is_stable = status == RolloutStatus::Succeeded
+            && (tracked.stability.is_some() || tracked.instances.is_empty());
+        if tracked.is_watched {
+            // Its end was published. Only that it has stayed up is news.
+            if is_stable {
+                self.report_end(&tracked, status, is_stable);
             }
+            return;
         }
+        self.report_end(&tracked, status, is_stable);
         let failed = matches!(status, RolloutStatus::Failed | RolloutStatus::TimedOut);
         if tracked.is_trial && failed {
             tracing::info!(request_id = tracked.request_id, ?status, "rollout");
         } else {
             self.publish(&mut tracked, status);
+            self.remove_record(&tracked);
+            if let Some(revision) = tracked.revision {
+                self.note_end(revision, status);
+            }
         }
-        self.remove_record(&tracked);
+        if tracked.revision.is_some() && status == RolloutStatus::Succeeded && !is_stable {
+            return self.watch(tracked);
+        }
         // It may have to be confirmed, or be taken back now.
         tracked.last_states = Some(tracked.progress(status, &self.states).workloads);
         if tracked.is_trial && (failed || status == RolloutStatus::Succeeded) {
             self.keep_trial(tracked);
+        }
+    }
+
+    /// Watches whether the workloads of a revision that has succeeded stay up, and publishes nothing.
+    fn watch(&mut self, mut tracked: TrackedRollout) {
+        let limit = self.options.limit.max(self.options.stable_time);
+        tracked.watch(limit, self.options.stable_time);
+        tracked.status(&self.states);
+        self.rollouts.push(tracked);
+    }
+
+    /// Reports the end of the rollout of a revision.
+    fn report_end(&self, tracked: &TrackedRollout, status: RolloutStatus, is_stable: bool) {
+        let Some(revision) = tracked.revision else { return };
+        // The keeper takes it at once: there is room for the ends of all rollouts.
+        if self.ended.try_send(RolloutEnded { revision, status, is_stable }).is_err() {
+            tracing::error!(revision, "the end of a rollout is not recorded");
         }
     }
 
@@ -412,8 +505,11 @@ impl Tracker {
     }
 
     fn publish(&self, tracked: &mut TrackedRollout, status: RolloutStatus) {
-        tracing::info!(request_id = tracked.request_id, ?status, "rollout");
         tracked.published();
+        if tracked.is_watched {
+            return;
+        }
+        tracing::info!(request_id = tracked.request_id, ?status, "rollout");
         if tracked.is_published {
             let progress = tracked.progress(status, &self.states);
             let is_last = status != RolloutStatus::InProgress;
@@ -429,7 +525,9 @@ impl Tracker {
         tracked.recorded = true;
         let limit = tracked.deadline.saturating_duration_since(Instant::now());
         let workloads = tracked.instances.clone();
-        let record = RolloutRecord::new(tracked.request_id.clone(), workloads, limit);
+        let request_id = tracked.request_id.clone();
+        let revision = tracked.revision.filter(|_| self.options.keeps_revisions);
+        let record = RolloutRecord::new(request_id, workloads, limit, revision);
         self.reports.add(&tracked.id, Report::Record { record, expiry: limit + RECORD_EXPIRY });
     }
 }

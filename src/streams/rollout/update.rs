@@ -1,10 +1,10 @@
 //! The options of the rollout tracker, the commands to it, and what it answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ankaios_model::InstanceName;
-use ankaios_model::proto::ank_base::UpdateStateSuccess;
+use ankaios_model::proto::ank_base::{RestartPolicy, UpdateStateSuccess};
 use fleet_contract::rollout::RolloutStatus;
 
 use super::record::RolloutRecord;
@@ -16,6 +16,8 @@ pub(crate) struct RolloutOptions {
     pub limit: Duration,
     /// How long workloads must stay up where that matters.
     pub stable_time: Duration,
+    /// Whether the connector keeps revisions. Then their rollouts are resumed from the store.
+    pub keeps_revisions: bool,
 }
 
 /// An update of the desired state that Ankaios has accepted, and how its rollout is followed.
@@ -35,8 +37,8 @@ pub(crate) struct FollowedUpdate {
     pub is_trial: bool,
     /// Whether the workloads must stay up for some time before the rollout has succeeded.
     pub must_be_stable: bool,
-    /// The workloads that are started again when they end.
-    pub restarted: BTreeSet<String>,
+    /// The restart policies of the workloads, without those that are never started again.
+    pub restarted: BTreeMap<String, RestartPolicy>,
 }
 
 /// The instances that an update has changed.
@@ -67,13 +69,32 @@ impl ChangedInstances {
 pub(crate) struct RolloutEnded {
     pub revision: u64,
     pub status: RolloutStatus,
+    /// Whether its workloads have also stayed up for [`RolloutOptions::stable_time`]. A rollout that
+    /// has succeeded without that is reported once more when they have.
+    pub is_stable: bool,
 }
 
 /// A command to the task.
 #[derive(Debug)]
 pub(super) enum RolloutCommand {
     Update(FollowedUpdate),
-    Restored { id: String, record: RolloutRecord, size: usize },
-    RollingBack { revision: u64, request_id: String },
-    RolledBack { revision: u64, request_id: String, result: Result<(), String> },
+    Restored {
+        id: String,
+        record: RolloutRecord,
+        size: usize,
+    },
+    /// The rollout of a revision ended in an earlier process.
+    Ended {
+        revision: u64,
+        status: RolloutStatus,
+    },
+    RollingBack {
+        revision: u64,
+        request_id: String,
+    },
+    RolledBack {
+        revision: u64,
+        request_id: String,
+        result: Result<(), String>,
+    },
 }

@@ -157,6 +157,10 @@ pub(super) struct World {
     /// The masks of the last update, and whether the guard has judged it before.
     pub(super) last_masks: Vec<String>,
     pub(super) last_is_judged: bool,
+    /// The answer to an update that Ankaios takes. At first it has started a workload.
+    pub(super) success: UpdateStateSuccess,
+    /// The ends of rollouts of earlier processes.
+    pub(super) ended: Vec<(u64, RolloutStatus)>,
     /// Whether an earlier overlay was put back instead of the current one.
     pub(super) given_up: bool,
     last_id: JobId,
@@ -189,6 +193,11 @@ impl World {
             sent: 0,
             last_masks: Vec::new(),
             last_is_judged: false,
+            success: UpdateStateSuccess {
+                added_workloads: vec!["w.1.agent_A".into()],
+                deleted_workloads: Vec::new(),
+            },
+            ended: Vec::new(),
             given_up: false,
             last_id: 0,
             asked: None,
@@ -219,7 +228,10 @@ impl World {
     pub(super) fn step(&mut self, event: Event) {
         for action in self.core.handle(event, self.now) {
             match action {
-                Action::Read { .. } | Action::Load(_) | Action::Save(_) | Action::Send { .. } => {
+                Action::Read { .. }
+                | Action::Load(_)
+                | Action::Save { .. }
+                | Action::Send { .. } => {
                     assert_eq!(self.asked, None, "one thing at a time");
                     self.asked = Some(action);
                 }
@@ -233,6 +245,7 @@ impl World {
                 Action::RolledBack { revision, result, .. } => {
                     self.rolled_back.push((revision, result));
                 }
+                Action::RolloutEnded { revision, status } => self.ended.push((revision, status)),
                 Action::RollingBack { .. }
                 | Action::CountRestoration { .. }
                 | Action::CountRollback { .. } => {}
@@ -263,18 +276,19 @@ impl World {
                     reason: "it is not there".into(),
                 }))
             }
-            Action::Save(changes) if self.fault == Fault::Disk => {
+            Action::Save { changes, .. } if self.fault == Fault::Disk => {
                 let file = format!("{} files", changes.len());
                 Event::Saved(Err(StoreError::Io { file, reason: "full".into() }))
             }
-            Action::Save(changes) => {
+            Action::Save { changes, judge } => {
+                self.last_is_judged |= judge.is_some();
                 changes.iter().for_each(|change| self.disk.change(change));
                 Event::Saved(Ok(()))
             }
-            Action::Send { update, judge, .. } => {
+            Action::Send { update, judge } => {
                 self.sent += 1;
                 self.last_masks.clone_from(&update.update_mask);
-                self.last_is_judged = judge;
+                self.last_is_judged |= judge.is_some();
                 let rejected = RequestError::Rejected("rejected".into());
                 match self.fault {
                     Fault::NotSent => return Event::Sent(Err(timeout().into())),
@@ -286,7 +300,7 @@ impl World {
                 }
                 Event::Sent(match self.fault {
                     Fault::AnswerLost => Err(timeout().into()),
-                    _ => Ok(UpdateStateSuccess::default()),
+                    _ => Ok(self.success.clone()),
                 })
             }
             other => panic!("{other:?}"),
@@ -295,6 +309,7 @@ impl World {
 
     /// Requests a change of configs. Returns the id of the answer.
     pub(super) fn request(&mut self, items: &[(&str, Option<&str>)], mode: RollbackMode) -> JobId {
+        self.last_is_judged = false;
         let set = items.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         let configs: BTreeMap<_, _> = set.collect();
         let masks: Vec<_> =
@@ -392,7 +407,7 @@ impl World {
 
     pub(super) fn end_rollout(&mut self, revision: u64, status: RolloutStatus) {
         self.rollouts.remove(&revision);
-        self.handle(Event::RolloutEnded { revision, status });
+        self.handle(Event::RolloutEnded { revision, status, is_stable: true });
     }
 
     /// The server starts with its startup manifest, and the link is up again.

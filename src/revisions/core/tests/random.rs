@@ -62,7 +62,11 @@ fn run(seed: u64) {
             12..=14 => world.fault = Fault::None,
             15 => {
                 if let Some(revision) = world.rollouts.pop_first() {
-                    world.step(Event::RolloutEnded { revision, status: RolloutStatus::Succeeded });
+                    world.step(Event::RolloutEnded {
+                        revision,
+                        status: RolloutStatus::Succeeded,
+                        is_stable: true,
+                    });
                 }
             }
             _ => {
