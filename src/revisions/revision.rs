@@ -36,9 +36,14 @@ pub(super) struct Revision {
     pub(super) reverts: Option<u64>,
     /// The items that it has changed, and whether it has deleted them.
     pub(super) changed: BTreeMap<Item, Change>,
-    /// Which of these items later revisions have changed that are no longer kept.
+    /// The items that later revisions have changed that are no longer kept, with the number of the
+    /// first one of these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) changed_since: BTreeMap<Item, u64>,
+    /// The other items of its overlay whose values have not succeeded, if the revisions that have set
+    /// them are no longer kept.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(super) changed_since: BTreeSet<Item>,
+    pub(super) unproven: BTreeSet<Item>,
     /// When it is taken back by itself.
     pub(super) rollback: RollbackMode,
     /// Whether its rollout has succeeded at least once, or it goes back to a revision whose has.
@@ -95,7 +100,8 @@ impl Revision {
             status: RevisionStatus::InProgress,
             reverts: None,
             changed,
-            changed_since: BTreeSet::new(),
+            changed_since: BTreeMap::new(),
+            unproven: BTreeSet::new(),
             rollback: origin.rollback,
             has_succeeded: false,
             confirm_by: None,
@@ -118,6 +124,12 @@ impl Revision {
         };
         let revision = Self::new(marker.revision, marker.id.clone(), origin, changed, now);
         Self { in_doubt: false, ..revision }
+    }
+
+    /// Notes that a later revision, which is no longer kept, has changed an item.
+    pub(super) fn note_change(&mut self, item: &Item, later: u64) {
+        let first = self.changed_since.entry(item.clone()).or_insert(later);
+        *first = later.min(*first);
     }
 
     /// The marker that says that Ankaios has this revision with these items.

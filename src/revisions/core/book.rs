@@ -119,7 +119,7 @@ impl Book {
 
     /// Whether a later revision than this one has changed an item.
     pub(super) fn is_changed_after(&self, revision: u64, item: &Item) -> bool {
-        let is_noted = |one: &Revision| one.changed_since.contains(item);
+        let is_noted = |one: &Revision| one.changed_since.contains_key(item);
         self.revisions.get(&revision).is_some_and(is_noted)
             || self
                 .revisions
@@ -205,6 +205,11 @@ impl Book {
     /// The release of a revision that is kept.
     pub(super) fn release_of(&self, revision: u64) -> Option<String> {
         self.revisions.get(&revision).and_then(|one| one.release.clone())
+    }
+
+    /// The revision that takes this one back.
+    pub(super) fn reverting(&self, number: u64) -> Option<&Revision> {
+        self.revisions.values().rev().find(|one| one.reverts == Some(number))
     }
 
     /// Whether a revision was taken back, or is being taken back, by a later one.

@@ -70,7 +70,14 @@ impl Core {
                     Err(failure) => self.fail(queued, failure, now, actions),
                 },
             },
-            Job::TakeBack { revision } if self.book.is_reverted(*revision) => {}
+            Job::TakeBack { revision } if self.book.is_reverted(*revision) => {
+                let revision = *revision;
+                let reverting = self.book.reverting(revision);
+                if reverting.is_some_and(|one| !one.is_automatic()) {
+                    // An operator was faster.
+                    self.taken_back(revision, Ok(()), actions);
+                }
+            }
             Job::TakeBack { revision } => {
                 let revision = *revision;
                 self.gather(queued, revision, actions);

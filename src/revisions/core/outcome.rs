@@ -112,6 +112,7 @@ impl Core {
             }
             (None, _) => actions.push(Action::Follow(follow)),
         }
+        self.end_reverted_trials(actions);
         if is_restore || brings_all {
             // The rollouts of earlier revisions begin anew as well.
             self.resume_up_to(number.saturating_sub(1), now, actions);

@@ -79,16 +79,71 @@ impl Book {
     /// The newest revision before this one whose value of an item has succeeded: the revision has,
     /// and the one that has set the value has not failed.
     pub(super) fn source_before(&self, revision: u64, item: &Item) -> Option<u64> {
-        let mut earlier = self.revisions.range(..revision).rev().map(|(_, one)| one);
-        let source = earlier.find(|one| {
-            let mut since = self.revisions.range(..=one.revision).rev().map(|(_, one)| one);
-            let set_by = since.find(|one| one.changed.contains_key(item));
-            // The revision that has set it may no longer be kept, or may have been superseded.
-            let is_bad =
-                |one: &Revision| !has_good_values(one) && one.status != RevisionStatus::Superseded;
-            has_good_values(one) && !set_by.is_some_and(is_bad)
+        self.source(revision, item, may_have_good_values)
+    }
+
+    /// The newest revision before this one that has succeeded, with a value of an item that was set
+    /// by a revision of which `is_good` is true.
+    fn source(
+        &self,
+        revision: u64,
+        item: &Item,
+        is_good: impl Fn(&Revision) -> bool,
+    ) -> Option<u64> {
+        // The newest one that has succeeded with the value that is looked at.
+        let mut source = None;
+        for (number, one) in self.revisions.range(..revision).rev() {
+            let removed = one.changed_since.get(item);
+            if removed.is_some_and(|removed| source.is_some_and(|source| source > *removed)) {
+                // A value that has not succeeded would have been noted.
+                return source;
+            }
+            // One that was undone later says nothing about the values that it has set itself.
+            if one.has_succeeded {
+                source.get_or_insert(*number);
+            }
+            let is_set = one.changed.contains_key(item);
+            if is_set && is_good(one) && source.is_some() {
+                return source;
+            }
+            // Here the value was set that has not succeeded.
+            if one.unproven.contains(item) || (is_set && !is_good(one)) {
+                source = None;
+            }
+        }
+        // The one that has set the value is no longer kept.
+        source
+    }
+
+    /// The items whose values have not succeeded, as far as this revision or one before it that is no
+    /// longer kept has set them.
+    pub(super) fn unproven_values(&self, revision: &Revision) -> BTreeSet<Item> {
+        let of_earlier = revision.unproven.iter();
+        let own = revision.changed.keys().filter(|_| !may_have_good_values(revision));
+        of_earlier.chain(own).cloned().collect()
+    }
+
+    /// The items that were changed by revisions that have not succeeded.
+    pub(super) fn unsettled_items(&self) -> BTreeSet<&Item> {
+        let unsettled = self.revisions.values().filter(|one| !has_good_values(one));
+        let changed = unsettled.flat_map(|one| one.changed.keys());
+        changed.chain(self.revisions.values().flat_map(|one| &one.unproven)).collect()
+    }
+
+    /// Where items have their newest values before this revision that have succeeded, or that will
+    /// have if those in progress do not fail.
+    pub(super) fn possible_sources<'a>(
+        &self,
+        revision: u64,
+        items: impl IntoIterator<Item = &'a Item>,
+    ) -> BTreeSet<u64> {
+        let may_become_good =
+            |one: &Revision| may_have_good_values(one) || one.status == RevisionStatus::InProgress;
+        let sources = items.into_iter().flat_map(|item| {
+            let with_failures = self.source(revision, item, may_have_good_values);
+            [with_failures, self.source(revision, item, may_become_good)]
         });
-        source.map(|one| one.revision)
+        sources.flatten().collect()
     }
 
     /// The overlay without what a revision has changed: its items have the values of `succeeded`
@@ -107,6 +162,11 @@ impl Book {
         }
         overlay
     }
+}
+
+/// Whether the values that a revision has set are good if a later one has succeeded with them.
+fn may_have_good_values(revision: &Revision) -> bool {
+    has_good_values(revision) || revision.status == RevisionStatus::Superseded
 }
 
 /// Whether a revision has succeeded and was not undone.

@@ -40,6 +40,7 @@ impl Core {
         if self.follows() {
             self.follow_open(last, now, actions);
         }
+        self.end_reverted_trials(actions);
         let failed = self.book.revisions.values().filter(|one| one.has_failed_trial());
         let failed: Vec<u64> = failed.map(|one| one.revision).collect();
         failed.into_iter().for_each(|revision| self.take_back(revision, actions));

@@ -26,13 +26,15 @@ impl Book {
         noted.cloned().map(StoreChange::Status).chain(removed).collect()
     }
 
-    /// The current revision and those on trial, what they go back to, and what takes them back.
+    /// The current revision and those on trial, what they go back to, and what takes them back. Also
+    /// what a later change of the same items goes back to.
     fn needed(&self) -> BTreeSet<u64> {
         let current = self.current();
         let mut needed = BTreeSet::from([current, self.last_succeeded_before(current)]);
+        needed.extend(self.possible_sources(u64::MAX, self.unsettled_items()));
         for trial in self.revisions.values().filter(|one| one.is_on_trial()) {
             needed.insert(trial.revision);
-            needed.extend(self.values_before(trial.revision).into_keys());
+            needed.extend(self.possible_sources(trial.revision, trial.changed.keys()));
             let reverting =
                 self.revisions.values().filter(|one| one.reverts == Some(trial.revision));
             needed.extend(reverting.map(|one| one.revision));
@@ -40,20 +42,31 @@ impl Book {
         needed
     }
 
-    /// Notes in earlier revisions on trial what this one has changed, because it is about to be
-    /// removed. Returns those that have changed.
+    /// Notes what others have to know about this revision, because it is about to be removed: earlier
+    /// ones, what it has changed; the next one, which of its values have not succeeded. Returns those
+    /// that have changed.
     fn note_changes_of(&mut self, number: u64) -> Vec<u64> {
-        let Some(changed) = self.revisions.get(&number).map(|one| one.changed.clone()) else {
-            return Vec::new();
-        };
+        let Some(one) = self.revisions.get(&number) else { return Vec::new() };
+        let (changed, changed_since) = (one.changed.clone(), one.changed_since.clone());
+        let unproven = self.unproven_values(one);
         let mut noted = Vec::new();
-        let trials = self.revisions.range_mut(..number).map(|(_, one)| one);
-        for trial in trials.filter(|one| one.is_on_trial()) {
-            let items = trial.changed.keys().filter(|item| changed.contains_key(item));
-            let items: BTreeSet<_> = items.cloned().collect();
-            if !items.is_subset(&trial.changed_since) {
-                trial.changed_since.extend(items);
-                noted.push(trial.revision);
+        if let Some((next, one)) = self.revisions.range_mut(number + 1..).next() {
+            for item in unproven {
+                let since = changed_since.get(&item);
+                let has_its_value = since.is_none_or(|since| since > next);
+                if has_its_value && !one.changed.contains_key(&item) {
+                    since.into_iter().for_each(|since| one.note_change(&item, *since));
+                    one.unproven.insert(item);
+                    noted.push(*next);
+                }
+            }
+        }
+        for (earlier, one) in self.revisions.range_mut(..number) {
+            let items = one.changed.keys().chain(&one.unproven);
+            let items: Vec<_> = items.filter(|item| changed.contains_key(item)).cloned().collect();
+            for item in items {
+                one.note_change(&item, number);
+                noted.push(*earlier);
             }
         }
         noted

@@ -5,6 +5,7 @@
 mod doubt;
 mod model;
 mod random;
+mod random_trials;
 mod restarts;
 mod trials;
 

@@ -56,16 +56,8 @@ impl Core {
         }
         let revision = revision.clone();
         let failed = matches!(end, RolloutStatus::Failed | RolloutStatus::TimedOut);
-        // A later change of the same workloads ends the attempt to take a revision back, too.
         let reverted = revision.reverts.filter(|_| revision.is_automatic());
-        if let Some(reverted) = reverted.filter(|_| in_progress) {
-            let result = if failed {
-                Err(format!("the rollout of revision {number}, which takes it back, has failed"))
-            } else {
-                Ok(())
-            };
-            self.taken_back(reverted, result, actions);
-        }
+        self.end_reverted_trials(actions);
         if failed && on_trial {
             self.take_back(number, actions);
         }
@@ -90,6 +82,34 @@ impl Core {
             actions.push(Action::RollingBack { revision, request_id });
         }
         self.queue.push_back(Queued::internal(Job::TakeBack { revision }));
+    }
+
+    /// Ends the trials that were taken back, once the rollout of the revision that does so has ended. A
+    /// later change of the same workloads, or a rollback of that revision, ends it, too.
+    pub(super) fn end_reverted_trials(&mut self, actions: &mut Vec<Action>) {
+        let trials = self.book.revisions.values().filter(|one| one.is_on_trial());
+        let ended: Vec<_> = trials
+            .filter_map(|trial| {
+                let reverting = self.book.reverting(trial.revision)?;
+                let number = reverting.revision;
+                match reverting.status {
+                    RevisionStatus::InProgress => None,
+                    RevisionStatus::Failed | RevisionStatus::TimedOut => Some((
+                        trial.revision,
+                        Err(format!(
+                            "the rollout of revision {number}, which takes it back, has failed"
+                        )),
+                    )),
+                    RevisionStatus::Succeeded
+                    | RevisionStatus::Superseded
+                    | RevisionStatus::Unconfirmed
+                    | RevisionStatus::RolledBack => Some((trial.revision, Ok(()))),
+                }
+            })
+            .collect();
+        for (trial, result) in ended {
+            self.taken_back(trial, result, actions);
+        }
     }
 
     /// The rollback of a revision is over.
@@ -203,17 +223,16 @@ impl Core {
         actions.extend(id.map(|id| Action::Answer { id, result }));
     }
 
-    /// When the first of the revisions that nobody has confirmed is taken back. One whose
-    /// confirmation has arrived in time waits until that is done.
+    /// When the first of the revisions that nobody has confirmed is taken back.
     pub(super) fn confirm_deadline(&self) -> Option<Instant> {
-        let open = self.confirm_by.iter().filter(|(number, _)| !self.is_being_confirmed(**number));
+        let open = self.confirm_by.iter().filter(|(number, _)| !self.is_being_decided(**number));
         open.map(|(_, deadline)| *deadline).min()
     }
 
     /// Takes back what nobody has confirmed in time.
     pub(super) fn take_unconfirmed_back(&mut self, now: Now, actions: &mut Vec<Action>) {
         let is_due = |(number, deadline): &(&u64, &Instant)| {
-            **deadline <= now.monotonic && !self.is_being_confirmed(**number)
+            **deadline <= now.monotonic && !self.is_being_decided(**number)
         };
         let due: Vec<u64> =
             self.confirm_by.iter().filter(is_due).map(|(number, _)| *number).collect();
@@ -222,6 +241,14 @@ impl Core {
             tracing::warn!(revision, "a change was not confirmed in time: it is rolled back");
             self.take_back(revision, actions);
         }
+    }
+
+    /// Whether the fate of a revision is about to be known: its confirmation has arrived in time and
+    /// waits, or it is not known whether it was taken back.
+    fn is_being_decided(&self, number: u64) -> bool {
+        let doubt = self.book.doubt.as_ref();
+        self.is_being_confirmed(number)
+            || doubt.is_some_and(|doubt| doubt.revision.reverts == Some(number))
     }
 
     fn is_being_confirmed(&self, number: u64) -> bool {

@@ -72,6 +72,7 @@ fn settled(number: u64) -> Revision {
         reverts: None,
         changed: [].into(),
         changed_since: [].into(),
+        unproven: [].into(),
         rollback: RollbackMode::Off,
         has_succeeded: true,
         confirm_by: None,

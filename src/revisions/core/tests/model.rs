@@ -99,7 +99,7 @@ impl Vehicle {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Disk {
     statuses: BTreeMap<u64, Revision>,
-    overlays: BTreeMap<u64, Items>,
+    pub(super) overlays: BTreeMap<u64, Items>,
     startup: Items,
 }
 
@@ -334,13 +334,23 @@ impl World {
         id
     }
 
-    /// Queues a change without doing what follows from it.
+    /// Queues a change of a config without doing what follows from it.
     pub(super) fn queue(&mut self, name: &str, value: Option<&str>, mode: RollbackMode) -> JobId {
-        let configs: BTreeMap<_, _> = value.map(|value| (name, value)).into_iter().collect();
+        self.queue_items(&[(name.to_owned(), value.map(str::to_owned))], mode)
+    }
+
+    /// Queues a change of configs without doing what follows from it.
+    pub(super) fn queue_items(
+        &mut self,
+        items: &[(String, Option<String>)],
+        mode: RollbackMode,
+    ) -> JobId {
+        let set = items.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let configs: BTreeMap<_, _> = set.collect();
         let state = json!({"desiredState": {"configs": configs}});
         let new_state = Some(parse_complete_state(&state).unwrap());
-        let update_mask = vec![format!("desiredState.configs.{name}")];
-        let update = UpdateStateRequest { new_state, update_mask };
+        let update_mask = items.iter().map(|(name, _)| format!("desiredState.configs.{name}"));
+        let update = UpdateStateRequest { new_state, update_mask: update_mask.collect() };
         let job =
             Job::Change { origin: origin(mode), update, named: [].into(), is_published: true };
         self.queue_job(job)

@@ -56,3 +56,20 @@ fn a_revision_that_could_not_be_taken_back_stays_after_a_restart() {
     world.pass(World::CONFIRM_TIMEOUT);
     assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
 }
+
+#[test]
+fn an_unconfirmed_revision_is_taken_back_after_an_attempt_that_was_lost() {
+    let mut world = unconfirmed();
+    world.pass(World::CONFIRM_TIMEOUT - Duration::from_secs(1));
+    world.advance(world.now.monotonic + Duration::from_secs(2));
+    world.step(Event::Tick);
+    while !matches!(world.asked, Some(Action::Send { .. })) {
+        let asked = world.asked.take().unwrap();
+        let answer = world.answer(asked);
+        world.step(answer);
+    }
+    // It is on the disk, in doubt, and was not sent.
+    world.crash();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(summary(&world).1, values(&[]));
+}
