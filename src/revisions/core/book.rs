@@ -195,13 +195,6 @@ impl Book {
         ))
     }
 
-    /// The release once this revision is taken back.
-    pub(super) fn release_without(&self, revision: u64) -> Option<String> {
-        let current = self.current();
-        let left = if current == revision { self.last_succeeded_before(revision) } else { current };
-        self.release_of(left)
-    }
-
     /// The release of a revision that is kept.
     pub(super) fn release_of(&self, revision: u64) -> Option<String> {
         self.revisions.get(&revision).and_then(|one| one.release.clone())

@@ -1,23 +1,11 @@
 //! The values that the items of a trial go back to, loaded from one revision after the other.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::event::{Action, Now};
 use super::job::{Failure, Queued};
+use super::plan::Gathering;
 use super::state::{Core, Step};
-use crate::revisions::item::{Item, Items};
+use crate::revisions::item::Items;
 use crate::revisions::store::StoreError;
-
-/// What is loaded to take a revision back.
-#[derive(Debug)]
-pub(super) struct Gathering {
-    /// The revision that is taken back.
-    revision: u64,
-    /// The items that are still looked up, by the revision that has their values.
-    wanted: BTreeMap<u64, BTreeSet<Item>>,
-    /// The values that were found. The other items go back to the startup manifest's.
-    found: Items,
-}
 
 impl Core {
     /// Starts to take a revision back.

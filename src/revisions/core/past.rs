@@ -60,6 +60,13 @@ impl Book {
         revision == 0 || self.revisions.get(&revision).is_some_and(has_good_values)
     }
 
+    /// The release once this revision is taken back.
+    pub(super) fn release_without(&self, revision: u64) -> Option<String> {
+        let current = self.current();
+        let left = if current == revision { self.last_succeeded_before(revision) } else { current };
+        self.release_of(left)
+    }
+
     /// Where the items of a revision that is taken back have their values: the items by revision.
     /// Those that go back to the startup manifest's are missing, and those that a later revision
     /// has changed.

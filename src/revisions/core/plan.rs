@@ -1,6 +1,6 @@
 //! Plans: an update that is about to be sent, and what the core knows once Ankaios has taken it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ankaios_model::proto::ank_base::{UpdateStateRequest, UpdateStateSuccess};
 use serde_json::Value;
@@ -106,4 +106,15 @@ pub(super) enum Draft {
     Change,
     /// Go back to this overlay. `has_succeeded` says that all of it has succeeded before.
     Rollback { overlay: Items, has_succeeded: bool },
+}
+
+/// What is loaded to take a revision back.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    /// The revision that is taken back.
+    pub(super) revision: u64,
+    /// The items that are still looked up, by the revision that has their values.
+    pub(super) wanted: BTreeMap<u64, BTreeSet<Item>>,
+    /// The values that were found. The other items go back to the startup manifest's.
+    pub(super) found: Items,
 }

@@ -11,9 +11,8 @@ use tokio::time::Instant;
 
 use super::book::Book;
 use super::event::{Action, Judged, Now};
-use super::gathering::Gathering;
 use super::job::{Failure, Job, JobId, Queued};
-use super::plan::{Draft, Goal, Plan};
+use super::plan::{Draft, Gathering, Goal, Plan};
 use super::update;
 use crate::revisions::item::Items;
 use crate::revisions::marker::Marker;

@@ -65,3 +65,40 @@ fn without_rollouts_what_is_found_in_ankaios_is_always_put_back() {
         }
     }
 }
+
+#[test]
+fn a_change_without_an_answer_is_decided_by_the_marker() {
+    for (fault, decided) in [(Fault::NotSent, 0), (Fault::AnswerLost, 1)] {
+        for crashes in [false, true] {
+            let mut world = World::new(&[]);
+            world.fault = fault;
+            world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap_err();
+            world.fault = Fault::None;
+            if crashes {
+                world.crash();
+            } else {
+                world.pass(RETRY);
+            }
+            assert_eq!(world.core().current(), decided, "{fault:?} {crashes}");
+            assert_eq!(
+                world.apply(&[("b", Some("1"))], RollbackMode::Off).unwrap().revision,
+                decided + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn a_change_in_doubt_is_decided_before_the_next_one() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    world.fault = Fault::AnswerLost;
+    world.apply(&[("a", Some("2"))], RollbackMode::UnlessConfirmed).unwrap_err();
+    world.fault = Fault::None;
+    let updated = world.apply(&[("a", Some("2"))], RollbackMode::UnlessConfirmed).unwrap();
+    assert_eq!(updated.revision, 2, "it was made the first time");
+    world.end_rollout(2, RolloutStatus::Succeeded);
+    world.pass(World::CONFIRM_TIMEOUT);
+    assert_eq!(summary(&world), (3, values(&[("a", "1")]), Some(3)));
+}

@@ -57,3 +57,31 @@ fn what_was_given_up_with_the_current_revision_does_not_succeed_later() {
     world.end_rollouts(RolloutStatus::Succeeded);
     assert_eq!(world.core().history().revisions[2].status, RevisionStatus::Superseded);
 }
+
+#[test]
+fn workloads_that_have_not_stayed_up_are_watched_again_after_a_restart() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.handle(Event::RolloutEnded {
+        revision: 1,
+        status: RolloutStatus::Succeeded,
+        is_stable: false,
+    });
+    world.pass(SAVE_DELAY);
+    world.follows.clear();
+    world.crash();
+    let [follow] = &world.follows[..] else { panic!("{:?}", world.follows) };
+    assert!(follow.must_be_stable && !follow.is_published);
+    world.end_rollouts(RolloutStatus::Succeeded);
+    assert!(world.core().revision(1).unwrap().has_succeeded);
+}
+
+#[test]
+fn ends_of_rollouts_in_an_earlier_process_are_reported() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.end_rollouts(RolloutStatus::TimedOut);
+    world.apply(&[("b", Some("1"))], RollbackMode::Off).unwrap();
+    world.crash();
+    assert_eq!(world.ended, [(1, RolloutStatus::TimedOut)]);
+}

@@ -73,3 +73,164 @@ fn an_unconfirmed_revision_is_taken_back_after_an_attempt_that_was_lost() {
     world.pass(Duration::from_secs(1));
     assert_eq!(summary(&world).1, values(&[]));
 }
+
+#[test]
+fn a_change_that_fails_goes_back_by_itself() {
+    let mut world = World::new(&[("base", "1")]);
+    world.apply(&[("a", Some("1"))], RollbackMode::OnFailure).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    assert_eq!(world.core().history().revisions[0].status, RevisionStatus::Succeeded);
+    world
+        .apply(&[("a", Some("2")), ("base", None), ("c", Some("1"))], RollbackMode::OnFailure)
+        .unwrap();
+    world.end_rollouts(RolloutStatus::Failed);
+    assert_eq!(summary(&world), (3, values(&[("a", "1"), ("base", "1")]), Some(3)));
+    assert_eq!(world.rolled_back, []);
+    world.end_rollouts(RolloutStatus::Succeeded);
+    assert_eq!(world.rolled_back, [(2, Ok(()))]);
+    let statuses: Vec<_> =
+        world.core().history().revisions.iter().map(|one| (one.status, one.reverts)).collect();
+    assert_eq!(
+        statuses,
+        [
+            (RevisionStatus::Succeeded, Some(2)),
+            (RevisionStatus::RolledBack, None),
+            (RevisionStatus::Succeeded, None)
+        ]
+    );
+}
+
+#[test]
+fn what_a_later_change_has_touched_does_not_go_back() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1")), ("b", Some("1"))], RollbackMode::OnFailure).unwrap();
+    world.apply(&[("a", Some("2"))], RollbackMode::Off).unwrap();
+    world.end_rollout(1, RolloutStatus::TimedOut);
+    assert_eq!(summary(&world), (3, values(&[("a", "2")]), Some(3)));
+}
+
+#[test]
+fn a_rollback_that_fails_says_so() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::OnFailure).unwrap();
+    world.fault = Fault::Rejects;
+    world.end_rollouts(RolloutStatus::Failed);
+    assert_eq!(world.rolled_back, [(1, Err("rejected".to_owned()))]);
+    assert_eq!(world.core().history().revisions[0].status, RevisionStatus::Failed);
+    world.fault = Fault::None;
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(world.rolled_back.len(), 1, "it is not tried again");
+    // One whose workloads do not come up either.
+    world.apply(&[("a", Some("2"))], RollbackMode::OnFailure).unwrap();
+    world.end_rollouts(RolloutStatus::Failed);
+    world.end_rollouts(RolloutStatus::TimedOut);
+    assert!(world.rolled_back[1].1.as_ref().unwrap_err().contains("which takes it back"));
+}
+
+#[test]
+fn a_change_that_nobody_confirms_goes_back() {
+    for (confirms, crashes) in [(true, false), (false, false), (false, true), (true, true)] {
+        let mut world = World::new(&[]);
+        world.apply(&[("a", Some("1"))], RollbackMode::UnlessConfirmed).unwrap();
+        world.end_rollouts(RolloutStatus::Succeeded);
+        assert_eq!(world.core().history().revisions[0].status, RevisionStatus::Unconfirmed);
+        world.pass(World::CONFIRM_TIMEOUT / 2);
+        if crashes {
+            world.crash();
+        }
+        if confirms {
+            world.confirm(1).unwrap();
+        }
+        world.pass(World::CONFIRM_TIMEOUT);
+        let expected =
+            if confirms { (1, values(&[("a", "1")]), Some(1)) } else { (2, values(&[]), Some(2)) };
+        assert_eq!(summary(&world), expected, "{confirms} {crashes}");
+    }
+}
+
+#[test]
+fn a_confirmation_is_checked() {
+    let mut world = World::new(&[]);
+    assert!(matches!(world.confirm(3), Err(Failure::NotFound(_))));
+    assert!(matches!(world.confirm(0), Err(Failure::Rejected(_))));
+    world.apply(&[("a", Some("1"))], RollbackMode::OnFailure).unwrap();
+    world.end_rollouts(RolloutStatus::Failed);
+    assert!(matches!(world.confirm(1), Err(Failure::Rejected(_))));
+    // One in progress may still fail.
+    world.apply(&[("a", Some("2"))], RollbackMode::UnlessConfirmed).unwrap();
+    world.confirm(3).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    assert_eq!(world.core().history().revisions[0].status, RevisionStatus::Succeeded);
+}
+
+#[test]
+fn a_failed_trial_is_taken_back_after_a_restart_of_everything() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("good"))], RollbackMode::Off).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    world.apply(&[("a", Some("bad"))], RollbackMode::OnFailure).unwrap();
+    world.fault = Fault::NotSent;
+    world.end_rollouts(RolloutStatus::Failed);
+    world.fault = Fault::None;
+    world.crash_off();
+    world.restart_server();
+    world.pass(2 * RETRY);
+    assert_eq!(summary(&world), (3, values(&[("a", "good")]), Some(3)));
+}
+
+#[test]
+fn what_is_being_taken_back_cannot_be_confirmed() {
+    for fault in [Fault::None, Fault::NotSent] {
+        let mut world = World::new(&[]);
+        world.apply(&[("a", Some("1"))], RollbackMode::UnlessConfirmed).unwrap();
+        world.end_rollouts(RolloutStatus::Succeeded);
+        world.fault = fault;
+        world.pass(World::CONFIRM_TIMEOUT);
+        assert!(matches!(world.confirm(1), Err(Failure::Rejected(_))), "{fault:?}");
+    }
+}
+
+#[test]
+fn trials_are_followed_again_whatever_the_first_check_finds() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::OnFailure).unwrap();
+    world.fault = Fault::AnswerLost;
+    world.apply(&[("b", Some("1"))], RollbackMode::Off).unwrap_err();
+    world.fault = Fault::None;
+    world.crash();
+    assert!(world.rollouts.contains(&1) && world.rollouts.contains(&2), "{:?}", world.rollouts);
+}
+
+#[test]
+fn trials_and_what_they_go_back_to_are_kept() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("good"))], RollbackMode::Off).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    world.apply(&[("a", Some("bad"))], RollbackMode::OnFailure).unwrap();
+    for number in 0..15 {
+        world.apply(&[("b", Some(&number.to_string()))], RollbackMode::Off).unwrap();
+    }
+    world.end_rollout(2, RolloutStatus::Failed);
+    assert_eq!(world.vehicle.values(), values(&[("a", "good"), ("b", "14")]));
+}
+
+#[test]
+fn an_unconfirmed_revision_has_not_succeeded() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("4"))], RollbackMode::Off).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    world.apply(&[("a", Some("5"))], RollbackMode::UnlessConfirmed).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    world.apply(&[("a", Some("6"))], RollbackMode::OnFailure).unwrap();
+    world.end_rollouts(RolloutStatus::Failed);
+    assert_eq!(world.vehicle.values(), values(&[("a", "4")]));
+}
+
+#[test]
+fn what_later_revisions_have_replaced_cannot_be_confirmed() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::UnlessConfirmed).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    world.apply(&[("a", Some("2"))], RollbackMode::Off).unwrap();
+    assert!(matches!(world.confirm(1), Err(Failure::Rejected(_))));
+}
