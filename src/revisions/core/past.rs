@@ -86,40 +86,38 @@ impl Book {
     /// The newest revision before this one whose value of an item has succeeded: the revision has,
     /// and the one that has set the value has not failed.
     pub(super) fn source_before(&self, revision: u64, item: &Item) -> Option<u64> {
-        self.source(revision, item, may_have_good_values)
+        self.sources(revision, item).0
     }
 
-    /// The newest revision before this one that has succeeded, with a value of an item that was set
-    /// by a revision of which `is_good` is true.
-    fn source(
-        &self,
-        revision: u64,
-        item: &Item,
-        is_good: impl Fn(&Revision) -> bool,
-    ) -> Option<u64> {
+    /// The source of an item's value, and the revisions that would be the source instead if one in
+    /// progress succeeds.
+    fn sources(&self, revision: u64, item: &Item) -> (Option<u64>, Vec<u64>) {
         // The newest one that has succeeded with the value that is looked at.
-        let mut source = None;
+        let (mut source, mut possible) = (None, Vec::new());
         for (number, one) in self.revisions.range(..revision).rev() {
             let removed = one.changed_since.get(item);
             if removed.is_some_and(|removed| source.is_some_and(|source| source > *removed)) {
                 // A value that has not succeeded would have been noted.
-                return source;
+                break;
             }
             // One that was undone later says nothing about the values that it has set itself.
             if one.has_succeeded {
                 source.get_or_insert(*number);
             }
             let is_set = one.changed.contains_key(item);
-            if is_set && is_good(one) && source.is_some() {
-                return source;
+            if is_set && may_have_good_values(one) && source.is_some() {
+                break;
+            }
+            if is_set && one.status == RevisionStatus::InProgress {
+                possible.extend(source);
             }
             // Here the value was set that has not succeeded.
-            if one.unproven.contains(item) || (is_set && !is_good(one)) {
+            if one.unproven.contains(item) || (is_set && !may_have_good_values(one)) {
                 source = None;
             }
         }
-        // The one that has set the value is no longer kept.
-        source
+        // At the end of the loop, the one that has set the value is no longer kept.
+        (source, possible)
     }
 
     /// The items whose values have not succeeded, as far as this revision or one before it that is no
@@ -138,19 +136,14 @@ impl Book {
     }
 
     /// Where items have their newest values before this revision that have succeeded, or that will
-    /// have if those in progress do not fail.
+    /// have if those in progress succeed.
     pub(super) fn possible_sources<'a>(
         &self,
         revision: u64,
         items: impl IntoIterator<Item = &'a Item>,
     ) -> BTreeSet<u64> {
-        let may_become_good =
-            |one: &Revision| may_have_good_values(one) || one.status == RevisionStatus::InProgress;
-        let sources = items.into_iter().flat_map(|item| {
-            let with_failures = self.source(revision, item, may_have_good_values);
-            [with_failures, self.source(revision, item, may_become_good)]
-        });
-        sources.flatten().collect()
+        let sources = items.into_iter().map(|item| self.sources(revision, item));
+        sources.flat_map(|(source, possible)| source.into_iter().chain(possible)).collect()
     }
 
     /// The overlay without what a revision has changed: its items have the values of `succeeded`
