@@ -219,7 +219,7 @@ impl Core {
             }
             (Step::Loading(queued, number), Event::Loaded(loaded)) => match loaded {
                 Ok(overlay) => {
-                    let has_succeeded = self.book.has_good_values(number);
+                    let has_succeeded = self.book.has_stayed_up(number);
                     self.read_for_rollback(queued, overlay, has_succeeded, actions);
                 }
                 Err(error) => self.fail(queued, Failure::Store(error), now, actions),

@@ -151,3 +151,23 @@ fn each_link_leads_to_a_file() {
         }
     }
 }
+
+/// The overview names sources, as seen from the root of the project or from `src/`.
+#[test]
+fn each_source_in_the_overview_exists() {
+    const ARCHITECTURE: &str = include_str!("../../docs/architecture.md");
+    let spans = ARCHITECTURE.split('`').skip(1).step_by(2);
+    let is_path = |span: &&str| {
+        let characters =
+            span.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        characters
+            && span.trim_end_matches('/').contains('/')
+            && (span.ends_with(".rs") || span.ends_with('/'))
+    };
+    let paths: BTreeSet<&str> = spans.filter(is_path).collect();
+    assert!(paths.len() > 20, "{paths:?}");
+    let exists =
+        |path: &&&str| root().join(path).exists() || root().join("src").join(path).exists();
+    let missing: Vec<_> = paths.iter().filter(|path| !exists(path)).collect();
+    assert!(missing.is_empty(), "docs/architecture.md names {missing:?}");
+}

@@ -49,21 +49,22 @@ impl Book {
         is_made.then_some(newest.revision)
     }
 
-    /// The newest revision before this one that has succeeded; 0 is the startup manifest.
-    pub(super) fn last_succeeded_before(&self, revision: u64) -> u64 {
+    /// The newest revision before this one whose workloads have stayed up; 0 is the startup manifest.
+    pub(super) fn last_stable_before(&self, revision: u64) -> u64 {
         let mut earlier = self.revisions.range(..revision).rev();
-        earlier.find(|(_, one)| has_good_values(one)).map_or(0, |(number, _)| *number)
+        earlier.find(|(_, one)| has_stayed_up(one)).map_or(0, |(number, _)| *number)
     }
 
-    /// Whether a revision has succeeded and was not undone. 0 is the startup manifest.
-    pub(super) fn has_good_values(&self, revision: u64) -> bool {
-        revision == 0 || self.revisions.get(&revision).is_some_and(has_good_values)
+    /// Whether the workloads of a revision have stayed up, and it was not undone. 0 is the startup
+    /// manifest.
+    pub(super) fn has_stayed_up(&self, revision: u64) -> bool {
+        revision == 0 || self.revisions.get(&revision).is_some_and(has_stayed_up)
     }
 
     /// The release once this revision is taken back.
     pub(super) fn release_without(&self, revision: u64) -> Option<String> {
         let current = self.current();
-        let left = if current == revision { self.last_succeeded_before(revision) } else { current };
+        let left = if current == revision { self.last_stable_before(revision) } else { current };
         self.release_of(left)
     }
 
@@ -101,7 +102,7 @@ impl Book {
                 break;
             }
             // One that was undone later says nothing about the values that it has set itself.
-            if one.has_succeeded {
+            if rollout_has_succeeded(one) {
                 source.get_or_insert(*number);
             }
             let is_set = one.changed.contains_key(item);
@@ -169,9 +170,19 @@ fn may_have_good_values(revision: &Revision) -> bool {
     has_good_values(revision) || revision.status == RevisionStatus::Superseded
 }
 
-/// Whether a revision has succeeded and was not undone.
+/// Whether the rollout of a revision has succeeded, and the revision was not undone.
 fn has_good_values(revision: &Revision) -> bool {
     let is_undone =
         matches!(revision.status, RevisionStatus::RolledBack | RevisionStatus::Unconfirmed);
-    revision.has_succeeded && !is_undone
+    rollout_has_succeeded(revision) && !is_undone
+}
+
+/// Whether the rollout of a revision has succeeded. Its workloads may not have stayed up yet.
+fn rollout_has_succeeded(revision: &Revision) -> bool {
+    revision.has_succeeded || revision.status == RevisionStatus::Succeeded
+}
+
+/// Whether the workloads of a revision have stayed up, and the revision was not undone.
+fn has_stayed_up(revision: &Revision) -> bool {
+    revision.has_succeeded && has_good_values(revision)
 }

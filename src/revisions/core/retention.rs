@@ -30,7 +30,7 @@ impl Book {
     /// what a later change of the same items goes back to.
     fn needed(&self) -> BTreeSet<u64> {
         let current = self.current();
-        let mut needed = BTreeSet::from([current, self.last_succeeded_before(current)]);
+        let mut needed = BTreeSet::from([current, self.last_stable_before(current)]);
         needed.extend(self.possible_sources(u64::MAX, self.unsettled_items()));
         for trial in self.revisions.values().filter(|one| one.is_on_trial()) {
             needed.insert(trial.revision);

@@ -58,7 +58,10 @@ impl Log {
         let mut kept_by = self.revisions.range(setter..next_setter).map(|(_, one)| one);
         match one.status {
             RevisionStatus::RolledBack | RevisionStatus::Unconfirmed => false,
-            RevisionStatus::Superseded => kept_by.any(|one| one.has_succeeded),
+            RevisionStatus::Succeeded => true,
+            RevisionStatus::Superseded => {
+                kept_by.any(|one| one.has_succeeded || one.status == RevisionStatus::Succeeded)
+            }
             _ => one.has_succeeded,
         }
     }
@@ -146,7 +149,7 @@ fn run(seed: u64) -> u64 {
                 let revision = rollouts[random.usize(..rollouts.len())];
                 let (status, is_stable) = [
                     (RolloutStatus::Succeeded, true),
-                    (RolloutStatus::Succeeded, true),
+                    (RolloutStatus::Succeeded, false),
                     (RolloutStatus::Failed, false),
                     (RolloutStatus::TimedOut, false),
                     (RolloutStatus::Superseded, false),

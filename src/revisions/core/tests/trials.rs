@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// Its rollout has succeeded, and its workloads have not stayed up for `STABLE_TIME` yet.
+#[test]
+fn what_has_just_succeeded_is_what_a_trial_goes_back_to() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.rollouts.clear();
+    let (revision, status) = (1, RolloutStatus::Succeeded);
+    world.handle(Event::RolloutEnded { revision, status, is_stable: false });
+    world.apply(&[("a", Some("2"))], RollbackMode::OnFailure).unwrap();
+    world.end_rollouts(RolloutStatus::Failed);
+    assert_eq!(summary(&world).1, values(&[("a", "1")]));
+}
+
 /// A revision that waits for its confirmation.
 fn unconfirmed() -> World {
     let mut world = World::new(&[]);
