@@ -91,10 +91,10 @@ impl Book {
     }
 
     /// The source of an item's value, and the revisions that would be the source instead if one in
-    /// progress succeeds.
+    /// progress succeeds, or if one is rolled back before its workloads have stayed up.
     fn sources(&self, revision: u64, item: &Item) -> (Option<u64>, Vec<u64>) {
         // The newest one that has succeeded with the value that is looked at.
-        let (mut source, mut possible) = (None, Vec::new());
+        let (mut source, mut stable, mut possible) = (None, None, Vec::new());
         for (number, one) in self.revisions.range(..revision).rev() {
             let removed = one.changed_since.get(item);
             if removed.is_some_and(|removed| source.is_some_and(|source| source > *removed)) {
@@ -105,18 +105,22 @@ impl Book {
             if rollout_has_succeeded(one) {
                 source.get_or_insert(*number);
             }
+            if one.has_succeeded {
+                stable.get_or_insert(*number);
+            }
             let is_set = one.changed.contains_key(item);
             if is_set && may_have_good_values(one) && source.is_some() {
                 break;
             }
             if is_set && one.status == RevisionStatus::InProgress {
-                possible.extend(source);
+                possible.extend([source, stable].into_iter().flatten());
             }
             // Here the value was set that has not succeeded.
             if one.unproven.contains(item) || (is_set && !may_have_good_values(one)) {
-                source = None;
+                (source, stable) = (None, None);
             }
         }
+        possible.extend(stable);
         // At the end of the loop, the one that has set the value is no longer kept.
         (source, possible)
     }
