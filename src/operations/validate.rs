@@ -8,11 +8,13 @@ use super::call::{OperationCall, PendingOutcome, ready, run_blocking, to_json};
 use super::context::OperationContext;
 use super::manifest;
 use crate::guard::{Guard, RequiredState};
+use crate::revisions::check_masks;
 
 pub(super) async fn start(
     context: &OperationContext,
     call: OperationCall,
 ) -> Result<PendingOutcome, ErrorReply> {
+    context.origin(&call)?;
     let manifest = manifest::parse(call.payload).await?;
     check(&context.guard, call.force, manifest.clone()).await?;
     Ok(ready(to_json(&ValidateReply {
@@ -23,9 +25,11 @@ pub(super) async fn start(
     })))
 }
 
-/// Asks the guard. The state of the vehicle is not read for it; the last known state is used.
+/// Checks the update as `manifest/apply` does, in the same order. The state of the vehicle is not
+/// read for it; the last known state is used.
 async fn check(guard: &Guard, force: bool, manifest: Manifest) -> Result<(), ErrorReply> {
     let update = manifest.into_apply_request();
+    check_masks(&update)?;
     let state = match (guard.required_state(&update, force)?, guard.last_known_state()) {
         (RequiredState::Nothing, _) => None,
         (RequiredState::LastKnown | RequiredState::Fresh, Ok(state)) => Some(state),

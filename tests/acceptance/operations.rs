@@ -157,6 +157,38 @@ async fn a_manifest_is_validated_without_ankaios() {
 }
 
 #[tokio::test]
+async fn a_manifest_is_validated_with_the_errors_of_apply() {
+    let marker = "apiVersion: v1\nconfigs:\n  fleetconnector_revision: x\n";
+    let cases = [
+        ("request-id", "r", marker, "forbidden"),
+        ("force", "true", marker, "forbidden"),
+        ("rollback", "always", MANIFEST, "invalid_payload"),
+        ("rollback", "", MANIFEST, "invalid_payload"),
+        ("release", "a b", MANIFEST, "invalid_payload"),
+        ("release", "", MANIFEST, "invalid_payload"),
+        // The user properties come first.
+        ("release", "a b", "workloads: 7", "invalid_payload"),
+        ("release", "a", "workloads: 7", "invalid_manifest"),
+        // There is no store to go back to, or nobody follows the change.
+        ("rollback", "on-failure", MANIFEST, "invalid_payload"),
+        ("rollback", "unless-confirmed", MANIFEST, "invalid_payload"),
+    ];
+    let state_dir = tempfile::tempdir().unwrap();
+    let kept = [("STATE_DIR", state_dir.path().to_str().unwrap()), ("ROLLOUT_TIMEOUT", "0s")];
+    for settings in [&[][..], &kept] {
+        let scene = Scene::with(settings).await;
+        for (name, value, manifest, expected) in cases {
+            let options = ["-V", "5", "-D", "publish", "user-property", name, value];
+            let context = format!("{settings:?}, {name}: {value}");
+            let validated = scene.reply("manifest/validate", manifest, &options).await.json();
+            let applied = scene.reply("manifest/apply", manifest, &options).await.json();
+            assert_eq!(code(&validated), expected, "{context}: {validated}");
+            assert_eq!(validated, applied, "{context}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_state_is_returned_whole_in_parts_and_in_both_formats() {
     let scene = Scene::start().await;
     scene.request("manifest/apply", MANIFEST).await;

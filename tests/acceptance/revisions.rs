@@ -330,6 +330,7 @@ async fn the_marker_is_the_connectors_own() {
     let kept = Kept::start().await;
     for (operation, payload) in [
         ("manifest/apply", config(MARKER, "x")),
+        ("manifest/validate", config(MARKER, "x")),
         ("manifest/delete", config(MARKER, "x")),
         (
             "state/update",
