@@ -256,6 +256,10 @@ async fn history_and_rollback_show_and_take_back_changes() {
     assert_eq!(kept.configs().await, json!({}));
     let reply = kept.request("manifest/history", r#"{"revision": 99}"#).await;
     assert_eq!(code(&reply), "not_found");
+    let reply = kept.request("manifest/history", r#"{"revision": 0}"#).await;
+    assert_eq!(code(&reply), "not_found");
+    let message = reply["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("revision 0 is the startup manifest"), "{message}");
 }
 
 #[tokio::test]
