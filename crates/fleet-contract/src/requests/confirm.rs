@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::payload::parse;
+use super::payload::{invalid, parse, text};
 use crate::error::ErrorReply;
 
 const EXPECTED: &str = "{\"revision\": 12}";
@@ -21,6 +21,10 @@ impl ConfirmRequest {
     /// # Errors
     /// `invalid_payload`, with what is wrong and what is expected.
     pub fn parse(payload: &[u8]) -> Result<Self, ErrorReply> {
+        if text(payload, EXPECTED)?.is_empty() {
+            let reason = "the payload is empty, but must say which revision to keep";
+            return Err(invalid(reason, EXPECTED));
+        }
         parse(payload, EXPECTED)
     }
 }
@@ -36,6 +40,10 @@ mod tests {
         for payload in [&b""[..], b"{}", b"3", br#"{"revision": null}"#] {
             let error = ConfirmRequest::parse(payload).unwrap_err();
             assert!(error.message.ends_with("expected {\"revision\": 12}"), "{}", error.message);
+        }
+        for payload in [&b""[..], b" \n"] {
+            let message = ConfirmRequest::parse(payload).unwrap_err().message;
+            assert!(message.starts_with("the payload is empty"), "{message}");
         }
     }
 }
