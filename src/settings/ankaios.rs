@@ -1,5 +1,6 @@
 //! The settings of the link to Ankaios.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,13 +18,19 @@ pub(super) struct AnkaiosArgs {
         default_value = "/run/ankaios/control_interface",
         hide_env_values = true
     )]
-    pub(super) control_interface_dir: PathBuf,
+    control_interface_dir: OsString,
     /// Timeout for one response of Ankaios
     #[arg(long, env, value_name = "DURATION", default_value = "5s", hide_env_values = true)]
     request_timeout: String,
 }
 
 impl AnkaiosArgs {
+    /// Checks the directory; `None` after a mistake.
+    pub(super) fn control_interface_dir(&self, check: &mut Check) -> Option<PathBuf> {
+        let path = Some(self.control_interface_dir.clone());
+        check.path("CONTROL_INTERFACE_DIR", path, "a folder")
+    }
+
     /// Checks the timeout; `None` after a mistake.
     pub(super) fn request_timeout(&self, check: &mut Check) -> Option<Duration> {
         check.duration_within(

@@ -31,11 +31,12 @@ pub(super) struct DashboardArgs {
 impl DashboardArgs {
     pub(super) fn check(self) -> Result<DashboardSettings, Mistakes> {
         let mut check = Check::default();
+        let control_interface_dir = self.ankaios.control_interface_dir(&mut check);
         let request_timeout = self.ankaios.request_timeout(&mut check);
         let log = self.log.check(&mut check);
         let settings = || {
             Some(DashboardSettings {
-                control_interface_dir: self.ankaios.control_interface_dir,
+                control_interface_dir: control_interface_dir?,
                 request_timeout: request_timeout?,
                 log: log?,
             })

@@ -1,6 +1,6 @@
 //! The settings of the guard.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use ankaios_model::is_name;
@@ -24,7 +24,7 @@ pub(super) struct GuardArgs {
     protected_workloads: String,
     /// YAML file with the rules for remote manifests; see docs/policy.md
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
-    policy_file: Option<PathBuf>,
+    policy_file: Option<OsString>,
     /// Maximum number of requests per second and operation [default: no limit]
     #[arg(long, env, value_name = "NUMBER", hide_env_values = true)]
     rate_limit: Option<String>,
@@ -43,7 +43,7 @@ impl GuardArgs {
             let reason = "is not a valid workload name; use 1 to 63 of a-z, A-Z, 0-9, _ and -";
             check.mistake("PROTECTED_WORKLOADS", format!("{name:?} {reason}"));
         }
-        let path = self.policy_file.filter(|path| !path.as_os_str().is_empty());
+        let path = check.path("POLICY_FILE", self.policy_file, "a file");
         // A mistake does not end the check: all of them are reported.
         let policy = path.map(|path| check.parsed("POLICY_FILE", PolicyFile::open(path)));
         let rate_limit = self.rate_limit.filter(|text| !text.trim().is_empty());

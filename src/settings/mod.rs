@@ -129,7 +129,8 @@ struct ConnectArgs {
     mqtt: MqttArgs,
     #[command(flatten)]
     ankaios: AnkaiosArgs,
-    /// How long to report the progress of an applied manifest; 0s = never
+    /// How long to follow a change and report its progress, and how long it may wait for its
+    /// confirmation; 0s = not at all, which also turns rollbacks off
     #[arg(long, env, value_name = "DURATION", default_value = "10m", hide_env_values = true)]
     rollout_timeout: String,
     #[command(flatten)]
@@ -209,6 +210,7 @@ impl ConnectArgs {
         let vin = vin.unwrap_or_else(|| "unknown".into());
         let topics = check.parsed("VIN", Topics::new(&vin, prefixes));
         let broker = self.mqtt.check(&vin, &mut check);
+        let control_interface_dir = self.ankaios.control_interface_dir(&mut check);
         let request_timeout = self.ankaios.request_timeout(&mut check);
         let rollout_timeout = check.duration_within(
             "ROLLOUT_TIMEOUT",
@@ -216,7 +218,11 @@ impl ConnectArgs {
             Duration::ZERO..=Duration::from_secs(7 * 24 * 3600),
         );
         let revisions = self.revisions.check(rollout_timeout, &mut check);
-        let max_payload = check.parse::<ByteSize>("MAX_PAYLOAD_SIZE", &self.max_payload_size);
+        let max_payload = check.parse_as::<ByteSize>(
+            "MAX_PAYLOAD_SIZE",
+            &self.max_payload_size,
+            "a size such as 512KiB or 1MiB",
+        );
         let allowed = ByteSize::b(1)..=ByteSize::mib(32);
         if let Some(size) = max_payload.filter(|size| !allowed.contains(size)) {
             check.mistake("MAX_PAYLOAD_SIZE", format!("{size} is not between 1B and 32MiB"));
@@ -245,7 +251,7 @@ impl ConnectArgs {
                 topics,
                 max_payload,
                 replica: broker.replica,
-                control_interface_dir: self.ankaios.control_interface_dir,
+                control_interface_dir: control_interface_dir?,
                 request_timeout: request_timeout?,
                 rollout_timeout: rollout_timeout
                     .map(|limit| Some(limit).filter(|l| !l.is_zero()))?,
@@ -264,6 +270,7 @@ impl ConnectArgs {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use clap::CommandFactory;
     use tracing::level_filters::LevelFilter;
 
     use super::*;
@@ -358,6 +365,73 @@ mod tests {
             "the settings cannot be used:\n  VIN: it is not set; say which vehicle this is, for \
              example VIN=1"
         );
+    }
+
+    #[test]
+    fn a_mistake_says_what_is_expected() {
+        for (flag, expected) in [
+            ("--revision-history=x", "REVISION_HISTORY: \"x\" is not a number from 2 to 100"),
+            ("--revision-history=", "REVISION_HISTORY: \"\" is not a number from 2 to 100"),
+            ("--revision-history=-3", "REVISION_HISTORY: \"-3\" is not a number from 2 to 100"),
+            ("--revision-history=1", "REVISION_HISTORY: 1 is not between 2 and 100"),
+            ("--mqtt-broker-port=x", "MQTT_BROKER_PORT: \"x\" is not a port, a number from 1 to"),
+            ("--mqtt-broker-port=70000", "MQTT_BROKER_PORT: \"70000\" is not a port"),
+            ("--mqtt-tls=yes", "MQTT_TLS: \"yes\" is not true or false"),
+            ("--mqtt-allow-insecure-login=1", "MQTT_ALLOW_INSECURE_LOGIN: \"1\" is not true or"),
+            (
+                "--max-payload-size=x",
+                "MAX_PAYLOAD_SIZE: \"x\" is not a size such as 512KiB or 1MiB",
+            ),
+            ("--stable-time=", "STABLE_TIME: \"\": value was empty; write it as 5s, 10m or 24h"),
+            ("--rollback=x", "ROLLBACK: \"x\": "),
+        ] {
+            let report = mistakes(&["--vin=7", flag]);
+            assert!(report.contains(&format!("\n  {expected}")), "{report}");
+            assert_eq!(report.lines().count(), 2, "{report}");
+            for jargon in ["invalid digit", "provided string", "ByteSize", "number too large"] {
+                assert!(!report.contains(jargon), "{report}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_path_is_reported_with_the_other_mistakes() {
+        let names = [
+            ("STATE_DIR", "a folder"),
+            ("CONTROL_INTERFACE_DIR", "a folder"),
+            ("POLICY_FILE", "a file"),
+            ("MQTT_CA_FILE", "a file"),
+            ("MQTT_CERT_FILE", "a file"),
+            ("MQTT_KEY_FILE", "a file"),
+            ("MQTT_PASSWORD_FILE", "a file"),
+        ];
+        let flags: Vec<String> =
+            names.map(|(name, _)| format!("--{}=", name.to_lowercase().replace('_', "-"))).into();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let report = mistakes(&[&["--rate-limit=0", "--rollback=on-failure"], &flags[..]].concat());
+        for (name, kind) in names {
+            let expected = format!("\n  {name}: it is empty; write the path of {kind}, or ");
+            assert!(report.contains(&expected), "{name}: {report}");
+        }
+        // That STATE_DIR is missing is no second mistake.
+        assert_eq!(report.lines().count(), 1 + names.len() + 2, "{report}");
+
+        let args = ["fleet-connector", "dashboard", "--control-interface-dir="];
+        let Err(SettingsError::Invalid(mistakes)) = Command::from_args(args) else { panic!() };
+        assert!(mistakes.to_string().contains("CONTROL_INTERFACE_DIR: it is empty"), "{mistakes}");
+    }
+
+    #[test]
+    fn the_help_says_on_what_a_setting_depends() {
+        let help = CommandLine::command().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "how long it may wait for its confirmation; 0s = not at all, which also turns rollbacks off",
+            "has succeeded; must be less than ROLLOUT_TIMEOUT",
+            "user property rollback. Needs STATE_DIR",
+        ] {
+            assert!(help.contains(part), "{part} is missing in {help}");
+        }
     }
 
     #[test]

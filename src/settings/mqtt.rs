@@ -1,12 +1,15 @@
 //! The settings of the connection to the MQTT broker.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
 use fleet_contract::topics::is_vin;
 use mqtt_session::{Identity, Login, Tls, is_loopback, server_name};
 use service_kit::settings::Check;
+
+/// What a setting that switches something is.
+const BOOL: &str = "true or false";
 
 /// The settings of the connection to the broker as text.
 #[derive(Debug, Args)]
@@ -22,13 +25,13 @@ pub(super) struct MqttArgs {
     mqtt_tls: Option<String>,
     /// CA certificates (PEM) to verify the broker's certificate [default: those of the system]
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
-    mqtt_ca_file: Option<PathBuf>,
+    mqtt_ca_file: Option<OsString>,
     /// Client certificate (PEM) of this vehicle, followed by its intermediate certificates
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
-    mqtt_cert_file: Option<PathBuf>,
+    mqtt_cert_file: Option<OsString>,
     /// Private key (PEM) of the client certificate
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
-    mqtt_key_file: Option<PathBuf>,
+    mqtt_key_file: Option<OsString>,
     /// ALPN protocols to offer, separated by commas, for brokers on port 443
     #[arg(long, env, value_name = "NAMES", default_value = "", hide_env_values = true)]
     mqtt_alpn: String,
@@ -37,7 +40,7 @@ pub(super) struct MqttArgs {
     mqtt_username: Option<String>,
     /// File that contains the password for the broker
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
-    mqtt_password_file: Option<PathBuf>,
+    mqtt_password_file: Option<OsString>,
     /// true: log in without TLS even if the broker is on another machine
     #[arg(long, env, value_name = "BOOL", default_value = "false", hide_env_values = true)]
     mqtt_allow_insecure_login: String,
@@ -113,15 +116,16 @@ impl MqttArgs {
     }
 
     fn tls(&self, check: &mut Check) -> Option<Tls> {
-        let ca_file = non_empty_path(self.mqtt_ca_file.as_ref());
+        let mut file = |name, file: &Option<OsString>| check.path(name, file.clone(), "a file");
+        let ca_file = file("MQTT_CA_FILE", &self.mqtt_ca_file);
+        let cert_file = file("MQTT_CERT_FILE", &self.mqtt_cert_file);
+        let key_file = file("MQTT_KEY_FILE", &self.mqtt_key_file);
         let wanted = match self.mqtt_tls.as_deref().filter(|text| !text.is_empty()) {
-            Some(text) => check.parse::<bool>("MQTT_TLS", text)?,
+            Some(text) => check.parse_as::<bool>("MQTT_TLS", text, BOOL)?,
             None => ca_file.is_some(),
         };
         let alpn: Vec<_> =
             self.mqtt_alpn.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-        let cert_file = non_empty_path(self.mqtt_cert_file.as_ref());
-        let key_file = non_empty_path(self.mqtt_key_file.as_ref());
         if !wanted {
             for (name, given) in [
                 ("MQTT_CA_FILE", ca_file.is_some()),
@@ -139,29 +143,31 @@ impl MqttArgs {
             check.mistake("MQTT_ALPN", format!("{name:?} is longer than 255 bytes"));
         }
         let identity = match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => {
-                Some(Identity { cert_file: cert_file.clone(), key_file: key_file.clone() })
-            }
-            (None, None) => None,
-            (Some(_), None) => {
+            (Some(cert_file), Some(key_file)) => Some(Identity { cert_file, key_file }),
+            (Some(_), None) if self.mqtt_key_file.is_none() => {
                 check.mistake("MQTT_KEY_FILE", "it is not set, but MQTT_CERT_FILE is");
                 None
             }
-            (None, Some(_)) => {
+            (None, Some(_)) if self.mqtt_cert_file.is_none() => {
                 check.mistake("MQTT_CERT_FILE", "it is not set, but MQTT_KEY_FILE is");
                 None
             }
+            _ => None,
         };
         let alpn = alpn.into_iter().map(str::to_owned).collect();
-        let tls = Tls { ca_file: ca_file.cloned(), identity, alpn };
+        let tls = Tls { ca_file, identity, alpn };
         check.parsed("MQTT_TLS", tls.config())?;
         Some(tls)
     }
 
     fn login(&self, tls: bool, check: &mut Check) -> Option<Login> {
-        let insecure =
-            check.parse::<bool>("MQTT_ALLOW_INSECURE_LOGIN", &self.mqtt_allow_insecure_login);
-        let password_file = non_empty_path(self.mqtt_password_file.as_ref()).cloned();
+        let insecure = check.parse_as::<bool>(
+            "MQTT_ALLOW_INSECURE_LOGIN",
+            &self.mqtt_allow_insecure_login,
+            BOOL,
+        );
+        let password_file =
+            check.path("MQTT_PASSWORD_FILE", self.mqtt_password_file.clone(), "a file");
         let username = self.mqtt_username.clone().filter(|name| !name.is_empty());
         let Some(username) = username else {
             if password_file.is_some() {
@@ -183,9 +189,4 @@ impl MqttArgs {
         }
         Some(login)
     }
-}
-
-/// An empty path counts as not set.
-fn non_empty_path(file: Option<&PathBuf>) -> Option<&PathBuf> {
-    file.filter(|path| !path.as_os_str().is_empty())
 }

@@ -1,6 +1,6 @@
 //! The settings of revisions.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
@@ -18,15 +18,16 @@ pub(super) struct RevisionArgs {
     /// Directory in which changes of operators are kept, so that they outlive restarts of Ankaios
     /// [default: nothing is kept]
     #[arg(long, env, value_name = "DIR", hide_env_values = true)]
-    state_dir: Option<PathBuf>,
+    state_dir: Option<OsString>,
     /// Number of revisions to keep, 2 to 100
     #[arg(long, env, value_name = "NUMBER", default_value = "10", hide_env_values = true)]
     revision_history: String,
     /// When a change is rolled back: off, on-failure or unless-confirmed; for requests without the
-    /// MQTT 5 user property rollback
+    /// MQTT 5 user property rollback. Needs STATE_DIR
     #[arg(long, env, value_name = "MODE", default_value = "off", hide_env_values = true)]
     rollback: String,
-    /// How long all workloads must stay up before a change that may be rolled back has succeeded
+    /// How long all workloads must stay up before a change that may be rolled back has succeeded;
+    /// must be less than ROLLOUT_TIMEOUT
     #[arg(long, env, value_name = "DURATION", default_value = "10s", hide_env_values = true)]
     stable_time: String,
 }
@@ -47,7 +48,11 @@ impl RevisionArgs {
         rollout_timeout: Option<Duration>,
         check: &mut Check,
     ) -> Option<CheckedRevisions> {
-        let history = check.parse::<usize>("REVISION_HISTORY", &self.revision_history);
+        let history = check.parse_as::<usize>(
+            "REVISION_HISTORY",
+            &self.revision_history,
+            "a number from 2 to 100",
+        );
         if let Some(number) = history.filter(|number| !HISTORY.contains(number)) {
             check.mistake("REVISION_HISTORY", format!("{number} is not between 2 and 100"));
         }
@@ -57,9 +62,10 @@ impl RevisionArgs {
             &self.stable_time,
             Duration::from_millis(100)..=Duration::from_secs(7 * 24 * 3600),
         );
-        let state_dir = self.state_dir.filter(|path| !path.as_os_str().is_empty());
+        let has_state_dir = self.state_dir.is_some();
+        let state_dir = check.path("STATE_DIR", self.state_dir, "a folder");
         if rollback.is_some_and(|mode| mode != RollbackMode::Off) {
-            if state_dir.is_none() {
+            if !has_state_dir {
                 let reason = "a rollback needs revisions to go back to: set STATE_DIR, too";
                 check.mistake("ROLLBACK", reason);
             }

@@ -1,6 +1,8 @@
 //! Checks of settings, which collect all mistakes.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -30,10 +32,30 @@ impl Check {
         result.map_err(|error| self.mistake(name, error)).ok()
     }
 
-    /// Parses a value.
+    /// Parses a value whose error says what is expected.
     pub fn parse<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, text: &str) -> Option<T> {
         let result = text.trim().parse().map_err(|error| format!("{text:?}: {error}"));
         self.parsed(name, result)
+    }
+
+    /// Parses a value. `expected` describes it, such as "true or false".
+    pub fn parse_as<T: FromStr>(&mut self, name: &str, text: &str, expected: &str) -> Option<T> {
+        let result = text.trim().parse().map_err(|_| format!("{text:?} is not {expected}"));
+        self.parsed(name, result)
+    }
+
+    /// Checks that a path that is set is not empty: a setting that somebody has tried to set must
+    /// not be ignored. `kind` is what the path is of, such as "a file".
+    pub fn path(&mut self, name: &str, path: Option<OsString>, kind: &str) -> Option<PathBuf> {
+        let path = path?;
+        if path.is_empty() {
+            self.mistake(
+                name,
+                format!("it is empty; write the path of {kind}, or do not set it at all"),
+            );
+            return None;
+        }
+        Some(path.into())
     }
 
     /// Parses a duration such as `5s`.
@@ -69,7 +91,8 @@ impl Check {
                 format!("{host:?} is not a valid host name or address; leave out scheme and path"),
             );
         }
-        let port = self.parse::<u16>("MQTT_BROKER_PORT", port);
+        let port =
+            self.parse_as::<u16>("MQTT_BROKER_PORT", port, "a port, a number from 1 to 65535");
         if port == Some(0) {
             self.mistake("MQTT_BROKER_PORT", "0 is not a valid port");
         }
