@@ -408,6 +408,40 @@ async fn files_can_be_read_by_their_owner_only_and_applied_by_a_person() {
 }
 
 #[tokio::test]
+async fn a_revision_with_deleted_items_can_be_applied() {
+    let kept = Kept::start().await;
+    kept.apply(&(config("a", "1") + "  b: '2'\n")).await;
+    let reply = kept.request("manifest/delete", config("b", "")).await;
+    assert_eq!(reply["revision"], 2, "{reply}");
+    kept.apply(&config("a", "3")).await;
+    // The file of the store, and the reply to the operation.
+    let file = std::fs::read(kept.state_dir.path().join("revisions/2.yaml")).unwrap();
+    let text = String::from_utf8(file.clone()).unwrap();
+    assert!(text.contains("\n# deleted: desiredState.configs.b\n"), "{text}");
+    let history = kept.request("manifest/history", r#"{"revision": 2}"#).await;
+    let manifest = history["manifest"].to_string();
+    for (payload, expected) in [(file, 4), (manifest.into_bytes(), 6)] {
+        let reply = kept.request("manifest/apply", payload).await;
+        assert_eq!(reply["revision"], expected, "{reply}");
+        assert_eq!(kept.configs().await, json!({"a": "1"}));
+        kept.apply(&config("a", "3")).await;
+    }
+    // Others say what to send.
+    let listed = config("a", "5") + "deleted: [desiredState.configs.b]\n";
+    for operation in ["manifest/apply", "manifest/validate", "manifest/delete"] {
+        for (payload, expected) in [
+            (history.to_string(), "send only the content of its field manifest"),
+            (listed.clone(), "send what is to be deleted to manifest/delete"),
+        ] {
+            let reply = kept.request(operation, payload).await;
+            assert_eq!(code(&reply), "invalid_manifest", "{operation}: {reply}");
+            assert!(reply["error"]["message"].as_str().unwrap().contains(expected), "{reply}");
+        }
+    }
+    assert_eq!(kept.configs().await, json!({"a": "3"}));
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_set_aside_and_the_newest_whole_one_is_used() {
     let mut kept = Kept::start().await;
     kept.apply(&config("a", "1")).await;

@@ -49,6 +49,7 @@ async fn keeps_what_operators_have_changed() {
     vehicle.step("a local change", leaves_a_local_change_alone).await;
     vehicle.step("server killed", restores_after_a_restart_of_the_server).await;
     vehicle.step("everything killed", restores_without_a_broker).await;
+    vehicle.step("back by hand", goes_back_by_hand).await;
     vehicle.step("connector updated", restores_an_update_of_the_connector).await;
 }
 
@@ -225,6 +226,49 @@ async fn restores_without_a_broker(vehicle: &mut Vehicle) {
     vehicle.is_served().await;
     let history = vehicle.request("manifest/history", "").await;
     assert_eq!(history["current"], json!(vehicle.revision_of_ankaios()), "{history}");
+}
+
+/// The commands of `docs/operations.md`, with files of the store and `ank`.
+async fn goes_back_by_hand(vehicle: &mut Vehicle) {
+    vehicle.prepare_restoration().await;
+    let deleted = vehicle.request("manifest/delete", "apiVersion: v1\nconfigs:\n  c0: x\n").await;
+    let earlier = deleted["revision"].as_u64().unwrap();
+    let expected = vehicle.desired_state();
+    let app = vehicle.nginx().replace("nginx:", "app:") + "configs:\n  c0: later\n";
+    let applied = vehicle.request("manifest/apply", &app).await;
+    assert_eq!(applied["revision"], json!(earlier + 1), "{applied}");
+    vehicle.newest_becomes("succeeded").await;
+
+    let revisions = vehicle.state_dir().join("revisions");
+    let manifest = std::fs::read_to_string(revisions.join(format!("{earlier}.yaml"))).unwrap();
+    assert!(manifest.contains("\n# deleted: desiredState.configs.c0\n"), "{manifest}");
+    vehicle.ankaios.apply(manifest.as_bytes());
+    vehicle.ankaios.ank(&["delete", "workload", "app"]);
+    vehicle.ankaios.ank(&["delete", "config", "c0"]);
+    let mut state = vehicle.desired_state();
+    let marker = state["configs"][MARKER].take();
+    assert_eq!(marker["revision"], json!((earlier + 1).to_string()), "{marker}");
+    state["configs"][MARKER] = expected["configs"][MARKER].clone();
+    assert_eq!(state, expected);
+    let history = vehicle.request("manifest/history", "").await;
+    assert_eq!(history["current"], json!(earlier + 1), "{history}");
+
+    vehicle.ankaios.ank(&["delete", "workload", "fleetconnector"]);
+    eventually("the connector has stopped", PATIENCE, async || {
+        vehicle.ankaios.container("fleetconnector").is_none().then_some(())
+    })
+    .await;
+    for extension in ["yaml", "status"] {
+        std::fs::remove_file(revisions.join(format!("{}.{extension}", earlier + 1))).unwrap();
+    }
+    vehicle.ankaios.kill_server().await;
+    vehicle.ankaios.kill_agent().await;
+    vehicle.ankaios.start_server().await;
+    vehicle.ankaios.start_agent().await;
+    vehicle.is_restored(&expected).await;
+    vehicle.is_served().await;
+    let history = vehicle.request("manifest/history", "").await;
+    assert_eq!(history["current"], json!(earlier), "{history}");
 }
 
 /// The connector of the startup manifest restores its own update, which replaces it.

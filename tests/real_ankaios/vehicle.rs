@@ -59,7 +59,7 @@ pub(crate) struct Vehicle {
     /// The id of the connector's image.
     pub(crate) image: String,
     /// Removed after the containers of `ankaios`.
-    _volume: Volume,
+    volume: Volume,
 }
 
 /// A volume of Podman. When dropped, it is removed.
@@ -116,7 +116,7 @@ impl Vehicle {
         };
         let ankaios = Ankaios::start(programs, &podman, state).await;
         let state = state(ankaios.agent_name());
-        Self { podman, broker, ankaios, state, image, _volume: volume }
+        Self { podman, broker, ankaios, state, image, volume }
     }
 
     /// Runs one step and prints how long it took.
@@ -237,6 +237,12 @@ impl Vehicle {
                 (r#"["-p", "8081:80"]"#, r#"["--net=host"]"#),
             ],
         )
+    }
+
+    /// The folder of the revisions on the host.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        let format = "--format={{.Mountpoint}}";
+        self.podman.run(["volume", "inspect", format, self.volume.name()]).into()
     }
 
     /// The line of a manifest that names the agent.

@@ -1,7 +1,8 @@
 //! A real Ankaios: server, agent and command line tool on the loopback interface.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -115,6 +116,22 @@ impl Ankaios {
         command.args(["--insecure", "--server-url", &self.server_url()]);
         let output = command.args(arguments).output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// Pipes a manifest to `ank apply -` and returns its output.
+    ///
+    /// # Panics
+    /// `ank` refuses the manifest.
+    pub fn apply(&self, manifest: &[u8]) -> String {
+        let mut command = self.program("ank");
+        command.args(["--insecure", "--server-url", &self.server_url(), "apply", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut ank = command.spawn().unwrap();
+        ank.stdin.take().unwrap().write_all(manifest).unwrap();
+        let output = ank.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "`ank apply -`: {text}");
+        text
     }
 
     /// Writes a manifest to a file, for `ank`.

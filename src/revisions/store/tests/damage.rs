@@ -143,6 +143,9 @@ fn a_file_with_the_right_checksum_and_other_content_is_set_aside() {
         "apiVersion: v1\nconfigs:\n  c: [*a]\n".to_owned(),
         "apiVersion: v1\ndeleted: [desiredState]\n".to_owned(),
         "apiVersion: v1\ndeleted: [7]\n".to_owned(),
+        "# deleted: desiredState\napiVersion: v1\n".to_owned(),
+        "# deleted: 7\napiVersion: v1\n".to_owned(),
+        "# deleted: \napiVersion: v1\n".to_owned(),
         status(&settled(7)),
     ];
     for content in &contents {

@@ -156,6 +156,26 @@ fn items_that_are_written_are_read_again() {
 }
 
 #[test]
+fn deleted_items_are_comments_of_a_manifest() {
+    let text = "x\n# deleted: desiredState.workloads.x\n";
+    let items = items(&[("a", Some(text)), ("b", None), ("c", None)]);
+    let items: Items = items.into_iter().chain([(Item::workload("w"), None)]).collect();
+    let file = items_text(Path::new("x"), &items).unwrap();
+    let written = unseal(&file).unwrap();
+    assert!(
+        written.starts_with(
+            "# deleted: desiredState.workloads.w\n# deleted: desiredState.configs.b\n\
+             # deleted: desiredState.configs.c\napiVersion: v1\nconfigs:\n"
+        ),
+        "{written}"
+    );
+    assert_eq!(parse_items(written), Ok(items));
+    let manifest = ankaios_model::manifest::Manifest::parse(&file).unwrap();
+    assert_eq!(manifest.config_names().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(manifest.workload_names().count(), 0);
+}
+
+#[test]
 fn an_overlay_of_the_store_is_read_again() {
     let folder = temp_dir();
     let (mut store, _) = open_store(folder.path());
