@@ -3,7 +3,7 @@
 use super::disk::FileChange;
 use super::error::StoreError;
 use super::items::items_text;
-use super::names::{overlay_path, startup_path, status_path};
+use super::names::{overlay_path, removed, startup_path, status_path};
 use super::sealed::seal;
 use crate::revisions::item::Items;
 use crate::revisions::revision::Revision;
@@ -50,27 +50,35 @@ impl StoreChange {
     }
 }
 
-/// The files that a change replaces, with their content, or removes.
+/// The files that a change writes or removes, in this order.
 pub(super) fn files_of(change: &StoreChange) -> Result<Vec<FileChange>, StoreError> {
     Ok(match change {
         StoreChange::Startup(items) => {
             let path = startup_path();
             let content = items_text(&path, items)?;
-            vec![(path, Some(content))]
+            vec![FileChange::Write(path, content)]
         }
         StoreChange::Overlay(number, items) => {
             let path = overlay_path(*number);
             let content = items_text(&path, items)?;
-            vec![(path, Some(content))]
+            vec![FileChange::Write(path, content)]
         }
         StoreChange::Status(revision) => {
             let path = status_path(revision.revision);
             let text = serde_json::to_string_pretty(revision)
                 .map_err(|error| StoreError::invalid(&path, error))?;
-            vec![(path, Some(seal(&text)))]
+            vec![FileChange::Write(path, seal(&text))]
         }
         StoreChange::Remove(number) => {
-            vec![(status_path(*number), None), (overlay_path(*number), None)]
+            // The first step removes the revision. An overlay without a status is damage: this
+            // file says that it is not.
+            let status = status_path(*number);
+            let retired = removed(&status);
+            vec![
+                FileChange::Retire(status),
+                FileChange::Remove(overlay_path(*number)),
+                FileChange::Remove(retired),
+            ]
         }
     })
 }

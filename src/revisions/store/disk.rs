@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::error::{LoadError, NewerFormat, StoreError};
 use super::files::{Files, MAX_FILE, is_read_only};
-use super::names::{DAMAGED, aside, temporary};
+use super::names::{DAMAGED, aside, removed, temporary};
 use super::sealed::{SealError, unseal};
 
 /// Maximum number of damaged files that are kept in a folder.
@@ -17,8 +17,25 @@ pub(super) const MAX_DAMAGED: usize = 16;
 /// The text of a file, or what it means; or why the file is damaged.
 pub(super) type Checked<T> = Result<T, String>;
 
-/// A file and its new content; `None` removes it.
-pub(super) type FileChange = (PathBuf, Option<Vec<u8>>);
+/// A change of one file.
+#[derive(Debug)]
+pub(super) enum FileChange {
+    /// Writes the file with this content.
+    Write(PathBuf, Vec<u8>),
+    /// Removes the file.
+    Remove(PathBuf),
+    /// Gives the status of a revision the name that says that the revision is being removed.
+    Retire(PathBuf),
+}
+
+impl FileChange {
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Write(path, _) | Self::Remove(path) | Self::Retire(path) => path,
+        }
+    }
+}
 
 /// The files, and what remains of a change that has failed.
 pub(super) struct StoreDisk {
@@ -35,6 +52,8 @@ pub(super) struct StoreDisk {
 enum FileStep {
     /// Gives a file its name.
     Rename(PathBuf),
+    /// See [`FileChange::Retire`].
+    Retire(PathBuf),
     Remove(PathBuf),
     /// Syncs a folder.
     Sync(PathBuf),
@@ -44,13 +63,14 @@ impl FileStep {
     /// The file or folder.
     fn path(&self) -> &Path {
         match self {
-            Self::Rename(path) | Self::Remove(path) | Self::Sync(path) => path,
+            Self::Rename(path) | Self::Retire(path) | Self::Remove(path) | Self::Sync(path) => path,
         }
     }
 
     fn run(&self, files: &mut dyn Files) -> io::Result<()> {
         match self {
             Self::Rename(path) => files.rename(&temporary(path), path),
+            Self::Retire(path) => files.rename(path, &removed(path)).or_else(if_present),
             Self::Remove(path) => files.remove(path).or_else(if_present),
             Self::Sync(folder) => files.sync_folder(folder),
         }
@@ -156,6 +176,11 @@ impl StoreDisk {
         self.clean(FileStep::Remove(path.to_owned()))
     }
 
+    /// Begins to remove a revision, see [`FileChange::Retire`].
+    pub(super) fn retire(&mut self, status: &Path) -> Result<(), LoadError> {
+        self.clean(FileStep::Retire(status.to_owned()))
+    }
+
     /// Does a step while the store is opened. If the disk is read-only, this step and those after
     /// it are done before the next change: in another order, a power cut between them could leave
     /// files that look like those of another change.
@@ -174,24 +199,27 @@ impl StoreDisk {
         Ok(())
     }
 
-    /// Replaces files of one folder, or removes those without content.
+    /// Writes and removes files of one folder.
     pub(super) fn replace(
         &mut self,
         folder: &str,
         files: Vec<FileChange>,
     ) -> Result<(), StoreError> {
-        for (path, content) in &files {
-            let size = content.as_ref().map_or(0, Vec::len);
-            if size > MAX_FILE {
+        for file in &files {
+            if let FileChange::Write(path, content) = file
+                && content.len() > MAX_FILE
+            {
+                let size = content.len();
                 let reason = format!("it has {size} bytes, and at most {MAX_FILE} can be read");
                 return Err(StoreError::invalid(path, reason));
             }
         }
         self.complete()?;
         self.write_temporaries(&files)?;
-        let steps = files.into_iter().map(|(path, content)| match content {
-            Some(_) => FileStep::Rename(path),
-            None => FileStep::Remove(path),
+        let steps = files.into_iter().map(|file| match file {
+            FileChange::Write(path, _) => FileStep::Rename(path),
+            FileChange::Remove(path) => FileStep::Remove(path),
+            FileChange::Retire(path) => FileStep::Retire(path),
         });
         self.pending = steps.chain([FileStep::Sync(folder.into())]).collect();
         self.complete()
@@ -200,8 +228,8 @@ impl StoreDisk {
     /// Writes the temporary files of a change: all or none.
     fn write_temporaries(&mut self, files: &[FileChange]) -> Result<(), StoreError> {
         self.remove_leftovers()?;
-        for (path, content) in files {
-            let Some(content) = content else { continue };
+        for file in files {
+            let FileChange::Write(path, content) = file else { continue };
             let temporary = temporary(path);
             let written = self.files.write(&temporary, content);
             self.leftovers.push(temporary);
@@ -235,7 +263,7 @@ impl StoreDisk {
                     // Somebody has removed the file or the folder: it never succeeds.
                     let renames = self.pending.drain(..).filter_map(|step| match step {
                         FileStep::Rename(path) => Some(temporary(&path)),
-                        FileStep::Remove(_) | FileStep::Sync(_) => None,
+                        FileStep::Retire(_) | FileStep::Remove(_) | FileStep::Sync(_) => None,
                     });
                     self.leftovers = renames.collect();
                 }

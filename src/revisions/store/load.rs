@@ -9,7 +9,8 @@ use super::disk::{Checked, StoreDisk};
 use super::error::LoadError;
 use super::items::parse_items;
 use super::names::{
-    FileName, RECORDS, REVISIONS, TEMPORARY, overlay_path, startup_path, status_path, temporary,
+    FileName, RECORDS, REVISIONS, TEMPORARY, overlay_path, removed, removed_in, startup_path,
+    status_path, temporary,
 };
 use super::records::Records;
 use crate::revisions::item::Items;
@@ -39,6 +40,8 @@ struct RevisionFiles {
     new_overlays: BTreeSet<u64>,
     /// Whether there is a startup file that was not renamed.
     new_startup: bool,
+    /// Revisions whose removal was not completed.
+    removed: BTreeSet<u64>,
 }
 
 /// Loads the revisions and the names of the records.
@@ -48,6 +51,7 @@ pub(super) fn load(disk: &mut StoreDisk) -> Result<(Contents, Records), LoadErro
 
     record_files.clean(disk)?;
     complete_statuses(disk, &mut files)?;
+    complete_removals(disk, &mut files)?;
     let mut contents = Contents::default();
     match files.startup {
         Some(Ok(items)) => contents.startup = items,
@@ -79,6 +83,10 @@ fn find_revisions(disk: &mut StoreDisk) -> Result<RevisionFiles, LoadError> {
                     }
                 }
             }
+            continue;
+        }
+        if let Some(number) = removed_in(&name) {
+            files.removed.insert(number);
             continue;
         }
         match FileName::of(&name) {
@@ -139,8 +147,27 @@ fn complete_statuses(disk: &mut StoreDisk, files: &mut RevisionFiles) -> Result<
     Ok(())
 }
 
-/// The revisions of which both files are whole. The files of the others are set aside, or
-/// removed if the revision was not completed.
+/// Removes what remains of revisions whose removal was not completed.
+fn complete_removals(disk: &mut StoreDisk, files: &mut RevisionFiles) -> Result<(), LoadError> {
+    for number in std::mem::take(&mut files.removed) {
+        // With a status, it is another revision of this number.
+        if !files.statuses.contains_key(&number) && files.overlays.remove(&number).is_some() {
+            disk.remove(&overlay_path(number))?;
+        }
+        disk.remove(&removed(&status_path(number)))?;
+    }
+    Ok(())
+}
+
+/// Removes a revision.
+fn remove_revision(disk: &mut StoreDisk, number: u64) -> Result<(), LoadError> {
+    let status = status_path(number);
+    disk.retire(&status)?;
+    disk.remove(&overlay_path(number))?;
+    disk.remove(&removed(&status))
+}
+
+/// The revisions of which both files are whole. The files of the others are set aside.
 fn pair(
     disk: &mut StoreDisk,
     mut statuses: BTreeMap<u64, Checked<Revision>>,
@@ -153,8 +180,6 @@ fn pair(
             (Some(Ok(revision)), Some(Ok(()))) => {
                 revisions.insert(number, revision);
             }
-            // It was being added or removed: the overlay is the first and the last of its files.
-            (None, Some(Ok(()))) => disk.remove(&overlay_path(number))?,
             (None, None) => {}
             (status, overlay) => {
                 let missing = || Err("the other file of its revision is missing".to_owned());
@@ -175,8 +200,7 @@ fn load_overlays(disk: &mut StoreDisk, contents: &mut Contents) -> Result<(), Lo
     for (number, in_doubt) in numbers {
         if in_doubt && !is_newest {
             // A later change was made when this one was known not to be in place.
-            disk.remove(&status_path(number))?;
-            disk.remove(&overlay_path(number))?;
+            remove_revision(disk, number)?;
             contents.revisions.remove(&number);
             continue;
         }

@@ -8,6 +8,7 @@
 //!   revisions/startup.yaml  what the startup manifest has for the items of the overlay
 //!   records/logs-7f.record  records of subscriptions
 //!   …/13.yaml.new           a temporary file: it is being written
+//!   …/3.status.removed      the former status of a revision that is being removed
 //!   …/13.yaml.damaged       a damaged file that was set aside
 //!
 //!  load, records    what is read when the store is opened; the records
@@ -23,7 +24,8 @@
 //! renamed in order. After a power cut the first files of the list have the new content and the
 //! others have the former one, and [`Store::open`] accepts every such mixture: a revision counts
 //! once it has both files. Where a new overlay was renamed and its status was not, the status is
-//! renamed when the store is opened.
+//! renamed when the store is opened. To remove a revision, its status is renamed first, so that an
+//! overlay which has lost its status is always known to be damage.
 //!
 //! A folder on a read-only disk can be opened: what operators have changed is put back from it.
 //! What a power cut has left in it is removed before the next change, and until the disk can be
@@ -105,11 +107,11 @@ impl Store {
             // values, one overlay, statuses. None of them is written twice.
             let is_in_order = match change {
                 StoreChange::Startup(_) => files.is_empty(),
-                StoreChange::Overlay(..) => files.iter().all(|(path, _)| *path == startup_path()),
+                StoreChange::Overlay(..) => files.iter().all(|file| file.path() == startup_path()),
                 StoreChange::Status(_) | StoreChange::Remove(_) => true,
             };
             let is_twice =
-                next.iter().any(|(path, _)| files.iter().any(|(other, _)| other == path));
+                next.iter().any(|one| files.iter().any(|other| other.path() == one.path()));
             if !is_in_order || is_twice {
                 self.disk.replace(REVISIONS, std::mem::take(&mut files))?;
             }

@@ -16,6 +16,9 @@ const STARTUP: &str = "startup.yaml";
 /// Ends the name of a file that is being written.
 pub(super) const TEMPORARY: &str = ".new";
 
+/// Ends the name of the status of a revision that is being removed.
+pub(super) const REMOVED: &str = ".removed";
+
 /// Ends the name of a file that was set aside.
 pub(super) const DAMAGED: &str = ".damaged";
 
@@ -84,6 +87,19 @@ pub(super) fn is_record(name: &str) -> bool {
 /// The name of a file while it is being written.
 pub(super) fn temporary(path: &Path) -> PathBuf {
     with_suffix(path, TEMPORARY)
+}
+
+/// The name of a status while its revision is being removed.
+pub(super) fn removed(status: &Path) -> PathBuf {
+    with_suffix(status, REMOVED)
+}
+
+/// The number of the revision that is being removed, by the name of a file.
+pub(super) fn removed_in(file: &str) -> Option<u64> {
+    match file.strip_suffix(REMOVED).and_then(FileName::of) {
+        Some(FileName::Status(number)) => Some(number),
+        _ => None,
+    }
 }
 
 /// The name of a damaged file that is set aside.

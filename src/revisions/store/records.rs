@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::disk::StoreDisk;
+use super::disk::{FileChange, StoreDisk};
 use super::error::{LoadError, StoreError};
 use super::names::{RECORDS, TEMPORARY, is_record, record_in, record_path};
 use super::sealed::seal;
@@ -94,7 +94,7 @@ impl Records {
         if self.0.len() >= MAX_RECORDS && !self.0.contains(name) {
             return invalid(format!("there are {MAX_RECORDS} records already"));
         }
-        let saved = disk.replace(RECORDS, vec![(path.clone(), Some(seal(text)))]);
+        let saved = disk.replace(RECORDS, vec![FileChange::Write(path.clone(), seal(text))]);
         // One that is pending may be there, and is completed by the next change.
         if saved.is_ok() || disk.is_pending(&path) {
             self.0.insert(name.to_owned());
@@ -104,7 +104,7 @@ impl Records {
 
     /// Removes a record. It is not an error if there is none.
     pub(super) fn remove(&mut self, disk: &mut StoreDisk, name: &str) -> Result<(), StoreError> {
-        disk.replace(RECORDS, vec![(path_of(name)?, None)])?;
+        disk.replace(RECORDS, vec![FileChange::Remove(path_of(name)?)])?;
         self.0.remove(name);
         Ok(())
     }

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use super::files::MAX_FILE;
 use super::items::items_text;
-use super::names::{TEMPORARY, status_path};
+use super::names::{DAMAGED, REMOVED, TEMPORARY, status_path};
 use super::sealed::{seal, unseal};
 use super::*;
 use crate::revisions::item::{Item, ItemValue, items_of};

@@ -53,6 +53,15 @@ pub(super) fn store_with(saves: &[Vec<StoreChange>]) -> (TempDir, Faults, Store)
     (folder, faults, store)
 }
 
+/// Checks that opening the store has left only whole files: a power cut is no damage.
+fn check_names(path: &Path, context: &str) {
+    for (path, _) in files(path) {
+        let name = path.to_string_lossy();
+        let is_left = [TEMPORARY, DAMAGED, REMOVED].iter().any(|suffix| name.ends_with(suffix));
+        assert!(!is_left, "{context}: {name}");
+    }
+}
+
 /// Checks the store after a power cut within the last of these saves. The power may be cut again
 /// while the store is opened.
 fn check_after_cut(path: &Path, faults: &Faults, saves: &[Vec<StoreChange>], context: &str) {
@@ -66,7 +75,7 @@ fn check_after_cut(path: &Path, faults: &Faults, saves: &[Vec<StoreChange>], con
     }
     let (mut store, found) = open_store(path);
     assert!(allowed.iter().any(|model| model.contents() == found), "{context}: {found:#?}");
-    assert!(files(path).iter().all(|(path, _)| !path.to_string_lossy().ends_with(TEMPORARY)));
+    check_names(path, context);
     store.save(changes).unwrap();
     drop(store);
     assert_eq!(contents(path), Model::after(saves).contents(), "{context}: repeated");
@@ -111,9 +120,7 @@ fn a_power_cut_after_any_byte_leaves_the_former_or_the_new_state() {
             let found = contents(folder.path());
             let context = format!("change {end}, operation {operation}, {length} bytes");
             assert!(allowed.iter().any(|model| model.contents() == found), "{context}: {found:#?}");
-            for (path, _) in files(folder.path()) {
-                assert!(!path.to_string_lossy().ends_with(TEMPORARY), "{context}: {path:?}");
-            }
+            check_names(folder.path(), &context);
             (operation, length) = match faults.size_at_fault() {
                 Some(size) if length < size => (operation, length + 1),
                 _ => (operation + 1, 0),

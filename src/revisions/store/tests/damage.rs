@@ -237,14 +237,61 @@ fn a_revision_that_has_one_file_is_not_used() {
     let folder = temp_dir();
     let path = folder.path();
     drop(three_revisions(path));
-    // Its removal was not completed.
     std::fs::remove_file(path.join("revisions/1.status")).unwrap();
     std::fs::remove_file(path.join("revisions/3.yaml")).unwrap();
-    let found = contents(path);
+    let (found, errors) = errors_of(|| contents(path));
     assert_eq!(found.revisions.keys().collect::<Vec<_>>(), [&2]);
     assert_eq!(found.overlay, items(&[("c", Some("2"))]));
     assert!(!path.join("revisions/1.yaml").exists());
+    assert!(path.join("revisions/1.yaml.damaged").exists());
     assert!(path.join("revisions/3.status.damaged").exists());
+    assert_eq!(errors, 2);
+}
+
+#[test]
+fn the_newest_overlay_without_its_status_is_set_aside() {
+    let folder = temp_dir();
+    let path = folder.path();
+    drop(three_revisions(path));
+    let overlay = std::fs::read(path.join("revisions/3.yaml")).unwrap();
+    std::fs::remove_file(path.join("revisions/3.status")).unwrap();
+    // Neither a status that is cut, nor one of another revision, makes it whole.
+    for other in [None, Some("revisions/3.status.new"), Some("revisions/9.status.new")] {
+        if let Some(other) = other {
+            std::fs::rename(path.join("revisions/3.yaml.damaged"), path.join("revisions/3.yaml"))
+                .unwrap();
+            std::fs::write(path.join(other), "x").unwrap();
+        }
+        let (found, errors) = errors_of(|| contents(path));
+        assert_eq!(found.revisions.keys().collect::<Vec<_>>(), [&1, &2], "{other:?}");
+        assert_eq!(found.overlay, items(&[("c", Some("2"))]), "{other:?}");
+        assert_eq!(errors, 1, "{other:?}");
+        assert_eq!(std::fs::read(path.join("revisions/3.yaml.damaged")).unwrap(), overlay);
+    }
+}
+
+#[test]
+fn a_revision_whose_removal_was_interrupted_is_removed_without_an_error() {
+    let folder = temp_dir();
+    let path = folder.path();
+    drop(three_revisions(path));
+    let retire = |number: u64| {
+        let status = path.join(status_path(number));
+        std::fs::rename(&status, status.with_extension("status.removed")).unwrap();
+    };
+    retire(1);
+    retire(3);
+    std::fs::remove_file(path.join("revisions/3.yaml")).unwrap();
+    // That of an earlier revision with this number.
+    std::fs::write(path.join("revisions/2.status.removed"), "x").unwrap();
+    let (found, errors) = errors_of(|| contents(path));
+    assert_eq!((found.revisions.keys().collect::<Vec<_>>(), errors), (vec![&2], 0));
+    assert_eq!(found.overlay, items(&[("c", Some("2"))]));
+    let names: Vec<_> = files(path)
+        .into_iter()
+        .map(|(file, _)| file.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["lock", "2.status", "2.yaml", "startup.yaml"]);
 }
 
 #[test]

@@ -200,7 +200,8 @@ fn items_that_could_not_be_read_again_are_not_written() {
         assert!(matches!(error, StoreError::Invalid { .. }), "{name}: {error}");
     }
     let huge = vec![b'x'; MAX_FILE + 1];
-    let error = store.disk.replace(REVISIONS, vec![(overlay_path(4), Some(huge))]).unwrap_err();
+    let error =
+        store.disk.replace(REVISIONS, vec![FileChange::Write(overlay_path(4), huge)]).unwrap_err();
     assert!(matches!(error, StoreError::Invalid { .. }), "{error}");
     drop(store);
     assert_eq!(contents(folder.path()).revisions.len(), 3);
