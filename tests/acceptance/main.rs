@@ -7,6 +7,7 @@
 mod abandoned_streams;
 mod daemon;
 mod dashboard;
+mod disk;
 mod documents;
 mod guard;
 mod health;

@@ -1,9 +1,11 @@
 //! A broker, a simulated vehicle and a connector.
 
+use std::path::Path;
+
 use rumqttc::v5::mqttbytes::v5::Publish;
 use serde_json::{Value, json};
 
-use super::connector::BASE;
+use super::connector::{BASE, start_connector_binary};
 use super::vehicle::Vehicle;
 use super::{Broker, Client, Message, Process, start_connector};
 
@@ -25,6 +27,15 @@ impl Scene {
         // The broker must queue a burst of requests without dropping any.
         let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
         Self::with_broker(broker, settings).await
+    }
+
+    /// Starts everything, with another program that runs the connector.
+    pub async fn with_program(program: &Path, settings: &[(&str, &str)]) -> Self {
+        let (broker, vehicle) = (Broker::start().await, Vehicle::start().await);
+        let connector =
+            start_connector_binary(program, broker.port(), vehicle.control_interface(), settings);
+        wait_until_connected(&broker).await;
+        Self { broker, vehicle, connector }
     }
 
     /// Starts everything except the broker.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::advice::explain;
 use super::error::{LoadError, NewerFormat, StoreError};
 use super::files::{Files, MAX_FILE, is_read_only};
 use super::names::{DAMAGED, aside, removed, temporary};
@@ -39,6 +40,8 @@ impl FileChange {
 
 /// The files, and what remains of a change that has failed.
 pub(super) struct StoreDisk {
+    /// The folder of the store, for messages.
+    folder: PathBuf,
     files: Box<dyn Files>,
     /// The rest of a change that has failed after all its files were written, or of the cleaning
     /// of a read-only disk.
@@ -78,8 +81,8 @@ impl FileStep {
 }
 
 impl StoreDisk {
-    pub(super) fn new(files: Box<dyn Files>) -> Self {
-        Self { files, pending: VecDeque::new(), leftovers: Vec::new() }
+    pub(super) fn new(folder: PathBuf, files: Box<dyn Files>) -> Self {
+        Self { folder, files, pending: VecDeque::new(), leftovers: Vec::new() }
     }
 
     /// Creates folders, unless they exist. On a read-only disk they must exist.
@@ -99,6 +102,16 @@ impl StoreDisk {
         }
     }
 
+    /// The error of a file of the store.
+    fn failed(&self, path: &Path, error: &io::Error) -> StoreError {
+        StoreError::io(&self.folder, path, error)
+    }
+
+    /// The error of files that were read after the store was opened.
+    pub(super) fn load_failed(&self, error: LoadError) -> StoreError {
+        StoreError::load(&self.folder, error)
+    }
+
     /// The names of the files in a folder, in a fixed order.
     pub(super) fn list(&mut self, folder: &str) -> Result<Vec<String>, LoadError> {
         let names = self.files.list(Path::new(folder));
@@ -109,7 +122,7 @@ impl StoreDisk {
 
     /// The text of a file that should be whole.
     pub(super) fn read(&mut self, path: &Path) -> Result<String, StoreError> {
-        let content = self.files.read(path).map_err(|error| StoreError::io(path, &error))?;
+        let content = self.files.read(path).map_err(|error| self.failed(path, &error))?;
         let damaged = |error: SealError| StoreError::Damaged {
             file: path.display().to_string(),
             reason: error.to_string(),
@@ -189,8 +202,9 @@ impl StoreDisk {
             match step.run(self.files.as_mut()) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_read_only(&error) => {
-                    let (file, error) = (step.path().display(), error.to_string());
-                    tracing::warn!(%file, error, "the store is cleaned before the next change");
+                    let path = step.path();
+                    let error = explain(&self.folder, &self.folder.join(path), &error);
+                    tracing::warn!(file = %path.display(), error, "the store is cleaned before the next change");
                 }
                 Err(error) => return Err(LoadError::Io(step.path().to_owned(), error)),
             }
@@ -236,7 +250,7 @@ impl StoreDisk {
             if let Err(error) = written {
                 // What cannot be removed now is removed before the next change, or at the start.
                 let _ = self.remove_leftovers();
-                return Err(StoreError::io(path, &error));
+                return Err(self.failed(path, &error));
             }
         }
         self.leftovers.clear();
@@ -248,7 +262,7 @@ impl StoreDisk {
     fn remove_leftovers(&mut self) -> Result<(), StoreError> {
         while let Some(temporary) = self.leftovers.last() {
             let removed = self.files.remove(temporary).or_else(if_present);
-            removed.map_err(|error| StoreError::io(temporary, &error))?;
+            removed.map_err(|error| self.failed(temporary, &error))?;
             self.leftovers.pop();
         }
         Ok(())
@@ -258,7 +272,7 @@ impl StoreDisk {
     fn complete(&mut self) -> Result<(), StoreError> {
         while let Some(step) = self.pending.front() {
             if let Err(error) = step.run(self.files.as_mut()) {
-                let failed = StoreError::io(step.path(), &error);
+                let failed = self.failed(step.path(), &error);
                 if error.kind() == io::ErrorKind::NotFound {
                     // Somebody has removed the file or the folder: it never succeeds.
                     let renames = self.pending.drain(..).filter_map(|step| match step {

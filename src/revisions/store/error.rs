@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::advice::explain;
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -22,13 +24,21 @@ pub enum OpenError {
         error: NewerFormat,
     },
     /// The folder, or a file in it, cannot be used at the moment.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {reason}", .path.display())]
     Io {
         /// The folder or the file.
         path: PathBuf,
-        /// Why it cannot be used.
-        error: io::Error,
+        /// Why it cannot be used, and what to do.
+        reason: String,
     },
+}
+
+impl OpenError {
+    /// The folder of the store, or `path` in it, cannot be used.
+    pub(super) fn io(folder: &Path, path: PathBuf, error: &io::Error) -> Self {
+        let reason = explain(folder, &path, error);
+        Self::Io { path, reason }
+    }
 }
 
 /// The format of a file is newer than this version.
@@ -49,8 +59,20 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
-        Self::Io { file: path.display().to_string(), reason: error.to_string() }
+    /// `path` in the folder of the store cannot be used.
+    pub(super) fn io(folder: &Path, path: &Path, error: &io::Error) -> Self {
+        let reason = explain(folder, &folder.join(path), error);
+        Self::Io { file: path.display().to_string(), reason }
+    }
+
+    /// Files in the folder of the store cannot be used.
+    pub(super) fn load(folder: &Path, error: LoadError) -> Self {
+        match error {
+            LoadError::Io(path, error) => Self::io(folder, &path, &error),
+            LoadError::Newer(path, error) => {
+                Self::Damaged { file: path.display().to_string(), reason: error.to_string() }
+            }
+        }
     }
 
     pub(super) fn invalid(path: &Path, reason: impl ToString) -> Self {
@@ -63,15 +85,4 @@ impl StoreError {
 pub(super) enum LoadError {
     Io(PathBuf, io::Error),
     Newer(PathBuf, NewerFormat),
-}
-
-impl From<LoadError> for StoreError {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Io(path, error) => Self::io(&path, &error),
-            LoadError::Newer(path, error) => {
-                Self::Damaged { file: path.display().to_string(), reason: error.to_string() }
-            }
-        }
-    }
 }

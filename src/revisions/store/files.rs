@@ -2,10 +2,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 /// Maximum size of a file, in bytes. Ankaios accepts updates of 1 MiB; the same items are longer
 /// as YAML, because of its indentation and escapes.
@@ -145,8 +146,13 @@ fn restrict(path: &Path, metadata: &fs::Metadata, mode: u32) {
     if metadata.permissions().mode() & OTHERS == 0 {
         return;
     }
-    let restricted = fs::set_permissions(path, Permissions::from_mode(mode));
-    let error = restricted.err().map(|error| error.to_string());
+    // The connector itself may need the permissions on what belongs to somebody else.
+    let error = if metadata.uid() == geteuid().as_raw() {
+        let restricted = fs::set_permissions(path, Permissions::from_mode(mode));
+        restricted.err().map(|error| error.to_string())
+    } else {
+        Some(format!("it belongs to user {}", metadata.uid()))
+    };
     tracing::warn!(
         path = %path.display(),
         error,

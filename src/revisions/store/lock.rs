@@ -1,19 +1,19 @@
 //! The lock of the folder.
 
-use std::io;
 use std::path::Path;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
+use super::advice::explain;
 use super::error::OpenError;
 use super::files::is_read_only;
 
 /// Locks a folder until the file descriptor is closed. On a read-only disk, the file must exist.
 pub(super) fn lock(folder: &Path) -> Result<OwnedFd, OpenError> {
-    let failed = |error: Errno| OpenError::Io { path: folder.to_owned(), error: error.into() };
     let path = folder.join("lock");
+    let failed = |error: Errno| OpenError::io(folder, path.clone(), &error.into());
     let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let writing = flags | OFlags::CREATE | OFlags::RDWR;
     let lock = open(&path, writing, Mode::RUSR | Mode::WUSR).or_else(|error| {
@@ -26,7 +26,7 @@ pub(super) fn lock(folder: &Path) -> Result<OwnedFd, OpenError> {
         let lock = open(&path, reading, Mode::empty()).map_err(|_| error)?;
         tracing::warn!(
             path = %folder.display(),
-            error = %io::Error::from(error),
+            error = explain(folder, &path, &error.into()),
             "the store can be read, but not written"
         );
         Ok(lock)

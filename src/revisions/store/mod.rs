@@ -18,6 +18,7 @@
 //!    files, lock     the file operations, and the lock
 //!    sealed          the first line of each file, with a checksum
 //!    names, error    the names of the files, and the errors
+//!    advice          what to do about an error of the disk
 //! ```
 //!
 //! A change is a list of files. All are written under temporary names and synced, then they are
@@ -31,6 +32,7 @@
 //! What a power cut has left in it is removed before the next change, and until the disk can be
 //! written, each change fails.
 
+mod advice;
 mod change;
 mod disk;
 mod error;
@@ -76,19 +78,20 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub(super) fn open(path: &Path) -> Result<(Self, Contents), OpenError> {
-        let failed = |error| OpenError::Io { path: path.to_owned(), error };
+        let failed = |error| OpenError::io(path, path.to_owned(), &error);
         let folder = Folder::create(path.to_owned()).map_err(failed)?;
         let lock = lock::lock(path)?;
-        let (store, contents) = Self::with(Box::new(folder)).map_err(|error| match error {
-            LoadError::Io(file, error) => OpenError::Io { path: path.join(file), error },
-            LoadError::Newer(file, error) => OpenError::Newer { file: path.join(file), error },
-        })?;
+        let (store, contents) =
+            Self::with(path, Box::new(folder)).map_err(|error| match error {
+                LoadError::Io(file, error) => OpenError::io(path, path.join(file), &error),
+                LoadError::Newer(file, error) => OpenError::Newer { file: path.join(file), error },
+            })?;
         Ok((Self { _lock: Some(lock), ..store }, contents))
     }
 
-    /// A store on these files, and what it contains.
-    fn with(files: Box<dyn Files>) -> Result<(Self, Contents), LoadError> {
-        let mut disk = StoreDisk::new(files);
+    /// A store on the files of this folder, and what it contains.
+    fn with(path: &Path, files: Box<dyn Files>) -> Result<(Self, Contents), LoadError> {
+        let mut disk = StoreDisk::new(path.to_owned(), files);
         disk.create_folders(&[REVISIONS, RECORDS])?;
         let (contents, records) = load(&mut disk)?;
         Ok((Self { disk, records, _lock: None }, contents))
@@ -136,7 +139,7 @@ impl Store {
     /// # Errors
     /// The folder or a file cannot be read.
     pub(crate) fn records(&mut self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        Ok(self.records.read(&mut self.disk)?)
+        self.records.read(&mut self.disk).map_err(|error| self.disk.load_failed(error))
     }
 
     /// Writes a record, or replaces the one of this name. `name` is `events-<id>`,

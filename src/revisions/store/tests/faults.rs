@@ -58,7 +58,7 @@ impl Faults {
     /// Opens the store on a folder with these faults.
     pub(super) fn open(&self, path: &Path) -> Result<(Store, Contents), LoadError> {
         let folder = Folder::create(path.to_owned()).unwrap();
-        Store::with(Box::new(FaultyFolder { folder, faults: self.clone() }))
+        Store::with(path, Box::new(FaultyFolder { folder, faults: self.clone() }))
     }
 
     /// Size of the file that was being written when the power was cut.
