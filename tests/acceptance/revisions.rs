@@ -357,6 +357,32 @@ async fn the_marker_is_the_connectors_own() {
 }
 
 #[tokio::test]
+async fn a_pattern_does_not_match_the_marker() {
+    let kept = Kept::start().await;
+    kept.apply(&config("door", "1")).await;
+    let marker = kept.marker().await;
+    for mask in [
+        "desiredState.configs.*",
+        "desiredState.configs.*.revision",
+        "desiredState.configs.fleetconnector_*",
+        "desiredState.*.fleetconnector_revision",
+        "desiredState.*",
+        "*.configs.fleetconnector_revision",
+        "*",
+    ] {
+        let forged = json!({"configs": {MARKER: {"revision": "9"}}});
+        for state in [forged, json!({"apiVersion": "v1"})] {
+            let update = json!({"update_mask": [mask], "state": {"desiredState": state}});
+            let reply = kept.request("state/update", update.to_string()).await;
+            let is_unchanged = reply["revision"] == 1 || reply["error"].is_object();
+            assert!(is_unchanged, "{mask}: {reply}");
+            assert_eq!(kept.marker().await, marker, "{mask}");
+        }
+    }
+    assert_eq!(kept.configs().await, json!({"door": "1"}));
+}
+
+#[tokio::test]
 async fn bad_user_properties_say_what_is_possible() {
     let kept = Kept::start().await;
     let reply = kept.request_with("manifest/apply", &config("a", "1"), "rollback", "always").await;
@@ -439,6 +465,28 @@ async fn a_revision_with_deleted_items_can_be_applied() {
         }
     }
     assert_eq!(kept.configs().await, json!({"a": "3"}));
+}
+
+#[tokio::test]
+async fn going_back_to_revision_0_gives_the_values_of_a_new_startup_manifest() {
+    let kept = Kept::start().await;
+    let startup = |door: &str| {
+        let manifest = config("door", door) + &format!("  new: '{door}'\n");
+        let manifest = ankaios_model::manifest::Manifest::parse(manifest.as_bytes()).unwrap();
+        let state = manifest.into_apply_request().new_state.unwrap().desired_state.unwrap();
+        kept.scene.vehicle.set_startup_manifest(state).unwrap();
+    };
+    kept.apply(&config("door", "operator")).await;
+    kept.apply(&workload("app", "localhost/app")).await;
+    assert_eq!(kept.configs().await, json!({"door": "operator"}));
+    // The software of the vehicle is updated.
+    startup("vendor");
+    kept.restart_server().await;
+    kept.eventually_has(json!({"door": "operator", "new": "vendor"})).await;
+    let reply = kept.request("manifest/rollback", r#"{"revision": 0}"#).await;
+    assert_eq!(reply["revision"], 3, "{reply}");
+    assert_eq!(reply["deleted_workloads"][0]["workload_name"], "app", "{reply}");
+    assert_eq!(kept.configs().await, json!({"door": "vendor", "new": "vendor"}));
 }
 
 #[tokio::test]
