@@ -25,4 +25,5 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod trials;
 mod uplink;

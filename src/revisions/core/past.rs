@@ -91,36 +91,32 @@ impl Book {
     }
 
     /// The source of an item's value, and the revisions that would be the source instead if one in
-    /// progress succeeds, or if one is rolled back before its workloads have stayed up.
+    /// progress succeeds.
     fn sources(&self, revision: u64, item: &Item) -> (Option<u64>, Vec<u64>) {
         // The newest one that has succeeded with the value that is looked at.
-        let (mut source, mut stable, mut possible) = (None, None, Vec::new());
+        let (mut source, mut possible) = (None, Vec::new());
         for (number, one) in self.revisions.range(..revision).rev() {
             let removed = one.changed_since.get(item);
             if removed.is_some_and(|removed| source.is_some_and(|source| source > *removed)) {
                 // A value that has not succeeded would have been noted.
                 break;
             }
+            let is_set = one.changed.contains_key(item);
             // One that was undone later says nothing about the values that it has set itself.
-            if rollout_has_succeeded(one) {
+            if one.has_succeeded || (is_set && has_good_values(one)) {
                 source.get_or_insert(*number);
             }
-            if one.has_succeeded {
-                stable.get_or_insert(*number);
-            }
-            let is_set = one.changed.contains_key(item);
             if is_set && may_have_good_values(one) && source.is_some() {
                 break;
             }
             if is_set && one.status == RevisionStatus::InProgress {
-                possible.extend([source, stable].into_iter().flatten());
+                possible.extend(source);
             }
             // Here the value was set that has not succeeded.
             if one.unproven.contains(item) || (is_set && !may_have_good_values(one)) {
-                (source, stable) = (None, None);
+                source = None;
             }
         }
-        possible.extend(stable);
         // At the end of the loop, the one that has set the value is no longer kept.
         (source, possible)
     }
@@ -169,7 +165,7 @@ impl Book {
     }
 }
 
-/// Whether the values that a revision has set are good if a later one has succeeded with them.
+/// Whether the values that a revision has set are good if a later one has stayed up with them.
 fn may_have_good_values(revision: &Revision) -> bool {
     has_good_values(revision) || revision.status == RevisionStatus::Superseded
 }
@@ -178,12 +174,9 @@ fn may_have_good_values(revision: &Revision) -> bool {
 fn has_good_values(revision: &Revision) -> bool {
     let is_undone =
         matches!(revision.status, RevisionStatus::RolledBack | RevisionStatus::Unconfirmed);
-    rollout_has_succeeded(revision) && !is_undone
-}
-
-/// Whether the rollout of a revision has succeeded. Its workloads may not have stayed up yet.
-fn rollout_has_succeeded(revision: &Revision) -> bool {
-    revision.has_succeeded || revision.status == RevisionStatus::Succeeded
+    // Its workloads may not have stayed up yet.
+    let has_succeeded = revision.has_succeeded || revision.status == RevisionStatus::Succeeded;
+    has_succeeded && !is_undone
 }
 
 /// Whether the workloads of a revision have stayed up, and the revision was not undone.

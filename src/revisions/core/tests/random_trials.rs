@@ -59,9 +59,7 @@ impl Log {
         match one.status {
             RevisionStatus::RolledBack | RevisionStatus::Unconfirmed => false,
             RevisionStatus::Succeeded => true,
-            RevisionStatus::Superseded => {
-                kept_by.any(|one| one.has_succeeded || one.status == RevisionStatus::Succeeded)
-            }
+            RevisionStatus::Superseded => kept_by.any(|one| one.has_succeeded),
             _ => one.has_succeeded,
         }
     }
