@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::scene::{find, workload};
@@ -48,6 +48,8 @@ async fn a_change_that_cuts_the_vehicle_off_goes_back_without_a_broker() {
     })
     .await;
     scene.broker.start_again().await;
+    let mut status = scene.client("connector/status").await;
+    find(&mut status, |status| status["status"] == "online").await;
     newest_is(&scene, "succeeded").await;
     let history = scene.request("manifest/history", "").await;
     assert_eq!(history["revisions"][0]["reverts"], 1, "{history}");
@@ -87,7 +89,7 @@ async fn a_rollback_that_is_not_possible_says_why() {
     eventually("the policy is read again", DEADLINE, async || {
         let manifest = workload("other", "localhost/app");
         let reply = scene.request("manifest/validate", manifest).await;
-        (reply["valid"] == json!(false)).then_some(())
+        reply["error"].is_object().then_some(())
     })
     .await;
     apply(&scene, &bad, "on-failure").await;
