@@ -8,10 +8,14 @@ use anyhow::Context;
 use fleet_connector::settings::{Command, DashboardSettings, HealthSettings, Settings};
 use fleet_connector::{connector, dashboard, health};
 use service_kit::{log, process};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     heap::keep_large_blocks_apart();
+    // Before anything else: the first process of a container ignores SIGTERM until it is handled,
+    // and any other process dies of it without an orderly end.
+    let started = start_runtime();
     let command = match Command::read() {
         Ok(command) => command,
         Err(error) => return process::refuse("fleet-connector", &error),
@@ -22,15 +26,15 @@ fn main() -> ExitCode {
         // It prints the response and writes no log.
         Command::Health(_) => {}
     }
-    // One thread is enough: all tasks wait for FIFOs and a socket. A second thread runs slow
-    // work, one job at a time, so that replies keep their order.
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
-    let outcome = runtime.context("the runtime cannot be started").and_then(|runtime| {
+    let outcome = started.and_then(|(runtime, stop)| {
         let outcome = runtime.block_on(async {
             match command {
-                Command::Connect(settings) => connect(*settings).await.map(|()| true),
-                Command::Dashboard(settings) => show_dashboard(settings).await.map(|()| true),
-                Command::Health(settings) => Ok(print_health(settings).await),
+                Command::Connect(settings) => connect(*settings, stop).await.map(|()| true),
+                Command::Dashboard(settings) => show_dashboard(settings, stop).await.map(|()| true),
+                Command::Health(settings) => tokio::select! {
+                    is_healthy = print_health(settings) => Ok(is_healthy),
+                    () = stop.cancelled() => Ok(false),
+                },
             }
         });
         // A terminal that no longer accepts output must not delay the exit.
@@ -47,14 +51,29 @@ fn main() -> ExitCode {
     }
 }
 
-async fn connect(settings: Settings) -> anyhow::Result<()> {
+/// Starts the runtime. Returns it with a token that signals cancel.
+fn start_runtime() -> anyhow::Result<(Runtime, CancellationToken)> {
+    // One thread is enough: all tasks wait for FIFOs and a socket. A second thread runs slow
+    // work, one job at a time, so that replies keep their order.
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .context("the runtime cannot be started")?;
+    let stop = {
+        let _entered = runtime.enter();
+        process::stop_on_signals().context("signals cannot be handled")?
+    };
+    Ok((runtime, stop))
+}
+
+async fn connect(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         topics = %settings.topics,
         control_interface = %settings.control_interface_dir.display(),
         "fleet connector"
     );
-    let stop = process::stop_on_signals().context("signals cannot be handled")?;
     match connector::run(settings, stop).await {
         // Nothing is lost: the broker keeps the requests.
         Err(timeout @ connector::Error::DrainTimeout) => {
@@ -79,7 +98,9 @@ async fn print_health(settings: HealthSettings) -> bool {
     }
 }
 
-async fn show_dashboard(settings: DashboardSettings) -> anyhow::Result<()> {
-    let stop = process::stop_on_signals().context("signals cannot be handled")?;
+async fn show_dashboard(
+    settings: DashboardSettings,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     dashboard::run(settings, stop).await.context("the dashboard cannot be printed")
 }

@@ -3,12 +3,13 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::json;
 use vehicle_simulator::{Fault, SimulatedVehicle, VehicleOptions};
 
 use crate::support::connector::BASE;
-use crate::support::{Broker, Scene, start_connector};
+use crate::support::{Broker, DEADLINE, Scene, eventually, start_connector};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fleet-connector"))
@@ -96,6 +97,23 @@ async fn waits_are_answered_as_unavailable_when_it_stops() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     let reply = crate::support::scene::payload(&client.next().await);
     assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
+}
+
+/// The first process of a container ignores signals that it does not handle yet. The policy is a
+/// FIFO that nobody writes, which holds up reading the settings.
+#[tokio::test]
+async fn signals_are_handled_before_the_settings_are_read() {
+    let broker = Broker::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy");
+    mknodat(CWD, &policy, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let settings = [("POLICY_FILE", policy.to_str().unwrap())];
+    let connector = start_connector(&broker, folder.path(), &settings);
+    eventually("it handles SIGTERM and SIGINT", DEADLINE, async || {
+        (connector.handles(Signal::TERM) && connector.handles(Signal::INT)).then_some(())
+    })
+    .await;
+    assert_eq!(connector.output(), [""; 0]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{DEADLINE, say};
 
@@ -45,9 +45,7 @@ impl Process {
 
     /// The peak resident memory of the process, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        self.proc_status("VmHWM:").trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// All lines of standard output and standard error so far.
@@ -91,10 +89,39 @@ impl Process {
             .unwrap()
     }
 
-    /// Sends SIGTERM and waits until the process has exited.
+    /// Sends SIGTERM and waits until the process has exited. The signal is sent when the process
+    /// handles it: one that has just started could only die of it.
     pub async fn terminate(&mut self) -> ExitStatus {
+        let handles = async {
+            while !self.handles(Signal::TERM) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let handles = timeout(DEADLINE, handles).await;
+        handles.unwrap_or_else(|_| panic!("{} does not handle SIGTERM", self.name));
         self.signal(Signal::TERM);
         self.wait().await
+    }
+
+    /// Whether the process has installed a handler for a signal, or has ended.
+    pub fn handles(&self, signal: Signal) -> bool {
+        let caught = u64::from_str_radix(&self.proc_status("SigCgt:"), 16).unwrap();
+        caught & (1 << (signal.as_raw() - 1)) != 0 || self.proc_status("State:").starts_with('Z')
+    }
+
+    /// Sends SIGSTOP and waits until the process is suspended.
+    pub async fn suspend(&self) {
+        self.signal(Signal::STOP);
+        while !self.proc_status("State:").starts_with('T') {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// A field of `/proc/<pid>/status`.
+    fn proc_status(&self, name: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let field = status.lines().find_map(|line| line.strip_prefix(name));
+        field.unwrap().trim().to_owned()
     }
 
     /// Sends SIGKILL and waits until the process has exited.

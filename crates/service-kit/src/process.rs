@@ -41,7 +41,8 @@ pub fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Returns a token that is cancelled by SIGTERM or SIGINT.
+/// Returns a token that is cancelled by SIGTERM or SIGINT. Call it within a runtime, before all
+/// other work of the program.
 ///
 /// # Errors
 /// A signal handler cannot be installed.
