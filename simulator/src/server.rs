@@ -16,8 +16,7 @@ use std::time::{Instant, SystemTime};
 
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::{
-    AddCondition, AgentAttributes, AgentStatus, CompleteState, ExecutionState, LogsRequest,
-    Response, RestartPolicy, State, Tags,
+    AddCondition, CompleteState, ExecutionState, LogsRequest, Response, RestartPolicy, State, Tags,
 };
 
 use crate::execution;
@@ -33,6 +32,7 @@ use crate::update::PlannedUpdate;
 #[cfg(test)]
 mod tests;
 
+mod agents;
 mod restart;
 
 /// The server and its agents, without the session of the workload.
@@ -236,7 +236,7 @@ impl SimulatedServer {
         Some(responses)
     }
 
-    // ------------------------------------------------------- updates, agents
+    // -------------------------------------------------------------- updates
 
     /// Applies an update: stops deleted instances and starts added ones.
     pub(crate) fn apply_update(&mut self, update: PlannedUpdate, now: Instant) -> Vec<Response> {
@@ -269,6 +269,12 @@ impl SimulatedServer {
                 }
                 continue;
             }
+            if !self.state.has_agent(&name.agent_name) {
+                // The agent stops it when it has connected again.
+                self.timeline.cancel(name);
+                self.waiting.remove(name);
+                continue;
+            }
             successors.extend(successor.cloned());
             let successor = successor.cloned();
             let was_started = self.state.execution_state(name) != Some(execution::initial());
@@ -297,6 +303,12 @@ impl SimulatedServer {
         removed
     }
 
+    /// Lets the agent stop an instance. The one that replaces it starts afterwards.
+    fn plan_stop(&mut self, name: InstanceName, successor: Option<InstanceName>, now: Instant) {
+        let due = now + self.timing.deletion;
+        self.timeline.plan(due, name, LifecycleStep::Stop { successor });
+    }
+
     /// Records the runtime of a workload that is changed, unless it was changed before.
     fn keep_runtime(&mut self, name: &InstanceName, runtime: Option<Arc<str>>) {
         if let Some(runtime) = runtime {
@@ -313,40 +325,6 @@ impl SimulatedServer {
                 unknown.workload_name == name.workload_name && unknown.agent_name == name.agent_name
             })
             .cloned()
-    }
-
-    /// Adds an agent or replaces its attributes. Its new instances start; those that were
-    /// disconnected are running again.
-    pub(crate) fn connect_agent(
-        &mut self,
-        agent: &str,
-        attributes: AgentAttributes,
-        now: Instant,
-    ) -> Vec<Response> {
-        self.agent_tags.insert(agent.to_owned(), attributes.tags.clone());
-        let mut responses = self.state.set_agent(agent, attributes);
-        for name in self.state.instances_on(agent) {
-            let state = self.state.execution_state(&name);
-            if state == Some(execution::agent_disconnected()) {
-                responses.extend(self.set_execution_state(&name, execution::running(), now));
-            } else if state == Some(execution::initial()) {
-                self.timeline.plan(now + self.timing.initial, name, LifecycleStep::Start);
-            }
-        }
-        responses
-    }
-
-    /// Sets the load of a connected agent.
-    pub(crate) fn set_agent_load(&mut self, agent: &str, status: AgentStatus) -> Vec<Response> {
-        self.state.set_agent_load(agent, status)
-    }
-
-    /// Removes an agent, as if its connection to the server had broken.
-    pub(crate) fn disconnect_agent(&mut self, agent: &str) -> Vec<Response> {
-        for name in self.state.instances_on(agent) {
-            self.timeline.cancel(&name);
-        }
-        self.state.remove_agent(agent)
     }
 
     // ---------------------------------------------------- events, logs, session

@@ -16,7 +16,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::execution_state::ExecutionStateEnum;
 use ankaios_model::proto::ank_base::{ExecutionState, Pending, State};
 
@@ -117,10 +116,5 @@ impl SimulatedServer {
             let name = rendered.name.clone();
             self.timeline.plan(now + self.timing.initial, name, LifecycleStep::Start);
         }
-    }
-
-    fn plan_stop(&mut self, name: InstanceName, successor: Option<InstanceName>, now: Instant) {
-        let due = now + self.timing.deletion;
-        self.timeline.plan(due, name, LifecycleStep::Stop { successor });
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ankaios_model::proto::ank_base::{
-    AgentMap, Dependencies, UpdateStateRequest, Workload, WorkloadMap, WorkloadStatesMap,
+    AgentAttributes, AgentMap, Dependencies, UpdateStateRequest, Workload, WorkloadMap,
+    WorkloadStatesMap,
 };
 
 use super::*;
@@ -336,6 +337,43 @@ fn workloads_wait_for_their_agent_and_run_again_with_it() {
     assert!(!simulated.server.state().has_agent("agent_B"));
     simulated.server.connect_agent("agent_B", agent_attributes(), simulated.now);
     assert_eq!(simulated.states(&name), [running]);
+}
+
+/// The server does not know what the agent does.
+#[test]
+fn what_changes_while_the_agent_is_disconnected_is_done_when_it_connects_again() {
+    let mut simulated = Simulated::new();
+    let elsewhere = |config| Workload { agent: Some("agent_B".to_owned()), ..workload(config) };
+    simulated.server.connect_agent("agent_B", agent_attributes(), simulated.now);
+    simulated.update(&[
+        ("deleted", Some(elsewhere("image: x"))),
+        ("again", Some(elsewhere("image: x"))),
+        ("changed", Some(elsewhere("image: x"))),
+    ]);
+    let [deleted, again, old] =
+        ["deleted", "again", "changed"].map(|name| simulated.instance(name));
+    let [starting, running] = starts();
+    assert_eq!(simulated.states(&old).last(), Some(&running));
+    simulated.server.disconnect_agent("agent_B");
+    simulated.update(&[("deleted", None), ("again", None)]);
+    simulated.update(&[
+        ("again", Some(elsewhere("image: x"))),
+        ("changed", Some(elsewhere("image: y"))),
+    ]);
+    let new = simulated.instance("changed");
+    let disconnected = Some(execution::agent_disconnected());
+    for name in [&deleted, &again, &old] {
+        assert_eq!(simulated.states(name), std::slice::from_ref(&disconnected), "{name}");
+    }
+    assert_eq!(simulated.states(&new), [Some(execution::initial())]);
+
+    simulated.server.connect_agent("agent_B", agent_attributes(), simulated.now);
+    assert_eq!(simulated.server.state().execution_state(&again), running);
+    let expected = [Some(execution::initial()), starting, running];
+    assert_eq!(simulated.states(&new), expected);
+    for name in [&deleted, &old] {
+        assert_eq!(simulated.server.state().execution_state(name), None, "{name}");
+    }
 }
 
 #[test]
