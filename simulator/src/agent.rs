@@ -15,6 +15,7 @@ use ankaios_model::proto::control_api::{
 };
 use bytes::{Bytes, BytesMut};
 use prost::Message;
+use rustix::io::ioctl_fionread;
 use tokio::io::{Interest, Ready};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
@@ -25,9 +26,6 @@ use crate::fifos::{Fifos, has_no_reader};
 use crate::framing::{self, NextFrame};
 use crate::observations::Problem;
 use crate::simulation::{OUTBOX_LIMIT, SharedSimulation};
-
-/// How long writing a frame may take. After that its rest is not written.
-const WRITE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Interval between attempts to write to a workload that has not opened `input`.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
@@ -52,6 +50,8 @@ pub(crate) enum AgentCommand {
     Start,
     /// Close the FIFOs without removing them, as when the process of the agent ends.
     Kill,
+    /// Start the server anew, a new session on the same FIFOs, and unlink them.
+    RestartServer,
     /// Start a new session on the same FIFOs before closing the old one.
     Swap,
     /// Unlink the FIFOs and their folder.
@@ -150,8 +150,18 @@ impl SimulatedAgent {
                 self.start_session()
             }
             AgentCommand::Kill => {
+                self.serve_arrived().await;
                 self.end_session();
                 Ok(())
+            }
+            AgentCommand::RestartServer => {
+                self.serve_arrived().await;
+                self.shared.lock().restart_server(Instant::now());
+                if self.start_session().is_err() {
+                    self.end_session();
+                    return Ok(());
+                }
+                self.fifos.unlink()
             }
             AgentCommand::Swap => self.start_session(),
             AgentCommand::Unlink => self.fifos.unlink(),
@@ -200,6 +210,21 @@ impl SimulatedAgent {
     }
 
     // -------------------------------------------------------------- reading
+
+    /// Serves what the workload has written so far. A real agent reads without delay, so an old
+    /// session leaves nothing in the pipe. This one may get no CPU time for a while.
+    async fn serve_arrived(&mut self) {
+        let pace = self.shared.lock().faults.pace;
+        if pace == ReadPace::Full
+            && let Some(reader) = &self.reader
+            && ioctl_fionread(reader).is_ok_and(|unread| unread > 0)
+            && let Ok(ready) = reader.ready(Interest::READABLE).await
+        {
+            // The session ends in any case.
+            let _ = self.read(pace, ready);
+            self.serve_and_send().await;
+        }
+    }
 
     /// Reads the available bytes.
     fn read(&mut self, pace: ReadPace, ready: Ready) -> io::Result<()> {
@@ -380,10 +405,10 @@ impl SimulatedAgent {
         self.write(framing::frame(&message)).await
     }
 
-    /// Writes a frame, at most for [`WRITE_LIMIT`]. Returns whether it was written completely. A
-    /// workload that does not read gets nothing or only a part.
+    /// Writes a frame, at most for the [`WriteLimit`](crate::faults::WriteLimit). Returns whether it
+    /// was written completely. A workload that does not read gets nothing or only a part.
     async fn write(&mut self, frame: Bytes) -> bool {
-        let limit = tokio::time::Instant::now() + WRITE_LIMIT;
+        let limit = tokio::time::Instant::now() + self.shared.lock().faults.write_limit.0;
         let mut written = 0;
         let outcome = timeout_at(limit, async {
             loop {
@@ -398,7 +423,7 @@ impl SimulatedAgent {
             }
         })
         .await;
-        if outcome.is_err() && written > 0 {
+        if outcome.is_err() && self.writer.is_some() {
             let problem = Problem::SlowReader { written, length: frame.len() };
             self.shared.lock().observations.problem(problem);
         }

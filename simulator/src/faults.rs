@@ -49,6 +49,16 @@ impl fmt::Debug for FaultRule {
     }
 }
 
+/// How long writing a frame may take. After that its rest is not written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteLimit(pub(crate) Duration);
+
+impl Default for WriteLimit {
+    fn default() -> Self {
+        Self(Duration::from_millis(500))
+    }
+}
+
 /// The active faults.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -58,6 +68,8 @@ pub(crate) struct Faults {
     pub(crate) pace: ReadPace,
     /// The agent drops a partially read frame when it has a response to send.
     pub(crate) lose_half_read_frames: bool,
+    /// How long the agent tries to write a frame.
+    pub(crate) write_limit: WriteLimit,
     /// Log entries that are sent after a log stream was cancelled.
     pub(crate) entries_after_cancel: usize,
 }

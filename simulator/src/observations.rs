@@ -40,7 +40,7 @@ pub enum Problem {
         /// The number of bytes of the frame that had arrived.
         received: usize,
     },
-    /// The workload did not read, and the agent wrote only a part of a frame.
+    /// The workload did not read, and the agent wrote only a part of a frame, or nothing of it.
     SlowReader {
         /// The number of bytes that were written.
         written: usize,

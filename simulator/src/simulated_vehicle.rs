@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::agent::{AgentCommand, QueuedCommand, SimulatedAgent};
-use crate::faults::{Fault, ReadPace};
+use crate::faults::{Fault, ReadPace, WriteLimit};
 use crate::fifos::Fifos;
 use crate::observations::{Counters, Problem};
 use crate::options::VehicleOptions;
@@ -145,11 +145,7 @@ impl SimulatedVehicle {
     /// # Errors
     /// The FIFOs cannot be unlinked.
     pub async fn restart_server(&self) -> io::Result<()> {
-        self.shared.change(|simulation| simulation.restart_server(Instant::now()));
-        if self.swap_session().await.is_err() {
-            return self.kill_agent().await;
-        }
-        self.unlink_fifos().await
+        self.execute(AgentCommand::RestartServer).await
     }
 
     /// The first half of a server restart: a new session on the same FIFOs.
@@ -216,6 +212,13 @@ impl SimulatedVehicle {
     /// agents do.
     pub fn set_lose_half_read_frames(&self, lose: bool) {
         self.shared.change(|simulation| simulation.faults.lose_half_read_frames = lose);
+    }
+
+    /// Sets how long the agent tries to write a frame to a workload that does not read. It is 500 ms
+    /// in real agents, and at first. A test in which a busy machine must not count as a slow reader
+    /// sets more.
+    pub fn set_write_limit(&self, limit: Duration) {
+        self.shared.change(|simulation| simulation.faults.write_limit = WriteLimit(limit));
     }
 
     /// Sets how many log entries are sent after a log stream was cancelled.

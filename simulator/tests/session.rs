@@ -279,6 +279,32 @@ async fn a_workload_that_does_not_read_gets_a_frame_cut_off() {
     assert!(written > 0 && written < length);
 }
 
+/// The runtime of the test has one thread, so the agent has not read them before.
+#[tokio::test]
+async fn requests_written_before_a_restart_belong_to_the_old_session() {
+    let (_temp, _dir, vehicle, mut workload) = connected().await;
+    workload.ask_state("a", &["agents"]).await;
+    vehicle.restart_server().await.unwrap();
+    assert_eq!(workload.response().await.request_id, "a");
+    workload.hello().await;
+    workload.assert_answers("b").await;
+    assert_eq!(vehicle.problems(), []);
+    assert_eq!(vehicle.request_count(), 2);
+}
+
+#[tokio::test]
+async fn the_time_after_which_a_frame_is_cut_off_can_be_set() {
+    let (_temp, _dir, vehicle, mut workload) = connected().await;
+    vehicle.set_write_limit(Duration::from_secs(1));
+    let state = state_with([("big", self::workload(&"x".repeat(300_000)))]);
+    workload.request("u", update(state, &["desiredState.workloads.big"])).await;
+    assert_eq!(workload.response().await.request_id, "u");
+    workload.ask_state("a", &["desiredState"]).await;
+    let sent = Instant::now();
+    vehicle.wait_for(LIMIT, |counters| counters.problems == 1).await.unwrap();
+    assert!(sent.elapsed() >= Duration::from_millis(950), "{:?}", sent.elapsed());
+}
+
 #[tokio::test]
 async fn half_read_frames_are_lost_when_a_response_is_to_be_sent() {
     let (_temp, _dir, vehicle, mut workload) = connected().await;
