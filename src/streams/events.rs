@@ -40,9 +40,9 @@ struct EventPublisher {
 impl EventListener for EventPublisher {
     async fn event(&mut self, event: &Event) -> Result<(), Failure> {
         if event.resynced {
-            self.publisher.send(&self.topic, &json::resynced_event(&event.response)).await?;
+            self.publisher.send_next(&self.topic, &json::resynced_event(&event.response)).await?;
         } else {
-            self.publisher.send(&self.topic, &json::event(&event.response)).await?;
+            self.publisher.send_next(&self.topic, &json::event(&event.response)).await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mqtt_session::{Lane, Publication, Sender, SessionEnded};
 use serde::Serialize;
+use tokio::task::yield_now;
 
 use super::recalls::Recalls;
 
@@ -46,6 +47,19 @@ impl Publisher {
         writer.publish(publication, &self.recalls.messages).await
     }
 
+    /// Publishes a message of a stream, and lets other tasks run before the next one. Otherwise a
+    /// stream with many messages would keep the reader of the control interface waiting, and the
+    /// agent gives up a frame that it cannot write within 500 ms.
+    pub(super) async fn send_next(
+        &self,
+        topic: &str,
+        message: &impl Serialize,
+    ) -> Result<(), SessionEnded> {
+        self.send(topic, message).await?;
+        yield_now().await;
+        Ok(())
+    }
+
     /// Publishes a retained message, which expires after `expiry`.
     pub(super) async fn retain(
         &self,
@@ -83,4 +97,30 @@ fn retained(topic: &str, payload: Bytes, expiry: Option<Duration>) -> Publicatio
 /// A message as JSON.
 pub(super) fn to_json(message: &impl Serialize) -> Bytes {
     serde_json::to_vec(message).expect("maps with text as keys always become JSON").into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use mqtt_session::queue;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn other_tasks_run_between_the_messages_of_a_stream() {
+        const MESSAGES: usize = 10;
+        let (sender, _receiver) = queue();
+        let publisher = Publisher::new(sender);
+        let stream = tokio::spawn(async move {
+            for message in 0..MESSAGES {
+                publisher.send_next("topic", &message).await.unwrap();
+            }
+        });
+        let mut turns = 0;
+        while !stream.is_finished() {
+            turns += 1;
+            yield_now().await;
+        }
+        assert!(turns > MESSAGES, "{turns}");
+    }
 }

@@ -238,7 +238,7 @@ struct LogPublisher {
 
 impl LogPublisher {
     async fn send(&self, message: &impl Serialize) -> Result<(), SessionEnded> {
-        self.publisher.send(&self.topic, message).await
+        self.publisher.send_next(&self.topic, message).await
     }
 
     /// Publishes that the logs of these instances have ended.
