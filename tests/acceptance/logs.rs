@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::sleep;
+use vehicle_simulator::Problem;
 
 use crate::support::connector::{BASE, start_connector_at};
 use crate::support::proxy::Line;
 use crate::support::scene::{find, payload, workload};
 use crate::support::vehicle::Vehicle;
-use crate::support::{Broker, Client, Proxy, Scene, eventually};
+use crate::support::{Broker, Client, DEADLINE, Proxy, Scene, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -279,4 +280,48 @@ fn forget(scene: &Scene, name: &str) {
     agents.get_mut("agent_A").unwrap().wl_name_state_map.remove(name).unwrap();
     state.desired_state.as_mut().unwrap().workloads.as_mut().unwrap().workloads.remove(name);
     scene.vehicle.set_state(state);
+}
+
+/// The pipe is full from the end of a frame on, so nothing shows the connector that frames are
+/// missing.
+#[tokio::test]
+async fn what_the_agent_has_given_up_without_a_trace_arrives_nevertheless() {
+    // A pipe of 1 MiB has room for 64 of them, with four pages each.
+    const FITTING: usize = 64;
+    let scene = Scene::start().await;
+    let talker = run(&scene, "talker").await;
+    let (mut logs, mut events) = (scene.client("logs/l").await, scene.client("events/e").await);
+    let request = r#"{"id": "l", "workloads": ["talker"], "follow": true}"#;
+    scene.request("logs/subscribe", request).await;
+    let request = r#"{"id": "e", "field_masks": ["workloadStates.*.talker"]}"#;
+    scene.request("events/subscribe", request).await;
+    scene.vehicle.log("talker", ["first"]).await.unwrap();
+    lines_until(&mut logs, "first").await;
+
+    scene.connector.suspend().await;
+    // The rest of the fourth page has no room for the beginning of the next frame.
+    let filling = "x".repeat(15_500);
+    for number in 0..FITTING {
+        scene.vehicle.log("talker", [format!("{number} {filling}")]).await.unwrap();
+    }
+    let instance = scene.vehicle.instance("talker").unwrap();
+    let mut state = vehicle_simulator::execution::running();
+    state.additional_info = Some(filling.clone());
+    scene.vehicle.set_execution_state(&instance, state);
+    let last = format!("last {filling}");
+    scene.vehicle.log("talker", [last.clone()]).await.unwrap();
+    eventually("the agent gives up", DEADLINE, async || {
+        scene.vehicle.streams()["logs"].is_empty().then_some(())
+    })
+    .await;
+    let nothing = |problem| matches!(problem, Problem::SlowReader { written: 0, .. });
+    assert!(scene.vehicle.problems().into_iter().all(nothing), "{:?}", scene.vehicle.problems());
+    scene.connector.signal(Signal::CONT);
+    lines_until(&mut logs, &last).await;
+    let id = talker["workload_id"].as_str().unwrap();
+    find(&mut events, |event| {
+        let states = &event["complete_state"]["workload_states"]["agent_A"]["talker"];
+        event["resynced"] == json!(true) && states[id]["additional_info"] == json!(filling)
+    })
+    .await;
 }

@@ -54,6 +54,7 @@ mod error;
 mod event_streams;
 mod events;
 mod fifo_watch;
+mod full_pipe;
 mod handshake;
 mod link;
 mod listener;

@@ -22,7 +22,7 @@ const PIPE_SIZES: [usize; 3] = [2 * 1024 * 1024, 1024 * 1024, 256 * 1024];
 const ATOMIC_WRITE: usize = 4096;
 
 /// Size of the pages in which the kernel keeps the data of a pipe.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// Time between checks of the free space in the pipe while a large frame waits for it. The
 /// kernel reports a pipe as writable once one page is free, so there is no event to wait for.

@@ -19,6 +19,7 @@ use tokio_util::codec::Decoder;
 use tokio_util::io::poll_read_buf;
 
 use super::codec::{Frame, FrameDecoder, FrameError};
+use super::full_pipe::FullPipe;
 use super::handshake::PROBE_SUFFIX;
 use super::metrics::LinkMetrics;
 use super::pending::Pending;
@@ -45,6 +46,8 @@ pub(super) struct Signals {
     pub(super) answered_probe: Option<u64>,
     /// How many times Ankaios has answered again after it was unresponsive.
     pub(super) recoveries: u64,
+    /// How many times the agent may have given up frames without a trace.
+    pub(super) given_up: u64,
     /// Why the agent has closed the session.
     pub(super) closed: Option<String>,
 }
@@ -86,7 +89,7 @@ async fn read_frames(
 ) -> Stop {
     let mut decoder = FrameDecoder::new(pending.prefix());
     let mut buffer = BytesMut::new();
-    let mut arrival = FrameArrival::begin();
+    let mut arrival = FrameArrival::begin(input);
     loop {
         loop {
             match decoder.decode(&mut buffer) {
@@ -112,6 +115,9 @@ async fn read_frames(
             Ok(bytes) => metrics.received(bytes),
             Err(error) => return Stop::Io(error),
         }
+        if std::mem::take(&mut arrival.given_up) {
+            signals.send_modify(|signals| signals.given_up += 1);
+        }
     }
 }
 
@@ -123,18 +129,22 @@ struct FrameArrival {
     earliest: SystemTime,
     /// The last time at which the pipe is known to have been empty.
     last_empty: SystemTime,
+    full: FullPipe,
+    /// The agent may have given up frames that would have followed those in the pipe.
+    given_up: bool,
 }
 
 impl FrameArrival {
-    fn begin() -> Self {
+    fn begin(input: &Receiver) -> Self {
         let now = SystemTime::now();
-        Self { earliest: now, last_empty: now }
+        Self { earliest: now, last_empty: now, full: FullPipe::new(input), given_up: false }
     }
 
     /// Reads the bytes in the pipe, or waits for some. Dropping the future loses nothing.
     async fn read(&mut self, input: &mut Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
         poll_fn(|context| {
             let (now, space) = (SystemTime::now(), buffer.capacity() - buffer.len());
+            self.given_up |= self.full.check(&*input, now);
             let read = match poll_read_buf(Pin::new(&mut *input), context, buffer) {
                 Poll::Ready(read) => read?,
                 Poll::Pending if was_closed(input)? => read_or_eof(input, buffer)?,
@@ -269,7 +279,7 @@ mod tests {
         let mut input = reregister(input).unwrap();
         assert!(!was_closed(&input).unwrap());
         another.write_all(b"a").await.unwrap();
-        let mut arrival = FrameArrival::begin();
+        let mut arrival = FrameArrival::begin(&input);
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         assert_eq!(arrival.read(&mut input, &mut buffer).await.unwrap(), 1);
         drop(another);
@@ -281,7 +291,7 @@ mod tests {
         const LATE: usize = 3 * READ_SIZE - 1;
         let (input, mut agent) = input_with_another_agent().await;
         let mut input = reregister(input).unwrap();
-        let mut arrival = FrameArrival::begin();
+        let mut arrival = FrameArrival::begin(&input);
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         agent.write_all(b"a").await.unwrap();
         arrival.read(&mut input, &mut buffer).await.unwrap();

@@ -60,8 +60,9 @@ pub(super) struct FifoSession<'a> {
     /// Every write before this time must begin with a Hello.
     handover_until: Instant,
     probe: Probe,
-    /// The number of [`Signals::recoveries`] that were handled.
+    /// The numbers of [`Signals::recoveries`] and of [`Signals::given_up`] that were handled.
     recoveries: u64,
+    given_up: u64,
 }
 
 /// The probes since the last answer to one.
@@ -99,6 +100,7 @@ impl<'a> FifoSession<'a> {
                 count: 0,
             },
             recoveries: 0,
+            given_up: 0,
         }
     }
 
@@ -310,6 +312,11 @@ impl<'a> FifoSession<'a> {
         self.probe.accepted_hellos = signals.accepted_hellos;
         let recovered = self.established && signals.recoveries > self.recoveries;
         self.recoveries = signals.recoveries;
+        if signals.given_up > self.given_up {
+            self.given_up = signals.given_up;
+            tracing::warn!("input was not read in time; the agent may have dropped messages");
+            self.resume_session();
+        }
         if signals.closed.is_none() && (probe_answered || hello_accepted || recovered) {
             self.established = true;
             self.probe.first = None;
