@@ -360,7 +360,10 @@ async fn many_requests_without_a_link_fail_together_and_say_why() {
 async fn a_closed_session_is_reported_until_ankaios_creates_a_new_one() {
     let (vehicle, connector) = linked().await;
     vehicle.set_server_down(true);
+    let requests = vehicle.request_count();
     let pending = tokio::spawn(connector.client.state(vec![]).await.unwrap().answer());
+    // Otherwise the next session may find it in the pipe, before the Hello.
+    vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
     vehicle.close_session("because of a test").await.unwrap();
     connector.until(|status| matches!(status, LinkStatus::Closed { .. })).await;
     for result in [pending.await.unwrap(), connector.state().await] {

@@ -319,6 +319,7 @@ async fn a_request_without_an_answer_times_out_and_delays_no_other() {
 async fn without_a_link_the_reply_says_why() {
     let scene = Scene::with(&[("REQUEST_TIMEOUT", "1s")]).await;
     scene.vehicle.kill_agent().await.unwrap();
+    scene.connector.line("is the Ankaios agent running").await;
     let reply = scene.request("state", "[]").await;
     assert_eq!(code(&reply), "unavailable", "{reply}");
     assert!(message(&reply).contains("is the Ankaios agent running"), "{reply}");

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ankaios_model::proto::ank_base::config_item::ConfigItemEnum;
+use ankaios_model::proto::ank_base::request::RequestContent;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vehicle_simulator::execution;
@@ -31,12 +32,20 @@ impl Kept {
         all.push(("STABLE_TIME", "300ms"));
         all.extend_from_slice(settings);
         let scene = Scene::with(&all).await;
+        // That of the guard, and that of the marker.
+        scene.vehicle.wait_for_event_streams(2).await;
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self { scene, settings: all.into_iter().map(owned).collect(), state_dir }
     }
 
     fn settings(&self) -> Vec<(&str, &str)> {
         self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// Waits until the connector has acknowledged the requests so far. Otherwise the broker delivers
+    /// them again to the next process. They are acknowledged with the reply to another one.
+    async fn settle(&self) {
+        self.history().await;
     }
 
     /// Kills the connector and starts it again.
@@ -72,10 +81,13 @@ impl Kept {
     }
 
     /// Restarts the server while no request is under way: one that reaches the new session before
-    /// its Hello would close it for good.
+    /// its Hello would close it for good. The connector sends nothing by itself once the rollout of
+    /// the newest revision has ended, which is recorded after its subscription was started, and
+    /// once that subscription has ended, too. Those of the guard and of the marker stay.
     async fn restart_server(&self) {
+        self.newest_is("succeeded").await;
         eventually("no rollout is followed", DEADLINE, async || {
-            (self.scene.vehicle.streams()["events"].len() <= 2).then_some(())
+            (self.scene.vehicle.streams()["events"].len() == 2).then_some(())
         })
         .await;
         self.scene.vehicle.restart_server().await.unwrap();
@@ -200,6 +212,7 @@ async fn a_change_outlives_a_restart_of_everything_without_a_broker() {
 async fn a_local_change_is_left_alone() {
     let mut kept = Kept::start().await;
     kept.apply(&config("door", "open")).await;
+    kept.settle().await;
     kept.kill_connector().await;
     let mut complete = kept.scene.vehicle.state();
     let state = complete.desired_state.as_mut().unwrap();
@@ -494,8 +507,7 @@ async fn a_damaged_file_is_set_aside_and_the_newest_whole_one_is_used() {
     let mut kept = Kept::start().await;
     kept.apply(&config("a", "1")).await;
     kept.apply(&config("a", "2")).await;
-    // Its reply acknowledges the changes, so that the broker does not deliver them again.
-    kept.history().await;
+    kept.settle().await;
     kept.scene.connector.kill().await;
     let file = kept.state_dir.path().join("revisions/2.yaml");
     let mut content = std::fs::read(&file).unwrap();
@@ -560,12 +572,23 @@ async fn many_workloads_are_put_back_in_one_update() {
     }
     let reply = kept.apply(&manifest).await;
     assert_eq!(reply["added_workloads"].as_array().map(Vec::len), Some(100));
+    kept.scene.vehicle.clear_observations();
     kept.restart_server().await;
     eventually("all are back", DEADLINE, async || {
-        let state = kept.scene.vehicle.desired_state();
-        (state.workloads.unwrap_or_default().workloads.len() >= 100).then_some(())
+        let workloads = kept.scene.vehicle.desired_state().workloads.unwrap_or_default().workloads;
+        (0..100).all(|number| workloads.contains_key(&format!("w{number}"))).then_some(())
     })
     .await;
+    kept.newest_is("succeeded").await;
+    let requests = kept.scene.vehicle.requests().into_iter();
+    let updates = requests.filter_map(|request| match request.request_content {
+        Some(RequestContent::UpdateStateRequest(update)) => Some(update.update_mask),
+        _ => None,
+    });
+    let masks: Vec<_> = updates.collect();
+    assert_eq!(masks.len(), 1, "{masks:?}");
+    let of_workloads = masks[0].iter().filter(|mask| mask.starts_with("desiredState.workloads."));
+    assert_eq!(of_workloads.count(), 100);
 }
 
 #[tokio::test]
@@ -645,7 +668,7 @@ async fn connectors_with_folders_of_their_own_take_over_each_others_revisions() 
     let mut kept = Kept::start().await;
     let other = TempDir::new().unwrap();
     kept.apply(&config("a", "1")).await;
-    kept.history().await;
+    kept.settle().await;
     let mut folders = [other.path().to_path_buf(), kept.state_dir.path().to_path_buf()];
     for (number, revision) in [(2, 1), (3, 2), (4, 3)] {
         kept.scene.connector.kill().await;
@@ -658,7 +681,7 @@ async fn connectors_with_folders_of_their_own_take_over_each_others_revisions() 
         .await;
         let reply = kept.apply(&config("a", &number.to_string())).await;
         assert_eq!(reply["revision"], revision + 1, "{reply}");
-        kept.history().await;
+        kept.settle().await;
     }
     kept.scene.connector.kill().await;
     kept.restart_ankaios().await;
@@ -684,7 +707,7 @@ async fn what_is_put_back_is_judged_by_the_policy_and_so_is_the_rest_with_the_ne
     kept.restart_server().await;
     eventually("it is put back", DEADLINE, async || kept.has_workload("app").await.then_some(()))
         .await;
-    kept.history().await;
+    kept.settle().await;
     allow("[docker]");
     kept.scene.connector.kill().await;
     kept.restart_ankaios().await;

@@ -35,6 +35,7 @@ impl ScriptedScene {
         let vehicle = Vehicle::start().await;
         let connector = start_connector_at(broker.port(), vehicle.control_interface(), settings);
         connector.line("the link to Ankaios is up").await;
+        vehicle.wait_for_guard(settings).await;
         Self { broker, vehicle, connector }
     }
 
@@ -70,6 +71,24 @@ async fn take_publish(connection: &mut Connection) -> Publish {
         if let Packet::Publish(publish) = connection.read().await {
             connection.puback(publish.pkid).await;
             return publish;
+        }
+    }
+}
+
+/// Waits until the connector has processed all acknowledgements that were sent to it, by a request
+/// whose reply is acknowledged after them. Otherwise it may send the messages again on its next
+/// connection. Returns the messages until then, acknowledged.
+async fn settle(connection: &mut Connection, pkid: u16) -> Vec<Publish> {
+    connection.request(pkid, false, pkid.into()).await;
+    let mut publishes = Vec::new();
+    loop {
+        match connection.read().await {
+            Packet::Publish(publish) => {
+                connection.puback(publish.pkid).await;
+                publishes.push(publish);
+            }
+            Packet::PubAck(puback) if puback.pkid == pkid => return publishes,
+            _ => {}
         }
     }
 }
@@ -143,19 +162,39 @@ async fn a_request_is_acknowledged_after_its_reply_and_in_order() {
     }
 }
 
+/// An acknowledgement waits 20 ms at most. On a busy machine, Ankaios may take longer to answer the
+/// next request, so some attempts prove nothing.
 #[tokio::test]
 async fn an_acknowledgement_is_sent_with_the_next_reply() {
+    const ATTEMPTS: u16 = 100;
     let scene = ScriptedScene::start().await;
     let mut connection = scene.broker.serve(false).await;
     connection.request(1, false, 1).await;
-    let first = connection.reply().await;
-    // The connector reads the packets of one write of the broker together.
-    let mut bytes = BytesMut::new();
-    Packet::PubAck(PubAck::new(first.pkid, None)).write(&mut bytes, None).unwrap();
-    Packet::Publish(request(2, false, 2)).write(&mut bytes, None).unwrap();
-    connection.send_bytes(&bytes).await;
-    assert_eq!(number(&connection.reply().await), Some(2));
-    assert_eq!(connection.acknowledgement().await, 1);
+    for next in 2..ATTEMPTS {
+        let reply = connection.reply().await;
+        assert_eq!(number(&reply), Some(u32::from(next) - 1));
+        // The connector reads the packets of one write of the broker together.
+        let mut bytes = BytesMut::new();
+        Packet::PubAck(PubAck::new(reply.pkid, None)).write(&mut bytes, None).unwrap();
+        Packet::Publish(request(next, false, next.into())).write(&mut bytes, None).unwrap();
+        connection.send_bytes(&bytes).await;
+        let first = loop {
+            match connection.read().await {
+                Packet::Publish(status) if status.retain => connection.puback(status.pkid).await,
+                packet => break packet,
+            }
+        };
+        match first {
+            Packet::Publish(reply) => {
+                assert_eq!(number(&reply), Some(next.into()));
+                assert_eq!(connection.acknowledgement().await, next - 1);
+                return;
+            }
+            Packet::PubAck(late) => assert_eq!(late.pkid, next - 1),
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("each of {ATTEMPTS} acknowledgements was sent on its own");
 }
 
 #[tokio::test]
@@ -380,6 +419,8 @@ async fn records_are_requested_once_and_published_again_after_the_broker_lost_th
                 break;
             }
         }
+        let others = settle(&mut connection, 3).await;
+        recorded |= others.iter().any(is_record);
         assert_eq!(recorded, !session_present);
     }
 }

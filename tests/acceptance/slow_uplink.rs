@@ -42,6 +42,7 @@ impl Uplink {
         let connector = start_connector_at(proxy.port(), vehicle.control_interface(), &settings);
         connector.line("ready for requests").await;
         connector.line("the link to Ankaios is up").await;
+        vehicle.wait_for_guard(&settings).await;
         Self { broker, proxy, vehicle, connector, health }
     }
 
@@ -59,11 +60,13 @@ impl Uplink {
     }
 }
 
-/// The simulated Ankaios must not be blocked, because it gives up a write after 500 ms.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_uplink_drops_log_entries_but_neither_memory_grows_nor_the_end_is_lost() {
     const LINES: usize = 300_000;
     let uplink = Uplink::start().await;
+    // On a busy machine, the connector may get no CPU time for as long as an agent waits. Then the
+    // agent ends the log.
+    uplink.vehicle.set_write_limit(DEADLINE);
     uplink.request("manifest/apply", workload("talker", "localhost/talker")).await;
     let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
     uplink.request("workload/wait", wait).await;
@@ -111,6 +114,7 @@ async fn a_stalled_uplink_drops_log_entries_but_neither_memory_grows_nor_the_end
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_missing_after_an_interruption_while_lines_wait_for_the_uplink() {
     let uplink = Uplink::start().await;
+    uplink.vehicle.set_write_limit(DEADLINE);
     uplink.request("manifest/apply", workload("talker", "localhost/talker")).await;
     let wait = r#"{"workload_name": "talker", "state": "RUNNING"}"#;
     uplink.request("workload/wait", wait).await;

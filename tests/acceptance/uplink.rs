@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use ankaios_model::proto::ank_base::ConfigItem;
 use ankaios_model::proto::ank_base::config_item::ConfigItemEnum;
+use ankaios_model::proto::ank_base::{ConfigItem, Request};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use vehicle_simulator::Fault;
@@ -43,6 +43,7 @@ impl Uplink {
         let connector = start_connector_at(proxy.port(), vehicle.control_interface(), &settings);
         connector.line("ready for requests").await;
         connector.line("the link to Ankaios is up").await;
+        vehicle.wait_for_guard(&settings).await;
         let operator = Requester::connect(broker.port()).await;
         Self { broker, proxy, vehicle, connector, operator, settings }
     }
@@ -58,15 +59,23 @@ impl Uplink {
     }
 
     /// Publishes such requests, and waits until Ankaios has received them. Each is answered
-    /// after a delay.
+    /// after a delay. The link may send probes meanwhile.
     async fn ask_slowly(&self, numbers: Range<u32>, delay: impl Fn(u32) -> Duration) {
-        let requests = self.vehicle.request_count();
+        let is_probe = |request: &Request| request.request_id.ends_with("-probe");
+        self.vehicle.clear_observations();
         for number in numbers.clone() {
-            self.vehicle.inject_fault(1, Fault::DelayAnswer(delay(number)), |_| true);
+            let delayed = Fault::DelayAnswer(delay(number));
+            self.vehicle.inject_fault(1, delayed, move |request| !is_probe(request));
             self.ask(number).await;
         }
-        let all = requests + numbers.len() as u64;
-        self.vehicle.wait_for_requests(all, DEADLINE).await.unwrap();
+        loop {
+            let received = self.vehicle.request_count();
+            let requests = self.vehicle.requests();
+            if requests.iter().filter(|request| !is_probe(request)).count() >= numbers.len() {
+                return;
+            }
+            self.vehicle.wait_for_requests(received + 1, DEADLINE).await.unwrap();
+        }
     }
 
     /// The reply to such a request, within the time limit.

@@ -17,7 +17,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Starts everything and waits until requests are served.
+    /// Starts everything and waits until requests are served, and until the guard has sent its own.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -43,6 +43,7 @@ impl Scene {
         let vehicle = Vehicle::start().await;
         let connector = start_connector(&broker, vehicle.control_interface(), settings);
         wait_until_connected(&broker).await;
+        vehicle.wait_for_guard(settings).await;
         Self { broker, vehicle, connector }
     }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use vehicle_simulator::{SimulatedVehicle, VehicleOptions};
 
+use super::DEADLINE;
+
 /// A simulated Ankaios with its FIFOs in a temporary directory.
 pub struct Vehicle {
     ankaios: SimulatedVehicle,
@@ -21,6 +23,24 @@ impl Vehicle {
         let ankaios =
             SimulatedVehicle::start(&control_interface, VehicleOptions::default()).await.unwrap();
         Self { ankaios, control_interface, _folder: folder }
+    }
+
+    /// Waits until the guard of a connector with these settings has subscribed, which it does by
+    /// itself after its start. Without protected workloads it does not.
+    pub async fn wait_for_guard(&self, settings: &[(&str, &str)]) {
+        let is_guarded = !settings.contains(&("PROTECTED_WORKLOADS", ""));
+        self.wait_for_event_streams(usize::from(is_guarded)).await;
+    }
+
+    /// Waits until at least `count` event subscriptions are active.
+    pub async fn wait_for_event_streams(&self, count: usize) {
+        loop {
+            let requests = self.request_count();
+            if self.streams()["events"].len() >= count {
+                return;
+            }
+            self.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
+        }
     }
 
     /// The directory with the FIFOs.
