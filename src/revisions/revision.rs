@@ -46,7 +46,11 @@ pub(super) struct Revision {
     pub(super) unproven: BTreeSet<Item>,
     /// When it is taken back by itself.
     pub(super) rollback: RollbackMode,
-    /// Whether its rollout has succeeded at least once, or it goes back to a revision whose has.
+    /// Whether its rollout has succeeded. Its status may say something else since.
+    #[serde(default)]
+    pub(super) rollout_succeeded: bool,
+    /// Whether its workloads have also stayed up for `STABLE_TIME`, or it goes back to a revision
+    /// whose have.
     #[serde(default)]
     pub(super) has_succeeded: bool,
     /// When its confirmation is due, RFC 3339. Set once its rollout has succeeded.
@@ -103,6 +107,7 @@ impl Revision {
             changed_since: BTreeMap::new(),
             unproven: BTreeSet::new(),
             rollback: origin.rollback,
+            rollout_succeeded: false,
             has_succeeded: false,
             confirm_by: None,
             tries: 0,
@@ -163,6 +168,12 @@ impl Revision {
     pub(super) fn is_open(&self) -> bool {
         let has_succeeded = self.status == RevisionStatus::Succeeded;
         self.status == RevisionStatus::InProgress || (has_succeeded && !self.has_succeeded)
+    }
+
+    /// Whether its rollout has succeeded. Its workloads may not have stayed up yet.
+    pub(super) fn rollout_has_succeeded(&self) -> bool {
+        let is_succeeded = self.status == RevisionStatus::Succeeded;
+        self.rollout_succeeded || self.has_succeeded || is_succeeded
     }
 
     /// How its rollout has ended. `None` while it has not, or while it is about to be taken back.

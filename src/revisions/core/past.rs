@@ -103,7 +103,7 @@ impl Book {
             }
             let is_set = one.changed.contains_key(item);
             // One that was undone later says nothing about the values that it has set itself.
-            if one.has_succeeded || (is_set && has_good_values(one)) {
+            if one.rollout_has_succeeded() {
                 source.get_or_insert(*number);
             }
             if is_set && may_have_good_values(one) && source.is_some() {
@@ -165,7 +165,7 @@ impl Book {
     }
 }
 
-/// Whether the values that a revision has set are good if a later one has stayed up with them.
+/// Whether the values that a revision has set are good if a later one has succeeded with them.
 fn may_have_good_values(revision: &Revision) -> bool {
     has_good_values(revision) || revision.status == RevisionStatus::Superseded
 }
@@ -174,9 +174,7 @@ fn may_have_good_values(revision: &Revision) -> bool {
 fn has_good_values(revision: &Revision) -> bool {
     let is_undone =
         matches!(revision.status, RevisionStatus::RolledBack | RevisionStatus::Unconfirmed);
-    // Its workloads may not have stayed up yet.
-    let has_succeeded = revision.has_succeeded || revision.status == RevisionStatus::Succeeded;
-    has_succeeded && !is_undone
+    revision.rollout_has_succeeded() && !is_undone
 }
 
 /// Whether the workloads of a revision have stayed up, and the revision was not undone.

@@ -28,6 +28,7 @@ impl Core {
         let on_trial = revision.is_on_trial();
         match end {
             RolloutStatus::Succeeded => {
+                revision.rollout_succeeded = true;
                 if is_stable {
                     revision.has_succeeded = true;
                     revision.tries = 0;

@@ -74,6 +74,7 @@ fn settled(number: u64) -> Revision {
         changed_since: [].into(),
         unproven: [].into(),
         rollback: RollbackMode::Off,
+        rollout_succeeded: true,
         has_succeeded: true,
         confirm_by: None,
         tries: 0,

@@ -58,9 +58,8 @@ impl Log {
         let mut kept_by = self.revisions.range(setter..next_setter).map(|(_, one)| one);
         match one.status {
             RevisionStatus::RolledBack | RevisionStatus::Unconfirmed => false,
-            RevisionStatus::Succeeded => true,
-            RevisionStatus::Superseded => kept_by.any(|one| one.has_succeeded),
-            _ => one.has_succeeded,
+            RevisionStatus::Superseded => kept_by.any(Revision::rollout_has_succeeded),
+            _ => one.rollout_has_succeeded(),
         }
     }
 
