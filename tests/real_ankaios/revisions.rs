@@ -47,10 +47,10 @@ async fn keeps_what_operators_have_changed() {
     vehicle.step("kills during changes", agrees_with_ankaios_after_each_kill).await;
     vehicle.step("a new container", keeps_revisions_in_a_new_container).await;
     vehicle.step("a local change", leaves_a_local_change_alone).await;
-    vehicle.step("server killed", restores_after_a_restart_of_the_server).await;
-    vehicle.step("everything killed", restores_without_a_broker).await;
     vehicle.step("back by hand", goes_back_by_hand).await;
+    vehicle.step("server killed", restores_after_a_restart_of_the_server).await;
     vehicle.step("connector updated", restores_an_update_of_the_connector).await;
+    vehicle.step("everything killed", restores_without_a_broker).await;
 }
 
 /// A runtime that does not exist fails at once, an image that does not exist when the time for the
