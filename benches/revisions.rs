@@ -119,7 +119,8 @@ fn main() {
         (connector, operator)
     };
     let (_plain, mut plain) = start(&plain_scene, &[]);
-    let settings = [("STATE_DIR", state_dir.path().to_str().unwrap())];
+    // The restarts of the server follow soon after each other; that is no crash loop.
+    let settings = [("STATE_DIR", state_dir.path().to_str().unwrap()), ("STABLE_TIME", "100ms")];
     let (connector, mut kept) = start(&kept_scene, &settings);
     let idle = memory(connector.pid(), "VmRSS");
 
