@@ -60,10 +60,7 @@ fn start_runtime() -> anyhow::Result<(Runtime, CancellationToken)> {
         .max_blocking_threads(1)
         .build()
         .context("the runtime cannot be started")?;
-    let stop = {
-        let _entered = runtime.enter();
-        process::stop_on_signals().context("signals cannot be handled")?
-    };
+    let stop = process::stop_on_signals(&runtime).context("signals cannot be handled")?;
     Ok((runtime, stop))
 }
 

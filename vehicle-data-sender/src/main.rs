@@ -43,9 +43,6 @@ fn start_runtime() -> anyhow::Result<(Runtime, CancellationToken)> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let stop = {
-        let _entered = runtime.enter();
-        process::stop_on_signals().context("signals cannot be handled")?
-    };
+    let stop = process::stop_on_signals(&runtime).context("signals cannot be handled")?;
     Ok((runtime, stop))
 }

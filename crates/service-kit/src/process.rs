@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -41,12 +42,13 @@ pub fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Returns a token that is cancelled by SIGTERM or SIGINT. Call it within a runtime, before all
-/// other work of the program.
+/// Returns a token that a task of this runtime cancels at SIGTERM or SIGINT. Call it before all other
+/// work of the program.
 ///
 /// # Errors
 /// A signal handler cannot be installed.
-pub fn stop_on_signals() -> io::Result<CancellationToken> {
+pub fn stop_on_signals(runtime: &Runtime) -> io::Result<CancellationToken> {
+    let _entered = runtime.enter();
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
