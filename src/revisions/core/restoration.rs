@@ -88,8 +88,8 @@ impl Core {
         }
     }
 
-    /// Loads the newest revision before this one that has succeeded, to put it back. Without one, the
-    /// startup manifest is left as it is.
+    /// Loads the newest revision before this one whose workloads have stayed up, to put it back.
+    /// Without one, the startup manifest is left as it is.
     pub(super) fn fall_back_before(&mut self, revision: u64, now: Now, actions: &mut Vec<Action>) {
         match self.book.last_stable_before(revision) {
             0 => self.give_up(0, Items::new(), now, actions),
