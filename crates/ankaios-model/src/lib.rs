@@ -13,6 +13,7 @@
 //! - [`manifest`]: parses a manifest, and creates the update that applies or deletes it.
 //! - [`json`]: writes states and events as JSON, and parses a state in Ankaios' own format.
 //! - [`update_mask`]: which fields an update touches, and the state after it.
+//! - [`foreign`], [`hints`]: for error messages: what was sent instead, what was probably meant.
 //! - [`InstanceName`]: the name of a workload instance.
 //! - `schema` (private): Ankaios' own format of each field, with its checks. The other modules and
 //!   the functions and traits below use it.
@@ -23,6 +24,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod foreign;
+pub mod hints;
 mod instance_name;
 pub mod json;
 pub mod manifest;

@@ -2,14 +2,20 @@
 
 use std::fmt;
 
+use crate::hints::without_text;
+
 /// The error for a manifest that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// The bytes are not UTF-8 text.
-    #[error("the manifest is not UTF-8 text: there is an invalid byte at offset {offset}")]
+    #[error("{message}{}", AtPosition(Some(*.position)))]
     NotUtf8 {
+        /// What the bytes are, if that is known, and how to correct it.
+        message: String,
         /// Offset of the first invalid byte, from 0.
         offset: usize,
+        /// Where the first invalid byte is. Bytes that are not text are one line.
+        position: LineColumn,
     },
     /// The text is not a manifest that Ankaios accepts.
     #[error("{message}{}", AtPosition(*.position))]
@@ -31,11 +37,24 @@ pub struct LineColumn {
     pub column: usize,
 }
 
+impl LineColumn {
+    /// The position of a byte of a text.
+    pub(super) fn at(text: &str, offset: usize) -> Self {
+        Self::of(text.get(..offset).unwrap_or_default())
+    }
+
+    /// The position at the end of a text, which is the beginning of a longer one.
+    pub(super) fn of(before: &str) -> Self {
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
+    }
+}
+
 impl ManifestError {
     /// Where the error is, if known.
     pub fn position(&self) -> Option<LineColumn> {
         match self {
-            Self::NotUtf8 { .. } => None,
+            Self::NotUtf8 { position, .. } => Some(*position),
             Self::Invalid { position, .. } => *position,
         }
     }
@@ -51,15 +70,13 @@ impl ManifestError {
 
 impl From<serde_yaml::Error> for ManifestError {
     fn from(error: serde_yaml::Error) -> Self {
-        let text = error.to_string();
+        let text = without_text(&error.to_string());
         let Some(location) = error.location() else {
             return Self::invalid(text);
         };
         let (line, column) = (location.line(), location.column());
         // The text also contains the position, which is stored separately.
-        let message =
-            text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
-        Self::at(message, line, column)
+        Self::at(text.replacen(&format!(" at line {line} column {column}"), "", 1), line, column)
     }
 }
 

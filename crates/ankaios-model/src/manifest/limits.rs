@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use yaml_events::{Collection, EventData, YamlEvent, YamlEvents};
 
-use super::error::ManifestError;
+use super::error::{LineColumn, ManifestError};
 
 /// Maximum nesting depth of flow collections.
 const MAX_FLOW_DEPTH: usize = 64;
@@ -23,25 +23,62 @@ const MAX_ALIAS_SIZE: usize = 8 << 20;
 /// heap.
 const NODE_SIZE: usize = 32;
 
-/// Checks the limits. Returns whether the text has content other than white space and comments.
+/// The documents of a text.
+#[derive(Debug, Default)]
+pub(super) struct Documents {
+    /// The number of documents before the first that is not empty; `None` if there is none.
+    pub(super) first: Option<usize>,
+    /// Where the second one begins that is not empty.
+    pub(super) second: Option<LineColumn>,
+    /// The number of documents so far.
+    count: usize,
+}
+
+/// Checks the limits, and finds the documents that are not empty. A document of white space and
+/// comments is empty, as after a `---` at the end.
 ///
 /// # Errors
 /// The text exceeds a limit, or contains merge keys or directives other than `%YAML`, which are
 /// not supported.
-pub(super) fn check(text: &str) -> Result<bool, ManifestError> {
+pub(super) fn check(text: &str) -> Result<Documents, ManifestError> {
     check_directives(text, 0)?;
     let mut check = LimitCheck::default();
     for event in YamlEvents::new(text) {
-        let Ok(event) = event else { return Ok(true) };
+        let Ok(event) = event else {
+            // The deserializer finds it, too.
+            check.documents.first.get_or_insert_default();
+            break;
+        };
         check.event(text, &event)?;
     }
-    Ok(check.has_content)
+    Ok(check.documents)
+}
+
+impl Documents {
+    /// Counts a document, and looks whether the event is its content.
+    fn event(&mut self, event: &YamlEvent) {
+        match event.data() {
+            EventData::DocumentStart => self.count += 1,
+            EventData::Scalar { value: b"", plain: true, anchor: None, tag: None }
+            | EventData::StreamStart
+            | EventData::StreamEnd
+            | EventData::DocumentEnd => {}
+            _ => {
+                let index = self.count.saturating_sub(1);
+                if *self.first.get_or_insert(index) != index && self.second.is_none() {
+                    let start = event.start();
+                    let position = LineColumn { line: start.line + 1, column: start.column + 1 };
+                    self.second = Some(position);
+                }
+            }
+        }
+    }
 }
 
 /// The state of the check between two events.
 #[derive(Default)]
 struct LimitCheck {
-    has_content: bool,
+    documents: Documents,
     /// The collections that contain the current event, the outermost first.
     open: Vec<OpenCollection>,
     flow_depth: usize,
@@ -71,12 +108,10 @@ struct OpenCollection {
 impl LimitCheck {
     /// Checks the next event.
     fn event(&mut self, text: &str, event: &YamlEvent) -> Result<(), ManifestError> {
+        self.documents.event(event);
         match event.data() {
             EventData::StreamStart | EventData::StreamEnd => {}
-            EventData::DocumentStart => {
-                self.has_content = true;
-                self.nodes.clear();
-            }
+            EventData::DocumentStart => self.nodes.clear(),
             EventData::DocumentEnd => check_directives(text, event.end().offset)?,
             EventData::Alias { anchor } => {
                 self.start_node();

@@ -2,18 +2,24 @@
 //!
 //! ```text
 //!  bytes ─► limits ─► deserializer with the checks of the schema ─► cycle check ─► Manifest
+//!                                        error ─► explain ─► error with position and hint
 //!  Manifest ─► UpdateStateRequest, with one mask for each workload and config
 //! ```
 
 mod cycle;
 mod error;
+mod explain;
+mod known;
 mod limits;
+mod outline;
+mod quotes;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{LineColumn, ManifestError};
+pub use known::nearest_field;
 use serde::Deserialize;
 pub use yaml::{read_yaml, to_yaml};
 
@@ -50,7 +56,14 @@ impl Manifest {
     /// See [`ManifestError`]. A manifest without workloads and configs is an error, too: its
     /// update would have no masks, and for Ankaios no mask means the whole state.
     pub fn parse(payload: &[u8]) -> Result<Self, ManifestError> {
-        let ManifestFields { api_version, workloads, configs } = yaml::read(payload)?;
+        let text = yaml::text(payload)?;
+        Self::check(yaml::read(text)?)
+            .map_err(|error| explain::explain(text, error, explain::Expected::Manifest))
+    }
+
+    /// Makes the checks that concern more than one field.
+    fn check(fields: ManifestFields) -> Result<Self, ManifestError> {
+        let ManifestFields { api_version, workloads, configs } = fields;
         let Some(ApiVersion(api_version)) = api_version else {
             return Err(ManifestError::invalid("the manifest has no apiVersion, use v1"));
         };

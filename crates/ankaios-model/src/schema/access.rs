@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeseria
 use super::name::{FilterMask, NamePattern};
 use super::spelling::EnumValue;
 use super::text::Text;
+use crate::hints::quoted;
 use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use crate::proto::ank_base::{self, ReadWriteEnum};
 
@@ -82,7 +83,8 @@ impl<'de> Visitor<'de> for RuleVisitor {
                     .ok_or_else(|| missing("a LogRule", "workloadNames"))?,
             }),
             _ => Err(A::Error::custom(format_args!(
-                "unknown type of access rule {rule_type:?}, use StateRule or LogRule"
+                "unknown type of access rule {}, use StateRule or LogRule",
+                quoted(&rule_type)
             ))),
         }
     }

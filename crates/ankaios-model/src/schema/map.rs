@@ -8,6 +8,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Vi
 
 use super::name::Name;
 use super::text::{FromText, MapKey, Text};
+use crate::hints::quoted;
 
 /// A map with names as keys.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ where
 
 /// The error for a duplicate key.
 pub(super) fn duplicate<E: Error>(key: &str) -> E {
-    E::custom(format_args!("{key:?} is listed twice, remove one of them"))
+    E::custom(format_args!("{} is listed twice, remove one of them", quoted(key)))
 }
 
 /// Converts the values of a map to those of the protobuf messages.

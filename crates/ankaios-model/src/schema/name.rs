@@ -3,6 +3,7 @@
 use serde::de::{Deserialize, Deserializer};
 
 use super::text::{self, FromText};
+use crate::hints::quoted;
 
 /// Maximum length of a name in Ankaios, in characters.
 const MAX_LENGTH: usize = 63;
@@ -42,7 +43,8 @@ impl FromText for Name {
             Ok(Self(text))
         } else {
             Err(format!(
-                "{text:?} is not a valid name, use 1 to {MAX_LENGTH} of a-z, A-Z, 0-9, _ and -"
+                "{} is not a valid name, use 1 to {MAX_LENGTH} of a-z, A-Z, 0-9, _ and -",
+                quoted(&text)
             ))
         }
     }
@@ -75,8 +77,9 @@ impl FromText for AgentName {
             Ok(Self(text))
         } else {
             Err(format!(
-                "{text:?} is not a valid agent name, use a-z, A-Z, 0-9, _, - and templates \
-                 such as {{{{alias.key}}}}"
+                "{} is not a valid agent name, use a-z, A-Z, 0-9, _, - and templates \
+                 such as {{{{alias.key}}}}",
+                quoted(&text)
             ))
         }
     }
@@ -114,7 +117,8 @@ impl FromText for FilterMask {
             Ok(Self(text))
         } else {
             Err(format!(
-                "{text:?} is not a valid filter mask, use parts separated by dots, each * or a name"
+                "{} is not a valid filter mask, use parts separated by dots, each * or a name",
+                quoted(&text)
             ))
         }
     }
@@ -144,8 +148,9 @@ impl FromText for NamePattern {
             Ok(Self(text))
         } else {
             Err(format!(
-                "{text:?} is not a valid workload name of a log rule, use 1 to {MAX_LENGTH} \
-                 of a-z, A-Z, 0-9, _ and -, and at most one *"
+                "{} is not a valid workload name of a log rule, use 1 to {MAX_LENGTH} \
+                 of a-z, A-Z, 0-9, _ and -, and at most one *",
+                quoted(&text)
             ))
         }
     }

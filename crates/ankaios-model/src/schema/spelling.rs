@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer};
 
 use super::text::{self, FromText};
+use crate::hints::quoted;
 use crate::proto::ank_base::{
     AddCondition, AgentDisconnected, Failed, NotScheduled, Pending, ReadWriteEnum, Removed,
     RestartPolicy, Running, Stopping, Succeeded,
@@ -38,7 +39,7 @@ impl<E: SpelledEnum> FromText for EnumValue<E> {
             .find(|(_, spelling)| *spelling == text)
             .map(|(value, _)| Self(*value))
             .ok_or_else(|| {
-                format!("unknown value {text:?}, use {}", SpellingList::<E>(PhantomData))
+                format!("unknown value {}, use {}", quoted(&text), SpellingList::<E>(PhantomData))
             })
     }
 }

@@ -10,6 +10,7 @@ use super::map::{NameMap, UniqueKeys, into_values};
 use super::name::Name;
 use super::text::{self, FromText};
 use super::workload::Workload;
+use crate::hints::quoted;
 use crate::proto::ank_base;
 
 /// The format versions that Ankaios supports.
@@ -25,7 +26,7 @@ impl FromText for ApiVersion {
             Ok(Self(text))
         } else {
             let [current, old] = API_VERSIONS;
-            Err(format!("unknown version {text:?}, use {current} or {old}"))
+            Err(format!("unknown version {}, use {current} or {old}", quoted(&text)))
         }
     }
 }

@@ -4,6 +4,7 @@ mod access_rules;
 mod configs;
 mod fields;
 mod hostile;
+mod mistakes;
 mod requests;
 mod whole;
 

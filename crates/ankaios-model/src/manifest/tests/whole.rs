@@ -6,7 +6,7 @@ use crate::json::{self, StateFormat};
 #[test]
 fn nothing_to_update_is_refused() {
     for text in ["", " ", "\n\t\n", "# only a comment\n", "\u{FEFF}", "\r\n"] {
-        assert_eq!(error(text), "the manifest is empty", "{text:?}");
+        assert_eq!(error(text), "the manifest is empty (line 1, column 1)", "{text:?}");
     }
     for text in [
         "apiVersion: v1\n",
@@ -14,7 +14,9 @@ fn nothing_to_update_is_refused() {
         "apiVersion: v1\nworkloads:\nconfigs: ~\n",
         "{\"apiVersion\": \"v1\"}",
     ] {
-        assert_eq!(error(text), "the manifest has no workloads and no configs", "{text:?}");
+        let message = error(text);
+        assert!(message.starts_with("the manifest has no workloads and no configs"), "{message}");
+        assert!(message.ends_with("(line 1, column 1)"), "{message}");
     }
     for text in ["---\n", "--- \n...\n", "~", "null", "[]", "{}", "text", "1"] {
         assert!(parse(text).is_err(), "{text:?}");
@@ -33,7 +35,8 @@ fn a_root_that_is_not_a_map_is_refused() {
 #[test]
 fn a_supported_version_is_required() {
     for text in ["configs: {c: x}\n", "configs: {c: x}\napiVersion: ~\n"] {
-        assert_eq!(error(text), "the manifest has no apiVersion, use v1");
+        let message = error(text);
+        assert!(message.starts_with("the manifest has no apiVersion, use v1"), "{message}");
     }
     for version in ["v2", "v9", "1", "''", "V1", "[v1]"] {
         let message = error(&format!("configs: {{c: x}}\napiVersion: {version}\n"));
@@ -53,6 +56,14 @@ fn several_documents_are_refused() {
         assert!(error(&text).starts_with("there are several YAML documents"));
     }
     parse(&format!("---\n{one}...\n")).unwrap();
+    // Empty documents do not count.
+    for text in [format!("{one}---\n"), format!("---\n---\n{one}"), format!("{one}---\n# x\n...\n")]
+    {
+        assert_eq!(parse(&text).unwrap(), parse(&one).unwrap());
+    }
+    assert!(parse(&format!("{one}---\n@")).is_err());
+    let error = parse(&format!("{one}---\n{one}")).unwrap_err();
+    assert_eq!(error.position(), Some(LineColumn { line: 8, column: 1 }));
     parse(&format!("%YAML 1.1\n---\n{one}")).unwrap();
 }
 
@@ -97,10 +108,17 @@ fn errors_have_path_and_position() {
 
 #[test]
 fn invalid_utf8_has_an_error_of_its_own() {
-    for (payload, offset) in
-        [(&b"\xff"[..], 0), (b"apiVersion: v1 \xc3\x28", 15), (b"a\xf0\x9f", 1)]
-    {
-        assert_eq!(Manifest::parse(payload), Err(ManifestError::NotUtf8 { offset }));
+    for (payload, expected, line, column) in [
+        (&b"\xff"[..], 0, 1, 1),
+        (b"apiVersion: v1 \xc3\x28", 15, 1, 16),
+        (b"a\xf0\x9f", 1, 1, 2),
+        (b"a: \xc3\xbc\n\xc3\xbcb\xfc", 9, 2, 3),
+    ] {
+        let Err(error) = Manifest::parse(payload) else { panic!() };
+        let Some(position) = error.position() else { panic!() };
+        let ManifestError::NotUtf8 { offset, message, .. } = error else { panic!() };
+        assert_eq!((offset, position), (expected, LineColumn { line, column }));
+        assert!(message.contains("iconv -f ISO-8859-1"), "{message}");
     }
 }
 
