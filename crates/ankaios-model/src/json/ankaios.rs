@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserializer, Serialize};
 
@@ -12,6 +13,7 @@ use super::view::{
     ConfigMapView, ContentView, DependenciesView, ListView, MapView, TextMapView,
     WorkloadStatesView,
 };
+use crate::hints::without_text;
 use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 use crate::proto::ank_base::{
@@ -22,12 +24,31 @@ use crate::schema::{self, spelling};
 
 /// The error for a state that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
+#[error("{}{message}", Prefix(path))]
 pub struct StateError {
-    /// The path of the field, such as `desiredState.workloads.nginx.agent`.
+    /// The path of the field, such as `desiredState.workloads.nginx.agent`. Empty for the state
+    /// as a whole.
     pub path: String,
     /// What is wrong with the field, and how to correct it.
     pub message: String,
+}
+
+/// Writes a path and a colon, or nothing for an empty path.
+struct Prefix<'a>(&'a str);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "{}: ", self.0) }
+    }
+}
+
+/// The path as far as it is known: `serde_path_to_error` writes `?` for an unknown part, and a
+/// dot for the state as a whole.
+fn known(path: &str) -> &str {
+    match path.trim_end_matches(".?") {
+        "." | "?" => "",
+        path => path,
+    }
 }
 
 /// Deserializes a complete state or a part of it, with the checks of a manifest. No field is
@@ -47,8 +68,8 @@ where
     let state = serde_ignored::Deserializer::new(state, &mut ignored);
     let state: schema::CompleteState =
         serde_path_to_error::deserialize(state).map_err(|error| StateError {
-            path: error.path().to_string(),
-            message: error.into_inner().to_string(),
+            path: known(&error.path().to_string()).to_owned(),
+            message: without_text(&error.into_inner().to_string()),
         })?;
     match unknown {
         None => Ok(state.into()),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::payload::{check_masks, parse_masks_or, text};
+use super::payload::{check_masks, parse_masks_or};
 use crate::error::ErrorReply;
 use crate::{Lifetime, SubscriptionId};
 
@@ -68,6 +68,6 @@ impl EventsRequest {
     pub fn parse(payload: &[u8]) -> Result<Self, ErrorReply> {
         let from_masks =
             |field_masks| Fields { id: None, field_masks, ttl: Lifetime::default() }.try_into();
-        parse_masks_or(text(payload, EXPECTED)?, EXPECTED, from_masks)
+        parse_masks_or(payload, EXPECTED, from_masks)
     }
 }

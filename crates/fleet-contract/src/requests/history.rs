@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::payload::{invalid, parse, text};
+use super::payload::{parse, refused, text};
 use crate::error::ErrorReply;
 
 const EXPECTED: &str = "an empty payload, or {\"revision\": 12}";
@@ -36,7 +36,7 @@ where
         None => Ok(T::default()),
         Some('{') => parse(payload, expected),
         // A structure could be read from a list, too.
-        Some(_) => Err(invalid("it is not an object", expected)),
+        Some(_) => Err(refused(payload, text, "it is not an object", expected)),
     }
 }
 

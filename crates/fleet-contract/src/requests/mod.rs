@@ -23,4 +23,5 @@ pub use state_update::StateUpdateRequest;
 pub use unsubscribe::UnsubscribeRequest;
 pub use workload_wait::WorkloadWaitRequest;
 
+mod mistakes;
 mod payload;

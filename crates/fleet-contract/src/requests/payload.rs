@@ -3,35 +3,47 @@
 use std::fmt::Display;
 
 use ankaios_model::field_mask_has_empty_part;
+use ankaios_model::foreign;
+use ankaios_model::hints::split_position;
 use serde::de::DeserializeOwned;
 
+use super::mistakes;
 use crate::error::{ErrorCode, ErrorReply};
 use crate::fields;
 
 /// Parses a JSON payload. `expected` describes it in the error.
 pub(super) fn parse<T: DeserializeOwned>(payload: &[u8], expected: &str) -> Result<T, ErrorReply> {
-    fields::from_text(text(payload, expected)?).map_err(|error| invalid(error, expected))
+    let text = text(payload, expected)?;
+    fields::from_text(text).map_err(|error| refused(payload, text, &error, expected))
 }
 
 /// The payload as text, without leading and trailing white space.
 pub(super) fn text<'a>(payload: &'a [u8], expected: &str) -> Result<&'a str, ErrorReply> {
-    let text = std::str::from_utf8(payload)
-        .map_err(|error| invalid(format!("the payload is not UTF-8: {error}"), expected))?;
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        let reason = mistakes::not_utf8(payload).unwrap_or_else(|| {
+            let conversion = foreign::conversion(payload, error.valid_up_to());
+            format!("the payload is not UTF-8: {error}; convert it: {conversion}")
+        });
+        let before = payload.get(..error.valid_up_to()).unwrap_or_default();
+        let (line, column) = end_of(&String::from_utf8_lossy(before));
+        invalid(reason, expected).with("line", line).with("column", column)
+    })?;
     Ok(text.trim())
 }
 
 /// Parses an object, or an array of field masks as its short form.
 pub(super) fn parse_masks_or<T: DeserializeOwned>(
-    text: &str,
+    payload: &[u8],
     expected: &str,
     from_masks: impl FnOnce(Vec<String>) -> Result<T, String>,
 ) -> Result<T, ErrorReply> {
+    let text = text(payload, expected)?;
     let request = if text.starts_with('[') {
         fields::from_text(text).and_then(from_masks)
     } else {
         fields::from_text(text)
     };
-    request.map_err(|error| invalid(error, expected))
+    request.map_err(|error| refused(payload, text, &error, expected))
 }
 
 /// Checks that no mask has an empty part, because such a mask matches nothing.
@@ -45,4 +57,67 @@ pub(super) fn check_masks(field: &str, masks: &[String]) -> Result<(), String> {
 /// The error for a payload of the wrong shape.
 pub(super) fn invalid(reason: impl Display, expected: &str) -> ErrorReply {
     ErrorReply::new(ErrorCode::InvalidPayload, format!("{reason}; expected {expected}"))
+}
+
+/// The error for a part of the payload that cannot be used, with its position and a hint. An empty
+/// part stands for the whole payload. `reason` can begin with the name of a field, and end with a
+/// position in the part.
+pub(super) fn refused(payload: &[u8], part: &str, reason: &str, expected: &str) -> ErrorReply {
+    let whole = std::str::from_utf8(payload).unwrap_or_default();
+    let part = if part.is_empty() { whole.trim() } else { part };
+    let (reason, position) = split_position(reason);
+    let before = before_part(whole, part, reason);
+    // A message without a position has line 0 in serde_json, or is one of our own.
+    let position = position.filter(|(line, _)| *line > 0);
+    let (line, column) = match position {
+        Some((line, column)) => {
+            let (lines, columns) = end_of(before);
+            (lines + line - 1, if line == 1 { columns + column.max(1) - 1 } else { column.max(1) })
+        }
+        None => end_of(before_field(whole, reason).unwrap_or(before)),
+    };
+    let hint = mistakes::hint(part, reason).map(|hint| format!("; {hint}")).unwrap_or_default();
+    invalid(format!("{} at line {line} column {column}{hint}", bounded(reason)), expected)
+        .with("line", line)
+        .with("column", column)
+}
+
+/// The text before a part, which is the value of the field that a message begins with, or the
+/// whole text.
+fn before_part<'a>(text: &'a str, part: &str, message: &str) -> &'a str {
+    let name = message.split([':', '.', '[']).next().unwrap_or_default();
+    let begin = text.find(&format!("\"{name}\"")).unwrap_or_default();
+    let in_field = text.get(begin..).and_then(|rest| rest.find(part)).map(|offset| begin + offset);
+    let offset = in_field.or_else(|| text.find(part)).unwrap_or_default();
+    text.get(..offset).unwrap_or_default()
+}
+
+/// The text before the field that a message begins with, for example with `state: a.b[0]: `. The
+/// fields are searched one after the other.
+fn before_field<'a>(text: &'a str, message: &str) -> Option<&'a str> {
+    let paths = message.split(": ").take_while(|path| !path.contains(' '));
+    let names = paths.flat_map(|path| path.split(['.', '[', ']']));
+    let names = names.filter(|name| !name.is_empty() && name.parse::<usize>().is_err());
+    let mut found = None;
+    for name in names {
+        let begin = found.map_or(0, |found| found + 1);
+        let Some(offset) = text.get(begin..)?.find(&format!("\"{name}\"")) else { break };
+        found = Some(begin + offset);
+    }
+    text.get(..found?)
+}
+
+/// Line and column, from 1, of what follows a text.
+fn end_of(text: &str) -> (usize, usize) {
+    let line = text.rsplit('\n').next().unwrap_or_default();
+    (text.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+/// The beginning of a reason that is too long, so that there is room for what follows.
+fn bounded(reason: &str) -> String {
+    const MAX: usize = 1000;
+    match reason.char_indices().nth(MAX) {
+        None => reason.to_owned(),
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+    }
 }

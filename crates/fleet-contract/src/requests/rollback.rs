@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::history::parse_or_empty;
-use super::payload::invalid;
+use super::payload::refused;
 use crate::error::ErrorReply;
 
 const EXPECTED: &str = "an empty payload, or {\"revision\": 12, \"if_current\": 13} or \
@@ -39,11 +39,11 @@ impl RollbackRequest {
         if let Some(rollout) = &request.rollout {
             if rollout.is_empty() || rollout.len() > MAX_ROLLOUT {
                 let reason = format!("rollout: it has not 1 to {MAX_ROLLOUT} bytes");
-                return Err(invalid(reason, EXPECTED));
+                return Err(refused(payload, "", &reason, EXPECTED));
             }
             if request.revision.is_some() {
                 let reason = "revision: with rollout, it is always the one before the current one";
-                return Err(invalid(reason, EXPECTED));
+                return Err(refused(payload, "", reason, EXPECTED));
             }
         }
         Ok(request)

@@ -3,7 +3,7 @@
 use ankaios_model::json::StateFormat;
 use serde::{Deserialize, Serialize};
 
-use super::payload::{check_masks, invalid, parse_masks_or, text};
+use super::payload::{check_masks, parse_masks_or, refused, text};
 use crate::error::ErrorReply;
 
 const EXPECTED: &str = "an array of field masks such as [\"workloadStates\"], or \
@@ -33,9 +33,9 @@ impl StateRequest {
             return Ok(Self::default());
         }
         let from_masks = |field_masks| Ok(Self { field_masks, ..Self::default() });
-        let request = parse_masks_or(text, EXPECTED, from_masks)?;
+        let request = parse_masks_or(payload, EXPECTED, from_masks)?;
         check_masks("field_masks", &request.field_masks)
-            .map_err(|reason| invalid(reason, EXPECTED))?;
+            .map_err(|reason| refused(payload, text, &reason, EXPECTED))?;
         Ok(request)
     }
 }

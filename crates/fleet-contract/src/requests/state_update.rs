@@ -5,7 +5,7 @@ use ankaios_model::proto::ank_base::UpdateStateRequest;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::payload::{check_masks, invalid, parse};
+use super::payload::{check_masks, parse, refused};
 use crate::error::ErrorReply;
 
 const EXPECTED: &str =
@@ -32,12 +32,13 @@ impl StateUpdateRequest {
         if update_mask.is_empty() {
             let reason =
                 "update_mask: it is empty, which would replace the whole state of the vehicle";
-            return Err(invalid(reason, EXPECTED));
+            return Err(refused(payload, "", reason, EXPECTED));
         }
-        check_masks("update_mask", &update_mask).map_err(|reason| invalid(reason, EXPECTED))?;
-        let mut state = serde_json::Deserializer::from_str(state.get());
-        let state = parse_complete_state(&mut state)
-            .map_err(|error| invalid(format!("state: {error}"), EXPECTED))?;
+        check_masks("update_mask", &update_mask)
+            .map_err(|reason| refused(payload, "", &reason, EXPECTED))?;
+        let text = state.get();
+        let state = parse_complete_state(&mut serde_json::Deserializer::from_str(text))
+            .map_err(|error| refused(payload, text, &format!("state: {error}"), EXPECTED))?;
         Ok(UpdateStateRequest { new_state: Some(state), update_mask })
     }
 }

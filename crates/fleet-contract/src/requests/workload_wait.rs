@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ankaios_model::hints::{nearest, quoted};
 use ankaios_model::json::STATES;
 use serde::{Deserialize, Serialize};
 
-use super::payload::{invalid, parse};
+use super::payload::{parse, refused};
 use crate::error::ErrorReply;
 
 const EXPECTED: &str = "{\"workload_name\": \"nginx\", \"state\": \"RUNNING\"}, and optionally \
@@ -41,39 +42,43 @@ impl WorkloadWaitRequest {
     /// `invalid_payload`, with what is wrong and what is expected.
     pub fn parse(payload: &[u8]) -> Result<(Self, Duration), ErrorReply> {
         let request: Self = parse(payload, EXPECTED)?;
-        let limit = limit(request.timeout.as_deref())?;
+        let limit = limit(request.timeout.as_deref())
+            .map_err(|reason| refused(payload, "", &reason, EXPECTED))?;
         for (field, name) in [
             ("workload_name", Some(&request.workload_name)),
             ("agent_name", request.agent_name.as_ref()),
         ] {
             // The name becomes a part of a field mask.
             if name.is_some_and(|name| name.is_empty() || name.contains(['.', '*'])) {
-                return Err(invalid(format!("{field}: it is not a valid name"), EXPECTED));
+                let reason = format!("{field}: it is not a valid name");
+                return Err(refused(payload, "", &reason, EXPECTED));
             }
         }
         if !STATES.contains(&request.state.as_str()) {
             let states = STATES.join(", ");
+            let meant = nearest(&request.state, STATES);
+            let meant = meant.map(|state| format!("did you mean {state}? ")).unwrap_or_default();
+            let found = quoted(&request.state);
             let reason =
-                format!("state: {:?} is not a valid state; the states are {states}", request.state);
-            return Err(invalid(reason, EXPECTED));
+                format!("state: {found} is not a valid state; {meant}the states are {states}");
+            return Err(refused(payload, "", &reason, EXPECTED));
         }
         Ok((request, limit))
     }
 }
 
 /// The time limit of a request with this `timeout`.
-fn limit(text: Option<&str>) -> Result<Duration, ErrorReply> {
+fn limit(text: Option<&str>) -> Result<Duration, String> {
     let Some(text) = text else { return Ok(DEFAULT_TIMEOUT) };
-    let limit = humantime::parse_duration(text).map_err(|error| {
-        invalid(format!("timeout: {text:?}: {error}; write it as 30s or 5m"), EXPECTED)
-    })?;
+    let limit = humantime::parse_duration(text)
+        .map_err(|error| format!("timeout: {text:?}: {error}; write it as 30s or 5m"))?;
     if limit > MAX_TIMEOUT {
         let max = humantime::format_duration(MAX_TIMEOUT);
         let reason = format!(
             "timeout: {text:?} is longer than {max}, the limit for one request; for longer waits, \
              subscribe to events"
         );
-        return Err(invalid(reason, EXPECTED));
+        return Err(reason);
     }
     Ok(limit)
 }
