@@ -1,8 +1,9 @@
 //! `manifest/validate`: checks a manifest as `manifest/apply` does and sends nothing to Ankaios.
 
-use ankaios_model::manifest::Manifest;
+use ankaios_model::manifest::{LineColumn, Manifest, Warning};
+use bytes::Bytes;
 use fleet_contract::error::{ErrorCode, ErrorReply};
-use fleet_contract::replies::ValidateReply;
+use fleet_contract::replies::{ManifestWarning, ValidateReply};
 
 use super::call::{OperationCall, PendingOutcome, ready, run_blocking, to_json};
 use super::context::OperationContext;
@@ -15,14 +16,26 @@ pub(super) async fn start(
     call: OperationCall,
 ) -> Result<PendingOutcome, ErrorReply> {
     context.origin(&call)?;
-    let manifest = manifest::parse(call.payload).await?;
+    let manifest = manifest::parse(call.payload.clone()).await?;
     check(&context.guard, call.force, manifest.clone()).await?;
     Ok(ready(to_json(&ValidateReply {
         valid: true,
         workloads: manifest.workload_names().map(str::to_owned).collect(),
         configs: manifest.config_names().map(str::to_owned).collect(),
         update_mask: manifest.update_mask(),
+        warnings: warnings(manifest, call.payload).await?,
     })))
+}
+
+/// What Ankaios accepts in the manifest, but probably does not do what is meant.
+async fn warnings(manifest: Manifest, payload: Bytes) -> Result<Vec<ManifestWarning>, ErrorReply> {
+    let warnings = run_blocking(move || manifest.warnings(&payload)).await?;
+    let write = |Warning { message, position: LineColumn { line, column } }| ManifestWarning {
+        message,
+        line,
+        column,
+    };
+    Ok(warnings.into_iter().map(write).collect())
 }
 
 /// Checks the update as `manifest/apply` does, in the same order. The state of the vehicle is not

@@ -17,6 +17,21 @@ pub struct ValidateReply {
     pub configs: Vec<String>,
     /// The masks of the update that applies the manifest.
     pub update_mask: Vec<String>,
+    /// What Ankaios accepts, but probably does not do what is meant. Absent if there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<ManifestWarning>,
+}
+
+/// A part of a manifest that Ankaios accepts, but that probably does not do what is meant, for
+/// example a misspelled field, which Ankaios ignores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestWarning {
+    /// What it is, and what to write instead. Begins with the path of the field.
+    pub message: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
 }
 
 /// A workload instance and its state: the reply to `workload/wait`, and an item in the progress of

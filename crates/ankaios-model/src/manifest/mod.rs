@@ -13,6 +13,7 @@ mod known;
 mod limits;
 mod outline;
 mod quotes;
+mod warnings;
 mod yaml;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 pub use error::{LineColumn, ManifestError};
 pub use known::nearest_field;
 use serde::Deserialize;
+pub use warnings::Warning;
 pub use yaml::{read_yaml, to_yaml};
 
 use crate::proto::ank_base::{CompleteState, ConfigMap, State, UpdateStateRequest, WorkloadMap};
@@ -88,6 +90,13 @@ impl Manifest {
                 configs: (!configs.is_empty()).then_some(ConfigMap { configs }),
             },
         })
+    }
+
+    /// What Ankaios accepts in this manifest, but probably does not do what is meant: fields that
+    /// it ignores, for example misspelled ones. `payload` is what the manifest was parsed from.
+    #[must_use]
+    pub fn warnings(&self, payload: &[u8]) -> Vec<Warning> {
+        yaml::text(payload).map_or_else(|_| Vec::new(), |text| warnings::find(text, &self.state))
     }
 
     /// The names of the workloads, sorted.

@@ -6,6 +6,7 @@ mod fields;
 mod hostile;
 mod mistakes;
 mod requests;
+mod warnings;
 mod whole;
 
 use std::time::{Duration, Instant};
