@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ankaios_model::manifest::Manifest;
 use fleet_contract::error::ErrorCode;
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const MANIFESTS: &str = include_str!("../../docs/manifests.md");
 const README: &str = include_str!("../../README.md");
 
 /// All files with this extension below a directory of the project.
@@ -170,4 +172,19 @@ fn each_source_in_the_overview_exists() {
         |path: &&&str| root().join(path).exists() || root().join("src").join(path).exists();
     let missing: Vec<_> = paths.iter().filter(|path| !exists(path)).collect();
     assert!(missing.is_empty(), "docs/architecture.md names {missing:?}");
+}
+
+/// Each example of a mistake is a manifest and the message about it.
+#[test]
+fn the_documented_mistakes_have_these_messages() {
+    let mut count = 0;
+    for part in MANIFESTS.split("```yaml\n").skip(1) {
+        let (manifest, rest) = part.split_once("```\n").unwrap();
+        let (message, _) = rest.split_once("```text\n").unwrap().1.split_once("\n```").unwrap();
+        assert_eq!(Manifest::parse(manifest.as_bytes()).unwrap_err().to_string(), message);
+        count += 1;
+    }
+    assert!(count >= 4);
+    let tab = Manifest::parse(b"apiVersion: v1\nworkloads:\n\tnginx:\n").unwrap_err();
+    assert!(MANIFESTS.contains(&tab.to_string()), "{tab}");
 }

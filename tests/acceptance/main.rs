@@ -16,6 +16,7 @@ mod listeners;
 mod logs;
 mod mqtt;
 mod operations;
+mod payloads;
 mod records;
 mod replicas;
 mod revisions;
