@@ -1,5 +1,6 @@
 //! Manifests: parsing does not panic, takes limited time, and never results in an update
-//! without masks. A parsed manifest can be written in the format of Ankaios and parsed again.
+//! without masks. Each error has a position. A parsed manifest can be written in the format of
+//! Ankaios and parsed again.
 
 #![no_main]
 
@@ -16,14 +17,18 @@ const LIMIT: Duration = Duration::from_secs(2);
 fuzz_target!(|payload: &[u8]| -> Corpus {
     let start = Instant::now();
     let parsed = Manifest::parse(payload);
+    let warnings = parsed.as_ref().map_or_else(|_| Vec::new(), |it| it.warnings(payload));
     assert!(start.elapsed() < LIMIT, "took {:?}", start.elapsed());
     let manifest = match parsed {
         Ok(manifest) => manifest,
         Err(error) => {
             assert!(!error.to_string().is_empty());
+            assert!(error.position().is_some());
             return Corpus::Keep;
         }
     };
+
+    assert!(warnings.iter().all(|warning| !warning.message.is_empty()));
 
     let masks = manifest.update_mask();
     assert!(!masks.is_empty());

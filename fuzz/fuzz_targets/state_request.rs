@@ -12,6 +12,7 @@ fuzz_target!(|payload: &[u8]| {
         Ok(request) => request,
         Err(error) => {
             serde_json::from_slice::<serde_json::Value>(&error.to_payload()).unwrap();
+            assert!(error.details.contains_key("line") && error.details.contains_key("column"));
             return;
         }
     };
