@@ -1,6 +1,6 @@
 //! Reads the manifest of a request.
 
-use ankaios_model::manifest::{Manifest, read_yaml};
+use ankaios_model::manifest::{LineColumn, Manifest, field_position, read_yaml};
 use bytes::Bytes;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use serde::Deserialize;
@@ -17,7 +17,14 @@ pub(super) async fn parse(payload: Bytes) -> Result<Manifest, ErrorReply> {
 fn read(payload: &[u8]) -> Result<Manifest, ErrorReply> {
     let parsed = Manifest::parse(payload).map_err(manifest_refused);
     match misunderstanding(payload, parsed.is_ok()) {
-        Some(message) => Err(ErrorReply::new(ErrorCode::InvalidManifest, message)),
+        Some((field, message)) => {
+            let text = std::str::from_utf8(payload).unwrap_or_default();
+            let start = LineColumn { line: 1, column: 1 };
+            let LineColumn { line, column } = field_position(text, field).unwrap_or(start);
+            let message = format!("{field}: {message}");
+            let reply = ErrorReply::new(ErrorCode::InvalidManifest, message);
+            Err(reply.with("line", line).with("column", column))
+        }
         None => parsed,
     }
 }
@@ -32,9 +39,9 @@ struct OtherFields {
     manifest: Option<IgnoredAny>,
 }
 
-/// What to send instead, if the payload has such fields. Other unknown fields of a manifest are
-/// ignored.
-fn misunderstanding(payload: &[u8], is_manifest: bool) -> Option<&'static str> {
+/// The field, and what to send instead, if the payload has such fields. Other unknown fields of a
+/// manifest are ignored.
+fn misunderstanding(payload: &[u8], is_manifest: bool) -> Option<(&'static str, &'static str)> {
     let text = std::str::from_utf8(payload).ok()?;
     // Parsing takes long.
     if !["deleted", "manifest"].iter().any(|field| text.contains(field)) {
@@ -42,17 +49,17 @@ fn misunderstanding(payload: &[u8], is_manifest: bool) -> Option<&'static str> {
     }
     let fields: OtherFields = serde_json::from_str(text).ok().or_else(|| read_yaml(text).ok())?;
     if fields.manifest.is_some() && !is_manifest {
-        return Some(
-            "manifest: a manifest has no such field; of a reply to manifest/history, send only the \
-             content of its field manifest",
-        );
+        return Some((
+            "manifest",
+            "a manifest has no such field; of a reply to manifest/history, send only the content \
+             of its field manifest",
+        ));
     }
     // If it were ignored, nothing would be deleted.
-    fields.deleted.map(|_| {
-        "deleted: a manifest has no such field, and deletes nothing; send what is to be deleted to \
-         manifest/delete, as a manifest with these workloads and configs, or go back with \
-         manifest/rollback"
-    })
+    let deleted = "a manifest has no such field, and deletes nothing; send what is to be deleted to \
+                   manifest/delete, as a manifest with these workloads and configs, or go back \
+                   with manifest/rollback";
+    fields.deleted.map(|_| ("deleted", deleted))
 }
 
 #[cfg(test)]
@@ -83,6 +90,14 @@ mod tests {
             let message = refused(payload).unwrap();
             assert!(message.ends_with("send only the content of its field manifest"), "{message}");
         }
+    }
+
+    #[test]
+    fn the_position_is_that_of_the_field() {
+        let payload = b"apiVersion: v1\nconfigs: {a: b}\ndeleted: []\n";
+        let details = read(payload).unwrap_err().details;
+        assert_eq!(details.get("line"), Some(&3.into()));
+        assert_eq!(details.get("column"), Some(&1.into()));
     }
 
     #[test]

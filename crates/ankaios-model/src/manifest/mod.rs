@@ -34,6 +34,14 @@ pub struct Manifest {
     state: State,
 }
 
+/// The position of a field at the root of a YAML or JSON document, if that is within the limits of
+/// manifests.
+#[must_use]
+pub fn field_position(text: &str, field: &str) -> Option<LineColumn> {
+    limits::check(text).ok()?;
+    outline::Outline::of(text)?.root.entry(field).map(|(key, _)| key.at)
+}
+
 /// The fields of a manifest, before the checks that concern more than one of them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a manifest")]

@@ -107,6 +107,15 @@ fn errors_have_path_and_position() {
 }
 
 #[test]
+fn fields_at_the_root_have_a_position() {
+    let text = "apiVersion: v1\nconfigs: {deleted: x}\ndeleted: []\n";
+    assert_eq!(field_position(text, "deleted"), Some(LineColumn { line: 3, column: 1 }));
+    assert_eq!(field_position("{\"a\": 1}", "a"), Some(LineColumn { line: 1, column: 2 }));
+    assert_eq!(field_position("a: b", "b"), None);
+    assert_eq!(field_position(&"[".repeat(100_000), "b"), None);
+}
+
+#[test]
 fn invalid_utf8_has_an_error_of_its_own() {
     for (payload, expected, line, column) in [
         (&b"\xff"[..], 0, 1, 1),
