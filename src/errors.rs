@@ -11,7 +11,7 @@ pub(crate) fn request_failed(error: RequestError) -> ErrorReply {
         RequestError::Rejected(_) => ErrorCode::Rejected,
         RequestError::Timeout(_) => ErrorCode::Timeout,
         RequestError::Unavailable(_) => ErrorCode::Unavailable,
-        RequestError::TooLarge { .. } => ErrorCode::PayloadTooLarge,
+        RequestError::TooLarge { .. } | RequestError::AnswerTooLarge => ErrorCode::PayloadTooLarge,
         RequestError::NoMask | RequestError::Unexpected(_) => ErrorCode::Internal,
     };
     ErrorReply::new(code, error.to_string())

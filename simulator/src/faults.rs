@@ -72,6 +72,8 @@ pub(crate) struct Faults {
     pub(crate) write_limit: WriteLimit,
     /// Log entries that are sent after a log stream was cancelled.
     pub(crate) entries_after_cancel: usize,
+    /// The largest message between server and agent, in bytes.
+    pub(crate) max_message: Option<usize>,
 }
 
 impl Faults {

@@ -61,6 +61,9 @@ pub struct Counters {
     pub output_closings: u64,
     /// Sessions that the agent has closed with `ConnectionClosed`.
     pub closed_sessions: u64,
+    /// How often the connection of the agent to its server has broken, because of a response that
+    /// is too large for it.
+    pub broken_connections: u64,
     /// Responses that were written to `input` completely.
     pub delivered: u64,
     /// Problems.

@@ -208,6 +208,12 @@ impl SimulatedVehicle {
         self.shared.change(|simulation| simulation.faults.pace = pace);
     }
 
+    /// Sets the largest message between the server and the agent, in bytes; real ones have 4 MiB. A
+    /// larger answer breaks their connection. Without this there is no limit.
+    pub fn set_max_message(&self, max: usize) {
+        self.shared.change(|simulation| simulation.faults.max_message = Some(max));
+    }
+
     /// Sets whether the agent drops a partially read frame when it has a response to send, as real
     /// agents do.
     pub fn set_lose_half_read_frames(&self, lose: bool) {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ankaios_model::proto::ank_base::{
     ControlInterfaceAccess, Request, Response, request::RequestContent,
 };
+use prost::Message;
 use tokio::sync::{Notify, watch};
 
 use crate::access;
@@ -78,6 +79,9 @@ impl Simulation {
 
         let Served { before, mut answer, after } = requests::serve(&mut self.server, request, now);
         self.outbox.extend(before);
+        if self.faults.max_message.is_some_and(|max| answer.encoded_len() > max) {
+            return self.break_connection();
+        }
         match fault {
             None => self.outbox.push_back(answer),
             Some(Fault::LoseRequest | Fault::LoseAnswer) => {}
@@ -127,6 +131,15 @@ impl Simulation {
         self.end_session();
         self.faults.server_down = false;
         self.server.restart(now);
+    }
+
+    /// Breaks the connection of the agent to its server, which the agent opens again. What the
+    /// server has sent meanwhile, and all subscriptions, are lost; the session of the workload goes
+    /// on.
+    fn break_connection(&mut self) {
+        self.observations.counters.broken_connections += 1;
+        self.server.end_session();
+        self.delayed.clear();
     }
 
     /// Ends the session of the workload.

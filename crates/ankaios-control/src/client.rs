@@ -20,7 +20,7 @@ use super::codec;
 use super::error::RequestError;
 use super::event_streams::EventStreams;
 use super::metrics::LinkMetrics;
-use super::pending::{Answer, Expired, Kind, Pending};
+use super::pending::{Answer, Expired, Kind, Pending, Subject};
 use super::response;
 use super::status::LinkStatus;
 
@@ -95,14 +95,19 @@ impl Client {
             _ => Kind::Read,
         };
         let (number, request_id) = self.pending.next_id();
+        let subject = subject(&content);
         let frame = encode(request_id, content);
-        Ok(Call {
+        let call = Call {
             client: self.clone(),
             deadline,
             answer: self.pending.add(number, frame, kind, slot),
             removal: RemoveOnDrop { number, pending: Arc::clone(&self.pending) },
             decode,
-        })
+        };
+        if let Some(subject) = subject {
+            self.pending.set_subject(number, subject)?;
+        }
+        Ok(call)
     }
 
     /// Queues a request with many answers; the request `cancel` ends these. Waits only while
@@ -116,9 +121,15 @@ impl Client {
         let slot = self.acquire_slot(deadline).await?;
         let (number, request_id) = self.pending.next_id();
         let (producer, consumer) = self.buffers.add();
+        let subject = subject(&content);
         let frame = encode(request_id.clone(), content);
         self.pending.add_stream(number, frame, producer, slot);
-        Ok(RawStream { client: self.clone(), number, request_id, cancel, deadline, consumer })
+        let client = self.clone();
+        let stream = RawStream { client, number, request_id, cancel, deadline, consumer };
+        if let Some(subject) = subject {
+            self.pending.set_subject(number, subject)?;
+        }
+        Ok(stream)
     }
 
     /// Waits until there is memory for the first message of a stream.
@@ -162,6 +173,36 @@ impl Client {
         self.pending.mark_unresponsive();
         RequestError::Timeout(self.timeout)
     }
+}
+
+/// What the answer to a request means for the size of the state.
+fn subject(content: &RequestContent) -> Option<Subject> {
+    match content {
+        RequestContent::CompleteStateRequest(request) => {
+            Some(Subject::State(request.field_mask.clone()))
+        }
+        RequestContent::UpdateStateRequest(update) if removes(update) => Some(Subject::Removal),
+        _ => None,
+    }
+}
+
+/// Whether an update may remove a workload, a config, or a part of one.
+fn removes(update: &UpdateStateRequest) -> bool {
+    let desired = update.new_state.as_ref().and_then(|state| state.desired_state.as_ref());
+    let workloads = desired.and_then(|state| state.workloads.as_ref());
+    let configs = desired.and_then(|state| state.configs.as_ref());
+    update.update_mask.iter().any(|mask| {
+        let is_set = match mask.split('.').collect::<Vec<_>>()[..] {
+            ["desiredState", "workloads", name] => {
+                workloads.is_some_and(|map| map.workloads.contains_key(name))
+            }
+            ["desiredState", "configs", name] => {
+                configs.is_some_and(|map| map.configs.contains_key(name))
+            }
+            _ => false,
+        };
+        !is_set
+    })
 }
 
 fn encode(request_id: String, content: RequestContent) -> Bytes {

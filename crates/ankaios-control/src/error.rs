@@ -34,6 +34,15 @@ pub enum RequestError {
         /// Size of the pipe in bytes.
         capacity: usize,
     },
+    /// The answer was lost, probably because it breaks the connection of Ankaios' agent to its
+    /// server.
+    #[error(
+        "when this part of the state was requested, the connection between Ankaios' agent and its \
+         server broke. The answer is probably larger than the 4 MiB that they can exchange; \
+         request less, for example [\"workloadStates\"] or a single workload, and delete what is \
+         not needed. It is not requested again for some minutes, unless something is deleted"
+    )]
+    AnswerTooLarge,
     /// The update has no update masks. Ankaios would replace the whole state of the vehicle.
     #[error("an update without masks would replace the whole state of the vehicle")]
     NoMask,

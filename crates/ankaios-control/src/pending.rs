@@ -1,5 +1,6 @@
 //! The requests that have no answer yet.
 
+mod lost_answers;
 mod silence;
 mod table;
 
@@ -9,8 +10,9 @@ use std::time::SystemTime;
 
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use bytes::Bytes;
+use lost_answers::ANSWER_LOST;
 use service_kit::random;
-pub(super) use table::{Answer, Kind};
+pub(super) use table::{Answer, Kind, Subject};
 use table::{Recipient, Request, Table};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
@@ -21,6 +23,9 @@ use super::error::RequestError;
 
 /// Limit for the requests that wait to be written. Beyond it, callers wait for a slot.
 const MAX_UNWRITTEN: usize = 1024;
+
+/// How many times a request is repeated in one session.
+const MAX_REPETITIONS: u8 = 2;
 
 /// The outcome of a request whose timeout has passed.
 #[derive(Debug)]
@@ -113,6 +118,68 @@ impl Pending {
         table.requests.insert(number, request);
         table.unwritten.insert(number);
         drop(table);
+        self.unwritten.notify_one();
+    }
+
+    /// Says what the answer to a request means for the size of the state.
+    ///
+    /// # Errors
+    /// [`RequestError::AnswerTooLarge`]; the request is removed.
+    pub(super) fn set_subject(&self, number: u64, subject: Subject) -> Result<(), RequestError> {
+        let mut guard = self.table();
+        let table = &mut *guard;
+        if let Subject::State(masks) = &subject
+            && table.lost_answers.would_lose(masks, Instant::now())
+        {
+            table.remove(number);
+            return Err(RequestError::AnswerTooLarge);
+        }
+        if let Some(request) = table.requests.get_mut(&number) {
+            request.subject = Some(subject);
+        }
+        Ok(())
+    }
+
+    /// Records that the connection of the agent to its server, or that to the agent, was lost. The
+    /// answer to a request for a part of the state may have been the reason.
+    pub(super) fn connection_lost(&self) {
+        let failed = self.table().lose_answers(Instant::now());
+        self.fail_too_large(failed);
+    }
+
+    /// Records that the request with this number, or a probe, was answered by the server. Earlier
+    /// requests for parts of the state without an answer will get none. Returns whether there were
+    /// some.
+    pub(super) fn overtaken_by(&self, number: u64) -> bool {
+        let mut table = self.table();
+        let Some(oldest) = table.oldest_unanswered_state() else { return false };
+        let is_lost = oldest < number
+            && table
+                .requests
+                .get(&oldest)
+                .and_then(|request| request.written_at)
+                .is_some_and(|written_at| written_at.elapsed() >= ANSWER_LOST);
+        if !is_lost {
+            return false;
+        }
+        let failed = table.lose_answer(oldest, Instant::now());
+        drop(table);
+        self.fail_too_large(failed);
+        true
+    }
+
+    fn fail_too_large(&self, failed: impl IntoIterator<Item = Request>) {
+        for request in failed {
+            if let Some(Subject::State(field_masks)) = &request.subject {
+                tracing::warn!(
+                    ?field_masks,
+                    "Ankaios' agent has lost its server while it read this part of the state, which \
+                     is probably too large; it is not requested again for some minutes, unless \
+                     something is deleted"
+                );
+            }
+            request.fail(RequestError::AnswerTooLarge);
+        }
         self.unwritten.notify_one();
     }
 
@@ -219,6 +286,15 @@ impl Pending {
         }
         // A request that is to be repeated may get the answer to its first writing.
         table.unwritten.remove(&number);
+        match (&request.subject, &content) {
+            (Some(Subject::State(masks)), ResponseContent::CompleteStateResponse(_)) => {
+                table.lost_answers.arrived(masks, size);
+            }
+            (Some(Subject::Removal), ResponseContent::UpdateStateSuccess(_)) => {
+                table.lost_answers.forget();
+            }
+            _ => {}
+        }
         if let Recipient::Stream { producer, established } = &mut request.recipient {
             *established = true;
             // The session that answers knows the stream, even if it was to be written again.
@@ -292,11 +368,28 @@ impl Pending {
     /// update that is repeated after a later one was answered could undo that one, so it ends
     /// with an error.
     pub(super) fn requeue(&self) -> usize {
+        self.requeue_if(|request| {
+            request.asked_at = None;
+            true
+        })
+    }
+
+    /// Like [`requeue`](Self::requeue) in a session that goes on but is silent, because the agent
+    /// may be out of step. But Ankaios may also be busy with one of the requests, and would be even
+    /// more so with copies of it: each is repeated only a few times.
+    pub(super) fn requeue_after_silence(&self) -> usize {
+        self.requeue_if(|request| {
+            request.repetitions += 1;
+            request.repetitions <= MAX_REPETITIONS
+        })
+    }
+
+    fn requeue_if(&self, mut condition: impl FnMut(&mut Request) -> bool) -> usize {
         let mut guard = self.table();
         let table = &mut *guard;
         let mut requeued = 0_usize;
         for (number, request) in &mut table.requests {
-            if request.is_unanswered() {
+            if request.is_unanswered() && condition(request) {
                 request.written_at = None;
                 table.unwritten.insert(*number);
                 requeued += 1;

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use ankaios_model::proto::ank_base::Response;
+use ankaios_model::proto::ank_base::response::ResponseContent;
 use ankaios_model::proto::control_api::from_ankaios::FromAnkaiosEnum;
 use bytes::BytesMut;
 use futures_util::FutureExt;
@@ -48,6 +49,8 @@ pub(super) struct Signals {
     pub(super) recoveries: u64,
     /// How many times the agent may have given up frames without a trace.
     pub(super) given_up: u64,
+    /// How many times an answer was lost although later ones have arrived.
+    pub(super) lost_answers: u64,
     /// Why the agent has closed the session.
     pub(super) closed: Option<String>,
 }
@@ -216,6 +219,14 @@ fn deliver_response(
         return;
     };
     let probe = request_id.strip_suffix(PROBE_SUFFIX).and_then(|id| pending.number(id));
+    // The agent itself refuses what the access rules do not allow.
+    let by_server = !matches!(content, ResponseContent::Error(_));
+    if by_server
+        && let Some(number) = probe.or_else(|| pending.number(&request_id))
+        && pending.overtaken_by(number)
+    {
+        signals.send_modify(|signals| signals.lost_answers += 1);
+    }
     if probe.is_some() {
         signals.send_modify(|signals| signals.answered_probe = signals.answered_probe.max(probe));
     } else if !pending.answer(&request_id, content, size, arrived) {

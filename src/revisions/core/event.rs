@@ -69,6 +69,7 @@ impl SendError {
                 RequestError::AccessDenied
                 | RequestError::Rejected(_)
                 | RequestError::TooLarge { .. }
+                | RequestError::AnswerTooLarge
                 | RequestError::NoMask => false,
                 RequestError::Timeout(_)
                 | RequestError::Unavailable(_)

@@ -63,6 +63,8 @@ pub(super) struct FifoSession<'a> {
     /// The numbers of [`Signals::recoveries`] and of [`Signals::given_up`] that were handled.
     recoveries: u64,
     given_up: u64,
+    /// The number of [`Signals::lost_answers`] that were handled.
+    lost_answers: u64,
 }
 
 /// The probes since the last answer to one.
@@ -101,6 +103,7 @@ impl<'a> FifoSession<'a> {
             },
             recoveries: 0,
             given_up: 0,
+            lost_answers: 0,
         }
     }
 
@@ -246,6 +249,8 @@ impl<'a> FifoSession<'a> {
     /// the unanswered requests of the old session. Returns whether it has.
     fn detect_new_session(&mut self) -> bool {
         let changes = self.output.take_changes();
+        // The new session of an agent opens the file; then the agent removes it.
+        let in_handover = Instant::now() < self.handover_until;
         if changes.unlinked {
             tracing::info!("Ankaios' server has restarted; greeting its agent again");
             // The agent ends the old session before it removes the file.
@@ -257,6 +262,10 @@ impl<'a> FifoSession<'a> {
             return false;
         }
         self.context.metrics.reconnected();
+        // Otherwise the loss was recorded when the file was opened.
+        if !in_handover {
+            self.context.pending.connection_lost();
+        }
         self.hello_due = true;
         // Not `begin_session`: an agent that was out of step reopens `output` in the same
         // session, and when the file is removed, the new session has been in use for a while.
@@ -317,6 +326,12 @@ impl<'a> FifoSession<'a> {
             tracing::warn!("input was not read in time; the agent may have dropped messages");
             self.resume_session();
         }
+        if signals.lost_answers > self.lost_answers {
+            self.lost_answers = signals.lost_answers;
+            // The connection of the agent to its server was lost, and with it all subscriptions.
+            tracing::warn!("Ankaios' agent has lost an answer; subscribing again");
+            self.context.pending.abandon_streams();
+        }
         if signals.closed.is_none() && (probe_answered || hello_accepted || recovered) {
             self.established = true;
             self.probe.first = None;
@@ -373,12 +388,13 @@ impl<'a> FifoSession<'a> {
         }
         tracing::warn!("Ankaios does not answer; reopening output");
         self.output.reopen(OPEN_INTERVAL).await.map_err(|error| error.to_string())?;
-        log_repeated(self.context.pending.requeue());
+        log_repeated(self.context.pending.requeue_after_silence());
         Ok(())
     }
 
     /// Begins a session with an agent that knows nothing of earlier ones.
     fn begin_session(&mut self) {
+        self.context.pending.connection_lost();
         log_repeated(self.context.pending.begin_session());
     }
 

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use ankaios_model::proto::ank_base::{CompleteStateResponse, EventsCancelAccepted};
+use ankaios_model::proto::ank_base::{
+    CompleteStateResponse, EventsCancelAccepted, UpdateStateSuccess,
+};
 use tokio::sync::watch;
 
 use super::*;
@@ -304,4 +306,98 @@ fn any_answer_shows_that_ankaios_is_responsive() {
     assert!(pending.is_unresponsive());
     assert!(pending.record_answer());
     assert!(!pending.is_unresponsive());
+}
+
+fn state_of(mask: &str) -> Subject {
+    Subject::State(vec![mask.to_owned()])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_may_have_broken_the_connection_is_not_repeated() {
+    let pending = Pending::new();
+    // The agent needs a second to connect again.
+    let connection_lost = async || {
+        tokio::time::advance(ANSWER_LOST).await;
+        pending.connection_lost();
+        pending.requeue();
+    };
+    let request = |subject| {
+        let (number, id, receiver) = add(&pending, Kind::Read);
+        pending.set_subject(number, subject).map(|()| (number, id, receiver))
+    };
+    let everything = || Subject::State(Vec::new());
+    let (all, _, mut of_all) = request(everything()).unwrap();
+    let (agents, _, mut of_agents) = request(state_of("agents")).unwrap();
+    let (configs, _, mut of_configs) = request(state_of("desiredState.configs")).unwrap();
+    assert_eq!(write_all(&pending), [all, agents, configs]);
+    connection_lost().await;
+    for receiver in [&mut of_all, &mut of_configs] {
+        assert_eq!(receiver.try_recv().unwrap().unwrap_err(), RequestError::AnswerTooLarge);
+    }
+    // It was not the oldest, and is small.
+    assert_eq!(write_all(&pending), [agents]);
+    connection_lost().await;
+    assert_eq!(write_all(&pending), [agents]);
+    connection_lost().await;
+    assert_eq!(of_agents.try_recv().unwrap().unwrap_err(), RequestError::AnswerTooLarge);
+    // What contains them is not written at all, others are.
+    for wider in [everything(), state_of("desiredState"), state_of("*")] {
+        assert_eq!(request(wider).map(drop), Err(RequestError::AnswerTooLarge));
+    }
+    let (narrower, _, _receiver) = request(state_of("desiredState.configs.a")).unwrap();
+    assert_eq!(write_all(&pending), [narrower]);
+    pending.remove(narrower);
+    // Until something is removed.
+    let (_, id, _receiver) = request(Subject::Removal).unwrap();
+    write_all(&pending);
+    let success = ResponseContent::UpdateStateSuccess(UpdateStateSuccess::default());
+    assert!(answer(&pending, &id, success, 0));
+    let (all, id, _receiver) = request(everything()).unwrap();
+    assert_eq!(write_all(&pending), [all]);
+    // An answer that was small is requested again.
+    let state = ResponseContent::CompleteStateResponse(CompleteStateResponse::default());
+    assert!(answer(&pending, &id, state, 1000));
+    let (all, _, mut of_all) = request(everything()).unwrap();
+    assert_eq!(write_all(&pending), [all]);
+    connection_lost().await;
+    assert_eq!(write_all(&pending), [all]);
+    assert!(of_all.try_recv().is_err());
+    // A connection that comes back at once was not lost because of it.
+    let (large, _, mut of_large) = request(state_of("effectiveState")).unwrap();
+    assert_eq!(write_all(&pending), [large]);
+    pending.connection_lost();
+    pending.requeue();
+    assert_eq!(write_all(&pending), [all, large]);
+    assert!(of_large.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_lost_if_a_later_one_arrives_long_after() {
+    let pending = Pending::new();
+    let (number, _, mut receiver) = add(&pending, Kind::Read);
+    pending.set_subject(number, state_of("agents")).unwrap();
+    write_all(&pending);
+    // Not at once, and not by an earlier request.
+    assert!(!pending.overtaken_by(number + 1));
+    tokio::time::advance(ANSWER_LOST).await;
+    assert!(!pending.overtaken_by(number));
+    assert!(pending.overtaken_by(number + 1));
+    assert_eq!(write_all(&pending), [number]);
+    tokio::time::advance(ANSWER_LOST).await;
+    assert!(pending.overtaken_by(number + 2));
+    assert_eq!(receiver.try_recv().unwrap().unwrap_err(), RequestError::AnswerTooLarge);
+}
+
+#[test]
+fn a_request_that_keeps_ankaios_busy_is_repeated_only_a_few_times() {
+    let pending = Pending::new();
+    let (number, _, _receiver) = add(&pending, Kind::Read);
+    assert_eq!(write_all(&pending), [number]);
+    for _ in 0..MAX_REPETITIONS {
+        assert_eq!(pending.requeue_after_silence(), 1);
+        assert_eq!(write_all(&pending), [number]);
+    }
+    assert_eq!(pending.requeue_after_silence(), 0);
+    // A new session knows nothing of it.
+    assert_eq!(pending.requeue(), 1);
 }
