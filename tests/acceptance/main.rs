@@ -12,6 +12,7 @@ mod documents;
 mod guard;
 mod health;
 mod link;
+mod link_reasons;
 mod listeners;
 mod logs;
 mod mqtt;

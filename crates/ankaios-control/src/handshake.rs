@@ -29,6 +29,24 @@ pub(super) fn probe(request_id: &str) -> Bytes {
     codec::encode(&ToAnkaios { to_ankaios_enum: Some(ToAnkaiosEnum::Request(request)) })
 }
 
+/// What to do after an agent has closed the session for this reason.
+pub(super) fn remedy(reason: &str) -> &'static str {
+    let supported = reason
+        .strip_prefix("Unsupported protocol version")
+        .and_then(|rest| rest.split_once("supported '"))
+        .map(|(_, version)| version);
+    match supported {
+        Some(version) if version.starts_with("0.") => {
+            "this Ankaios is too old: the connector needs Ankaios 1.0 or newer; update Ankaios"
+        }
+        Some(_) => {
+            "this Ankaios is not supported: the connector needs Ankaios 1.0 or newer, but not yet \
+             2.0; update the connector"
+        }
+        None => "restart the connector's workload or the Ankaios agent",
+    }
+}
+
 /// Puts a Hello in front of frames, to be written together.
 pub(super) fn with_hello(frames: &[u8]) -> Bytes {
     let hello = Hello { protocol_version: PROTOCOL_VERSION.into() };
@@ -37,4 +55,24 @@ pub(super) fn with_hello(frames: &[u8]) -> Bytes {
     bytes.extend_from_slice(&hello);
     bytes.extend_from_slice(frames);
     bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_of_another_version_is_named_as_the_reason() {
+        let unsupported = |supported: &str| {
+            let reason = "Unsupported protocol version '1.0.0'. Currently supported";
+            remedy(&format!("{reason} '{supported}'"))
+        };
+        for old in ["0.5", "0.7"] {
+            assert!(unsupported(old).contains("needs Ankaios 1.0 or newer; update Ankaios"));
+        }
+        assert!(unsupported("2").contains("update the connector"));
+        for other in ["Initial Hello missing!", "", "Unsupported protocol version"] {
+            assert!(remedy(other).starts_with("restart"), "{other}");
+        }
+    }
 }

@@ -101,10 +101,14 @@ impl Link {
     fn hint(&self, error: &OpenError) -> &'static str {
         match error {
             OpenError::Missing(_) if self.opened => {
-                "Ankaios removes it when its server restarts; restart the Ankaios agent, or delete \
-                 and apply the connector's workload"
+                "Ankaios removes it when its server restarts, and systemd-tmpfiles when it is old; \
+                 restart the Ankaios agent, or delete and apply the connector's workload"
             }
-            OpenError::Missing(_) => "does the connector's workload have controlInterfaceAccess?",
+            OpenError::Missing(_) => {
+                "does the connector's workload have controlInterfaceAccess? If it has, the file was \
+                 removed, for example by systemd-tmpfiles: restart the Ankaios agent, or delete and \
+                 apply the connector's workload"
+            }
             OpenError::NoReader(_) => "is the Ankaios agent running?",
             OpenError::Io { .. } => {
                 "the connector must run as the owner of the FIFOs, usually root"

@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Context, OPEN_INTERVAL};
 use crate::error::RequestError;
-use crate::handshake::{probe, with_hello};
+use crate::handshake::{probe, remedy, with_hello};
 use crate::pipe::Output;
 use crate::reader::{self, Signals, Stop};
 use crate::status::LinkStatus;
@@ -251,10 +251,15 @@ impl<'a> FifoSession<'a> {
         let changes = self.output.take_changes();
         // The new session of an agent opens the file; then the agent removes it.
         let in_handover = Instant::now() < self.handover_until;
-        if changes.unlinked {
+        if changes.unlinked && (changes.opened || in_handover || !self.output.is_watched()) {
             tracing::info!("Ankaios' server has restarted; greeting its agent again");
             // The agent ends the old session before it removes the file.
             self.handover_until = Instant::now();
+        } else if changes.unlinked {
+            tracing::warn!(
+                "output was removed, but not by Ankaios; exclude its run folder from \
+                 systemd-tmpfiles, and restart the Ankaios agent"
+            );
         } else if changes.opened {
             tracing::info!("the agent has reopened output; greeting it");
             self.handover_until = Instant::now() + HANDOVER;
@@ -347,10 +352,9 @@ impl<'a> FifoSession<'a> {
             self.established = false;
             // The answers that may still arrive belong to the closed session.
             self.probe.first = None;
-            let reason = format!(
-                "the agent has closed the control interface: {reason:?}; restart the connector's \
-                 workload or the Ankaios agent"
-            );
+            let remedy = remedy(&reason);
+            let reason =
+                format!("the agent has closed the control interface: {reason:?}; {remedy}");
             self.context.set_status(LinkStatus::Closed { reason: reason.clone() });
             self.context.pending.fail_all(&reason);
         }
