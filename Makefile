@@ -4,6 +4,8 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 IMAGE := localhost/fleet-connector:$(VERSION)
 SENDER := localhost/vehicle-data-sender:$(VERSION)
 
+PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
+
 .PHONY: help test check deny advisories demo image image-local bench figures chaos fuzz
 
 help: ## Show this list
@@ -43,11 +45,12 @@ advisories: ## Check the dependencies for known vulnerabilities; downloads the a
 demo: ## Run the connector with a broker and a simulated vehicle
 	cargo run --package vehicle-simulator
 
-image: ## Build the images in a container; needs a registry
-	podman build --tag $(SENDER) --target vehicle-data-sender .
-	podman build --tag $(IMAGE) .
+image: ## Build the images in a container; needs a registry; PLATFORM=linux/arm64: for arm64
+	podman build $(PLATFORM_OPTION) --tag $(SENDER) --target vehicle-data-sender .
+	podman build $(PLATFORM_OPTION) --tag $(IMAGE) .
 
-image-local: ## Build the images with the Rust of this machine, without a registry
+# TARGET reaches the scripts through the environment.
+image-local: ## Build the images with the Rust of this machine; TARGET=aarch64-unknown-linux-gnu: for arm64
 	scripts/image-local.sh $(SENDER) target/image vehicle-data-sender
 	scripts/image-local.sh $(IMAGE)
 

@@ -5,7 +5,8 @@
 #   scripts/image-local.sh TAG [DIR [TARGET]]
 #
 # The content of the images is put into DIR/out. TARGET is a stage of the Containerfile,
-# by default fleet-connector.
+# by default fleet-connector. The environment variable TARGET is the target of Rust, by default
+# this machine; for arm64: aarch64-unknown-linux-gnu.
 set -eu
 
 tag=${1:?usage: scripts/image-local.sh TAG [DIR [TARGET]]}
@@ -14,4 +15,10 @@ cd "$(dirname "$0")/.."
 context=${2:-target/image}
 stage=${3:-fleet-connector}
 scripts/build-static.sh "$context/out"
-podman build --quiet --build-context "build=$context" --target "$stage" --tag "$tag" .
+case ${TARGET:-} in
+aarch64-*) platform=--platform=linux/arm64 ;;
+x86_64-*) platform=--platform=linux/amd64 ;;
+*) platform= ;;
+esac
+# shellcheck disable=SC2086 # without a platform there is no argument
+podman build $platform --quiet --build-context "build=$context" --target "$stage" --tag "$tag" .

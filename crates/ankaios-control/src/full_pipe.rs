@@ -10,9 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::fstat;
 use rustix::io::ioctl_fionread;
+use rustix::param::page_size;
 use rustix::pipe::fcntl_getpipe_size;
-
-use super::pipe::PAGE;
 
 /// How long a pipe must have been full. A little less than 500 ms, because the kernel records the
 /// time of a write in steps of some milliseconds.
@@ -48,9 +47,10 @@ impl FullPipe {
 /// Whether the pipe may be full. Its pages may be filled in part, but two neighbouring ones hold
 /// more than one page together, except for the first one, of which a part may have been read.
 fn is_full(input: impl AsFd) -> bool {
+    let page = page_size();
     let unread = ioctl_fionread(&input).ok().and_then(|unread| usize::try_from(unread).ok());
     let capacity = fcntl_getpipe_size(&input).ok();
-    unread.zip(capacity).is_some_and(|(unread, capacity)| unread + 2 * PAGE >= capacity / 2)
+    unread.zip(capacity).is_some_and(|(unread, capacity)| unread + 2 * page >= capacity / 2)
 }
 
 /// When the FIFO was written last.
@@ -103,7 +103,7 @@ mod tests {
         /// Writes frames that fill two pages, the second one by half, as long as there is room.
         async fn fill(&self) {
             self.agent.writable().await.unwrap();
-            while self.agent.try_write(&[b'x'; PAGE + PAGE / 2 + 1]).is_ok() {}
+            while self.agent.try_write(&vec![b'x'; page_size() * 3 / 2 + 1]).is_ok() {}
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstat};
 use rustix::io::ioctl_fionread;
+use rustix::param::page_size;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use tokio::io::Interest;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
@@ -20,9 +21,6 @@ const PIPE_SIZES: [usize; 3] = [2 * 1024 * 1024, 1024 * 1024, 256 * 1024];
 
 /// POSIX guarantees that a write up to this size is atomic (`PIPE_BUF` on Linux).
 const ATOMIC_WRITE: usize = 4096;
-
-/// Size of the pages in which the kernel keeps the data of a pipe.
-pub(super) const PAGE: usize = 4096;
 
 /// Time between checks of the free space in the pipe while a large frame waits for it. The
 /// kernel reports a pipe as writable once one page is free, so there is no event to wait for.
@@ -164,7 +162,7 @@ impl Output {
             .open_sender(path)
             .map_err(|error| OpenError::new(self.path.clone(), error))?;
         enlarge(&sender);
-        self.capacity = fcntl_getpipe_size(&sender).unwrap_or(PAGE);
+        self.capacity = fcntl_getpipe_size(&sender).unwrap_or(ATOMIC_WRITE);
         self.sender = Some(sender);
         Ok(())
     }
@@ -256,6 +254,8 @@ impl Output {
     /// ones hold more than one page together, so the unread bytes take at most twice as many
     /// pages as they would fill.
     fn has_space_for(&self, size: usize) -> bool {
+        // 4 KiB on x86-64; 16 or 64 KiB on some arm64 machines.
+        let page = page_size();
         let unread = self
             .sender()
             .ok()
@@ -264,9 +264,9 @@ impl Output {
             .unwrap_or(usize::MAX);
         let used = match unread {
             0 => 0,
-            unread => unread.div_ceil(PAGE).saturating_mul(2).saturating_add(2),
+            unread => unread.div_ceil(page).saturating_mul(2).saturating_add(2),
         };
-        size.div_ceil(PAGE).saturating_add(used) <= self.capacity / PAGE
+        size.div_ceil(page).saturating_add(used) <= self.capacity / page
     }
 }
 
