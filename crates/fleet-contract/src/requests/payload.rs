@@ -46,12 +46,43 @@ pub(super) fn parse_masks_or<T: DeserializeOwned>(
     request.map_err(|error| refused(payload, text, &error, expected))
 }
 
-/// Checks that no mask has an empty part, because such a mask matches nothing.
+/// Maximum number of masks that may select what others select, too. For each of them Ankaios copies
+/// what it selects; a thousand copies of a large state keep its server busy for minutes.
+const MAX_OVERLAPPING: usize = 100;
+
+/// Checks that no mask has an empty part, because such a mask matches nothing, and that not too many
+/// of them overlap.
 pub(super) fn check_masks(field: &str, masks: &[String]) -> Result<(), String> {
-    match masks.iter().find(|mask| field_mask_has_empty_part(mask)) {
-        Some(mask) => Err(format!("{field}: the mask {mask:?} has an empty part")),
-        None => Ok(()),
+    if let Some(mask) = masks.iter().find(|mask| field_mask_has_empty_part(mask)) {
+        return Err(format!("{field}: the mask {mask:?} has an empty part"));
     }
+    let overlapping = overlapping(masks);
+    if overlapping > MAX_OVERLAPPING {
+        return Err(format!(
+            "{field}: {overlapping} masks have a wildcard, or are equal to other masks or below \
+             them; at most {MAX_OVERLAPPING} may, because they keep Ankaios' server busy"
+        ));
+    }
+    Ok(())
+}
+
+/// The number of masks with a wildcard, and of those that another one covers.
+fn overlapping(masks: &[String]) -> usize {
+    let (wild, mut plain): (Vec<_>, Vec<_>) = masks
+        .iter()
+        .map(|mask| mask.split('.').collect::<Vec<_>>())
+        .partition(|parts| parts.contains(&"*"));
+    // What a mask covers follows it.
+    plain.sort_unstable();
+    let mut covered = 0;
+    let mut outer: Option<Vec<&str>> = None;
+    for parts in plain {
+        match &outer {
+            Some(outer) if parts.starts_with(outer) => covered += 1,
+            _ => outer = Some(parts),
+        }
+    }
+    wild.len() + covered
 }
 
 /// The error for a payload of the wrong shape.
@@ -119,5 +150,28 @@ fn bounded(reason: &str) -> String {
     match reason.char_indices().nth(MAX) {
         None => reason.to_owned(),
         Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_that_select_the_same_again_and_again_are_refused() {
+        let many = |mask: &dyn Fn(usize) -> String, count| (0..count).map(mask).collect::<Vec<_>>();
+        let check = |masks: &[String]| check_masks("field_masks", masks);
+        check(&many(&|n| format!("desiredState.configs.c{n}"), 20_000)).unwrap();
+        for mask in [
+            &(|_| "desiredState".to_owned()) as &dyn Fn(usize) -> String,
+            &|n| if n == 0 { "a".into() } else { format!("a.b{n}") },
+            &|n| format!("workloadStates.*.w{n}"),
+            &|n| ["*", "a", "a.b"].get(n % 3).copied().unwrap().to_owned(),
+        ] {
+            check(&many(mask, MAX_OVERLAPPING)).unwrap();
+            let message = check(&many(mask, 200)).unwrap_err();
+            assert!(message.contains("at most 100"), "{message}");
+        }
+        // A name that begins like another one is not below it.
+        assert_eq!(overlapping(&["a.b", "a.bc", "a.b-c", "a"].map(str::to_owned)), 3);
+        assert_eq!(overlapping(&["a.b", "a.bc", "a.b-c"].map(str::to_owned)), 0);
     }
 }
