@@ -1,14 +1,14 @@
 //! Checks the state after an update against the policy. Pure: no I/O and no clock.
 
-use std::collections::BTreeSet;
-
 use ankaios_model::update_mask::{get, merge, touches};
+use fleet_contract::error::ErrorCode;
 use serde_json::{Map, Value, json};
 
 use super::podman::{self, PartCount};
 use super::policy::Policy;
 use super::refusal::Refusal;
-use super::template::Renderer;
+use super::template::{RenderLimits, Renderer};
+use super::touched::Touched;
 use super::violation::{Violation, listed, shown};
 
 const WORKLOADS: [&str; 2] = ["desiredState", "workloads"];
@@ -31,6 +31,7 @@ pub(super) fn check(
     for mask in masks.iter().filter(|mask| touches(mask, &["desiredState"])) {
         let refuse = |message: &str| {
             Err(Refusal {
+                code: ErrorCode::Forbidden,
                 rule: "update_mask",
                 field: mask.clone(),
                 workload: None,
@@ -47,18 +48,22 @@ pub(super) fn check(
     let nothing = Map::new();
     let map = |path| get(&state, path).and_then(Value::as_object).unwrap_or(&nothing);
     let configs = map(&CONFIGS);
-    let (mut renderer, mut parts) = (Renderer::new(), PartCount::default());
+    let (mut renderer, mut parts) = (Renderer::new(RenderLimits::POLICY), PartCount::default());
+    let touched = Touched::of(masks);
     for (name, workload) in map(&WORKLOADS) {
-        let [state, workloads] = WORKLOADS;
-        let path = [state, workloads, name];
-        let is_named = masks.iter().any(|mask| touches(mask, &path));
-        if is_named || uses_config(workload, masks) {
+        if touched.workload(name) || uses_config(workload, &touched) {
             check_workload(policy, workload, configs, &mut renderer, &mut parts).map_err(
                 |violation| {
                     let Violation { rule, field, reason } = violation;
                     let message =
                         format!("{field}: {reason} (rule {rule} of the policy); nothing was done");
-                    Refusal { rule, field: field.to_owned(), workload: Some(name.clone()), message }
+                    Refusal {
+                        code: ErrorCode::Forbidden,
+                        rule,
+                        field: field.to_owned(),
+                        workload: Some(name.clone()),
+                        message,
+                    }
                 },
             )?;
         }
@@ -66,14 +71,10 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Whether a workload uses a config that a mask touches.
-fn uses_config(workload: &Value, masks: &[String]) -> bool {
-    let [state, configs] = CONFIGS;
-    let used: BTreeSet<_> = aliases(workload).filter_map(|(_, config)| config.as_str()).collect();
-    used.into_iter().any(|config| {
-        let path = [state, configs, config];
-        masks.iter().any(|mask| touches(mask, &path))
-    })
+/// Whether a workload uses a config that an update touches.
+fn uses_config(workload: &Value, touched: &Touched<'_>) -> bool {
+    let mut used = aliases(workload).filter_map(|(_, config)| config.as_str());
+    used.any(|config| touched.config(config))
 }
 
 fn aliases(workload: &Value) -> impl Iterator<Item = (&String, &Value)> {

@@ -3,9 +3,10 @@
 //! - Protected workloads are not deleted or changed without `force`.
 //! - A policy limits the content of workloads, with or without `force`.
 //! - A rate limit bounds the requests of each operation.
+//! - No update brings the vehicle over what Ankaios can carry.
 //!
 //! ```text
-//!  mod                    the interface for operations: admit, required_state, check
+//!  mod                    the interface for operations: admit, required_to_send, check
 //!  ├ rate_limit           a token bucket for each operation
 //!  ├ protection           masks that touch a protected workload or its configs
 //!  ├ policy_file          loads the policy, again after changes
@@ -16,6 +17,11 @@
 //!  │ └ podman             a `runtimeConfig`
 //!  │   └ podman_options   the options of a command line
 //!  │     └ option_value   what Podman may read in a value
+//!  ├ tally                when the size of the state has to be read
+//!  │ └ capacity           the size of the state after an update
+//!  │   ├ delivery         the workloads that agents get; uses template
+//!  │   └ size             the limits
+//!  ├ touched              the workloads and configs that an update touches
 //!  ├ view                 the vehicle's state, by one subscription
 //!  └ refusal, violation   why a request is refused
 //! ```
@@ -29,6 +35,7 @@
 //! arrives, a second request could complete a change that would be refused in one request. So
 //! for the policy an operation reads the state after all earlier updates.
 
+mod capacity;
 mod check;
 mod option_pattern;
 mod option_value;
@@ -39,25 +46,31 @@ mod policy_file;
 mod protection;
 mod rate_limit;
 mod refusal;
+mod tally;
 mod template;
+mod touched;
 mod view;
 mod violation;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ankaios_control::Client;
+use ankaios_control::{Client, RequestError};
 use ankaios_model::proto::ank_base::{CompleteState, UpdateStateRequest};
 use ankaios_model::update_mask::{parts, touches};
 use fleet_contract::error::ErrorReply;
 use protection::Protection;
 use rate_limit::Limiter;
 use serde_json::Value;
+use tally::{Growth, Tally};
 use view::View;
 
 pub(crate) use policy_file::PolicyFile;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use refusal::Refusal;
+
+/// The config of the connector itself that is part of its updates, if it keeps revisions.
+pub(crate) const MARKER_CONFIG: &str = "fleetconnector_revision";
 
 /// The settings of the guard.
 #[derive(Debug, Clone, Default)]
@@ -80,9 +93,11 @@ struct Inner {
     policy: Option<Arc<PolicyFile>>,
     limiter: Option<Limiter>,
     view: View,
+    /// A lock, because any update may change it.
+    tally: Mutex<Tally>,
 }
 
-/// The state of the vehicle that [`Guard::check`] requires for an update.
+/// The state of the vehicle that [`Guard::check_to_send`] requires for an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequiredState {
     /// None: the update is sufficient.
@@ -91,6 +106,8 @@ pub(crate) enum RequiredState {
     LastKnown,
     /// The state after all updates before this one, read for this update.
     Fresh,
+    /// The same, with all parts that its size depends on.
+    Whole,
 }
 
 impl Guard {
@@ -110,6 +127,7 @@ impl Guard {
             policy: options.policy,
             limiter: options.rate_limit.map(Limiter::new),
             view: View::new(field_masks),
+            tally: Mutex::default(),
         }))
     }
 
@@ -134,9 +152,21 @@ impl Guard {
         }
     }
 
-    /// Whether [`Guard::check`] may take long.
+    /// Whether [`Guard::check_to_send`] may take long.
     pub(crate) fn has_policy(&self) -> bool {
         self.0.policy.is_some()
+    }
+
+    /// Which state [`Guard::check_to_send`] requires for an update.
+    ///
+    /// # Errors
+    /// The update touches a protected workload, without `force`.
+    pub(crate) fn required_to_send(
+        &self,
+        update: &UpdateStateRequest,
+        force: bool,
+    ) -> Result<RequiredState, Refusal> {
+        Ok(self.with_size(update, self.required_state(update, force)?))
     }
 
     /// Which state [`Guard::check`] requires for an update.
@@ -158,9 +188,9 @@ impl Guard {
         }
         let configs = ["desiredState", "configs", "*"];
         let touches_configs = masks.iter().any(|mask| touches(mask, &configs));
-        let for_policy = self.required_for_policy(update);
-        Ok(if for_policy != RequiredState::Nothing {
-            for_policy
+        let by_policy = self.required_for_policy(update);
+        Ok(if by_policy != RequiredState::Nothing {
+            by_policy
         } else if !force && touches_configs && !self.0.protection.is_empty() {
             RequiredState::LastKnown
         } else {
@@ -169,13 +199,61 @@ impl Guard {
     }
 
     /// Which state [`Guard::check`] requires for an update that the connector makes without a
-    /// request. Such an update brings back what was there, so workloads are not protected from it.
+    /// request, without regard to its size.
     pub(crate) fn required_for_policy(&self, update: &UpdateStateRequest) -> RequiredState {
         if self.has_policy() && depends_on_state(update) {
             RequiredState::Fresh
         } else {
             RequiredState::Nothing
         }
+    }
+
+    /// Which state is required if the size of the state has to be checked, too.
+    fn with_size(&self, update: &UpdateStateRequest, required: RequiredState) -> RequiredState {
+        let growth = Growth::of(update, MARKER_CONFIG);
+        let needs_state = self.tally().needs_state(update, &growth, Instant::now());
+        if needs_state { RequiredState::Whole } else { required }
+    }
+
+    /// Reads the state that an update requires, and what `masks` name. Returns what it can be
+    /// used for, too: if the access rights of the connector do not allow to read the whole state,
+    /// its size is not checked.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn read(
+        &self,
+        ankaios: &Client,
+        required: RequiredState,
+        masks: Vec<String>,
+    ) -> Result<(RequiredState, CompleteState), RequestError> {
+        let view = self.0.view.field_masks();
+        let with = |more: &[String]| [&masks, more].concat();
+        if required == RequiredState::Whole {
+            let whole = capacity::FIELD_MASKS.map(str::to_owned);
+            match ankaios.state(with(&whole)).await?.answer().await {
+                Err(RequestError::AccessDenied) => {
+                    if self.tally().denied() {
+                        tracing::warn!(
+                            "the access rules of the connector's workload do not allow to read the \
+                             whole state: it is not checked whether Ankaios can carry what is added"
+                        );
+                    }
+                }
+                state => return Ok((required, state?)),
+            }
+        }
+        let wanted = match required {
+            RequiredState::Nothing => masks,
+            _ => with(view),
+        };
+        // No mask would mean everything.
+        if wanted.is_empty() {
+            return Ok((RequiredState::Nothing, CompleteState::default()));
+        }
+        let required =
+            if required == RequiredState::Whole { RequiredState::Fresh } else { required };
+        Ok((required, ankaios.state(wanted).await?.answer().await?))
     }
 
     /// The parts of the state that [`Guard::check`] looks at.
@@ -191,8 +269,31 @@ impl Guard {
         self.0.view.state()
     }
 
-    /// Checks an update. `state` is the state that [`Guard::required_state`] requires. With a
-    /// policy, this may take some tenths of a second.
+    /// Checks an update that is about to be sent. `state` is the state that
+    /// [`Guard::required_to_send`] requires. With a policy or the whole state, this may take some
+    /// tenths of a second.
+    ///
+    /// # Errors
+    /// The rule that the update breaks.
+    pub(crate) fn check_to_send(
+        &self,
+        update: &UpdateStateRequest,
+        force: bool,
+        required: RequiredState,
+        state: Option<&Value>,
+    ) -> Result<(), Refusal> {
+        self.check(update, force, state)?;
+        let Some(state) = state.filter(|_| required == RequiredState::Whole) else {
+            self.tally().grown(&Growth::of(update, MARKER_CONFIG));
+            return Ok(());
+        };
+        let new = update.new_state.as_ref().map(to_value).unwrap_or_default();
+        let size = capacity::check(state, &new, &update.update_mask)?;
+        self.tally().measured(size, Instant::now());
+        Ok(())
+    }
+
+    /// Checks an update without regard to its size, by what is known of the state.
     ///
     /// # Errors
     /// The rule that the update breaks.
@@ -214,7 +315,14 @@ impl Guard {
     }
 }
 
-/// The state in the format that [`Guard::check`] takes.
+impl Guard {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        // No code that holds the lock can panic half-way through a change.
+        self.0.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state in the format that [`Guard::check_to_send`] takes.
 pub(crate) fn to_value(state: &CompleteState) -> Value {
     view::to_value(state)
 }

@@ -8,6 +8,7 @@
 //! each other without end.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,20 +20,45 @@ use handlebars::{
 };
 use serde_json::{Map, Value, json};
 
-/// Maximum size of a template, in bytes. A Kubernetes manifest fits.
-const MAX_TEMPLATE: usize = 128 * 1024;
-
 /// Maximum nesting depth of blocks, and maximum number of brackets in one expression.
 const MAX_DEPTH: usize = 16;
 
 /// Maximum number of `else` in one template.
 const MAX_ALTERNATIVES: usize = 64;
 
-/// Maximum size of the result for one field, in bytes.
-const MAX_OUTPUT: usize = 1024 * 1024;
+/// Limits for what a [`Renderer`] does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RenderLimits {
+    /// Maximum size of a template, in bytes.
+    pub(super) template: usize,
+    /// Maximum size of the result for one field, in bytes.
+    pub(super) output: usize,
+    /// Maximum number of steps of all templates together.
+    pub(super) steps: usize,
+}
 
-/// Maximum number of steps of all templates of one request: about half a second.
-const BUDGET: usize = 500_000;
+impl RenderLimits {
+    /// For the fields that a policy covers, of the workloads of one request: about half a second.
+    /// A Kubernetes manifest fits.
+    pub(super) const POLICY: Self =
+        Self { template: 128 * 1024, output: 1024 * 1024, steps: 500_000 };
+}
+
+/// Why a template cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RenderFailure {
+    /// It is mistaken, so that Ankaios refuses it, too.
+    Mistake(String),
+    /// It exceeds a limit, or contains what is not supported here.
+    Limit(String),
+}
+
+impl fmt::Display for RenderFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Mistake(reason) | Self::Limit(reason)) = self;
+        formatter.write_str(reason)
+    }
+}
 
 /// How many bytes are copied, or values compared, in one step.
 const PER_STEP: usize = 64;
@@ -47,11 +73,12 @@ const TOO_MUCH: &str = "the templates of this request take too much time to chec
 pub(super) struct Renderer {
     engine: Handlebars<'static>,
     budget: Budget,
+    limits: RenderLimits,
 }
 
 impl Renderer {
-    pub(super) fn new() -> Self {
-        let budget = Budget(Arc::new(AtomicUsize::new(BUDGET)));
+    pub(super) fn new(limits: RenderLimits) -> Self {
+        let budget = Budget(Arc::new(AtomicUsize::new(limits.steps)));
         let mut engine = Handlebars::new();
         engine.set_strict_mode(true);
         engine.register_escape_fn(no_escape);
@@ -60,7 +87,7 @@ impl Renderer {
             .expect("the one partial of Ankaios is a valid template");
         engine.register_helper(METER, Box::new(Meter(budget.clone())));
         engine.register_helper("lookup", Box::new(Lookup(budget.clone())));
-        Self { engine, budget }
+        Self { engine, budget, limits }
     }
 
     /// Renders a template with `configs`, which are named by their aliases.
@@ -71,28 +98,31 @@ impl Renderer {
         &mut self,
         template: &str,
         configs: &Map<String, Value>,
-    ) -> Result<String, String> {
-        check_text(template)?;
+    ) -> Result<String, RenderFailure> {
+        check_text(template, self.limits.template).map_err(RenderFailure::Limit)?;
         let size = configs.values().map(weight).sum::<usize>();
         // The cost of copying the configs and parsing the text.
         self.budget.spend(size + steps_of_parsing(template)).map_err(describe)?;
-        let mut parsed = Template::compile(template).map_err(|error| error.to_string())?;
-        add_meters(&mut parsed, size)?;
+        let mistake = |error: String| RenderFailure::Mistake(error);
+        let mut parsed = Template::compile(template).map_err(|error| mistake(error.to_string()))?;
+        add_meters(&mut parsed, size).map_err(RenderFailure::Limit)?;
 
         let context = Context::wraps(configs).map_err(describe)?;
-        let mut output = BoundedOutput::default();
+        let mut output = BoundedOutput::new(self.limits.output);
         self.engine.register_template("", parsed);
         self.engine.render_with_context_to_write("", &context, &mut output).map_err(describe)?;
-        self.budget.spend(output.0.len() / PER_STEP).map_err(describe)?;
-        String::from_utf8(output.0).map_err(|error| error.to_string())
+        self.budget.spend(output.text.len() / PER_STEP).map_err(describe)?;
+        String::from_utf8(output.text).map_err(|error| mistake(error.to_string()))
     }
 }
 
 /// The error as text. For an exhausted budget, the position in the template is left out.
-fn describe(error: RenderError) -> String {
+fn describe(error: RenderError) -> RenderFailure {
     match error.reason() {
-        RenderErrorReason::Other(reason) => reason.clone(),
-        _ => error.to_string(),
+        RenderErrorReason::Other(reason) => RenderFailure::Limit(reason.clone()),
+        // The output is the only thing that does I/O.
+        RenderErrorReason::IOError(reason) => RenderFailure::Limit(reason.to_string()),
+        _ => RenderFailure::Mistake(error.to_string()),
     }
 }
 
@@ -124,9 +154,9 @@ fn weight(value: &Value) -> usize {
 }
 
 /// Refuses text that would make the parser recurse too deeply.
-fn check_text(template: &str) -> Result<(), String> {
-    if template.len() > MAX_TEMPLATE {
-        return Err(format!("it is longer than {} KiB", MAX_TEMPLATE / 1024));
+fn check_text(template: &str, max_size: usize) -> Result<(), String> {
+    if template.len() > max_size {
+        return Err(format!("it is longer than {} KiB", max_size / 1024));
     }
     let mut depth = 0_usize;
     let mut alternatives = 0_usize;
@@ -330,17 +360,25 @@ impl HelperDef for Lookup {
     }
 }
 
-/// A buffer of at most [`MAX_OUTPUT`] bytes.
-#[derive(Default)]
-struct BoundedOutput(Vec<u8>);
+/// A buffer of limited size.
+struct BoundedOutput {
+    text: Vec<u8>,
+    limit: usize,
+}
+
+impl BoundedOutput {
+    fn new(limit: usize) -> Self {
+        Self { text: Vec::new(), limit }
+    }
+}
 
 impl Write for BoundedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
-            let reason = format!("the result is longer than {} KiB", MAX_OUTPUT / 1024);
+        if self.text.len() + bytes.len() > self.limit {
+            let reason = format!("the result is longer than {} KiB", self.limit / 1024);
             return Err(io::Error::other(reason));
         }
-        self.0.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -358,8 +396,12 @@ mod tests {
 
     use super::*;
 
+    const MAX_TEMPLATE: usize = RenderLimits::POLICY.template;
+
     fn render(template: &str, configs: Value) -> Result<String, String> {
-        Renderer::new().render(template, configs.as_object().unwrap())
+        let mut renderer = Renderer::new(RenderLimits::POLICY);
+        let rendered = renderer.render(template, configs.as_object().unwrap());
+        rendered.map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -522,10 +564,32 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_told_from_mistakes() {
+        let configs = json!({"c": ["x"]});
+        let configs = configs.as_object().unwrap();
+        let limits = RenderLimits { template: 100, output: 10, steps: 1000 };
+        let render = |template: &str| Renderer::new(limits).render(template, configs);
+        for template in [
+            &"x".repeat(101),
+            &"x".repeat(11),
+            "{{> a}}",
+            &"{{#if c}}".repeat(17),
+            &"\\".repeat(99),
+        ] {
+            let failure = render(template).unwrap_err();
+            assert!(matches!(failure, RenderFailure::Limit(_)), "{template}: {failure}");
+        }
+        for template in ["{{", "{{#if c}}", "{{d}}", "{{nothing c}}", "{{lookup c}}"] {
+            let failure = render(template).unwrap_err();
+            assert!(matches!(failure, RenderFailure::Mistake(_)), "{template}: {failure}");
+        }
+    }
+
+    #[test]
     fn all_templates_of_a_request_share_one_budget() {
         let configs = json!({"c": vec!["x"; 1000]});
         let configs = configs.as_object().unwrap();
-        let mut renderer = Renderer::new();
+        let mut renderer = Renderer::new(RenderLimits::POLICY);
         let rendered = (0..1000)
             .take_while(|_| renderer.render("{{#each c}}{{this}}{{/each}}", configs).is_ok());
         let rendered = rendered.count();

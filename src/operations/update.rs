@@ -14,7 +14,7 @@ use std::task::Poll;
 
 use ankaios_control::{Call, Client, RequestError};
 use ankaios_model::json;
-use ankaios_model::proto::ank_base::{CompleteState, UpdateStateRequest, UpdateStateSuccess};
+use ankaios_model::proto::ank_base::{UpdateStateRequest, UpdateStateSuccess};
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use futures_util::poll;
 use serde::Serialize;
@@ -130,12 +130,12 @@ async fn send(
     force: bool,
 ) -> Result<PendingUpdate, ErrorReply> {
     let OperationContext { ankaios, guard, updates, .. } = context;
-    let required = guard.required_state(&update, force)?;
+    guard.required_state(&update, force)?;
     let update = GuardedUpdate { ankaios: ankaios.clone(), guard: guard.clone(), update, force };
     let mut turn = Box::pin(updates.turn());
     // The first poll puts the update into the queue.
     if let Poll::Ready(turn) = poll!(&mut turn) {
-        return update.start(required, turn).await;
+        return update.start(turn).await;
     }
     let limit = updates.timeout();
     Ok(PendingUpdate::Waiting(Box::pin(async move {
@@ -145,7 +145,7 @@ async fn send(
                 "an earlier update still waits for Ankaios; nothing was done, try again",
             )
         })?;
-        update.start(required, turn).await?.answer().await
+        update.start(turn).await?.answer().await
     })))
 }
 
@@ -159,24 +159,22 @@ struct GuardedUpdate {
 
 impl GuardedUpdate {
     /// Checks and sends the update. Reads the state before, if the guard needs it.
-    async fn start(
-        self,
-        required: RequiredState,
-        turn: UpdateTurn,
-    ) -> Result<PendingUpdate, ErrorReply> {
+    async fn start(self, turn: UpdateTurn) -> Result<PendingUpdate, ErrorReply> {
+        // Only now, because it depends on the updates before this one.
+        let required = self.guard.required_to_send(&self.update, self.force)?;
         let state = match required {
-            RequiredState::Nothing | RequiredState::Fresh => None,
+            RequiredState::Nothing | RequiredState::Fresh | RequiredState::Whole => None,
             // If it is not known, it is read below.
             RequiredState::LastKnown => self.guard.last_known_state().ok(),
         };
         if required == RequiredState::Nothing || state.is_some() {
-            return self.send(state, turn).await.map(PendingUpdate::Sent);
+            return self.send(required, state, turn).await.map(PendingUpdate::Sent);
         }
-        let reading = self.ankaios.state(self.guard.field_masks()).await.map_err(request_failed)?;
         Ok(PendingUpdate::Waiting(Box::pin(async move {
-            let state: CompleteState = reading.answer().await.map_err(state_unknown)?;
+            let reading = self.guard.read(&self.ankaios, required, Vec::new());
+            let (required, state) = reading.await.map_err(state_unknown)?;
             let state = run_blocking(move || Arc::new(to_value(&state))).await?;
-            let call = self.send(Some(state), turn).await?;
+            let call = self.send(required, Some(state), turn).await?;
             call.answer().await.map_err(request_failed)
         })))
     }
@@ -184,12 +182,15 @@ impl GuardedUpdate {
     /// Sends the update to Ankaios if the guard allows it. Its turn ends afterwards.
     async fn send(
         self,
+        required: RequiredState,
         state: Option<Arc<serde_json::Value>>,
         _turn: UpdateTurn,
     ) -> Result<Call<UpdateStateSuccess>, ErrorReply> {
         let Self { ankaios, guard, update, force } = self;
-        let is_slow = guard.has_policy();
-        let check = move || guard.check(&update, force, state.as_deref()).map(|()| update);
+        let is_slow = guard.has_policy() || required == RequiredState::Whole;
+        let check = move || {
+            guard.check_to_send(&update, force, required, state.as_deref()).map(|()| update)
+        };
         let update = if is_slow { run_blocking(check).await?? } else { check()? };
         ankaios.update(update).await.map_err(request_failed)
     }

@@ -45,11 +45,11 @@ async fn check(guard: &Guard, force: bool, manifest: Manifest) -> Result<(), Err
     check_masks(&update)?;
     let state = match (guard.required_state(&update, force)?, guard.last_known_state()) {
         (RequiredState::Nothing, _) => None,
-        (RequiredState::LastKnown | RequiredState::Fresh, Ok(state)) => Some(state),
+        (_, Ok(state)) => Some(state),
         // A manifest can be validated without a link to Ankaios. Whether a protected workload
         // uses one of its configs is checked when it is applied.
         (RequiredState::LastKnown, Err(_)) => return Ok(()),
-        (RequiredState::Fresh, Err(reason)) => {
+        (RequiredState::Fresh | RequiredState::Whole, Err(reason)) => {
             let message = format!("the manifest cannot be checked against the policy: {reason}");
             return Err(ErrorReply::new(ErrorCode::Unavailable, message));
         }

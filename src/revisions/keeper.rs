@@ -462,7 +462,7 @@ impl Keeper {
                 None => guard.required_for_policy(&update),
             };
             let known = match required {
-                RequiredState::Nothing | RequiredState::Fresh => None,
+                RequiredState::Nothing | RequiredState::Fresh | RequiredState::Whole => None,
                 // If it is not known, it is read.
                 RequiredState::LastKnown => guard.last_known_state().ok(),
             };

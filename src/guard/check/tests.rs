@@ -205,7 +205,7 @@ fn a_refused_option_is_quoted_in_the_error() {
         &policy,
         &workload,
         &Map::new(),
-        &mut Renderer::new(),
+        &mut Renderer::new(RenderLimits::POLICY),
         &mut PartCount::default(),
     );
     let reason = violation.unwrap_err().reason;
@@ -222,7 +222,7 @@ fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
             &policy,
             &workload,
             &Map::new(),
-            &mut Renderer::new(),
+            &mut Renderer::new(RenderLimits::POLICY),
             &mut PartCount::default(),
         )
         .err()
@@ -250,7 +250,7 @@ fn values_of_too_many_parts_are_refused_where_a_pattern_looks_at_them() {
     let policy = Policy::parse("forbidden_options: [--cap-add=SYS_ADMIN]").unwrap();
     let config = json!({"image": "x", "commandOptions": [list(4096, ",")]}).to_string();
     let workload = json!({"runtime": "podman", "runtimeConfig": config});
-    let (mut renderer, mut parts) = (Renderer::new(), PartCount::default());
+    let (mut renderer, mut parts) = (Renderer::new(RenderLimits::POLICY), PartCount::default());
     let mut check =
         || check_workload(&policy, &workload, &Map::new(), &mut renderer, &mut parts).err();
     assert!((0..16).all(|_| check().is_none()));
