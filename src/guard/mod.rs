@@ -198,9 +198,13 @@ impl Guard {
         })
     }
 
-    /// Which state [`Guard::check`] requires for an update that the connector makes without a
-    /// request, without regard to its size.
-    pub(crate) fn required_for_policy(&self, update: &UpdateStateRequest) -> RequiredState {
+    /// Which state [`Guard::check_to_send`] requires for an update that the connector makes without a
+    /// request. Such an update brings back what was there, so workloads are not protected from it.
+    pub(crate) fn required_for_own(&self, update: &UpdateStateRequest) -> RequiredState {
+        self.with_size(update, self.required_for_policy(update))
+    }
+
+    fn required_for_policy(&self, update: &UpdateStateRequest) -> RequiredState {
         if self.has_policy() && depends_on_state(update) {
             RequiredState::Fresh
         } else {
@@ -254,11 +258,6 @@ impl Guard {
         let required =
             if required == RequiredState::Whole { RequiredState::Fresh } else { required };
         Ok((required, ankaios.state(wanted).await?.answer().await?))
-    }
-
-    /// The parts of the state that [`Guard::check`] looks at.
-    pub(crate) fn field_masks(&self) -> Vec<String> {
-        self.0.view.field_masks().to_vec()
     }
 
     /// The state of the vehicle as of the last event.

@@ -412,20 +412,18 @@ impl Keeper {
             let requester = self.requesters.get(&id)?;
             Some((requester.update.clone()?, requester.force))
         });
-        let mut masks = masks;
-        if let Some((update, force)) = &judged
-            && guard.required_state(update, *force) != Ok(RequiredState::Nothing)
-        {
-            masks.extend(guard.field_masks());
-        }
+        let required = judged.as_ref().map_or(RequiredState::Nothing, |(update, force)| {
+            // What is refused without the state was refused before it was handed over.
+            guard.required_to_send(update, *force).unwrap_or(RequiredState::Nothing)
+        });
         Box::pin(async move {
-            let reading = async { ankaios.state(masks).await?.answer().await };
-            let state = match reading.await {
-                Ok(state) => Arc::new(to_value(&state)),
+            let (required, state) = match guard.read(&ankaios, required, masks).await {
+                Ok((required, state)) => (required, Arc::new(to_value(&state))),
                 Err(error) => return Event::Read(Err(error)),
             };
             if let Some((update, force)) = judged
-                && let Err(refusal) = judge(guard, update, force, Some(Arc::clone(&state))).await
+                && let Err(refusal) =
+                    judge(guard, update, force, required, Some(Arc::clone(&state))).await
             {
                 return Event::Refused(refusal);
             }
@@ -457,22 +455,23 @@ impl Keeper {
         async move {
             let required = match force {
                 Some(force) => guard
-                    .required_state(&update, force)
+                    .required_to_send(&update, force)
                     .map_err(|refusal| SendError::Refused(refusal.into()))?,
-                None => guard.required_for_policy(&update),
+                None => guard.required_for_own(&update),
             };
             let known = match required {
                 RequiredState::Nothing | RequiredState::Fresh | RequiredState::Whole => None,
                 // If it is not known, it is read.
                 RequiredState::LastKnown => guard.last_known_state().ok(),
             };
-            let state = if required == RequiredState::Nothing || known.is_some() {
-                known
+            let (required, state) = if required == RequiredState::Nothing || known.is_some() {
+                (required, known)
             } else {
-                let reading = ankaios.state(guard.field_masks()).await?;
-                Some(Arc::new(to_value(&reading.answer().await?)))
+                let (required, state) = guard.read(&ankaios, required, Vec::new()).await?;
+                (required, Some(Arc::new(to_value(&state))))
             };
-            judge(guard, update, force.unwrap_or(true), state).await.map_err(SendError::Refused)
+            let judging = judge(guard, update, force.unwrap_or(true), required, state);
+            judging.await.map_err(SendError::Refused)
         }
     }
 
@@ -531,10 +530,11 @@ async fn judge(
     guard: Guard,
     update: UpdateStateRequest,
     force: bool,
+    required: RequiredState,
     state: Option<Arc<Value>>,
 ) -> Result<(), ErrorReply> {
-    let is_slow = guard.has_policy();
-    let judge = move || guard.check(&update, force, state.as_deref());
+    let is_slow = guard.has_policy() || required == RequiredState::Whole;
+    let judge = move || guard.check_to_send(&update, force, required, state.as_deref());
     let judged = if is_slow {
         tokio::task::spawn_blocking(judge).await.map_err(|error| {
             ErrorReply::new(ErrorCode::Internal, format!("the connector has failed: {error}"))

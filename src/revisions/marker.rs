@@ -11,9 +11,10 @@ use ankaios_model::update_mask::{get, parts};
 use serde_json::{Value, json};
 
 use super::item::{Item, ItemKind};
+use crate::guard::MARKER_CONFIG;
 
 /// The name of the config.
-pub(crate) const NAME: &str = "fleetconnector_revision";
+pub(crate) const NAME: &str = MARKER_CONFIG;
 
 /// The path of the config in the state.
 const PATH: [&str; 3] = ["desiredState", "configs", NAME];

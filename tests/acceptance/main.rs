@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod abandoned_streams;
+mod capacity;
 mod daemon;
 mod dashboard;
 mod disk;
