@@ -36,8 +36,13 @@ impl Presence {
         &self.since
     }
 
-    /// The birth message.
-    pub(super) fn online(&self, link: &LinkStatus, revisions: Option<&RevisionsStatus>) -> Bytes {
+    /// The birth message. `warning` is what an operator should know otherwise.
+    pub(super) fn online(
+        &self,
+        link: &LinkStatus,
+        revisions: Option<&RevisionsStatus>,
+        warning: Option<String>,
+    ) -> Bytes {
         let mut link = report(link);
         let (revision, reason) = match revisions {
             None => (None, None),
@@ -49,7 +54,7 @@ impl Presence {
             }
         };
         // Without the link nothing else matters.
-        link.reason = link.reason.or(reason);
+        link.reason = link.reason.or(reason).or(warning);
         self.status(Availability::Online, Some(link), revision)
     }
 
@@ -99,7 +104,7 @@ mod tests {
         let mut presence = Presence::new(None);
         presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         let read = |payload: Bytes| ConnectorStatus::from_payload(&payload).unwrap();
-        let online = read(presence.online(&LinkStatus::Connected, None));
+        let online = read(presence.online(&LinkStatus::Connected, None, None));
         assert_eq!(online.status, Availability::Online);
         let connected = LinkReport { ankaios: AnkaiosLink::Connected, reason: None };
         assert_eq!(online.link, Some(connected));
@@ -107,7 +112,10 @@ mod tests {
         assert_eq!((online.replica, online.version.as_str()), (None, env!("CARGO_PKG_VERSION")));
 
         let why = || "no agent".to_owned();
-        let closed = read(presence.online(&LinkStatus::Closed { reason: why() }, None));
+        let warned = read(presence.online(&LinkStatus::Connected, None, Some("danger".into())));
+        assert_eq!(warned.link.unwrap().reason.as_deref(), Some("danger"));
+        let link = LinkStatus::Closed { reason: why() };
+        let closed = read(presence.online(&link, None, Some("danger".into())));
         let report = LinkReport { ankaios: AnkaiosLink::Closed, reason: Some(why()) };
         assert_eq!(closed.link, Some(report));
 

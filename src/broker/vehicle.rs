@@ -27,6 +27,8 @@ pub(crate) struct Vehicle {
     link: watch::Receiver<LinkStatus>,
     /// `None` if revisions are not kept.
     revisions: Option<watch::Receiver<RevisionsStatus>>,
+    /// What is wrong with the protection of workloads.
+    warning: watch::Receiver<Option<String>>,
     presence: Presence,
     /// `None` if this is the only connector of the vehicle.
     lease: Option<Lease>,
@@ -42,10 +44,11 @@ impl Vehicle {
         replica: Option<String>,
         link: watch::Receiver<LinkStatus>,
         revisions: Option<watch::Receiver<RevisionsStatus>>,
+        warning: watch::Receiver<Option<String>>,
     ) -> Self {
         let presence = Presence::new(replica.clone());
         let lease = replica.map(|replica| Lease::new(replica, topics.clone()));
-        Self { topics, max_payload, link, revisions, presence, lease }
+        Self { topics, max_payload, link, revisions, warning, presence, lease }
     }
 
     fn announcement(&self, payload: Bytes) -> Announcement {
@@ -98,7 +101,10 @@ impl Application for Vehicle {
 
     fn online(&mut self) -> Announcement {
         let revisions = self.revisions.as_mut().map(|status| status.borrow_and_update().clone());
-        let payload = self.presence.online(&self.link.borrow_and_update(), revisions.as_ref());
+        let warning = self.warning.borrow_and_update().clone();
+        let link = self.link.borrow_and_update();
+        let payload = self.presence.online(&link, revisions.as_ref(), warning);
+        drop(link);
         self.announcement(payload)
     }
 
@@ -111,6 +117,7 @@ impl Application for Vehicle {
         tokio::select! {
             Ok(()) = self.link.changed() => {}
             Some(Ok(())) = revisions => {}
+            Ok(()) = self.warning.changed() => {}
             // The task of the link has ended, which ends the connector.
             else => std::future::pending().await,
         }
@@ -209,7 +216,9 @@ mod tests {
     fn vehicle(replica: Option<&str>) -> (Vehicle, watch::Sender<LinkStatus>) {
         let topics = Topics::new("1", Vec::new()).unwrap();
         let (sender, link) = watch::channel(LinkStatus::Connected);
-        (Vehicle::new(topics, MAX_PAYLOAD, replica.map(str::to_owned), link, None), sender)
+        let warning = watch::channel(None).1;
+        let replica = replica.map(str::to_owned);
+        (Vehicle::new(topics, MAX_PAYLOAD, replica, link, None, warning), sender)
     }
 
     fn arrival(topic: &str, qos: Qos) -> Arrival<'_> {

@@ -148,6 +148,7 @@ impl Activation {
             settings.replica.clone(),
             link.clone(),
             revisions.as_ref().map(Revisions::status),
+            guard.warning(),
         );
         let session = Session::new(
             settings.mqtt.clone(),

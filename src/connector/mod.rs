@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::health::{Endpoints, Liveness, MetricsPage, Readiness, Server};
 use crate::replica::Standby;
 use crate::revisions::{self, KeeperParts, Kept, Revisions};
@@ -39,11 +39,16 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         None => None,
     };
     let folder = settings.control_interface_dir.clone();
+    let own_workload = guard::own_workload(&folder);
     let (client, link) = ankaios_control::connect(folder, settings.request_timeout);
     let link_monitor = Monitor::new("the link to Ankaios");
     let link = link.monitored(&link_monitor);
     let instruments = Instruments::default();
-    let guard = Guard::new(settings.guard.clone());
+    let mut options = settings.guard.clone();
+    if let Some(own_workload) = own_workload {
+        options.protect_own(own_workload);
+    }
+    let guard = Guard::new(options);
     let mut tasks = JoinSet::new();
     if guard.needs_state() {
         let watch = guard.clone().watch(client.clone());

@@ -9,6 +9,7 @@
 //!  mod                    the interface for operations: admit, required_to_send, check
 //!  ├ rate_limit           a token bucket for each operation
 //!  ├ protection           masks that touch a protected workload or its configs
+//!  │ └ own_workload       the name of the connector's own workload
 //!  ├ policy_file          loads the policy, again after changes
 //!  │ └ policy             the rules
 //!  │   └ option_pattern   patterns of options of Podman
@@ -39,6 +40,7 @@ mod capacity;
 mod check;
 mod option_pattern;
 mod option_value;
+mod own_workload;
 mod podman;
 mod podman_options;
 mod policy;
@@ -63,8 +65,10 @@ use protection::Protection;
 use rate_limit::Limiter;
 use serde_json::Value;
 use tally::{Growth, Tally};
+use tokio::sync::watch;
 use view::View;
 
+pub(crate) use own_workload::own_workload;
 pub(crate) use policy_file::PolicyFile;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use refusal::Refusal;
@@ -83,6 +87,16 @@ pub(crate) struct GuardOptions {
     pub rate_limit: Option<RateLimit>,
 }
 
+impl GuardOptions {
+    /// Also protects the workload of the connector itself, unless nothing is to be protected.
+    pub(crate) fn protect_own(&mut self, name: String) {
+        if !self.protected_workloads.is_empty() && !self.protected_workloads.contains(&name) {
+            tracing::info!(workload = name, "the connector's own workload is protected, too");
+            self.protected_workloads.push(name);
+        }
+    }
+}
+
 /// Decides which requests are allowed. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard(Arc<Inner>);
@@ -93,6 +107,8 @@ struct Inner {
     policy: Option<Arc<PolicyFile>>,
     limiter: Option<Limiter>,
     view: View,
+    /// What is wrong with the protection, for the status of the connector.
+    warning: watch::Sender<Option<String>>,
     /// A lock, because any update may change it.
     tally: Mutex<Tally>,
 }
@@ -127,6 +143,7 @@ impl Guard {
             policy: options.policy,
             limiter: options.rate_limit.map(Limiter::new),
             view: View::new(field_masks),
+            warning: watch::Sender::new(None),
             tally: Mutex::default(),
         }))
     }
@@ -136,9 +153,33 @@ impl Guard {
         !self.0.view.field_masks().is_empty()
     }
 
-    /// Keeps [`Guard::last_known_state`] up to date. Never returns.
+    /// Keeps [`Guard::last_known_state`] and [`Guard::warning`] up to date. Never returns.
     pub(crate) async fn watch(self, client: Client) {
-        self.0.view.run(client).await;
+        tokio::join!(self.0.view.run(client), self.watch_protection());
+    }
+
+    /// Checks after each change of the state whether there is a protected workload.
+    async fn watch_protection(&self) {
+        let mut changes = self.0.view.changes();
+        while changes.changed().await.is_ok() {
+            // While the state is not known, the last warning stays.
+            let Ok(state) = self.0.view.state() else { continue };
+            let warning = self.0.protection.warning(&state);
+            let warn = |known: &mut Option<String>| {
+                let is_new = *known != warning;
+                if let Some(reason) = warning.as_ref().filter(|_| is_new) {
+                    tracing::warn!(reason, "the connector's own workload is not protected");
+                }
+                *known = warning;
+                is_new
+            };
+            self.0.warning.send_if_modified(warn);
+        }
+    }
+
+    /// What is wrong with the protection of workloads, and its changes.
+    pub(crate) fn warning(&self) -> watch::Receiver<Option<String>> {
+        self.0.warning.subscribe()
     }
 
     /// Admits a request of an operation, unless the rate limit is exceeded.

@@ -4,6 +4,7 @@
 //! uses: Ankaios renders its templates with the new config and restarts it.
 
 use ankaios_model::update_mask::{get, touches};
+use fleet_contract::error::ErrorCode;
 use serde_json::Value;
 
 use super::refusal::Refusal;
@@ -27,6 +28,20 @@ impl Protection {
     /// The parts of the state that [`Protection::check_configs`] reads.
     pub(super) fn field_masks(&self) -> Vec<String> {
         self.0.iter().map(|name| format!("desiredState.workloads.{name}")).collect()
+    }
+
+    /// Why the connector may be unprotected: the vehicle has none of the protected workloads. `state`
+    /// has at least the parts that [`Protection::field_masks`] names.
+    pub(super) fn warning(&self, state: &Value) -> Option<String> {
+        let exists =
+            |name: &String| get(state, &["desiredState", "workloads", name.as_str()]).is_some();
+        (!self.is_empty() && !self.0.iter().any(exists)).then(|| {
+            format!(
+                "no workload is named {}, so a request can delete or change the workload of the \
+                 connector itself; add its name to PROTECTED_WORKLOADS",
+                self.0.join(" or ")
+            )
+        })
     }
 
     /// Refuses masks that touch a protected workload itself.
@@ -60,6 +75,7 @@ impl Protection {
 
 fn refusal(workload: &str, mask: &str, reason: &str) -> Refusal {
     Refusal {
+        code: ErrorCode::Forbidden,
         rule: RULE,
         field: mask.to_owned(),
         workload: Some(workload.to_owned()),
@@ -92,6 +108,17 @@ mod tests {
             assert_eq!(refusal.workload.as_deref(), Some("fleetconnector"));
         }
         assert_eq!(Protection::default().check_workloads(&masks(&["desiredState"])), Ok(()));
+    }
+
+    #[test]
+    fn a_vehicle_without_a_protected_workload_is_noticed() {
+        let protection = Protection::new(vec!["a".into(), "b".into()]);
+        let state = |name: &str| json!({"desiredState": {"workloads": {name: {"agent": "x"}}}});
+        assert_eq!(protection.warning(&state("b")), None);
+        let warning = protection.warning(&state("c")).unwrap();
+        assert!(warning.starts_with("no workload is named a or b, so"), "{warning}");
+        assert!(protection.warning(&json!({})).is_some());
+        assert_eq!(Protection::default().warning(&state("c")), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) struct View {
 
 /// What is known about the state.
 #[derive(Debug, Clone)]
-enum ViewState {
+pub(super) enum ViewState {
     /// The state as of the last event. It counts while the subscription is healthy.
     Known(Arc<Value>, StreamHealthHandle),
     /// The reason why it is not known.
@@ -49,6 +49,11 @@ impl View {
             }
             ViewState::Unknown(reason) => Err(reason.clone()),
         }
+    }
+
+    /// Changes with the state.
+    pub(super) fn changes(&self) -> watch::Receiver<ViewState> {
+        self.known.subscribe()
     }
 
     /// Keeps the view up to date. Never returns.

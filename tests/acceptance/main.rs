@@ -19,6 +19,7 @@ mod logs;
 mod mqtt;
 mod operations;
 mod payloads;
+mod own_workload;
 mod records;
 mod replicas;
 mod revisions;

@@ -18,8 +18,18 @@ pub struct Vehicle {
 impl Vehicle {
     /// Starts a vehicle with one agent, `agent_A`.
     pub async fn start() -> Self {
+        Self::start_in("").await
+    }
+
+    /// Like [`start`](Self::start), with the control interface in the folder that an agent makes for
+    /// a workload of this name.
+    pub async fn start_as(workload: &str) -> Self {
+        Self::start_in(&format!("agent_A_io/{workload}.{}", "0".repeat(64))).await
+    }
+
+    async fn start_in(path: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let control_interface = folder.path().join("control_interface");
+        let control_interface = folder.path().join(path).join("control_interface");
         let ankaios =
             SimulatedVehicle::start(&control_interface, VehicleOptions::default()).await.unwrap();
         Self { ankaios, control_interface, _folder: folder }

@@ -33,7 +33,7 @@ pub enum AnkaiosLink {
 pub struct LinkReport {
     /// The state of the link.
     pub ankaios: AnkaiosLink,
-    /// Why the link is not connected.
+    /// Why the link is not connected, or else what an operator should correct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
