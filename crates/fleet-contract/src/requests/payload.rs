@@ -150,6 +150,9 @@ fn bounded(reason: &str) -> String {
     match reason.char_indices().nth(MAX) {
         None => reason.to_owned(),
         Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
