@@ -3,6 +3,7 @@
 //! ```text
 //!  vehicle    Vehicle: the application of the session
 //!   ├ presence   the status messages
+//!   ├ shorten    messages that are too large for the broker
 //!   └ incoming   what the topic of a message means
 //!  request    user properties of requests and replies
 //! ```
@@ -14,6 +15,7 @@
 mod incoming;
 mod presence;
 pub(crate) mod request;
+mod shorten;
 mod vehicle;
 
 pub(crate) use incoming::Incoming;

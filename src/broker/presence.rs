@@ -17,12 +17,14 @@ pub(super) struct Presence {
     replica: Option<String>,
     /// When the last connection began, RFC 3339.
     since: String,
+    /// What the broker does not offer or allow.
+    degraded: Vec<String>,
 }
 
 impl Presence {
     /// The status messages of the only connector of the vehicle, or of a replica.
     pub(super) fn new(replica: Option<String>) -> Self {
-        Self { replica, since: String::new() }
+        Self { replica, since: String::new(), degraded: Vec::new() }
     }
 
     /// Records that a connection is opened at `now`. Returns the `since` of its status messages.
@@ -34,6 +36,11 @@ impl Presence {
             Some(_) => rfc3339::format(now),
         };
         &self.since
+    }
+
+    /// Records what the broker does not offer or allow.
+    pub(super) fn degraded(&mut self, reasons: Vec<String>) {
+        self.degraded = reasons;
     }
 
     /// The birth message. `warning` is what an operator should know otherwise.
@@ -55,12 +62,13 @@ impl Presence {
         };
         // Without the link nothing else matters.
         link.reason = link.reason.or(reason).or(warning);
-        self.status(Availability::Online, Some(link), revision)
+        let status = self.status(Availability::Online, Some(link), revision);
+        ConnectorStatus { degraded: self.degraded.clone(), ..status }.to_payload()
     }
 
     /// The last will, also published on a clean shutdown.
     pub(super) fn offline(&self) -> Bytes {
-        self.status(Availability::Offline, None, None)
+        self.status(Availability::Offline, None, None).to_payload()
     }
 
     fn status(
@@ -68,16 +76,16 @@ impl Presence {
         status: Availability,
         link: Option<LinkReport>,
         revision: Option<RevisionReport>,
-    ) -> Bytes {
-        let status = ConnectorStatus {
+    ) -> ConnectorStatus {
+        ConnectorStatus {
             status,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: Some(self.since.clone()),
             replica: self.replica.clone(),
             link,
             revision,
-        };
-        status.to_payload()
+            degraded: Vec::new(),
+        }
     }
 }
 
@@ -119,7 +127,11 @@ mod tests {
         let report = LinkReport { ankaios: AnkaiosLink::Closed, reason: Some(why()) };
         assert_eq!(closed.link, Some(report));
 
+        presence.degraded(vec!["no retained messages".into()]);
+        let degraded = read(presence.online(&LinkStatus::Connected, None)).degraded;
+        assert_eq!(degraded, ["no retained messages"]);
         let offline = read(presence.offline());
+        assert!(offline.degraded.is_empty());
         assert_eq!((offline.status, offline.link), (Availability::Offline, None));
         assert_eq!(offline.since.as_deref(), Some("1970-01-01T00:00:01Z"));
     }

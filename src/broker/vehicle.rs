@@ -8,13 +8,14 @@ use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::topics::{TopicKind, Topics};
 use futures_util::future::OptionFuture;
 use mqtt_session::{
-    Announcement, Application, Arrival, ConnectionError, Qos, Reaction, Routed, SessionMetrics,
-    SessionOptions, Subscription, Undeliverable,
+    Announcement, Application, Arrival, ConnectionError, Qos, Reaction, RefusedSubscription,
+    Routed, SessionMetrics, SessionOptions, Subscription, TooLarge, TooLargeKind, Undeliverable,
 };
 use tokio::sync::watch;
 
 use super::incoming::Incoming;
 use super::presence::Presence;
+use super::shorten::{shorten, shorten_error};
 use crate::replica::Lease;
 use crate::revisions::RevisionsStatus;
 
@@ -151,6 +152,29 @@ impl Application for Vehicle {
         Routed::Message { route, max_payload }
     }
 
+    fn can_serve_without(&self, refused: &[RefusedSubscription]) -> bool {
+        let is_refused =
+            |filter: &String| refused.iter().any(|refused| refused.subscription.filter == *filter);
+        // Without the messages between replicas, two of them could be active.
+        let needs_replicas = self.lease.is_some();
+        let has_requests = !self.topics.request_filters().iter().all(is_refused);
+        let has_replicas = !is_refused(&self.topics.replica_filter());
+        has_requests && (has_replicas || !needs_replicas)
+    }
+
+    fn degraded(&mut self, reasons: Vec<String>) {
+        self.presence.degraded(reasons);
+    }
+
+    fn shorten(&self, message: &TooLarge<'_>, max: usize) -> Option<Bytes> {
+        match message.kind {
+            TooLargeKind::Reply => shorten_error(message.payload, max),
+            TooLargeKind::Publication | TooLargeKind::Status => {
+                shorten(&self.topics, message.topic, message.payload, max)
+            }
+        }
+    }
+
     fn undeliverable(&self, cause: &Undeliverable) -> Bytes {
         let error = match cause {
             Undeliverable::TooLarge { size, max_size } => ErrorReply::new(
@@ -162,6 +186,18 @@ impl Application for Vehicle {
             )
             .with("size", *size)
             .with("max_size", *max_size),
+            Undeliverable::RefusedAsTooLarge { size } => ErrorReply::new(
+                ErrorCode::PayloadTooLarge,
+                format!(
+                    "this message has {size} bytes, which is too large for the broker; request \
+                     less, for example with field masks"
+                ),
+            )
+            .with("size", *size),
+            Undeliverable::Refused { reason } => ErrorReply::new(
+                ErrorCode::Internal,
+                format!("the broker does not accept the reply: {reason}"),
+            ),
             Undeliverable::Rejected { reason } => ErrorReply::new(
                 ErrorCode::Internal,
                 format!("the broker closes the connection when it receives the reply: {reason}"),
@@ -317,6 +353,29 @@ mod tests {
     }
 
     #[test]
+    fn a_vehicle_needs_some_requests_and_with_replicas_their_messages() {
+        for (replica, refused, expected) in [
+            (None, &["+/req"][..], true),
+            (None, &["+/+/req", "events/+/subscription", "connector/+"], true),
+            (None, &["+/req", "+/+/req"], false),
+            (Some("a"), &["+/req"], true),
+            (Some("a"), &["connector/+"], false),
+        ] {
+            let (vehicle, _link) = vehicle(replica);
+            let refused: Vec<_> = vehicle
+                .subscriptions(true)
+                .into_iter()
+                .filter(|one| refused.iter().any(|path| one.filter == format!("vehicle/1/{path}")))
+                .map(|subscription| RefusedSubscription {
+                    subscription,
+                    code: mqtt_session::ReasonCode::NOT_AUTHORIZED,
+                })
+                .collect();
+            assert_eq!(vehicle.can_serve_without(&refused), expected, "{refused:?}");
+        }
+    }
+
+    #[test]
     fn a_message_that_the_broker_does_not_accept_becomes_an_error() {
         let (vehicle, _link) = vehicle(None);
         let read = |cause| ErrorReply::from_payload(&vehicle.undeliverable(&cause)).unwrap();
@@ -325,6 +384,11 @@ mod tests {
         assert!(error.message.starts_with("this message needs a packet of 2000 bytes, but"));
         let details = ["size", "max_size"].map(|name| error.details.get(name).cloned());
         assert_eq!(details, [Some(2000.into()), Some(1000.into())]);
+        let error = read(Undeliverable::RefusedAsTooLarge { size: 2000 });
+        assert_eq!(error.code, ErrorCode::PayloadTooLarge);
+        assert_eq!(error.details.get("size"), Some(&2000.into()));
+        let error = read(Undeliverable::Refused { reason: "PayloadFormatInvalid".into() });
+        assert_eq!(error.code, ErrorCode::Internal);
         let error = read(Undeliverable::Rejected { reason: "TopicNameInvalid".into() });
         assert_eq!(error.code, ErrorCode::Internal);
         assert_eq!(

@@ -39,6 +39,9 @@ pub(super) struct ReadyzBody {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Reasons::is_empty")]
     reasons: Reasons,
+    /// What the broker does not offer or allow; requests are served nevertheless.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<String>,
 }
 
 /// The parts that are not ready, each with the reason.
@@ -69,7 +72,9 @@ impl Readiness {
         let mut reasons = Reasons {
             connector: self.stop.is_cancelled().then_some("it is stopping"),
             mqtt: match &*self.session.borrow() {
-                SessionStatus::Ready { .. } | SessionStatus::Standby => None,
+                SessionStatus::Ready { .. }
+                | SessionStatus::Degraded { .. }
+                | SessionStatus::Standby => None,
                 SessionStatus::Disconnected { reason } => Some(reason.clone()),
             },
             ankaios: self.link(),
@@ -82,7 +87,12 @@ impl Readiness {
             reasons.guard = self.guard.as_ref().and_then(|guard| guard.last_known_state().err());
         }
         let is_standby = *self.session.borrow() == SessionStatus::Standby;
-        ReadyzBody { ready: reasons.is_empty(), role: is_standby.then_some("standby"), reasons }
+        let degraded = match &*self.session.borrow() {
+            SessionStatus::Degraded { reasons, .. } => reasons.clone(),
+            _ => Vec::new(),
+        };
+        let role = is_standby.then_some("standby");
+        ReadyzBody { ready: reasons.is_empty(), role, reasons, degraded }
     }
 
     fn link(&self) -> Option<String> {
@@ -170,6 +180,10 @@ mod tests {
         assert_eq!(json(&readiness), json!({"ready": true}));
         session.send_replace(SessionStatus::Standby);
         assert_eq!(json(&readiness), json!({"ready": true, "role": "standby"}));
+        let reasons = vec!["no retained messages".to_owned()];
+        session.send_replace(SessionStatus::Degraded { since: Instant::now(), reasons });
+        let degraded = json!({"ready": true, "degraded": ["no retained messages"]});
+        assert_eq!(json(&readiness), degraded);
         session.send_replace(SessionStatus::Ready { since: Instant::now() });
         let stream = ankaios.events(vec!["workloadStates".into()]);
         let reason = "1 of 1 are interrupted: workloadStates: not subscribed yet";

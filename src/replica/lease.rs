@@ -150,6 +150,7 @@ mod tests {
             replica: Some(replica.into()),
             link: None,
             revision: None,
+            degraded: Vec::new(),
         }
     }
 

@@ -98,6 +98,7 @@ impl Responder {
             Ok(Success { payload, follow_up }) => (payload, None, follow_up),
             Err(error) => (error.to_payload(), Some(error), None),
         };
+        let can_shorten = error.is_some();
         let entry = AccessLogEntry {
             operation: self.operation,
             name: self.name,
@@ -114,6 +115,7 @@ impl Responder {
             correlation_data: self.correlation_data,
             user_properties: vec![(REQUEST_ID.to_owned(), self.request_id)],
             payload,
+            can_shorten,
         };
         Replied { reply, entry, follow_up }
     }

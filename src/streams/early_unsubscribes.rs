@@ -34,10 +34,7 @@ pub(super) async fn record_arrives(
 
 async fn all_records_have_arrived(mut session: watch::Receiver<SessionStatus>) {
     loop {
-        let since = match &*session.borrow_and_update() {
-            SessionStatus::Ready { since } => Some(*since),
-            _ => None,
-        };
+        let since = session.borrow_and_update().up_since();
         let all_arrived = async {
             match since {
                 Some(since) => sleep_until(since + MAX_RECORD_DELAY).await,

@@ -12,42 +12,11 @@ use rumqttc::v5::mqttbytes::v5::{
 use serde_json::json;
 
 use crate::support::client::number;
-use crate::support::connector::{BASE, start_connector_at};
+use crate::support::connector::BASE;
 use crate::support::scene::payload;
-use crate::support::scripted_broker::{Connection, ScriptedBroker, connack_properties, request};
-use crate::support::vehicle::Vehicle;
-use crate::support::{DEADLINE, Process, eventually};
-
-/// A connector between a scripted broker and a simulated vehicle.
-struct ScriptedScene {
-    broker: ScriptedBroker,
-    vehicle: Vehicle,
-    connector: Process,
-}
-
-impl ScriptedScene {
-    async fn start() -> Self {
-        Self::with(&[]).await
-    }
-
-    async fn with(settings: &[(&str, &str)]) -> Self {
-        let broker = ScriptedBroker::start().await;
-        let vehicle = Vehicle::start().await;
-        let connector = start_connector_at(broker.port(), vehicle.control_interface(), settings);
-        connector.line("the link to Ankaios is up").await;
-        vehicle.wait_for_guard(settings).await;
-        Self { broker, vehicle, connector }
-    }
-
-    /// Lets the connector serve a request that Ankaios receives, but does not answer until its
-    /// server is up again.
-    async fn hold_request(&self, connection: &mut Connection, pkid: u16, number: u32) {
-        self.vehicle.set_server_down(true);
-        let requests = self.vehicle.request_count();
-        connection.request(pkid, false, number).await;
-        self.vehicle.wait_for_requests(requests + 1, DEADLINE).await.unwrap();
-    }
-}
+use crate::support::scripted_broker::{Connection, connack_properties, request};
+use crate::support::scripted_scene::{ScriptedScene, take_publish, take_reply};
+use crate::support::{DEADLINE, eventually};
 
 /// A request for events with QoS 1.
 fn events_request(pkid: u16, operation: &str, payload: &str) -> Publish {
@@ -63,16 +32,6 @@ fn record(topic: &str) -> Publish {
     let mut publish = Publish::new(topic, QoS::AtLeastOnce, record, None);
     (publish.retain, publish.pkid) = (true, 99);
     publish
-}
-
-/// The next published message, acknowledged.
-async fn take_publish(connection: &mut Connection) -> Publish {
-    loop {
-        if let Packet::Publish(publish) = connection.read().await {
-            connection.puback(publish.pkid).await;
-            return publish;
-        }
-    }
 }
 
 /// Waits until the connector has processed all acknowledgements that were sent to it, by a request
@@ -91,13 +50,6 @@ async fn settle(connection: &mut Connection, pkid: u16) -> Vec<Publish> {
             _ => {}
         }
     }
-}
-
-/// The next reply, acknowledged.
-async fn take_reply(connection: &mut Connection) -> Publish {
-    let reply = connection.reply().await;
-    connection.puback(reply.pkid).await;
-    reply
 }
 
 #[tokio::test]
@@ -737,33 +689,30 @@ async fn requests_of_more_than_ten_kilobytes_arrive() {
 }
 
 #[tokio::test]
-async fn a_packet_larger_than_the_maximum_ends_only_the_connection() {
+async fn a_request_larger_than_the_maximum_is_answered_on_the_same_connection() {
     let scene = ScriptedScene::with(&[("MAX_PAYLOAD_SIZE", "1KiB")]).await;
     let mut connection = scene.broker.serve(false).await;
-    // A PUBLISH of 16 MiB.
-    connection.send_bytes(&[0x32, 0x80, 0x80, 0x80, 0x08]).await;
-    connection.send_bytes(&[0; 1000]).await;
-    connection.closed().await;
-    let mut connection = scene.broker.serve(true).await;
-    connection.request(1, false, 1).await;
-    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+    for (pkid, size) in [(1, 5 << 20), (2, 200_000), (3, 1025)] {
+        let mut large = request(pkid, false, pkid.into());
+        large.payload = vec![b' '; size].into();
+        connection.send(Packet::Publish(large)).await;
+        let reply = take_reply(&mut connection).await;
+        assert_eq!(number(&reply), Some(pkid.into()));
+        let error = &payload(&reply)["error"];
+        assert_eq!(error["code"], "payload_too_large");
+        assert_eq!(error["details"], json!({"size": size, "max_size": 1024}));
+        assert_eq!(connection.acknowledgement().await, pkid);
+    }
+    connection.request(4, false, 4).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(4));
 }
 
 #[tokio::test]
 async fn garbage_and_incomplete_packets_end_only_the_connection() {
     let scene = ScriptedScene::start().await;
-    for bytes in [
-        &[0xff; 20][..],
-        &[0x00, 0x00],
-        // A PUBACK without a PUBLISH.
-        &[0x40, 0x02, 0x00, 0x63],
-        // A PUBLISH with a topic longer than the packet.
-        &[0x32, 0x05, 0xff, 0xff, 0x41, 0x41, 0x41],
-    ] {
-        let mut connection = scene.broker.serve(false).await;
-        connection.send_bytes(bytes).await;
-        connection.closed().await;
-    }
+    let mut connection = scene.broker.serve(false).await;
+    connection.send_bytes(&[0xff; 20]).await;
+    connection.closed().await;
     let mut connection = scene.broker.serve(false).await;
     // The first half of a request, without the rest.
     connection.send_bytes(&[0x32, 0x40, 0x00, 0x13, b'v']).await;
@@ -774,23 +723,69 @@ async fn garbage_and_incomplete_packets_end_only_the_connection() {
 }
 
 #[tokio::test]
-async fn unexpected_packets_end_only_the_connection() {
+async fn packets_that_cannot_be_used_are_skipped() {
     let scene = ScriptedScene::start().await;
-    for bytes in [
-        // A PUBLISH with a topic alias instead of a topic, and one with QoS 2.
-        &[0x32, 0x09, 0x00, 0x00, 0x00, 0x01, 0x03, 0x23, 0x00, 0x01, b'{'][..],
-        &[0x34, 0x06, 0x00, 0x01, b'v', 0x00, 0x01, 0x00],
-        // A second SUBACK, and a packet that only clients may send.
-        &[0x90, 0x07, 0x00, 0x01, 0x00, 0x01, 0x01, 0x01, 0x01],
-        &[0xc0, 0x00],
-    ] {
-        let mut connection = scene.broker.serve(false).await;
-        connection.send_bytes(bytes).await;
-        connection.closed().await;
-    }
     let mut connection = scene.broker.serve(false).await;
-    connection.request(1, false, 1).await;
-    assert_eq!(number(&take_reply(&mut connection).await), Some(1));
+    for (number, bytes) in (1..).zip([
+        // No packet, and one that only clients may send.
+        &[0x00, 0x00][..],
+        &[0xc0, 0x00],
+        // Acknowledgements of nothing, and one that is too short.
+        &[0x40, 0x02, 0x00, 0x63],
+        &[0x90, 0x07, 0x00, 0x01, 0x00, 0x01, 0x01, 0x01, 0x01],
+        &[0xb0, 0x04, 0x00, 0x01, 0x00, 0x80],
+        &[0x50, 0x03, 0x00, 0x01, 0x92],
+        &[0x70, 0x03, 0x00, 0x01, 0x92],
+        &[0x40, 0x01, 0x00],
+        // A second CONNACK, and an AUTH.
+        &[0x20, 0x03, 0x00, 0x00, 0x00],
+        &[0xf0, 0x02, 0x18, 0x00],
+        // A PUBLISH with a topic longer than the packet, and one with QoS 3.
+        &[0x32, 0x05, 0xff, 0xff, 0x41, 0x41, 0x41],
+        &[0x36, 0x06, 0x00, 0x01, b'v', 0x00, 0x01, 0x00],
+    ]) {
+        connection.send_bytes(bytes).await;
+        connection.request(number, false, number.into()).await;
+        let reply = take_reply(&mut connection).await;
+        assert_eq!(crate::support::client::number(&reply), Some(number.into()), "{bytes:?}");
+        assert_eq!(connection.acknowledgement().await, number);
+    }
+    scene.connector.line("a packet of the broker is skipped").await;
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_acknowledged_and_not_delivered_again() {
+    let scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
+    // Properties longer than the packet; a topic alias instead of a topic; a topic that is not
+    // UTF-8.
+    for (bytes, pkid) in [
+        (&[0x32, 7, 0, 1, b'v', 0, 9, 0x50, 1][..], 9),
+        (&[0x32, 9, 0, 0, 0, 10, 3, 0x23, 0, 1, b'{'], 10),
+        (&[0x32, 6, 0, 1, 0xff, 0, 11, 0], 11),
+    ] {
+        connection.send_bytes(bytes).await;
+        assert_eq!(connection.acknowledgement().await, pkid);
+    }
+    // One with QoS 2 is refused, which ends its exchange.
+    connection.send_bytes(&[0x34, 6, 0, 1, b'v', 0, 12, 0]).await;
+    match connection.read().await {
+        Packet::PubRec(pubrec) => assert_eq!(pubrec.pkid, 12),
+        other => panic!("{other:?}"),
+    }
+    // A property that a PUBLISH must not have.
+    let mut bytes = BytesMut::new();
+    Packet::Publish(request(13, false, 13)).write(&mut bytes, None).unwrap();
+    let length = usize::from(bytes[1]);
+    let properties = 2 + 2 + format!("{BASE}/state/req").len() + 2;
+    let mut bytes = bytes.to_vec();
+    bytes[1] += 5;
+    bytes[properties] += 5;
+    bytes.splice(properties + 1..properties + 1, [0x11, 0, 0, 0, 60]);
+    assert_eq!(bytes.len(), length + 2 + 5);
+    connection.send_bytes(&bytes).await;
+    assert_eq!(number(&take_reply(&mut connection).await), Some(13));
+    assert_eq!(connection.acknowledgement().await, 13);
 }
 
 #[tokio::test]

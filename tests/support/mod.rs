@@ -23,6 +23,7 @@ pub mod proxy;
 pub mod requester;
 pub mod scene;
 pub mod scripted_broker;
+pub mod scripted_scene;
 pub mod vehicle;
 
 use std::future::Future;

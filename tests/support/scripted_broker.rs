@@ -170,6 +170,15 @@ impl Connection {
         self.send(Packet::PubAck(PubAck { pkid, reason, properties: None })).await;
     }
 
+    /// Sends a PUBACK with any reason code, known or not, and these properties.
+    pub async fn puback_bytes(&mut self, pkid: u16, code: u8, properties: &[u8]) {
+        let [high, low] = pkid.to_be_bytes();
+        let lengths = [properties.len() + 4, properties.len()].map(|length| length as u8);
+        assert!(lengths[0] < 0x80);
+        let start = [0x40, lengths[0], high, low, code, lengths[1]];
+        self.send_bytes(&[&start, properties].concat()).await;
+    }
+
     /// The next acknowledgement of a request.
     pub async fn acknowledgement(&mut self) -> u16 {
         loop {

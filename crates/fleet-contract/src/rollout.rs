@@ -39,4 +39,7 @@ pub struct RolloutProgress {
     /// Why it could not be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How many more workloads there are that do not fit into a message of the broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted_workloads: Option<usize>,
 }

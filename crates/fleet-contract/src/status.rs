@@ -91,6 +91,9 @@ pub struct ConnectorStatus {
     /// The changes of operators, if the connector keeps them and is online.
     #[serde(flatten)]
     pub revision: Option<RevisionReport>,
+    /// What the broker does not offer or allow, so that the connector does with less.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
 }
 
 /// Nothing depends on the version, so an odd one must not make a status unreadable.
@@ -126,6 +129,7 @@ mod tests {
             replica: replica.map(str::to_owned),
             link,
             revision: None,
+            degraded: Vec::new(),
         }
     }
 
@@ -139,6 +143,9 @@ mod tests {
                 assert_eq!(ConnectorStatus::from_payload(&payload), Some(status));
             }
         }
+        let degraded = vec!["no retained messages".to_owned()];
+        let degraded = ConnectorStatus { degraded, ..status(None, None) };
+        assert_eq!(ConnectorStatus::from_payload(&degraded.to_payload()), Some(degraded));
         let alone = status(None, None).to_payload();
         assert_eq!(&*alone, br#"{"status":"offline","version":"1.2.3","since":"now"}"#);
     }

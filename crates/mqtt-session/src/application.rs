@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::connection_error::ConnectionError;
 use crate::metrics::SessionMetrics;
 use crate::options::SessionOptions;
+use crate::reason_code::ReasonCode;
 
 /// The program whose messages a session carries. The session owns it and calls it from its own
 /// task, so no method may block.
@@ -39,6 +40,25 @@ pub trait Application: fmt::Debug + Send + 'static {
     /// Decides what to do with a message that has arrived. It may arrive several times, with
     /// [`Qos::AtLeastOnce`].
     fn route(&self, arrival: &Arrival<'_>) -> Routed<Self::Route>;
+
+    /// Whether the session is of use although the broker has refused some subscriptions. If not,
+    /// the connection is given up.
+    fn can_serve_without(&self, refused: &[RefusedSubscription]) -> bool {
+        refused.is_empty()
+    }
+
+    /// What the broker does not offer or allow, for people; nothing if it offers all. Called before
+    /// [`online`](Self::online) when it has changed.
+    fn degraded(&mut self, reasons: Vec<String>) {
+        let _ = reasons;
+    }
+
+    /// A shorter form of a message that is too large for the broker; `None` if there is none of up
+    /// to `max` bytes. What is essential must remain.
+    fn shorten(&self, message: &TooLarge<'_>, max: usize) -> Option<Bytes> {
+        let _ = (message, max);
+        None
+    }
 
     /// The payload that is published instead of one that the broker does not accept.
     fn undeliverable(&self, cause: &Undeliverable) -> Bytes;
@@ -101,6 +121,15 @@ pub struct Subscription {
     pub retain_as_published: bool,
 }
 
+/// A subscription that the broker does not grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSubscription {
+    /// What was asked for.
+    pub subscription: Subscription,
+    /// The answer of the broker.
+    pub code: ReasonCode,
+}
+
 /// A retained message about the program itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
@@ -148,6 +177,30 @@ pub enum Reaction {
     TakenOver,
 }
 
+/// A message that is too large for the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge<'a> {
+    /// Where it is published.
+    pub topic: &'a str,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// What kind of message it is.
+    pub kind: TooLargeKind,
+    /// What the broker says, or the limit that it has given.
+    pub cause: &'a Undeliverable,
+}
+
+/// The kind of a message that is too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooLargeKind {
+    /// A reply that may be shortened.
+    Reply,
+    /// Any message that is not a reply.
+    Publication,
+    /// The status of the application.
+    Status,
+}
+
 /// Why the broker does not accept a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undeliverable {
@@ -157,6 +210,16 @@ pub enum Undeliverable {
         size: usize,
         /// *Maximum Packet Size* of the broker, in bytes.
         max_size: usize,
+    },
+    /// The broker says that it is too large, but not what its limit is.
+    RefusedAsTooLarge {
+        /// Size of the payload, in bytes.
+        size: usize,
+    },
+    /// The broker does not accept it.
+    Refused {
+        /// Name of the *Reason Code*, for people.
+        reason: String,
     },
     /// The broker ends each connection over it.
     Rejected {
@@ -210,7 +273,17 @@ pub(crate) mod testing {
             }
         }
 
-        fn undeliverable(&self, _: &Undeliverable) -> Bytes {
+        /// Replies and statuses can be shortened.
+        fn shorten(&self, message: &TooLarge<'_>, _: usize) -> Option<Bytes> {
+            let is_short = message.payload == b"short";
+            let can = message.kind != TooLargeKind::Publication && !is_short;
+            can.then(|| Bytes::from_static(b"short"))
+        }
+
+        fn undeliverable(&self, cause: &Undeliverable) -> Bytes {
+            if let Undeliverable::TooLarge { size, max_size } = cause {
+                assert!(size > max_size);
+            }
             Bytes::from_static(b"{\"error\"}")
         }
     }

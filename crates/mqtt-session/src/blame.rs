@@ -4,39 +4,75 @@
 //! nothing would ever be published after it. So when the broker ends a connection over a
 //! packet, the messages without an acknowledgement are published again one by one, until it
 //! is clear which one it is; that one is replaced or dropped.
+//!
+//! A broker may give no reason and just close the connection, which a network that fails looks
+//! like, too. Then a message is blamed only if each of several connections was closed at once after
+//! this message, and none failed in another way in between.
 
-/// How often a message must be the only one without an acknowledgement: the broker may object
-/// to a packet of another kind.
+use std::time::Duration;
+
+/// How often in a row a message must be the only one without an acknowledgement when the broker
+/// ends the connection with a reason: it may object to a packet of another kind.
 const MAX_BLAMES: u32 = 3;
+
+/// How often that must be if the broker just closes the connection.
+const MAX_CLOSES: u32 = 4;
+
+/// A connection that is closed later after a message was sent says nothing about the message.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Counts the connections that ended with a single message unacknowledged.
 #[derive(Debug, Default)]
 pub(crate) struct Blame {
-    /// How many in a row.
-    count: u32,
+    /// The position of that message in the order of publishing, and how many connections in a row.
+    single: Option<(u64, u32)>,
     /// The delivery whose reply was replaced last.
     replaced: Option<u64>,
 }
 
 impl Blame {
     /// A connection has ended with a single message unacknowledged. Returns whether the message
-    /// must give way.
-    pub(crate) fn single(&mut self) -> bool {
-        self.count += 1;
-        if self.count < MAX_BLAMES {
+    /// must give way. `has_reason` says whether the broker has given a reason.
+    pub(crate) fn single(&mut self, sequence: u64, has_reason: bool) -> bool {
+        let before = self.single.filter(|(other, _)| *other == sequence);
+        let count = before.map_or(1, |(_, count)| count + 1);
+        if count < if has_reason { MAX_BLAMES } else { MAX_CLOSES } {
+            self.single = Some((sequence, count));
             return false;
         }
-        self.count = 0;
+        self.single = None;
         true
     }
 
     /// It cannot be known which message it was, or the broker has accepted one.
     pub(crate) fn clear(&mut self) {
-        self.count = 0;
+        self.single = None;
     }
 
     /// Whether the reply of a delivery may be replaced: not twice.
     pub(crate) fn may_replace(&mut self, delivery: u64) -> bool {
         self.replaced.replace(delivery) != Some(delivery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_message_is_blamed_when_it_was_alone_several_times_in_a_row() {
+        for (has_reason, needed) in [(true, MAX_BLAMES), (false, MAX_CLOSES)] {
+            let mut blame = Blame::default();
+            for _ in 0..2 {
+                assert!((1..needed).all(|_| !blame.single(1, has_reason)));
+                assert!(blame.single(1, has_reason));
+            }
+            // Another message, or one that was accepted.
+            assert!((1..needed).all(|_| !blame.single(1, has_reason)));
+            assert!(!blame.single(2, has_reason));
+            assert!((2..needed).all(|_| !blame.single(2, has_reason)));
+            blame.clear();
+            assert!(!blame.single(2, has_reason));
+        }
     }
 }

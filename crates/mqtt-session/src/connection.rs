@@ -3,17 +3,19 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PingReq};
+use rumqttc::v5::mqttbytes::v5::{Packet, PingReq};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::connect::{self, CONNECTION_TIMEOUT, Transport};
 use crate::connection_error::ConnectionError;
+use crate::incoming_packet::ConnAck;
 use crate::keep_alive::KeepAlive;
 use crate::lane::MAX_UNACKNOWLEDGED;
 use crate::metrics::SessionMetrics;
 use crate::network::Network;
 use crate::options::SessionOptions;
 use crate::piggyback::Piggyback;
+use crate::refused_subscriptions::RefusedSubscriptions;
 use crate::unsent::MAX_PACKET;
 
 /// The state of one connection. Packet identifiers and acknowledgements of one connection
@@ -33,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) acknowledged_before_ping: Option<u64>,
     /// When the subscriptions were granted.
     pub(crate) ready: Option<Instant>,
+    /// The subscriptions that the broker has refused, and when to ask for them again.
+    pub(crate) refused: RefusedSubscriptions,
 }
 
 impl Connection {
@@ -72,6 +76,7 @@ impl Connection {
             max_unacknowledged: receive_maximum.unwrap_or(u16::MAX).clamp(1, MAX_UNACKNOWLEDGED),
             acknowledged_before_ping: None,
             ready: None,
+            refused: RefusedSubscriptions::default(),
         }
     }
 

@@ -31,18 +31,22 @@
 //! | `application` | [`Application`], what the session asks about topics and payloads |
 //! | `connection` | one connection; `connection_error`: why it has ended and what helps |
 //! | `connect`, `tls`, `login` | open it |
-//! | `network`, `unsent`, `disconnect` | packets over a stream of bytes; the send buffer; short packets |
+//! | `network`, `unsent` | packets over a stream of bytes; the send buffer |
+//! | `incoming_packet`, `properties`, `reason_code` | reads the packets of any broker; what each reason code means |
+//! | `foreign` | servers that are no MQTT brokers |
 //! | `keep_alive`, `piggyback` | when to ping and to give up; when acknowledgements are sent |
 //! | `deliveries`, `fingerprint` | which messages are acknowledged, and which were delivered before |
 //! | `inbox`, `message` | messages for the consumer |
 //! | `lane`, `queue`, `recall` | messages for the broker, their limits, and how they are withdrawn |
 //! | `outbox`, `publication` | messages until the broker has acknowledged them |
 //! | `size_limit`, `refusals`, `blame` | messages that the broker does not accept |
+//! | `refused_subscriptions`, `shortcomings`, `notices` | what the broker does not grant or offer; says things once |
 //! | `watcher` | [`Watcher`], a connection of its own that is subscribed to one topic |
 //! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
 //!
 //! Of the client library, rumqttc 0.25, only the packets are used: their types, and how they
-//! are read and written. Its `EventLoop` is not used, for these reasons:
+//! are written. It refuses to read packets with reason codes or properties that it does not know.
+//! Its `EventLoop` is not used, for these reasons:
 //! - While it waits for a free packet identifier it holds a message, and it goes on waiting if
 //!   the broker refuses the message that held the identifier.
 //! - Acknowledgements that were queued for one connection reach the next one, where their
@@ -65,34 +69,43 @@ mod connect;
 mod connection;
 mod connection_error;
 mod deliveries;
-mod disconnect;
 mod fingerprint;
+mod foreign;
 mod inbox;
+mod incoming_packet;
 mod keep_alive;
 mod lane;
 mod login;
 mod message;
 mod metrics;
 mod network;
+mod notices;
 mod options;
 mod outbox;
 mod piggyback;
+mod properties;
 mod publication;
 mod queue;
+mod reason_code;
 mod recall;
 mod refusals;
+mod refused_subscriptions;
 mod reporter;
 mod session;
+mod shortcomings;
 mod size_limit;
 mod tls;
 mod unsent;
 mod watcher;
 
 pub use application::{
-    Announcement, Application, Arrival, Qos, Reaction, Routed, Subscription, Undeliverable,
+    Announcement, Application, Arrival, Qos, Reaction, RefusedSubscription, Routed, Subscription,
+    TooLarge, TooLargeKind, Undeliverable,
 };
 pub use backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
 pub use connection_error::ConnectionError;
+pub use foreign::ForeignServer;
+pub use incoming_packet::{Acknowledgement, ConnAck, Decoder, Reason, Received, Unusable};
 pub use lane::Lane;
 pub use login::{Login, Password, PasswordError, is_loopback};
 pub use message::{Message, Refused};
@@ -101,6 +114,7 @@ pub use network::NetworkError;
 pub use options::SessionOptions;
 pub use publication::{Outgoing, Publication, Reply};
 pub use queue::{Receiver, Sender, SessionEnded, Writer, queue};
+pub use reason_code::{EndRule, Help, Pace, PublishRule, ReasonCode, Row, SubscribeRule, TABLE};
 pub use recall::Recall;
 pub use reporter::{Reporter, SessionStatus};
 pub use session::{Ended, Session};

@@ -10,17 +10,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use rumqttc::v5::mqttbytes;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet,
-};
+use rumqttc::v5::mqttbytes::v5::Packet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use crate::disconnect;
+use crate::foreign::ForeignServer;
+use crate::incoming_packet::{ConnAck, Decoder, Reason, Received};
 use crate::keep_alive::LineActivity;
 use crate::lane::MAX_SEND_BUFFER;
 use crate::metrics::SessionMetrics;
+use crate::reason_code::ReasonCode;
 use crate::unsent::{KEEP_BUFFER, Unsent};
 
 /// How much is read at once, unless a larger packet is expected, in bytes.
@@ -30,17 +30,18 @@ const READ_SIZE: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// CONNACK with an error.
-    #[error("the broker refuses the connection: {0:?}")]
-    Refused(ConnectReturnCode),
+    #[error("the broker refuses the connection: {} {}", .0.code, .0.text)]
+    Refused(Reason),
+    /// CONNACK in the form of MQTT 3.
+    #[error("the broker does not speak MQTT 5: it answers in MQTT 3 with the code {}", .0.0)]
+    Version3(ReasonCode),
     /// DISCONNECT.
-    #[error("the broker ends the connection: {reason:?} {text}")]
-    Disconnected {
-        /// The *Reason Code*.
-        reason: DisconnectReasonCode,
-        /// The *Reason String*, or nothing.
-        text: String,
-    },
-    /// A malformed packet, or one that is too large.
+    #[error("the broker ends the connection: {} {}", .0.code, .0.text)]
+    Disconnected(Reason),
+    /// It is another server.
+    #[error("{0}")]
+    Foreign(#[from] ForeignServer),
+    /// It is unknown where the next packet begins, or a packet to be sent is too large.
     #[error("the broker violates the protocol: {0}")]
     Packet(#[from] mqttbytes::Error),
     /// CONNECT was answered by another packet.
@@ -59,8 +60,7 @@ pub enum NetworkError {
 pub(crate) struct Network<S> {
     stream: S,
     incoming: BytesMut,
-    /// The largest packet that the broker may send, in bytes.
-    max_incoming: u32,
+    decoder: Decoder,
     outgoing: Unsent,
     /// The stream may still buffer what it has taken.
     unflushed: bool,
@@ -86,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
         let mut network = Self {
             stream,
             incoming: BytesMut::new(),
-            max_incoming,
+            decoder: Decoder::new(max_incoming),
             outgoing: Unsent::default(),
             unflushed: false,
             is_blocked: false,
@@ -96,14 +96,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
             metrics,
         };
         network.put(connect)?;
+        let connack = network.connack().await?;
+        if connack.is_version_3 {
+            return Err(NetworkError::Version3(connack.reason.code));
+        }
+        if connack.reason.code != ReasonCode::SUCCESS {
+            return Err(NetworkError::Refused(connack.reason));
+        }
+        Ok((network, connack))
+    }
+
+    /// Waits for CONNACK.
+    async fn connack(&mut self) -> Result<ConnAck, NetworkError> {
         loop {
-            match network.next().await? {
-                Some(Packet::ConnAck(connack)) => match connack.code {
-                    ConnectReturnCode::Success => return Ok((network, connack)),
-                    code => return Err(NetworkError::Refused(code)),
-                },
+            // Bytes of another server may look like packets.
+            if let Some(server) = ForeignServer::recognise(&self.incoming) {
+                return Err(server.into());
+            }
+            match self.received()? {
+                Some(Received::ConnAck(connack)) => return Ok(connack),
                 Some(_) => return Err(NetworkError::NoConnAck),
                 None => {}
+            }
+            if let Err(error) = self.exchange().await {
+                let server = ForeignServer::of(&self.incoming).map(NetworkError::from);
+                return Err(server.unwrap_or(error));
             }
         }
     }
@@ -116,45 +133,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
 
     /// Sends the packets that were put, and returns the next one that is received; `None` once
     /// there is room again after there was none. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Option<Packet>, NetworkError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Received>, NetworkError> {
         loop {
             if let Some(packet) = self.received()? {
                 return Ok(Some(packet));
             }
-            match poll_fn(|context| self.poll_exchange(context)).await? {
-                Exchanged::Drained => return Ok(None),
-                Exchanged::Read(0) => return Err(NetworkError::Closed),
-                Exchanged::Read(bytes) => {
-                    self.alive = Instant::now();
-                    self.metrics.received(bytes);
-                }
+            if !self.exchange().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Sends and receives. Returns whether something was received; otherwise there is room again
+    /// after there was none. Cancel safe.
+    async fn exchange(&mut self) -> Result<bool, NetworkError> {
+        match poll_fn(|context| self.poll_exchange(context)).await? {
+            Exchanged::Drained => Ok(false),
+            Exchanged::Read(0) => Err(NetworkError::Closed),
+            Exchanged::Read(bytes) => {
+                self.alive = Instant::now();
+                self.metrics.received(bytes);
+                Ok(true)
             }
         }
     }
 
     /// The next packet that has been received as a whole.
-    pub(crate) fn received(&mut self) -> Result<Option<Packet>, NetworkError> {
-        disconnect::complete(&mut self.incoming);
+    pub(crate) fn received(&mut self) -> Result<Option<Received>, NetworkError> {
         let before = self.incoming.len();
-        match Packet::read(&mut self.incoming, Some(self.max_incoming)) {
-            Ok(Packet::Disconnect(Disconnect { reason_code, properties })) => {
-                let text = properties.and_then(|properties| properties.reason_string);
-                let text = text.unwrap_or_default();
-                Err(NetworkError::Disconnected { reason: reason_code, text })
-            }
-            Ok(packet) => {
+        match self.decoder.next(&mut self.incoming)? {
+            Some(Received::Disconnect(reason)) => Err(NetworkError::Disconnected(reason)),
+            Some(packet) => {
                 self.metrics.packet_received();
                 if before - self.incoming.len() > KEEP_BUFFER {
                     self.incoming = BytesMut::from(self.incoming.as_ref());
                 }
                 Ok(Some(packet))
             }
-            // If the packet was consumed, it is too short for its own fields: an error.
-            Err(mqttbytes::Error::InsufficientBytes(missing)) if self.incoming.len() == before => {
-                self.incoming.reserve(missing.max(READ_SIZE));
+            None => {
+                self.incoming.reserve(self.decoder.missing(&self.incoming).max(READ_SIZE));
                 Ok(None)
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -270,6 +289,14 @@ mod tests {
             (&[0x40, 2, 0, 1], "the broker answers CONNECT with a packet other than CONNACK"),
             (&[0xe0, 2, 0x8b, 0], "the broker ends the connection: ServerShuttingDown "),
             (&[0xe0, 1, 0x8e], "the broker ends the connection: SessionTakenOver "),
+            (&[0x20, 3, 0, 0xee, 0], "the broker refuses the connection: unknown reason (0xEE)"),
+            (&[0x20, 2, 0, 1], "the broker does not speak MQTT 5: it answers in MQTT 3"),
+            (&[0x20, 2, 0, 0], "the broker does not speak MQTT 5: it answers in MQTT 3"),
+            (&[0x20, 2, 0, 0x84], "the broker refuses the connection: UnsupportedProtocolVersion"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it is not an MQTT broker: it answers in HTTP"),
+            (b"SSH-2.0-x\r\n", "it is not an MQTT broker but an SSH server"),
+            (&[0x15, 3, 1, 0, 2, 2, 70], "it is not an MQTT broker without TLS"),
+            (&[0x20, 9, 0], "it is not an MQTT broker: it answers with the bytes 20 09 00"),
             (&[0xff; 10], "the broker violates the protocol: Remaining length is malformed"),
             (&[], "the broker has closed the connection"),
         ] {
@@ -301,16 +328,26 @@ mod tests {
             .await;
         }
         for packet in packets {
-            assert_eq!(network.next().await.unwrap(), Some(packet));
+            let Packet::Publish(packet) = packet else { unreachable!() };
+            assert_eq!(network.next().await.unwrap(), Some(Received::Publish(packet)));
         }
     }
 
     #[tokio::test]
-    async fn a_packet_that_is_too_large_ends_the_connection_at_its_header() {
+    async fn of_a_message_that_is_too_large_nothing_is_kept_and_the_next_one_is_read() {
         let (mut network, mut broker) = connected(1000).await;
-        broker.write_all(&[0x32, 0xc1, 0x84, 0x3d]).await.unwrap();
-        let error = network.next().await.unwrap_err();
-        assert!(matches!(error, NetworkError::Packet(_)), "{error}");
+        let mut bytes = BytesMut::new();
+        publish(2_000_000).write(&mut bytes, None).unwrap();
+        publish(1).write(&mut bytes, None).unwrap();
+        let read = async {
+            let first = network.next().await.unwrap();
+            assert!(matches!(first, Some(Received::TooLarge { size: 2_000_000, .. })), "{first:?}");
+            let second = network.next().await.unwrap();
+            assert_eq!(second, Some(received(1)));
+        };
+        let ((), written) = tokio::join!(read, broker.write_all(&bytes));
+        written.unwrap();
+        assert!(network.incoming.capacity() <= 1_000_000);
     }
 
     #[tokio::test]
@@ -320,9 +357,9 @@ mod tests {
         publish(900_000).write(&mut bytes, None).unwrap();
         publish(1).write(&mut bytes, None).unwrap();
         broker.write_all(&bytes).await.unwrap();
-        assert_eq!(network.next().await.unwrap(), Some(publish(900_000)));
+        assert_eq!(network.next().await.unwrap(), Some(received(900_000)));
         assert!(network.incoming.capacity() <= KEEP_BUFFER);
-        assert_eq!(network.next().await.unwrap(), Some(publish(1)));
+        assert_eq!(network.next().await.unwrap(), Some(received(1)));
     }
 
     #[tokio::test]
@@ -333,7 +370,7 @@ mod tests {
         broker.write_all(&bytes).await.unwrap();
         drop(broker);
         network.put(Packet::PingReq(PingReq)).unwrap();
-        assert_eq!(network.next().await.unwrap(), Some(publish(1)));
+        assert_eq!(network.next().await.unwrap(), Some(received(1)));
         assert!(matches!(network.next().await, Err(NetworkError::Io(_))));
     }
 
@@ -361,9 +398,16 @@ mod tests {
     }
 
     fn publish(size: usize) -> Packet {
+        match received(size) {
+            Received::Publish(publish) => Packet::Publish(publish),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn received(size: usize) -> Received {
         let mut publish =
             Publish::new("vehicle/1/state/resp", QoS::AtLeastOnce, vec![7; size], None);
         publish.pkid = 5;
-        Packet::Publish(publish)
+        Received::Publish(publish)
     }
 }

@@ -5,8 +5,10 @@
 //! and receivers must expect duplicates.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::publication::Outbound;
 
@@ -20,6 +22,10 @@ pub(crate) struct Entry {
     sequence: u64,
     /// How often the broker has refused it on this topic.
     pub(crate) refusals: u32,
+    /// How often its payload was replaced by a smaller one or an error.
+    pub(crate) replacements: u32,
+    /// When it was sent.
+    sent_at: Option<Instant>,
     /// The broker may have ended a connection over it: it is sent alone.
     is_suspect: bool,
     /// A newer retained message of the topic was sent. This one is not published again: it
@@ -53,6 +59,8 @@ impl Outbox {
             _room: room,
             sequence: self.sequence,
             refusals: 0,
+            replacements: 0,
+            sent_at: None,
             is_suspect: false,
             is_superseded: false,
             acknowledgements: 0,
@@ -110,15 +118,10 @@ impl Outbox {
     /// Records that the message that [`Outbox::next`] has returned is sent, after the given
     /// number of acknowledgements. Returns its packet identifier.
     pub(crate) fn send(&mut self, acknowledgements: u64) -> u16 {
-        loop {
-            self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
-            // There is a free one: at most `MAX_UNACKNOWLEDGED` are in use.
-            if self.sent.iter().all(|(id, _)| *id != self.packet_id) {
-                break;
-            }
-        }
+        self.next_packet_id();
         if let Some(mut entry) = self.waiting.pop_front() {
             entry.acknowledgements = acknowledgements;
+            entry.sent_at = Some(Instant::now());
             for (_, older) in &mut self.sent {
                 older.is_superseded |= entry.message.supersedes(&older.message);
             }
@@ -126,6 +129,17 @@ impl Outbox {
             self.sent.push_back((self.packet_id, entry));
         }
         self.packet_id
+    }
+
+    /// A packet identifier that is not in use.
+    pub(crate) fn next_packet_id(&mut self) -> u16 {
+        loop {
+            self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+            // There is a free one: at most `MAX_UNACKNOWLEDGED` are in use.
+            if self.sent.iter().all(|(id, _)| *id != self.packet_id) {
+                return self.packet_id;
+            }
+        }
     }
 
     /// Removes a message that the broker has acknowledged, accepted or refused.
@@ -144,12 +158,12 @@ impl Outbox {
 
     /// The broker has ended the connection because it objects to a packet. Returns the message
     /// if only one was unacknowledged; otherwise they are sent one by one next time.
-    pub(crate) fn suspect(&mut self) -> Option<&mut Outbound> {
+    pub(crate) fn suspect(&mut self) -> Option<&mut Entry> {
         for (_, entry) in &mut self.sent {
             entry.is_suspect = true;
         }
         match self.sent.make_contiguous() {
-            [(_, entry)] if !entry.is_status() => Some(&mut entry.message),
+            [(_, entry)] => Some(entry),
             _ => None,
         }
     }
@@ -170,8 +184,19 @@ impl Outbox {
 }
 
 impl Entry {
-    fn is_status(&self) -> bool {
+    /// Whether it is the status of the application.
+    pub(crate) fn is_status(&self) -> bool {
         matches!(self.message, Outbound::Status { .. })
+    }
+
+    /// Position in the order of publishing.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// How long ago it was sent.
+    pub(crate) fn age(&self) -> Duration {
+        self.sent_at.map_or(Duration::MAX, |sent| sent.elapsed())
     }
 }
 
@@ -263,7 +288,7 @@ mod tests {
         (1..=4).for_each(|delivery| outbox.push(reply(delivery), None));
         assert_eq!(send_all(&mut outbox, 3), [(1, 1), (2, 2), (3, 3)]);
         refuse(&mut outbox, 1);
-        assert_eq!(outbox.suspect(), None);
+        assert!(outbox.suspect().is_none());
         outbox.disconnected();
         for (id, delivery) in [(4, 1), (5, 2), (6, 3)] {
             assert_eq!(send_all(&mut outbox, 3), [(id, delivery)]);

@@ -26,14 +26,19 @@ pub struct Reply {
     pub user_properties: Vec<(String, String)>,
     /// UTF-8 text.
     pub payload: Bytes,
+    /// Whether a payload that is too large for the broker may be shortened; otherwise an error is
+    /// published instead.
+    pub can_shorten: bool,
 }
 
 impl Reply {
     /// Removes everything that was copied from the request: it may be what the broker does not
-    /// accept.
-    pub(crate) fn forget_request(&mut self) {
+    /// accept. Returns whether there was anything.
+    pub(crate) fn forget_request(&mut self) -> bool {
+        let had_any = self.correlation_data.is_some() || !self.user_properties.is_empty();
         self.correlation_data = None;
         self.user_properties.clear();
+        had_any
     }
 
     /// A small reply, for tests.
@@ -46,6 +51,7 @@ impl Reply {
             correlation_data: None,
             user_properties: vec![("request-id".into(), "r".into())],
             payload: Bytes::from_static(b"{}"),
+            can_shorten: false,
         }
     }
 }
@@ -146,7 +152,16 @@ impl Outbound {
         publish
     }
 
-    fn payload(&self) -> &Bytes {
+    /// Replaces the payload.
+    pub(crate) fn set_payload(&mut self, new: Bytes) {
+        match self {
+            Self::Reply(Reply { payload, .. })
+            | Self::Publication(Publication { payload, .. })
+            | Self::Status { payload, .. } => *payload = new,
+        }
+    }
+
+    pub(crate) fn payload(&self) -> &Bytes {
         match self {
             Self::Reply(Reply { payload, .. })
             | Self::Publication(Publication { payload, .. })

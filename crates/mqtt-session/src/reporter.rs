@@ -24,8 +24,26 @@ pub enum SessionStatus {
         /// When they were up for the first time.
         since: Instant,
     },
+    /// Session and subscriptions are up, but the broker does not offer or allow everything.
+    Degraded {
+        /// When they were up for the first time.
+        since: Instant,
+        /// What the broker does not offer or allow.
+        reasons: Vec<String>,
+    },
     /// Another process has the session; this one is ready to take it over.
     Standby,
+}
+
+impl SessionStatus {
+    /// When session and subscriptions were up for the first time, if they are up.
+    #[must_use]
+    pub fn up_since(&self) -> Option<Instant> {
+        match self {
+            Self::Ready { since } | Self::Degraded { since, .. } => Some(*since),
+            Self::Disconnected { .. } | Self::Standby => None,
+        }
+    }
 }
 
 /// Collects the status of all sessions of a process, one after the other. Cheap to clone.
@@ -75,10 +93,17 @@ impl Reporter {
         self.monitor.start()
     }
 
-    /// Session and subscriptions are up; `since` is when this session was up for the first time.
-    pub(crate) fn up(&self, since: Instant) {
-        self.metrics.up(self.was_up.swap(true, Ordering::Relaxed));
-        self.status.send_replace(SessionStatus::Ready { since });
+    /// Session and subscriptions are up, `degraded` for these reasons; `since` is when this session
+    /// was up for the first time.
+    pub(crate) fn up(&self, since: Instant, degraded: Vec<String>) {
+        if self.status.borrow().up_since().is_none() {
+            self.metrics.up(self.was_up.swap(true, Ordering::Relaxed));
+        }
+        self.status.send_replace(if degraded.is_empty() {
+            SessionStatus::Ready { since }
+        } else {
+            SessionStatus::Degraded { since, reasons: degraded }
+        });
     }
 
     /// Another process has the session, and is watched.

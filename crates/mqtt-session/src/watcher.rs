@@ -5,16 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    Disconnect, DisconnectReasonCode, Filter, Packet, PubAck, Publish, RetainForwardRule,
-    Subscribe, SubscribeReasonCode,
+    Disconnect, DisconnectReasonCode, Filter, Packet, PubAck, Publish, RetainForwardRule, Subscribe,
 };
 use tokio::time::{Instant, timeout};
 
 use crate::connect::{CONNECTION_TIMEOUT, clean_packet};
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
+use crate::incoming_packet::Received;
 use crate::metrics::SessionMetrics;
 use crate::options::SessionOptions;
+use crate::reason_code::{ReasonCode, SubscribeRule};
 
 /// The packet identifier of SUBSCRIBE. Nothing else needs one.
 const SUBSCRIBE_ID: u16 = 1;
@@ -133,40 +134,54 @@ impl Watcher {
         }
     }
 
-    fn incoming(&mut self, packet: Packet) -> Result<Option<Watched>, ConnectionError> {
+    fn incoming(&mut self, packet: Received) -> Result<Option<Watched>, ConnectionError> {
         match packet {
-            Packet::Publish(publish) => self.accept(&publish).map(Some),
-            Packet::SubAck(suback) => {
-                let is_granted =
-                    |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
-                if !suback.return_codes.iter().all(is_granted) {
+            Received::Publish(publish) => self.accept(&publish),
+            Received::SubAck { packet_id: SUBSCRIBE_ID, codes, .. } => {
+                let granted =
+                    |code: &ReasonCode| matches!(code.subscribe_rule(), SubscribeRule::Granted(_));
+                if codes.is_empty() || !codes.iter().all(granted) {
                     return Err(ConnectionError::Subscription {
                         filters: vec![self.topic.clone()],
-                        codes: suback.return_codes,
+                        codes,
                         base: self.base_topic.clone(),
                     });
                 }
                 self.connection.ready = Some(Instant::now());
                 Ok(None)
             }
-            Packet::PingResp(_) => Ok(None),
-            _ => Err(ConnectionError::Protocol("it sends an unexpected packet")),
+            Received::TooLarge { publish, .. } => {
+                self.acknowledge(&publish)?;
+                tracing::debug!("a message is skipped: it is too large");
+                Ok(None)
+            }
+            Received::PingResp => Ok(None),
+            other => {
+                tracing::debug!(?other, "a packet of the broker is skipped");
+                Ok(None)
+            }
         }
     }
 
-    fn accept(&mut self, publish: &Publish) -> Result<Watched, ConnectionError> {
-        match publish.qos {
-            QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => {
-                let puback = PubAck::new(publish.pkid, None);
-                self.connection.network.put(Packet::PubAck(puback))?;
-            }
-            QoS::ExactlyOnce => return Err(ConnectionError::Protocol("QoS 2 was not requested")),
-        }
+    fn accept(&mut self, publish: &Publish) -> Result<Option<Watched>, ConnectionError> {
+        self.acknowledge(publish)?;
         if publish.topic != self.topic {
-            return Err(ConnectionError::Protocol("it sends a message that was not requested"));
+            tracing::debug!("a message is skipped: it was not requested");
+            return Ok(None);
         }
         let payload = Bytes::copy_from_slice(&publish.payload);
-        Ok(Watched { payload, retained: publish.retain })
+        Ok(Some(Watched { payload, retained: publish.retain }))
+    }
+
+    fn acknowledge(&mut self, publish: &Publish) -> Result<(), ConnectionError> {
+        match publish.qos {
+            QoS::AtMostOnce => Ok(()),
+            QoS::AtLeastOnce => {
+                let puback = PubAck::new(publish.pkid, None);
+                Ok(self.connection.network.put(Packet::PubAck(puback))?)
+            }
+            // The session of this connection is new, and nothing was subscribed with QoS 2.
+            QoS::ExactlyOnce => Err(ConnectionError::Protocol("QoS 2 was not requested")),
+        }
     }
 }

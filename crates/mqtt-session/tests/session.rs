@@ -210,6 +210,7 @@ impl Scene {
             correlation_data: None,
             user_properties: Vec::new(),
             payload: payload.into(),
+            can_shorten: false,
         };
         self.sender.send(Outgoing::Reply(reply)).await.unwrap();
     }

@@ -270,6 +270,7 @@ impl TrackedRollout {
             status,
             workloads: self.last_states.clone().unwrap_or_else(|| workloads.collect()),
             reason: self.reason.clone(),
+            omitted_workloads: None,
         }
     }
 

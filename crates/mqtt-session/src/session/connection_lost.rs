@@ -1,9 +1,19 @@
 //! What happens to messages when the connection ends; see [`Blame`](crate::blame).
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::state::Session;
 use crate::application::{Application, Undeliverable};
-use crate::connection_error::ConnectionError;
+use crate::blame::AT_ONCE;
+use crate::connection_error::{ConnectionError, MessageFault};
 use crate::publication::Outbound;
+use crate::reason_code::ReasonCode;
+use crate::size_limit::replace;
+
+/// How long no status is published after the broker has closed connections over it.
+const WITHHELD: Duration = Duration::from_mins(10);
 
 impl<A: Application> Session<A> {
     /// The connection has ended: messages without an acknowledgement are published again, except
@@ -14,30 +24,55 @@ impl<A: Application> Session<A> {
     }
 
     fn give_way(&mut self, error: &ConnectionError) {
-        let Some(reason) = error.packet_rejection() else { return };
-        let Some(message) = self.outbox.suspect() else {
-            self.blame.clear();
-            return;
-        };
-        if !self.blame.single() {
+        let Some(fault) = error.blames_message() else { return self.blame.clear() };
+        let Some(entry) = self.outbox.suspect() else { return self.blame.clear() };
+        let has_reason = matches!(fault, MessageFault::Reason(_));
+        if !has_reason && entry.age() > AT_ONCE {
+            return self.blame.clear();
+        }
+        if !self.blame.single(entry.sequence(), has_reason) {
             return;
         }
+        let reason = match fault {
+            MessageFault::Reason(code) => code.to_string(),
+            MessageFault::Closed => "it gives no reason".to_owned(),
+        };
         tracing::error!(
-            topic = message.short_topic(),
-            ?reason,
+            topic = entry.message.short_topic(),
+            reason,
             "the broker closes each connection when it receives this message; it is not sent again"
         );
-        if let Outbound::Reply(reply) = message
-            && self.blame.may_replace(reply.delivery)
-        {
-            let cause = Undeliverable::Rejected { reason: format!("{reason:?}") };
-            reply.payload = self.application.undeliverable(&cause);
-            if let Some(topic) = reply.fallback_topic.take() {
-                reply.topic = topic;
+        let size = entry.message.size();
+        let is_too_large = fault == MessageFault::Reason(ReasonCode::PACKET_TOO_LARGE);
+        let cause = if is_too_large {
+            Undeliverable::RefusedAsTooLarge { size }
+        } else {
+            Undeliverable::Rejected { reason }
+        };
+        match &mut entry.message {
+            Outbound::Reply(reply) if self.blame.may_replace(reply.delivery) => {
+                if let Some(topic) = reply.fallback_topic.take() {
+                    reply.topic = topic;
+                }
+                reply.forget_request();
+                replace(&mut entry.message, &cause, size / 2, &self.application);
             }
-            reply.forget_request();
-        } else if let Some(Outbound::Reply(reply)) = self.outbox.give_up_suspect() {
-            self.deliveries.replied(reply.delivery);
+            // A shorter form may be accepted.
+            Outbound::Publication(_) if is_too_large && entry.replacements == 0 => {
+                entry.replacements += 1;
+                if !replace(&mut entry.message, &cause, size / 2, &self.application) {
+                    self.outbox.give_up_suspect();
+                }
+            }
+            Outbound::Status { .. } => {
+                self.outbox.give_up_suspect();
+                self.status_withheld = Some(Instant::now() + WITHHELD);
+            }
+            _ => {
+                if let Some(Outbound::Reply(reply)) = self.outbox.give_up_suspect() {
+                    self.deliveries.replied(reply.delivery);
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Packets from the broker.
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubComp, PubCompReason, PubRec, PubRecReason, Publish};
 
 use super::state::{Session, Stage};
 use crate::application::{Application, Arrival, Qos, Reaction, Routed};
@@ -9,50 +9,93 @@ use crate::connect::RECEIVE_MAXIMUM;
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
 use crate::deliveries::Accepted;
-use crate::message::Message;
+use crate::incoming_packet::{Received, Unusable};
+use crate::message::{Message, Refused};
 
 impl<A: Application> Session<A> {
     /// Handles a packet.
     pub(super) fn incoming(
         &mut self,
-        packet: Packet,
+        packet: Received,
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
         match packet {
-            Packet::Publish(publish) => self.accept(publish),
-            Packet::PubAck(puback) => {
-                self.published(&puback)?;
+            Received::Publish(publish) if publish.qos == QoS::ExactlyOnce => {
+                self.skip("PUBLISH", "QoS 2 was not requested");
+                // An error ends the exchange of QoS 2 (MQTT 5, 4.3.3).
+                let mut pubrec = PubRec::new(publish.pkid, None);
+                pubrec.reason = PubRecReason::ImplementationSpecificError;
+                Ok(connection.network.put(Packet::PubRec(pubrec))?)
+            }
+            Received::Publish(publish) => self.accept(publish, None),
+            Received::TooLarge { publish, size } => {
+                self.skip("PUBLISH", "it is larger than the Maximum Packet Size that was agreed");
+                self.accept(publish, Some(size))
+            }
+            Received::PubAck(ack) => {
+                self.published(&ack);
                 self.release_memory();
                 Ok(())
             }
-            Packet::SubAck(suback) => self.subscribed(suback, connection),
+            Received::PubRel(packet_id) => {
+                // The session has an exchange of QoS 2 of an earlier client.
+                let mut pubcomp = PubComp::new(packet_id, None);
+                pubcomp.reason = PubCompReason::PacketIdentifierNotFound;
+                Ok(connection.network.put(Packet::PubComp(pubcomp))?)
+            }
+            Received::SubAck { packet_id, codes, .. } => {
+                self.subscribed(packet_id, &codes, connection)
+            }
             // Packets are answered in their order.
-            Packet::PingResp(_) if connection.ready.is_none() => {
+            Received::PingResp if connection.ready.is_none() => {
                 Err(ConnectionError::Protocol("it answers a ping, but not SUBSCRIBE"))
             }
-            Packet::PingResp(_) => {
+            Received::PingResp => {
                 if let Some(acknowledgements) = connection.acknowledged_before_ping.take() {
                     self.deliveries.confirmed(acknowledgements);
                 }
                 Ok(())
             }
-            _ => Err(ConnectionError::Protocol("it sends an unexpected packet")),
+            Received::ConnAck(_) => {
+                self.skip("CONNACK", "the connection is accepted already");
+                Ok(())
+            }
+            Received::Unusable(unusable) => self.unusable(&unusable),
+            // It ends the connection before it arrives here.
+            Received::Disconnect(_) => Ok(()),
         }
     }
 
-    fn accept(&mut self, publish: Publish) -> Result<(), ConnectionError> {
+    /// Skips a packet. A PUBLISH is acknowledged in its turn: the broker would send it again on each
+    /// connection.
+    fn unusable(&mut self, unusable: &Unusable) -> Result<(), ConnectionError> {
+        self.skip(unusable.name, unusable.problem);
+        let Some(packet_id) = unusable.packet_id else { return Ok(()) };
+        match self.deliveries.accept(packet_id, false, 0) {
+            Accepted::New(delivery) => {
+                self.deliveries.replied(delivery);
+                Ok(())
+            }
+            Accepted::Again => Ok(()),
+            Accepted::TooMany => Err(ConnectionError::ReceiveMaximum),
+        }
+    }
+
+    /// Accepts a message; `size` is that of its payload if that was skipped.
+    fn accept(&mut self, publish: Publish, size: Option<usize>) -> Result<(), ConnectionError> {
         let qos = match publish.qos {
             QoS::AtMostOnce => Qos::AtMostOnce,
             QoS::AtLeastOnce => Qos::AtLeastOnce,
             QoS::ExactlyOnce => return Err(ConnectionError::Protocol("QoS 2 was not requested")),
         };
-        let properties = publish.properties.as_ref();
-        if publish.topic.is_empty() || properties.is_some_and(|all| all.topic_alias.is_some()) {
-            return Err(ConnectionError::Protocol("topic aliases were not allowed"));
-        }
         let Some(delivery) = self.deliver(&publish)? else { return Ok(()) };
+        if publish.topic.is_empty() {
+            self.skip("PUBLISH", "topic aliases were not allowed");
+            self.deliveries.replied(delivery);
+            return Ok(());
+        }
         let Ok(topic) = std::str::from_utf8(&publish.topic) else {
-            tracing::warn!("a message is skipped: its topic is not UTF-8");
+            self.skip("PUBLISH", "its topic is not UTF-8");
             self.deliveries.replied(delivery);
             return Ok(());
         };
@@ -68,7 +111,10 @@ impl<A: Application> Session<A> {
         self.note_size(publish.payload.len());
         let topic_size = publish.topic.len();
         let names = self.options.user_properties;
-        let message = Message::new(publish, delivery, route, max_payload, names);
+        let mut message = Message::new(publish, delivery, route, max_payload, names);
+        if let Some(size) = size {
+            message.payload = Err(Refused::TooLarge { size });
+        }
         match qos {
             Qos::AtLeastOnce => {
                 let max_bytes = max_payload.saturating_mul(RECEIVE_MAXIMUM.into());
@@ -147,10 +193,10 @@ mod tests {
     async fn a_message_that_the_application_handles_is_acknowledged_and_not_handed_over() {
         let (mut session, mut messages) = session();
         for (topic, packet_id) in [("a", 1), ("a/nothing", 2)] {
-            session.accept(publish(topic, QoS::AtLeastOnce, packet_id)).unwrap();
+            session.accept(publish(topic, QoS::AtLeastOnce, packet_id), None).unwrap();
         }
-        session.accept(publish("a/nothing", QoS::AtMostOnce, 0)).unwrap();
-        session.accept(publish("b", QoS::AtMostOnce, 0)).unwrap();
+        session.accept(publish("a/nothing", QoS::AtMostOnce, 0), None).unwrap();
+        session.accept(publish("b", QoS::AtMostOnce, 0), None).unwrap();
         assert!(session.inbox.hand_over());
         let [first, second] = [(); 2].map(|()| messages.try_recv().unwrap());
         assert_eq!((first.route.as_str(), second.route.as_str()), ("a", "b"));
@@ -167,15 +213,15 @@ mod tests {
     async fn the_application_can_announce_itself_and_give_the_session_up() {
         let (mut session, _messages) = session();
         for _ in 0..2 {
-            session.accept(publish("a/announce", QoS::AtMostOnce, 0)).unwrap();
+            session.accept(publish("a/announce", QoS::AtMostOnce, 0), None).unwrap();
         }
         assert!(session.outbox.has_status());
         assert_eq!(session.outbox.unsent(), 1, "one that is being published is enough");
-        let ended = session.accept(publish("a/taken-over", QoS::AtMostOnce, 0)).unwrap_err();
+        let ended = session.accept(publish("a/taken-over", QoS::AtMostOnce, 0), None).unwrap_err();
         assert!(ended.is_takeover());
         session.drain();
         session.outbox.disconnected();
-        session.accept(publish("a/announce", QoS::AtMostOnce, 0)).unwrap();
+        session.accept(publish("a/announce", QoS::AtMostOnce, 0), None).unwrap();
         assert!(!session.outbox.has_status(), "it is being stopped");
     }
 
@@ -184,8 +230,36 @@ mod tests {
         let (mut session, _messages) = session();
         let mut broken = publish("a", QoS::AtLeastOnce, 1);
         broken.topic = bytes::Bytes::from_static(b"\xff");
-        session.accept(broken).unwrap();
+        session.accept(broken, None).unwrap();
         assert!(!session.inbox.is_waiting());
         assert_eq!(session.deliveries.next_acknowledgement(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_read_is_acknowledged_in_its_turn() {
+        let (mut session, mut messages) = session();
+        session.accept(publish("a", QoS::AtLeastOnce, 1), None).unwrap();
+        let unusable = Unusable { name: "PUBLISH", problem: "p", packet_id: Some(2) };
+        session.unusable(&unusable).unwrap();
+        session.accept(publish("", QoS::AtLeastOnce, 3), None).unwrap();
+        session.unusable(&Unusable { packet_id: None, ..unusable }).unwrap();
+        session.inbox.hand_over();
+        let first = messages.try_recv().unwrap();
+        assert!(messages.try_recv().is_err());
+        assert_eq!(session.deliveries.next_acknowledgement(), None);
+        session.deliveries.replied(first.delivery);
+        for packet_id in [1, 2, 3] {
+            assert_eq!(session.deliveries.next_acknowledgement(), Some(packet_id));
+            session.deliveries.acknowledged();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_payload_was_skipped_is_handed_over_without_it() {
+        let (mut session, mut messages) = session();
+        session.accept(publish("a", QoS::AtLeastOnce, 1), Some(5000)).unwrap();
+        session.inbox.hand_over();
+        let message = messages.try_recv().unwrap();
+        assert_eq!(message.payload, Err(Refused::TooLarge { size: 5000 }));
     }
 }

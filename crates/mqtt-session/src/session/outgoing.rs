@@ -66,13 +66,15 @@ impl<A: Application> Session<A> {
         if connection.ready.is_none() {
             return Ok(());
         }
-        let Self { outbox, deliveries, application, options, pause, .. } = &mut *self;
+        self.report_shortcomings();
+        self.ask_again(connection)?;
+        let Self { outbox, deliveries, application, options, pause, notices, .. } = &mut *self;
         while connection.network.has_room()
             && !pause.is_running()
             && let Some(message) = outbox.next(connection.max_unacknowledged)
         {
-            let undeliverable = |cause: &_| application.undeliverable(cause);
-            let fitting = fit(message, connection.max_packet, options.content_type, undeliverable);
+            let content_type = options.content_type;
+            let fitting = fit(message, connection.max_packet, content_type, application, notices);
             let Some(mut publish) = fitting else {
                 if let Some(Outbound::Reply(reply)) = outbox.give_up() {
                     deliveries.replied(reply.delivery);

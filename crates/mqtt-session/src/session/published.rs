@@ -1,52 +1,131 @@
 //! What the broker answers to a message that was published.
 
-use rumqttc::v5::mqttbytes::v5::{PubAck, PubAckReason};
-
 use super::state::Session;
-use crate::application::Application;
-use crate::connection_error::ConnectionError;
+use crate::application::{Application, Undeliverable};
+use crate::backoff::format_wait;
+use crate::incoming_packet::Acknowledgement;
+use crate::outbox::Entry;
 use crate::publication::Outbound;
-use crate::refusals::{MAX_REFUSALS, is_transient};
+use crate::reason_code::{PublishRule, ReasonCode};
+use crate::refusals::{Next, next};
+use crate::size_limit::replace;
 
 impl<A: Application> Session<A> {
     /// The broker has acknowledged a message: it has accepted or refused it.
-    pub(super) fn published(&mut self, puback: &PubAck) -> Result<(), ConnectionError> {
-        let mut entry = self
-            .outbox
-            .acknowledged(puback.pkid)
-            .ok_or(ConnectionError::Protocol("it acknowledges a message that was not sent"))?;
+    pub(super) fn published(&mut self, ack: &Acknowledgement) {
+        let Some(mut entry) = self.outbox.acknowledged(ack.packet_id) else {
+            self.skip("PUBACK", "it acknowledges a message that was not sent");
+            return;
+        };
         self.deliveries.confirmed(entry.acknowledgements);
-        let accepted =
-            matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-        if accepted {
+        let rule = ack.code.publish_rule();
+        if rule == PublishRule::Accepted {
             self.blame.clear();
-        } else {
-            tracing::error!(
-                topic = entry.message.short_topic(),
-                reason = ?puback.reason,
-                "the broker rejected a message"
-            );
-            if is_transient(puback.reason) && entry.refusals < MAX_REFUSALS {
-                entry.refusals += 1;
-                self.pause.begin();
+            self.pause.accepted();
+            if let Outbound::Reply(reply) = &entry.message {
+                self.deliveries.replied(reply.delivery);
+            }
+            return;
+        }
+        let is_retained = entry.message.is_retained();
+        match next(rule, entry.refusals, entry.replacements, is_retained) {
+            Next::Later => self.publish_later(entry, ack.code),
+            Next::Replaced if self.replace_payload(&mut entry, ack.code) => {
+                self.report_rejected(&entry, ack);
                 self.outbox.push_again(entry);
-                return Ok(());
+            }
+            Next::Replaced | Next::Elsewhere => {
+                self.report_rejected(&entry, ack);
+                self.publish_elsewhere(entry);
             }
         }
-        let Outbound::Reply(reply) = &mut entry.message else { return Ok(()) };
-        if let Some(topic) = reply.fallback_topic.take().filter(|_| !accepted) {
+    }
+
+    fn publish_later(&mut self, mut entry: Entry, reason: ReasonCode) {
+        entry.refusals += 1;
+        let topic = entry.message.short_topic();
+        if let Some(length) = self.pause.begin()
+            && let Some(suppressed) = self.notices.due(&format!("later: {reason} {topic}"))
+        {
+            tracing::warn!(
+                topic,
+                %reason,
+                retry_in = %format_wait(length),
+                suppressed,
+                "the broker does not accept a message now; it is published again"
+            );
+        }
+        self.outbox.push_again(entry);
+    }
+
+    /// Replaces the payload of a message that was refused. Returns whether that may help.
+    fn replace_payload(&self, entry: &mut Entry, reason: ReasonCode) -> bool {
+        let size = entry.message.size();
+        entry.replacements += 1;
+        let cause = if reason.publish_rule() == PublishRule::TooLarge {
+            Undeliverable::RefusedAsTooLarge { size }
+        } else {
+            Undeliverable::Refused { reason: reason.to_string() }
+        };
+        if !replace(&mut entry.message, &cause, size / 2, &self.application) {
+            return false;
+        }
+        if entry.replacements == 1 || entry.message.size() < size {
+            return true;
+        }
+        // It is an error already. Once more without what was copied from the request.
+        let Outbound::Reply(reply) = &mut entry.message else { return false };
+        reply.forget_request()
+    }
+
+    /// Publishes a reply on its other topic; drops anything else.
+    fn publish_elsewhere(&mut self, mut entry: Entry) {
+        let Outbound::Reply(reply) = &mut entry.message else { return };
+        if let Some(topic) = reply.fallback_topic.take() {
             reply.topic = topic;
             entry.refusals = 0;
             self.outbox.push_again(entry);
-            return Ok(());
+            return;
         }
         self.deliveries.replied(reply.delivery);
-        Ok(())
+    }
+
+    fn report_rejected(&mut self, entry: &Entry, ack: &Acknowledgement) {
+        let (topic, reason) = (entry.message.short_topic(), ack.code);
+        let Some(suppressed) = self.notices.due(&format!("rejected: {reason} {topic}")) else {
+            tracing::debug!(topic, %reason, text = ack.text, "the broker has rejected a message");
+            return;
+        };
+        let base = &self.options.base_topic;
+        let help = match reason.publish_rule() {
+            PublishRule::TooLarge => {
+                "raise the broker's limit for messages (Mosquitto: message_size_limit), or request \
+                 less"
+                    .to_owned()
+            }
+            PublishRule::Topic if reason == ReasonCode::NOT_AUTHORIZED => {
+                format!("allow the client to write below {base}/ in the access list of the broker")
+            }
+            PublishRule::Topic => format!("allow such topics and messages below {base}/"),
+            PublishRule::Retry => "raise the limits of the broker: it has accepted the message at \
+                                   no attempt"
+                .to_owned(),
+            _ => "see the log of the broker".to_owned(),
+        };
+        tracing::error!(
+            topic,
+            %reason,
+            text = ack.text,
+            size = entry.message.size(),
+            help,
+            suppressed,
+            "the broker rejected a message"
+        );
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
@@ -55,9 +134,14 @@ mod tests {
     use crate::application::testing::NoApplication;
     use crate::deliveries::Accepted;
     use crate::options::SessionOptions;
-    use crate::publication::Reply;
+    use crate::publication::{Publication, Reply};
     use crate::queue::queue;
+    use crate::refusals::MAX_REFUSALS;
     use crate::reporter::Reporter;
+
+    const SUCCESS: u8 = 0x00;
+    const NOT_AUTHORIZED: u8 = 0x87;
+    const QUOTA_EXCEEDED: u8 = 0x97;
 
     fn session() -> Session<NoApplication> {
         let (consumer, _) = mpsc::channel(1);
@@ -83,8 +167,12 @@ mod tests {
         std::iter::from_fn(next).collect()
     }
 
-    fn acknowledge(session: &mut Session<NoApplication>, packet_id: u16, reason: PubAckReason) {
-        session.published(&PubAck { pkid: packet_id, reason, properties: None }).unwrap();
+    fn acknowledge(session: &mut Session<NoApplication>, packet_id: u16, reason: u8) {
+        session.published(&Acknowledgement {
+            packet_id,
+            code: ReasonCode(reason),
+            text: String::new(),
+        });
     }
 
     #[tokio::test]
@@ -94,16 +182,16 @@ mod tests {
             session.outbox.push(Outbound::Reply(reply), None);
         }
         assert_eq!(send_all(&mut session), [(1, 1), (2, 2), (3, 3)]);
-        acknowledge(&mut session, 2, PubAckReason::QuotaExceeded);
-        acknowledge(&mut session, 1, PubAckReason::NotAuthorized);
-        acknowledge(&mut session, 3, PubAckReason::QuotaExceeded);
+        acknowledge(&mut session, 2, QUOTA_EXCEEDED);
+        acknowledge(&mut session, 1, NOT_AUTHORIZED);
+        acknowledge(&mut session, 3, QUOTA_EXCEEDED);
         assert_eq!(send_all(&mut session), [(4, 1), (5, 2), (6, 3)]);
     }
 
     /// The broker refuses all that waits.
     fn refuse_all(session: &mut Session<NoApplication>) {
         for (packet_id, _) in send_all(session) {
-            acknowledge(session, packet_id, PubAckReason::QuotaExceeded);
+            acknowledge(session, packet_id, QUOTA_EXCEEDED);
         }
     }
 
@@ -117,8 +205,8 @@ mod tests {
             session.outbox.push(Outbound::Reply(Reply::to(2)), None);
             let sent = send_all(&mut session);
             assert_eq!(sent.iter().map(|(_, delivery)| *delivery).collect::<Vec<_>>(), [1, 2]);
-            acknowledge(&mut session, sent[0].0, PubAckReason::QuotaExceeded);
-            acknowledge(&mut session, sent[1].0, PubAckReason::Success);
+            acknowledge(&mut session, sent[0].0, QUOTA_EXCEEDED);
+            acknowledge(&mut session, sent[1].0, SUCCESS);
         }
         assert!(session.outbox.is_empty());
         assert_eq!(session.deliveries.next_acknowledgement(), Some(7));
@@ -145,6 +233,88 @@ mod tests {
             assert_eq!(next, Some(Reply::to(1).topic));
             refuse_all(&mut session);
         }
+        assert!(session.outbox.is_empty());
+    }
+
+    /// Sends all that waits, as packet identifiers and payloads.
+    fn payloads(session: &mut Session<NoApplication>) -> Vec<(u16, String)> {
+        let next = || {
+            let message = session.outbox.next(9)?;
+            let payload = String::from_utf8(message.payload().to_vec()).unwrap();
+            Some((session.outbox.send(0), payload))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Refuses all that is published with this code, until nothing is; returns the payloads.
+    fn refuse_with(session: &mut Session<NoApplication>, code: u8) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let sent = payloads(session);
+            if sent.is_empty() {
+                return all;
+            }
+            for (packet_id, payload) in sent {
+                all.push(payload);
+                acknowledge(session, packet_id, code);
+            }
+            session.pause.end();
+            assert!(all.len() < 100, "{all:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_code_comes_to_an_end_for_every_kind_of_message() {
+        for code in 0..=u8::MAX {
+            let mut session = session();
+            assert_eq!(session.deliveries.accept(7, false, 0), Accepted::New(1));
+            let publication = |retain| {
+                let (topic, payload) = ("t".to_owned(), "x".repeat(100).into());
+                Outbound::Publication(Publication { topic, payload, retain, expiry: None })
+            };
+            let status = Outbound::Status { topic: "s".into(), payload: "{}".into() };
+            let reply = Outbound::Reply(elsewhere(1));
+            for message in [reply, publication(true), publication(false), status] {
+                session.outbox.push(message, None);
+            }
+            let sent = refuse_with(&mut session, code);
+            assert!(session.outbox.is_empty());
+            assert_eq!(session.deliveries.next_acknowledgement(), Some(7), "{code:x}");
+            assert_eq!(sent.len() == 4, code < 0x80, "{code:x}: {sent:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_too_large_becomes_a_small_error_to_the_same_requester() {
+        let mut session = session();
+        let large = Reply { payload: "x".repeat(5000).into(), ..Reply::to(1) };
+        session.outbox.push(Outbound::Reply(large.clone()), None);
+        let sent = payloads(&mut session);
+        acknowledge(&mut session, sent[0].0, 0x95);
+        let Some(Outbound::Reply(error)) = session.outbox.next(1) else { panic!() };
+        assert_eq!((&error.topic, &error.user_properties), (&large.topic, &large.user_properties));
+        assert_eq!(error.payload, r#"{"error"}"#);
+        assert!(!session.pause.is_running());
+        // The error is refused, too.
+        assert_eq!(refuse_with(&mut session, 0x95).len(), 2);
+        assert!(session.outbox.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_status_that_is_too_large_is_shortened() {
+        let mut session = session();
+        let status = Outbound::Status { topic: "s".into(), payload: "x".repeat(5000).into() };
+        session.outbox.push(status, None);
+        assert_eq!(refuse_with(&mut session, 0x95)[1..], ["short"]);
+    }
+
+    #[tokio::test]
+    async fn an_acknowledgement_of_nothing_is_skipped() {
+        let mut session = session();
+        session.outbox.push(Outbound::Reply(Reply::to(1)), None);
+        let sent = send_all(&mut session);
+        acknowledge(&mut session, 99, 0x95);
+        acknowledge(&mut session, sent[0].0, SUCCESS);
         assert!(session.outbox.is_empty());
     }
 }

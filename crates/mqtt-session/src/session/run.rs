@@ -46,7 +46,7 @@ impl<A: Application> Session<A> {
                 return Ended::TakenOver;
             }
             let lasted = ready.map_or(Duration::ZERO, |ready| ready.elapsed());
-            let wait = backoff.next_wait_after(lasted, STABLE_CONNECTION);
+            let wait = backoff.next_wait_after(lasted, STABLE_CONNECTION).max(error.min_wait());
             let help = self.application.help(&error, &self.options);
             let help = help.or_else(|| error.help(&self.options, ready.is_none()));
             self.reporter.failed(&self.options, &error, help.as_deref());
@@ -188,6 +188,8 @@ impl<A: Application> Session<A> {
                     next = connection.network.received()?;
                 }
             }
+            () = sleep_until(connection.refused.next().unwrap_or_else(Instant::now)),
+                if is_online && connection.refused.next().is_some() => {}
             () = sleep_until(self.pause.until()), if self.pause.is_running() => self.pause.end(),
             () = connection.piggyback.elapsed(), if connection.piggyback.is_running() => {
                 self.acknowledge(connection)?;

@@ -13,12 +13,14 @@ use crate::deliveries::Deliveries;
 use crate::fingerprint::Fingerprints;
 use crate::inbox::Inbox;
 use crate::message::Message;
+use crate::notices::Notices;
 use crate::options::SessionOptions;
 use crate::outbox::Outbox;
 use crate::publication::{Outbound, Publication};
 use crate::queue::Receiver;
 use crate::refusals::Pause;
 use crate::reporter::Reporter;
+use crate::shortcomings::{Lack, Shortcomings};
 
 /// Payloads from this size on need memory that is worth releasing, in bytes.
 const LARGE: usize = 256 * 1024;
@@ -68,10 +70,14 @@ pub struct Session<A: Application> {
     pub(super) retained: BTreeMap<String, Publication>,
     /// The subscriptions of the last SUBSCRIBE.
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) shortcomings: Shortcomings,
     /// When subscriptions were granted for the first time.
     pub(super) ready: Option<Instant>,
     pub(super) pause: Pause,
     pub(super) blame: Blame,
+    pub(super) notices: Notices,
+    /// The broker closes connections over the status, so none is published until then.
+    pub(super) status_withheld: Option<Instant>,
     /// Whether a large message was received or published since memory was released.
     had_large: bool,
 }
@@ -106,9 +112,12 @@ impl<A: Application> Session<A> {
             outbox: Outbox::default(),
             retained: BTreeMap::new(),
             subscriptions: Vec::new(),
+            shortcomings: Shortcomings::default(),
             ready: None,
             pause: Pause::default(),
             blame: Blame::default(),
+            notices: Notices::default(),
+            status_withheld: None,
             had_large: false,
         }
     }
@@ -120,7 +129,51 @@ impl<A: Application> Session<A> {
 
     /// Publishes a status of the application.
     pub(super) fn announce(&mut self, Announcement { topic, payload }: Announcement) {
-        self.outbox.push(Outbound::Status { topic, payload }, None);
+        if self.status_withheld.is_none_or(|until| until <= Instant::now()) {
+            self.outbox.push(Outbound::Status { topic, payload }, None);
+        }
+    }
+
+    /// Says, once in a while, that a packet of the broker is of no use.
+    pub(super) fn skip(&mut self, packet: &str, problem: &str) {
+        if let Some(suppressed) = self.notices.due(&format!("skipped: {packet} {problem}")) {
+            tracing::warn!(packet, problem, suppressed, "a packet of the broker is skipped");
+        }
+    }
+
+    /// Records that the broker does not offer something, or with `None` that it does.
+    pub(super) fn note_lack(&mut self, lack: Lack, text: Option<String>) {
+        let Some(before) = self.shortcomings.set(lack, text.clone()) else { return };
+        match (before, text) {
+            (_, Some(lacks)) => {
+                if let Some(suppressed) = self.notices.due(&lacks) {
+                    tracing::warn!(
+                        lacks,
+                        suppressed,
+                        "the broker does not offer or allow everything; the rest is served"
+                    );
+                }
+            }
+            (Some(lacked), None) => tracing::info!(lacked, "the broker offers or allows it again"),
+            (None, None) => {}
+        }
+    }
+
+    /// Tells the application and health checks what the broker does not offer, if that has changed.
+    pub(super) fn report_shortcomings(&mut self) {
+        let Some(reasons) = self.shortcomings.take_changed() else { return };
+        self.application.degraded(reasons);
+        self.report_up();
+        if self.stage == Stage::Running {
+            let status = self.application.online();
+            self.announce(status);
+        }
+    }
+
+    /// Reports that session and subscriptions are up.
+    pub(super) fn report_up(&mut self) {
+        let since = *self.ready.get_or_insert_with(Instant::now);
+        self.reporter.up(since, self.shortcomings.texts());
     }
 
     /// Notes the size of a payload, for [`Session::release_memory`].
