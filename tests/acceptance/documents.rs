@@ -187,4 +187,31 @@ fn the_documented_mistakes_have_these_messages() {
     assert!(count >= 4);
     let tab = Manifest::parse(b"apiVersion: v1\nworkloads:\n\tnginx:\n").unwrap_err();
     assert!(MANIFESTS.contains(&tab.to_string()), "{tab}");
+/// The table of reason codes as the documents show it.
+fn reason_code_table() -> String {
+    let mut table = String::from(
+        "| code | name | PUBACK | SUBACK | CONNACK | DISCONNECT |\n|---|---|---|---|---|---|\n",
+    );
+    for row in mqtt_session::TABLE {
+        let end = |rule: Option<mqtt_session::EndRule>| {
+            rule.map(|rule| rule.description()).unwrap_or_default()
+        };
+        let puback = row.puback.map_or("", |rule| rule.description());
+        let suback = row.suback.map_or("", |rule| rule.description());
+        table += &format!(
+            "| `0x{:02X}` | {} | {puback} | {suback} | {} | {} |\n",
+            row.code,
+            row.name,
+            end(row.connack),
+            end(row.disconnect),
+        );
+    }
+    table
+}
+
+#[test]
+fn the_table_of_reason_codes_is_that_of_the_code() {
+    let document = fs::read_to_string(root().join("docs/mqtt-reason-codes.md")).unwrap();
+    let table = reason_code_table();
+    assert!(document.contains(&table), "docs/mqtt-reason-codes.md must contain\n{table}");
 }

@@ -20,6 +20,7 @@ mod mqtt;
 mod operations;
 mod own_workload;
 mod payloads;
+mod reason_codes;
 mod records;
 mod replicas;
 mod revisions;
