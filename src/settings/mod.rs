@@ -241,6 +241,7 @@ impl ConnectArgs {
                     login: broker.login,
                     client_id: broker.client_id,
                     session_expiry: broker.session_expiry,
+                    will_delay: broker.will_delay,
                     keep_alive: broker.keep_alive,
                     // A record can be larger than the request that it was made from.
                     max_payload: max_payload.max(MAX_RECORD),
@@ -313,6 +314,24 @@ mod tests {
         };
         assert_eq!(protected("a, b,"), ["a", "b"]);
         assert!(protected("").is_empty());
+    }
+
+    #[test]
+    fn the_will_is_delayed_unless_there_are_replicas() {
+        let delay = |flags: &[&str]| {
+            let flags = [&["--vin=7"], flags].concat();
+            read(&flags).unwrap().mqtt.will_delay.as_secs()
+        };
+        assert_eq!(delay(&[]), 5);
+        assert_eq!(delay(&["--mqtt-will-delay="]), 5);
+        assert_eq!(delay(&["--mqtt-will-delay=1m"]), 60);
+        assert_eq!(delay(&["--mqtt-will-delay=0s"]), 0);
+        assert_eq!(delay(&["--replica-id=a"]), 0);
+        assert_eq!(delay(&["--replica-id=a", "--mqtt-will-delay=0s"]), 0);
+        let report = mistakes(&["--vin=7", "--replica-id=a", "--mqtt-will-delay=5s"]);
+        assert!(report.contains("MQTT_WILL_DELAY: with REPLICA_ID it must be 0s"), "{report}");
+        let report = mistakes(&["--vin=7", "--mqtt-will-delay=soon"]);
+        assert!(report.contains("MQTT_WILL_DELAY: \"soon\""), "{report}");
     }
 
     #[test]

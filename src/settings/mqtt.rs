@@ -11,6 +11,10 @@ use service_kit::settings::Check;
 /// What a setting that switches something is.
 const BOOL: &str = "true or false";
 
+/// How long the last will is delayed if it is not set: longer than a tunnel or a handover of the
+/// radio network interrupts the connection.
+const WILL_DELAY: Duration = Duration::from_secs(5);
+
 /// The settings of the connection to the broker as text.
 #[derive(Debug, Args)]
 pub(super) struct MqttArgs {
@@ -50,6 +54,10 @@ pub(super) struct MqttArgs {
     /// How long the broker keeps requests while the vehicle is offline
     #[arg(long, env, value_name = "DURATION", default_value = "24h", hide_env_values = true)]
     mqtt_session_expiry: String,
+    /// How long the broker waits before it publishes that the connector is offline [default: 5s,
+    /// with REPLICA_ID 0s]
+    #[arg(long, env, value_name = "DURATION", hide_env_values = true)]
+    mqtt_will_delay: Option<String>,
     /// MQTT keep-alive: the connection is closed if the broker sends nothing for this time
     #[arg(long, env, value_name = "DURATION", default_value = "30s", hide_env_values = true)]
     mqtt_keep_alive: String,
@@ -66,6 +74,7 @@ pub(super) struct BrokerSettings {
     pub(super) login: Option<Login>,
     pub(super) client_id: String,
     pub(super) session_expiry: Duration,
+    pub(super) will_delay: Duration,
     pub(super) keep_alive: Duration,
     pub(super) replica: Option<String>,
 }
@@ -102,6 +111,18 @@ impl MqttArgs {
                 format!("{id:?} is not a valid name; use 1 to 64 of A-Z, a-z, 0-9, _ and -"),
             );
         }
+        let will_delay = self.mqtt_will_delay.as_deref().filter(|delay| !delay.is_empty());
+        let will_delay = match will_delay {
+            None if replica.is_some() => Some(Duration::ZERO),
+            None => Some(WILL_DELAY),
+            Some(text) => check.duration("MQTT_WILL_DELAY", text),
+        };
+        if replica.is_some() && will_delay.is_some_and(|delay| !delay.is_zero()) {
+            check.mistake(
+                "MQTT_WILL_DELAY",
+                "with REPLICA_ID it must be 0s: a standby takes over when it receives the last will",
+            );
+        }
         let (host, port) = broker?;
         Some(BrokerSettings {
             host,
@@ -110,6 +131,7 @@ impl MqttArgs {
             login,
             client_id: client_id?,
             session_expiry: session_expiry?,
+            will_delay: will_delay?,
             keep_alive: keep_alive?,
             replica,
         })

@@ -48,6 +48,7 @@ fn help_explains_every_setting() {
         "MQTT_BROKER_PORT",
         "MQTT_CLIENT_ID",
         "MQTT_SESSION_EXPIRY",
+        "MQTT_WILL_DELAY",
         "MQTT_KEEP_ALIVE",
         "REPLICA_ID",
         "CONTROL_INTERFACE_DIR",

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, LastWill, Packet};
+use rumqttc::v5::mqttbytes::v5::{
+    Connect, ConnectProperties, LastWill, LastWillProperties, Packet,
+};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
@@ -42,7 +44,18 @@ pub(crate) fn session_packet(
     will_topic: &str,
     will: Bytes,
 ) -> Result<Packet, PasswordError> {
-    let will = LastWill::new(will_topic, will, QoS::AtLeastOnce, true, None);
+    // The broker publishes the will at the end of the session at the latest.
+    let delay = options.will_delay.min(options.session_expiry);
+    let properties = (!delay.is_zero()).then(|| LastWillProperties {
+        delay_interval: Some(seconds(delay)),
+        payload_format_indicator: None,
+        message_expiry_interval: None,
+        content_type: None,
+        response_topic: None,
+        correlation_data: None,
+        user_properties: Vec::new(),
+    });
+    let will = LastWill::new(will_topic, will, QoS::AtLeastOnce, true, properties);
     packet(options, options.client_id.clone(), Some(options.session_expiry), Some(will))
 }
 
@@ -124,4 +137,27 @@ async fn dial_address(address: SocketAddr) -> io::Result<TcpStream> {
 /// MQTT counts in whole seconds; the largest value means for ever.
 pub(crate) fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_will_is_delayed_but_not_beyond_the_end_of_the_session() {
+        for (delay, expiry, expected) in
+            [(0, 60, None), (5, 60, Some(5)), (90, 60, Some(60)), (5, 0, None)]
+        {
+            let options = SessionOptions {
+                will_delay: Duration::from_secs(delay),
+                session_expiry: Duration::from_secs(expiry),
+                ..SessionOptions::for_tests()
+            };
+            let packet = session_packet(&options, "t", Bytes::new()).unwrap();
+            let Packet::Connect(_, Some(will), _) = packet else { panic!("{packet:?}") };
+            let delay = will.properties.and_then(|properties| properties.delay_interval);
+            assert_eq!(delay, expected);
+        }
+    }
 }

@@ -23,6 +23,9 @@ pub struct SessionOptions {
     /// *Session Expiry Interval*: how long the broker keeps the session without a
     /// connection: `MQTT_SESSION_EXPIRY`.
     pub session_expiry: Duration,
+    /// *Will Delay Interval*: how long the broker waits before it publishes the last will, unless
+    /// the session is resumed before: `MQTT_WILL_DELAY`.
+    pub will_delay: Duration,
     /// *Keep Alive*: a broker that is silent for so long is given up. At least 5 s:
     /// `MQTT_KEEP_ALIVE`.
     pub keep_alive: Duration,
@@ -49,6 +52,7 @@ impl SessionOptions {
             login: None,
             client_id: "fleet-connector-1".into(),
             session_expiry: Duration::from_hours(24),
+            will_delay: Duration::ZERO,
             keep_alive: Duration::from_secs(30),
             max_payload: 1024,
             base_topic: "vehicle/1".into(),

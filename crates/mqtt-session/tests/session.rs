@@ -165,6 +165,7 @@ impl Scene {
             login: None,
             client_id: "session".into(),
             session_expiry: Duration::from_secs(60),
+            will_delay: Duration::ZERO,
             keep_alive: Duration::from_secs(30),
             max_payload: 1024,
             base_topic: "requests".into(),
