@@ -8,7 +8,7 @@ use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::topics::{TopicKind, Topics};
 use futures_util::future::OptionFuture;
 use mqtt_session::{
-    Announcement, Application, Arrival, ConnectionError, Qos, Reaction, RefusedSubscription,
+    Announcement, Application, Arrival, ConnectionError, Lack, Qos, Reaction, RefusedSubscription,
     Routed, SessionMetrics, SessionOptions, Subscription, TooLarge, TooLargeKind, Undeliverable,
 };
 use tokio::sync::watch;
@@ -60,11 +60,13 @@ impl Vehicle {
 impl Application for Vehicle {
     type Route = Incoming;
 
-    fn subscriptions(&self, first: bool) -> Vec<Subscription> {
+    fn subscriptions(&self, first: bool, wildcards: bool) -> Vec<Subscription> {
         // Without `send_retained`, because a retained request would be received again on each
         // connection. With `retain_as_published`, a request that is published as retained during
         // the connection is recognised by its flag.
-        let requests = self.topics.request_filters().map(|filter| Subscription {
+        let filters =
+            if wildcards { self.topics.request_filters().into() } else { self.topics.requests() };
+        let requests = filters.into_iter().map(|filter| Subscription {
             filter,
             qos: Qos::AtLeastOnce,
             send_retained: false,
@@ -73,15 +75,21 @@ impl Application for Vehicle {
         });
         // A new process resumes the subscriptions of the records. On later connections it has
         // resumed them already.
-        let records = self.topics.record_filters().map(|filter| Subscription {
+        let filters = if wildcards { self.topics.record_filters().into() } else { Vec::new() };
+        let records = filters.into_iter().map(|filter| Subscription {
             filter,
             qos: Qos::AtLeastOnce,
             send_retained: first,
             no_local: true,
             retain_as_published: false,
         });
-        let replicas = self.lease.as_ref().map(|_| Subscription {
-            filter: self.topics.replica_filter(),
+        let filters = match (&self.lease, wildcards) {
+            (None, _) => Vec::new(),
+            (Some(_), true) => vec![self.topics.replica_filter()],
+            (Some(_), false) => vec![self.topics.status(), self.topics.standby()],
+        };
+        let replicas = filters.into_iter().map(|filter| Subscription {
+            filter,
             // The broker must not keep messages between replicas for one that is offline.
             qos: Qos::AtMostOnce,
             send_retained: true,
@@ -89,7 +97,7 @@ impl Application for Vehicle {
             no_local: false,
             retain_as_published: false,
         });
-        requests.into_iter().chain(records).chain(replicas).collect()
+        requests.chain(records).chain(replicas).collect()
     }
 
     fn will(&mut self) -> Announcement {
@@ -155,11 +163,35 @@ impl Application for Vehicle {
     fn can_serve_without(&self, refused: &[RefusedSubscription]) -> bool {
         let is_refused =
             |filter: &String| refused.iter().any(|refused| refused.subscription.filter == *filter);
+        let is_without_requests = self.topics.request_filters().iter().all(is_refused)
+            || self.topics.requests().iter().all(is_refused);
         // Without the messages between replicas, two of them could be active.
-        let needs_replicas = self.lease.is_some();
-        let has_requests = !self.topics.request_filters().iter().all(is_refused);
-        let has_replicas = !is_refused(&self.topics.replica_filter());
-        has_requests && (has_replicas || !needs_replicas)
+        let of_replicas =
+            [self.topics.replica_filter(), self.topics.status(), self.topics.standby()];
+        let is_without_replicas = of_replicas.iter().any(is_refused);
+        !is_without_requests && !is_without_replicas
+    }
+
+    fn retained_probe(&self) -> Option<String> {
+        Some(self.topics.status_filter())
+    }
+
+    fn consequence(&self, lack: Lack) -> Option<&'static str> {
+        match lack {
+            Lack::Retain => Some(
+                "who subscribes to connector/status later does not see it, and without STATE_DIR \
+                 subscriptions and rollouts end with the connector; allow the client to retain \
+                 messages (Mosquitto: retain_available; AWS IoT: iot:RetainPublish)",
+            ),
+            Lack::Wildcards => {
+                Some("without STATE_DIR subscriptions and rollouts end with the connector")
+            }
+            Lack::RetainedForWildcards => Some(
+                "without STATE_DIR subscriptions and rollouts end with the connector, and their \
+                 records stay at the broker",
+            ),
+            _ => None,
+        }
     }
 
     fn degraded(&mut self, reasons: Vec<String>) {
@@ -238,7 +270,7 @@ impl Application for Vehicle {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use fleet_contract::operation::Operation;
     use fleet_contract::status::{AnkaiosLink, Availability, ConnectorStatus};
@@ -315,7 +347,8 @@ mod tests {
     #[test]
     fn retained_records_are_read_once_and_retained_requests_never() {
         let (vehicle, _link) = vehicle(Some("a"));
-        let (first, later) = (vehicle.subscriptions(true), vehicle.subscriptions(false));
+        let (first, later) =
+            (vehicle.subscriptions(true, true), vehicle.subscriptions(false, true));
         let retained = |all: &[Subscription]| -> Vec<_> {
             let retained = all.iter().filter(|subscription| subscription.send_retained);
             retained.map(|subscription| subscription.filter.clone()).collect()
@@ -331,7 +364,7 @@ mod tests {
         );
         assert_eq!(retained(&later), ["vehicle/1/connector/+"]);
         assert_eq!((first.len(), later.len()), (6, 6));
-        assert_eq!(self::vehicle(None).0.subscriptions(true).len(), 5);
+        assert_eq!(self::vehicle(None).0.subscriptions(true, true).len(), 5);
     }
 
     #[test]
@@ -353,6 +386,25 @@ mod tests {
     }
 
     #[test]
+    fn without_wildcards_each_operation_has_a_subscription() {
+        for (replica, of_replicas) in [(None, 0), (Some("a"), 2)] {
+            let (vehicle, _link) = vehicle(replica);
+            let all = vehicle.subscriptions(true, false);
+            assert!(all.iter().all(|one| !one.filter.contains('+')), "{all:?}");
+            assert_eq!(all.len(), Operation::ALL.len() + of_replicas);
+            assert!(all.iter().any(|one| one.filter == "vehicle/1/manifest/apply/req"));
+            let refused = |all: &[Subscription]| -> Vec<_> {
+                let code = mqtt_session::ReasonCode::NOT_AUTHORIZED;
+                let refused =
+                    |one: &Subscription| RefusedSubscription { subscription: one.clone(), code };
+                all.iter().map(refused).collect()
+            };
+            assert!(vehicle.can_serve_without(&refused(&all[..1])));
+            assert!(!vehicle.can_serve_without(&refused(&all)));
+        }
+    }
+
+    #[test]
     fn a_vehicle_needs_some_requests_and_with_replicas_their_messages() {
         for (replica, refused, expected) in [
             (None, &["+/req"][..], true),
@@ -363,7 +415,7 @@ mod tests {
         ] {
             let (vehicle, _link) = vehicle(replica);
             let refused: Vec<_> = vehicle
-                .subscriptions(true)
+                .subscriptions(true, true)
                 .into_iter()
                 .filter(|one| refused.iter().any(|path| one.filter == format!("vehicle/1/{path}")))
                 .map(|subscription| RefusedSubscription {

@@ -35,6 +35,11 @@ impl Publisher {
         Self { lane: Lane::Replies, ..self.clone() }
     }
 
+    /// The largest message that the broker is likely to accept, in bytes.
+    pub(super) fn max_message(&self) -> usize {
+        self.outgoing.max_payload()
+    }
+
     /// Publishes a message.
     pub(super) async fn send(
         &self,

@@ -317,7 +317,7 @@ async fn requests_and_their_outcomes_are_counted() {
 }
 
 /// The names that dashboards and alerts may rely on.
-const FAMILIES: [&str; 24] = [
+const FAMILIES: [&str; 26] = [
     "fleet_connector_ankaios_dropped_events",
     "fleet_connector_ankaios_dropped_log_entries",
     "fleet_connector_ankaios_event_stream_failures",
@@ -332,11 +332,13 @@ const FAMILIES: [&str; 24] = [
     "fleet_connector_build",
     "fleet_connector_mqtt_connected",
     "fleet_connector_mqtt_connection_failures",
+    "fleet_connector_mqtt_degraded",
     "fleet_connector_mqtt_received_bytes",
     "fleet_connector_mqtt_received_packets",
     "fleet_connector_mqtt_reconnects",
     "fleet_connector_mqtt_sent_bytes",
     "fleet_connector_mqtt_sent_packets",
+    "fleet_connector_mqtt_session_expiry_seconds",
     "fleet_connector_request_duration_seconds",
     "fleet_connector_requests",
     "fleet_connector_subscriptions",

@@ -6,6 +6,7 @@
 
 mod abandoned_streams;
 mod capacity;
+mod brokers;
 mod daemon;
 mod dashboard;
 mod disk;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnAckProperties, Connect, ConnectReturnCode, LastWill, Packet, PingResp, PubAck,
-    PubAckReason, Publish, PublishProperties, SubAck, Subscribe, SubscribeReasonCode,
+    PubAckReason, Publish, PublishProperties, SubAck, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +34,13 @@ impl ScriptedBroker {
     pub async fn accept(&self) -> Connection {
         let (stream, _) = timeout(DEADLINE, self.listener.accept()).await.unwrap().unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut connection = Connection { stream, buffer: BytesMut::new(), connect: None };
+        let mut connection = Connection {
+            stream,
+            buffer: BytesMut::new(),
+            connect: None,
+            gives_retained: true,
+            pings: 0,
+        };
         match connection.read().await {
             Packet::Connect(connect, will, _) => connection.connect = Some((connect, will)),
             other => panic!("expected CONNECT, got {other:?}"),
@@ -67,6 +73,11 @@ pub struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
     connect: Option<(Connect, Option<LastWill>)>,
+    /// Whether the broker sends the retained status when the connector asks for it by a filter with
+    /// a wildcard.
+    pub gives_retained: bool,
+    /// How many pings were answered.
+    pub pings: usize,
 }
 
 impl Connection {
@@ -75,7 +86,8 @@ impl Connection {
         self.connect.as_ref().unwrap()
     }
 
-    /// The next packet; pings are answered and skipped.
+    /// The next packet. Pings are answered and skipped, and so is the question whether the broker
+    /// gives back what it retains.
     pub async fn read(&mut self) -> Packet {
         self.read_within(DEADLINE).await.unwrap_or_else(|| panic!("no packet within {DEADLINE:?}"))
     }
@@ -99,7 +111,23 @@ impl Connection {
                 return None;
             }
             match Packet::read(&mut self.buffer, Some(u32::MAX)) {
-                Ok(Packet::PingReq(_)) => self.send(Packet::PingResp(PingResp)).await,
+                Ok(Packet::PingReq(_)) => {
+                    self.pings += 1;
+                    self.send(Packet::PingResp(PingResp)).await;
+                }
+                Ok(Packet::Subscribe(subscribe)) if is_probe(&subscribe) => {
+                    self.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtMostOnce)).await;
+                    if self.gives_retained {
+                        let topic = format!("{BASE}/connector/status");
+                        let mut status = Publish::new(topic, QoS::AtMostOnce, "{}", None);
+                        status.retain = true;
+                        self.send(Packet::Publish(status)).await;
+                    }
+                }
+                Ok(Packet::Unsubscribe(Unsubscribe { pkid, .. })) => {
+                    let [high, low] = pkid.to_be_bytes();
+                    self.send_bytes(&[0xb0, 4, high, low, 0, 0]).await;
+                }
                 Ok(packet) => return Some(packet),
                 Err(Error::InsufficientBytes(_)) => {
                     if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
@@ -189,6 +217,11 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether the connector asks for its own status, to see what the broker retains.
+fn is_probe(subscribe: &Subscribe) -> bool {
+    matches!(&subscribe.filters[..], [filter] if filter.path == format!("{BASE}/+/status"))
 }
 
 /// A `state` request with QoS 1 and `number` as its correlation data.

@@ -150,6 +150,19 @@ impl Topics {
         [format!("{}/+/req", self.base), format!("{}/+/+/req", self.base)]
     }
 
+    /// The topics of all operations, for brokers without wildcards.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        let topic = |operation: Operation| format!("{}/{}/req", self.base, operation.name());
+        Operation::ALL.into_iter().map(topic).collect()
+    }
+
+    /// A filter that matches the topic of the status, and no other topic of the contract.
+    #[must_use]
+    pub fn status_filter(&self) -> String {
+        format!("{}/+/status", self.base)
+    }
+
     /// Parses a topic.
     #[must_use]
     pub fn kind<'a>(&self, topic: &'a str) -> TopicKind<'a> {

@@ -8,6 +8,7 @@ use crate::connection_error::ConnectionError;
 use crate::metrics::SessionMetrics;
 use crate::options::SessionOptions;
 use crate::reason_code::ReasonCode;
+use crate::shortcomings::Lack;
 
 /// The program whose messages a session carries. The session owns it and calls it from its own
 /// task, so no method may block.
@@ -17,8 +18,22 @@ pub trait Application: fmt::Debug + Send + 'static {
     type Route: fmt::Debug + Send + 'static;
 
     /// The subscriptions, which are made on each connection: a broker may have lost them with
-    /// the session. `first` says that none were granted before.
-    fn subscriptions(&self, first: bool) -> Vec<Subscription>;
+    /// the session. `first` says that none were granted before, `wildcards` that filters may have
+    /// wildcards.
+    fn subscriptions(&self, first: bool, wildcards: bool) -> Vec<Subscription>;
+
+    /// A filter with a wildcard that matches the topic of the status, and no other topic that is
+    /// often used. With it the session finds out whether the broker gives retained messages back;
+    /// `None`: it does not.
+    fn retained_probe(&self) -> Option<String> {
+        None
+    }
+
+    /// What the application cannot do without a feature of the broker, for people.
+    fn consequence(&self, lack: Lack) -> Option<&'static str> {
+        let _ = lack;
+        None
+    }
 
     /// The last will of the next connection, retained. Called once for each connection.
     fn will(&mut self) -> Announcement;
@@ -243,7 +258,7 @@ pub(crate) mod testing {
     impl Application for NoApplication {
         type Route = String;
 
-        fn subscriptions(&self, _: bool) -> Vec<Subscription> {
+        fn subscriptions(&self, _: bool, _: bool) -> Vec<Subscription> {
             Vec::new()
         }
 

@@ -24,24 +24,40 @@ pub(crate) const AT_ONCE: Duration = Duration::from_secs(2);
 /// Counts the connections that ended with a single message unacknowledged.
 #[derive(Debug, Default)]
 pub(crate) struct Blame {
-    /// The position of that message in the order of publishing, and how many connections in a row.
-    single: Option<(u64, u32)>,
+    /// That message.
+    single: Option<Suspect>,
     /// The delivery whose reply was replaced last.
     replaced: Option<u64>,
+}
+
+/// A message that was alone without an acknowledgement when connections ended.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    /// Its position in the order of publishing; `None` if it is the status.
+    message: Option<u64>,
+    /// How many connections in a row the broker has ended with a reason.
+    reasons: u32,
+    /// How many it has just closed.
+    closes: u32,
 }
 
 impl Blame {
     /// A connection has ended with a single message unacknowledged. Returns whether the message
     /// must give way. `has_reason` says whether the broker has given a reason.
-    pub(crate) fn single(&mut self, sequence: u64, has_reason: bool) -> bool {
-        let before = self.single.filter(|(other, _)| *other == sequence);
-        let count = before.map_or(1, |(_, count)| count + 1);
-        if count < if has_reason { MAX_BLAMES } else { MAX_CLOSES } {
-            self.single = Some((sequence, count));
-            return false;
+    pub(crate) fn single(&mut self, message: Option<u64>, has_reason: bool) -> bool {
+        let before = self.single.filter(|other| other.message == message);
+        let mut suspect = before.unwrap_or(Suspect { message, reasons: 0, closes: 0 });
+        *(if has_reason { &mut suspect.reasons } else { &mut suspect.closes }) += 1;
+        let is_guilty = suspect.reasons >= MAX_BLAMES || suspect.closes >= MAX_CLOSES;
+        self.single = (!is_guilty).then_some(suspect);
+        is_guilty
+    }
+
+    /// A connection could not be made: perhaps the network fails.
+    pub(crate) fn no_connection(&mut self) {
+        if let Some(suspect) = &mut self.single {
+            suspect.closes = 0;
         }
-        self.single = None;
-        true
     }
 
     /// It cannot be known which message it was, or the broker has accepted one.
@@ -64,15 +80,19 @@ mod tests {
         for (has_reason, needed) in [(true, MAX_BLAMES), (false, MAX_CLOSES)] {
             let mut blame = Blame::default();
             for _ in 0..2 {
-                assert!((1..needed).all(|_| !blame.single(1, has_reason)));
-                assert!(blame.single(1, has_reason));
+                assert!((1..needed).all(|_| !blame.single(None, has_reason)));
+                assert!(blame.single(None, has_reason));
             }
             // Another message, or one that was accepted.
-            assert!((1..needed).all(|_| !blame.single(1, has_reason)));
-            assert!(!blame.single(2, has_reason));
-            assert!((2..needed).all(|_| !blame.single(2, has_reason)));
+            assert!((1..needed).all(|_| !blame.single(None, has_reason)));
+            assert!(!blame.single(Some(2), has_reason));
+            assert!((2..needed).all(|_| !blame.single(Some(2), has_reason)));
             blame.clear();
-            assert!(!blame.single(2, has_reason));
+            assert!(!blame.single(Some(2), has_reason));
+            // A network that fails in between may be why connections are closed.
+            assert!((2..needed).all(|_| !blame.single(Some(2), has_reason)));
+            blame.no_connection();
+            assert_eq!(blame.single(Some(2), has_reason), has_reason);
         }
     }
 }

@@ -35,6 +35,15 @@ pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The byte stream below the packets.
 pub(crate) type Transport = Either<TcpStream, TlsStream<TcpStream>>;
 
+/// How the broker publishes the last will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WillForm {
+    /// Whether it is retained.
+    pub(crate) retain: bool,
+    /// Whether it has QoS 1.
+    pub(crate) qos_1: bool,
+}
+
 /// CONNECT of one connection of the session, with its last will.
 ///
 /// # Errors
@@ -43,7 +52,9 @@ pub(crate) fn session_packet(
     options: &SessionOptions,
     will_topic: &str,
     will: Bytes,
+    form: WillForm,
 ) -> Result<Packet, PasswordError> {
+    let qos = if form.qos_1 { QoS::AtLeastOnce } else { QoS::AtMostOnce };
     // The broker publishes the will at the end of the session at the latest.
     let delay = options.will_delay.min(options.session_expiry);
     let properties = (!delay.is_zero()).then(|| LastWillProperties {
@@ -55,7 +66,7 @@ pub(crate) fn session_packet(
         correlation_data: None,
         user_properties: Vec::new(),
     });
-    let will = LastWill::new(will_topic, will, QoS::AtLeastOnce, true, properties);
+    let will = LastWill::new(will_topic, will, qos, form.retain, properties);
     packet(options, options.client_id.clone(), Some(options.session_expiry), Some(will))
 }
 
@@ -154,10 +165,24 @@ mod tests {
                 session_expiry: Duration::from_secs(expiry),
                 ..SessionOptions::for_tests()
             };
-            let packet = session_packet(&options, "t", Bytes::new()).unwrap();
+            let form = WillForm { retain: true, qos_1: true };
+            let packet = session_packet(&options, "t", Bytes::new(), form).unwrap();
             let Packet::Connect(_, Some(will), _) = packet else { panic!("{packet:?}") };
             let delay = will.properties.and_then(|properties| properties.delay_interval);
             assert_eq!(delay, expected);
+        }
+    }
+
+    #[test]
+    fn the_will_has_the_form_that_the_broker_accepts() {
+        let options = SessionOptions::for_tests();
+        for retain in [true, false] {
+            for (qos_1, qos) in [(true, QoS::AtLeastOnce), (false, QoS::AtMostOnce)] {
+                let form = WillForm { retain, qos_1 };
+                let packet = session_packet(&options, "t", Bytes::new(), form).unwrap();
+                let Packet::Connect(_, Some(will), _) = packet else { panic!("{packet:?}") };
+                assert_eq!((will.retain, will.qos), (retain, qos));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::{Packet, PingReq};
+use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, Packet, PingReq};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::connect::{self, CONNECTION_TIMEOUT, Transport};
@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) ready: Option<Instant>,
     /// The subscriptions that the broker has refused, and when to ask for them again.
     pub(crate) refused: RefusedSubscriptions,
+    /// What the broker has said in CONNACK.
+    pub(crate) properties: Option<ConnAckProperties>,
 }
 
 impl Connection {
@@ -77,6 +79,7 @@ impl Connection {
             acknowledged_before_ping: None,
             ready: None,
             refused: RefusedSubscriptions::default(),
+            properties: connack.properties.clone(),
         }
     }
 

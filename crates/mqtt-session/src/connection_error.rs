@@ -205,9 +205,18 @@ fn reason_help(help: Help, reason: &Reason, options: &SessionOptions) -> String 
         Help::KeepAlive => "no packet arrived in time: the line is too slow or was down; if this \
                             continues, set a larger MQTT_KEEP_ALIVE"
             .into(),
-        Help::Feature => "the broker or its policy does not allow what the connector needs: \
-                          retained messages, QoS 1 and wildcard subscriptions below its topics"
-            .into(),
+        Help::Feature => {
+            let feature = match reason.code.0 {
+                0x9a => "retained messages",
+                0x9b => "QoS 1",
+                0xa2 => "wildcards in subscriptions",
+                _ => "the subscriptions",
+            };
+            format!(
+                "the broker or its policy does not allow {feature}: the connector tries to do \
+                 without; to have it, change the settings or the policy of the broker"
+            )
+        }
         Help::Access => format!(
             "allow the client to read and write below {}/ in the access list of the broker",
             options.base_topic

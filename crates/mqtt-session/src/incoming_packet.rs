@@ -9,6 +9,8 @@
 //! skipped while it arrives, so that it can be answered, and acknowledged: otherwise a broker would
 //! send it again on each connection.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, Publish, PublishProperties};
 use rumqttc::v5::mqttbytes::{Error, QoS};
@@ -49,6 +51,8 @@ pub enum Received {
         /// *Reason String*, or nothing.
         text: String,
     },
+    /// UNSUBACK, with the packet identifier of the UNSUBSCRIBE.
+    UnsubAck(u16),
     /// PINGRESP.
     PingResp,
     /// DISCONNECT.
@@ -66,6 +70,13 @@ pub struct Reason {
     pub text: String,
     /// *Server Reference*.
     pub server: Option<String>,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, text, .. } = self;
+        if text.is_empty() { write!(f, "{code}") } else { write!(f, "{code} {text}") }
+    }
 }
 
 /// CONNACK.
@@ -197,6 +208,7 @@ fn read(first: u8, body: Bytes) -> Received {
         4 => acknowledgement(body),
         6 => packet_id(&body).map(Received::PubRel),
         9 => suback(body),
+        11 => packet_id(&body).map(Received::UnsubAck),
         13 => Some(Received::PingResp),
         14 => Some(Received::Disconnect(disconnect(body))),
         0 => return unusable("there is no such packet"),

@@ -41,6 +41,7 @@
 //! | `outbox`, `publication` | messages until the broker has acknowledged them |
 //! | `size_limit`, `refusals`, `blame` | messages that the broker does not accept |
 //! | `refused_subscriptions`, `shortcomings`, `notices` | what the broker does not grant or offer; says things once |
+//! | `allowed`, `retained_probe` | what the broker offers and allows; whether it gives retained messages back |
 //! | `watcher` | [`Watcher`], a connection of its own that is subscribed to one topic |
 //! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
 //!
@@ -62,6 +63,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allowed;
 mod application;
 mod backoff;
 mod blame;
@@ -91,6 +93,7 @@ mod recall;
 mod refusals;
 mod refused_subscriptions;
 mod reporter;
+mod retained_probe;
 mod session;
 mod shortcomings;
 mod size_limit;
@@ -118,5 +121,6 @@ pub use reason_code::{EndRule, Help, Pace, PublishRule, ReasonCode, Row, Subscri
 pub use recall::Recall;
 pub use reporter::{Reporter, SessionStatus};
 pub use session::{Ended, Session};
+pub use shortcomings::Lack;
 pub use tls::{Identity, Tls, TlsError, server_name};
 pub use watcher::{Watched, Watcher};

@@ -13,6 +13,8 @@ pub struct SessionMetrics(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     connected: Gauge,
+    degraded: Gauge,
+    session_expiry: Gauge,
     reconnects: Counter,
     failures: Counter,
     sent_packets: Counter,
@@ -30,6 +32,17 @@ impl SessionMetrics {
             "connected",
             "1 while the MQTT session and its subscriptions are up, else 0",
             inner.connected.clone(),
+        );
+        registry.register(
+            "degraded",
+            "Number of features that the broker does not offer or allow",
+            inner.degraded.clone(),
+        );
+        registry.register_with_unit(
+            "session_expiry",
+            "How long the broker keeps the session without a connection, as it says",
+            Unit::Seconds,
+            inner.session_expiry.clone(),
         );
         registry.register(
             "reconnects",
@@ -67,6 +80,16 @@ impl SessionMetrics {
         if again {
             self.0.reconnects.inc();
         }
+    }
+
+    /// So many features are missing.
+    pub(crate) fn degraded(&self, count: usize) {
+        self.0.degraded.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The broker keeps the session for so many seconds.
+    pub(crate) fn session_expiry(&self, seconds: u32) {
+        self.0.session_expiry.set(seconds.into());
     }
 
     pub(crate) fn down(&self) {

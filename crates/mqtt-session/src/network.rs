@@ -30,13 +30,13 @@ const READ_SIZE: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// CONNACK with an error.
-    #[error("the broker refuses the connection: {} {}", .0.code, .0.text)]
+    #[error("the broker refuses the connection: {0}")]
     Refused(Reason),
     /// CONNACK in the form of MQTT 3.
     #[error("the broker does not speak MQTT 5: it answers in MQTT 3 with the code {}", .0.0)]
     Version3(ReasonCode),
     /// DISCONNECT.
-    #[error("the broker ends the connection: {} {}", .0.code, .0.text)]
+    #[error("the broker ends the connection: {0}")]
     Disconnected(Reason),
     /// It is another server.
     #[error("{0}")]

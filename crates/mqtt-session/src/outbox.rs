@@ -156,6 +156,11 @@ impl Outbox {
         self.unacknowledged_bytes
     }
 
+    /// Whether messages were sent and not acknowledged.
+    pub(crate) fn has_unacknowledged(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     /// The broker has ended the connection because it objects to a packet. Returns the message
     /// if only one was unacknowledged; otherwise they are sent one by one next time.
     pub(crate) fn suspect(&mut self) -> Option<&mut Entry> {

@@ -123,6 +123,11 @@ impl Outbound {
         }
     }
 
+    /// Whether it is of no use unless the broker retains it.
+    pub(crate) fn is_record(&self) -> bool {
+        matches!(self, Self::Publication(publication) if publication.retain)
+    }
+
     /// Whether it replaces an older retained message at the broker. One without a payload
     /// removes that.
     pub(crate) fn supersedes(&self, older: &Self) -> bool {

@@ -1,12 +1,16 @@
 //! The queue of messages for the session; its limits are in [`lane`](crate::lane).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::lane::{Lane, MAX_QUEUED, MAX_WRITERS};
 use crate::publication::{Outbound, Outgoing, Publication};
 use crate::recall::Recall;
+
+/// Below this, [`Sender::max_payload`] is not lowered, in bytes.
+const SMALLEST_PAYLOAD: usize = 512;
 
 /// The MQTT session has ended and publishes nothing any more.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,8 @@ pub struct SessionEnded;
 pub struct Sender {
     replies: LaneSender,
     streams: LaneSender,
+    /// An atomic, because the session sets it and all senders read it.
+    max_payload: Arc<AtomicUsize>,
 }
 
 /// The sending end of one lane.
@@ -42,6 +48,7 @@ pub struct Writer {
 pub struct Receiver {
     replies: mpsc::Receiver<Queued>,
     streams: mpsc::Receiver<Queued>,
+    max_payload: Arc<AtomicUsize>,
 }
 
 /// An item of the queue. A message holds its room until the broker has acknowledged it.
@@ -71,8 +78,13 @@ impl Queued {
 pub fn queue() -> (Sender, Receiver) {
     let (replies, reply_receiver) = LaneSender::new(Lane::Replies);
     let (streams, stream_receiver) = LaneSender::new(Lane::Streams);
-    let receiver = Receiver { replies: reply_receiver, streams: stream_receiver };
-    (Sender { replies, streams }, receiver)
+    let max_payload = Arc::new(AtomicUsize::new(usize::MAX));
+    let receiver = Receiver {
+        replies: reply_receiver,
+        streams: stream_receiver,
+        max_payload: Arc::clone(&max_payload),
+    };
+    (Sender { replies, streams, max_payload }, receiver)
 }
 
 impl Sender {
@@ -85,6 +97,13 @@ impl Sender {
             Outgoing::Reply(reply) => self.replies.send(Outbound::Reply(reply), None).await,
             Outgoing::Done { delivery } => self.replies.put(Queued::Done { delivery }).await,
         }
+    }
+
+    /// The largest payload that the broker is likely to accept, in bytes. It may change with each
+    /// connection.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.max_payload.load(Ordering::Relaxed)
     }
 
     /// Waits until one more message may be serialised.
@@ -174,6 +193,16 @@ impl Receiver {
         }
     }
 
+    /// Sets what [`Sender::max_payload`] returns.
+    pub(crate) fn set_max_payload(&self, max: usize) {
+        self.max_payload.store(max, Ordering::Relaxed);
+    }
+
+    /// The broker has refused a message as too large: a payload of at most `max` may be accepted.
+    pub(crate) fn lower_max_payload(&self, max: usize) {
+        self.max_payload.fetch_min(max.max(SMALLEST_PAYLOAD), Ordering::Relaxed);
+    }
+
     /// The next message that is in the queue, is no reply and was not recalled.
     #[cfg(any(test, feature = "testing"))]
     pub fn publication(&mut self) -> Option<Publication> {
@@ -198,6 +227,20 @@ impl Receiver {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    #[test]
+    fn the_largest_payload_is_that_of_the_connection_and_of_refusals() {
+        let (sender, receiver) = queue();
+        assert_eq!(sender.max_payload(), usize::MAX);
+        receiver.set_max_payload(5000);
+        assert_eq!(sender.clone().max_payload(), 5000);
+        receiver.lower_max_payload(9000);
+        assert_eq!(sender.max_payload(), 5000);
+        for (refused, expected) in [(2000, 2000), (100, SMALLEST_PAYLOAD)] {
+            receiver.lower_max_payload(refused);
+            assert_eq!(sender.max_payload(), expected);
+        }
+    }
+
     use std::time::Duration;
 
     use bytes::Bytes;

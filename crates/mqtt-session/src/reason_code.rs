@@ -212,11 +212,11 @@ pub const TABLE: &[Row] = &[
     row(0x98, "AdministrativeAction").disconnect(with(SLOW, Help::Administrator)),
     row(0x99, "PayloadFormatInvalid").connack(SLOW).puback(Payload).disconnect(BLAME).elsewhere(),
     row(0x9a, "RetainNotSupported")
-        .connack(with(SLOW, Help::Feature))
+        .connack(with(USUAL, Help::Feature))
         .puback(Topic)
         .disconnect(with(BLAME, Help::Feature)),
     row(0x9b, "QoSNotSupported")
-        .connack(with(SLOW, Help::Feature))
+        .connack(with(USUAL, Help::Feature))
         .puback(Topic)
         .disconnect(with(BLAME, Help::Feature)),
     row(0x9c, "UseAnotherServer")
@@ -248,6 +248,12 @@ impl ReasonCode {
     pub const NOT_AUTHORIZED: Self = Self(0x87);
     /// *Session taken over*.
     pub const SESSION_TAKEN_OVER: Self = Self(0x8e);
+    /// *Retain not supported*.
+    pub const RETAIN_NOT_SUPPORTED: Self = Self(0x9a);
+    /// *QoS not supported*.
+    pub const QOS_NOT_SUPPORTED: Self = Self(0x9b);
+    /// *Wildcard Subscriptions not supported*.
+    pub const WILDCARDS_NOT_SUPPORTED: Self = Self(0xa2);
     /// *Packet too large*.
     pub const PACKET_TOO_LARGE: Self = Self(0x95);
 

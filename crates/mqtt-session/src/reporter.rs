@@ -99,6 +99,7 @@ impl Reporter {
         if self.status.borrow().up_since().is_none() {
             self.metrics.up(self.was_up.swap(true, Ordering::Relaxed));
         }
+        self.metrics.degraded(degraded.len());
         self.status.send_replace(if degraded.is_empty() {
             SessionStatus::Ready { since }
         } else {

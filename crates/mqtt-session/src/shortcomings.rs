@@ -4,11 +4,26 @@ use std::collections::BTreeMap;
 
 /// What is missing. There is one text for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Lack {
+#[non_exhaustive]
+pub enum Lack {
     /// Some subscriptions.
     Subscriptions,
     /// Subscriptions with QoS 1.
     SubscriptionQos,
+    /// Retained messages.
+    Retain,
+    /// Publishing with QoS 1.
+    Qos,
+    /// Subscriptions with wildcards.
+    Wildcards,
+    /// Retained messages for subscriptions with wildcards.
+    RetainedForWildcards,
+    /// The time for which the session is kept.
+    SessionExpiry,
+    /// The client identifier that was asked for.
+    ClientId,
+    /// Packets of the usual size.
+    PacketSize,
 }
 
 /// What is missing at present, with texts for people.

@@ -37,7 +37,7 @@ fn status(word: &'static str) -> Announcement {
 impl Application for Words {
     type Route = String;
 
-    fn subscriptions(&self, first: bool) -> Vec<Subscription> {
+    fn subscriptions(&self, first: bool, _: bool) -> Vec<Subscription> {
         vec![Subscription {
             filter: "requests/+".into(),
             qos: Qos::AtLeastOnce,

@@ -156,7 +156,7 @@ impl Follower {
         let arrived = stream.arrived();
         match item {
             LogItem::Entries(entries) => {
-                for entries in batches(entries) {
+                for entries in batches(entries, output.publisher.max_message()) {
                     output.send(&entries).await?;
                 }
                 self.instances.delivered(number, arrived);

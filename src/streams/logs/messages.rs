@@ -40,19 +40,20 @@ pub(super) struct Dropped {
     pub(super) dropped: u64,
 }
 
-/// Converts entries that Ankaios has sent together to messages, as few as the size limit allows.
-/// A single line beyond the limit is cut.
-pub(super) fn batches(entries: Vec<LogEntry>) -> Vec<Entries> {
+/// Converts entries that Ankaios has sent together to messages, as few as the size limits allow:
+/// [`MAX_MESSAGE`] and that of the broker, `max`. A single line beyond the limit is cut.
+pub(super) fn batches(entries: Vec<LogEntry>, max: usize) -> Vec<Entries> {
+    let max = max.min(MAX_MESSAGE);
     let mut batches: Vec<Entries> = Vec::new();
     let mut size = usize::MAX;
     for LogEntry { workload_name, message } in entries {
         let instance = InstanceName::from(&workload_name.unwrap_or_default());
-        let entry = to_raw(instance, message);
+        let entry = to_raw(instance, message, max);
         // One more byte for the comma.
         let entry_size = entry.get().len() + 1;
         size = size.saturating_add(entry_size);
         match batches.last_mut() {
-            Some(batch) if size <= MAX_MESSAGE => batch.entries.push(entry),
+            Some(batch) if size <= max => batch.entries.push(entry),
             _ => {
                 size = FRAME + entry_size;
                 batches.push(Entries { entries: vec![entry] });
@@ -62,12 +63,12 @@ pub(super) fn batches(entries: Vec<LogEntry>) -> Vec<Entries> {
     batches
 }
 
-fn to_raw(instance: InstanceName, message: String) -> Box<RawValue> {
+fn to_raw(instance: InstanceName, message: String, max: usize) -> Box<RawValue> {
     let mut entry = EntryMessage { instance, message: String::new() };
     // A byte takes at most six in JSON, so shorter lines always fit.
-    if message.len() > MAX_MESSAGE / 8 {
+    if message.len() > max / 8 {
         let around = write(&entry).get().len() + FRAME + 1;
-        entry.message = cut(message, MAX_MESSAGE.saturating_sub(around));
+        entry.message = cut(message, max.saturating_sub(around));
     } else {
         entry.message = message;
     }
@@ -119,8 +120,9 @@ mod tests {
 
     /// Sizes of the messages, and all their lines.
     fn written(entries: Vec<LogEntry>) -> (Vec<usize>, Vec<String>) {
-        let texts =
-            batches(entries).into_iter().map(|batch| serde_json::to_string(&batch).unwrap());
+        let texts = batches(entries, usize::MAX)
+            .into_iter()
+            .map(|batch| serde_json::to_string(&batch).unwrap());
         let texts: Vec<String> = texts.collect();
         let lines = texts.iter().flat_map(|text| {
             let message: Value = serde_json::from_str(text).unwrap();
@@ -132,8 +134,8 @@ mod tests {
 
     #[test]
     fn entries_that_ankaios_sends_together_stay_in_one_message() {
-        assert_eq!(batches(vec![entry("a"), entry("b")]).len(), 1);
-        assert!(batches(Vec::new()).is_empty());
+        assert_eq!(batches(vec![entry("a"), entry("b")], 1000).len(), 1);
+        assert!(batches(Vec::new(), 1000).is_empty());
     }
 
     #[test]
@@ -151,6 +153,21 @@ mod tests {
             if line.len() < MAX_MESSAGE {
                 assert!(lines.iter().all(|written| written == line));
             }
+        }
+    }
+
+    #[test]
+    fn the_limit_of_the_broker_holds_if_it_is_lower() {
+        for max in [300, 1000, 5000] {
+            let lines = [entry(&"x".repeat(20)), entry(&"y".repeat(900))];
+            let messages = batches(lines.iter().cycle().take(40).cloned().collect(), max);
+            let sizes: Vec<_> = messages
+                .iter()
+                .map(|message| serde_json::to_string(message).unwrap().len())
+                .collect();
+            assert!(sizes.iter().all(|size| *size <= max), "{sizes:?}");
+            let entries: usize = messages.iter().map(|message| message.entries.len()).sum();
+            assert_eq!(entries, 40);
         }
     }
 

@@ -27,6 +27,9 @@ impl<A: Application> Session<A> {
                 pubrec.reason = PubRecReason::ImplementationSpecificError;
                 Ok(connection.network.put(Packet::PubRec(pubrec))?)
             }
+            Received::Publish(publish) if self.is_probe_answer(&publish) => {
+                self.retained_found(connection)
+            }
             Received::Publish(publish) => self.accept(publish, None),
             Received::TooLarge { publish, size } => {
                 self.skip("PUBLISH", "it is larger than the Maximum Packet Size that was agreed");
@@ -45,6 +48,12 @@ impl<A: Application> Session<A> {
             }
             Received::SubAck { packet_id, codes, .. } => {
                 self.subscribed(packet_id, &codes, connection)
+            }
+            Received::UnsubAck(packet_id) => {
+                if self.unsubscribed.take_if(|id| *id == packet_id).is_none() {
+                    self.skip("UNSUBACK", "it answers no UNSUBSCRIBE");
+                }
+                Ok(())
             }
             // Packets are answered in their order.
             Received::PingResp if connection.ready.is_none() => {

@@ -13,6 +13,7 @@
 //! | `connection_lost` | what is kept for the next connection |
 
 mod acknowledge;
+mod broker;
 mod connection_lost;
 mod incoming;
 mod outgoing;

@@ -1,8 +1,10 @@
 //! From the queue through the outbox into the connection.
 
+use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet};
 
 use super::state::{Session, Stage};
+use crate::allowed::Feature;
 use crate::application::Application;
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
@@ -68,11 +70,18 @@ impl<A: Application> Session<A> {
         }
         self.report_shortcomings();
         self.ask_again(connection)?;
-        let Self { outbox, deliveries, application, options, pause, notices, .. } = &mut *self;
+        self.probe_retained(connection)?;
+        let Self { outbox, deliveries, application, options, pause, notices, allowed, .. } =
+            &mut *self;
+        let (has_retain, has_qos_1) = (allowed.has(Feature::Retain), allowed.has(Feature::Qos1));
         while connection.network.has_room()
             && !pause.is_running()
             && let Some(message) = outbox.next(connection.max_unacknowledged)
         {
+            if message.is_record() && !has_retain {
+                outbox.give_up();
+                continue;
+            }
             let content_type = options.content_type;
             let fitting = fit(message, connection.max_packet, content_type, application, notices);
             let Some(mut publish) = fitting else {
@@ -81,6 +90,15 @@ impl<A: Application> Session<A> {
                 }
                 continue;
             };
+            publish.retain &= has_retain;
+            if !has_qos_1 {
+                publish.qos = QoS::AtMostOnce;
+                if let Some(Outbound::Reply(reply)) = outbox.give_up() {
+                    deliveries.replied(reply.delivery);
+                }
+                connection.network.put(Packet::Publish(publish))?;
+                continue;
+            }
             publish.pkid = outbox.send(deliveries.acknowledgements());
             connection.network.put(Packet::Publish(publish))?;
         }

@@ -1,6 +1,9 @@
 //! What the broker answers to a message that was published.
 
+use tokio::time::Instant;
+
 use super::state::Session;
+use crate::allowed::Feature;
 use crate::application::{Application, Undeliverable};
 use crate::backoff::format_wait;
 use crate::incoming_packet::Acknowledgement;
@@ -22,12 +25,28 @@ impl<A: Application> Session<A> {
         if rule == PublishRule::Accepted {
             self.blame.clear();
             self.pause.accepted();
+            if entry.is_status() && self.allowed.has(Feature::Retain) {
+                self.probe.status_retained(Instant::now());
+            }
             if let Outbound::Reply(reply) = &entry.message {
                 self.deliveries.replied(reply.delivery);
             }
             return;
         }
         let is_retained = entry.message.is_retained();
+        let is_status_refused = entry.is_status() && ack.code == ReasonCode::NOT_AUTHORIZED;
+        let may_learn = match ack.code {
+            ReasonCode::RETAIN_NOT_SUPPORTED => is_retained,
+            ReasonCode::QOS_NOT_SUPPORTED => true,
+            _ => false,
+        };
+        if may_learn && self.learn(ack.code)
+            || is_status_refused && self.retained_refused(&ack.code.to_string())
+        {
+            // In another form.
+            self.outbox.push_again(entry);
+            return;
+        }
         match next(rule, entry.refusals, entry.replacements, is_retained) {
             Next::Later => self.publish_later(entry, ack.code),
             Next::Replaced if self.replace_payload(&mut entry, ack.code) => {
@@ -63,6 +82,7 @@ impl<A: Application> Session<A> {
         let size = entry.message.size();
         entry.replacements += 1;
         let cause = if reason.publish_rule() == PublishRule::TooLarge {
+            self.outgoing.lower_max_payload(size / 2);
             Undeliverable::RefusedAsTooLarge { size }
         } else {
             Undeliverable::Refused { reason: reason.to_string() }

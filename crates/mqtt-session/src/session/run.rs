@@ -6,11 +6,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::state::{Ended, Session, Stage, drain};
+use crate::allowed::Feature;
 use crate::application::Application;
 use crate::backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
-use crate::connect::{self, CONNECTION_TIMEOUT};
+use crate::connect::{self, CONNECTION_TIMEOUT, WillForm};
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
+
+/// Room for the topic and the properties of a message that is no reply, in bytes.
+const PUBLISH_OVERHEAD: usize = 512;
 
 /// How the wait for the next connection has ended.
 enum Waited {
@@ -109,8 +113,10 @@ impl<A: Application> Session<A> {
             session_present,
             "connected to the MQTT broker"
         );
+        let retains_again = self.note_connack(connection.properties.as_ref());
+        self.outgoing.set_max_payload(connection.max_packet.saturating_sub(PUBLISH_OVERHEAD));
         self.deliveries.connected(session_present);
-        if !session_present {
+        if !session_present || retains_again {
             self.publish_retained();
         }
         self.subscribe(&mut connection)?;
@@ -119,9 +125,14 @@ impl<A: Application> Session<A> {
 
     /// Opens a connection. Also returns whether the broker still has the session.
     async fn connect(&mut self) -> Result<(Connection, bool), ConnectionError> {
+        self.allowed.connecting(Instant::now());
+        let form = WillForm {
+            retain: self.allowed.will_is_retained(),
+            qos_1: self.allowed.has(Feature::Qos1),
+        };
         let Self { options, application, reporter, heartbeat, stop, stage, inbox, .. } = self;
         let will = application.will();
-        let packet = connect::session_packet(options, &will.topic, will.payload)?;
+        let packet = connect::session_packet(options, &will.topic, will.payload, form)?;
         let metrics = reporter.metrics();
         let resume_until = self.resume_until.filter(|_| application.is_shared());
         let opening = async {
@@ -190,6 +201,8 @@ impl<A: Application> Session<A> {
             }
             () = sleep_until(connection.refused.next().unwrap_or_else(Instant::now)),
                 if is_online && connection.refused.next().is_some() => {}
+            () = sleep_until(self.probe.deadline().unwrap_or_else(Instant::now)),
+                if is_online && self.probe.deadline().is_some() => {}
             () = sleep_until(self.pause.until()), if self.pause.is_running() => self.pause.end(),
             () = connection.piggyback.elapsed(), if connection.piggyback.is_running() => {
                 self.acknowledge(connection)?;

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::allowed::Allowed;
 use crate::application::{Announcement, Application, Subscription};
 use crate::blame::Blame;
 use crate::deliveries::Deliveries;
@@ -20,6 +21,7 @@ use crate::publication::{Outbound, Publication};
 use crate::queue::Receiver;
 use crate::refusals::Pause;
 use crate::reporter::Reporter;
+use crate::retained_probe::RetainedProbe;
 use crate::shortcomings::{Lack, Shortcomings};
 
 /// Payloads from this size on need memory that is worth releasing, in bytes.
@@ -76,6 +78,12 @@ pub struct Session<A: Application> {
     pub(super) pause: Pause,
     pub(super) blame: Blame,
     pub(super) notices: Notices,
+    pub(super) allowed: Allowed,
+    pub(super) probe: RetainedProbe,
+    /// Where the status was published last.
+    pub(super) status_topic: Option<String>,
+    /// The packet identifier of an UNSUBSCRIBE without an answer.
+    pub(super) unsubscribed: Option<u16>,
     /// The broker closes connections over the status, so none is published until then.
     pub(super) status_withheld: Option<Instant>,
     /// Whether a large message was received or published since memory was released.
@@ -117,6 +125,10 @@ impl<A: Application> Session<A> {
             pause: Pause::default(),
             blame: Blame::default(),
             notices: Notices::default(),
+            allowed: Allowed::default(),
+            probe: RetainedProbe::default(),
+            status_topic: None,
+            unsubscribed: None,
             status_withheld: None,
             had_large: false,
         }
@@ -129,6 +141,7 @@ impl<A: Application> Session<A> {
 
     /// Publishes a status of the application.
     pub(super) fn announce(&mut self, Announcement { topic, payload }: Announcement) {
+        self.status_topic = Some(topic.clone());
         if self.status_withheld.is_none_or(|until| until <= Instant::now()) {
             self.outbox.push(Outbound::Status { topic, payload }, None);
         }
@@ -143,6 +156,10 @@ impl<A: Application> Session<A> {
 
     /// Records that the broker does not offer something, or with `None` that it does.
     pub(super) fn note_lack(&mut self, lack: Lack, text: Option<String>) {
+        let text = text.map(|text| match self.application.consequence(lack) {
+            Some(consequence) => format!("{text}: {consequence}"),
+            None => text,
+        });
         let Some(before) = self.shortcomings.set(lack, text.clone()) else { return };
         match (before, text) {
             (_, Some(lacks)) => {

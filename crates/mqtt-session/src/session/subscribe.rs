@@ -5,6 +5,7 @@ use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, Subscribe};
 use tokio::time::Instant;
 
 use super::state::{Session, Stage};
+use crate::allowed::Feature;
 use crate::application::{Application, Qos, RefusedSubscription, Subscription};
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
@@ -24,7 +25,8 @@ const LOWER_QOS: &str = "the broker grants the subscriptions with QoS 0 only: re
 impl<A: Application> Session<A> {
     /// Sends SUBSCRIBE with all subscriptions.
     pub(super) fn subscribe(&mut self, connection: &mut Connection) -> Result<(), ConnectionError> {
-        self.subscriptions = self.application.subscriptions(self.ready.is_none());
+        let wildcards = self.allowed.has(Feature::Wildcards);
+        self.subscriptions = self.application.subscriptions(self.ready.is_none(), wildcards);
         let filters = self.subscriptions.iter().map(filter);
         let subscribe = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
         Ok(connection.network.put(Packet::Subscribe(subscribe))?)
@@ -42,6 +44,11 @@ impl<A: Application> Session<A> {
         }
         if packet_id != SUBSCRIBE_ID || codes.len() != self.subscriptions.len() {
             return Err(ConnectionError::Protocol("its SUBACK does not answer the SUBSCRIBE"));
+        }
+        if codes.contains(&ReasonCode::WILDCARDS_NOT_SUPPORTED)
+            && self.learn(ReasonCode::WILDCARDS_NOT_SUPPORTED)
+        {
+            return self.subscribe(connection);
         }
         self.note_refused(refused(&self.subscriptions, codes), connection)?;
         self.note_lack(
@@ -68,6 +75,11 @@ impl<A: Application> Session<A> {
         codes: &[ReasonCode],
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
+        let is_granted =
+            codes.iter().all(|code| matches!(code.subscribe_rule(), SubscribeRule::Granted(_)));
+        if self.probe.answered(packet_id, is_granted, Instant::now()) {
+            return Ok(());
+        }
         let Some(asked) = connection.refused.answered(packet_id) else {
             self.skip("SUBACK", "it answers no SUBSCRIBE");
             return Ok(());
