@@ -13,7 +13,7 @@ fuzz_target!(|lines: &str| {
     let args = std::iter::once("fleet-connector").chain(lines.lines());
     match Settings::from_args(args) {
         Ok(settings) => {
-            assert!(settings.mqtt.port > 0);
+            assert!(settings.mqtt.broker.port() > 0);
             assert!(settings.mqtt.keep_alive >= Duration::from_secs(5));
             assert!(settings.mqtt.max_payload > 0);
             assert!(!settings.mqtt.client_id.is_empty());

@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use fleet_contract::revision::RollbackMode;
 use fleet_contract::topics::Topics;
-use mqtt_session::SessionOptions;
+use mqtt_session::{AddressBook, SessionOptions};
 use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError};
 
 use crate::broker::request::USER_PROPERTIES;
@@ -235,8 +235,10 @@ impl ConnectArgs {
             let max_payload = usize::try_from(max_payload?.as_u64()).ok()?;
             Some(Settings {
                 mqtt: SessionOptions {
-                    host: broker.host,
-                    port: broker.port,
+                    broker: broker.broker,
+                    transport: broker.transport,
+                    proxy: broker.proxy,
+                    addresses: AddressBook::default(),
                     tls: broker.tls,
                     login: broker.login,
                     client_id: broker.client_id,
@@ -272,6 +274,7 @@ impl ConnectArgs {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use clap::CommandFactory;
+    use mqtt_session::Transport;
     use tracing::level_filters::LevelFilter;
 
     use super::*;
@@ -296,7 +299,8 @@ mod tests {
         let settings = read(&["--vin", "7"]).unwrap();
         assert_eq!(settings.topics.to_string(), "vehicle/7");
         assert_eq!(settings.mqtt.client_id, "fleet-connector-7");
-        assert_eq!((settings.mqtt.host.as_str(), settings.mqtt.port), ("localhost", 1883));
+        assert_eq!(settings.mqtt.broker.to_string(), "localhost:1883");
+        assert_eq!(settings.mqtt.transport, Transport::Tcp);
         assert_eq!(settings.max_payload, 1024 * 1024);
         assert_eq!(settings.mqtt.session_expiry, Duration::from_secs(86_400));
         assert_eq!(settings.request_timeout, Duration::from_secs(5));
@@ -304,6 +308,34 @@ mod tests {
         assert!(settings.replica.is_none());
         assert!(settings.guard.policy.is_none() && settings.guard.rate_limit.is_none());
         assert_eq!(settings.health, None);
+    }
+
+    #[test]
+    fn the_port_is_part_of_the_address_or_a_setting_of_its_own() {
+        let broker = |flags: &[&str]| {
+            let settings = read(&[&["--vin=7"], flags].concat()).unwrap();
+            settings.mqtt.broker.to_string()
+        };
+        assert_eq!(broker(&["--mqtt-broker-addr=b:1884"]), "b:1884");
+        assert_eq!(broker(&["--mqtt-broker-addr=b", "--mqtt-broker-port=1884"]), "b:1884");
+        assert_eq!(broker(&["--mqtt-broker-addr=[::1]:8883", "--mqtt-broker-port="]), "[::1]:8883");
+        let report = mistakes(&["--vin=7", "--mqtt-broker-addr=b:1884", "--mqtt-broker-port=8883"]);
+        assert!(
+            report.ends_with(
+                "\n  MQTT_BROKER_PORT: it is 8883, but MQTT_BROKER_ADDR=b:1884 says 1884; set only \
+                 one"
+            ),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn websocket_has_a_path() {
+        let flags = ["--vin=7", "--mqtt-transport=websocket"];
+        let path = Transport::WebSocket { path: "/mqtt".into() };
+        assert_eq!(read(&flags).unwrap().mqtt.transport, path);
+        let report = mistakes(&["--vin=7", "--mqtt-websocket-path=/mqtt"]);
+        assert!(report.contains("\n  MQTT_WEBSOCKET_PATH: it requires WebSocket"), "{report}");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use fleet_contract::topics::is_vin;
-use mqtt_session::{Identity, Login, Tls, is_loopback, server_name};
+use mqtt_session::{
+    BrokerAddress, Identity, Login, ProxyChoice, SettingError, Tls, Transport, server_name,
+};
 use service_kit::settings::Check;
 
 /// What a setting that switches something is.
@@ -18,12 +20,18 @@ const WILL_DELAY: Duration = Duration::from_secs(5);
 /// The settings of the connection to the broker as text.
 #[derive(Debug, Args)]
 pub(super) struct MqttArgs {
-    /// Host name or address of the MQTT broker
+    /// Host name or address of the MQTT broker, with a port or without: host, host:port, [::1]:port
     #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
     mqtt_broker_addr: String,
     /// Port of the MQTT broker [default: 1883, with TLS 8883]
     #[arg(long, env, value_name = "PORT", hide_env_values = true)]
     mqtt_broker_port: Option<String>,
+    /// What carries MQTT: tcp or websocket, both with or without TLS [default: tcp]
+    #[arg(long, env, value_name = "NAME", hide_env_values = true)]
+    mqtt_transport: Option<String>,
+    /// Path of MQTT over WebSocket [default: /mqtt]
+    #[arg(long, env, value_name = "PATH", hide_env_values = true)]
+    mqtt_websocket_path: Option<String>,
     /// true: use TLS; MQTT_CA_FILE alone also enables it
     #[arg(long, env, value_name = "BOOL", hide_env_values = true)]
     mqtt_tls: Option<String>,
@@ -68,8 +76,9 @@ pub(super) struct MqttArgs {
 
 /// The checked settings of the connection to the broker.
 pub(super) struct BrokerSettings {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) broker: BrokerAddress,
+    pub(super) transport: Transport,
+    pub(super) proxy: ProxyChoice,
     pub(super) tls: Option<Tls>,
     pub(super) login: Option<Login>,
     pub(super) client_id: String,
@@ -83,13 +92,26 @@ impl MqttArgs {
     /// Checks the settings, and the files that they name.
     pub(super) fn check(self, vin: &str, check: &mut Check) -> Option<BrokerSettings> {
         let tls = self.tls(check);
-        let default_port = if tls.is_some() { "8883" } else { "1883" };
-        let port = self.mqtt_broker_port.as_deref().filter(|port| !port.is_empty());
-        let broker = check.broker(&self.mqtt_broker_addr, port.unwrap_or(default_port));
-        if let (Some(_), Some((host, _))) = (&tls, &broker) {
-            check.parsed("MQTT_BROKER_ADDR", server_name(host));
+        let default_port = if tls.is_some() { 8883 } else { 1883 };
+        let port = self.mqtt_broker_port.as_deref();
+        let broker = BrokerAddress::from_settings(&self.mqtt_broker_addr, port, default_port)
+            .map_err(|mistakes| mistakes.into_iter().for_each(|mistake| add(check, mistake)))
+            .ok();
+        if let (Some(_), Some(broker)) = (&tls, &broker) {
+            check.parsed("MQTT_BROKER_ADDR", server_name(&broker.tls_host()));
         }
-        let login = self.login(tls.is_some(), check);
+        let path = self.mqtt_websocket_path.as_deref();
+        let transport = Transport::from_settings(self.mqtt_transport.as_deref(), path)
+            .map_err(|mistake| add(check, mistake))
+            .ok();
+        let proxy = broker.as_ref().and_then(|broker| {
+            let variable = |name: &str| std::env::var(name).ok();
+            let proxy = ProxyChoice::from_environment(variable, broker);
+            proxy.map_err(|mistake| add(check, mistake)).ok()
+        });
+        let is_local = broker.as_ref().is_none_or(BrokerAddress::is_loopback)
+            && !matches!(proxy, Some(ProxyChoice::Used(_)));
+        let login = self.login(tls.is_some(), is_local, check);
         let client_id = match self.mqtt_client_id {
             Some(id) if id.is_empty() || id.len() > 256 || id.contains('\0') => {
                 check.mistake("MQTT_CLIENT_ID", "it must have 1 to 256 characters");
@@ -123,10 +145,10 @@ impl MqttArgs {
                 "with REPLICA_ID it must be 0s: a standby takes over when it receives the last will",
             );
         }
-        let (host, port) = broker?;
         Some(BrokerSettings {
-            host,
-            port,
+            broker: broker?,
+            transport: transport?,
+            proxy: proxy?,
             tls,
             login,
             client_id: client_id?,
@@ -182,7 +204,8 @@ impl MqttArgs {
         Some(tls)
     }
 
-    fn login(&self, tls: bool, check: &mut Check) -> Option<Login> {
+    /// `is_local`: nothing leaves this machine on the way to the broker.
+    fn login(&self, tls: bool, is_local: bool, check: &mut Check) -> Option<Login> {
         let insecure = check.parse_as::<bool>(
             "MQTT_ALLOW_INSECURE_LOGIN",
             &self.mqtt_allow_insecure_login,
@@ -202,7 +225,7 @@ impl MqttArgs {
         }
         let login = Login { username, password_file };
         check.parsed("MQTT_PASSWORD_FILE", login.password());
-        if !tls && insecure == Some(false) && !is_loopback(self.mqtt_broker_addr.trim()) {
+        if !tls && insecure == Some(false) && !is_local {
             check.mistake(
                 "MQTT_USERNAME",
                 "without TLS anyone on the network path can read the password; set MQTT_TLS=true, \
@@ -211,4 +234,8 @@ impl MqttArgs {
         }
         Some(login)
     }
+}
+
+fn add(check: &mut Check, mistake: SettingError) {
+    check.mistake(mistake.name, mistake.reason);
 }

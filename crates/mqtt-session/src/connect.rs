@@ -1,7 +1,5 @@
-//! How a connection is opened: socket and CONNECT packet.
+//! The CONNECT packet.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +7,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, LastWill, LastWillProperties, Packet,
 };
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio_rustls::client::TlsStream;
-use tokio_util::either::Either;
 
-use crate::keep_alive::SEND_BUFFER;
 use crate::login::{Login, PasswordError};
 use crate::options::SessionOptions;
 
@@ -28,12 +22,8 @@ const OVERSIZE: usize = 4;
 /// Room for topic and properties of a packet, in bytes.
 const PACKET_OVERHEAD: usize = 64 * 1024;
 
-/// How long to wait for the broker to accept a connection, and at the end for it
-/// to take DISCONNECT.
+/// How long to wait for the broker to answer SUBSCRIBE, and at the end to take DISCONNECT.
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The byte stream below the packets.
-pub(crate) type Transport = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// How the broker publishes the last will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,40 +99,19 @@ pub(crate) fn max_packet(options: &SessionOptions) -> u32 {
     u32::try_from(max_packet).unwrap_or(u32::MAX)
 }
 
+/// What the broker may send without waiting for an acknowledgement, in bytes: as many of the
+/// largest messages that the application accepts, and a packet that is too large for it. Some
+/// brokers send all that waits as one message of WebSocket.
+pub(crate) fn max_burst(options: &SessionOptions) -> usize {
+    let message = options.max_payload.saturating_add(PACKET_OVERHEAD);
+    message
+        .saturating_mul(RECEIVE_MAXIMUM.into())
+        .saturating_add(usize::try_from(max_packet(options)).unwrap_or(usize::MAX))
+}
+
 /// The keep-alive time that is proposed to the broker, in seconds.
 pub(crate) fn keep_alive(options: &SessionOptions) -> u16 {
     u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX)
-}
-
-/// Connects to the broker, with TLS if the options ask for it.
-pub(crate) async fn open(options: &SessionOptions) -> io::Result<Transport> {
-    let stream = dial(options).await?;
-    Ok(match &options.tls {
-        None => Either::Left(stream),
-        Some(tls) => Either::Right(tls.connect(&options.host, stream).await?),
-    })
-}
-
-/// Connects to the first address of the broker that answers.
-async fn dial(options: &SessionOptions) -> io::Result<TcpStream> {
-    let mut outcome =
-        Err(io::Error::new(io::ErrorKind::NotFound, "its name resolves to no address"));
-    for address in lookup_host((options.host.as_str(), options.port)).await? {
-        outcome = dial_address(address).await;
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome
-}
-
-async fn dial_address(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Without it, each reply waits for the delayed ACK of the broker's TCP.
-    socket.set_nodelay(true)?;
-    // Bytes in the kernel's buffer look as if they were sent; see `keep_alive`.
-    socket.set_send_buffer_size(SEND_BUFFER as u32)?;
-    socket.connect(address).await
 }
 
 /// MQTT counts in whole seconds; the largest value means for ever.
@@ -184,5 +153,15 @@ mod tests {
                 assert_eq!((will.retain, will.qos), (retain, qos));
             }
         }
+    }
+
+    #[test]
+    fn a_burst_has_room_for_all_unacknowledged_messages() {
+        let mut options =
+            SessionOptions { max_payload: 1024 * 1024, ..SessionOptions::for_tests() };
+        assert!(max_burst(&options) > 64 * 1024 * 1024 + max_packet(&options) as usize);
+        assert!(max_burst(&options) < 73 * 1024 * 1024);
+        options.max_payload = usize::MAX;
+        assert_eq!(max_burst(&options), usize::MAX);
     }
 }

@@ -1,13 +1,18 @@
 //! One connection to the broker, from CONNECT to its end.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, Packet, PingReq};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAckProperties, Disconnect, DisconnectReasonCode, Packet, PingReq,
+};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
-use crate::connect::{self, CONNECTION_TIMEOUT, Transport};
+use crate::connect;
 use crate::connection_error::ConnectionError;
+use crate::dial::address_book::AddressBook;
+use crate::dial::{self, Dialed, Line};
 use crate::incoming_packet::ConnAck;
 use crate::keep_alive::KeepAlive;
 use crate::lane::MAX_UNACKNOWLEDGED;
@@ -18,10 +23,16 @@ use crate::piggyback::Piggyback;
 use crate::refused_subscriptions::RefusedSubscriptions;
 use crate::unsent::MAX_PACKET;
 
+/// How long the broker has at least to answer CONNECT, however long connecting took.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long DISCONNECT may take. Without it nothing is lost.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The state of one connection. Packet identifiers and acknowledgements of one connection
 /// cannot reach the next one, because it has a network of its own.
 pub(crate) struct Connection {
-    pub(crate) network: Network<Transport>,
+    pub(crate) network: Network<Line>,
     keep_alive: KeepAlive,
     /// When to call [`Connection::check`], at the latest.
     pub(crate) next_check: Pin<Box<Sleep>>,
@@ -39,6 +50,8 @@ pub(crate) struct Connection {
     pub(crate) refused: RefusedSubscriptions,
     /// What the broker has said in CONNACK.
     pub(crate) properties: Option<ConnAckProperties>,
+    address: SocketAddr,
+    addresses: AddressBook,
 }
 
 impl Connection {
@@ -49,17 +62,24 @@ impl Connection {
         packet: Packet,
         metrics: &SessionMetrics,
     ) -> Result<(Self, bool), ConnectionError> {
-        let opening = async {
-            let stream = connect::open(options).await?;
-            let max_packet = connect::max_packet(options);
-            Ok(Network::open(stream, packet, max_packet, metrics.clone()).await?)
-        };
-        let opened = timeout(CONNECTION_TIMEOUT, opening).await;
-        let (network, connack) = opened.unwrap_or(Err(ConnectionError::Timeout))?;
-        Ok((Self::new(options, network, &connack), connack.session_present))
+        let Dialed { line, address, give_up_at } = dial::open(options).await?;
+        options.addresses.used(address);
+        let heard = line.heard();
+        let max_packet = connect::max_packet(options);
+        let opening = Network::open(line, packet, max_packet, metrics.clone());
+        let give_up_at = give_up_at.max(Instant::now() + ANSWER_TIMEOUT);
+        let opened = timeout_at(give_up_at, opening).await;
+        let (mut network, connack) = opened.map_err(|_| ConnectionError::Timeout)??;
+        network.hear_by(heard);
+        Ok((Self::new(options, address, network, &connack), connack.session_present))
     }
 
-    fn new(options: &SessionOptions, network: Network<Transport>, connack: &ConnAck) -> Self {
+    fn new(
+        options: &SessionOptions,
+        address: SocketAddr,
+        network: Network<Line>,
+        connack: &ConnAck,
+    ) -> Self {
         let properties = connack.properties.as_ref();
         let keep_alive = properties.and_then(|properties| properties.server_keep_alive);
         // A dead line must be noticed even if the broker turns keep-alive off (0) or sets it long.
@@ -80,6 +100,28 @@ impl Connection {
             ready: None,
             refused: RefusedSubscriptions::default(),
             properties: connack.properties.clone(),
+            address,
+            addresses: options.addresses.clone(),
+        }
+    }
+
+    /// The subscriptions are granted: the broker at this address works.
+    pub(crate) fn granted(&mut self, now: Instant) {
+        self.ready = Some(now);
+        self.addresses.proved(self.address);
+    }
+
+    /// Ends a connection that has nothing to lose.
+    pub(crate) async fn close(mut self) {
+        let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+        let sent = async {
+            self.network.put(Packet::Disconnect(disconnect))?;
+            self.network.flush().await
+        };
+        match timeout(DISCONNECT_TIMEOUT, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
+            Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker reads nothing"),
         }
     }
 

@@ -3,7 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use crate::connect::{CONNECTION_TIMEOUT, RECEIVE_MAXIMUM};
+use crate::connect::RECEIVE_MAXIMUM;
+use crate::dial::error::DialError;
+use crate::dial::race::DIAL_TIMEOUT;
+use crate::dial::transport::Transport;
 use crate::foreign::ForeignServer;
 use crate::incoming_packet::Reason;
 use crate::login::PasswordError;
@@ -27,14 +30,14 @@ pub enum ConnectionError {
     /// The broker refused or ended it, or the network failed.
     #[error("{0}")]
     Network(#[from] NetworkError),
-    /// There is no connection of TCP or TLS.
-    #[error("it cannot be reached: {0}")]
-    Unreachable(#[from] std::io::Error),
+    /// There is no connection to the broker.
+    #[error("{0}")]
+    Unreachable(DialError),
     /// The password cannot be read.
     #[error("{0}")]
     Password(#[from] PasswordError),
     /// The broker does not answer.
-    #[error("the broker does not answer within {}", humantime::format_duration(CONNECTION_TIMEOUT))]
+    #[error("the broker does not answer within {}", humantime::format_duration(DIAL_TIMEOUT))]
     Timeout,
     /// The broker refuses subscriptions.
     #[error(
@@ -64,6 +67,15 @@ pub enum ConnectionError {
          Maximum; with Mosquitto, set max_queued_messages to a value other than 0"
     )]
     ReceiveMaximum,
+}
+
+impl From<DialError> for ConnectionError {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Timeout => Self::Timeout,
+            error => Self::Unreachable(error),
+        }
+    }
 }
 
 impl ConnectionError {
@@ -105,11 +117,19 @@ impl ConnectionError {
             Self::Network(NetworkError::Foreign(server)) => Some(foreign_help(server)),
             // A broker that expects TLS closes the connection over a plain CONNECT.
             Self::Network(NetworkError::Closed) if early => Some(closed_help(options)),
-            Self::Network(NetworkError::Io(_)) if early && options.tls.is_none() => {
+            Self::Network(NetworkError::Io(_))
+                if early && options.tls.is_none() && options.transport == Transport::Tcp =>
+            {
                 Some(closed_help(options))
             }
-            Self::Unreachable(error) | Self::Network(NetworkError::Io(error)) => {
-                tls::explain(error, &options.host)
+            Self::Unreachable(error) => error.help(&options.broker),
+            Self::Timeout if early => Some(
+                "check MQTT_BROKER_ADDR and MQTT_BROKER_PORT; where only HTTP may leave the \
+                 network, set HTTPS_PROXY or MQTT_TRANSPORT=websocket"
+                    .into(),
+            ),
+            Self::Network(NetworkError::Io(error)) => {
+                tls::explain(error, &options.broker.tls_host())
             }
             Self::Network(NetworkError::Closed) => Some(format!(
                 "if this continues and the broker is available, another client uses the client \
@@ -263,12 +283,18 @@ fn login_help(options: &SessionOptions) -> String {
 
 /// The broker has closed the connection instead of accepting it.
 fn closed_help(options: &SessionOptions) -> String {
-    let tls = match options.tls {
-        None => "if it is a port for TLS, set MQTT_TLS=true; ",
-        Some(_) => "",
+    let port = match (&options.tls, &options.transport) {
+        (None, Transport::Tcp) => {
+            "if it is a port for TLS, set MQTT_TLS=true; if it is one for WebSocket, set \
+             MQTT_TRANSPORT=websocket; "
+        }
+        (Some(_), Transport::Tcp) => {
+            "if it is a port for WebSocket, set MQTT_TRANSPORT=websocket; "
+        }
+        (_, Transport::WebSocket { .. }) => "",
     };
     format!(
-        "{tls}if it is an old broker: {VERSION}; or {}; or a limit of its connections is reached",
+        "{port}if it is an old broker: {VERSION}; or {}; or a limit of its connections is reached",
         client_id_help(options)
     )
 }

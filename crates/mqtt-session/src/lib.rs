@@ -30,7 +30,9 @@
 //! | `session` | [`Session`], the task that owns the connection; it calls the [`Application`] |
 //! | `application` | [`Application`], what the session asks about topics and payloads |
 //! | `connection` | one connection; `connection_error`: why it has ended and what helps |
-//! | `connect`, `tls`, `login` | open it |
+//! | `broker_address`, `broker_host`, `address_url`, `setting_error` | the address of the broker, as people write it |
+//! | `dial` | from the address to a stream of bytes: names, several addresses, proxy, WebSocket |
+//! | `connect`, `tls`, `login` | CONNECT and TLS |
 //! | `network`, `unsent` | packets over a stream of bytes; the send buffer |
 //! | `incoming_packet`, `properties`, `reason_code` | reads the packets of any broker; what each reason code means |
 //! | `foreign` | servers that are no MQTT brokers |
@@ -43,6 +45,7 @@
 //! | `refused_subscriptions`, `shortcomings`, `notices` | what the broker does not grant or offer; says things once |
 //! | `allowed`, `retained_probe` | what the broker offers and allows; whether it gives retained messages back |
 //! | `watcher` | [`Watcher`], a connection of its own that is subscribed to one topic |
+//! | `publisher` | [`Publisher`], a connection of its own that only publishes |
 //! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
 //!
 //! Of the client library, rumqttc 0.25, only the packets are used: their types, and how they
@@ -63,14 +66,18 @@
 
 #![forbid(unsafe_code)]
 
+mod address_url;
 mod allowed;
 mod application;
 mod backoff;
 mod blame;
+mod broker_address;
+mod broker_host;
 mod connect;
 mod connection;
 mod connection_error;
 mod deliveries;
+mod dial;
 mod fingerprint;
 mod foreign;
 mod inbox;
@@ -87,6 +94,7 @@ mod outbox;
 mod piggyback;
 mod properties;
 mod publication;
+mod publisher;
 mod queue;
 mod reason_code;
 mod recall;
@@ -95,6 +103,7 @@ mod refused_subscriptions;
 mod reporter;
 mod retained_probe;
 mod session;
+mod setting_error;
 mod shortcomings;
 mod size_limit;
 mod tls;
@@ -106,21 +115,29 @@ pub use application::{
     TooLarge, TooLargeKind, Undeliverable,
 };
 pub use backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
+pub use broker_address::BrokerAddress;
 pub use connection_error::ConnectionError;
+pub use dial::address_book::AddressBook;
+pub use dial::error::{AddressErrors, DialError, NameError, ProxyCause, ProxyError};
+pub use dial::proxy::{HttpProxy, ProxyChoice};
+pub use dial::transport::Transport;
+pub use dial::websocket::WebSocketError;
 pub use foreign::ForeignServer;
 pub use incoming_packet::{Acknowledgement, ConnAck, Decoder, Reason, Received, Unusable};
 pub use lane::Lane;
-pub use login::{Login, Password, PasswordError, is_loopback};
+pub use login::{Login, Password, PasswordError};
 pub use message::{Message, Refused};
 pub use metrics::SessionMetrics;
 pub use network::NetworkError;
 pub use options::SessionOptions;
 pub use publication::{Outgoing, Publication, Reply};
+pub use publisher::Publisher;
 pub use queue::{Receiver, Sender, SessionEnded, Writer, queue};
 pub use reason_code::{EndRule, Help, Pace, PublishRule, ReasonCode, Row, SubscribeRule, TABLE};
 pub use recall::Recall;
 pub use reporter::{Reporter, SessionStatus};
 pub use session::{Ended, Session};
+pub use setting_error::SettingError;
 pub use shortcomings::Lack;
 pub use tls::{Identity, Tls, TlsError, server_name};
 pub use watcher::{Watched, Watcher};

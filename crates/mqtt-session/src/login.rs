@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use rumqttc::v5::mqttbytes::v5 as packets;
@@ -72,13 +71,6 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Whether `host` is this machine.
-#[must_use]
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -100,15 +92,5 @@ mod tests {
         assert!(matches!(login.password(), Err(PasswordError::Content(_))));
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(login.password(), Err(PasswordError::File { .. })));
-    }
-
-    #[test]
-    fn loopback_is_known_by_name_and_address() {
-        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["192.0.2.1", "localhost.example", "broker", "0.0.0.0", "::"] {
-            assert!(!is_loopback(host), "{host}");
-        }
     }
 }

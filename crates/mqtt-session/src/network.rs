@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+use crate::dial::Heard;
 use crate::foreign::ForeignServer;
 use crate::incoming_packet::{ConnAck, Decoder, Reason, Received};
 use crate::keep_alive::LineActivity;
@@ -70,6 +71,8 @@ pub(crate) struct Network<S> {
     broken: Option<io::Error>,
     alive: Instant,
     sent: Instant,
+    /// When bytes last arrived below the stream, if it holds back incomplete messages.
+    heard: Option<Heard>,
     metrics: SessionMetrics,
 }
 
@@ -93,6 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
             broken: None,
             alive: now,
             sent: now,
+            heard: None,
             metrics,
         };
         network.put(connect)?;
@@ -123,6 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
                 return Err(server.unwrap_or(error));
             }
         }
+    }
+
+    /// Takes what arrives below the stream as a sign that the line is alive.
+    pub(crate) fn hear_by(&mut self, heard: Option<Heard>) {
+        self.heard = heard;
     }
 
     /// Adds a packet to the send buffer. [`Network::next`] sends it.
@@ -194,7 +203,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Network<S> {
 
     /// When bytes were last received and sent.
     pub(crate) fn activity(&self) -> LineActivity {
-        LineActivity { alive: self.alive, sent: self.sent, is_blocked: self.has_unsent() }
+        let heard = self.heard.as_ref().map_or(self.alive, Heard::last);
+        LineActivity {
+            alive: self.alive.max(heard),
+            sent: self.sent,
+            is_blocked: self.has_unsent(),
+        }
     }
 
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Exchanged>> {

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use crate::broker_address::BrokerAddress;
+use crate::dial::address_book::AddressBook;
+use crate::dial::proxy::ProxyChoice;
+use crate::dial::transport::Transport;
 use crate::login::Login;
 use crate::tls::Tls;
 
@@ -9,10 +13,14 @@ use crate::tls::Tls;
 /// variable that messages of this crate refer to.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// Host name or address of the broker: `MQTT_BROKER_ADDR`.
-    pub host: String,
-    /// Port of the broker: `MQTT_BROKER_PORT`.
-    pub port: u16,
+    /// Host and port of the broker: `MQTT_BROKER_ADDR` and `MQTT_BROKER_PORT`.
+    pub broker: BrokerAddress,
+    /// What carries MQTT: `MQTT_TRANSPORT` and `MQTT_WEBSOCKET_PATH`.
+    pub transport: Transport,
+    /// The proxy that leads to the broker: `HTTPS_PROXY` and `NO_PROXY`.
+    pub proxy: ProxyChoice,
+    /// What is known about addresses. Shared by all connections with clones of these options.
+    pub addresses: AddressBook,
     /// TLS; `None` for a plain connection: `MQTT_TLS`.
     pub tls: Option<Tls>,
     /// User name and password; `None` if the broker needs none: `MQTT_USERNAME` and
@@ -46,8 +54,10 @@ impl SessionOptions {
     /// Options for tests that make no connection.
     pub(crate) fn for_tests() -> Self {
         Self {
-            host: "localhost".into(),
-            port: 1883,
+            broker: BrokerAddress::from_settings("localhost", None, 1883).expect("it is valid"),
+            transport: Transport::Tcp,
+            proxy: ProxyChoice::None,
+            addresses: AddressBook::default(),
             tls: None,
             login: None,
             client_id: "fleet-connector-1".into(),

@@ -1,12 +1,8 @@
 //! Watches one topic by a connection of its own.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    Disconnect, DisconnectReasonCode, Filter, Packet, PubAck, Publish, RetainForwardRule, Subscribe,
-};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAck, Publish, RetainForwardRule, Subscribe};
 use tokio::time::{Instant, timeout};
 
 use crate::connect::{CONNECTION_TIMEOUT, clean_packet};
@@ -19,9 +15,6 @@ use crate::reason_code::{ReasonCode, SubscribeRule};
 
 /// The packet identifier of SUBSCRIBE. Nothing else needs one.
 const SUBSCRIBE_ID: u16 = 1;
-
-/// How long DISCONNECT may take. Without it nothing is lost.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A message on the watched topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,17 +99,8 @@ impl Watcher {
     }
 
     /// Ends the connection.
-    pub async fn close(mut self) {
-        let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-        let sent = async {
-            self.connection.network.put(Packet::Disconnect(disconnect))?;
-            self.connection.network.flush().await
-        };
-        match timeout(DISCONNECT_TIMEOUT, sent).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
-            Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker reads nothing"),
-        }
+    pub async fn close(self) {
+        self.connection.close().await;
     }
 
     /// Handles the next event.
@@ -147,7 +131,7 @@ impl Watcher {
                         base: self.base_topic.clone(),
                     });
                 }
-                self.connection.ready = Some(Instant::now());
+                self.connection.granted(Instant::now());
                 Ok(None)
             }
             Received::TooLarge { publish, .. } => {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mqtt_session::{
-    Announcement, Application, Arrival, ConnectionError, Ended, Lane, Message, Outgoing,
-    Publication, Qos, Reaction, Recall, Reply, Reporter, Routed, Session, SessionMetrics,
-    SessionOptions, Subscription, Undeliverable, Watcher, queue,
+    AddressBook, Announcement, Application, Arrival, BrokerAddress, ConnectionError, Ended, Lane,
+    Message, Outgoing, ProxyChoice, Publication, Qos, Reaction, Recall, Reply, Reporter, Routed,
+    Session, SessionMetrics, SessionOptions, Subscription, Transport, Undeliverable, Watcher,
+    queue,
 };
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode,
@@ -159,8 +160,15 @@ impl Scene {
     async fn start(is_shared: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let options = SessionOptions {
-            host: "127.0.0.1".into(),
-            port: listener.local_addr().unwrap().port(),
+            broker: BrokerAddress::from_settings(
+                "127.0.0.1",
+                None,
+                listener.local_addr().unwrap().port(),
+            )
+            .unwrap(),
+            transport: Transport::Tcp,
+            proxy: ProxyChoice::None,
+            addresses: AddressBook::default(),
             tls: None,
             login: None,
             client_id: "session".into(),

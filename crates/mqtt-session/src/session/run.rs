@@ -16,6 +16,9 @@ use crate::connection_error::ConnectionError;
 /// Room for the topic and the properties of a message that is no reply, in bytes.
 const PUBLISH_OVERHEAD: usize = 512;
 
+/// How often a session that is stopped while it connects checks whether it still must.
+const STOP_CHECK: Duration = Duration::from_millis(20);
+
 /// How the wait for the next connection has ended.
 enum Waited {
     /// It is time to connect.
@@ -55,7 +58,7 @@ impl<A: Application> Session<A> {
             let help = help.or_else(|| error.help(&self.options, ready.is_none()));
             self.reporter.failed(&self.options, &error, help.as_deref());
             tracing::warn!(
-                broker = %format_args!("{}:{}", self.options.host, self.options.port),
+                broker = %self.options.broker,
                 %error,
                 help,
                 retry_in = %format_wait(wait),
@@ -88,7 +91,8 @@ impl<A: Application> Session<A> {
     /// One connection, from CONNECT to its end. Returns `Ok` if the session was stopped,
     /// otherwise the error and when the subscriptions were granted.
     async fn connection(&mut self) -> Result<(), (ConnectionError, Option<Instant>)> {
-        let mut connection = self.open().await.map_err(|error| (error, None))?;
+        let opened = self.open().await.map_err(|error| (error, None))?;
+        let Some(mut connection) = opened else { return Ok(()) };
         loop {
             match self.step(&mut connection).await {
                 Ok(false) => {}
@@ -104,11 +108,14 @@ impl<A: Application> Session<A> {
         }
     }
 
-    /// Opens a connection and subscribes.
-    async fn open(&mut self) -> Result<Connection, ConnectionError> {
-        let (mut connection, session_present) = self.connect().await?;
+    /// Opens a connection and subscribes. `None` if the session was stopped and needs no
+    /// connection any more.
+    async fn open(&mut self) -> Result<Option<Connection>, ConnectionError> {
+        let Some((mut connection, session_present)) = self.connect().await? else {
+            return Ok(None);
+        };
         tracing::info!(
-            broker = %format_args!("{}:{}", self.options.host, self.options.port),
+            broker = %self.options.broker,
             client_id = self.options.client_id,
             session_present,
             "connected to the MQTT broker"
@@ -120,17 +127,30 @@ impl<A: Application> Session<A> {
             self.publish_retained();
         }
         self.subscribe(&mut connection)?;
-        Ok(connection)
+        Ok(Some(connection))
     }
 
-    /// Opens a connection. Also returns whether the broker still has the session.
-    async fn connect(&mut self) -> Result<(Connection, bool), ConnectionError> {
+    /// Opens a connection. Also returns whether the broker still has the session. `None` if the
+    /// session was stopped and needs no connection any more.
+    async fn connect(&mut self) -> Result<Option<(Connection, bool)>, ConnectionError> {
         self.allowed.connecting(Instant::now());
         let form = WillForm {
             retain: self.allowed.will_is_retained(),
             qos_1: self.allowed.has(Feature::Qos1),
         };
-        let Self { options, application, reporter, heartbeat, stop, stage, inbox, .. } = self;
+        let was_ready = self.ready.is_some();
+        let Self {
+            options,
+            application,
+            reporter,
+            heartbeat,
+            stop,
+            stage,
+            inbox,
+            outgoing,
+            outbox,
+            ..
+        } = self;
         let will = application.will();
         let packet = connect::session_packet(options, &will.topic, will.payload, form)?;
         let metrics = reporter.metrics();
@@ -148,9 +168,16 @@ impl<A: Application> Session<A> {
         let mut opening = pin!(opening);
         loop {
             tokio::select! {
-                opened = &mut opening => return opened,
+                opened = &mut opening => return opened.map(Some),
                 () = heartbeat.answer() => {}
                 () = stop.cancelled(), if *stage == Stage::Running => drain(stage, inbox),
+                // The end of the queue is no event while nothing is taken from it.
+                () = sleep(STOP_CHECK), if *stage != Stage::Running => {}
+            }
+            // Before the first connection, no message can be in progress that needs a reply.
+            let is_drained = outgoing.is_over() && outbox.is_empty();
+            if *stage != Stage::Running && (is_drained || !was_ready) {
+                return Ok(None);
             }
         }
     }
@@ -225,6 +252,7 @@ mod tests {
 
     use super::*;
     use crate::application::testing::NoApplication;
+    use crate::broker_address::BrokerAddress;
     use crate::lane::Lane;
     use crate::options::SessionOptions;
     use crate::publication::Publication;
@@ -236,8 +264,7 @@ mod tests {
     async fn a_stop_before_the_first_connection_does_not_wait_for_the_broker() {
         let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let options = SessionOptions {
-            host: unused.ip().to_string(),
-            port: unused.port(),
+            broker: BrokerAddress::from_settings(&unused.to_string(), None, 1883).unwrap(),
             ..SessionOptions::for_tests()
         };
         let (consumer, _messages) = mpsc::channel(1);

@@ -55,7 +55,7 @@ impl<A: Application> Session<A> {
             Lack::SubscriptionQos,
             has_lower_qos(&self.subscriptions, codes).then(|| LOWER_QOS.into()),
         );
-        connection.ready = Some(Instant::now());
+        connection.granted(Instant::now());
         if let Some(reasons) = self.shortcomings.take_changed() {
             self.application.degraded(reasons);
         }
