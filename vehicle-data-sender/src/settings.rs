@@ -4,7 +4,17 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
+use mqtt_session::{AddressBook, BrokerAddress, ProxyChoice, SessionOptions, Transport};
 use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError};
+
+/// The port of MQTT without TLS.
+const DEFAULT_PORT: u16 = 1883;
+
+/// MQTT keep alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Largest payload that is received: none is expected.
+const MAX_PAYLOAD: usize = 1024;
 
 /// Maximum length of a topic in bytes (MQTT 3.1.1, section 4.7.3).
 const MAX_TOPIC: usize = 65_535;
@@ -12,10 +22,8 @@ const MAX_TOPIC: usize = 65_535;
 /// The settings of the sender.
 #[derive(Debug, Clone)]
 pub(crate) struct SenderSettings {
-    /// Host name or address of the broker.
-    pub(crate) host: String,
-    /// Port of the broker.
-    pub(crate) port: u16,
+    /// The connection to the broker.
+    pub(crate) mqtt: SessionOptions,
     /// The topic to publish to.
     pub(crate) topic: String,
     /// The time between two messages.
@@ -31,12 +39,18 @@ pub(crate) struct SenderSettings {
 #[derive(Debug, Parser)]
 #[command(name = "vehicle-data-sender", version, max_term_width = 100)]
 struct SenderArgs {
-    /// Host name or address of the MQTT broker
+    /// Host name or address of the MQTT broker, with a port or without: host, host:port, [::1]:port
     #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
     mqtt_broker_addr: String,
-    /// Port of the MQTT broker
-    #[arg(long, env, value_name = "PORT", default_value = "1883", hide_env_values = true)]
-    mqtt_broker_port: String,
+    /// Port of the MQTT broker [default: 1883]
+    #[arg(long, env, value_name = "PORT", hide_env_values = true)]
+    mqtt_broker_port: Option<String>,
+    /// What carries MQTT: tcp or websocket [default: tcp]
+    #[arg(long, env, value_name = "NAME", hide_env_values = true)]
+    mqtt_transport: Option<String>,
+    /// Path of MQTT over WebSocket [default: /mqtt]
+    #[arg(long, env, value_name = "PATH", hide_env_values = true)]
+    mqtt_websocket_path: Option<String>,
     /// Topic to publish to, such as vehicle/1/sensors/speed (required)
     #[arg(long, env, value_name = "TOPIC", default_value = "", hide_env_values = true)]
     topic: String,
@@ -64,7 +78,7 @@ impl SenderArgs {
     /// Checks the settings and reports all mistakes.
     fn check(self) -> Result<SenderSettings, Mistakes> {
         let mut check = Check::default();
-        let broker = check.broker(&self.mqtt_broker_addr, &self.mqtt_broker_port);
+        let mqtt = self.mqtt(&mut check);
         if self.topic.is_empty() {
             let example = "for example TOPIC=vehicle/1/sensors/speed";
             check.mistake("TOPIC", format!("it is not set; say where to publish, {example}"));
@@ -84,11 +98,42 @@ impl SenderArgs {
         };
         let log = self.log.check(&mut check);
         let settings = || {
-            let (host, port) = broker?;
             let interval = Duration::from_secs(seconds?.into());
-            Some(SenderSettings { host, port, topic: self.topic, interval, log: log? })
+            Some(SenderSettings { mqtt: mqtt?, topic: self.topic, interval, log: log? })
         };
         check.finish(settings())
+    }
+
+    /// Checks the settings of the connection to the broker.
+    fn mqtt(&self, check: &mut Check) -> Option<SessionOptions> {
+        let port = self.mqtt_broker_port.as_deref();
+        let broker = BrokerAddress::from_settings(&self.mqtt_broker_addr, port, DEFAULT_PORT);
+        let path = self.mqtt_websocket_path.as_deref();
+        let transport = Transport::from_settings(self.mqtt_transport.as_deref(), path);
+        let proxy = broker.as_ref().ok().map(|broker| {
+            ProxyChoice::from_environment(|name: &str| std::env::var(name).ok(), broker)
+        });
+        let mistakes = broker.as_ref().err().into_iter().flatten();
+        let mistakes = mistakes.chain(transport.as_ref().err());
+        for mistake in mistakes.chain(proxy.iter().flat_map(|proxy| proxy.as_ref().err())) {
+            check.mistake(mistake.name, &mistake.reason);
+        }
+        Some(SessionOptions {
+            broker: broker.ok()?,
+            transport: transport.ok()?,
+            proxy: proxy?.ok()?,
+            addresses: AddressBook::default(),
+            tls: None,
+            login: None,
+            client_id: String::new(),
+            session_expiry: Duration::ZERO,
+            will_delay: Duration::ZERO,
+            keep_alive: KEEP_ALIVE,
+            max_payload: MAX_PAYLOAD,
+            base_topic: self.topic.clone(),
+            content_type: "text/plain",
+            user_properties: &[],
+        })
     }
 }
 
@@ -104,7 +149,7 @@ mod tests {
     #[test]
     fn only_the_topic_is_required() {
         let settings = read(&["--topic=vehicle/1/sensors/speed"]).unwrap();
-        assert_eq!((settings.host.as_str(), settings.port), ("localhost", 1883));
+        assert_eq!(settings.mqtt.broker.to_string(), "localhost:1883");
         assert_eq!(settings.topic, "vehicle/1/sensors/speed");
         assert_eq!(settings.interval, Duration::from_secs(1));
     }
@@ -120,6 +165,9 @@ mod tests {
             ("--interval=99999999999", "INTERVAL"),
             ("--mqtt-broker-port=0", "MQTT_BROKER_PORT: 0 is not a valid port"),
             ("--mqtt-broker-addr=mqtt://x", "MQTT_BROKER_ADDR: \"mqtt://x\""),
+            ("--mqtt-broker-addr=x:0", "MQTT_BROKER_ADDR: 0 is not a valid port"),
+            ("--mqtt-transport=ws", "MQTT_TRANSPORT: \"ws\""),
+            ("--mqtt-websocket-path=/mqtt", "MQTT_WEBSOCKET_PATH: it requires WebSocket"),
         ] {
             let topic = if flag.starts_with("--topic") { "--log-level=info" } else { "--topic=t" };
             let Err(SettingsError::Invalid(mistakes)) = read(&[flag, topic]) else {

@@ -81,6 +81,32 @@ async fn reconnects_when_the_broker_is_back() {
 }
 
 #[tokio::test]
+async fn websocket_and_a_port_in_the_address_are_possible() {
+    let websocket = support::free_port();
+    let listener = format!("listener {websocket} 127.0.0.1");
+    let broker = Broker::with(&[&listener, "protocol websockets"]).await;
+    let address = format!("127.0.0.1:{websocket}");
+    let settings = [
+        ("MQTT_BROKER_ADDR", address.as_str()),
+        ("MQTT_BROKER_PORT", ""),
+        ("MQTT_TRANSPORT", "websocket"),
+    ];
+    let _sender = start(&broker, &settings);
+    assert_is_speed(&broker.subscribe(TOPIC, &[]).await.next().await);
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_and_named() {
+    let broker = Broker::start().await;
+    let proxy = format!("http://127.0.0.1:{}", support::free_port());
+    let sender = start(&broker, &[("HTTPS_PROXY", &proxy)]);
+    let line = sender.line("no connection to the MQTT broker").await;
+    assert!(line.contains(&format!("the proxy {proxy} cannot be reached")), "{line}");
+    let _direct = start(&broker, &[("HTTPS_PROXY", &proxy), ("no_proxy", "127.0.0.1")]);
+    assert_is_speed(&broker.subscribe(TOPIC, &[]).await.next().await);
+}
+
+#[tokio::test]
 async fn all_mistakes_are_reported_at_once_and_exit_with_64() {
     let environment =
         [("TOPIC", "a/#"), ("INTERVAL", "soon"), ("MQTT_BROKER_PORT", "x"), ("LOG_LEVEL", "loud")];

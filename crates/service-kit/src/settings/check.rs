@@ -81,24 +81,6 @@ impl Check {
         None
     }
 
-    /// Checks the host name or address and the port of a broker.
-    pub fn broker(&mut self, address: &str, port: &str) -> Option<(String, u16)> {
-        let host = address.trim();
-        let is_host = !host.is_empty() && !host.contains(['/', ' ']);
-        if !is_host {
-            self.mistake(
-                "MQTT_BROKER_ADDR",
-                format!("{host:?} is not a valid host name or address; leave out scheme and path"),
-            );
-        }
-        let port =
-            self.parse_as::<u16>("MQTT_BROKER_PORT", port, "a port, a number from 1 to 65535");
-        if port == Some(0) {
-            self.mistake("MQTT_BROKER_PORT", "0 is not a valid port");
-        }
-        port.filter(|_| is_host).map(|port| (host.to_owned(), port))
-    }
-
     /// Returns the settings if there is no mistake. They may be `None` only after a mistake.
     ///
     /// # Errors
