@@ -35,7 +35,11 @@ const MAX_ENDED: usize = 1024;
 /// See [`Error`].
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
     let server = match &settings.health {
-        Some(address) => Some(Server::bind(address).await?),
+        // The name server may not answer.
+        Some(address) => match stop.run_until_cancelled(Server::bind(address)).await {
+            Some(server) => Some(server?),
+            None => return Ok(()),
+        },
         None => None,
     };
     let folder = settings.control_interface_dir.clone();
