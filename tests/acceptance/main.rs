@@ -18,6 +18,8 @@ mod link_reasons;
 mod listeners;
 mod logs;
 mod mqtt;
+mod names;
+mod network;
 mod operations;
 mod own_workload;
 mod payloads;
