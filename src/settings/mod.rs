@@ -209,7 +209,7 @@ impl ConnectArgs {
         }
         let vin = vin.unwrap_or_else(|| "unknown".into());
         let topics = check.parsed("VIN", Topics::new(&vin, prefixes));
-        let broker = self.mqtt.check(&vin, &mut check);
+        let mqtt = self.mqtt.check(&vin, &mut check);
         let control_interface_dir = self.ankaios.control_interface_dir(&mut check);
         let request_timeout = self.ankaios.request_timeout(&mut check);
         let rollout_timeout = check.duration_within(
@@ -231,20 +231,20 @@ impl ConnectArgs {
         let health = self.health.check(&mut check);
         let log = self.log.check(&mut check);
         let settings = || {
-            let (broker, topics, revisions) = (broker?, topics?, revisions?);
+            let (mqtt, topics, revisions) = (mqtt?, topics?, revisions?);
             let max_payload = usize::try_from(max_payload?.as_u64()).ok()?;
             Some(Settings {
                 mqtt: SessionOptions {
-                    broker: broker.broker,
-                    transport: broker.transport,
-                    proxy: broker.proxy,
+                    broker: mqtt.broker.broker,
+                    transport: mqtt.broker.transport,
+                    proxy: mqtt.broker.proxy,
                     addresses: AddressBook::default(),
-                    tls: broker.tls,
-                    login: broker.login,
-                    client_id: broker.client_id,
-                    session_expiry: broker.session_expiry,
-                    will_delay: broker.will_delay,
-                    keep_alive: broker.keep_alive,
+                    tls: mqtt.broker.tls,
+                    login: mqtt.broker.login,
+                    client_id: mqtt.client_id,
+                    session_expiry: mqtt.session_expiry,
+                    will_delay: mqtt.will_delay,
+                    keep_alive: mqtt.keep_alive,
                     // A record can be larger than the request that it was made from.
                     max_payload: max_payload.max(MAX_RECORD),
                     base_topic: topics.to_string(),
@@ -253,7 +253,7 @@ impl ConnectArgs {
                 },
                 topics,
                 max_payload,
-                replica: broker.replica,
+                replica: mqtt.replica,
                 control_interface_dir: control_interface_dir?,
                 request_timeout: request_timeout?,
                 rollout_timeout: rollout_timeout

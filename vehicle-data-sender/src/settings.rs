@@ -4,11 +4,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
-use mqtt_session::{AddressBook, BrokerAddress, ProxyChoice, SessionOptions, Transport};
+use mqtt_session::{AddressBook, BrokerArgs, BrokerSettings, SessionOptions};
 use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError};
-
-/// The port of MQTT without TLS.
-const DEFAULT_PORT: u16 = 1883;
 
 /// MQTT keep alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -39,18 +36,8 @@ pub(crate) struct SenderSettings {
 #[derive(Debug, Parser)]
 #[command(name = "vehicle-data-sender", version, max_term_width = 100)]
 struct SenderArgs {
-    /// Host name or address of the MQTT broker, with a port or without: host, host:port, [::1]:port
-    #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
-    mqtt_broker_addr: String,
-    /// Port of the MQTT broker [default: 1883]
-    #[arg(long, env, value_name = "PORT", hide_env_values = true)]
-    mqtt_broker_port: Option<String>,
-    /// What carries MQTT: tcp or websocket [default: tcp]
-    #[arg(long, env, value_name = "NAME", hide_env_values = true)]
-    mqtt_transport: Option<String>,
-    /// Path of MQTT over WebSocket [default: /mqtt]
-    #[arg(long, env, value_name = "PATH", hide_env_values = true)]
-    mqtt_websocket_path: Option<String>,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Topic to publish to, such as vehicle/1/sensors/speed (required)
     #[arg(long, env, value_name = "TOPIC", default_value = "", hide_env_values = true)]
     topic: String,
@@ -78,7 +65,7 @@ impl SenderArgs {
     /// Checks the settings and reports all mistakes.
     fn check(self) -> Result<SenderSettings, Mistakes> {
         let mut check = Check::default();
-        let mqtt = self.mqtt(&mut check);
+        let broker = self.broker.check(&mut check);
         if self.topic.is_empty() {
             let example = "for example TOPIC=vehicle/1/sensors/speed";
             check.mistake("TOPIC", format!("it is not set; say where to publish, {example}"));
@@ -99,41 +86,30 @@ impl SenderArgs {
         let log = self.log.check(&mut check);
         let settings = || {
             let interval = Duration::from_secs(seconds?.into());
-            Some(SenderSettings { mqtt: mqtt?, topic: self.topic, interval, log: log? })
+            let mqtt = session_options(broker?, &self.topic);
+            Some(SenderSettings { mqtt, topic: self.topic, interval, log: log? })
         };
         check.finish(settings())
     }
+}
 
-    /// Checks the settings of the connection to the broker.
-    fn mqtt(&self, check: &mut Check) -> Option<SessionOptions> {
-        let port = self.mqtt_broker_port.as_deref();
-        let broker = BrokerAddress::from_settings(&self.mqtt_broker_addr, port, DEFAULT_PORT);
-        let path = self.mqtt_websocket_path.as_deref();
-        let transport = Transport::from_settings(self.mqtt_transport.as_deref(), path);
-        let proxy = broker.as_ref().ok().map(|broker| {
-            ProxyChoice::from_environment(|name: &str| std::env::var(name).ok(), broker)
-        });
-        let mistakes = broker.as_ref().err().into_iter().flatten();
-        let mistakes = mistakes.chain(transport.as_ref().err());
-        for mistake in mistakes.chain(proxy.iter().flat_map(|proxy| proxy.as_ref().err())) {
-            check.mistake(mistake.name, &mistake.reason);
-        }
-        Some(SessionOptions {
-            broker: broker.ok()?,
-            transport: transport.ok()?,
-            proxy: proxy?.ok()?,
-            addresses: AddressBook::default(),
-            tls: None,
-            login: None,
-            client_id: String::new(),
-            session_expiry: Duration::ZERO,
-            will_delay: Duration::ZERO,
-            keep_alive: KEEP_ALIVE,
-            max_payload: MAX_PAYLOAD,
-            base_topic: self.topic.clone(),
-            content_type: "text/plain",
-            user_properties: &[],
-        })
+fn session_options(settings: BrokerSettings, topic: &str) -> SessionOptions {
+    let BrokerSettings { broker, transport, proxy, tls, login } = settings;
+    SessionOptions {
+        broker,
+        transport,
+        proxy,
+        addresses: AddressBook::default(),
+        tls,
+        login,
+        client_id: String::new(),
+        session_expiry: Duration::ZERO,
+        will_delay: Duration::ZERO,
+        keep_alive: KEEP_ALIVE,
+        max_payload: MAX_PAYLOAD,
+        base_topic: topic.to_owned(),
+        content_type: "text/plain",
+        user_properties: &[],
     }
 }
 
@@ -166,6 +142,9 @@ mod tests {
             ("--mqtt-broker-port=0", "MQTT_BROKER_PORT: 0 is not a valid port"),
             ("--mqtt-broker-addr=mqtt://x", "MQTT_BROKER_ADDR: \"mqtt://x\""),
             ("--mqtt-broker-addr=x:0", "MQTT_BROKER_ADDR: 0 is not a valid port"),
+            ("--mqtt-tls=yes", "MQTT_TLS: \"yes\""),
+            ("--mqtt-key-file=/key", "MQTT_KEY_FILE: it requires TLS"),
+            ("--mqtt-password-file=/password", "MQTT_USERNAME: it is not set"),
             ("--mqtt-transport=ws", "MQTT_TRANSPORT: \"ws\""),
             ("--mqtt-websocket-path=/mqtt", "MQTT_WEBSOCKET_PATH: it requires WebSocket"),
         ] {

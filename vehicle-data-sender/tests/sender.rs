@@ -8,7 +8,9 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use support::broker::Message;
+use support::certificates::Authority;
 use support::{Broker, Process};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 const TOPIC: &str = "vehicle/1/sensors/speed";
@@ -93,6 +95,50 @@ async fn websocket_and_a_port_in_the_address_are_possible() {
     ];
     let _sender = start(&broker, &settings);
     assert_is_speed(&broker.subscribe(TOPIC, &[]).await.next().await);
+}
+
+#[tokio::test]
+async fn tls_is_possible_with_and_without_websocket() {
+    let authority = Authority::new();
+    let [certified, client] = ["127.0.0.1", "sender"].map(|name| authority.certify(name));
+    let ca = authority.ca();
+    let [ca, cert, key] = [&ca, &client.cert, &client.key].map(|file| file.to_str().unwrap());
+    let [plain, secure, websocket] = std::array::from_fn(|_| support::free_port());
+    let tls = format!(
+        "cafile {ca}\ncertfile {}\nkeyfile {}\nrequire_certificate true",
+        certified.cert.display(),
+        certified.key.display()
+    );
+    let broker = Broker::with(&[
+        &format!("listener {plain} 127.0.0.1"),
+        &format!("listener {secure} 127.0.0.1\n{tls}"),
+        &format!("listener {websocket} 127.0.0.1\nprotocol websockets\n{tls}"),
+    ])
+    .await;
+    for (port, transport) in [(secure, "tcp"), (websocket, "websocket")] {
+        let settings = [
+            ("MQTT_BROKER_PORT", &*port.to_string()),
+            ("MQTT_TRANSPORT", transport),
+            ("MQTT_CA_FILE", ca),
+            ("MQTT_CERT_FILE", cert),
+            ("MQTT_KEY_FILE", key),
+        ];
+        let mut sender = start(&broker, &settings);
+        assert_is_speed(&broker.subscribe(TOPIC, &[]).await.next().await);
+        assert_eq!(sender.terminate().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_stop_while_the_broker_does_not_answer_is_not_delayed() {
+    let broker = Broker::start().await;
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let mut sender = start(&broker, &[("MQTT_BROKER_PORT", &port)]);
+    let _connection = silent.accept().await.unwrap();
+    let begin = Instant::now();
+    assert_eq!(sender.terminate().await.code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@
 //! | `watcher` | [`Watcher`], a connection of its own that is subscribed to one topic |
 //! | `publisher` | [`Publisher`], a connection of its own that only publishes |
 //! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
+//! | `settings` | feature `settings`: [`BrokerArgs`], the settings of a program |
 //!
 //! Of the client library, rumqttc 0.25, only the packets are used: their types, and how they
 //! are written. It refuses to read packets with reason codes or properties that it does not know.
@@ -104,6 +105,8 @@ mod reporter;
 mod retained_probe;
 mod session;
 mod setting_error;
+#[cfg(feature = "settings")]
+mod settings;
 mod shortcomings;
 mod size_limit;
 mod tls;
@@ -138,6 +141,8 @@ pub use recall::Recall;
 pub use reporter::{Reporter, SessionStatus};
 pub use session::{Ended, Session};
 pub use setting_error::SettingError;
+#[cfg(feature = "settings")]
+pub use settings::{BrokerArgs, BrokerSettings};
 pub use shortcomings::Lack;
 pub use tls::{Identity, Tls, TlsError, server_name};
 pub use watcher::{Watched, Watcher};

@@ -1,10 +1,12 @@
-//! A private Mosquitto and its clients, shared with the tests of the connector.
+//! A private Mosquitto, its clients and certificates, shared with the tests of the connector.
 
 #![allow(dead_code, unreachable_pub, reason = "shared files of which only a part is used")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 #[path = "../../../tests/support/broker.rs"]
 pub mod broker;
+#[path = "../../../tests/support/certificates.rs"]
+pub mod certificates;
 #[path = "../../../tests/support/process.rs"]
 pub mod process;
 
