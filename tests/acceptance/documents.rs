@@ -107,6 +107,25 @@ fn each_error_code_is_documented() {
     }
 }
 
+#[test]
+fn each_error_of_the_network_that_is_documented_exists() {
+    let sources = files(&root().join("crates/mqtt-session/src"), "rs");
+    let sources: String = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let section =
+        OPERATIONS.split("\n## Networks\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let tables = section.split("| in the log | what to do |\n").skip(1);
+    let rows = tables.flat_map(|table| table.lines().take_while(|line| line.starts_with('|')));
+    let errors = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    // What follows is an example.
+    let fixed = errors.map(|error| error.split(|c: char| c.is_ascii_digit() || c == '…').next());
+    let fixed: BTreeSet<_> =
+        fixed.flatten().map(str::trim).filter(|text| !text.is_empty()).collect();
+    assert!(fixed.len() > 8, "{fixed:?}");
+    for text in fixed {
+        assert!(sources.contains(text), "{text}");
+    }
+}
+
 /// The README abbreviates some names with braces, such as `…_{sent,received}_bytes_total`.
 #[test]
 fn each_metric_of_an_alert_is_in_the_readme() {
