@@ -133,7 +133,9 @@ fn start_connector(
     for (name, value) in settings {
         arguments.extend([name.into(), value.to_owned()]);
     }
-    let settings = Settings::from_args(arguments)?;
+    let mut settings = Settings::from_args(arguments)?;
+    // The demo has reached the broker directly. A proxy in its environment is for Cargo.
+    settings.mqtt.proxy = Default::default();
     log_to_standard_error(settings.log.level);
     let stop = CancellationToken::new();
     let running = connector::run(settings, stop.clone());

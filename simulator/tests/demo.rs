@@ -21,6 +21,8 @@ fn demo(arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_vehicle-simulator"))
         .args(arguments)
         .env_remove("RUST_BACKTRACE")
+        // Cargo may need it, and it leads nowhere here.
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
