@@ -21,6 +21,7 @@ use crate::network::Network;
 use crate::options::SessionOptions;
 use crate::piggyback::Piggyback;
 use crate::refused_subscriptions::RefusedSubscriptions;
+use crate::tls::Tls;
 use crate::unsent::MAX_PACKET;
 
 /// How long the broker has at least to answer CONNECT, however long connecting took.
@@ -64,6 +65,8 @@ impl Connection {
     ) -> Result<(Self, bool), ConnectionError> {
         let Dialed { line, address, give_up_at } = dial::open(options).await?;
         options.addresses.used(address);
+        let client_certificate = options.tls.as_ref().and_then(Tls::client_certificate_end);
+        metrics.client_certificate_ends(client_certificate);
         let heard = line.heard();
         let max_packet = connect::max_packet(options);
         let opening = Network::open(line, packet, max_packet, metrics.clone());

@@ -13,7 +13,7 @@ use crate::login::PasswordError;
 use crate::network::NetworkError;
 use crate::options::SessionOptions;
 use crate::reason_code::{EndRule, Help, Pace, ReasonCode};
-use crate::tls;
+use crate::tls::{self, Target, Tls};
 
 /// The next connection is not made sooner if the broker asks for fewer, or if nothing changes until
 /// somebody does something.
@@ -122,14 +122,18 @@ impl ConnectionError {
             {
                 Some(closed_help(options))
             }
-            Self::Unreachable(error) => error.help(&options.broker),
+            Self::Unreachable(error) => error.help(&options.broker, options.tls.as_ref()),
             Self::Timeout if early => Some(
                 "check MQTT_BROKER_ADDR and MQTT_BROKER_PORT; where only HTTP may leave the \
                  network, set HTTPS_PROXY or MQTT_TRANSPORT=websocket"
                     .into(),
             ),
             Self::Network(NetworkError::Io(error)) => {
-                tls::explain(error, &options.broker.tls_host())
+                let (host, port) = (options.broker.tls_host(), options.broker.port());
+                let help =
+                    tls::explain(error, Target { host: &host, port, tls: options.tls.as_ref() });
+                let is_closed = early && options.tls.is_some();
+                help.or_else(|| is_closed.then(|| closed_help(options)))
             }
             Self::Network(NetworkError::Closed) => Some(format!(
                 "if this continues and the broker is available, another client uses the client \
@@ -261,7 +265,7 @@ fn client_id_help(options: &SessionOptions) -> String {
 }
 
 fn login_help(options: &SessionOptions) -> String {
-    let has_certificate = options.tls.as_ref().is_some_and(|tls| tls.identity.is_some());
+    let has_certificate = options.tls.as_ref().is_some_and(Tls::has_identity);
     let client_id = client_id_help(options);
     match &options.login {
         Some(login) => format!(
@@ -283,6 +287,8 @@ fn login_help(options: &SessionOptions) -> String {
 
 /// The broker has closed the connection instead of accepting it.
 fn closed_help(options: &SessionOptions) -> String {
+    let certificate = options.tls.as_ref().map(tls::closed_early);
+    let certificate = certificate.map(|help| format!("{help}; ")).unwrap_or_default();
     let port = match (&options.tls, &options.transport) {
         (None, Transport::Tcp) => {
             "if it is a port for TLS, set MQTT_TLS=true; if it is one for WebSocket, set \
@@ -294,7 +300,8 @@ fn closed_help(options: &SessionOptions) -> String {
         (_, Transport::WebSocket { .. }) => "",
     };
     format!(
-        "{port}if it is an old broker: {VERSION}; or {}; or a limit of its connections is reached",
+        "{certificate}{port}if it is an old broker: {VERSION}; or {}; or a limit of its connections \
+         is reached",
         client_id_help(options)
     )
 }
@@ -323,7 +330,7 @@ fn foreign_help(server: &ForeignServer) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::tls::{Identity, Tls};
+    use crate::tls::Identity;
 
     fn reason(code: u8) -> Reason {
         Reason { code: ReasonCode(code), text: String::new(), server: None }
@@ -339,7 +346,7 @@ mod tests {
 
     fn with_certificate() -> SessionOptions {
         let identity = Identity { cert_file: "c".into(), key_file: "k".into() };
-        let tls = Tls { identity: Some(identity), ..Tls::default() };
+        let tls = Tls::new(None, Some(identity), Vec::new());
         SessionOptions { tls: Some(tls), ..SessionOptions::for_tests() }
     }
 

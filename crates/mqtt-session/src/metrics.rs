@@ -1,9 +1,12 @@
 //! Metrics of the connection to the broker.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
 /// The metrics of the sessions of a process. Cheap to clone.
@@ -21,6 +24,29 @@ struct Inner {
     received_packets: Counter,
     sent: Counter,
     received: Counter,
+    /// In seconds since 1970; 0 without a client certificate.
+    client_certificate_end: AtomicU64,
+}
+
+/// When the client certificate expires, if the last connection has used one.
+#[derive(Debug)]
+struct ClientCertificate(SessionMetrics);
+
+impl Collector for ClientCertificate {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let end = self.0.0.client_certificate_end.load(Ordering::Relaxed);
+        if end == 0 {
+            return Ok(());
+        }
+        let gauge = ConstGauge::new(end);
+        let family = encoder.encode_descriptor(
+            "client_certificate_expiry_timestamp",
+            "When the client certificate expires, in seconds since 1970.",
+            Some(&Unit::Seconds),
+            gauge.metric_type(),
+        )?;
+        gauge.encode(family)
+    }
 }
 
 impl SessionMetrics {
@@ -72,6 +98,12 @@ impl SessionMetrics {
             Unit::Bytes,
             inner.received.clone(),
         );
+        registry.register_collector(Box::new(ClientCertificate(self.clone())));
+    }
+
+    /// A connection uses a client certificate that ends at this time, in seconds since 1970.
+    pub(crate) fn client_certificate_ends(&self, end: Option<u64>) {
+        self.0.client_certificate_end.store(end.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Session and subscriptions are up; `again`: not for the first time.

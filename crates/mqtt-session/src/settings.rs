@@ -138,8 +138,10 @@ impl BrokerArgs {
             _ => None,
         };
         let alpn = alpn.into_iter().map(str::to_owned).collect();
-        let tls = Tls { ca_file, identity, alpn };
-        check.parsed("MQTT_TLS", tls.config())?;
+        let tls = Tls::new(ca_file, identity, alpn);
+        for (setting, error) in tls.check() {
+            check.mistake(setting, error);
+        }
         Some(tls)
     }
 

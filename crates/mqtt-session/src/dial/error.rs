@@ -12,7 +12,7 @@ use super::proxy::HttpProxy;
 use super::race::{DIAL_TIMEOUT, RESOLUTION_TIMEOUT};
 use super::websocket::WebSocketError;
 use crate::broker_address::BrokerAddress;
-use crate::tls;
+use crate::tls::{self, Target, Tls};
 
 /// Most addresses that a message lists.
 const MAX_LISTED: usize = 4;
@@ -237,15 +237,18 @@ impl DialError {
     }
 
     /// What to do about it, where that is known.
-    pub(crate) fn help(&self, broker: &BrokerAddress) -> Option<String> {
+    pub(crate) fn help(&self, broker: &BrokerAddress, tls: Option<&Tls>) -> Option<String> {
         match self {
-            Self::Io(error) => tls::explain(error, &broker.tls_host()),
+            Self::Io(error) => {
+                let (host, port) = (broker.tls_host(), broker.port());
+                tls::explain(error, Target { host: &host, port, tls })
+            }
             Self::Timeout => None,
             Self::Name(error) => Some(error.help("MQTT_BROKER_ADDR")),
             Self::Proxy(error) => error.cause.help(&error.proxy, broker),
             Self::WebSocket(error) => error.help(),
             Self::Addresses(AddressErrors(errors)) => {
-                errors.iter().find_map(|(_, error)| error.help(broker))
+                errors.iter().find_map(|(_, error)| error.help(broker, tls))
             }
         }
     }

@@ -232,11 +232,11 @@ async fn help_says_what_a_proxy_or_a_name_needs() {
         opened = open(&options) => opened.err().unwrap(),
         () = refuse => unreachable!(),
     };
-    let help = error.help(&options.broker).unwrap();
+    let help = error.help(&options.broker, None).unwrap();
     assert!(help.contains("add localhost to NO_PROXY"), "{help}");
     options.proxy = ProxyChoice::None;
     options.broker = BrokerAddress::from_settings("broker.local", None, 1883).unwrap();
     let error = open(&options).await.err().unwrap();
-    let help = error.help(&options.broker).unwrap();
+    let help = error.help(&options.broker, None).unwrap();
     assert!(help.contains("multicast DNS, which is not supported"), "{help}");
 }
