@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::certificates::{Authority, Certified};
 use crate::support::connector::{BASE, start_connector_at};
 use crate::support::vehicle::Vehicle;
-use crate::support::{Broker, DEADLINE, Process, eventually, free_port, scene};
+use crate::support::{Broker, DEADLINE, Process, eventually, free_port, http, scene};
 
 /// A Mosquitto with a second listener for TLS, or with a login. Operators use the first
 /// listener, which requires neither.
@@ -128,6 +128,180 @@ async fn an_expired_certificate_and_one_for_another_host_are_refused() {
         // It continues to try.
         connector.line(help).await;
     }
+}
+
+#[tokio::test]
+async fn the_documented_commands_create_certificates_that_are_accepted() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let blocks = document.split("```shell\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let [create, check] = blocks.take(2).collect::<Vec<_>>().try_into().unwrap();
+    let create = create.replace("DNS:broker.example", "IP:127.0.0.1");
+    let folder = tempfile::TempDir::new().unwrap();
+    let run = |commands: &str| {
+        let output =
+            Command::new("sh").args(["-ec", commands]).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{commands}\n{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&create);
+    assert!(run(check).contains("IP Address:127.0.0.1"));
+    let file = |name| folder.path().join(name);
+    let server = Certified { cert: file("server.pem"), key: file("server.key") };
+    let lines = ["require_certificate true"];
+    let secure_broker = SecureBroker::with(&server, &file("ca.pem"), &lines).await;
+    let port = free_port();
+    let health = format!("127.0.0.1:{port}");
+    let connector = secure_broker.connect(&[
+        ("MQTT_CA_FILE", text(&file("ca.pem"))),
+        ("MQTT_CERT_FILE", text(&file("vehicle.pem"))),
+        ("MQTT_KEY_FILE", text(&file("vehicle.key"))),
+        ("HEALTH_ADDR", &health),
+    ]);
+    secure_broker.serves(&connector).await;
+    let metrics = http::get(port, "/metrics").await.body;
+    let name = "fleet_connector_mqtt_client_certificate_expiry_timestamp_seconds ";
+    let end = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let left = UNIX_EPOCH + Duration::from_secs(end.parse().unwrap());
+    let days = left.duration_since(SystemTime::now()).unwrap().as_secs() / 86_400;
+    assert!((88..=90).contains(&days), "{days} days");
+}
+
+/// The command of a shell for a self-signed certificate, without its `-out new.pem`.
+const SELF_SIGNED: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+                           -days 30 -subj /CN=b -addext subjectAltName=IP:127.0.0.1 \
+                           -keyout new.key";
+
+/// The commands of a shell for `new.pem`, signed with these options of `openssl x509`.
+fn sign(options: &str) -> String {
+    format!(
+        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1 \
+         -keyout new.key -out new.csr
+         openssl x509 -req -in new.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 \
+         -out new.pem {options}"
+    )
+}
+
+/// The commands of a shell for a certificate with these extensions.
+fn extended(extensions: &str) -> String {
+    format!("printf '{extensions}' > new.ext\n{}", sign("-extfile new.ext"))
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_certificate_of_the_broker_is_named() {
+    const CREATE: &str = "(echo basicConstraints=CA:FALSE; echo subjectAltName=IP:127.0.0.1) > \
+                          server.ext && openssl x509 -req";
+    let authority = Authority::new();
+    let ca_as_server = format!("{SELF_SIGNED} -CA ca.pem -CAkey ca.key -out new.pem");
+    let other = format!("{SELF_SIGNED} -addext basicConstraints=CA:FALSE -out new.pem");
+    for (commands, expected) in [
+        (sign(""), &["has X.509 version 1", "version 3 with subjectAltName", CREATE][..]),
+        (
+            extended("basicConstraints=CA:FALSE"),
+            &["it has no subjectAltName, and the common name (CN=127.0.0.1)", CREATE],
+        ),
+        (
+            extended("subjectAltName=DNS:broker.example"),
+            &[
+                "set MQTT_BROKER_ADDR to a name in the certificate, which has broker.example",
+                CREATE,
+            ],
+        ),
+        (
+            extended("subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=clientAuth"),
+            &["must not be used for a server, only for client authentication"],
+        ),
+        (ca_as_server, &["is that of a CA, as `openssl req -x509` creates it", CREATE]),
+        (other, &["has signed it itself, and ", "set MQTT_CA_FILE to the certificate of its CA"]),
+    ] {
+        let server = authority.certify_with("server", &commands);
+        let ca = authority.ca();
+        let secure_broker = SecureBroker::with(&server, &ca, &[]).await;
+        let connector = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);
+        let line = connector.line("no connection to the MQTT broker").await;
+        for part in expected {
+            assert!(line.contains(part), "{part:?} is missing in {line}");
+        }
+        assert!(!line.contains("OtherError"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_yet_names_the_clock() {
+    let authority = Authority::new();
+    let server = authority.certify_for_years("127.0.0.1", 2090, 2091);
+    let secure_broker = SecureBroker::with(&server, &authority.ca(), &[]).await;
+    let connector = secure_broker.connect(&[("MQTT_CA_FILE", text(&authority.ca()))]);
+    let line = connector.line("its certificate is not valid yet; correct the clock").await;
+    let period = "it is valid from 2090-01-01T00:00:00Z, and the clock of the vehicle says 20";
+    assert!(line.contains(period), "{line}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_certificate_of_the_vehicle_is_named() {
+    let authority = Authority::new();
+    let (ca, server) = (authority.ca(), authority.certify("127.0.0.1"));
+    let foreign = format!("{SELF_SIGNED} -out new.pem");
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let lines = ["require_certificate true", &*format!("tls_version {version}")];
+        let secure_broker = SecureBroker::with(&server, &ca, &lines).await;
+        for (vehicle, expected) in [
+            (authority.certify_with("foreign", &foreign), &["it does not know its CA"][..]),
+            (Authority::new().certify("1"), &["was the CA created again?"]),
+            (
+                authority.certify_with("purpose", &extended("extendedKeyUsage=serverAuth")),
+                &["create it with extendedKeyUsage=clientAuth"],
+            ),
+            (
+                authority.certify_expired("expired"),
+                &["the client certificate has expired; renew it", "(it says CertificateExpired)"],
+            ),
+        ] {
+            let connector = secure_broker.connect(&[
+                ("MQTT_CA_FILE", text(&ca)),
+                ("MQTT_CERT_FILE", text(&vehicle.cert)),
+                ("MQTT_KEY_FILE", text(&vehicle.key)),
+            ]);
+            for part in expected {
+                connector.line(part).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_identifier_that_is_not_allowed_is_not_taken_for_a_missing_login() {
+    let authority = Authority::new();
+    let (ca, vehicle) = (authority.ca(), authority.certify("1"));
+    let secure = free_port();
+    let server = authority.certify("127.0.0.1");
+    let config = [
+        "clientid_prefixes thing-".to_owned(),
+        format!("listener {secure} 127.0.0.1"),
+        format!("cafile {}", ca.display()),
+        format!("certfile {}", server.cert.display()),
+        format!("keyfile {}", server.key.display()),
+        "require_certificate true".to_owned(),
+        "use_identity_as_username true".to_owned(),
+    ];
+    let config: Vec<_> = config.iter().map(String::as_str).collect();
+    let secure_broker = SecureBroker::of(&config, secure).await;
+    let settings = [
+        ("MQTT_CA_FILE", text(&ca)),
+        ("MQTT_CERT_FILE", text(&vehicle.cert)),
+        ("MQTT_KEY_FILE", text(&vehicle.key)),
+    ];
+    let connector = secure_broker.connect(&settings);
+    let line = connector.line("no connection to the MQTT broker").await;
+    let identifier = format!("{:?}", "fleet-connector-1").replace('"', "\\\"");
+    for part in [
+        &*format!("does not allow the client identifier {identifier}: set MQTT_CLIENT_ID"),
+        "allow the client certificate (MQTT_CERT_FILE) to connect",
+    ] {
+        assert!(line.contains(part), "{part:?} is missing in {line}");
+    }
+    let settings = [&settings[..], &[("MQTT_CLIENT_ID", "thing-1")]].concat();
+    secure_broker.connect(&settings).line("ready for requests").await;
 }
 
 #[tokio::test]

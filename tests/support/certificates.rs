@@ -1,6 +1,7 @@
 //! Certificates generated for one test.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
@@ -26,6 +27,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
+        std::fs::write(folder.path().join("ca.key"), key.serialize_pem()).unwrap();
         Self { folder, issuer: Issuer::new(params, key) }
     }
 
@@ -46,10 +48,29 @@ impl Authority {
 
     /// An expired certificate for a host.
     pub fn certify_expired(&self, name: &str) -> Certified {
+        self.certify_for_years(name, 2020, 2021)
+    }
+
+    /// A certificate for a host that is valid from the beginning of one year to that of another.
+    pub fn certify_for_years(&self, name: &str, first: i32, end: i32) -> Certified {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2021, 1, 1);
+        params.not_before = date_time_ymd(first, 1, 1);
+        params.not_after = date_time_ymd(end, 1, 1);
         self.sign(name, params)
+    }
+
+    /// What commands of a shell create in [`Authority::folder`], which has `ca.pem` and `ca.key`:
+    /// `new.pem` and `new.key`, which are renamed.
+    pub fn certify_with(&self, name: &str, commands: &str) -> Certified {
+        let shell = Command::new("sh").args(["-ec", commands]).current_dir(self.folder()).output();
+        let output = shell.unwrap();
+        assert!(output.status.success(), "{commands}\n{output:?}");
+        let renamed = |suffix: &str| {
+            let path = self.folder().join(format!("{name}{suffix}"));
+            std::fs::rename(self.folder().join(format!("new{suffix}")), &path).unwrap();
+            path
+        };
+        Certified { cert: renamed(".pem"), key: renamed(".key") }
     }
 
     fn sign(&self, name: &str, mut params: CertificateParams) -> Certified {
