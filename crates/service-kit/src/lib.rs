@@ -4,6 +4,7 @@
 //! | module | what it contains |
 //! |---|---|
 //! | [`backoff`] | growing waits between attempts |
+//! | [`clock`] | durations that a clock that is set does not change |
 //! | [`heartbeat`] | liveness checks of tasks |
 //! | [`random`] | random ids and durations, not for cryptography |
 //! | [`log`] | the log on standard error, as text or JSON |
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+pub mod clock;
 pub mod heartbeat;
 #[cfg(feature = "program")]
 pub mod log;
