@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ankaios_model::proto::ank_base::response::ResponseContent;
+use service_kit::clock::Moment;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -89,7 +90,7 @@ impl Buffers {
         let changed = Arc::new(Notify::new());
         let producer = Producer { buffers: Arc::clone(&self.0), id, changed: Arc::clone(&changed) };
         let buffers = Arc::clone(&self.0);
-        (producer, Consumer { buffers, id, changed, arrived: SystemTime::now() })
+        (producer, Consumer { buffers, id, changed, arrived: Moment::now() })
     }
 
     /// Waits until there is memory for large messages. A stream that opens before would only have
@@ -176,7 +177,7 @@ struct BufferedMessage {
     /// Estimated memory, in bytes.
     size: usize,
     /// It did not arrive before this time.
-    arrived: SystemTime,
+    arrived: Moment,
 }
 
 impl Buffer {
@@ -238,7 +239,7 @@ pub(super) struct Producer {
 impl Producer {
     /// Adds a message of `size` bytes as encoded, which did not arrive before `arrived`. To keep
     /// the limits, this drops the oldest messages of the largest buffers.
-    pub(super) fn push(&self, content: ResponseContent, size: usize, arrived: SystemTime) {
+    pub(super) fn push(&self, content: ResponseContent, size: usize, arrived: Moment) {
         let metrics = &self.buffers.metrics;
         let mut guard = self.buffers.state();
         let state = &mut *guard;
@@ -276,7 +277,7 @@ pub(super) struct Consumer {
     buffers: Arc<Shared>,
     id: u64,
     changed: Arc<Notify>,
-    arrived: SystemTime,
+    arrived: Moment,
 }
 
 impl Consumer {
@@ -293,7 +294,7 @@ impl Consumer {
 
     /// The time before which the message that was taken last did not arrive; before the first
     /// one, the time at which the buffer was made.
-    pub(super) fn arrived(&self) -> SystemTime {
+    pub(super) fn arrived(&self) -> Moment {
         self.arrived
     }
 

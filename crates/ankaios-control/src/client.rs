@@ -1,7 +1,7 @@
 //! Typed calls to Ankaios.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ankaios_model::proto::ank_base::request::RequestContent;
 use ankaios_model::proto::ank_base::response::ResponseContent;
@@ -11,6 +11,7 @@ use ankaios_model::proto::ank_base::{
 use ankaios_model::proto::control_api::ToAnkaios;
 use ankaios_model::proto::control_api::to_ankaios::ToAnkaiosEnum;
 use bytes::Bytes;
+use service_kit::clock::Moment;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -254,7 +255,7 @@ impl RawStream {
     }
 
     /// A time before which the last answer did not arrive.
-    pub(super) fn arrived(&self) -> SystemTime {
+    pub(super) fn arrived(&self) -> Moment {
         self.consumer.arrived()
     }
 }

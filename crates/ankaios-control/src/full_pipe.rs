@@ -12,6 +12,7 @@ use rustix::fs::fstat;
 use rustix::io::ioctl_fionread;
 use rustix::param::page_size;
 use rustix::pipe::fcntl_getpipe_size;
+use service_kit::clock::Moment;
 
 /// How long a pipe must have been full. A little less than 500 ms, because the kernel records the
 /// time of a write in steps of some milliseconds.
@@ -20,7 +21,7 @@ const GIVE_UP: Duration = Duration::from_millis(450);
 /// Checks one `input` before it is read.
 #[derive(Debug)]
 pub(super) struct FullPipe {
-    last_check: SystemTime,
+    last_check: Moment,
     /// The last write before the first check. Where writes do not change it, as with overlayfs,
     /// nothing is detected.
     first_write: Option<SystemTime>,
@@ -28,17 +29,21 @@ pub(super) struct FullPipe {
 
 impl FullPipe {
     pub(super) fn new(input: impl AsFd) -> Self {
-        Self { last_check: SystemTime::now(), first_write: last_write(input) }
+        Self { last_check: Moment::now(), first_write: last_write(input) }
     }
 
     /// Whether the agent may have given up frames since the last check. While the pipe is read
     /// without a pause, this makes no system call.
-    pub(super) fn check(&mut self, input: impl AsFd, now: SystemTime) -> bool {
+    pub(super) fn check(&mut self, input: impl AsFd, now: Moment) -> bool {
         let last_check = std::mem::replace(&mut self.last_check, now);
-        if now.duration_since(last_check).is_ok_and(|pause| pause < GIVE_UP) || !is_full(&input) {
+        let pause = now.instant.saturating_duration_since(last_check.instant);
+        if pause < GIVE_UP || !is_full(&input) {
             return false;
         }
         let written = last_write(input).filter(|written| self.first_write != Some(*written));
+        // A clock that was set back since then must not hide how long ago that was. One that was
+        // set forward only starts streams again that have lost nothing.
+        let now = now.time.checked_add(last_check.set_back(now)).unwrap_or(now.time);
         let age = written.and_then(|written| now.duration_since(written).ok());
         age.is_some_and(|age| age >= GIVE_UP)
     }
@@ -71,6 +76,12 @@ mod tests {
     use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 
     use super::*;
+
+    /// The time from now on by both clocks.
+    fn after(duration: Duration) -> Moment {
+        let now = Moment::now();
+        Moment { instant: now.instant + duration, time: now.time + duration }
+    }
 
     /// An `input` that was written long ago.
     struct Input {
@@ -111,13 +122,25 @@ mod tests {
     async fn a_pipe_that_was_full_for_long_is_reported_once() {
         let pipe = Input::new();
         let mut full = FullPipe::new(&pipe.input);
-        let late = SystemTime::now() + 10 * GIVE_UP;
+        let late = after(10 * GIVE_UP);
+        let later =
+            |duration| Moment { instant: late.instant + duration, time: late.time + duration };
         assert!(!full.check(&pipe.input, late));
         pipe.fill().await;
         assert!(!full.check(&pipe.input, late));
-        assert!(full.check(&pipe.input, late + GIVE_UP));
-        assert!(!full.check(&pipe.input, late + GIVE_UP));
-        assert!(!full.check(&pipe.input, late + GIVE_UP + GIVE_UP / 2));
+        assert!(full.check(&pipe.input, later(GIVE_UP)));
+        assert!(!full.check(&pipe.input, later(GIVE_UP)));
+        assert!(!full.check(&pipe.input, later(GIVE_UP + GIVE_UP / 2)));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_hides_nothing() {
+        let pipe = Input::new();
+        let mut full = FullPipe::new(&pipe.input);
+        pipe.fill().await;
+        let late = after(2 * GIVE_UP);
+        let set_back = Moment { time: SystemTime::UNIX_EPOCH, ..late };
+        assert!(full.check(&pipe.input, set_back));
     }
 
     /// As when a large state is written at once after a pause.
@@ -126,8 +149,8 @@ mod tests {
         let pipe = Input::new();
         let mut full = FullPipe::new(&pipe.input);
         pipe.fill().await;
-        let late = SystemTime::now() + 10 * GIVE_UP;
-        pipe.set_last_write(late - GIVE_UP / 2);
+        let late = after(10 * GIVE_UP);
+        pipe.set_last_write(late.time - GIVE_UP / 2);
         assert!(!full.check(&pipe.input, late));
     }
 
@@ -139,7 +162,7 @@ mod tests {
         let capacity = fcntl_getpipe_size(&pipe.input).unwrap();
         pipe.input.readable().await.unwrap();
         assert!(pipe.input.try_read(&mut vec![0; capacity / 2]).unwrap() > capacity / 4);
-        assert!(!full.check(&pipe.input, SystemTime::now() + GIVE_UP));
+        assert!(!full.check(&pipe.input, after(GIVE_UP)));
     }
 
     #[tokio::test]
@@ -148,6 +171,6 @@ mod tests {
         let mut full = FullPipe::new(&pipe.input);
         pipe.fill().await;
         pipe.set_last_write(SystemTime::UNIX_EPOCH);
-        assert!(!full.check(&pipe.input, SystemTime::now() + GIVE_UP));
+        assert!(!full.check(&pipe.input, after(GIVE_UP)));
     }
 }

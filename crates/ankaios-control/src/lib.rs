@@ -80,6 +80,7 @@ pub use link::{Link, connect};
 pub use listener::{Change, EventListener, Failure, ListenerError, ListenerTask, Listeners};
 pub use logs::{LogItem, LogStream, LogsOptions};
 pub use metrics::LinkMetrics;
+pub use service_kit::clock::Moment;
 pub use service_kit::heartbeat::Monitor;
 pub use status::{LinkState, LinkStatus};
 pub use stream_health::{StreamHealth, StreamHealthHandle};

@@ -1,13 +1,12 @@
 //! Log streams of workloads.
 
-use std::time::SystemTime;
-
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::request::RequestContent;
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use ankaios_model::proto::ank_base::{
     LogEntry, LogsCancelRequest, LogsRequest, WorkloadInstanceName,
 };
+use service_kit::clock::Moment;
 
 use super::buffer::Item;
 use super::client::{Client, RawStream};
@@ -85,7 +84,7 @@ impl LogStream {
     /// the time of the request. Items may wait in the buffer of the stream for long, so this can
     /// be much earlier than the call of [`LogStream::next`].
     #[must_use]
-    pub fn arrived(&self) -> SystemTime {
+    pub fn arrived(&self) -> Moment {
         self.stream.arrived()
     }
 

@@ -6,11 +6,11 @@ mod table;
 
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use bytes::Bytes;
 use lost_answers::ANSWER_LOST;
+use service_kit::clock::Moment;
 use service_kit::random;
 pub(super) use table::{Answer, Kind, Subject};
 use table::{Recipient, Request, Table};
@@ -271,7 +271,7 @@ impl Pending {
         request_id: &str,
         content: ResponseContent,
         size: usize,
-        arrived: SystemTime,
+        arrived: Moment,
     ) -> bool {
         let Some(number) = self.number(request_id) else { return false };
         let mut guard = self.table();

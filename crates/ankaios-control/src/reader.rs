@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ankaios_model::proto::ank_base::Response;
 use ankaios_model::proto::ank_base::response::ResponseContent;
 use ankaios_model::proto::control_api::from_ankaios::FromAnkaiosEnum;
 use bytes::BytesMut;
 use futures_util::FutureExt;
+use service_kit::clock::Moment;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
@@ -129,9 +130,9 @@ async fn read_frames(
 /// the arrival of its last message.
 struct FrameArrival {
     /// The bytes that were read last did not arrive before this time.
-    earliest: SystemTime,
+    earliest: Moment,
     /// The last time at which the pipe is known to have been empty.
-    last_empty: SystemTime,
+    last_empty: Moment,
     full: FullPipe,
     /// The agent may have given up frames that would have followed those in the pipe.
     given_up: bool,
@@ -139,14 +140,14 @@ struct FrameArrival {
 
 impl FrameArrival {
     fn begin(input: &Receiver) -> Self {
-        let now = SystemTime::now();
+        let now = Moment::now();
         Self { earliest: now, last_empty: now, full: FullPipe::new(input), given_up: false }
     }
 
     /// Reads the bytes in the pipe, or waits for some. Dropping the future loses nothing.
     async fn read(&mut self, input: &mut Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
         poll_fn(|context| {
-            let (now, space) = (SystemTime::now(), buffer.capacity() - buffer.len());
+            let (now, space) = (Moment::now(), buffer.capacity() - buffer.len());
             self.given_up |= self.full.check(&*input, now);
             let read = match poll_read_buf(Pin::new(&mut *input), context, buffer) {
                 Poll::Ready(read) => read?,
@@ -188,7 +189,7 @@ fn read_or_eof(input: &Receiver, buffer: &mut BytesMut) -> io::Result<usize> {
     }
 }
 
-fn deliver(frame: Frame, pending: &Pending, signals: &watch::Sender<Signals>, arrived: SystemTime) {
+fn deliver(frame: Frame, pending: &Pending, signals: &watch::Sender<Signals>, arrived: Moment) {
     match frame.message.from_ankaios_enum {
         Some(FromAnkaiosEnum::Response(response)) => {
             deliver_response(response, frame.size, pending, signals, arrived);
@@ -208,7 +209,7 @@ fn deliver_response(
     size: usize,
     pending: &Pending,
     signals: &watch::Sender<Signals>,
-    arrived: SystemTime,
+    arrived: Moment,
 ) {
     let Response { request_id, response_content } = response;
     if pending.record_answer() {
@@ -306,7 +307,7 @@ mod tests {
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         agent.write_all(b"a").await.unwrap();
         arrival.read(&mut input, &mut buffer).await.unwrap();
-        let empty = SystemTime::now();
+        let empty = Moment::now();
         agent.write_all(&[b'b'; LATE]).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         let mut read = 0;
@@ -314,10 +315,10 @@ mod tests {
             buffer.clear();
             buffer.reserve(READ_SIZE);
             read += arrival.read(&mut input, &mut buffer).await.unwrap();
-            assert!(arrival.earliest <= empty, "{read} bytes");
+            assert!(arrival.earliest.time <= empty.time, "{read} bytes");
         }
         agent.write_all(b"c").await.unwrap();
         arrival.read(&mut input, &mut buffer).await.unwrap();
-        assert!(arrival.earliest >= empty + Duration::from_millis(50));
+        assert!(arrival.earliest.time >= empty.time + Duration::from_millis(50));
     }
 }

@@ -7,7 +7,7 @@
 use std::time::SystemTime;
 
 use ankaios_control::EventStream;
-use ankaios_control::{Client, RequestError, WorkloadStates};
+use ankaios_control::{Client, Moment, RequestError, WorkloadStates};
 use ankaios_control::{LogItem, LogStream};
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::CompleteState;
@@ -18,10 +18,11 @@ use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::FuturesUnordered;
 use mqtt_session::SessionEnded;
 use serde::Serialize;
+use service_kit::clock::uptime;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::bookmark::Bookmark;
-use super::instances::{Instances, Now, RETRY};
+use super::instances::{Instances, RETRY};
 use super::messages::{Dropped, Stopped, batches};
 use crate::errors::request_failed;
 use crate::streams::publisher::Publisher;
@@ -47,7 +48,7 @@ impl Follower {
     pub(crate) fn new(ankaios: Client, subscription: &LogsRequest) -> Self {
         Self {
             ankaios,
-            instances: Instances::new(subscription, SystemTime::now()),
+            instances: Instances::new(subscription, Moment::now()),
             streams: FuturesUnordered::new(),
             next_stream: 0,
             is_open: false,
@@ -63,7 +64,7 @@ impl Follower {
         resume_at: Option<SystemTime>,
     ) -> Self {
         let follower = Self::new(ankaios, subscription);
-        Self { instances: follower.instances.restored(resume_at), ..follower }
+        Self { instances: follower.instances.restored(resume_at, uptime()), ..follower }
     }
 
     /// Finds the instances and requests their logs. Returns the instances that have one.
@@ -98,7 +99,7 @@ impl Follower {
         let mut last_message = Instant::now();
         while !self.instances.is_done(self.events.is_some(), SystemTime::now()) {
             let due = self.instances.next_due();
-            let deadline = self.instances.deadline(last_message, Now::read());
+            let deadline = self.instances.deadline(last_message, Moment::now());
             tokio::select! {
                 // A busy log always has a next item, so events and requests come first.
                 // The deadline only counts while there is no item.
@@ -106,7 +107,7 @@ impl Follower {
                 Some(event) = OptionFuture::from(self.events.as_mut().map(EventStream::next)) => {
                     match event {
                         Ok(event) => {
-                            output.stopped(self.instances.observe(&event, Now::read())).await?;
+                            output.stopped(self.instances.observe(&event, Moment::now())).await?;
                         }
                         Err(error) => self.handle_event_error(&error, output),
                     }
@@ -118,13 +119,13 @@ impl Follower {
                     self.publish_item(number, stream, item, output).await?;
                     last_message = Instant::now();
                     if self.instances.follow() {
-                        bookmark.save(self.instances.delivered_until()).await?;
+                        bookmark.save(self.instances.delivered_until(Moment::now())).await?;
                     }
                 }
                 Some(()) = OptionFuture::from(deadline.map(sleep_until)) => {
                     if self.instances.is_past_until(SystemTime::now()) {
                         self.streams.clear();
-                        output.stopped(self.instances.end_all()).await?;
+                        output.stopped(self.instances.end_all(Moment::now())).await?;
                     }
                 }
             }
@@ -163,7 +164,7 @@ impl Follower {
             }
             LogItem::Dropped(dropped) => output.send(&Dropped { dropped }).await?,
             LogItem::Stopped(instance) => {
-                let stopped = self.instances.stopped(number, instance, arrived, Now::read());
+                let stopped = self.instances.stopped(number, instance, arrived, Moment::now());
                 output.stopped(stopped).await?;
             }
             LogItem::Lost => self.instances.lost(number, Instant::now()),
@@ -183,7 +184,7 @@ impl Follower {
 
     /// Requests the logs that are due.
     async fn request_due(&mut self, output: &LogPublisher) -> Result<(), SessionEnded> {
-        for (since, requested) in self.instances.due(Instant::now()) {
+        for (since, requested) in self.instances.due(Moment::now()) {
             let answer = self.request(requested.clone(), since).await;
             if let Err(error) = &answer {
                 tracing::warn!(%error, topic = output.topic, "logs cannot be requested again");
@@ -195,7 +196,7 @@ impl Follower {
                     Ok(_) => self.instances.is_running(&instance),
                     Err(error) => is_transient(error),
                 };
-                let now = Instant::now();
+                let now = Moment::now();
                 output.stopped(self.instances.unavailable(instance, since, retry, now)).await?;
             }
         }
@@ -208,12 +209,12 @@ impl Follower {
         instances: impl IntoIterator<Item = InstanceName>,
         since: Option<SystemTime>,
     ) -> Result<Vec<InstanceName>, RequestError> {
-        let (options, from) = self.instances.request(since, SystemTime::now());
+        let (options, from) = self.instances.request(since, Moment::now());
         let (accepted, stream) = self.ankaios.logs(instances, options).await?;
         // A stream without instances would never end.
         if !accepted.is_empty() {
             self.next_stream += 1;
-            self.instances.opened(&accepted, self.next_stream, from, SystemTime::now());
+            self.instances.opened(&accepted, self.next_stream, from, Moment::now());
             self.streams.push(Box::pin(next(self.next_stream, stream)));
         }
         Ok(accepted)

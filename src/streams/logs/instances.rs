@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use ankaios_control::Event;
 use ankaios_control::LogsOptions;
+use ankaios_control::Moment;
 use ankaios_control::WorkloadStates;
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::ExecutionState;
@@ -18,7 +19,7 @@ use fleet_contract::requests::LogsRequest;
 use fleet_contract::rfc3339;
 use tokio::time::Instant;
 
-use super::position::LogPosition;
+use super::position::{LogPosition, Since};
 
 /// How long to wait after the end of a log before it is requested again. The state may still say
 /// that the instance runs: agents check their containers every 500 ms, and less often under load.
@@ -34,20 +35,6 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How long Ankaios may take to end logs whose `until` has passed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A point in time, by the monotonic clock and by the system clock.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) instant: Instant,
-    pub(super) time: SystemTime,
-}
-
-impl Now {
-    /// Reads both clocks.
-    pub(super) fn read() -> Self {
-        Self { instant: Instant::now(), time: SystemTime::now() }
-    }
-}
-
 /// The instances of a subscription to logs.
 #[derive(Debug)]
 pub(super) struct Instances {
@@ -58,7 +45,9 @@ pub(super) struct Instances {
     logs: BTreeMap<InstanceName, Log>,
     /// The logs of instances that appear later are requested from this time on; `None` means
     /// from their first line.
-    begin: Option<SystemTime>,
+    begin: Option<Since>,
+    /// When the subscription began, or was resumed.
+    started: Moment,
     /// Whether an earlier process has started the subscription.
     restored: bool,
     states: WorkloadStates,
@@ -74,16 +63,16 @@ enum Log {
     /// To be requested at `at`, from `since` on.
     Due {
         at: Instant,
-        since: Option<SystemTime>,
+        since: Option<Since>,
         /// Whether its end was published, and none of its lines since.
         end_published: bool,
     },
     /// It has ended, and the end was published, but the last known state says that the instance
     /// runs. Either the state will follow, or the container was restarted: at `at` the log is
     /// requested again.
-    Settling { at: Instant, since: Option<SystemTime> },
+    Settling { at: Instant, since: Option<Since> },
     /// It has ended, and the end was published. Lines from before `until` have been delivered.
-    Ended { until: Option<SystemTime> },
+    Ended { until: Option<Since> },
 }
 
 impl Log {
@@ -100,7 +89,7 @@ impl Log {
     }
 
     /// When to request it, and from which time on.
-    fn due(&self) -> Option<(Instant, Option<SystemTime>)> {
+    fn due(&self) -> Option<(Instant, Option<Since>)> {
         match self {
             Self::Due { at, since, .. } | Self::Settling { at, since } => Some((*at, *since)),
             Self::Open { .. } | Self::Ended { .. } => None,
@@ -110,7 +99,7 @@ impl Log {
 
 impl Instances {
     /// The instances of a subscription that begins at `now`.
-    pub(super) fn new(subscription: &LogsRequest, now: SystemTime) -> Self {
+    pub(super) fn new(subscription: &LogsRequest, now: Moment) -> Self {
         let options = options(subscription);
         let time = |text: &Option<String>| text.as_deref().and_then(rfc3339::parse);
         Self {
@@ -119,7 +108,8 @@ impl Instances {
             until: time(&options.until),
             options,
             logs: BTreeMap::new(),
-            begin: Some(now),
+            begin: Some(now.into()),
+            started: now,
             restored: false,
             states: WorkloadStates::default(),
             states_known: false,
@@ -127,9 +117,15 @@ impl Instances {
     }
 
     /// Resumes where an earlier process was interrupted; `None` means from the first lines.
-    pub(super) fn restored(mut self, resume_at: Option<SystemTime>) -> Self {
+    /// `uptime` is the time since the device has started.
+    pub(super) fn restored(mut self, resume_at: Option<SystemTime>, uptime: Duration) -> Self {
+        let now = self.started;
+        // Otherwise the clock was set back, perhaps by the start of the device: then all lines
+        // since the start are requested, because it is unknown how many are new.
+        let started_at = now.time.checked_sub(uptime).unwrap_or(SystemTime::UNIX_EPOCH);
+        let time = |time| if time <= now.time { time } else { started_at };
         self.restored = true;
-        self.begin = resume_at;
+        self.begin = resume_at.map(|resume_at| Since::new(time(resume_at), now));
         self
     }
 
@@ -191,10 +187,11 @@ impl Instances {
     }
 
     /// When to end followed logs that Ankaios has not ended. `last_message` is when their last
-    /// message arrived. The result is too early if `until` is more than an hour away; the caller
-    /// then asks again.
-    pub(super) fn deadline(&self, last_message: Instant, now: Now) -> Option<Instant> {
-        const LONGEST: Duration = Duration::from_secs(3600);
+    /// message arrived. The result is too early if `until` is more than a few seconds away; the
+    /// caller then asks again.
+    pub(super) fn deadline(&self, last_message: Instant, now: Moment) -> Option<Instant> {
+        /// The clock may be set to a time after `until`.
+        const LONGEST: Duration = Duration::from_secs(10);
         let until = self.until.filter(|_| self.follow())?;
         let wait = until.duration_since(now.time).unwrap_or_default().min(LONGEST);
         Some((now.instant + wait).max(last_message) + GRACE)
@@ -207,14 +204,14 @@ impl Instances {
         instances: &[InstanceName],
         stream: u64,
         since: Option<SystemTime>,
-        now: SystemTime,
+        now: Moment,
     ) {
         let log = Log::Open { stream, position: LogPosition::new(since, now) };
         self.logs.extend(instances.iter().map(|name| (name.clone(), log)));
     }
 
     /// Records that a message of a stream was published.
-    pub(super) fn delivered(&mut self, stream: u64, arrived: SystemTime) {
+    pub(super) fn delivered(&mut self, stream: u64, arrived: Moment) {
         for log in self.logs.values_mut() {
             if let Log::Open { stream: number, position } = log
                 && *number == stream
@@ -226,14 +223,15 @@ impl Instances {
 
     /// The time until which all logs have been delivered, except for the last moments before it.
     /// `None` means that perhaps not even the first line of some log was delivered.
-    pub(super) fn delivered_until(&self) -> Option<SystemTime> {
+    pub(super) fn delivered_until(&self, now: Moment) -> Option<SystemTime> {
+        let at = |since: Since| since.at(now);
         let unfinished = self.logs.values().filter_map(|log| match log {
-            Log::Open { position, .. } => Some(position.delivered_until()),
-            Log::Due { since, .. } | Log::Settling { since, .. } => Some(*since),
+            Log::Open { position, .. } => Some(position.delivered_until().map(at)),
+            Log::Due { since, .. } | Log::Settling { since, .. } => Some(since.map(at)),
             Log::Ended { .. } => None,
         });
         let ended = self.logs.values().filter_map(|log| match log {
-            Log::Ended { until } => *until,
+            Log::Ended { until } => until.map(at),
             _ => None,
         });
         unfinished.min().unwrap_or_else(|| ended.max())
@@ -251,19 +249,19 @@ impl Instances {
         &mut self,
         stream: u64,
         instance: InstanceName,
-        arrived: SystemTime,
-        now: Now,
+        arrived: Moment,
+        now: Moment,
     ) -> Option<InstanceName> {
         if !self.logs.get(&instance).is_some_and(|log| log.is_open_on(stream)) {
             return None;
         }
         if self.follow() && !self.is_past_until(now.time) && self.is_running(&instance) {
-            let settling = Log::Settling { at: now.instant + SETTLE, since: Some(arrived) };
+            let settling = Log::Settling { at: now.instant + SETTLE, since: Some(arrived.into()) };
             self.logs.insert(instance.clone(), settling);
         } else if self.states_known && self.states.get(&instance).is_none() {
             self.logs.remove(&instance);
         } else {
-            self.logs.insert(instance.clone(), Log::Ended { until: Some(arrived) });
+            self.logs.insert(instance.clone(), Log::Ended { until: Some(arrived.into()) });
         }
         Some(instance)
     }
@@ -283,7 +281,7 @@ impl Instances {
     /// Records an event of the states, and finds the instances whose logs have to be requested.
     /// Returns the removed instances whose end has to be published.
     #[must_use]
-    pub(super) fn observe(&mut self, event: &Event, now: Now) -> Vec<InstanceName> {
+    pub(super) fn observe(&mut self, event: &Event, now: Moment) -> Vec<InstanceName> {
         let changes = self.states.apply(event);
         let first = !self.states_known;
         self.states_known = true;
@@ -307,7 +305,7 @@ impl Instances {
         instance: &InstanceName,
         first: bool,
         resynced: bool,
-        now: Now,
+        now: Moment,
     ) -> Option<Log> {
         let is_running = self.is_running(instance);
         // An instance may have run, and ended, while there was no connector.
@@ -341,10 +339,11 @@ impl Instances {
     }
 
     /// The instances whose logs have to be requested now, by the time from which to request them.
-    pub(super) fn due(&self, now: Instant) -> BTreeMap<Option<SystemTime>, Vec<InstanceName>> {
+    pub(super) fn due(&self, now: Moment) -> BTreeMap<Option<SystemTime>, Vec<InstanceName>> {
         let mut due = BTreeMap::<Option<SystemTime>, Vec<InstanceName>>::new();
         for (instance, log) in &self.logs {
-            if let Some((_, since)) = log.due().filter(|(at, _)| *at <= now) {
+            if let Some((_, since)) = log.due().filter(|(at, _)| *at <= now.instant) {
+                let since = since.map(|since| since.at(now));
                 due.entry(since).or_default().push(instance.clone());
             }
         }
@@ -357,16 +356,19 @@ impl Instances {
     pub(super) fn request(
         &self,
         since: Option<SystemTime>,
-        now: SystemTime,
+        now: Moment,
     ) -> (LogsOptions, Option<SystemTime>) {
         let options = self.options.clone();
         // Without `follow`, an interrupted request is repeated as a whole.
         let Some(since) = since.filter(|_| options.follow) else {
             // With `tail`, the lines that are already written come first.
-            let from = self.since.or_else(|| options.tail.map(|_| now));
+            let from = self.since.or_else(|| options.tail.map(|_| now.time));
             return (options, from);
         };
-        let from = since.checked_sub(OVERLAP).max(self.since);
+        // If the clock was set back, lines that are new have times before the requested one.
+        let set_back = self.started.set_back(now);
+        let first = self.since.and_then(|since| since.checked_sub(set_back));
+        let from = since.checked_sub(OVERLAP).max(first);
         (LogsOptions { tail: None, since: from.map(rfc3339::format), ..options }, from)
     }
 
@@ -378,11 +380,12 @@ impl Instances {
         instance: InstanceName,
         since: Option<SystemTime>,
         retry: bool,
-        now: Instant,
+        now: Moment,
     ) -> Option<InstanceName> {
         let end_published = self.logs.get(&instance).is_some_and(Log::is_end_published);
+        let since = since.map(|since| Since::new(since, now));
         let log = if retry {
-            Log::Due { at: now + RETRY, since, end_published }
+            Log::Due { at: now.instant + RETRY, since, end_published }
         } else {
             Log::Ended { until: since }
         };
@@ -392,11 +395,11 @@ impl Instances {
 
     /// Ends all logs. Returns the instances whose end has to be published.
     #[must_use]
-    pub(super) fn end_all(&mut self) -> Vec<InstanceName> {
+    pub(super) fn end_all(&mut self, now: Moment) -> Vec<InstanceName> {
         let unpublished = self.logs.iter().filter(|(_, log)| !log.is_end_published());
         let unpublished = unpublished.map(|(instance, _)| instance.clone()).collect();
         for log in self.logs.values_mut() {
-            *log = Log::Ended { until: self.until };
+            *log = Log::Ended { until: self.until.map(|until| Since::new(until, now)) };
         }
         unpublished
     }

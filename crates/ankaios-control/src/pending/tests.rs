@@ -13,7 +13,7 @@ use crate::metrics::LinkMetrics;
 use crate::status::LinkStatus;
 
 fn answer(pending: &Pending, id: &str, content: ResponseContent, size: usize) -> bool {
-    pending.answer(id, content, size, SystemTime::now())
+    pending.answer(id, content, size, Moment::now())
 }
 
 fn content() -> ResponseContent {
