@@ -44,6 +44,7 @@ mod tests {
             payload: Ok(Bytes::new()),
             response_topic: None,
             correlation_data: None,
+            expires_in: None,
             user_properties: user_properties.iter().map(owned).collect(),
         }
     }

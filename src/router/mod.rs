@@ -143,7 +143,8 @@ impl Router {
                 let subscriptions = self.subscriptions.clone();
                 // The message is acknowledged afterwards, so only a few are in progress at a time.
                 Box::pin(async move {
-                    subscriptions.restore(kind, id, message.payload).await;
+                    let Message { payload, expires_in, .. } = message;
+                    subscriptions.restore(kind, id, payload, expires_in).await;
                     Completed::without_reply(message.delivery)
                 })
             }

@@ -7,6 +7,7 @@ use ankaios_model::json;
 use async_trait::async_trait;
 use fleet_contract::requests::EventsRequest;
 
+use super::expiry::Expiry;
 use super::feed::{Feed, Outlet};
 use super::publisher::Publisher;
 use super::record::SubscriptionRecord;
@@ -22,6 +23,7 @@ impl Feed for EventsRequest {
 
     fn publish(
         _record: SubscriptionRecord<Self>,
+        _expiry: Expiry,
         events: EventStream,
         Outlet { topic, publisher, .. }: Outlet,
     ) -> impl Future<Output = ()> + Send + 'static {

@@ -2,6 +2,7 @@
 
 use ankaios_control::Client;
 
+use super::expiry::Expiry;
 use super::kept_records::KeptRecords;
 use super::publisher::{Publisher, to_json};
 use super::record::SubscriptionRecord;
@@ -19,9 +20,11 @@ pub(crate) trait Feed: Spec {
     /// The source of a subscription that is resumed from its record.
     fn resume(record: &SubscriptionRecord<Self>, ankaios: &Client) -> Self::Source;
 
-    /// Publishes the messages of the source until it ends.
+    /// Publishes the messages of the source until it ends. The caller ends it when the
+    /// subscription expires.
     fn publish(
         record: SubscriptionRecord<Self>,
+        expiry: Expiry,
         source: Self::Source,
         outlet: Outlet,
     ) -> impl Future<Output = ()> + Send + 'static;

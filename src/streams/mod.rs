@@ -10,6 +10,7 @@
 //!      ├ record        its record, which is retained
 //!      │  ├ spec         the request of the subscription
 //!      │  └ unusable     why a record is not used
+//!      ├ expiry        when a subscription ends by itself
 //!      ├ kept_records  the records in the store, if there is one
 //!      ├ events        events to messages
 //!      └ logs          follows the logs of workloads over restarts
@@ -26,6 +27,7 @@
 
 mod early_unsubscribes;
 mod events;
+mod expiry;
 mod feed;
 mod kept_records;
 mod key;

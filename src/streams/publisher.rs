@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mqtt_session::{Lane, Publication, Sender, SessionEnded};
 use serde::Serialize;
+use service_kit::clock::Deadline;
 use tokio::task::yield_now;
 
 use super::recalls::Recalls;
@@ -96,6 +97,7 @@ impl Publisher {
 }
 
 fn retained(topic: &str, payload: Bytes, expiry: Option<Duration>) -> Publication {
+    let expiry = expiry.map(Deadline::after);
     Publication { topic: topic.to_owned(), payload, retain: true, expiry }
 }
 

@@ -7,6 +7,7 @@ use fleet_contract::topics::StreamKind;
 use fleet_contract::{SubscriptionId, fields, rfc3339};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use service_kit::clock;
 
 use super::spec::Spec;
 use super::unusable::Unusable;
@@ -30,30 +31,81 @@ pub(crate) struct SubscriptionRecord<T> {
     /// For followed logs: everything before this time has been published. RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resume_at: Option<String>,
-    /// When it ends, RFC 3339; `None` means never.
+    /// When it ends by the system clock of the vehicle, RFC 3339; `None` means never. For people:
+    /// the clock may be wrong.
     expires_at: Option<String>,
+}
+
+/// A subscription that is resumed from its record.
+#[derive(Debug)]
+pub(super) struct FoundSubscription<T> {
+    pub(super) record: SubscriptionRecord<T>,
+    /// Its remaining lifetime; `None` means without end.
+    pub(super) left: Option<Duration>,
+    /// Whether the record differs from the one that was found: the system clock was set.
+    pub(super) is_changed: bool,
 }
 
 impl<T: Spec> SubscriptionRecord<T> {
     /// The record of a subscription that starts now. `spec` is its request without the id.
     pub(crate) fn new(id: SubscriptionId, spec: T) -> Self {
-        let ends = spec.ttl().duration().and_then(|ttl| SystemTime::now().checked_add(ttl));
-        let expires_at = ends.map(rfc3339::format_seconds);
-        let resume_at = spec.resume_at();
-        Self { id, spec, resume_at, expires_at }
+        let (left, resume_at) = (spec.ttl().duration(), spec.resume_at());
+        let mut record = Self { id, spec, resume_at, expires_at: None };
+        record.set_end(left, SystemTime::now());
+        record
     }
 
-    /// Reads a record; `id` is that of its topic. Also returns the remaining lifetime of the
-    /// subscription; `None` means without end.
+    /// Reads a record; `id` is that of its topic, `left` what the broker has left of its *Message
+    /// Expiry Interval*, if it says so.
     ///
     /// Anybody who may publish for the vehicle may retain anything, so a record is checked like a
     /// request.
-    pub(super) fn read(id: &str, payload: &[u8]) -> Result<(Self, Option<Duration>), Unusable> {
-        let record = Self::try_read(id, payload).map_err(Unusable::Invalid)?;
-        let remaining = record.remaining().map_err(|SubscriptionExpired| Unusable::Expired)?;
-        // The clock of a vehicle may be wrong at the start, so the ttl is an upper bound.
-        let remaining = remaining.zip(record.spec.ttl().duration());
-        Ok((record, remaining.map(|(remaining, ttl)| remaining.min(ttl))))
+    pub(super) fn read(
+        id: &str,
+        payload: &[u8],
+        left: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<FoundSubscription<T>, Unusable> {
+        let mut record = Self::try_read(id, payload).map_err(Unusable::Invalid)?;
+        let left = match (record.spec.ttl().duration(), left) {
+            (None, _) => None,
+            (Some(ttl), Some(left)) => Some(left.min(ttl)),
+            (Some(ttl), None) => Some(record.left_by_clock(ttl, now)?),
+        };
+        let is_changed = record.set_end(left, now);
+        Ok(FoundSubscription { record, left, is_changed })
+    }
+
+    /// The remaining lifetime by the system clock. If that was not set when the record was written,
+    /// or is not set now, nobody knows how much of `ttl` has passed.
+    fn left_by_clock(&self, ttl: Duration, now: SystemTime) -> Result<Duration, Unusable> {
+        let end = self.expires_at.as_deref().and_then(rfc3339::parse).ok_or(Unusable::Expired)?;
+        let written_at = end.checked_sub(ttl);
+        if !clock::is_set(now) || !written_at.is_some_and(clock::is_set) {
+            return Ok(ttl);
+        }
+        end.duration_since(now).map(|left| left.min(ttl)).map_err(|_| Unusable::Expired)
+    }
+
+    /// Writes into the record when the subscription ends by the system clock, unless that is not
+    /// set. Returns whether that is another time than before.
+    pub(super) fn set_end(&mut self, left: Option<Duration>, now: SystemTime) -> bool {
+        /// The clock runs a little faster or slower than the lifetime.
+        const TOLERANCE: Duration = Duration::from_secs(60);
+        let is_first = self.expires_at.is_none();
+        if left.is_none() || (!is_first && !clock::is_set(now)) {
+            return false;
+        }
+        let end = left.and_then(|left| now.checked_add(left));
+        let written = self.expires_at.as_deref().and_then(rfc3339::parse);
+        let difference = end.zip(written).map(|(end, written)| {
+            end.duration_since(written).unwrap_or_else(|error| error.duration())
+        });
+        let is_changed = difference.is_none_or(|difference| difference > TOLERANCE);
+        if is_changed {
+            self.expires_at = end.map(rfc3339::format_seconds);
+        }
+        is_changed
     }
 
     fn try_read(id: &str, payload: &[u8]) -> Result<Self, String> {
@@ -81,19 +133,6 @@ impl<T: Spec> SubscriptionRecord<T> {
             return Err(format!("{EXPIRES_AT}: {expires_at:?} does not match the ttl {ttl}"));
         }
         Ok(Self { id, spec, resume_at, expires_at })
-    }
-}
-
-/// The lifetime of a subscription is over.
-#[derive(Debug)]
-pub(super) struct SubscriptionExpired;
-
-impl<T> SubscriptionRecord<T> {
-    /// The remaining lifetime of the subscription; `None` means without end.
-    pub(super) fn remaining(&self) -> Result<Option<Duration>, SubscriptionExpired> {
-        let Some(end) = &self.expires_at else { return Ok(None) };
-        let end = rfc3339::parse(end).ok_or(SubscriptionExpired)?;
-        end.duration_since(SystemTime::now()).map(Some).map_err(|_| SubscriptionExpired)
     }
 }
 
@@ -133,10 +172,20 @@ mod tests {
         record
     }
 
+    fn read_at<T: Spec>(
+        id: &str,
+        payload: &[u8],
+        left: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<(SubscriptionRecord<T>, Option<Duration>), Unusable> {
+        let found = SubscriptionRecord::read(id, payload, left, now)?;
+        Ok((found.record, found.left))
+    }
+
     fn read<T: Spec>(
         record: &Value,
     ) -> Result<(SubscriptionRecord<T>, Option<Duration>), Unusable> {
-        SubscriptionRecord::read("x", record.to_string().as_bytes())
+        read_at("x", record.to_string().as_bytes(), None, SystemTime::now())
     }
 
     #[test]
@@ -201,7 +250,7 @@ mod tests {
             assert!(matches!(read::<EventsRequest>(&record), Err(Unusable::Invalid(_))));
         }
         let record = json!({"id": "a b", "field_masks": ["a"], "expires_at": null}).to_string();
-        let read = SubscriptionRecord::<EventsRequest>::read("a b", record.as_bytes());
+        let read = read_at::<EventsRequest>("a b", record.as_bytes(), None, SystemTime::now());
         assert!(matches!(read, Err(Unusable::Invalid(_))));
     }
 
@@ -211,5 +260,55 @@ mod tests {
         assert_eq!(remaining, Some(Duration::from_secs(3600)));
         let over = logs(json!({"expires_at": "2020-01-01T00:00:00Z"}));
         assert_eq!(read::<LogsRequest>(&over).unwrap_err(), Unusable::Expired);
+    }
+
+    fn clock(text: &str) -> SystemTime {
+        rfc3339::parse(text).unwrap()
+    }
+
+    /// The remaining lifetime and the end that the record has then, of one for an hour that was
+    /// written to end at `end`.
+    fn resumed(end: &str, left: Option<u64>, now: &str) -> Option<(u64, String)> {
+        let record = logs(json!({"expires_at": end})).to_string();
+        let left = left.map(Duration::from_secs);
+        match read_at::<LogsRequest>("x", record.as_bytes(), left, clock(now)) {
+            Ok((record, left)) => Some((left.unwrap().as_secs(), record.expires_at.unwrap())),
+            Err(error) => {
+                assert_eq!(error, Unusable::Expired);
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn the_broker_knows_how_long_a_record_lives_whatever_the_clock_says() {
+        // Written in 1970, then the clock was set; the other way round; and years ahead.
+        for (end, now, expected_end) in [
+            ("1970-01-01T01:00:30Z", "2026-11-26T08:00:00Z", "2026-11-26T08:50:00Z"),
+            ("2026-11-26T09:00:00Z", "1970-01-01T00:00:30Z", "2026-11-26T09:00:00Z"),
+            ("2031-11-26T09:00:00Z", "2026-11-26T08:00:00Z", "2026-11-26T08:50:00Z"),
+            ("2026-11-26T09:00:00Z", "2031-11-26T08:00:00Z", "2031-11-26T08:50:00Z"),
+        ] {
+            assert_eq!(resumed(end, Some(3000), now), Some((3000, expected_end.into())), "{end}");
+        }
+        // It is not prolonged, and its end is not rewritten for each second.
+        let end = "2026-11-26T09:00:00Z";
+        assert_eq!(resumed(end, Some(9000), "2026-11-26T08:00:00Z"), Some((3600, end.into())));
+        assert_eq!(resumed(end, Some(3001), "2026-11-26T08:10:00Z"), Some((3001, end.into())));
+    }
+
+    #[test]
+    fn without_the_broker_a_clock_that_was_not_set_ends_nothing() {
+        for (end, now, expected) in [
+            ("2026-11-26T09:00:00Z", "2026-11-26T08:50:00Z", Some(600)),
+            ("2026-11-26T09:00:00Z", "2026-11-26T09:10:00Z", None),
+            ("1970-01-01T01:00:30Z", "2026-11-26T08:00:00Z", Some(3600)),
+            ("1970-01-01T01:00:30Z", "1970-01-01T09:00:00Z", Some(3600)),
+            ("1970-01-01T00:00:30Z", "2026-11-26T08:00:00Z", Some(3600)),
+            ("2026-11-26T09:00:00Z", "1970-01-01T00:00:30Z", Some(3600)),
+            ("2031-11-26T09:00:00Z", "2026-11-26T08:00:00Z", Some(3600)),
+        ] {
+            assert_eq!(resumed(end, None, now).map(|(left, _)| left), expected, "{end} {now}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use fleet_contract::topics::StreamKind;
 use mqtt_session::Recall;
+use service_kit::clock::Deadline;
 use tokio::sync::oneshot;
 
 use super::key::SubscriptionKey;
@@ -69,9 +70,17 @@ enum EntryState<S> {
     /// It has a slot; the stream starts soon.
     Reserved,
     /// Its messages are being published.
-    Live { number: u64, _stream: S },
+    Live { number: u64, stream: S },
     /// The record of a subscription for which there is no slot.
-    Waiting { number: u64, record: Bytes },
+    Waiting { number: u64, record: WaitingRecord },
+}
+
+/// A record that waits for a slot.
+#[derive(Debug)]
+pub(super) struct WaitingRecord {
+    pub(super) payload: Bytes,
+    /// When it expires at the broker, if the broker has said so.
+    pub(super) expires: Option<Deadline>,
 }
 
 /// The unsubscribes of one key that arrived before its record.
@@ -202,7 +211,15 @@ impl<S> Registry<S> {
     /// [`Registry::stream_ended`] takes.
     pub(super) fn start(&mut self, key: &SubscriptionKey, stream: impl FnOnce(u64) -> S) {
         let number = self.next_number();
-        self.entry(key).state = EntryState::Live { number, _stream: stream(number) };
+        self.entry(key).state = EntryState::Live { number, stream: stream(number) };
+    }
+
+    /// The stream of a subscription.
+    pub(super) fn stream(&self, key: &SubscriptionKey) -> Option<&S> {
+        match &self.entries.get(key)?.state {
+            EntryState::Live { stream, .. } => Some(stream),
+            _ => None,
+        }
     }
 
     /// Ends a subscription. Returns the handle with which its end has to be published; `None` if
@@ -283,7 +300,13 @@ impl<S> Registry<S> {
     }
 
     /// Reserves a slot for the subscription of a retained record, or lets the record wait.
-    pub(super) fn resume(&mut self, key: &SubscriptionKey, record: &[u8]) -> Slot {
+    /// `expires` is when it expires at the broker.
+    pub(super) fn resume(
+        &mut self,
+        key: &SubscriptionKey,
+        record: &[u8],
+        expires: Option<Deadline>,
+    ) -> Slot {
         if self.used_slots() < MAX_SUBSCRIPTIONS {
             let entry = self.entry(key);
             entry.state = EntryState::Reserved;
@@ -294,7 +317,7 @@ impl<S> Registry<S> {
             entry.state = EntryState::Absent;
         }
         let waiting = self.entries.values().filter_map(|entry| match &entry.state {
-            EntryState::Waiting { record, .. } => Some(record.len()),
+            EntryState::Waiting { record, .. } => Some(record.payload.len()),
             _ => None,
         });
         let (count, bytes) = waiting.fold((0, 0), |(count, all), size| (count + 1, all + size));
@@ -303,7 +326,7 @@ impl<S> Registry<S> {
         }
         let number = self.next_number();
         // A copy, because the record would keep alive the whole buffer that it was read into.
-        let record = Bytes::copy_from_slice(record);
+        let record = WaitingRecord { payload: Bytes::copy_from_slice(record), expires };
         self.entry(key).state = EntryState::Waiting { number, record };
         Slot::Waiting
     }
@@ -314,7 +337,7 @@ impl<S> Registry<S> {
     }
 
     /// Takes the record that has waited longest, if there is a slot for it.
-    pub(super) fn next_waiting(&mut self) -> Option<(SubscriptionKey, Bytes)> {
+    pub(super) fn next_waiting(&mut self) -> Option<(SubscriptionKey, WaitingRecord)> {
         if self.used_slots() >= MAX_SUBSCRIPTIONS {
             return None;
         }

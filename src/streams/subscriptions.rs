@@ -4,7 +4,7 @@
 //! work is done by the caller who has sent the command, or by a concurrent job.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ankaios_control::Client;
 use bytes::Bytes;
@@ -16,19 +16,20 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use mqtt_session::{Recall, Refused, SessionEnded, SessionStatus};
+use service_kit::clock::Deadline;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::early_unsubscribes::record_arrives;
+use super::expiry::Expiry;
 use super::feed::{Feed, Outlet};
 use super::kept_records::KeptRecords;
 use super::key::SubscriptionKey;
 use super::metrics::SubscriptionMetrics;
 use super::publisher::Publisher;
 use super::recalls::{QueuedMessages, Recalls};
-use super::record::{MAX_RECORD, SubscriptionRecord};
-use super::registry::{MAX_SUBSCRIPTIONS, RecordStatus, Registry, Slot, TooMany};
+use super::record::{FoundSubscription, MAX_RECORD, SubscriptionRecord};
+use super::registry::{MAX_SUBSCRIPTIONS, RecordStatus, Registry, Slot, TooMany, WaitingRecord};
 use super::unusable::{self, Unusable};
 
 /// Maximum number of commands that wait for the task.
@@ -56,7 +57,7 @@ enum SubscriptionCommand {
     /// The turn ends when the stream has started, so that its slot stays reserved until then.
     Start {
         turn: RequestTurn,
-        ttl: Option<Duration>,
+        expiry: Expiry,
         stream: BoxFuture<'static, ()>,
     },
     /// Ends the subscription. Without one the unsubscribe is remembered in the same step, so that
@@ -107,6 +108,8 @@ struct FoundRecord {
     /// The id of its topic, which may be invalid.
     id: String,
     payload: Result<Bytes, Refused>,
+    /// When it expires at the broker, if the broker has said so.
+    expires: Option<Deadline>,
     source: RecordSource,
 }
 
@@ -126,6 +129,9 @@ enum Ending {
     Ended { key: SubscriptionKey, recall: Recall },
     /// The record cannot be used and is removed.
     Unusable { kind: StreamKind, id: String, recalls: Recalls },
+    /// The record in the store has expired by the system clock. If that is wrong, the broker still
+    /// has its record.
+    Forgotten { kind: StreamKind, id: String },
 }
 
 impl Subscriptions {
@@ -192,15 +198,17 @@ impl Subscriptions {
             .map_err(too_many)
     }
 
-    /// Resumes the subscription of a retained record. A record that cannot be used is removed
-    /// from the broker.
+    /// Resumes the subscription of a retained record that the broker removes after `expires_in`.
+    /// A record that cannot be used is removed from the broker.
     pub(crate) async fn restore(
         &self,
         kind: StreamKind,
         id: String,
         payload: Result<Bytes, Refused>,
+        expires_in: Option<Duration>,
     ) {
-        let record = FoundRecord { kind, id, payload, source: RecordSource::Broker };
+        let (expires, source) = (expires_in.map(Deadline::after), RecordSource::Broker);
+        let record = FoundRecord { kind, id, payload, expires, source };
         self.resume(record).await;
     }
 
@@ -208,7 +216,7 @@ impl Subscriptions {
     pub(crate) async fn restore_kept(&self) {
         for (kind, id, record) in self.endings.kept.load().await {
             let (payload, source) = (Ok(record), RecordSource::Store);
-            self.resume(FoundRecord { kind, id, payload, source }).await;
+            self.resume(FoundRecord { kind, id, payload, expires: None, source }).await;
         }
     }
 
@@ -290,18 +298,19 @@ impl<T: Feed> Subscribing<T> {
         let outlet = subscriptions.ask(reserve).await?.map_err(too_many)?;
         // The times in the record are those of the start, not of the request.
         let record = SubscriptionRecord::new(id, request);
-        let ttl = record.spec.ttl().duration();
+        let expiry = Expiry::after(record.spec.ttl().duration());
         // The record comes before the reply: what the reply promises must survive a crash.
         outlet.keep(&record).await;
         let publisher = outlet.publisher.before_reply();
-        publisher.retain(&outlet.record_topic, &record, ttl).await.map_err(stopping)?;
+        publisher.retain(&outlet.record_topic, &record, expiry.left()).await.map_err(stopping)?;
         let (start, started) = oneshot::channel();
+        let own_expiry = expiry.clone();
         let stream = Box::pin(async move {
             // The stream starts even if the reply could not be sent.
             let _: Result<(), _> = started.await;
-            T::publish(record, source, outlet).await;
+            T::publish(record, own_expiry, source, outlet).await;
         });
-        subscriptions.tell(SubscriptionCommand::Start { turn, ttl, stream }).await?;
+        subscriptions.tell(SubscriptionCommand::Start { turn, expiry, stream }).await?;
         Ok(StartSignal(start))
     }
 }
@@ -363,6 +372,7 @@ impl Endings {
             Ending::Ended { key, recall } => {
                 self.publish_end(&key, recall, self.publisher.before_reply()).await;
             }
+            Ending::Forgotten { kind, id } => self.kept.remove(kind, &id).await,
             Ending::Unusable { kind, id, recalls } => {
                 self.kept.remove(kind, &id).await;
                 let topic = self.topics.record(kind, &id);
@@ -396,6 +406,14 @@ impl Endings {
     }
 }
 
+/// A stream. Dropping it ends it.
+struct LiveStream {
+    _task: AbortOnDropHandle<()>,
+    /// For a subscription that was resumed from the store: its expiry, which the broker may know
+    /// better.
+    uncertain: Option<Expiry>,
+}
+
 /// The task that owns the registry.
 struct Task {
     ankaios: Client,
@@ -403,7 +421,7 @@ struct Task {
     metrics: SubscriptionMetrics,
     /// Copied to the streams. Weak, so that they do not keep the task alive.
     commands: mpsc::WeakSender<SubscriptionCommand>,
-    registry: Registry<AbortOnDropHandle<()>>,
+    registry: Registry<LiveStream>,
     /// Requests in progress. Each future returns key and number when the request is done.
     requests: FuturesUnordered<BoxFuture<'static, (SubscriptionKey, u64)>>,
     /// Ends that are being published. Each future returns the stream that has ended, if any.
@@ -445,8 +463,8 @@ impl Task {
                 let recalls = self.registry.reserve(&key, queued);
                 drop(answer.send(recalls.map(|recalls| self.endings.outlet(&key, recalls))));
             }
-            SubscriptionCommand::Start { turn, ttl, stream } => {
-                self.start(turn.key.clone(), ttl, stream)
+            SubscriptionCommand::Start { turn, expiry, stream } => {
+                self.start(turn.key.clone(), expiry, None, stream)
             }
             SubscriptionCommand::Remove { key, found, answer } => {
                 let removed = self.registry.remove(&key);
@@ -482,18 +500,19 @@ impl Task {
     fn start(
         &mut self,
         key: SubscriptionKey,
-        ttl: Option<Duration>,
+        expiry: Expiry,
+        uncertain: Option<Expiry>,
         stream: BoxFuture<'static, ()>,
     ) {
         let commands = self.commands.clone();
         let own = key.clone();
         self.registry.start(&key, |number| {
-            AbortOnDropHandle::new(tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 // A stream that panics ends like any other: it keeps neither slot nor record.
                 let stream = AssertUnwindSafe(stream).catch_unwind();
-                let ended = match ttl {
-                    Some(ttl) => timeout(ttl, stream).await.unwrap_or(Ok(())),
-                    None => stream.await,
+                let ended = tokio::select! {
+                    ended = stream => ended,
+                    () = expiry.passed() => Ok(()),
                 };
                 if ended.is_err() {
                     let SubscriptionKey { kind, id } = &own;
@@ -504,7 +523,8 @@ impl Task {
                     // It only fails when the task has ended.
                     let _ = commands.send(ended).await;
                 }
-            }))
+            });
+            LiveStream { _task: AbortOnDropHandle::new(task), uncertain }
         });
     }
 
@@ -520,8 +540,9 @@ impl Task {
     /// Resumes subscriptions whose records wait for a slot, while there are free slots.
     fn resume_waiting(&mut self) {
         while let Some((SubscriptionKey { kind, id }, record)) = self.registry.next_waiting() {
-            let (id, payload, source) = (id.to_string(), Ok(record), RecordSource::Broker);
-            let record = FoundRecord { kind, id, payload, source };
+            let WaitingRecord { payload, expires } = record;
+            let (id, payload, source) = (id.to_string(), Ok(payload), RecordSource::Broker);
+            let record = FoundRecord { kind, id, payload, expires, source };
             if let Some(ending) = self.find(record) {
                 let endings = self.endings.clone();
                 self.jobs.push(Box::pin(async move {
@@ -534,7 +555,7 @@ impl Task {
 
     /// Handles a retained record that has arrived. Returns the end that has to be published.
     fn find(&mut self, record: FoundRecord) -> Option<Ending> {
-        let FoundRecord { kind, id, payload, source } = record;
+        let FoundRecord { kind, id, payload, expires, source } = record;
         let key = SubscriptionId::try_from(id.clone()).ok().map(|id| SubscriptionKey { kind, id });
         if let Some(key) = &key {
             let found = self.registry.record_found(key);
@@ -547,20 +568,31 @@ impl Task {
             }
             match found {
                 RecordStatus::New => {}
-                RecordStatus::Known | RecordStatus::Awaited => return None,
+                RecordStatus::Known => {
+                    let uncertain =
+                        self.registry.stream(key).and_then(|stream| stream.uncertain.as_ref());
+                    if let (Some(expiry), Some(expires)) = (uncertain, expires) {
+                        expiry.limit(expires);
+                    }
+                    return None;
+                }
+                RecordStatus::Awaited => return None,
                 RecordStatus::Unsubscribed(recall) => {
                     return Some(Ending::Ended { key: key.clone(), recall });
                 }
             }
         }
         let resumed = unusable::bytes(payload, MAX_RECORD).and_then(|record| match kind {
-            StreamKind::Events => self.resume::<EventsRequest>(&id, &record, source),
-            StreamKind::Logs => self.resume::<LogsRequest>(&id, &record, source),
+            StreamKind::Events => self.resume::<EventsRequest>(&id, &record, expires, source),
+            StreamKind::Logs => self.resume::<LogsRequest>(&id, &record, expires, source),
         });
         match resumed {
             Ok(()) => return None,
             Err(Unusable::Expired) => {
                 tracing::info!(kind = kind.name(), id, "a subscription has expired");
+                if source == RecordSource::Store {
+                    return Some(Ending::Forgotten { kind, id });
+                }
             }
             Err(Unusable::Invalid(reason)) => {
                 tracing::warn!(
@@ -583,11 +615,14 @@ impl Task {
         &mut self,
         id: &str,
         bytes: &[u8],
+        expires: Option<Deadline>,
         source: RecordSource,
     ) -> Result<(), Unusable> {
-        let (record, ttl) = SubscriptionRecord::<T>::read(id, bytes)?;
+        let (left, now) = (expires.map(Deadline::left), SystemTime::now());
+        let found = SubscriptionRecord::<T>::read(id, bytes, left, now)?;
+        let FoundSubscription { record, left, is_changed } = found;
         let key = SubscriptionKey { kind: T::KIND, id: record.id.clone() };
-        let recalls = match self.registry.resume(&key, bytes) {
+        let recalls = match self.registry.resume(&key, bytes, expires) {
             Slot::Reserved(recalls) => recalls,
             Slot::Waiting => {
                 let reason = "there are too many; it waits until another one ends";
@@ -602,20 +637,25 @@ impl Task {
         tracing::info!(kind = T::KIND.name(), id, "a subscription is resumed");
         let stream_source = T::resume(&record, &self.ankaios);
         let outlet = self.endings.outlet(&key, recalls);
+        let expiry = Expiry::after(left);
+        let uncertain = (source == RecordSource::Store).then(|| expiry.clone());
+        let own_expiry = expiry.clone();
         let stream = Box::pin(async move {
             let Outlet { publisher, record_topic, .. } = &outlet;
+            if source == RecordSource::Broker || is_changed {
+                outlet.keep(&record).await;
+            }
             // It only fails when the connector stops.
             let _ = match source {
-                RecordSource::Broker => {
-                    outlet.keep(&record).await;
-                    publisher.note_retained(record_topic, &record, ttl).await
+                RecordSource::Broker if !is_changed => {
+                    publisher.note_retained(record_topic, &record, own_expiry.left()).await
                 }
-                // The broker may have lost it.
-                RecordSource::Store => publisher.retain(record_topic, &record, ttl).await,
+                // The broker may have lost it, or its end is by a clock that was wrong.
+                _ => publisher.retain(record_topic, &record, own_expiry.left()).await,
             };
-            T::publish(record, stream_source, outlet).await;
+            T::publish(record, own_expiry, stream_source, outlet).await;
         });
-        self.start(key, ttl, stream);
+        self.start(key, expiry, uncertain, stream);
         Ok(())
     }
 }

@@ -155,6 +155,7 @@ mod tests {
             payload: Ok(Bytes::from(vec![0; size])),
             response_topic: None,
             correlation_data: None,
+            expires_in: None,
             user_properties: Vec::new(),
         }
     }

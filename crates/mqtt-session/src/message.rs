@@ -1,5 +1,7 @@
 //! A message that has arrived.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
@@ -24,6 +26,8 @@ pub struct Message<R> {
     pub response_topic: Option<String>,
     /// *Correlation Data* (MQTT 5, 3.3.2.3.6), for the reply.
     pub correlation_data: Option<Bytes>,
+    /// *Message Expiry Interval* (MQTT 5, 3.3.2.3.3): what the broker has left of it.
+    pub expires_in: Option<Duration>,
     /// *User Properties* (MQTT 5, 3.3.2.3.7) with the names in
     /// [`SessionOptions::user_properties`](crate::SessionOptions::user_properties).
     /// Of equal names only the first one is there, and none whose value has more than 256
@@ -57,8 +61,15 @@ impl<R> Message<R> {
         names: &[&str],
     ) -> Self {
         let retained = publish.retain;
-        let PublishProperties { response_topic, correlation_data, user_properties, .. } =
-            publish.properties.unwrap_or_default();
+        let PublishProperties {
+            response_topic,
+            correlation_data,
+            user_properties,
+            message_expiry_interval,
+            ..
+        } = publish.properties.unwrap_or_default();
+        let seconds = |seconds| Duration::from_secs(u64::from(seconds));
+        let expires_in = message_expiry_interval.map(seconds);
         let correlation_data = correlation_data.map(|data| Bytes::copy_from_slice(&data));
         let first = |name: &&str| user_properties.iter().find(|(found, _)| found == *name);
         let user_properties = names
@@ -79,6 +90,7 @@ impl<R> Message<R> {
             payload,
             response_topic,
             correlation_data,
+            expires_in,
             user_properties,
         }
     }

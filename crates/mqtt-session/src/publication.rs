@@ -1,10 +1,9 @@
 //! Messages that are published.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use service_kit::clock::Deadline;
 
 use crate::connect::seconds;
 
@@ -65,8 +64,9 @@ pub struct Publication {
     pub payload: Bytes,
     /// Whether the broker retains it.
     pub retain: bool,
-    /// *Message Expiry Interval*.
-    pub expiry: Option<Duration>,
+    /// When it expires. The *Message Expiry Interval* is what is left when it is sent, perhaps long
+    /// after it was queued, or once more.
+    pub expiry: Option<Deadline>,
 }
 
 /// The end of a delivery.
@@ -147,7 +147,7 @@ impl Outbound {
                 properties.user_properties.clone_from(&reply.user_properties);
             }
             Self::Publication(publication) => {
-                properties.message_expiry_interval = publication.expiry.map(seconds);
+                properties.message_expiry_interval = publication.expiry.map(interval);
             }
             Self::Status { .. } => {}
         }
@@ -172,5 +172,35 @@ impl Outbound {
             | Self::Publication(Publication { payload, .. })
             | Self::Status { payload, .. } => payload,
         }
+    }
+}
+
+/// The *Message Expiry Interval*: at least a second, because for some brokers 0 is without end.
+fn interval(expiry: Deadline) -> u32 {
+    seconds(expiry.left()).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_sent_late_expires_at_the_same_time() {
+        let expiry = Some(Deadline::after(Duration::from_secs(3600)));
+        let (topic, payload) = ("t".to_owned(), Bytes::from_static(b"{}"));
+        let message = Outbound::Publication(Publication { topic, payload, retain: true, expiry });
+        let interval = || {
+            let properties = message.publish("application/json").properties;
+            properties.and_then(|properties| properties.message_expiry_interval)
+        };
+        assert!(matches!(interval(), Some(3599 | 3600)));
+        advance(Duration::from_secs(3000)).await;
+        assert!(matches!(interval(), Some(599 | 600)));
+        advance(Duration::from_secs(3000)).await;
+        assert_eq!(interval(), Some(1));
     }
 }

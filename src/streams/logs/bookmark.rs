@@ -9,6 +9,7 @@ use mqtt_session::SessionEnded;
 use service_kit::backoff::Backoff;
 use tokio::time::Instant;
 
+use crate::streams::expiry::Expiry;
 use crate::streams::kept_records::KeptRecords;
 use crate::streams::publisher::{Publisher, to_json};
 use crate::streams::record::SubscriptionRecord;
@@ -28,6 +29,7 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Bookmark {
     topic: String,
     record: SubscriptionRecord<LogsRequest>,
+    expiry: Expiry,
     publisher: Publisher,
     kept: KeptRecords,
     kept_at: Instant,
@@ -41,13 +43,15 @@ impl Bookmark {
     pub(super) fn new(
         topic: String,
         record: SubscriptionRecord<LogsRequest>,
+        expiry: Expiry,
         publisher: Publisher,
         kept: KeptRecords,
     ) -> Self {
         let mut intervals = Backoff::new(INTERVALS.0, INTERVALS.1);
         let interval = intervals.next_wait();
         let now = Instant::now();
-        Self { topic, record, publisher, kept, kept_at: now, saved_at: now, interval, intervals }
+        let (kept_at, saved_at) = (now, now);
+        Self { topic, record, expiry, publisher, kept, kept_at, saved_at, interval, intervals }
     }
 
     /// Saves that the logs have been delivered until this time, if an interval has passed since
@@ -61,13 +65,13 @@ impl Bookmark {
         self.saved_at = Instant::now();
         self.interval = self.intervals.next_wait();
         self.record.resume_at = Some(rfc3339::format(time));
-        // An expired subscription is about to end.
-        let Ok(remaining) = self.record.remaining() else { return Ok(()) };
+        let left = self.expiry.left();
+        self.record.set_end(left, SystemTime::now());
         if self.kept_at.elapsed() >= KEEP_INTERVAL {
             self.kept_at = Instant::now();
             let id = self.record.id.as_str();
             self.kept.save(StreamKind::Logs, id, to_json(&self.record)).await;
         }
-        self.publisher.retain(&self.topic, &self.record, remaining).await
+        self.publisher.retain(&self.topic, &self.record, left).await
     }
 }

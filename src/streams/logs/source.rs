@@ -6,6 +6,7 @@ use fleet_contract::rfc3339;
 
 use super::bookmark::Bookmark;
 use super::follower::Follower;
+use crate::streams::expiry::Expiry;
 use crate::streams::feed::{Feed, Outlet};
 use crate::streams::record::SubscriptionRecord;
 
@@ -21,10 +22,11 @@ impl Feed for LogsRequest {
 
     fn publish(
         record: SubscriptionRecord<Self>,
+        expiry: Expiry,
         follower: Follower,
         Outlet { topic, record_topic, publisher, kept }: Outlet,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let bookmark = Bookmark::new(record_topic, record, publisher.clone(), kept);
+        let bookmark = Bookmark::new(record_topic, record, expiry, publisher.clone(), kept);
         follower.run(topic, publisher, bookmark)
     }
 }

@@ -128,7 +128,7 @@ fn a_stream_that_was_replaced_does_not_end_the_new_one() {
 fn records_wait_for_a_slot_in_order_and_within_limits() {
     let mut registry = full();
     let waits = |registry: &mut Registry<()>, id: String, size: usize| {
-        matches!(registry.resume(&key(id), &vec![b' '; size]), Slot::Waiting)
+        matches!(registry.resume(&key(id), &vec![b' '; size], None), Slot::Waiting)
     };
     let waiting = (0..1000).filter(|id| waits(&mut registry, format!("r{id}"), 2)).count();
     assert_eq!(waiting, MAX_WAITING);
@@ -141,7 +141,7 @@ fn records_wait_for_a_slot_in_order_and_within_limits() {
     registry.remove(&key(0));
     assert_eq!(registry.next_waiting().unwrap().0, key("r1"));
     // The caller then reserves the slot.
-    assert!(matches!(registry.resume(&key("r1"), b"{}"), Slot::Reserved(_)));
+    assert!(matches!(registry.resume(&key("r1"), b"{}", None), Slot::Reserved(_)));
     assert!(registry.next_waiting().is_none());
 }
 
@@ -149,8 +149,9 @@ fn records_wait_for_a_slot_in_order_and_within_limits() {
 fn records_that_wait_have_a_maximum_size_together() {
     let mut registry = full();
     let record = vec![b' '; MAX_WAITING_BYTES / 4];
-    let waiting = (0..10)
-        .filter(|id| matches!(registry.resume(&key(format!("r{id}")), &record), Slot::Waiting));
+    let waiting = (0..10).filter(|id| {
+        matches!(registry.resume(&key(format!("r{id}")), &record, None), Slot::Waiting)
+    });
     assert_eq!(waiting.count(), 4);
 }
 

@@ -41,7 +41,7 @@ async fn an_unsubscribe_that_meets_the_record_ends_the_subscription() {
     let id = id();
     let unsubscribing = subscriptions.enqueue_unsubscribe(StreamKind::Events, &id).await.unwrap();
     // Both arrive before either has got an answer of the task.
-    let restored = subscriptions.restore(StreamKind::Events, "x".into(), record());
+    let restored = subscriptions.restore(StreamKind::Events, "x".into(), record(), None);
     let (ended, ()) = tokio::join!(unsubscribing.finish(), restored);
     assert_eq!(ended, Ok(()));
     let removed = published.publication().unwrap();
@@ -53,7 +53,7 @@ async fn an_unsubscribe_that_meets_the_record_ends_the_subscription() {
 #[tokio::test(start_paused = true)]
 async fn the_gauge_falls_to_zero_when_the_connector_goes_to_standby() {
     let (subscriptions, _published, metrics, _session) = subscriptions();
-    subscriptions.restore(StreamKind::Events, "x".into(), record()).await;
+    subscriptions.restore(StreamKind::Events, "x".into(), record(), None).await;
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
     let page = || {
@@ -79,7 +79,10 @@ async fn a_stream_that_panics_keeps_neither_slot_nor_record() {
         |answer| SubscriptionCommand::Reserve { key, queued: QueuedMessages::Keep, answer };
     subscriptions.ask(reserve).await.unwrap().unwrap();
     let stream = Box::pin(async { panic!("as a stream must not") });
-    subscriptions.tell(SubscriptionCommand::Start { turn, ttl: None, stream }).await.unwrap();
+    subscriptions
+        .tell(SubscriptionCommand::Start { turn, expiry: Expiry::after(None), stream })
+        .await
+        .unwrap();
     let removed = loop {
         match published.publication() {
             Some(publication) => break publication,
