@@ -1,6 +1,6 @@
 //! `/metrics`: all metrics as OpenMetrics text, version 1.0.0.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use rustix::param::page_size;
+use service_kit::clock::uptime;
 
 /// The media type of the text.
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,13 +26,7 @@ impl MetricsPage {
     #[must_use]
     pub(crate) fn new(register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
-        let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        registry.register_with_unit(
-            "process_start_time",
-            "Start time of the process, in seconds since the Unix epoch",
-            Unit::Seconds,
-            ConstGauge::new(start.as_secs_f64()),
-        );
+        registry.register_collector(Box::new(Start { uptime: uptime() }));
         registry.register_collector(Box::new(Memory));
         let own = registry.sub_registry_with_prefix("fleet_connector");
         own.register(
@@ -47,6 +42,34 @@ impl MetricsPage {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes everything");
         text
+    }
+}
+
+/// When the process has started.
+#[derive(Debug)]
+struct Start {
+    /// The time from the start of the device to that of the process.
+    uptime: Duration,
+}
+
+impl Start {
+    /// By the system clock of `now`, which may have been set since.
+    fn time(&self, now: SystemTime, uptime: Duration) -> Duration {
+        let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        since_1970.saturating_sub(uptime.saturating_sub(self.uptime))
+    }
+}
+
+impl Collector for Start {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let gauge = ConstGauge::new(self.time(SystemTime::now(), uptime()).as_secs_f64());
+        let family = encoder.encode_descriptor(
+            "process_start_time",
+            "Start time of the process, in seconds since the Unix epoch.",
+            Some(&Unit::Seconds),
+            gauge.metric_type(),
+        )?;
+        gauge.encode(family)
     }
 }
 
@@ -82,6 +105,17 @@ mod tests {
     use prometheus_client::metrics::counter::Counter;
 
     use super::*;
+
+    #[test]
+    fn the_start_time_is_by_the_clock_that_is_set_now() {
+        let second = Duration::from_secs(1);
+        let start = Start { uptime: 30 * second };
+        let year_2026 = Duration::from_secs(1_795_000_000);
+        for now in [40 * second, year_2026] {
+            assert_eq!(start.time(UNIX_EPOCH + now, 35 * second), now - 5 * second);
+        }
+        assert_eq!(start.time(UNIX_EPOCH, 35 * second), Duration::ZERO);
+    }
 
     #[test]
     fn parts_add_metrics_to_those_of_the_process() {

@@ -1,8 +1,10 @@
 //! Why the broker's certificate is refused.
 
 use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::{CertificateError, ExtendedKeyPurpose};
+use service_kit::clock;
 
 use super::context::Context;
 use super::remedy::{critical_extension, with_extensions};
@@ -72,12 +74,10 @@ fn unknown(error: impl fmt::Display, context: &Context<'_>) -> String {
     format!("its certificate cannot be used ({error}); look at it with {}", context.show())
 }
 
-/// The time of the vehicle, and how far it can be believed.
-fn clock(now: u64) -> String {
-    /// 2025-01-01: no vehicle with this program is older.
-    const FIRST_VERSION: u64 = 1_735_689_600;
+/// The time of the vehicle, and whether it can be right.
+fn clock_says(now: u64) -> String {
     let time = text::time(now);
-    if now < FIRST_VERSION {
+    if !clock::is_set(UNIX_EPOCH + Duration::from_secs(now)) {
         format!("the clock of the vehicle is not set, it says {time}")
     } else {
         format!("the clock of the vehicle says {time}")
@@ -94,9 +94,9 @@ fn expired(context: &Context<'_>, end: Option<u64>, now: u64) -> String {
     });
     let period = match end.or_else(|| certificate?.not_after) {
         Some(end) => {
-            format!(": that{subject} was valid until {}, and {}", text::time(end), clock(now))
+            format!(": that{subject} was valid until {}, and {}", text::time(end), clock_says(now))
         }
-        None => format!(": {}", clock(now)),
+        None => format!(": {}", clock_says(now)),
     };
     let reversed = if end.is_none() { " (or it ends before it begins)" } else { "" };
     format!(
@@ -112,7 +112,7 @@ fn not_valid_yet(begin: Option<u64>, now: u64) -> String {
     format!(
         "its certificate is not valid yet; correct the clock of the vehicle{period} {}. The \
          connector tries again at least every 20 s, so it connects when the clock is right",
-        clock(now)
+        clock_says(now)
     )
 }
 
