@@ -7,6 +7,7 @@
 mod abandoned_streams;
 mod capacity;
 mod brokers;
+mod clock;
 mod daemon;
 mod dashboard;
 mod disk;

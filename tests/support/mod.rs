@@ -14,6 +14,7 @@ pub mod ankaios;
 pub mod broker;
 pub mod certificates;
 pub mod client;
+pub mod clock;
 pub mod connector;
 pub mod http;
 pub mod http_proxy;
