@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(closed.link, Some(report));
 
         presence.degraded(vec!["no retained messages".into()]);
-        let degraded = read(presence.online(&LinkStatus::Connected, None)).degraded;
+        let degraded = read(presence.online(&LinkStatus::Connected, None, None)).degraded;
         assert_eq!(degraded, ["no retained messages"]);
         let offline = read(presence.offline());
         assert!(offline.degraded.is_empty());

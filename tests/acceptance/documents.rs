@@ -206,6 +206,8 @@ fn the_documented_mistakes_have_these_messages() {
     assert!(count >= 4);
     let tab = Manifest::parse(b"apiVersion: v1\nworkloads:\n\tnginx:\n").unwrap_err();
     assert!(MANIFESTS.contains(&tab.to_string()), "{tab}");
+}
+
 /// The table of reason codes as the documents show it.
 fn reason_code_table() -> String {
     let mut table = String::from(

@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod abandoned_streams;
-mod capacity;
 mod brokers;
+mod capacity;
 mod clock;
 mod daemon;
 mod dashboard;
