@@ -50,7 +50,7 @@ image: ## Build the images in a container; needs a registry; PLATFORM=linux/arm6
 	podman build $(PLATFORM_OPTION) --tag $(IMAGE) .
 
 # TARGET reaches the scripts through the environment.
-image-local: ## Build the images with the Rust of this machine; TARGET=aarch64-unknown-linux-gnu: for arm64
+image-local: ## Build the images with the Rust of this machine; TARGET=aarch64-unknown-linux-musl: for arm64
 	scripts/image-local.sh $(SENDER) target/image vehicle-data-sender
 	scripts/image-local.sh $(IMAGE)
 

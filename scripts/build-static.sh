@@ -4,7 +4,8 @@
 #
 #   scripts/build-static.sh OUT_DIR
 #
-# TARGET is the target of Rust, by default this machine; for arm64: aarch64-unknown-linux-gnu.
+# TARGET is the target of Rust, by default musl on the processor of this machine; for arm64:
+# aarch64-unknown-linux-musl.
 set -eu
 
 out=${1:?usage: scripts/build-static.sh OUT_DIR}
@@ -24,27 +25,31 @@ for variable in $(env | sed -n 's/^\(CARGO_\(PKG\|MANIFEST\)_[A-Z_]*\)=.*/\1/p')
     unset "$variable"
 done
 
-# crt-static links glibc statically. --target is always set, so that the flags do not apply
-# to build scripts and procedural macros, which cannot be built with them.
-host=$(rustc -vV | sed -n 's/^host: //p')
-target=${TARGET:-$host}
-flags="-C target-feature=+crt-static"
+# The binary is linked with musl, which Rust brings with the target, and by the linker of Rust. Only
+# ring has C code, which includes nothing but headers that are the same everywhere: the compiler of
+# the processor is enough, without functions that only glibc has (_FORTIFY_SOURCE).
+processor=$(uname -m)
+target=${TARGET:-$processor-unknown-linux-musl}
 case $target in
-# The binary is position-independent; packed relative relocations make it 0.2 MB smaller. They
-# need glibc 2.36, and older linkers know them for this processor only.
-x86_64-*) flags="$flags -C link-arg=-Wl,-z,pack-relative-relocs" ;;
+"$processor"-*) compiler=cc package=gcc ;;
+*) compiler=${target%%-*}-linux-gnu-gcc package=gcc-${target%%-*}-linux-gnu ;;
 esac
-if [ "$target" != "$host" ]; then
-    # aarch64-unknown-linux-gnu: the variable is CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER.
-    linker=$(echo "$target" | sed 's/-unknown//')-gcc
-    variable=CARGO_TARGET_$(echo "$target" | tr 'a-z-' 'A-Z_')_LINKER
-    if ! command -v "$linker" >/dev/null; then
-        echo "build-static.sh: $linker is missing: install the package gcc-${linker%-gcc}" >&2
+if ! command -v "$compiler" >/dev/null; then
+    echo "build-static.sh: $compiler is missing: install the package $package" >&2
+    exit 1
+fi
+if [ ! -d "$(rustc --print target-libdir --target "$target")" ]; then
+    if ! command -v rustup >/dev/null; then
+        echo "build-static.sh: install Rust for $target (with https://rustup.rs: rustup target add $target)" >&2
         exit 1
     fi
-    export "$variable=$linker"
+    rustup target add "$target"
 fi
-RUSTFLAGS=$flags \
+suffix=$(echo "$target" | tr - _)
+export "CC_$suffix=$compiler" "CFLAGS_$suffix=-U_FORTIFY_SOURCE"
+
+# Packed relative relocations make the position-independent binary 0.2 MB smaller.
+RUSTFLAGS="-C target-feature=+crt-static -C linker=rust-lld -C link-self-contained=yes -C link-arg=-zpack-relative-relocs" \
     cargo build --locked --release \
     --package fleet-connector --package vehicle-data-sender --bins --target "$target"
 

@@ -6,7 +6,7 @@
 #
 # The content of the images is put into DIR/out. TARGET is a stage of the Containerfile,
 # by default fleet-connector. The environment variable TARGET is the target of Rust, by default
-# this machine; for arm64: aarch64-unknown-linux-gnu.
+# this machine; for arm64: aarch64-unknown-linux-musl.
 set -eu
 
 tag=${1:?usage: scripts/image-local.sh TAG [DIR [TARGET]]}

@@ -17,7 +17,7 @@ need() {
     packages="$packages $*"
 }
 
-# The linker, and the static glibc for the image.
+# The linker, and the compiler of ring.
 need cc gcc libc6-dev
 need mosquitto mosquitto
 need mosquitto_rr mosquitto-clients

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use fleet_connector::settings::{Command, DashboardSettings, HealthSettings, Settings};
 use fleet_connector::{connector, dashboard, health};
+// Linked for its functions, which take the place of musl's.
+use musl_mem as _;
 use service_kit::{log, process};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    heap::keep_large_blocks_apart();
     // Before anything else: the first process of a container ignores SIGTERM until it is handled,
     // and any other process dies of it without an orderly end.
     let started = start_runtime();

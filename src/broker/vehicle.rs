@@ -238,10 +238,6 @@ impl Application for Vehicle {
         error.to_payload()
     }
 
-    fn large_done(&mut self) {
-        heap::give_back();
-    }
-
     fn help(&self, error: &ConnectionError, options: &SessionOptions) -> Option<String> {
         error.is_takeover().then(|| {
             format!(

@@ -78,9 +78,6 @@ pub trait Application: fmt::Debug + Send + 'static {
     /// The payload that is published instead of one that the broker does not accept.
     fn undeliverable(&self, cause: &Undeliverable) -> Bytes;
 
-    /// Large messages were handled, and no message waits: a good time to release memory.
-    fn large_done(&mut self) {}
-
     /// What to do about an error, if the program knows better than
     /// [`ConnectionError::help`].
     fn help(&self, error: &ConnectionError, options: &SessionOptions) -> Option<String> {

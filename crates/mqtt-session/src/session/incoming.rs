@@ -37,7 +37,6 @@ impl<A: Application> Session<A> {
             }
             Received::PubAck(ack) => {
                 self.published(&ack);
-                self.release_memory();
                 Ok(())
             }
             Received::PubRel(packet_id) => {
@@ -117,7 +116,6 @@ impl<A: Application> Session<A> {
                 return self.react(reaction);
             }
         };
-        self.note_size(publish.payload.len());
         let topic_size = publish.topic.len();
         let names = self.options.user_properties;
         let mut message = Message::new(publish, delivery, route, max_payload, names);

@@ -40,7 +40,6 @@ impl<A: Application> Session<A> {
                 self.retained.insert(publication.topic.clone(), publication.clone());
             }
         }
-        self.note_size(message.size());
         self.outbox.push(message, Some(room));
     }
 

@@ -24,9 +24,6 @@ use crate::reporter::Reporter;
 use crate::retained_probe::RetainedProbe;
 use crate::shortcomings::{Lack, Shortcomings};
 
-/// Payloads from this size on need memory that is worth releasing, in bytes.
-const LARGE: usize = 256 * 1024;
-
 /// Why a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -86,8 +83,6 @@ pub struct Session<A: Application> {
     pub(super) unsubscribed: Option<u16>,
     /// The broker closes connections over the status, so none is published until then.
     pub(super) status_withheld: Option<Instant>,
-    /// Whether a large message was received or published since memory was released.
-    had_large: bool,
 }
 
 impl<A: Application> Session<A> {
@@ -130,7 +125,6 @@ impl<A: Application> Session<A> {
             status_topic: None,
             unsubscribed: None,
             status_withheld: None,
-            had_large: false,
         }
     }
 
@@ -191,19 +185,6 @@ impl<A: Application> Session<A> {
     pub(super) fn report_up(&mut self) {
         let since = *self.ready.get_or_insert_with(Instant::now);
         self.reporter.up(since, self.shortcomings.texts());
-    }
-
-    /// Notes the size of a payload, for [`Session::release_memory`].
-    pub(super) fn note_size(&mut self, size: usize) {
-        self.had_large |= size >= LARGE;
-    }
-
-    /// Lets the application release memory after something large, once nothing is urgent.
-    pub(super) fn release_memory(&mut self) {
-        if self.had_large && self.outbox.is_empty() {
-            self.had_large = false;
-            self.application.large_done();
-        }
     }
 }
 
