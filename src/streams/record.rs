@@ -80,11 +80,7 @@ impl<T: Spec> SubscriptionRecord<T> {
     /// or is not set now, nobody knows how much of `ttl` has passed.
     fn left_by_clock(&self, ttl: Duration, now: SystemTime) -> Result<Duration, Unusable> {
         let end = self.expires_at.as_deref().and_then(rfc3339::parse).ok_or(Unusable::Expired)?;
-        let written_at = end.checked_sub(ttl);
-        if !clock::is_set(now) || !written_at.is_some_and(clock::is_set) {
-            return Ok(ttl);
-        }
-        end.duration_since(now).map(|left| left.min(ttl)).map_err(|_| Unusable::Expired)
+        clock::left_of(ttl, end, now).ok_or(Unusable::Expired)
     }
 
     /// Writes into the record when the subscription ends by the system clock, unless that is not

@@ -28,6 +28,17 @@ pub fn is_set(time: SystemTime) -> bool {
     time.duration_since(UNIX_EPOCH).is_ok_and(|since| since >= EARLIEST)
 }
 
+/// What is left of a duration that ends at `end` by the system clock; `None` if it has passed. All
+/// of it is left if the clock is not set now or was not set when the duration began: then nobody
+/// knows how much has passed.
+#[must_use]
+pub fn left_of(duration: Duration, end: SystemTime, now: SystemTime) -> Option<Duration> {
+    if !is_set(now) || !end.checked_sub(duration).is_some_and(is_set) {
+        return Some(duration);
+    }
+    end.duration_since(now).ok().map(|left| left.min(duration))
+}
+
 /// The time since the device has started, including the time for which it was suspended.
 #[must_use]
 pub fn uptime() -> Duration {
@@ -116,6 +127,18 @@ mod tests {
     fn a_clock_in_1970_is_not_set() {
         assert!(!is_set(UNIX_EPOCH) && !is_set(UNIX_EPOCH - SECOND) && !is_set(UNIX_EPOCH + YEAR));
         assert!(is_set(SystemTime::now()) && is_set(UNIX_EPOCH + 100 * YEAR));
+    }
+
+    #[test]
+    fn all_of_a_duration_is_left_by_a_clock_that_is_not_set() {
+        let (now, hour) = (SystemTime::now(), 3600 * SECOND);
+        assert_eq!(left_of(hour, now + 60 * SECOND, now), Some(60 * SECOND));
+        assert_eq!(left_of(hour, now - SECOND, now), None);
+        // The clock was set back meanwhile.
+        assert_eq!(left_of(hour, now + YEAR, now), Some(hour));
+        assert_eq!(left_of(hour, now + 60 * SECOND, UNIX_EPOCH + YEAR), Some(hour));
+        assert_eq!(left_of(hour, UNIX_EPOCH + YEAR, now), Some(hour));
+        assert_eq!(left_of(hour, UNIX_EPOCH, now), Some(hour));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use ankaios_control::RequestError;
 use ankaios_model::proto::ank_base::{UpdateStateRequest, UpdateStateSuccess};
 use fleet_contract::revision::{RevisionStatus, RollbackMode};
 use fleet_contract::rfc3339;
+use service_kit::clock;
 use tokio::time::Instant;
 
 use super::book::Book;
@@ -270,8 +271,7 @@ impl Core {
         self.book.is_reverted(number) || self.queue.iter().chain(current).any(is_queued)
     }
 
-    /// Sets when revisions are taken back that wait for their confirmation. The clock may have
-    /// been set since, so a revision waits at most as long as a new one.
+    /// Sets when revisions are taken back that wait for their confirmation.
     pub(super) fn set_confirm_deadlines(&mut self, now: Now) {
         let Some(limit) = self.options.confirm_timeout else { return };
         for revision in self.book.revisions.values() {
@@ -281,8 +281,8 @@ impl Core {
                 continue;
             }
             let due = revision.confirm_by.as_deref().and_then(rfc3339::parse);
-            let left = due.and_then(|due| due.duration_since(now.wall).ok()).unwrap_or_default();
-            let deadline = now.monotonic + left.min(limit);
+            let left = due.and_then(|due| clock::left_of(limit, due, now.wall));
+            let deadline = now.monotonic + left.unwrap_or_default();
             self.confirm_by.insert(revision.revision, deadline);
         }
     }

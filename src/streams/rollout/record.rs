@@ -10,6 +10,7 @@ use ankaios_model::InstanceName;
 use ankaios_model::is_name;
 use fleet_contract::rfc3339;
 use serde::{Deserialize, Serialize};
+use service_kit::clock;
 
 use crate::streams::unusable::Unusable;
 
@@ -68,10 +69,10 @@ impl RolloutRecord {
         Ok(record)
     }
 
-    /// The time until it times out.
-    pub(super) fn remaining(&self) -> Duration {
-        let end = rfc3339::parse(&self.expires_at).unwrap_or(SystemTime::UNIX_EPOCH);
-        end.duration_since(SystemTime::now()).unwrap_or_default()
+    /// The time until it times out, at most `limit`.
+    pub(super) fn remaining(&self, limit: Duration, now: SystemTime) -> Duration {
+        let end = rfc3339::parse(&self.expires_at);
+        end.and_then(|end| clock::left_of(limit, end, now)).unwrap_or_default()
     }
 }
 
@@ -93,7 +94,9 @@ mod tests {
     fn a_written_record_can_be_read() {
         let read = RolloutRecord::read("0a", record().to_string().as_bytes()).unwrap();
         assert_eq!((read.request_id.as_str(), read.workloads.len()), ("r", 1));
-        assert!(read.remaining() > Duration::from_secs(50));
+        assert!(
+            read.remaining(Duration::from_secs(60), SystemTime::now()) > Duration::from_secs(50)
+        );
     }
 
     #[test]

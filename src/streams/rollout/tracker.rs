@@ -1,7 +1,7 @@
 //! The task that follows all rollouts, by one subscription that lives as long as there are any.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ankaios_control::{Client, WorkloadStates};
 use ankaios_control::{Event, EventStream};
@@ -253,8 +253,9 @@ impl Tracker {
         if let Some(revision) = record.revision.filter(|_| self.options.keeps_revisions) {
             return self.restore_revision(revision, HeldRecord { id, record, size });
         }
-        let limit =
-            record.remaining().clamp(MIN_RESTORED.min(self.options.limit), self.options.limit);
+        let longest = self.options.limit;
+        let left = record.remaining(longest, SystemTime::now());
+        let limit = left.clamp(MIN_RESTORED.min(longest), longest);
         let expiry = limit + RECORD_EXPIRY;
         self.reports.add(&id, Report::NoteRecord { record: record.clone(), expiry });
         let RolloutRecord { request_id, workloads, .. } = record;

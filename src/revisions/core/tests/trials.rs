@@ -1,5 +1,7 @@
 //! Trials: confirmations, and what a revision goes back to.
 
+use std::time::{Duration, SystemTime};
+
 use super::*;
 
 /// Its rollout has succeeded, and its workloads have not stayed up for `STABLE_TIME` yet.
@@ -159,6 +161,25 @@ fn a_change_that_nobody_confirms_goes_back() {
             if confirms { (1, values(&[("a", "1")]), Some(1)) } else { (2, values(&[]), Some(2)) };
         assert_eq!(summary(&world), expected, "{confirms} {crashes}");
     }
+}
+
+#[test]
+fn a_clock_that_is_not_set_takes_nothing_back() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::UnlessConfirmed).unwrap();
+    world.end_rollouts(RolloutStatus::Succeeded);
+    let year = Duration::from_secs(365 * 24 * 3600);
+    // After a start in 1970 the whole time is left, whatever the store says.
+    world.now.wall = SystemTime::UNIX_EPOCH + year;
+    world.crash();
+    world.pass(World::CONFIRM_TIMEOUT / 2);
+    assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
+    // A clock that is set while the process runs changes nothing.
+    world.now.wall += 100 * year;
+    world.pass(World::CONFIRM_TIMEOUT / 4);
+    world.confirm(1).unwrap();
+    world.pass(2 * World::CONFIRM_TIMEOUT);
+    assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
 }
 
 #[test]
