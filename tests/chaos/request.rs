@@ -226,8 +226,12 @@ impl Kind {
         {
             return Err(Mismatch::Outage(format!("{code}: {message}")));
         }
-        // After a restart of the server it is not known whether the answer was too large for Ankaios.
-        if code == Some("payload_too_large") && matches!(self, Self::Everything) {
+        // After a restart of the server it is not known whether the state was too large for Ankaios,
+        // neither for a request that reads it nor for an update whose size is checked.
+        if code == Some("payload_too_large")
+            && message.contains("between Ankaios' agent and its server broke")
+            && self.needs_ankaios()
+        {
             return Err(Mismatch::Outage(format!("payload_too_large: {message}")));
         }
         let right = match self {

@@ -61,6 +61,12 @@ pub(in crate::revisions) enum SendError {
 }
 
 impl SendError {
+    /// Whether the guard could not read the state to judge the update: Ankaios' agent has lost its
+    /// server meanwhile. The state may be too large, or the server has only started anew.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self, Self::Request(RequestError::AnswerTooLarge))
+    }
+
     /// Whether Ankaios may have taken the update nevertheless.
     pub(super) fn is_doubtful(&self) -> bool {
         match self {

@@ -10,7 +10,7 @@ use super::event::{Action, Now, SendError};
 use super::job::{Answer, Failure, Follow, Job, Queued, Updated};
 use super::overlay;
 use super::plan::{Goal, Plan};
-use super::state::{Core, Placement, RETRY, STORE_RETRY, Step, refuse};
+use super::state::{Core, Placement, RETRY, STORE_RETRY, Step, UNREAD_RETRY, refuse};
 use crate::revisions::item::Item;
 use crate::revisions::marker::{self, Marker};
 use crate::revisions::store::{StoreChange, StoreError};
@@ -141,6 +141,14 @@ impl Core {
             Goal::Restore | Goal::GiveUp if doubtful => {
                 self.unanswered = Some(Box::new(plan));
                 self.retry(now, RETRY);
+            }
+            // It was not sent. What looks like a state that is too large may pass.
+            Goal::Restore | Goal::GiveUp if error.is_unread() => {
+                tracing::warn!(%error, "what operators have changed is put back later");
+                self.retry(now, UNREAD_RETRY);
+                if plan.goal == Goal::Restore {
+                    self.uncount_try(actions);
+                }
             }
             Goal::Restore | Goal::GiveUp => {
                 self.refuse_restore(error.to_string(), actions);

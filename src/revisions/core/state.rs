@@ -26,6 +26,9 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// The pause if the store was the reason, for example a full disk.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(10);
 
+/// The pause if the state could not be read to judge what is put back.
+pub(super) const UNREAD_RETRY: Duration = Duration::from_secs(10);
+
 /// How long the success of a rollout may wait to be written. Changes that come fast need fewer
 /// writes. If it is lost, the rollout is followed again.
 pub(super) const SAVE_DELAY: Duration = Duration::from_secs(1);

@@ -24,7 +24,7 @@ use fleet_contract::status::RestoreState;
 use model::{Fault, World};
 use serde_json::json;
 
-use super::state::{RETRY, SAVE_DELAY, STORE_RETRY};
+use super::state::{RETRY, SAVE_DELAY, STORE_RETRY, UNREAD_RETRY};
 use super::*;
 use crate::revisions::marker::{self, Marker};
 use crate::revisions::revision::{MAX_TRIES, Origin};

@@ -30,6 +30,8 @@ pub(super) enum Fault {
     AnswerLost,
     /// Ankaios refuses updates.
     Rejects,
+    /// The state to judge an update by cannot be read.
+    Unread,
 }
 
 /// A vehicle. Its items are configs with a text.
@@ -293,6 +295,7 @@ impl World {
                 match self.fault {
                     Fault::NotSent => return Event::Sent(Err(timeout().into())),
                     Fault::Rejects => return Event::Sent(Err(rejected.into())),
+                    Fault::Unread => return Event::Sent(Err(RequestError::AnswerTooLarge.into())),
                     Fault::None | Fault::Disk | Fault::AnswerLost => {}
                 }
                 if !self.vehicle.update(&update) {

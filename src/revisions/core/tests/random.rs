@@ -56,8 +56,9 @@ fn run(seed: u64) {
                 world.step(Event::Marker(seen));
             }
             11 => {
-                world.fault = [Fault::Disk, Fault::NotSent, Fault::AnswerLost, Fault::Rejects]
-                    [random.usize(..4)]
+                world.fault =
+                    [Fault::Disk, Fault::NotSent, Fault::AnswerLost, Fault::Rejects, Fault::Unread]
+                        [random.usize(..5)]
             }
             12..=14 => world.fault = Fault::None,
             15 => {

@@ -166,8 +166,9 @@ fn run(seed: u64) -> u64 {
                 world.step(Event::LinkUp);
             }
             18 => {
-                world.fault = [Fault::Disk, Fault::NotSent, Fault::AnswerLost, Fault::Rejects]
-                    [random.usize(..4)];
+                world.fault =
+                    [Fault::Disk, Fault::NotSent, Fault::AnswerLost, Fault::Rejects, Fault::Unread]
+                        [random.usize(..5)];
             }
             19..=20 => world.fault = Fault::None,
             21 => {

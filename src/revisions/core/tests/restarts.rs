@@ -17,6 +17,21 @@ fn refused_attempts_do_not_count_after_a_restart_of_the_connector_either() {
     assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
 }
 
+/// The server starts anew twice: the second time while the guard reads the state.
+#[test]
+fn what_could_not_be_judged_because_of_a_restart_is_put_back_later() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    world.fault = Fault::Unread;
+    world.restart_server();
+    world.pass(2 * MAX_TRIES * UNREAD_RETRY);
+    assert_eq!(world.core().report().restore, Some(RestoreState::Pending));
+    assert_eq!(summary(&world), (1, values(&[]), None));
+    world.fault = Fault::None;
+    world.pass(UNREAD_RETRY);
+    assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
+}
+
 #[test]
 fn what_was_put_back_must_stay_up_after_a_restart_of_the_connector_too() {
     for ends in [None, Some(RolloutStatus::Superseded)] {
