@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 
 use hyper::http::StatusCode;
 
-use super::names::LookupError;
 use super::proxy::HttpProxy;
 use super::race::{DIAL_TIMEOUT, RESOLUTION_TIMEOUT};
+use super::resolver::LookupError;
 use super::websocket::WebSocketError;
 use crate::broker_address::BrokerAddress;
 use crate::tls::{self, Target, Tls};
@@ -88,6 +88,7 @@ impl NameError {
             Some(LookupError::Temporary) => {
                 "the name server cannot be reached, or reports a temporary failure".into()
             }
+            Some(LookupError::Refused) => "the name server refuses to answer".into(),
             Some(LookupError::Other(text)) => text.clone(),
         }
     }
@@ -108,7 +109,16 @@ impl NameError {
             None | Some(LookupError::Temporary) => {
                 "check the network, and the name servers in /etc/resolv.conf".into()
             }
-            Some(_) => format!("check {setting}, and the name servers in /etc/resolv.conf"),
+            Some(LookupError::Refused) => {
+                "check the name servers in /etc/resolv.conf: one of them must serve this vehicle, \
+                 and ask others for names that it does not know"
+                    .into()
+            }
+            Some(LookupError::NoName | LookupError::NoAddress) => format!(
+                "check {setting}, and the name servers in /etc/resolv.conf: the next one is only \
+                 asked if one does not answer, so one that knows the name must come first"
+            ),
+            Some(LookupError::Other(_)) => format!("check {setting}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  shell ──► race      which address is tried, and when; pure
-//!    │   ──► names     addresses of a host, on threads of their own
+//!    │   ──► names ──► resolver   addresses of a host, on threads of their own
 //!    └───► attempt ──► proxy, tls, websocket   one address
 //! ```
 
@@ -14,6 +14,7 @@ mod names;
 mod no_proxy;
 pub(crate) mod proxy;
 pub(crate) mod race;
+mod resolver;
 mod shell;
 #[cfg(test)]
 mod tests;

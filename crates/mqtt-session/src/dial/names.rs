@@ -1,8 +1,7 @@
-//! Addresses of a host name, from the system's resolver.
+//! Lookups of host names, on threads of their own.
 //!
-//! `getaddrinfo` cannot be cancelled, and takes as long as `/etc/resolv.conf` allows if a name
-//! server does not answer. So it runs on threads of its own: it must not hold up the blocking
-//! pool, nor the end of the process.
+//! A lookup takes as long as `/etc/resolv.conf` allows if a name server does not answer. It must
+//! not hold up the blocking pool, nor the end of the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use tokio::sync::watch;
 
 use super::race::Family;
+use super::resolver::{Answer, LookupError, lookup};
 
 /// How long an answer that nobody waited for any more is good for the next one who asks. A resolver
 /// that first asks name servers that do not answer is slower than those who ask may wait.
@@ -22,22 +21,6 @@ const LATE_ANSWER: Duration = Duration::from_secs(60);
 
 /// Stack of a thread for one lookup, in bytes.
 const STACK: usize = 512 * 1024;
-
-/// Why a host name has no address of a family.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LookupError {
-    /// There is no such name.
-    NoName,
-    /// The name has no address of this family.
-    NoAddress,
-    /// The name servers cannot be reached, or report a temporary failure.
-    Temporary,
-    /// Anything else, in the words of the system.
-    Other(String),
-}
-
-/// The result of a lookup. The ports of the addresses have no meaning.
-pub(crate) type Answer = Result<Vec<SocketAddr>, LookupError>;
 
 type Lookup = dyn Fn(&str, Family) -> Answer + Send + Sync;
 
@@ -61,7 +44,7 @@ enum Entry {
 
 impl Default for Names {
     fn default() -> Self {
-        Self::with(system)
+        Self::with(lookup)
     }
 }
 
@@ -130,28 +113,6 @@ impl Names {
 enum Asked {
     Waits(watch::Receiver<Option<Answer>>),
     Known(Vec<SocketAddr>),
-}
-
-/// Asks the system: `/etc/hosts`, then the name servers of `/etc/resolv.conf`.
-fn system(host: &str, family: Family) -> Answer {
-    let address = match family {
-        Family::V6 => AddrFamily::Inet6,
-        Family::V4 => AddrFamily::Inet,
-    };
-    let hints = AddrInfoHints {
-        socktype: SockType::Stream.into(),
-        address: address.into(),
-        ..AddrInfoHints::default()
-    };
-    match getaddrinfo(Some(host), None, Some(hints)) {
-        Ok(found) => Ok(found.flatten().map(|found| found.sockaddr).collect()),
-        Err(error) => Err(match error.kind() {
-            LookupErrorKind::NoName => LookupError::NoName,
-            LookupErrorKind::NoData => LookupError::NoAddress,
-            LookupErrorKind::Again => LookupError::Temporary,
-            _ => LookupError::Other(error.to_string()),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub(crate) enum Family {
 impl Family {
     pub(crate) const ALL: [Self; 2] = [Self::V6, Self::V4];
 
-    fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::V6 => Self::V4,
             Self::V4 => Self::V6,

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use super::attempt::{Plan, Stage};
 use super::error::{AddressErrors, DialError, NameError, ProxyCause};
 use super::line::Line;
-use super::names::LookupError;
 use super::race::{Action, Family, Race};
+use super::resolver::LookupError;
 use crate::options::SessionOptions;
 
 /// Room for reports of attempts: each reports two stages, and all are read at once.
@@ -200,9 +200,10 @@ fn name_error(plan: &Plan<'_>, host: String, lookups: Vec<LookupError>) -> DialE
     let is_complete = lookups.len() == families(&host).len();
     let rank = |error: &LookupError| match error {
         LookupError::NoName => 0,
-        LookupError::Temporary => 1,
-        LookupError::Other(_) => 2,
-        LookupError::NoAddress => 3,
+        LookupError::Refused => 1,
+        LookupError::Temporary => 2,
+        LookupError::Other(_) => 3,
+        LookupError::NoAddress => 4,
     };
     let cause = lookups.into_iter().min_by_key(rank);
     let cause = cause.filter(|cause| is_complete || *cause == LookupError::NoName);
