@@ -17,25 +17,36 @@ pub(super) async fn start(
 ) -> Result<PendingOutcome, ErrorReply> {
     context.origin(&call)?;
     let manifest = manifest::parse(call.payload.clone()).await?;
-    check(&context.guard, call.force, manifest.clone()).await?;
-    Ok(ready(to_json(&ValidateReply {
+    let reply = ValidateReply {
         valid: true,
         workloads: manifest.workload_names().map(str::to_owned).collect(),
         configs: manifest.config_names().map(str::to_owned).collect(),
         update_mask: manifest.update_mask(),
-        warnings: warnings(manifest, call.payload).await?,
-    })))
+        warnings: Vec::new(),
+    };
+    // The warnings come first: a copy of the manifest for them would take memory. If the guard
+    // refuses the manifest, they are not sent.
+    let (manifest, warnings) = warnings(manifest, call.payload).await?;
+    check(&context.guard, call.force, manifest).await?;
+    Ok(ready(to_json(&ValidateReply { warnings, ..reply })))
 }
 
 /// What Ankaios accepts in the manifest, but probably does not do what is meant.
-async fn warnings(manifest: Manifest, payload: Bytes) -> Result<Vec<ManifestWarning>, ErrorReply> {
-    let warnings = run_blocking(move || manifest.warnings(&payload)).await?;
+async fn warnings(
+    manifest: Manifest,
+    payload: Bytes,
+) -> Result<(Manifest, Vec<ManifestWarning>), ErrorReply> {
+    let find = move || {
+        let warnings = manifest.warnings(&payload);
+        (manifest, warnings)
+    };
+    let (manifest, warnings) = run_blocking(find).await?;
     let write = |Warning { message, position: LineColumn { line, column } }| ManifestWarning {
         message,
         line,
         column,
     };
-    Ok(warnings.into_iter().map(write).collect())
+    Ok((manifest, warnings.into_iter().map(write).collect()))
 }
 
 /// Checks the update as `manifest/apply` does, in the same order. The state of the vehicle is not

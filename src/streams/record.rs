@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use ankaios_model::node_limit;
 use fleet_contract::topics::StreamKind;
 use fleet_contract::{SubscriptionId, fields, rfc3339};
 use serde::Serialize;
@@ -106,8 +107,10 @@ impl<T: Spec> SubscriptionRecord<T> {
 
     fn try_read(id: &str, payload: &[u8]) -> Result<Self, String> {
         let id = SubscriptionId::try_from(id.to_owned()).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
+        node_limit::check_json(text).map_err(|error| error.to_string())?;
         let mut fields: Map<String, Value> =
-            serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
         if !fields.contains_key(ID) {
             return Err(format!("missing field `{ID}`"));
         }

@@ -29,6 +29,7 @@ pub mod hints;
 mod instance_name;
 pub mod json;
 pub mod manifest;
+pub mod node_limit;
 pub mod proto;
 mod schema;
 pub mod update_mask;

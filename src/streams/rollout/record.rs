@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use ankaios_model::InstanceName;
 use ankaios_model::is_name;
+use ankaios_model::node_limit;
 use fleet_contract::rfc3339;
 use serde::{Deserialize, Serialize};
 use service_kit::clock;
@@ -53,7 +54,14 @@ impl RolloutRecord {
         if !is_name(id) {
             return invalid("the id in its topic is not one that the connector generates".into());
         }
-        let record: Self = match serde_json::from_slice(record) {
+        let text = match std::str::from_utf8(record) {
+            Ok(text) => text,
+            Err(error) => return invalid(error.to_string()),
+        };
+        if let Err(error) = node_limit::check_json(text) {
+            return invalid(error.to_string());
+        }
+        let record: Self = match serde_json::from_str(text) {
             Ok(record) => record,
             Err(error) => return invalid(error.to_string()),
         };

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::hints::without_text;
+use crate::node_limit::TooManyNodes;
 
 /// The error for a manifest that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +40,7 @@ pub struct LineColumn {
 
 impl LineColumn {
     /// The position of a byte of a text.
-    pub(super) fn at(text: &str, offset: usize) -> Self {
+    pub(crate) fn at(text: &str, offset: usize) -> Self {
         Self::of(text.get(..offset).unwrap_or_default())
     }
 
@@ -65,6 +66,12 @@ impl ManifestError {
 
     pub(super) fn at(message: impl Into<String>, line: usize, column: usize) -> Self {
         Self::Invalid { message: message.into(), position: Some(LineColumn { line, column }) }
+    }
+}
+
+impl From<TooManyNodes> for ManifestError {
+    fn from(error: TooManyNodes) -> Self {
+        Self::at(error.to_string(), error.at.line, error.at.column)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The deserializer reads all events of a document before it returns the first value, and
 //! libyaml visits all open flow collections (`[`, `{`) at each token: 400 kB of `{a: ` take 40
-//! seconds. The deserializer also expands aliases without a limit of size. libyaml yields events
+//! seconds. The deserializer also expands aliases without a limit of size, and
+//! takes 200 bytes and more for each node. libyaml yields events
 //! while it reads, at most 1 KiB behind what it has read, so this check stops early. A syntax
 //! error is not reported here: the deserializer stops at the same place, and has a message for it.
 
@@ -11,13 +12,14 @@ use std::collections::HashMap;
 use yaml_events::{Collection, EventData, YamlEvent, YamlEvents};
 
 use super::error::{LineColumn, ManifestError};
+use crate::node_limit::{MAX_NODES, TooManyNodes};
 
 /// Maximum nesting depth of flow collections.
 const MAX_FLOW_DEPTH: usize = 64;
 
 /// Maximum size that aliases may add to the text, in bytes. It is larger than the largest request
 /// that Ankaios accepts.
-const MAX_ALIAS_SIZE: usize = 8 << 20;
+const MAX_ALIAS_SIZE: usize = 2 << 20;
 
 /// Size of a node in addition to its text, in bytes: keys, values and items are objects on the
 /// heap.
@@ -84,13 +86,26 @@ struct LimitCheck {
     flow_depth: usize,
     /// Size of all nodes up to the current event, with aliases expanded.
     size: usize,
+    /// The number of nodes up to the current event, with aliases expanded.
+    count: usize,
     /// The part of `size` that comes from aliases.
     alias_size: usize,
     /// For each anchor the index in `sizes` of its node.
     nodes: HashMap<Vec<u8>, usize>,
-    /// Sizes of the nodes with an anchor; `usize::MAX` while the node is not complete, because an
-    /// alias inside its own node expands without end.
-    sizes: Vec<usize>,
+    /// The nodes with an anchor.
+    sizes: Vec<Extent>,
+}
+
+/// How much an alias adds.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    size: usize,
+    count: usize,
+}
+
+impl Extent {
+    /// While the node is not complete: an alias inside its own node expands without end.
+    const ENDLESS: Self = Self { size: usize::MAX, count: usize::MAX };
 }
 
 /// A list or map that has begun and not ended.
@@ -99,8 +114,8 @@ struct OpenCollection {
     is_map: bool,
     /// For a map: whether the next node is a key.
     at_key: bool,
-    /// `size` before the collection.
-    begin: usize,
+    /// Size and number of the nodes before the collection.
+    begin: Extent,
     /// Index in `sizes`, if the collection has an anchor.
     node: Option<usize>,
 }
@@ -116,7 +131,7 @@ impl LimitCheck {
             EventData::Alias { anchor } => {
                 self.start_node();
                 let node = self.nodes.get(anchor).and_then(|node| self.sizes.get(*node));
-                let size = node.copied().unwrap_or_default();
+                let Extent { size, count } = node.copied().unwrap_or_default();
                 self.size = self.size.saturating_add(size);
                 self.alias_size = self.alias_size.saturating_add(size);
                 if self.alias_size > MAX_ALIAS_SIZE {
@@ -127,6 +142,7 @@ impl LimitCheck {
                         event,
                     ));
                 }
+                self.count(count, event)?;
             }
             EventData::Scalar { anchor, tag, value, plain } => {
                 if self.start_node() && plain && value == b"<<" {
@@ -136,8 +152,9 @@ impl LimitCheck {
                     ));
                 }
                 let node = self.register(anchor);
-                let begin = self.size;
+                let begin = self.extent();
                 self.grow(tag, value.len());
+                self.count(1, event)?;
                 self.complete(node, begin);
             }
             EventData::SequenceStart(collection) => self.open(collection, false, event)?,
@@ -168,10 +185,10 @@ impl LimitCheck {
             ));
         }
         let node = self.register(anchor);
-        let begin = self.size;
+        let begin = self.extent();
         self.open.push(OpenCollection { is_flow: flow, is_map, at_key: true, begin, node });
         self.grow(tag, 0);
-        Ok(())
+        self.count(1, event)
     }
 
     /// Starts a node. Returns whether it is the key of a map.
@@ -185,7 +202,7 @@ impl LimitCheck {
     fn register(&mut self, anchor: Option<&[u8]>) -> Option<usize> {
         let anchor = anchor?;
         let node = self.sizes.len();
-        self.sizes.push(usize::MAX);
+        self.sizes.push(Extent::ENDLESS);
         self.nodes.insert(anchor.to_vec(), node);
         Some(node)
     }
@@ -196,10 +213,28 @@ impl LimitCheck {
         self.size = self.size.saturating_add(size);
     }
 
-    /// Records the size of a node that is complete, if it has an anchor.
-    fn complete(&mut self, node: Option<usize>, begin: usize) {
-        if let Some(size) = node.and_then(|node| self.sizes.get_mut(node)) {
-            *size = self.size - begin;
+    /// Adds nodes to their number.
+    fn count(&mut self, nodes: usize, event: &YamlEvent) -> Result<(), ManifestError> {
+        self.count = self.count.saturating_add(nodes);
+        if self.count <= MAX_NODES {
+            return Ok(());
+        }
+        let start = event.start();
+        let at = LineColumn { line: start.line + 1, column: start.column + 1 };
+        Err(TooManyNodes { at }.into())
+    }
+
+    /// Size and number of the nodes up to the current event.
+    fn extent(&self) -> Extent {
+        Extent { size: self.size, count: self.count }
+    }
+
+    /// Records how much an alias of a node adds that is complete, if the node has an anchor.
+    fn complete(&mut self, node: Option<usize>, begin: Extent) {
+        let end = self.extent();
+        if let Some(extent) = node.and_then(|node| self.sizes.get_mut(node)) {
+            let (size, count) = (end.size - begin.size, end.count - begin.count);
+            *extent = Extent { size, count };
         }
     }
 }

@@ -4,9 +4,6 @@ use yaml_events::{EventData, YamlEvent, YamlEvents};
 
 use super::error::LineColumn;
 
-/// Maximum number of nodes; what follows them is not part of the outline.
-const MAX_NODES: usize = 50_000;
-
 /// Maximum depth of collections; deeper ones are not part of the outline. It bounds recursion,
 /// and is more than Ankaios allows.
 const MAX_DEPTH: usize = 64;
@@ -114,7 +111,7 @@ impl Outline {
     /// The outline of a text that the checks of the limits have accepted; `None` if it has no
     /// content.
     pub(super) fn of(text: &str) -> Option<Self> {
-        let mut builder = Builder { open: Vec::new(), root: None, count: 0, too_deep: 0 };
+        let mut builder = Builder { open: Vec::new(), root: None, too_deep: 0 };
         let mut is_broken = false;
         for event in YamlEvents::new(text) {
             let Ok(event) = event else {
@@ -206,7 +203,6 @@ struct Builder {
     /// waits for its value.
     open: Vec<(Node, Option<Node>)>,
     root: Option<Node>,
-    count: usize,
     /// The number of collections that are open below the maximum depth.
     too_deep: usize,
 }
@@ -274,11 +270,8 @@ impl Builder {
 
     /// Adds a complete node to the innermost collection.
     fn add(&mut self, node: Node) {
-        self.count += 1;
-        let is_over = self.count > MAX_NODES;
         match self.open.last_mut() {
             None => self.root = Some(node),
-            Some(_) if is_over => {}
             Some((Node { kind: Kind::List(items), .. }, _)) => items.push(node),
             Some((Node { kind: Kind::Map { entries, .. }, .. }, key)) => match key.take() {
                 None => *key = Some(node),

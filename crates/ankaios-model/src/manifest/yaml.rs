@@ -8,7 +8,7 @@ use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 use super::error::{LineColumn, ManifestError};
 use super::explain::{Expected, explain, explain_limit};
 use super::limits;
-use crate::foreign;
+use crate::{foreign, node_limit};
 
 /// The text of a manifest.
 pub(super) fn text(payload: &[u8]) -> Result<&str, ManifestError> {
@@ -37,10 +37,19 @@ fn not_utf8(payload: &[u8], error: Utf8Error) -> ManifestError {
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, ManifestError> {
     // JSON is valid YAML, with one exception: many JSON writers escape a character outside the
     // Basic Multilingual Plane as a surrogate pair, `"\ud83d\ude97"`, which YAML refuses.
-    if text.trim_start().starts_with('{')
-        && let Ok(value) = serde_json::from_str(text)
-    {
-        return Ok(value);
+    if text.trim_start().starts_with('{') {
+        match node_limit::check_json(text) {
+            Ok(()) => {
+                if let Ok(value) = serde_json::from_str(text) {
+                    return Ok(value);
+                }
+            }
+            // YAML in braces is counted below.
+            Err(error) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+                return Err(error.into());
+            }
+            Err(_) => {}
+        }
     }
     read_document(text, "the manifest is empty", Expected::Manifest)
 }

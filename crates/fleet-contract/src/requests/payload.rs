@@ -5,6 +5,8 @@ use std::fmt::Display;
 use ankaios_model::field_mask_has_empty_part;
 use ankaios_model::foreign;
 use ankaios_model::hints::split_position;
+use ankaios_model::manifest::LineColumn;
+use ankaios_model::node_limit::{self, TooManyNodes};
 use serde::de::DeserializeOwned;
 
 use super::mistakes;
@@ -17,7 +19,7 @@ pub(super) fn parse<T: DeserializeOwned>(payload: &[u8], expected: &str) -> Resu
     fields::from_text(text).map_err(|error| refused(payload, text, &error, expected))
 }
 
-/// The payload as text, without leading and trailing white space.
+/// The payload as text with a limited number of nodes, without leading and trailing white space.
 pub(super) fn text<'a>(payload: &'a [u8], expected: &str) -> Result<&'a str, ErrorReply> {
     let text = std::str::from_utf8(payload).map_err(|error| {
         let reason = mistakes::not_utf8(payload).unwrap_or_else(|| {
@@ -27,6 +29,14 @@ pub(super) fn text<'a>(payload: &'a [u8], expected: &str) -> Result<&'a str, Err
         let before = payload.get(..error.valid_up_to()).unwrap_or_default();
         let (line, column) = end_of(&String::from_utf8_lossy(before));
         invalid(reason, expected).with("line", line).with("column", column)
+    })?;
+    node_limit::check_json(text).map_err(|error| {
+        let TooManyNodes { at: LineColumn { line, column } } = error;
+        let reply = ErrorReply::new(
+            ErrorCode::InvalidPayload,
+            format!("{error} (line {line}, column {column})"),
+        );
+        reply.with("line", line).with("column", column)
     })?;
     Ok(text.trim())
 }
@@ -157,6 +167,19 @@ fn bounded(reason: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_with_too_many_items_is_refused_where_they_are_too_many() {
+        let masks = format!("[\n{}\"a\"]", "\"a\",".repeat(250_000));
+        for error in [
+            parse::<Vec<String>>(masks.as_bytes(), "x").unwrap_err(),
+            parse_masks_or::<Vec<String>>(masks.as_bytes(), "x", Ok).unwrap_err(),
+        ] {
+            assert!(error.message.starts_with("there are more than 40000 keys"), "{error}");
+            assert_eq!(error.details.get("line"), Some(&2.into()));
+            assert_eq!(error.details.get("column"), Some(&(4 * (40_000 - 1) + 1).into()));
+        }
+    }
 
     #[test]
     fn masks_that_select_the_same_again_and_again_are_refused() {

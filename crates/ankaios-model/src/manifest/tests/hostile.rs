@@ -1,6 +1,7 @@
 //! Malicious and extreme input.
 
 use super::*;
+use crate::node_limit::MAX_NODES;
 
 #[test]
 fn deep_flow_nesting_is_refused() {
@@ -19,7 +20,7 @@ fn deep_flow_maps_of_400_kb_are_refused_where_they_are_too_deep() {
     let Some(LineColumn { line: 2, column }) = error.position() else { panic!("{error}") };
     assert_eq!(column, "configs: ".len() + 64 * "{a: ".len() + 1);
     let wide =
-        format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: b}}", "{a: {a: {a: {}}}},".repeat(50_000));
+        format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: b}}", "{a: {a: {a: {}}}},".repeat(5_000));
     parse(&wide).unwrap();
 }
 
@@ -90,8 +91,9 @@ fn exponential_aliases_are_refused() {
         text += &format!("  a{level}: &a{level} [{aliases}]\n");
     }
     assert!(parse(&text).is_err());
-    let padded = text + &format!("unknown: [{}]\n", "x,".repeat(200_000));
-    assert!(error(&padded).contains("aliases add more than"));
+    let padded = text + &format!("unknown: [{}]\n", "x,".repeat(30_000));
+    let message = error(&padded);
+    assert!(message.starts_with("there are more than 40000 keys"), "{message}");
 }
 
 #[test]
@@ -112,9 +114,43 @@ fn other_aliases_are_accepted() {
     let workloads = manifest.state.workloads.unwrap().workloads;
     assert_eq!(workloads["a"], workloads["b"]);
     assert_eq!(workloads["a"], workloads["c"]);
-    // The maximum number of nodes for text of this size, and an alias.
-    parse(&format!("apiVersion: v1\nx: [{}]\nconfigs: {{a: &a x, b: *a}}\n", "a,".repeat(500_000)))
-        .unwrap();
+    // The maximum number of nodes with an alias.
+    let full = format!(
+        "apiVersion: v1\nx: [{}]\nconfigs: {{a: &a x, b: *a}}\n",
+        "a,".repeat(MAX_NODES - 11)
+    );
+    parse(&full).unwrap();
+    assert!(error(&full.replace("x: [", "x: [a,")).starts_with("there are more than 40000 keys"));
+}
+
+#[test]
+fn too_many_nodes_are_refused_where_they_are_too_many() {
+    let node = |text: String| {
+        let error = parse(&text).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.starts_with("there are more than 40000 keys, values and items"),
+            "{message}"
+        );
+        error.position().unwrap()
+    };
+    let mut configs = "apiVersion: v1\nconfigs:\n".to_owned();
+    for index in 0..50_000 {
+        configs += &format!("  c{index:05}: some\n");
+    }
+    // The five nodes of the first two lines, and two in each line: the value in line 20,000.
+    assert_eq!(node(configs), LineColumn { line: 20_000, column: 1 + "  c19997: ".len() });
+    for item in ["a,", "[],", "{},", "[a],", "{a: b},"] {
+        node(format!("apiVersion: v1\nconfigs: {{a: [{}]}}\n", item.repeat(300_000)));
+        node(format!("apiVersion: v1\nconfigs: {{a: b}}\nignored: [{}]\n", item.repeat(300_000)));
+    }
+    for item in ["\"\"", "[]", "1"] {
+        let items = vec![item; 300_000].join(",");
+        let json = format!("{{\"apiVersion\": \"v1\", \"configs\": {{\"a\": [{items}]}}}}");
+        assert_eq!(node(json).line, 1);
+    }
+    let list = "a,".repeat(5_000);
+    node(format!("apiVersion: v1\nconfigs: {{a: &a [{list}], b: [*a,*a,*a,*a,*a,*a,*a]}}\n"));
 }
 
 #[test]
@@ -214,28 +250,28 @@ fn large_manifests_are_accepted() {
         with("").replace("runtimeConfig: x", &format!("runtimeConfig: {}", "x".repeat(1 << 20)));
     parse(&text).unwrap();
     let mut text = "apiVersion: v1\nworkloads:\n".to_owned();
-    for index in 0..15_000 {
+    for index in 0..4_900 {
         text += &format!("  w{index}: {{runtime: podman, agent: a, runtimeConfig: 'image: x'}}\n");
     }
-    assert_eq!(parse(&text).unwrap().workload_names().count(), 15_000);
+    assert_eq!(parse(&text).unwrap().workload_names().count(), 4_900);
     let mut text = "apiVersion: v1\nconfigs:\n".to_owned();
-    for index in 0..100_000 {
+    for index in 0..19_900 {
         text += &format!("  c{index}: x\n");
     }
-    assert_eq!(parse(&text).unwrap().config_names().count(), 100_000);
+    assert_eq!(parse(&text).unwrap().config_names().count(), 19_900);
 }
 
 #[test]
 fn a_long_chain_of_dependencies_is_accepted() {
     let mut text = "apiVersion: v1\nworkloads:\n".to_owned();
-    for index in 0..10_000 {
+    for index in 0..3_300 {
         text += &format!(
             "  w{index}: {{runtime: r, agent: a, runtimeConfig: x, dependencies: {{w{}: ADD_COND_RUNNING}}}}\n",
             index + 1
         );
     }
     parse(&text).unwrap();
-    assert!(error(&text.replace("w10000", "w0")).contains("form a cycle"));
+    assert!(error(&text.replace("w3300", "w0")).contains("form a cycle"));
 }
 
 #[test]
