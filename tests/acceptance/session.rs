@@ -899,3 +899,14 @@ async fn memory_for_messages_in_flight_is_small() {
     let kilobytes = resident.await;
     assert!(kilobytes < 4_000, "{kilobytes} kB");
 }
+
+#[tokio::test]
+async fn it_stops_at_once_while_the_broker_does_not_answer_subscribe() {
+    let mut scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.accept().await;
+    connection.connack(false, connack_properties()).await;
+    connection.subscribe().await;
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}

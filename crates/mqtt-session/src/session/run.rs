@@ -182,6 +182,12 @@ impl<A: Application> Session<A> {
         }
     }
 
+    /// Whether the subscriptions were never granted, so that no message can be in progress that
+    /// needs a reply.
+    fn has_served_nothing(&self, connection: &Connection) -> bool {
+        self.ready.is_none() && connection.ready.is_none() && self.deliveries.unacknowledged() == 0
+    }
+
     /// Handles the next event. Returns whether the session has ended.
     async fn step(&mut self, connection: &mut Connection) -> Result<bool, ConnectionError> {
         let handed_over = self.inbox.hand_over();
@@ -199,6 +205,11 @@ impl<A: Application> Session<A> {
                 Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
                 Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker reads nothing"),
             }
+            return Ok(true);
+        }
+        if self.stage == Stage::Draining && self.has_served_nothing(connection) {
+            // Nothing is in progress, and the broker may never answer. It publishes the last will,
+            // which says the same as the farewell.
             return Ok(true);
         }
         let is_online = connection.ready.is_some();
