@@ -6,9 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use simple_dns::rdata::RData;
-use simple_dns::{
-    CLASS, Label, Name, OPCODE, Packet, PacketFlag, Question, RCODE, ResourceRecord, TYPE,
-};
+use simple_dns::{CLASS, Label, Name, OPCODE, Packet, PacketFlag, RCODE, ResourceRecord, TYPE};
 
 use super::outcome::{Failure, Outcome};
 use super::schedule::Complaint;
@@ -16,6 +14,10 @@ use crate::dial::race::Family;
 
 /// The header, in bytes.
 const HEADER: usize = 12;
+
+/// The header of a query behind the id: recursion desired, one question. Written here, because the
+/// writer of simple-dns brings that of each type of record into the binary.
+const HEADER_OF_QUERY: [u8; 10] = [1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
 
 /// Shortest record, in bytes: the root, type, class, lifetime, no data.
 const MIN_RECORD: usize = 11;
@@ -76,11 +78,16 @@ impl Query<'_> {
         if !is_name(self.name) {
             return None;
         }
-        let name = Name::new_with_labels(&self.labels());
-        let mut packet = Packet::new_query(id);
-        packet.set_flags(PacketFlag::RECURSION_DESIRED);
-        packet.questions.push(Question::new(name, self.kind().into(), CLASS::IN.into(), false));
-        packet.build_bytes_vec().ok()
+        let mut message = Vec::from(id.to_be_bytes());
+        message.extend(HEADER_OF_QUERY);
+        for label in self.name.split('.') {
+            message.push(u8::try_from(label.len()).ok()?);
+            message.extend(label.bytes());
+        }
+        message.push(0);
+        message.extend(u16::from(self.kind()).to_be_bytes());
+        message.extend((CLASS::IN as u16).to_be_bytes());
+        Some(message)
     }
 
     /// What a message means. `None` if it is no answer to the question with this id.
