@@ -28,6 +28,7 @@ pub mod foreign;
 pub mod hints;
 mod instance_name;
 pub mod json;
+mod line_column;
 pub mod manifest;
 pub mod node_limit;
 pub mod proto;

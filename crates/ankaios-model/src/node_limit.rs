@@ -3,7 +3,7 @@
 //! A node takes 2 bytes of text and up to 300 bytes of memory, so a limit of size alone does not
 //! bound the memory.
 
-use crate::manifest::LineColumn;
+use crate::line_column::LineColumn;
 
 /// Maximum number of keys, values and items of a YAML or JSON text.
 ///

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::hints::without_text;
+use crate::line_column::LineColumn;
 use crate::node_limit::TooManyNodes;
 
 /// The error for a manifest that cannot be used.
@@ -27,28 +28,6 @@ pub enum ManifestError {
         /// Where the error is, if known.
         position: Option<LineColumn>,
     },
-}
-
-/// A position in the text of a manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LineColumn {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-}
-
-impl LineColumn {
-    /// The position of a byte of a text.
-    pub(crate) fn at(text: &str, offset: usize) -> Self {
-        Self::of(text.get(..offset).unwrap_or_default())
-    }
-
-    /// The position at the end of a text, which is the beginning of a longer one.
-    pub(super) fn of(before: &str) -> Self {
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Self { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
-    }
 }
 
 impl ManifestError {

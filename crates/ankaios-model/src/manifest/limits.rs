@@ -11,7 +11,8 @@ use std::collections::HashMap;
 
 use yaml_events::{Collection, EventData, YamlEvent, YamlEvents};
 
-use super::error::{LineColumn, ManifestError};
+use super::error::ManifestError;
+use crate::line_column::LineColumn;
 use crate::node_limit::{MAX_NODES, TooManyNodes};
 
 /// Maximum nesting depth of flow collections.

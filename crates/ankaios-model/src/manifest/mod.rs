@@ -19,7 +19,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use error::{LineColumn, ManifestError};
+pub use crate::line_column::LineColumn;
+pub use error::ManifestError;
 pub use known::nearest_field;
 use serde::Deserialize;
 pub use warnings::Warning;

@@ -2,7 +2,7 @@
 
 use yaml_events::{EventData, YamlEvent, YamlEvents};
 
-use super::error::LineColumn;
+use crate::line_column::LineColumn;
 
 /// Maximum depth of collections; deeper ones are not part of the outline. It bounds recursion,
 /// and is more than Ankaios allows.

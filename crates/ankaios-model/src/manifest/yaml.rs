@@ -5,9 +5,10 @@ use std::str::Utf8Error;
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
-use super::error::{LineColumn, ManifestError};
+use super::error::ManifestError;
 use super::explain::{Expected, explain, explain_limit};
 use super::limits;
+use crate::line_column::LineColumn;
 use crate::{foreign, node_limit};
 
 /// The text of a manifest.

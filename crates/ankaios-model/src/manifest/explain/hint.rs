@@ -1,6 +1,6 @@
 //! An addition to an error.
 
-use super::super::error::LineColumn;
+use crate::line_column::LineColumn;
 
 /// An addition to an error.
 pub(super) struct Hint {

@@ -18,10 +18,11 @@ use hint::Hint;
 
 use serde::de::IgnoredAny;
 
-use super::error::{LineColumn, ManifestError};
+use super::error::ManifestError;
 use super::outline::Outline;
 use crate::foreign;
 use crate::hints::did_you_mean;
+use crate::line_column::LineColumn;
 
 /// Maximum length of each part of a message, in characters.
 const MAX_PART: usize = 500;

@@ -1,9 +1,9 @@
 //! Mistakes in the syntax of YAML.
 
-use super::super::error::LineColumn;
 use super::super::outline::{Kind, Node};
 use super::super::quotes::TYPOGRAPHIC_QUOTES;
 use super::hint::Hint;
+use crate::line_column::LineColumn;
 
 /// White space that is not white space in YAML.
 fn is_foreign_space(character: char) -> bool {

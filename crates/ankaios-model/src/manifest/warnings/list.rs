@@ -1,7 +1,7 @@
 //! A bounded list of warnings.
 
-use super::super::error::LineColumn;
 use crate::hints::quoted;
+use crate::line_column::LineColumn;
 use crate::schema::is_name;
 
 /// Maximum number of warnings.

@@ -1,11 +1,11 @@
 //! The runtime configurations of Ankaios' own runtimes.
 
-use super::super::error::LineColumn;
 use super::super::limits;
 use super::super::outline::{Kind, Node, Outline};
 use super::super::quotes::has_typographic_quotes;
 use super::list::{Warnings, shown};
 use crate::hints::nearest;
+use crate::line_column::LineColumn;
 use crate::proto::ank_base::Workload;
 
 /// The fields of `podman` and `containerd`.
