@@ -1,5 +1,7 @@
 //! A position in a text.
 
+use yaml_events::YamlEvent;
+
 /// A position in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineColumn {
@@ -10,6 +12,13 @@ pub struct LineColumn {
 }
 
 impl LineColumn {
+    /// Where an event of a YAML text begins.
+    pub(crate) fn of_event(event: &YamlEvent) -> Self {
+        // libyaml counts from 0.
+        let start = event.start();
+        Self { line: start.line + 1, column: start.column + 1 }
+    }
+
     /// The position of a byte of a text.
     pub(crate) fn at(text: &str, offset: usize) -> Self {
         Self::of(text.get(..offset).unwrap_or_default())

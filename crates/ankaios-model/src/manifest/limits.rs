@@ -2,10 +2,10 @@
 //!
 //! The deserializer reads all events of a document before it returns the first value, and
 //! libyaml visits all open flow collections (`[`, `{`) at each token: 400 kB of `{a: ` take 40
-//! seconds. The deserializer also expands aliases without a limit of size, and
-//! takes 200 bytes and more for each node. libyaml yields events
-//! while it reads, at most 1 KiB behind what it has read, so this check stops early. A syntax
-//! error is not reported here: the deserializer stops at the same place, and has a message for it.
+//! seconds. The deserializer also expands aliases without a limit of size, and takes 200 bytes and
+//! more for each node. libyaml yields events while it reads, at most 1 KiB behind what it has read,
+//! so this check stops early. A syntax error is not reported here: the deserializer stops at the same
+//! place, and has a message for it.
 
 use std::collections::HashMap;
 
@@ -69,9 +69,7 @@ impl Documents {
             _ => {
                 let index = self.count.saturating_sub(1);
                 if *self.first.get_or_insert(index) != index && self.second.is_none() {
-                    let start = event.start();
-                    let position = LineColumn { line: start.line + 1, column: start.column + 1 };
-                    self.second = Some(position);
+                    self.second = Some(LineColumn::of_event(event));
                 }
             }
         }
@@ -220,9 +218,7 @@ impl LimitCheck {
         if self.count <= MAX_NODES {
             return Ok(());
         }
-        let start = event.start();
-        let at = LineColumn { line: start.line + 1, column: start.column + 1 };
-        Err(TooManyNodes { at }.into())
+        Err(TooManyNodes { at: LineColumn::of_event(event) }.into())
     }
 
     /// Size and number of the nodes up to the current event.
@@ -242,8 +238,8 @@ impl LimitCheck {
 
 /// An error at the position of an event.
 fn refusal(message: impl Into<String>, event: &YamlEvent) -> ManifestError {
-    let start = event.start();
-    ManifestError::at(message, start.line + 1, start.column + 1)
+    let LineColumn { line, column } = LineColumn::of_event(event);
+    ManifestError::at(message, line, column)
 }
 
 /// The characters that end a line for libyaml, in addition to `\r\n`.

@@ -247,9 +247,7 @@ impl Builder {
                 Kind::Map { entries: Vec::new(), flow: collection.flow }
             }
         };
-        let start = event.start();
-        let at = LineColumn { line: start.line + 1, column: start.column + 1 };
-        let node = Node { at, kind };
+        let node = Node { at: LineColumn::of_event(event), kind };
         match node.kind {
             Kind::List(_) | Kind::Map { .. } => self.open.push((node, None)),
             _ => self.add(node),
