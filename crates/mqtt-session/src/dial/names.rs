@@ -126,6 +126,18 @@ mod tests {
 
     use super::*;
 
+    /// Names whose lookups wait for what is sent, and the number of lookups that were started.
+    fn answered_later() -> (Names, Arc<AtomicUsize>, mpsc::Sender<Answer>) {
+        let started = Arc::new(AtomicUsize::new(0));
+        let (answer, answers) = mpsc::channel::<Answer>();
+        let (count, answers) = (Arc::clone(&started), Mutex::new(answers));
+        let names = Names::with(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            answers.lock().unwrap().recv().unwrap()
+        });
+        (names, started, answer)
+    }
+
     #[tokio::test]
     async fn addresses_and_zones_need_no_name_server() {
         let names = Names::default();
@@ -137,13 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lookup_that_hangs_is_joined_and_not_started_again() {
-        let started = Arc::new(AtomicUsize::new(0));
-        let (answer, answers) = mpsc::channel::<Answer>();
-        let (count, answers) = (Arc::clone(&started), Mutex::new(answers));
-        let names = Names::with(move |_, _| {
-            count.fetch_add(1, Ordering::Relaxed);
-            answers.lock().unwrap().recv().unwrap()
-        });
+        let (names, started, answer) = answered_later();
         for _ in 0..3 {
             let resolving = names.resolve("broker", Family::V4);
             assert!(timeout(Duration::from_millis(1), resolving).await.is_err());
@@ -164,13 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_that_come_too_late_are_for_the_next_one_who_asks() {
-        let started = Arc::new(AtomicUsize::new(0));
-        let (answer, answers) = mpsc::channel::<Answer>();
-        let (count, answers) = (Arc::clone(&started), Mutex::new(answers));
-        let names = Names::with(move |_, _| {
-            count.fetch_add(1, Ordering::Relaxed);
-            answers.lock().unwrap().recv().unwrap()
-        });
+        let (names, started, answer) = answered_later();
         let give_up = async {
             let resolving = names.resolve("broker", Family::V4);
             assert!(timeout(Duration::from_millis(1), resolving).await.is_err());
