@@ -1,4 +1,4 @@
-//! Copying. On other processors than x86-64, musl has fast ones.
+//! Copying, on x86-64.
 
 // A register of SSE2, which every x86-64 processor has.
 use core::arch::x86_64::__m128i as Block;

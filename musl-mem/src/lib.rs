@@ -20,8 +20,10 @@
 extern crate std;
 
 mod compare;
+// On other processors, musl has fast ones.
+#[cfg(target_arch = "x86_64")]
 mod copy;
 
 pub use compare::{bcmp, memcmp};
-#[cfg(any(test, target_arch = "x86_64"))]
+#[cfg(target_arch = "x86_64")]
 pub use copy::{memcpy, memmove};
