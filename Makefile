@@ -28,6 +28,7 @@ chaos: ## Inject random faults for CHAOS_SECONDS (60); CHAOS_SEED repeats a run
 fuzz: ## Run all fuzz targets, FUZZ_SECONDS (600) each; needs cargo-fuzz and a nightly Rust
 	scripts/fuzz.sh
 
+# Only musl-mem has code of its own for a processor, so it is checked for the other one too.
 check:
 	scripts/install-test-tools.sh
 	scripts/check-rust-version.sh
@@ -35,6 +36,8 @@ check:
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	cargo run --quiet --package circles
+	scripts/install-rust-target.sh aarch64-unknown-linux-musl
+	cargo check --quiet --package musl-mem --target aarch64-unknown-linux-musl
 
 deny: ## Check versions, licences and sources of the dependencies; installs cargo-deny
 	scripts/deny.sh

@@ -38,13 +38,7 @@ if ! command -v "$compiler" >/dev/null; then
     echo "build-static.sh: $compiler is missing: install the package $package" >&2
     exit 1
 fi
-if [ ! -d "$(rustc --print target-libdir --target "$target")" ]; then
-    if ! command -v rustup >/dev/null; then
-        echo "build-static.sh: install Rust for $target (with https://rustup.rs: rustup target add $target)" >&2
-        exit 1
-    fi
-    rustup target add "$target"
-fi
+scripts/install-rust-target.sh "$target"
 suffix=$(echo "$target" | tr - _)
 export "CC_$suffix=$compiler" "CFLAGS_$suffix=-U_FORTIFY_SOURCE"
 
