@@ -9,11 +9,10 @@ use mqtt_session::{Ended, Reporter, Session};
 use service_kit::heartbeat::Monitor;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::error::{DRAIN_TIMEOUT, Error};
+use super::error::Error;
 use crate::broker::Vehicle;
 use crate::guard::Guard;
 use crate::operations::{OperationContext, Operations, UpdateQueue};
@@ -176,11 +175,13 @@ impl Activation {
             biased;
             () = stop.cancelled() => {
                 tracing::info!("stopping");
-                let ended = timeout(DRAIN_TIMEOUT, session).await;
-                ended.map_err(|_| Error::DrainTimeout)?.map_err(failed)
+                match session.await.map_err(failed)? {
+                    Ended::Unanswered => Err(Error::DrainTimeout),
+                    ended => Ok(ended),
+                }
             }
             ended = &mut session => match ended.map_err(failed)? {
-                Ended::Stopped => Err(Error::TaskFailed("the MQTT session")),
+                Ended::Stopped | Ended::Unanswered => Err(Error::TaskFailed("the MQTT session")),
                 ended => {
                     tasks.shutdown().await;
                     Ok(ended)

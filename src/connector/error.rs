@@ -1,13 +1,8 @@
 //! Errors that end the connector.
 
-use std::time::Duration;
-
 use crate::health::BindError;
 use crate::revisions::OpenError;
-
-/// How long requests in progress may take when the connector stops. Ankaios kills a workload
-/// that has not ended within 10 s.
-pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+use crate::settings::DRAIN_TIMEOUT;
 
 /// An error that ends the connector.
 #[derive(Debug, thiserror::Error)]

@@ -170,7 +170,7 @@ async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Erro
         let ended = activation.run(stop).await?;
         let Some(standby) = &mut standby else { break };
         match ended {
-            Ended::Stopped => break,
+            Ended::Stopped | Ended::Unanswered => break,
             Ended::TakenOver => {
                 tracing::warn!("another replica has taken over: this one goes to standby");
             }

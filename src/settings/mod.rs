@@ -32,6 +32,10 @@ use health::{HealthArgs, HealthCommandArgs};
 use mqtt::MqttArgs;
 use revisions::RevisionArgs;
 
+/// How long requests in progress may take when the connector stops. Ankaios kills a workload
+/// that has not ended within 10 s.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// The commands of the program.
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -245,6 +249,7 @@ impl ConnectArgs {
                     session_expiry: mqtt.session_expiry,
                     will_delay: mqtt.will_delay,
                     keep_alive: mqtt.keep_alive,
+                    drain_timeout: DRAIN_TIMEOUT,
                     // A record can be larger than the request that it was made from.
                     max_payload: max_payload.max(MAX_RECORD),
                     base_topic: topics.to_string(),

@@ -9,6 +9,8 @@ use serde_json::json;
 use vehicle_simulator::{Fault, SimulatedVehicle, VehicleOptions};
 
 use crate::support::connector::BASE;
+use crate::support::scripted_broker::connack_properties;
+use crate::support::scripted_scene::ScriptedScene;
 use crate::support::{Broker, DEADLINE, Scene, eventually, start_connector};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -138,6 +140,52 @@ async fn it_stops_in_time_even_if_nothing_answers() {
     let start = Instant::now();
     assert_eq!(scene.connector.terminate().await.code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// A PUBLISH of 100 bytes that ends after its topic.
+const CUT_OFF: &[u8] = &[0x30, 100, 0, 1, b'a'];
+
+#[tokio::test]
+async fn a_broker_that_hangs_delays_no_stop_without_requests() {
+    let mut scene = ScriptedScene::start().await;
+    let mut connection = scene.broker.serve(false).await;
+    scene.connector.line("ready for requests").await;
+    connection.send_bytes(CUT_OFF).await;
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_not_unanswered(&scene);
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_when_it_is_back_delays_no_stop_without_requests() {
+    let mut scene = ScriptedScene::start().await;
+    drop(scene.broker.serve(false).await);
+    let mut connection = scene.broker.accept().await;
+    connection.connack(true, connack_properties()).await;
+    connection.subscribe().await;
+    connection.send_bytes(CUT_OFF).await;
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_not_unanswered(&scene);
+}
+
+#[tokio::test]
+async fn a_stop_with_a_request_in_progress_says_so_and_is_in_time() {
+    let mut scene = ScriptedScene::with(&[("REQUEST_TIMEOUT", "60s")]).await;
+    let mut connection = scene.broker.serve(false).await;
+    scene.hold_request(&mut connection, 1, 1).await;
+    connection.send_bytes(CUT_OFF).await;
+    let start = Instant::now();
+    assert_eq!(scene.connector.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    scene.connector.line("some requests were not answered within 4s").await;
+}
+
+fn assert_not_unanswered(scene: &ScriptedScene) {
+    let output = scene.connector.output();
+    assert!(!output.iter().any(|line| line.contains("not answered")), "{output:?}");
 }
 
 #[tokio::test]

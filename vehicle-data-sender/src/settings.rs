@@ -106,6 +106,7 @@ fn session_options(settings: BrokerSettings, topic: &str) -> SessionOptions {
         session_expiry: Duration::ZERO,
         will_delay: Duration::ZERO,
         keep_alive: KEEP_ALIVE,
+        drain_timeout: Duration::ZERO,
         max_payload: MAX_PAYLOAD,
         base_topic: topic.to_owned(),
         content_type: "text/plain",

@@ -198,6 +198,11 @@ impl Deliveries {
         self.unconfirmed.drain(..gone);
     }
 
+    /// Whether messages have arrived whose reply the broker has not acknowledged.
+    pub(crate) fn has_unanswered(&self) -> bool {
+        self.open.values().any(|delivery| !delivery.replied)
+    }
+
     /// The number of messages of this connection without an acknowledgement.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.arrived.len()

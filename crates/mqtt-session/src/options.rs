@@ -37,6 +37,8 @@ pub struct SessionOptions {
     /// *Keep Alive*: a broker that is silent for so long is given up. At least 5 s:
     /// `MQTT_KEEP_ALIVE`.
     pub keep_alive: Duration,
+    /// How long what is in progress may take when the session is stopped.
+    pub drain_timeout: Duration,
     /// The largest payload that the application accepts, in bytes. Messages up to four times
     /// as large are still received, so that the application can answer them with an error.
     pub max_payload: usize,
@@ -64,6 +66,7 @@ impl SessionOptions {
             session_expiry: Duration::from_hours(24),
             will_delay: Duration::ZERO,
             keep_alive: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(4),
             max_payload: 1024,
             base_topic: "vehicle/1".into(),
             content_type: "application/json",

@@ -95,6 +95,12 @@ impl Outbox {
         self.waiting.iter().chain(sent).any(Entry::is_status)
     }
 
+    /// Whether the broker has acknowledged all messages except statuses.
+    pub(crate) fn has_only_status(&self) -> bool {
+        let sent = self.sent.iter().map(|(_, entry)| entry);
+        self.waiting.iter().chain(sent).all(Entry::is_status)
+    }
+
     /// Whether the broker has acknowledged all messages.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.sent.is_empty()

@@ -175,6 +175,7 @@ impl Scene {
             session_expiry: Duration::from_secs(60),
             will_delay: Duration::ZERO,
             keep_alive: Duration::from_secs(30),
+            drain_timeout: Duration::from_millis(300),
             max_payload: 1024,
             base_topic: "requests".into(),
             content_type: "text/plain",

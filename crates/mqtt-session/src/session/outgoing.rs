@@ -1,7 +1,11 @@
 //! From the queue through the outbox into the connection.
 
+use std::time::Duration;
+
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet};
+
+use tokio::time::Instant;
 
 use super::state::{Session, Stage};
 use crate::allowed::Feature;
@@ -11,6 +15,10 @@ use crate::connection_error::ConnectionError;
 use crate::publication::Outbound;
 use crate::queue::Queued;
 use crate::size_limit::fit;
+
+/// How long the broker has to acknowledge the farewell and to take DISCONNECT. Without DISCONNECT it
+/// publishes the last will, which says the same.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<A: Application> Session<A> {
     /// Whether messages are taken from the queue.
@@ -46,6 +54,7 @@ impl<A: Application> Session<A> {
     /// All deliveries have ended, and nothing more will be published: publishes the farewell.
     pub(super) fn say_goodbye(&mut self) {
         self.stage = Stage::Offline;
+        self.farewell_until = Some(Instant::now() + FAREWELL_TIMEOUT);
         let status = self.application.offline();
         self.announce(status);
     }
@@ -106,6 +115,7 @@ impl<A: Application> Session<A> {
             let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
             connection.network.put(Packet::Disconnect(disconnect))?;
             self.stage = Stage::Disconnecting;
+            self.farewell_until = Some(Instant::now() + FAREWELL_TIMEOUT);
         }
         Ok(())
     }

@@ -3,13 +3,13 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::state::{Ended, Session, Stage, drain};
 use crate::allowed::Feature;
 use crate::application::Application;
 use crate::backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
-use crate::connect::{self, CONNECTION_TIMEOUT, WillForm};
+use crate::connect::{self, WillForm};
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
 
@@ -31,13 +31,34 @@ enum Waited {
 
 impl<A: Application> Session<A> {
     /// Keeps the session alive over any number of connections until it is stopped and
-    /// everything has been published, or it is stopped before the first connection. A shared
-    /// session also ends when another process has, or
+    /// everything has been published, or the time for that has passed, or it is stopped before the
+    /// first connection. A shared session also ends when another process has, or
     /// may have, taken it over.
     pub async fn run(mut self) -> Ended {
-        let ended = self.keep().await;
+        let (stop, limit) = (self.stop.clone(), self.options.drain_timeout);
+        let out_of_time = async {
+            stop.cancelled().await;
+            sleep(limit).await;
+        };
+        let ended = tokio::select! {
+            ended = self.keep() => Some(ended),
+            () = out_of_time => None,
+        };
+        let ended = ended.unwrap_or_else(|| self.give_up_draining());
         self.reporter.ended();
         ended
+    }
+
+    /// The time for what was in progress when the session was stopped has passed.
+    fn give_up_draining(&self) -> Ended {
+        if self.deliveries.has_unanswered() {
+            return Ended::Unanswered;
+        }
+        tracing::info!(
+            limit = %format_wait(self.options.drain_timeout),
+            "the broker has not taken all messages in time; no request waits for its reply"
+        );
+        Ended::Stopped
     }
 
     async fn keep(&mut self) -> Ended {
@@ -182,10 +203,16 @@ impl<A: Application> Session<A> {
         }
     }
 
-    /// Whether the subscriptions were never granted, so that no message can be in progress that
-    /// needs a reply.
-    fn has_served_nothing(&self, connection: &Connection) -> bool {
-        self.ready.is_none() && connection.ready.is_none() && self.deliveries.unacknowledged() == 0
+    /// Whether a stop needs nothing more from the broker: the subscriptions were never granted, so
+    /// that no message can be in progress that needs a reply; or only the farewell is left, and the
+    /// broker grants no subscriptions or does not acknowledge it in time.
+    fn needs_no_farewell(&self, connection: &Connection) -> bool {
+        let is_granted = connection.ready.is_some();
+        if self.ready.is_none() && !is_granted && self.deliveries.unacknowledged() == 0 {
+            return true;
+        }
+        let is_late = self.farewell_until.is_some_and(|until| until <= Instant::now());
+        self.stage == Stage::Offline && self.outbox.has_only_status() && (is_late || !is_granted)
     }
 
     /// Handles the next event. Returns whether the session has ended.
@@ -200,14 +227,15 @@ impl<A: Application> Session<A> {
         if self.stage == Stage::Disconnecting {
             // Everything is published. Without DISCONNECT the broker publishes the last will,
             // which says the same as the farewell.
-            match timeout(CONNECTION_TIMEOUT, connection.network.flush()).await {
+            let until = self.farewell_until.unwrap_or_else(Instant::now);
+            match timeout_at(until, connection.network.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "DISCONNECT cannot be sent"),
                 Err(_) => tracing::debug!("DISCONNECT cannot be sent: the broker reads nothing"),
             }
             return Ok(true);
         }
-        if self.stage == Stage::Draining && self.has_served_nothing(connection) {
+        if self.stage != Stage::Running && self.needs_no_farewell(connection) {
             // Nothing is in progress, and the broker may never answer. It publishes the last will,
             // which says the same as the farewell.
             return Ok(true);
@@ -241,6 +269,8 @@ impl<A: Application> Session<A> {
                 if is_online && connection.refused.next().is_some() => {}
             () = sleep_until(self.probe.deadline().unwrap_or_else(Instant::now)),
                 if is_online && self.probe.deadline().is_some() => {}
+            () = sleep_until(self.farewell_until.unwrap_or_else(Instant::now)),
+                if self.stage == Stage::Offline && self.outbox.has_only_status() => {}
             () = sleep_until(self.pause.until()), if self.pause.is_running() => self.pause.end(),
             () = connection.piggyback.elapsed(), if connection.piggyback.is_running() => {
                 self.acknowledge(connection)?;

@@ -27,8 +27,10 @@ use crate::shortcomings::{Lack, Shortcomings};
 /// Why a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was stopped, and everything has been published.
+    /// It was stopped, and no message waits for its reply.
     Stopped,
+    /// It was stopped, and messages were not replied to in time. The broker keeps them.
+    Unanswered,
     /// Another process has taken over the shared session.
     TakenOver,
     /// The connection was lost for so long that another process may have taken over the shared
@@ -60,6 +62,8 @@ pub struct Session<A: Application> {
     pub(super) reporter: Reporter,
     pub(super) heartbeat: Heartbeat,
     pub(super) stage: Stage,
+    /// When to end without an acknowledgement of the farewell.
+    pub(super) farewell_until: Option<Instant>,
     /// A shared session may be resumed until then. `None` before the first connection.
     pub(super) resume_until: Option<Instant>,
     pub(super) fingerprints: Fingerprints,
@@ -90,7 +94,7 @@ impl<A: Application> Session<A> {
     /// that is to be published.
     ///
     /// When `stop` is cancelled, the session drops `consumer`, publishes what still comes from
-    /// `outgoing` until that is closed, and ends. It reports its status to `reporter`.
+    /// `outgoing` until that is closed or [`SessionOptions::drain_timeout`] has passed, and ends. It reports its status to `reporter`.
     #[must_use]
     pub fn new(
         options: SessionOptions,
@@ -109,6 +113,7 @@ impl<A: Application> Session<A> {
             heartbeat: reporter.heartbeat(),
             reporter,
             stage: Stage::Running,
+            farewell_until: None,
             resume_until: None,
             fingerprints: Fingerprints::default(),
             deliveries: Deliveries::default(),
