@@ -137,7 +137,7 @@ impl Standby {
     /// one.
     fn report_error(&mut self, error: &ConnectionError, ready: Option<Instant>) -> Duration {
         let lasted = ready.map_or(Duration::ZERO, |ready| ready.elapsed());
-        let wait = self.backoff.next_wait_after(lasted, STABLE_CONNECTION);
+        let wait = self.backoff.next_wait_after(lasted, STABLE_CONNECTION).max(error.min_wait());
         let help = if error.is_takeover() {
             Some(SAME_NAME.to_owned())
         } else if error.is_closed() && ready.is_some() {

@@ -37,7 +37,7 @@ pub(crate) async fn run(settings: SenderSettings, stop: CancellationToken) {
                 (error, since.elapsed())
             }
         };
-        let wait = backoff.next_wait_after(lasted, STABLE_CONNECTION);
+        let wait = backoff.next_wait_after(lasted, STABLE_CONNECTION).max(error.min_wait());
         let help = error.help(&settings.mqtt, lasted.is_zero());
         tracing::warn!(
             broker = %settings.mqtt.broker,

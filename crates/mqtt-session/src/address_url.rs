@@ -33,6 +33,11 @@ impl<'a> Url<'a> {
         is_url.then_some(Self { scheme, has_login, address, path })
     }
 
+    /// Whether it begins with a scheme.
+    pub(crate) fn has_scheme(&self) -> bool {
+        self.scheme.is_some_and(|scheme| !scheme.is_empty())
+    }
+
     /// What it is, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

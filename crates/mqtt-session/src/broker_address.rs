@@ -135,6 +135,17 @@ fn not_a_url(text: &str, url: &Url<'_>, separate: Option<&str>) -> String {
     }
 }
 
+/// The settings that mean the same as a URL with a scheme.
+pub(crate) fn url_settings(text: &str) -> Option<String> {
+    let url = Url::split(text).filter(Url::has_scheme)?;
+    let (host, port) = parse_address(url.address).ok()?;
+    let address = match port.or_else(|| url.web_port()) {
+        Some(port) => BrokerAddress { host, port }.to_string(),
+        None => host.to_string(),
+    };
+    Some(url.settings(&address))
+}
+
 /// Host and port, if there is one; or what is wrong.
 fn parse_address(text: &str) -> Result<(Host, Option<u16>), String> {
     if text.contains(',') {

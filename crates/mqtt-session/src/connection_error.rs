@@ -167,9 +167,11 @@ impl ConnectionError {
     }
 
     /// How long to wait at least before the next connection.
-    pub(crate) fn min_wait(&self) -> Duration {
+    #[must_use]
+    pub fn min_wait(&self) -> Duration {
         let is_slow = match self {
             Self::Network(NetworkError::Version3(_) | NetworkError::Foreign(_)) => true,
+            Self::Unreachable(error) => error.is_lasting(),
             _ => self.rule().is_some_and(|rule| rule.pace == Pace::Slow),
         };
         if is_slow { SLOW } else { Duration::ZERO }
@@ -330,6 +332,7 @@ fn foreign_help(server: &ForeignServer) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::dial::websocket::WebSocketError;
     use crate::tls::Identity;
 
     fn reason(code: u8) -> Reason {
@@ -378,6 +381,25 @@ mod tests {
         }
         let help = refused(0x84).help(&options, true).unwrap();
         assert!(help.contains("allowed_protocol_versions = 3,4,5"), "{help}");
+    }
+
+    #[test]
+    fn a_server_in_front_of_the_broker_that_refuses_is_not_asked_often() {
+        for (status, wait) in [
+            (200, SLOW),
+            (301, SLOW),
+            (403, SLOW),
+            (404, SLOW),
+            (429, SLOW),
+            (500, Duration::ZERO),
+            (503, Duration::ZERO),
+        ] {
+            let refused = || WebSocketError::Status { status, location: None };
+            let error: ConnectionError = DialError::from(refused()).into();
+            assert_eq!(error.min_wait(), wait, "{status}");
+        }
+        let closed: ConnectionError = DialError::from(WebSocketError::Closed).into();
+        assert_eq!(closed.min_wait(), Duration::ZERO);
     }
 
     #[test]

@@ -154,6 +154,12 @@ pub enum ProxyCause {
         humantime::format_duration(DIAL_TIMEOUT)
     )]
     NoTunnel,
+    /// It requires a login.
+    #[error("refuses the tunnel with HTTP status 407{}", offer(.schemes))]
+    Login {
+        /// The kinds of logins that it offers, as far as it says so.
+        schemes: Vec<String>,
+    },
     /// It answers with another status than success.
     #[error("refuses the tunnel with HTTP status {0}")]
     Status(StatusCode),
@@ -198,10 +204,15 @@ impl ProxyCause {
                 "check {variable}, with http:// if the proxy itself does not use TLS; its \
                  certificate is verified with those of the system, or those in SSL_CERT_FILE"
             ),
-            Self::Status(StatusCode::PROXY_AUTHENTICATION_REQUIRED) if proxy.login.is_some() => {
+            Self::Login { schemes } if !schemes.is_empty() && !has_basic(schemes) => format!(
+                "only Basic is supported, which this proxy does not offer: let it accept Basic, or \
+                 let {broker} pass without a login; or run a local proxy that logs in by another \
+                 kind, and set {variable} to it"
+            ),
+            Self::Login { .. } if proxy.login.is_some() => {
                 format!("it does not accept the login in {variable}")
             }
-            Self::Status(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => format!(
+            Self::Login { .. } => format!(
                 "it requires a login: set {variable}=http://user:password@host:port; only Basic \
                  is supported"
             ),
@@ -227,6 +238,15 @@ impl ProxyCause {
     }
 }
 
+fn has_basic(schemes: &[String]) -> bool {
+    schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("Basic"))
+}
+
+/// What a proxy offers, as a message ends.
+fn offer(schemes: &[String]) -> String {
+    if schemes.is_empty() { String::new() } else { format!(" and offers {}", schemes.join(", ")) }
+}
+
 impl DialError {
     pub(super) fn proxy(proxy: &HttpProxy, cause: ProxyCause) -> Self {
         Self::Proxy(Box::new(ProxyError { proxy: proxy.clone(), cause }))
@@ -244,6 +264,23 @@ impl DialError {
         };
         let kinds = [io::ErrorKind::AddrNotAvailable, io::ErrorKind::NetworkUnreachable];
         kinds.contains(&error.kind()) || error.raw_os_error() == Some(EAFNOSUPPORT)
+    }
+
+    /// Whether a server or proxy has refused, and will until somebody changes something, or until
+    /// there are fewer connections.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::WebSocket(error) => error.is_lasting(),
+            Self::Proxy(error) => match &error.cause {
+                ProxyCause::Status(status) => !status.is_server_error(),
+                ProxyCause::Login { .. } | ProxyCause::NotHttp | ProxyCause::TooLong => true,
+                _ => false,
+            },
+            Self::Addresses(AddressErrors(errors)) => {
+                errors.iter().all(|(_, error)| error.is_lasting())
+            }
+            Self::Io(_) | Self::Timeout | Self::Name(_) => false,
+        }
     }
 
     /// What to do about it, where that is known.

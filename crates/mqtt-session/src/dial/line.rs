@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Instant};
@@ -87,7 +87,7 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { start: Instant::now(), last: Arc::default() }
     }
 
@@ -96,83 +96,8 @@ impl Heard {
         self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    fn now(&self) {
+    pub(super) fn now(&self) {
         let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(elapsed, Ordering::Relaxed);
-    }
-}
-
-/// A stream below WebSocket. It records when bytes arrive: WebSocket reads a message as a whole,
-/// and a slow line takes long for a large one. It also limits the answer to the handshake.
-pub(super) struct Metered<S> {
-    stream: S,
-    heard: Heard,
-    /// How much may still be read, in bytes.
-    limit: Option<usize>,
-}
-
-impl<S> Metered<S> {
-    /// `limit` is in bytes.
-    pub(super) fn new(stream: S, limit: usize) -> Self {
-        Self { stream, heard: Heard::new(), limit: Some(limit) }
-    }
-
-    /// Ends the limit.
-    pub(super) fn lift_limit(&mut self) {
-        self.limit = None;
-    }
-
-    pub(super) fn heard(&self) -> Heard {
-        self.heard.clone()
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.limit == Some(0) {
-            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let read = buffer.filled().len() - before;
-        if read > 0 {
-            self.heard.now();
-        }
-        self.limit = self.limit.map(|limit| limit.saturating_sub(read));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
-use hyper::http::StatusCode;
+use hyper::http::{HeaderMap, StatusCode};
 use hyper::{Request, header, upgrade};
 use hyper_util::rt::TokioIo;
 
@@ -16,6 +16,10 @@ use crate::broker_address::BrokerAddress;
 
 /// Most bytes of an answer's head.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// Most kinds of logins of a proxy that are looked at, and most characters of each.
+const MAX_SCHEMES: usize = 8;
+const MAX_SCHEME: usize = 16;
 
 /// Asks the proxy at the other end of `stream` for a tunnel to the broker.
 pub(super) async fn open(
@@ -33,6 +37,9 @@ pub(super) async fn open(
         let response = sender.send_request(request).await?;
         match response.status() {
             status if status.is_success() => Ok(upgrade::on(response).await?),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(ProxyCause::Login { schemes: schemes(response.headers()) })
+            }
             status => Err(ProxyCause::Status(status)),
         }
     });
@@ -54,6 +61,22 @@ fn request(proxy: &HttpProxy, broker: &BrokerAddress) -> Result<Request<Empty<By
     request.body(Empty::new()).map_err(|_| ProxyCause::Status(StatusCode::BAD_REQUEST))
 }
 
+/// The kinds of logins that a proxy offers (RFC 9110, 11.6.1).
+fn schemes(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::PROXY_AUTHENTICATE).iter();
+    // A part without a scheme is a parameter of the one before.
+    let scheme = |part: &str| {
+        let scheme = part.split_ascii_whitespace().next()?;
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        scheme.chars().all(is_scheme).then(|| scheme.chars().take(MAX_SCHEME).collect())
+    };
+    let values = values.filter_map(|value| value.to_str().ok());
+    let mut found: Vec<String> =
+        values.flat_map(|value| value.split(',')).filter_map(scheme).take(MAX_SCHEMES).collect();
+    found.dedup();
+    found
+}
+
 /// The broker as the proxy is asked for it.
 fn target(broker: &BrokerAddress) -> String {
     let (host, port) = (broker.tls_host(), broker.port());
@@ -69,6 +92,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::dial::error::DialError;
     use crate::dial::proxy::ProxyChoice;
 
     fn broker(address: &str) -> BrokerAddress {
@@ -107,6 +131,48 @@ mod tests {
             let mut bytes = [0; 5];
             opened.unwrap().read_exact(&mut bytes).await.unwrap();
             assert_eq!(&bytes, b"hello");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_without_basic_is_told_from_one_that_refuses_the_login() {
+        for (headers, expected, help) in [
+            ("", "status 407", "it does not accept the login"),
+            (
+                "Proxy-Authenticate: Negotiate\r\nproxy-authenticate: NTLM\r\n",
+                "status 407 and offers Negotiate, NTLM",
+                "only Basic is supported",
+            ),
+            (
+                "Proxy-Authenticate: Digest realm=\"a, b\", nonce=\"c\", Negotiate\r\n",
+                "and offers Digest, Negotiate",
+                "only Basic is supported",
+            ),
+            (
+                "Proxy-Authenticate: NTLM, basic realm=\"proxy\"\r\n",
+                "and offers NTLM, basic",
+                "it does not accept the login",
+            ),
+        ] {
+            let answer = format!("HTTP/1.1 407 Login\r\n{headers}\r\n");
+            let (stream, mut peer) = duplex(10_000);
+            let (proxy, broker) = (proxy("http://user:secret@proxy:3128"), broker("broker"));
+            let serving = async {
+                peer.read_u8().await.unwrap();
+                peer.write_all(answer.as_bytes()).await.unwrap();
+                peer
+            };
+            let opening = open(Box::new(stream), &proxy, &broker);
+            let (_peer, opened) = tokio::join!(serving, opening);
+            let cause = opened.err().unwrap();
+            assert!(cause.to_string().ends_with(expected), "{cause}");
+            let error = DialError::proxy(&proxy, cause);
+            assert!(error.is_lasting());
+            assert!(
+                error.help(&broker, None).unwrap().contains(help),
+                "{:?}",
+                error.help(&broker, None)
+            );
         }
     }
 

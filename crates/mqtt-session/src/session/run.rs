@@ -289,6 +289,7 @@ impl<A: Application> Session<A> {
 mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
+    use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
