@@ -99,16 +99,6 @@ pub(crate) fn max_packet(options: &SessionOptions) -> u32 {
     u32::try_from(max_packet).unwrap_or(u32::MAX)
 }
 
-/// What the broker may send without waiting for an acknowledgement, in bytes: as many of the
-/// largest messages that the application accepts, and a packet that is too large for it. Some
-/// brokers send all that waits as one message of WebSocket.
-pub(crate) fn max_burst(options: &SessionOptions) -> usize {
-    let message = options.max_payload.saturating_add(PACKET_OVERHEAD);
-    message
-        .saturating_mul(RECEIVE_MAXIMUM.into())
-        .saturating_add(usize::try_from(max_packet(options)).unwrap_or(usize::MAX))
-}
-
 /// The keep-alive time that is proposed to the broker, in seconds.
 pub(crate) fn keep_alive(options: &SessionOptions) -> u16 {
     u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX)
@@ -153,15 +143,5 @@ mod tests {
                 assert_eq!((will.retain, will.qos), (retain, qos));
             }
         }
-    }
-
-    #[test]
-    fn a_burst_has_room_for_all_unacknowledged_messages() {
-        let mut options =
-            SessionOptions { max_payload: 1024 * 1024, ..SessionOptions::for_tests() };
-        assert!(max_burst(&options) > 64 * 1024 * 1024 + max_packet(&options) as usize);
-        assert!(max_burst(&options) < 73 * 1024 * 1024);
-        options.max_payload = usize::MAX;
-        assert_eq!(max_burst(&options), usize::MAX);
     }
 }

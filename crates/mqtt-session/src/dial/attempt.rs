@@ -10,7 +10,6 @@ use super::line::{ByteStream, Line};
 use super::proxy::HttpProxy;
 use super::transport::Transport;
 use super::{tunnel, websocket};
-use crate::connect::max_burst;
 use crate::keep_alive::SEND_BUFFER;
 use crate::options::SessionOptions;
 use crate::tls::Tls;
@@ -67,9 +66,8 @@ impl<'a> Plan<'a> {
         let Transport::WebSocket { path } = &self.options.transport else {
             return Ok(Line::new(stream, None));
         };
-        let max_message = max_burst(self.options);
         let (socket, heard) =
-            websocket::open(stream, broker, self.options.tls.is_some(), path, max_message).await?;
+            websocket::open(stream, broker, self.options.tls.is_some(), path).await?;
         Ok(Line::new(Box::new(socket), Some(heard)))
     }
 

@@ -23,6 +23,7 @@ use crate::broker_address::BrokerAddress;
 use answer::Answer;
 pub use error::WebSocketError;
 use error::{SUBPROTOCOL, invalid};
+use frames::MAX_PIECE;
 use metered::Metered;
 
 /// Most payload of a frame that is sent, in bytes. The next frame is made when this one has left,
@@ -39,8 +40,6 @@ pub(crate) enum WebSocketFault {
     Text,
     #[error("the broker closes the WebSocket: {code}{}", reason_text(.reason))]
     Closed { code: u16, reason: String },
-    #[error("the broker sends a WebSocket frame of {size} bytes, more than the {limit} allowed")]
-    TooLarge { size: usize, limit: usize },
     #[error("the broker violates the WebSocket protocol: {0}")]
     Protocol(String),
 }
@@ -53,9 +52,6 @@ fn fault(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
         Error::AlreadyClosed => io::ErrorKind::BrokenPipe.into(),
-        Error::PayloadTooLong { len, max_len } => {
-            io::Error::other(WebSocketFault::TooLarge { size: len, limit: max_len })
-        }
         error => io::Error::other(WebSocketFault::Protocol(error.to_string())),
     }
 }
@@ -75,13 +71,12 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     broker: &BrokerAddress,
     is_tls: bool,
     path: &str,
-    max_frame: usize,
 ) -> Result<(WebSocket<S>, Heard), WebSocketError> {
     let uri = uri(broker, is_tls, path);
     let client = ClientBuilder::new().uri(&uri).map_err(|error| invalid(&error))?;
     let client = client
         .add_header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL))?
-        .limits(Limits::default().max_payload_len(Some(max_frame)));
+        .limits(Limits::default().max_payload_len(Some(MAX_PIECE)));
     let answer = Answer::default();
     let stream = Metered::new(stream, answer.clone());
     let heard = stream.heard();

@@ -4,26 +4,29 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answer::Answer;
 use super::frames::Frames;
 use crate::dial::line::Heard;
 
-/// A stream below WebSocket. It records when bytes arrive: WebSocket reads a frame as a whole,
-/// and a slow line takes long for a large one. It also limits the answer to the handshake, and makes
-/// each frame a message.
+/// A stream below WebSocket. It records when bytes arrive, limits the answer to the handshake, and
+/// makes the frames short messages.
 pub(super) struct Metered<S> {
     stream: S,
     heard: Heard,
     answer: Answer,
     frames: Frames,
+    /// What is to be read next.
+    ready: BytesMut,
 }
 
 impl<S> Metered<S> {
     /// The head of the answer to the handshake is put into `answer`.
     pub(super) fn new(stream: S, answer: Answer) -> Self {
-        Self { stream, heard: Heard::new(), answer, frames: Frames::default() }
+        let (heard, frames, ready) = (Heard::new(), Frames::default(), BytesMut::new());
+        Self { stream, heard, answer, frames, ready }
     }
 
     pub(super) fn heard(&self) -> Heard {
@@ -37,18 +40,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.answer.is_too_long() {
-            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
-        }
+        let Self { stream, heard, answer, frames, ready } = &mut *self;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let Some(read) = buffer.filled_mut().get_mut(before..).filter(|read| !read.is_empty())
-        else {
-            return Poll::Ready(Ok(()));
-        };
-        self.heard.now();
-        let head = self.answer.take(read);
-        self.frames.pass(read.get_mut(head..).unwrap_or_default());
+        while ready.is_empty() {
+            if answer.is_too_long() {
+                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+            }
+            ready!(Pin::new(&mut *stream).poll_read(context, buffer))?;
+            let read = buffer.filled().get(before..).unwrap_or_default();
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            heard.now();
+            let (head, rest) = read.split_at(answer.take(read));
+            ready.extend_from_slice(head);
+            frames.pass(rest, ready);
+            buffer.set_filled(before);
+        }
+        let size = ready.len().min(buffer.remaining());
+        buffer.put_slice(&ready.split_to(size));
         Poll::Ready(Ok(()))
     }
 }
