@@ -38,6 +38,24 @@ fn all_invalid_settings_are_reported_and_exit_with_64() {
 }
 
 #[test]
+fn variables_that_name_no_certificates_are_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    for (name, value, expected) in [
+        ("SSL_CERT_FILE", "/nonexistent.pem", "/nonexistent.pem cannot be read"),
+        ("SSL_CERT_FILE", empty.to_str().unwrap(), "empty.pem: it contains no certificate"),
+        ("SSL_CERT_FILE", "", "it is empty"),
+        ("SSL_CERT_DIR", folder.path().to_str().unwrap(), "has no CA certificates"),
+    ] {
+        let output = run(&[], &[("VIN", "1"), ("MQTT_TLS", "true"), (name, value)]);
+        assert_eq!(output.status.code(), Some(64));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(&format!("{name}: ")) && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn help_explains_every_setting() {
     let output = run(&["--help"], &[]);
     assert_eq!(output.status.code(), Some(0));

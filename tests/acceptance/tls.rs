@@ -121,6 +121,7 @@ async fn an_expired_certificate_and_one_for_another_host_are_refused() {
     for (server, help) in [
         (authority.certify_expired("127.0.0.1"), "has expired; renew it, or correct the clock"),
         (authority.certify("broker.example"), "set MQTT_BROKER_ADDR to a name in the certificate"),
+        (authority.certify_as_name("127.0.0.1"), "an address must be IP:127.0.0.1"),
     ] {
         let secure_broker = SecureBroker::with(&server, &ca, &[]).await;
         let connector = secure_broker.connect(&[("MQTT_CA_FILE", text(&ca))]);

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+};
 use tempfile::TempDir;
 
 /// A certificate authority with a directory for its files.
@@ -44,6 +46,13 @@ impl Authority {
     /// A certificate for a host or, if only a common name is given, for a client.
     pub fn certify(&self, name: &str) -> Certified {
         self.sign(name, CertificateParams::new([name.to_owned()]).unwrap())
+    }
+
+    /// A certificate for an address that is wrongly written as a DNS name.
+    pub fn certify_as_name(&self, address: &str) -> Certified {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::DnsName(address.try_into().unwrap())];
+        self.sign(address, params)
     }
 
     /// An expired certificate for a host.

@@ -216,7 +216,6 @@ mod tests {
             ("[::1]", "[::1]:1883", "::1", "::1"),
             ("[::1]:1884", "[::1]:1884", "::1", "::1"),
             ("::1", "[::1]:1883", "::1", "::1"),
-            ("::", "[::]:1883", "::", "::"),
             ("2001:DB8:0:0:0:0:0:0001", "[2001:db8::1]:1883", "2001:db8::1", "2001:db8::1"),
             ("2001:db8::80", "[2001:db8::80]:1883", "2001:db8::80", "2001:db8::80"),
             ("[::1:1883]", "[::1:1883]:1883", "::1:1883", "::1:1883"),
@@ -256,6 +255,19 @@ mod tests {
             ("[1.2.3.4]:1883", "in brackets is not an IPv6 address; write host:port"),
             ("::1:1883", "write [::1]:1883 for port 1883, or [::1:1883] for this address"),
             ("2001:db8:0:0:0:0:0:1:8883", "write [2001:db8:0:0:0:0:0:1]:8883 for port 8883"),
+            ("ff02::1", "is a multicast address"),
+            ("[ff05::1:3]:1883", "is a multicast address"),
+            ("ff02::1%eth0", "is a multicast address"),
+            ("224.0.0.1", "is a multicast address"),
+            ("239.1.2.3:1883", "is a multicast address"),
+            ("::ffff:224.0.0.1", "is a multicast address"),
+            ("0.0.0.0", "write localhost if it runs on this one"),
+            ("0.0.0.0:1883", "write localhost"),
+            ("::", "write localhost"),
+            ("[::]:1883", "write localhost"),
+            ("::ffff:0.0.0.0", "write localhost"),
+            ("255.255.255.255", "is the broadcast address"),
+            ("mqtt://0.0.0.0", "write localhost"),
             ("fe80::1", "write fe80::1%eth0"),
             ("2001:db8::1%eth0", "is not a link-local address; write 2001:db8::1"),
             ("fe80::1%", "needs the name of a network interface"),
@@ -381,7 +393,7 @@ mod tests {
         ] {
             assert!(read(address, None).unwrap().is_loopback(), "{address}");
         }
-        for address in ["192.0.2.1", "localhost.example", "broker", "0.0.0.0", "::"] {
+        for address in ["192.0.2.1", "localhost.example", "broker", "10.0.0.1", "2001:db8::"] {
             assert!(!read(address, None).unwrap().is_loopback(), "{address}");
         }
     }

@@ -1,7 +1,7 @@
 //! The host of a broker: a name or an address.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Longest host name (RFC 1035, 2.3.4), without a trailing dot.
 const MAX_NAME: usize = 253;
@@ -60,6 +60,9 @@ impl Host {
         let Ok(address) = address.parse::<Ipv6Addr>() else {
             return Err(format!("{text:?} in brackets is not an IPv6 address; write host:port"));
         };
+        if let Some(kind) = no_host(address.into()) {
+            return Err(format!("{text:?} {kind}"));
+        }
         if let Some(zone) = zone {
             let is_interface = |character: char| character.is_ascii_graphic() && character != '%';
             if zone.is_empty()
@@ -80,7 +83,7 @@ impl Host {
             return Ok(Self::V6(address, Some(zone.to_owned())));
         }
         if let Some(v4) = address.to_ipv4_mapped() {
-            return Ok(Self::V4(v4));
+            return Self::of_v4(v4);
         }
         if address.is_unicast_link_local() {
             return Err(format!(
@@ -94,7 +97,7 @@ impl Host {
     /// A host name or an IPv4 address.
     pub(crate) fn parse_name(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<Ipv4Addr>() {
-            return Ok(Self::V4(address));
+            return Self::of_v4(address);
         }
         let name = text.strip_suffix('.').unwrap_or(text);
         if text.chars().any(|character| !character.is_ascii() && character.is_alphanumeric()) {
@@ -128,6 +131,13 @@ impl Host {
         Ok(Self::Name(text.to_owned()))
     }
 
+    fn of_v4(address: Ipv4Addr) -> Result<Self, String> {
+        match no_host(address.into()) {
+            None => Ok(Self::V4(address)),
+            Some(kind) => Err(format!("\"{address}\" {kind}")),
+        }
+    }
+
     /// Without trailing dot and zone.
     pub(crate) fn without_zone(&self) -> String {
         match self {
@@ -144,6 +154,22 @@ impl Host {
             Self::V4(address) => address.is_loopback(),
             Self::V6(address, _) => address.is_loopback(),
         }
+    }
+}
+
+/// Why an address is not that of one host, and what to write.
+fn no_host(address: IpAddr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        Some(
+            "is no address of a host: a broker that listens there is reached by the address of its \
+             machine; write localhost if it runs on this one",
+        )
+    } else if address.is_multicast() {
+        Some("is a multicast address; write the address or the name of the broker")
+    } else if address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        Some("is the broadcast address; write the address or the name of the broker")
+    } else {
+        None
     }
 }
 

@@ -305,6 +305,57 @@ fn a_chain_that_does_not_begin_with_the_own_certificate_is_named() {
 }
 
 #[test]
+fn a_certificate_that_was_changed_is_damaged() {
+    let files = Files::new();
+    files.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj \
+         /CN=Fleet -addext basicConstraints=critical,CA:TRUE -keyout new.key -out new-ca.pem
+         cp car.key own.key
+         openssl req -x509 -key own.key -days 30 -subj /CN=1 -out own.pem",
+    );
+    let read = |name: &str| std::fs::read_to_string(files.0.path().join(name)).unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::write(files.0.path().join(name), text).unwrap();
+    };
+    // A character of the signature.
+    let change = |pem: &str| {
+        let mut lines: Vec<_> = pem.lines().map(str::to_owned).collect();
+        let last = lines.len() - 2;
+        let other = if lines[last].get(3..4) == Some("A") { "B" } else { "A" };
+        lines[last].replace_range(3..4, other);
+        lines.join("\n")
+    };
+    for (name, content, ca) in [
+        ("by-known-ca.pem", change(&read("car.pem")), "ca.pem"),
+        ("with-chain.pem", change(&read("car.pem")) + "\n" + &read("ca.pem"), "new-ca.pem"),
+        ("self-signed.pem", change(&read("own.pem")), "new-ca.pem"),
+    ] {
+        write(name, &content);
+        let mistakes = files.mistakes([ca, name, "car.key"]);
+        let [("MQTT_CERT_FILE", text)] = mistakes.as_slice() else {
+            panic!("{name}: {mistakes:?}")
+        };
+        assert!(text.starts_with(&format!("{name}, line 1: ")), "{text}");
+        assert!(text.contains("is damaged: its signature is not that of CN="), "{text}");
+    }
+    // A CA that was created again with the same name, and nothing that tells whose certificate it is.
+    assert_eq!(files.mistakes(["new-ca.pem", "car.pem", "car.key"]), []);
+    assert_eq!(files.mistakes(["new-ca.pem", "own.pem", "own.key"]), []);
+}
+
+#[test]
+fn a_second_key_that_fits_is_named() {
+    let files = Files::new();
+    files.run("cat other.key car.key > two.key; cat car.key other.key > own-first.key");
+    let line = files.0.path().join("other.key");
+    let line = std::fs::read_to_string(line).unwrap().lines().count() + 1;
+    let text = files.mistake(KEY, "two.key");
+    assert!(text.contains("its first private key does not match"), "{text}");
+    assert!(text.contains(&format!("that in line {line} does; leave only that one")), "{text}");
+    assert_eq!(files.mistakes(["ca.pem", "car.pem", "own-first.key"]), []);
+}
+
+#[test]
 fn a_certificate_of_version_1_is_created_again() {
     let files = Files::new();
     files.run(

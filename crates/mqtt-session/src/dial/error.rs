@@ -80,8 +80,8 @@ impl NameError {
                 "no answer from the name server within {}",
                 humantime::format_duration(RESOLUTION_TIMEOUT)
             ),
-            Some(LookupError::NoName) if self.host.contains('%') => {
-                "there is no such network interface".into()
+            Some(LookupError::NoName) if let Some(zone) = self.zone() => {
+                format!("there is no network interface {zone:?}")
             }
             Some(LookupError::NoName) => "there is no such host".into(),
             Some(LookupError::NoAddress) => "it has no address".into(),
@@ -91,6 +91,11 @@ impl NameError {
             Some(LookupError::Refused) => "the name server refuses to answer".into(),
             Some(LookupError::Other(text)) => text.clone(),
         }
+    }
+
+    /// The zone of an IPv6 address (RFC 4007).
+    fn zone(&self) -> Option<&str> {
+        self.host.split_once('%').map(|(_, zone)| zone)
     }
 
     /// Whether the name is usually one of multicast DNS (RFC 6762).
@@ -105,6 +110,11 @@ impl NameError {
             _ if self.is_multicast() => format!(
                 "names below .local are known by multicast DNS, which is not supported: set \
                  {setting} to the address"
+            ),
+            _ if let Some(zone) = self.zone() => format!(
+                "the part of {setting} after the % names the network interface that leads to the \
+                 broker: `ip -br link` lists them; in a container without --net=host it has other \
+                 ones, and {zone:?} may not be up yet"
             ),
             None | Some(LookupError::Temporary) => {
                 "check the network, and the name servers in /etc/resolv.conf".into()

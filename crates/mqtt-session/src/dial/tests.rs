@@ -152,6 +152,18 @@ async fn localhost_is_known_without_a_name_server() {
     assert_eq!(error, "it cannot be reached: Connection refused (os error 111)");
 }
 
+#[tokio::test]
+async fn a_network_interface_that_does_not_exist_is_named() {
+    let broker = BrokerAddress::from_settings("fe80::1%wlan9", None, 1883).unwrap();
+    let mut options = SessionOptions { broker, ..options(&[], 0) };
+    options.addresses.names = Names::default();
+    let error = open(&options).await.err().unwrap();
+    assert!(error.to_string().contains("there is no network interface \"wlan9\""), "{error}");
+    let help = error.help(&options.broker, None).unwrap();
+    assert!(help.contains("the network interface that leads to the broker"), "{help}");
+    assert!(!help.contains("name server"), "{help}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_name_server_that_does_not_answer_is_named() {
     let (_keep, hang) = std::sync::mpsc::channel::<()>();

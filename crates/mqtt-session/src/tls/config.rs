@@ -8,14 +8,13 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::error::TlsError;
+use super::certificates;
+use super::error::{Mistake, TlsError};
+use super::form::Wanted;
 use super::identity::{self, Part};
 use super::roots;
 use super::verifier::RecordingVerifier;
 use super::x509::Certificate;
-
-/// The setting that names a file, and what is wrong with it.
-type Mistake = (&'static str, TlsError);
 
 /// The settings of TLS 1.2 and 1.3. Clones share the files that were read last.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +131,7 @@ impl Tls {
     /// Reads the certificates of the authorities, and remembers them if they are in a file.
     fn read_roots(&self) -> Result<Arc<RootCertStore>, Mistake> {
         let Some(path) = &self.ca_file else {
-            return roots::of_system().map(Arc::new).map_err(|error| ("MQTT_TLS", error));
+            return roots::of_system().map(Arc::new);
         };
         let roots = roots::in_file(path).map(Arc::new).map_err(|error| ("MQTT_CA_FILE", error))?;
         self.usable().roots = Some(roots.clone());
@@ -145,7 +144,12 @@ impl Tls {
         provider: &CryptoProvider,
     ) -> Result<Option<Arc<CertifiedKey>>, Vec<Mistake>> {
         let Some(Identity { cert_file, key_file }) = &self.identity else { return Ok(None) };
-        let identity = identity::load(cert_file, key_file, provider).map_err(|mistakes| {
+        let authorities = self.ca_file.as_ref();
+        let authorities =
+            authorities.and_then(|path| certificates::read(path, Wanted::Authorities).ok());
+        let authorities = authorities.unwrap_or_default();
+        let loaded = identity::load(cert_file, key_file, &authorities, provider);
+        let identity = loaded.map_err(|mistakes| {
             let mistakes = mistakes.into_iter().map(|(part, error)| match part {
                 Part::Certificate => ("MQTT_CERT_FILE", error),
                 Part::Key => ("MQTT_KEY_FILE", error),

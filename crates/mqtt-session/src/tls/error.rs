@@ -1,9 +1,13 @@
 //! Why TLS cannot be used as it is set.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::ServerName;
+
+/// The setting that names a file, and what is wrong with it.
+pub(super) type Mistake = (&'static str, TlsError);
 
 /// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,15 @@ pub enum TlsError {
     /// The system has no certificates of authorities.
     #[error("the system has no CA certificates; name a file with MQTT_CA_FILE")]
     NoRoots,
+    /// A variable names folders without certificates of authorities.
+    #[error(
+        "{0:?} has no CA certificates in PEM format; name a folder that has, or a file with \
+         MQTT_CA_FILE; in a container, the path is the one in the container"
+    )]
+    NoRootsIn(OsString),
+    /// A variable that should name a file is empty.
+    #[error("it is empty; remove it, or set it to a file with CA certificates in PEM format")]
+    NoFile,
     /// No certificate can be for such a host.
     #[error("{0:?} cannot be in a certificate; set MQTT_BROKER_ADDR to a host name or an address")]
     Host(String),

@@ -12,7 +12,7 @@ use super::certificates::{self, Found};
 use super::error::TlsError;
 use super::form::{self, Wanted};
 use super::keys::PrivateKey;
-use super::{file, pem, text};
+use super::{file, pem, signature, text};
 
 /// Which of the two files has a mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +21,21 @@ pub(super) enum Part {
     Key,
 }
 
-/// Reads both files.
+/// Most private keys in a file that are looked at.
+const MAX_KEYS: usize = 8;
+
+/// Reads both files. A certificate that one of `authorities` has issued must have its signature.
 ///
 /// # Errors
 /// All mistakes in them.
 pub(super) fn load(
     cert_file: &Path,
     key_file: &Path,
+    authorities: &[Found],
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, Vec<(Part, TlsError)>> {
     let chain = certificates::read(cert_file, Wanted::Certificate);
-    let key = read_key(key_file, provider);
+    let key = read_key(key_file, 0, provider).map(|(_, key)| key);
     let (chain, key) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => {
@@ -43,9 +47,53 @@ pub(super) fn load(
     let ders = chain.iter().map(|found| found.der.clone()).collect();
     let certified = CertifiedKey::new(ders, key);
     match certified.keys_match() {
-        Ok(()) => Ok(certified),
+        Ok(()) => match damaged(&chain, authorities, cert_file, provider) {
+            None => Ok(certified),
+            Some(damaged) => Err(vec![(Part::Certificate, damaged)]),
+        },
+        Err(rustls::Error::InconsistentKeys(_))
+            if let Some(line) = other_key(&certified, key_file, provider) =>
+        {
+            let reason = format!(
+                "its first private key does not match {}, but that in line {line} does; leave only \
+                 that one in the file",
+                cert_file.display()
+            );
+            Err(vec![(Part::Key, TlsError::content(key_file, None, reason))])
+        }
         Err(error) => Err(vec![mismatch(&error, &certified, &chain, cert_file, key_file)]),
     }
+}
+
+/// A certificate whose signature is not that of its issuer, as far as that is known.
+fn damaged(
+    chain: &[Found],
+    authorities: &[Found],
+    cert_file: &Path,
+    provider: &CryptoProvider,
+) -> Option<TlsError> {
+    let algorithms = &provider.signature_verification_algorithms;
+    let wrong = |found| signature::wrong_issuer(found, chain, authorities, algorithms);
+    let (found, issuer) = chain.iter().find_map(|found| Some((found, wrong(found)?)))?;
+    let reason = format!(
+        "the certificate of {} is damaged: its signature is not that of {}, which has issued it; \
+         copy the file again, or create it again",
+        found.facts.subject, issuer.facts.subject
+    );
+    Some(TlsError::content(cert_file, Some(found.line), reason))
+}
+
+/// The line of a private key behind the first one that the certificate is for.
+fn other_key(
+    certified: &CertifiedKey,
+    key_file: &Path,
+    provider: &CryptoProvider,
+) -> Option<usize> {
+    let others = (1..MAX_KEYS).map_while(|index| read_key(key_file, index, provider).ok());
+    let is_right = |key: &std::sync::Arc<dyn SigningKey>| {
+        CertifiedKey::new(certified.cert.clone(), key.clone()).keys_match().is_ok()
+    };
+    others.into_iter().find_map(|(line, key)| is_right(&key).then_some(line))
 }
 
 /// Why certificate and key cannot be used together.
@@ -111,20 +159,23 @@ fn own_certificate<'a>(certified: &CertifiedKey, chain: &'a [Found]) -> Option<&
     })
 }
 
-/// Reads the private key. No error shows what the file holds.
+/// Reads a private key, of which there may be several; also returns its line. No error shows what
+/// the file holds.
 fn read_key(
     path: &Path,
+    index: usize,
     provider: &CryptoProvider,
-) -> Result<std::sync::Arc<dyn SigningKey>, TlsError> {
+) -> Result<(usize, std::sync::Arc<dyn SigningKey>), TlsError> {
     let content = file::read(path)?;
     let file = text::shell(path);
     // Text around the blocks may have any encoding.
     let lines = String::from_utf8_lossy(&content);
     let blocks: Vec<_> = pem::blocks(&lines).collect();
-    let key = blocks.iter().find(|block| {
+    let mut keys = blocks.iter().filter(|block| {
         ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY"]
             .contains(&block.label)
     });
+    let key = keys.nth(index);
     let encrypted = blocks.iter().find(|block| block.label == "ENCRYPTED PRIVATE KEY");
     let Some(block) = key else {
         let (line, reason) = match encrypted {
@@ -159,5 +210,6 @@ fn read_key(
         (Some(PrivateKey::Encrypted), _) => return Err(error(form::encrypted(&file))),
         _ => return Err(unsupported(&der)),
     };
-    provider.key_provider.load_private_key(key).map_err(|_| unsupported(&der))
+    let key = provider.key_provider.load_private_key(key).map_err(|_| unsupported(&der))?;
+    Ok((block.line, key))
 }

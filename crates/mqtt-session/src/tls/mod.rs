@@ -37,6 +37,7 @@ mod identity;
 mod keys;
 mod pem;
 mod roots;
+mod signature;
 mod text;
 mod verifier;
 mod x509;

@@ -5,8 +5,12 @@ use std::path::Path;
 use rustls::RootCertStore;
 
 use super::certificates;
-use super::error::TlsError;
+use super::error::{Mistake, TlsError};
 use super::form::Wanted;
+
+/// The variables that name other certificates than those of the system, as OpenSSL reads them.
+const FILE: &str = "SSL_CERT_FILE";
+const FOLDERS: &str = "SSL_CERT_DIR";
 
 /// Those in a file.
 ///
@@ -39,11 +43,11 @@ pub(super) fn in_file(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Those of the system.
+/// Those of the system, or those that the variables name instead.
 ///
 /// # Errors
-/// There are none.
-pub(super) fn of_system() -> Result<RootCertStore, TlsError> {
+/// There are none. The setting is the variable if one is set.
+pub(super) fn of_system() -> Result<RootCertStore, Mistake> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -51,5 +55,16 @@ pub(super) fn of_system() -> Result<RootCertStore, TlsError> {
     }
     // Some systems still have certificates in formats that are not supported.
     roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+    if !roots.is_empty() {
+        return Ok(roots);
+    }
+    Err(match (std::env::var_os(FILE), std::env::var_os(FOLDERS)) {
+        (None, None) => ("MQTT_TLS", TlsError::NoRoots),
+        (None, Some(folders)) => (FOLDERS, TlsError::NoRootsIn(folders)),
+        (Some(file), _) if file.is_empty() => (FILE, TlsError::NoFile),
+        (Some(file), _) => match in_file(Path::new(&file)) {
+            Err(error) => (FILE, error),
+            Ok(_) => ("MQTT_TLS", TlsError::NoRoots),
+        },
+    })
 }

@@ -21,6 +21,10 @@ pub(super) struct Certificate {
     pub(super) key: PublicKey,
     /// Whether it may sign other certificates (*basicConstraints*).
     pub(super) is_ca: bool,
+    /// What names its key (*subjectKeyIdentifier*).
+    pub(super) key_id: Option<Vec<u8>>,
+    /// What names the key of its issuer (*authorityKeyIdentifier*).
+    pub(super) authority_key_id: Option<Vec<u8>>,
 }
 
 /// A distinguished name.
@@ -29,6 +33,8 @@ pub(super) struct Name(Vec<u8>);
 
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+const KEY_ID: &[u8] = &[0x55, 0x1d, 0x0e];
+const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1d, 0x23];
 
 impl Certificate {
     /// Reads a certificate.
@@ -52,10 +58,26 @@ impl Certificate {
         let subject = Name(next(Tag::Sequence)?.content.to_vec());
         let key = PublicKey::read(next(Tag::Sequence)?.content)?;
         let extensions = fields.find(|field| is_context(field, 3));
+        let extension = |oid| extension(extensions?.content, oid);
         let mut times = elements(validity.content);
         let [not_before, not_after] = [times.next()?, times.next()?].map(|time| read_time(&time));
-        let is_ca = extensions.is_some_and(|extensions| is_ca(extensions.content));
-        Some(Self { version, issuer, subject, not_before, not_after, key, is_ca })
+        let is_ca = extension(BASIC_CONSTRAINTS).is_some_and(is_ca);
+        let key_id = extension(KEY_ID).and_then(|content| elements(content).next());
+        let key_id = key_id.map(|id| id.content.to_vec());
+        let named = extension(AUTHORITY_KEY_ID).and_then(sequence);
+        let named = named.and_then(|parts| parts.into_iter().find(|part| is_context(part, 0)));
+        let authority_key_id = named.map(|id| id.content.to_vec());
+        Some(Self {
+            version,
+            issuer,
+            subject,
+            not_before,
+            not_after,
+            key,
+            is_ca,
+            key_id,
+            authority_key_id,
+        })
     }
 
     /// Whether it names itself as its issuer.
@@ -78,18 +100,19 @@ fn read_time(time: &Element<'_>) -> Option<u64> {
     Some(since_1970.as_secs())
 }
 
-/// Whether the extensions say that the certificate is that of a CA.
-fn is_ca(extensions: &[u8]) -> bool {
-    let is_ca = || {
-        let list = elements(extensions).next()?;
-        let extension = elements(list.content).find_map(|extension| {
-            let fields: Vec<_> = elements(extension.content).collect();
-            (fields.first()?.content == BASIC_CONSTRAINTS).then_some(fields)
-        })?;
-        let constraints = sequence(extension.last()?.content)?;
-        Some(constraints.first()?.tag == Tag::Boolean && constraints.first()?.content != [0])
-    };
-    is_ca().unwrap_or(false)
+/// The content of an extension.
+fn extension<'a>(extensions: &'a [u8], oid: &[u8]) -> Option<&'a [u8]> {
+    let list = elements(extensions).next()?;
+    elements(list.content).find_map(|extension| {
+        let fields: Vec<_> = elements(extension.content).collect();
+        (fields.first()?.content == oid).then_some(fields.last()?.content)
+    })
+}
+
+/// Whether *basicConstraints* say that the certificate is that of a CA.
+fn is_ca(constraints: &[u8]) -> bool {
+    let first = sequence(constraints).and_then(|constraints| constraints.first().copied());
+    first.is_some_and(|first| first.tag == Tag::Boolean && first.content != [0])
 }
 
 impl Name {

@@ -1,6 +1,7 @@
 //! Why the broker's certificate is refused.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::{CertificateError, ExtendedKeyPurpose};
@@ -124,6 +125,13 @@ fn wrong_name(host: &str, presented: &[String], context: &Context<'_>) -> String
         return format!(
             "its certificate is not for {host:?}: it has no subjectAltName, and the common \
              name{common} does not count; create it again with one: {}",
+            with_extensions(&wanted)
+        );
+    }
+    if host.parse::<IpAddr>().is_ok() && presented.contains(&format!("DnsName({host:?})")) {
+        return format!(
+            "its certificate has the address {host} as a name (DNS:{host}), which does not count: an \
+             address must be {wanted} in subjectAltName; create it again: {}",
             with_extensions(&wanted)
         );
     }
