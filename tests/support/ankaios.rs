@@ -3,15 +3,20 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use super::podman::Podman;
-use super::{Process, free_port};
+use super::{Process, eventually, free_port};
 
 /// How often the cleanup lists the containers: the killed agent may just have started a `podman
 /// run`.
 const CLEAN_UP_ROUNDS: usize = 5;
+
+/// How long to wait for the server.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server and an agent with the runtime `podman`. When dropped, it kills both and removes the
 /// containers of the agent.
@@ -59,7 +64,7 @@ impl Ankaios {
         &self.agent_name
     }
 
-    /// Starts the server, with the startup manifest, and waits until it accepts agents.
+    /// Starts the server, with the startup manifest, and waits until it accepts connections.
     pub async fn start_server(&mut self) {
         let mut command = self.program("ank-server");
         command
@@ -68,7 +73,11 @@ impl Ankaios {
             .arg("--startup-manifest")
             .arg(self.folder.path().join("state.yaml"));
         let server = Process::start("ank-server", command.into());
-        server.line("Starting...").await;
+        // Its log says that it starts before it listens.
+        eventually("ank-server listens", PATIENCE, async || {
+            TcpStream::connect(("127.0.0.1", self.port)).await.ok()
+        })
+        .await;
         self.server = Some(server);
     }
 
