@@ -55,6 +55,95 @@ pub fn without_text(message: &str) -> String {
     message.to_owned()
 }
 
+/// The message of serde about a value of the wrong type, in the terms of JSON instead of Rust.
+#[must_use]
+pub fn in_json_terms(message: &str) -> String {
+    let (text, position) = match message.rfind(" at line ") {
+        Some(position) => message.split_at(position),
+        None => (message, ""),
+    };
+    let Some((found, expected)) = text.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let is_rust = ["struct ", "tuple ", "newtype ", "internally "];
+    let expected = match expected {
+        "a sequence" => "an array",
+        "a map" => "an object",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" => "a whole number of at most 2147483647",
+        "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "unit" => "null",
+        rust if is_rust.iter().any(|kind| rust.starts_with(kind)) => "an object",
+        own => own,
+    };
+    let found = match found.split_once("invalid length ") {
+        // Of a list that stands for an object.
+        Some((path, _)) => format!("{path}invalid type: array"),
+        None => [
+            ("invalid type: sequence", "invalid type: array"),
+            ("invalid type: map", "invalid type: object"),
+            ("invalid type: unit", "invalid type: null"),
+            (": integer `", ": number `"),
+            (": floating point `", ": number `"),
+        ]
+        .iter()
+        .fold(found.to_owned(), |found, (rust, json)| found.replacen(rust, json, 1)),
+    };
+    format!("{found}, expected {expected}{position}")
+}
+
+/// The offset of the first comment in JSON, which has none.
+#[must_use]
+pub fn json_comment(text: &str) -> Option<usize> {
+    let (mut is_text, mut before) = (false, ' ');
+    let mut characters = text.char_indices();
+    while let Some((offset, found)) = characters.next() {
+        match found {
+            '\\' if is_text => {
+                characters.next();
+            }
+            '"' => is_text = !is_text,
+            // Not that of an address without quotes.
+            '/' if !is_text && before != ':' && !before.is_alphanumeric() => {
+                let rest = text.get(offset..).unwrap_or_default();
+                if rest.starts_with("//") || rest.starts_with("/*") {
+                    return Some(offset);
+                }
+            }
+            _ => {}
+        }
+        before = found;
+    }
+    None
+}
+
+/// What a character is that looks like nothing, or like an ordinary space, and what to do about it.
+#[must_use]
+pub fn unusual_character(character: char) -> Option<String> {
+    let (name, advice) = match character {
+        '\u{ad}' => ("a soft hyphen", INVISIBLE),
+        '\u{200b}' => ("a zero-width space", INVISIBLE),
+        '\u{200e}' | '\u{200f}' => ("a mark of the direction of writing", INVISIBLE),
+        '\u{2060}' => ("a word joiner", INVISIBLE),
+        '\u{feff}' => ("a byte order mark", INVISIBLE),
+        '\u{a0}' | '\u{202f}' => ("a no-break space", REPLACE),
+        '\u{2000}'..='\u{200a}' | '\u{3000}' => ("a space of another kind", REPLACE),
+        _ => return None,
+    };
+    Some(format!("there is {name} (U+{:04X}){advice}", u32::from(character)))
+}
+
+const INVISIBLE: &str = ", which is invisible; remove it";
+const REPLACE: &str = "; replace it by an ordinary space";
+
+/// The first character of a text that is invisible, with its offset.
+#[must_use]
+pub fn invisible_character(text: &str) -> Option<(usize, char)> {
+    text.char_indices()
+        .find(|(_, c)| unusual_character(*c).is_some_and(|it| it.ends_with(INVISIBLE)))
+}
+
 /// A message of serde_json without the position at its end, and line and column of that position.
 #[must_use]
 pub fn split_position(message: &str) -> (&str, Option<(usize, usize)>) {

@@ -1,6 +1,6 @@
 //! Deserializes JSON with errors that name the field.
 
-use ankaios_model::hints::without_text;
+use ankaios_model::hints::{in_json_terms, without_text};
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_path_to_error::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 /// The path of the field that is wrong, and the reason, without the text that was found.
 pub fn from<'de, T: DeserializeOwned>(deserializer: impl Deserializer<'de>) -> Result<T, String> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let reason = without_text(&error.inner().to_string());
+        let reason = in_json_terms(&without_text(&error.inner().to_string()));
         match known(error.path()) {
             None => reason,
             Some(path) => format!("{path}: {reason}"),

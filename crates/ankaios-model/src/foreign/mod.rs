@@ -25,6 +25,12 @@ pub fn recognize(payload: &[u8]) -> Option<Foreign> {
         .or_else(|| text::recognize(&String::from_utf8_lossy(beginning(payload))))
 }
 
+/// Recognises a payload that is no text in UTF-8, though its bytes may be valid UTF-8.
+#[must_use]
+pub fn not_text(payload: &[u8]) -> Option<Foreign> {
+    binary::recognize(payload)
+}
+
 /// The command that converts a text to UTF-8 whose byte at `offset` is not UTF-8. Typographic quotes
 /// and dashes of Windows are control characters in ISO 8859-1.
 #[must_use]

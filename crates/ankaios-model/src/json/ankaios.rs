@@ -13,7 +13,7 @@ use super::view::{
     ConfigMapView, ContentView, DependenciesView, ListView, MapView, TextMapView,
     WorkloadStatesView,
 };
-use crate::hints::without_text;
+use crate::hints::{in_json_terms, without_text};
 use crate::proto::ank_base::access_rights_rule::AccessRightsRuleEnum;
 use crate::proto::ank_base::execution_state::ExecutionStateEnum;
 use crate::proto::ank_base::{
@@ -69,7 +69,7 @@ where
     let state: schema::CompleteState =
         serde_path_to_error::deserialize(state).map_err(|error| StateError {
             path: known(&error.path().to_string()).to_owned(),
-            message: without_text(&error.into_inner().to_string()),
+            message: in_json_terms(&without_text(&error.into_inner().to_string())),
         })?;
     match unknown {
         None => Ok(state.into()),

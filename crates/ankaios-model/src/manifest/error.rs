@@ -9,7 +9,7 @@ use crate::node_limit::TooManyNodes;
 /// The error for a manifest that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// The bytes are not UTF-8 text.
+    /// The bytes are not UTF-8 text, or those of another encoding or of a binary file.
     #[error("{message}{}", AtPosition(Some(*.position)))]
     NotUtf8 {
         /// What the bytes are, if that is known, and how to correct it.

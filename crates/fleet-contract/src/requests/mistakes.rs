@@ -1,7 +1,7 @@
 //! What people send instead of the JSON of a request, and what to write.
 
 use ankaios_model::foreign;
-use ankaios_model::hints::did_you_mean;
+use ankaios_model::hints::{did_you_mean, invisible_character, json_comment, unusual_character};
 use ankaios_model::manifest::nearest_field;
 
 /// What a payload is that is not UTF-8, if that is known.
@@ -11,6 +11,9 @@ pub(super) fn not_utf8(payload: &[u8]) -> Option<String> {
 
 /// What to write instead of a text that was refused for this reason.
 pub(super) fn hint(text: &str, reason: &str) -> Option<String> {
+    if let Some(hint) = invisible(text, reason) {
+        return Some(hint);
+    }
     if let Some(hint) = did_you_mean(reason) {
         return Some(hint.trim_start_matches("; ").to_owned());
     }
@@ -22,7 +25,13 @@ pub(super) fn hint(text: &str, reason: &str) -> Option<String> {
         return Some(hint.to_owned());
     }
     if serde_json::from_str::<&Raw>(text).is_ok() {
-        return None;
+        // Of a value that has another type than a known text.
+        let is_word = reason.ends_with(": expected value");
+        return is_word.then(|| "write one of the known words in double quotes".to_owned());
+    }
+    let is_cut_off = text.starts_with(['{', '[']) && reason.contains("EOF while parsing");
+    if is_cut_off && let Some(hint) = syntax_hint(reason) {
+        return Some(hint.to_owned());
     }
     let known = MISTAKES.iter().find(|(is, _)| is(text)).map(|(_, hint)| *hint);
     let foreign = || foreign::recognize(text.as_bytes()).map(|it| it.sentence("JSON"));
@@ -30,17 +39,37 @@ pub(super) fn hint(text: &str, reason: &str) -> Option<String> {
         let is_elsewhere = ["EOF", "trailing"].iter().any(|part| reason.contains(part));
         (has_bare_words(text) && !is_elsewhere).then_some(QUOTES)
     };
-    let syntax = || SYNTAX.iter().find(|(part, _)| reason.contains(part)).map(|(_, hint)| *hint);
+    let syntax = || syntax_hint(reason);
     known
         .map(str::to_owned)
         .or_else(foreign)
         .or_else(|| bare_words().or_else(syntax).map(str::to_owned))
 }
 
+/// What the message of the parser means.
+fn syntax_hint(reason: &str) -> Option<&'static str> {
+    SYNTAX.iter().find(|(part, _)| reason.contains(part)).map(|(_, hint)| *hint)
+}
+
+/// A character that is not seen: outside of texts, or in what the reason quotes.
+fn invisible(text: &str, reason: &str) -> Option<String> {
+    let outside = || text.split('"').step_by(2).find_map(invisible_character);
+    let in_reason = || {
+        let is_quoted = |found: char| reason.contains(&found.escape_debug().to_string());
+        let is_in = |found: char| reason.contains(found) || is_quoted(found);
+        invisible_character(text).filter(|(_, found)| is_in(*found))
+    };
+    let is_mark = |found: &(usize, char)| *found == (0, '\u{feff}') && text.starts_with('\u{feff}');
+    let (_, found) = outside().or_else(in_reason).filter(|found| !is_mark(found))?;
+    unusual_character(found)
+}
+
 type Raw = serde_json::value::RawValue;
 
 const QUOTES: &str = "texts and keys are in double quotes; a shell removes them unless the payload \
                       is in single quotes: -m '{\"key\": \"text\"}'";
+
+const COMMENT: &str = "there are no comments in JSON; remove them";
 
 const TRAILING_COMMA: &str = "remove the comma before the closing bracket";
 
@@ -58,6 +87,7 @@ const MISTAKES: &[(Condition, &str)] = &[
         |text| text.trim_end_matches('\0').len() < text.len() && !has_nul_inside(text),
         "the payload ends with a NUL byte; send the text without it",
     ),
+    (|text| json_comment(text).is_some(), COMMENT),
     (
         |text| text.starts_with("apiVersion:") || text.starts_with("workloads:"),
         "this is a manifest; send it to manifest/apply/req",
@@ -71,14 +101,17 @@ const MISTAKES: &[(Condition, &str)] = &[
         "this is Python; write true, false or null, or use json.dumps",
     ),
     (|text| has_trailing_comma(text), TRAILING_COMMA),
-    (|text| has_comment(text), "there are no comments in JSON; remove them"),
+    (|text| has_comment(text), COMMENT),
 ];
 
 /// Mistakes that the message of the parser shows.
 const SYNTAX: &[(&str, &str)] = &[
     ("trailing comma", TRAILING_COMMA),
     ("trailing characters", "send one JSON value, with nothing after it"),
-    ("EOF while parsing", "the end is missing: close each quote and bracket"),
+    (
+        "EOF while parsing",
+        "it ends too early, so it is probably cut off; close each quote and bracket",
+    ),
     ("recursion limit", "it is nested too deeply"),
     (
         "control character",
@@ -98,15 +131,13 @@ fn wrong_type(reason: &str) -> Option<&'static str> {
     let (_, types) = reason.split_once("invalid type: ")?;
     let (found, expected) = types.split_once(", expected ")?;
     let found = found.split('`').next().unwrap_or(found).trim_end();
-    let is_number = ["i32", "i64", "u32", "u64", "usize"].contains(&expected);
+    let is_number = expected.starts_with("a whole number");
     Some(match found {
-        "string" if expected == "a sequence" => "write a list: [\"text\"]",
+        "string" if expected == "an array" => "write a list: [\"text\"]",
         "string" if is_number => "write the number without quotes",
         "string" if expected == "a boolean" => "write true or false without quotes",
-        "integer" | "boolean" | "floating point" if expected == "a string" => {
-            "put the value in double quotes"
-        }
-        "null" if !expected.starts_with("struct") => "leave the field out, or give it a value",
+        "number" | "boolean" if expected == "a string" => "put the value in double quotes",
+        "null" if expected != "an object" => "leave the field out, or give it a value",
         _ => return None,
     })
 }
@@ -150,10 +181,10 @@ fn has_word(text: &str, word: &str) -> bool {
     outside.into_iter().any(is_word)
 }
 
-/// Whether a comment stands outside of double quotes.
+/// Whether a comment of YAML stands outside of double quotes.
 fn has_comment(text: &str) -> bool {
     let mut outside = text.split('"').step_by(2);
-    outside.any(|part| part.contains("//") || part.contains("/*") || part.contains('#'))
+    outside.any(|part| part.contains('#'))
 }
 
 /// Whether words other than those of JSON stand outside of double quotes.
@@ -167,7 +198,8 @@ fn has_bare_words(text: &str) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use crate::requests::{
-        EventsRequest, LogsRequest, StateRequest, StateUpdateRequest, WorkloadWaitRequest,
+        ConfirmRequest, EventsRequest, HistoryRequest, LogsRequest, RollbackRequest, StateRequest,
+        StateUpdateRequest, UnsubscribeRequest, WorkloadWaitRequest,
     };
 
     fn message(payload: &[u8]) -> String {
@@ -208,6 +240,14 @@ mod tests {
             ("{\"workloads\":\u{a0}[]}".as_bytes(), "no-break space"),
             (b"{\"workloads\": [\"a\"], \"follow\": True}", "Python"),
             (b"{\"workloads\": [\"a\"], // all\n}", "comments"),
+            (b"// None of these: \"a\"\n{\"workloads\": [\"a\"]}", "comments"),
+            (b"{\"workloads\": [\"a\"] /* True */}", "comments"),
+            (b"{\"workloads\": [\"http://a", "probably cut off"),
+            (b"{\"workloads\": [\"a\"],", "probably cut off"),
+            ("{\u{200b}\"workloads\": [\"a\"]}".as_bytes(), "a zero-width space (U+200B)"),
+            ("{\"work\u{200b}loads\": [\"a\"]}".as_bytes(), "a zero-width space (U+200B)"),
+            ("{\"workloads\": [\"a\"]}\u{feff}".as_bytes(), "a byte order mark (U+FEFF)"),
+            ("\u{feff}\u{feff}{}".as_bytes(), "a byte order mark (U+FEFF)"),
             (b"{\"workloads\": [\"a\",]}", "remove the comma"),
             (b"{\"workloads\": [\"a\"],}", "remove the comma"),
             (b"{\"workloads\": [\"a\"]} {}", "one JSON value"),
@@ -232,6 +272,72 @@ mod tests {
         assert!(StateRequest::parse(b"{bad").unwrap_err().message.starts_with("key must be a"));
         let message = StateRequest::parse(br#"{"format": "SDK"}"#).unwrap_err().message;
         assert!(message.contains("did you mean sdk?"), "{message}");
+    }
+
+    /// Names of types, and words that only Rust has.
+    const RUST: [&str; 8] =
+        ["struct", "Fields", "Request", "sequence", " map", "u64", "i32", "elements"];
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused_in_terms_of_json() {
+        let values =
+            ["42", "1.5", "\"x\"", "null", "true", "[]", "[1]", "[[]]", "{}", "{\"a\": 1}"];
+        for value in values {
+            let payload = value.as_bytes();
+            for error in [
+                StateRequest::parse(payload).err(),
+                EventsRequest::parse(payload).err(),
+                LogsRequest::parse(payload).err(),
+                WorkloadWaitRequest::parse(payload).err(),
+                StateUpdateRequest::parse(payload).err(),
+                UnsubscribeRequest::parse(payload).err(),
+                ConfirmRequest::parse(payload).err(),
+                HistoryRequest::parse(payload).err(),
+                RollbackRequest::parse(payload).err(),
+            ] {
+                let Some(error) = error else { continue };
+                let reason = error.message.split("; expected").next().unwrap();
+                assert!(
+                    !RUST.iter().any(|word| reason.contains(word)),
+                    "{value}: {}",
+                    error.message
+                );
+                assert!(error.message.contains("; expected "), "{value}: {}", error.message);
+            }
+            for (field, others) in [
+                ("workloads", ""),
+                ("follow", ", \"workloads\": [\"a\"]"),
+                ("tail", ", \"workloads\": [\"a\"]"),
+                ("since", ", \"workloads\": [\"a\"]"),
+                ("ttl", ", \"workloads\": [\"a\"]"),
+                ("id", ", \"workloads\": [\"a\"]"),
+            ] {
+                let payload = format!("{{\"{field}\": {value}{others}}}");
+                let Err(error) = LogsRequest::parse(payload.as_bytes()) else { continue };
+                let reason = error.message.split("; expected").next().unwrap();
+                assert!(!RUST.iter().any(|word| reason.contains(word)), "{payload}: {reason}");
+            }
+        }
+        let message = StateRequest::parse(b"42").unwrap_err().message;
+        let expected = "it is a number at line 1 column 1; expected an array of field masks such as \
+                        [\"workloadStates\"], or {\"field_masks\": ";
+        assert!(message.starts_with(expected), "{message}");
+        let message = StateRequest::parse(br#"{"format": 3}"#).unwrap_err().message;
+        assert!(message.contains("write one of the known words"), "{message}");
+        let message = StateRequest::parse(br#"{"field_masks": 3}"#).unwrap_err().message;
+        assert!(message.contains("invalid type: number `3`, expected an array"), "{message}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_at_the_beginning() {
+        let utf16: Vec<u8> = "[\"a\"]".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for payload in [utf16.as_slice(), b"\xff\xfe[\0", b"\x1f\x8b\x08\0", b"a\0\x01\x02\x03\x04"]
+        {
+            let details = LogsRequest::parse(payload).unwrap_err().details;
+            for position in ["line", "column"] {
+                assert_eq!(details.get(position), Some(&1.into()), "{payload:?}");
+            }
+        }
     }
 
     #[test]

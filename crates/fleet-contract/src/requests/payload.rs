@@ -7,7 +7,7 @@ use ankaios_model::foreign;
 use ankaios_model::hints::split_position;
 use ankaios_model::manifest::LineColumn;
 use ankaios_model::node_limit::{self, TooManyNodes};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::mistakes;
 use crate::error::{ErrorCode, ErrorReply};
@@ -16,7 +16,25 @@ use crate::fields;
 /// Parses a JSON payload. `expected` describes it in the error.
 pub(super) fn parse<T: DeserializeOwned>(payload: &[u8], expected: &str) -> Result<T, ErrorReply> {
     let text = text(payload, expected)?;
-    fields::from_text(text).map_err(|error| refused(payload, text, &error, expected))
+    fields::from_text(text).map_err(|error| {
+        let wrong = wrong_kind(text, &['{']);
+        refused(payload, text, wrong.unwrap_or(&error), expected)
+    })
+}
+
+/// What a valid value is that does not begin with one of these characters.
+fn wrong_kind(text: &str, right: &[char]) -> Option<&'static str> {
+    if text.starts_with(right) || serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return None;
+    }
+    Some(match text.chars().next()? {
+        '[' => "it is an array",
+        '{' => "it is an object",
+        '"' => "it is a string",
+        't' | 'f' => "it is true or false",
+        'n' => "it is null",
+        _ => "it is a number",
+    })
 }
 
 /// The payload as text with a limited number of nodes, without leading and trailing white space.
@@ -27,7 +45,10 @@ pub(super) fn text<'a>(payload: &'a [u8], expected: &str) -> Result<&'a str, Err
             format!("the payload is not UTF-8: {error}; convert it: {conversion}")
         });
         let before = payload.get(..error.valid_up_to()).unwrap_or_default();
-        let (line, column) = end_of(&String::from_utf8_lossy(before));
+        // Of another format, only the beginning counts.
+        let is_foreign = mistakes::not_utf8(payload).is_some();
+        let (line, column) =
+            if is_foreign { (1, 1) } else { end_of(&String::from_utf8_lossy(before)) };
         invalid(reason, expected).with("line", line).with("column", column)
     })?;
     node_limit::check_json(text).map_err(|error| {
@@ -53,7 +74,10 @@ pub(super) fn parse_masks_or<T: DeserializeOwned>(
     } else {
         fields::from_text(text)
     };
-    request.map_err(|error| refused(payload, text, &error, expected))
+    request.map_err(|error| {
+        let wrong = wrong_kind(text, &['[', '{']);
+        refused(payload, text, wrong.unwrap_or(&error), expected)
+    })
 }
 
 /// Maximum number of masks that may select what others select, too. For each of them Ankaios copies
@@ -110,7 +134,10 @@ pub(super) fn refused(payload: &[u8], part: &str, reason: &str, expected: &str) 
     let before = before_part(whole, part, reason);
     // A message without a position has line 0 in serde_json, or is one of our own.
     let position = position.filter(|(line, _)| *line > 0);
+    let is_whole = part.len() == whole.trim().len();
+    let is_foreign = is_whole && !part.is_empty() && foreign::not_text(payload).is_some();
     let (line, column) = match position {
+        _ if is_foreign => (1, 1),
         Some((line, column)) => {
             let (lines, columns) = end_of(before);
             (lines + line - 1, if line == 1 { columns + column.max(1) - 1 } else { column.max(1) })

@@ -30,7 +30,7 @@ fn errors_name_the_field() {
         ),
         (
             workload(json!({"agent": 1})),
-            "desiredState.workloads.w.agent: invalid type: integer `1`, expected a string",
+            "desiredState.workloads.w.agent: invalid type: number `1`, expected a string",
         ),
         (
             workload(json!({"files": [{"data": "x"}]})),

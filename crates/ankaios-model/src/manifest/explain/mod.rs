@@ -36,6 +36,15 @@ pub(super) enum Expected {
     Document,
 }
 
+impl Expected {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Manifest => "a manifest",
+            Self::Document => "the expected YAML",
+        }
+    }
+}
+
 /// Adds a hint and a position to an error.
 pub(super) fn explain(text: &str, error: ManifestError, expected: Expected) -> ManifestError {
     let outline = Outline::of(text);
@@ -44,6 +53,13 @@ pub(super) fn explain(text: &str, error: ManifestError, expected: Expected) -> M
     let syntax_error = is_broken.then(|| serde_yaml::from_str::<IgnoredAny>(text).err()).flatten();
     let error = syntax_error.map_or(error, Into::into);
     let ManifestError::Invalid { message, position } = error else { return error };
+    if message.starts_with("control characters")
+        && let Some(foreign) = foreign::not_text(text.as_bytes())
+    {
+        let position = LineColumn { line: 1, column: 1 };
+        let message = foreign.sentence(expected.what());
+        return ManifestError::NotUtf8 { message, offset: 0, position };
+    }
     let hint = hint(text, &message, position, outline.as_ref(), expected);
     let known = || {
         let outline = outline.as_ref()?;
@@ -92,6 +108,15 @@ fn hint(
     if message.starts_with("control characters") {
         return foreign_format(text, expected).or_else(|| syntax::control_character(text));
     }
+    let is_broken = outline.is_none_or(|outline| outline.is_broken);
+    if (is_broken || text.trim_start().starts_with('/'))
+        && let Some(hint) = syntax::json(text)
+    {
+        return Some(hint);
+    }
+    if let Some(hint) = syntax::invisible(text, message) {
+        return Some(hint);
+    }
     let is_foreign = match expected {
         Expected::Manifest => !is_manifest,
         Expected::Document => !is_map,
@@ -139,12 +164,8 @@ fn is_syntax(message: &str) -> bool {
 }
 
 fn foreign_format(text: &str, expected: Expected) -> Option<Hint> {
-    let expected = match expected {
-        Expected::Manifest => "a manifest",
-        Expected::Document => "the expected YAML",
-    };
     let foreign = foreign::recognize(text.as_bytes())?;
-    Some(Hint::instead(foreign.sentence(expected)).at(start_of(text)))
+    Some(Hint::instead(foreign.sentence(expected.what())).at(start_of(text)))
 }
 
 /// The position of the first character that is not white space.

@@ -1,13 +1,16 @@
 //! Mistakes in the syntax of YAML.
 
+use serde::de::IgnoredAny;
+
 use super::super::outline::{Kind, Node};
 use super::super::quotes::TYPOGRAPHIC_QUOTES;
 use super::hint::Hint;
+use crate::hints::{invisible_character, json_comment, unusual_character};
 use crate::line_column::LineColumn;
 
-/// White space that is not white space in YAML.
+/// White space that is not white space in YAML, or that is not seen.
 fn is_foreign_space(character: char) -> bool {
-    matches!(character, '\u{a0}' | '\u{2000}'..='\u{200b}' | '\u{202f}' | '\u{3000}' | '\u{feff}')
+    unusual_character(character).is_some()
 }
 
 /// The first control character that YAML does not allow.
@@ -37,12 +40,46 @@ pub(super) fn no_break_space(root: &Node) -> Option<Hint> {
             || text.contains(['\u{a0}', '\u{3000}'])
                 && after_colon.is_some_and(|rest| rest.starts_with(is_foreign_space));
         if is_wrong && found.is_none() {
-            found = Some(node.at);
+            found = text.chars().find_map(unusual_character).map(|hint| (hint, node.at));
         }
     });
-    let text = "there is a no-break space (U+00A0 or similar, often from a web page); replace it \
-                by an ordinary space";
-    found.map(|at| Hint::new(text).at(at))
+    found.map(|(hint, at)| Hint::new(hint).at(at))
+}
+
+/// A character that is not seen, in a key or in what the message quotes.
+pub(super) fn invisible(text: &str, message: &str) -> Option<Hint> {
+    let in_key = || {
+        let mut offset = 0;
+        text.split_inclusive('\n').find_map(|line| {
+            let begin = offset;
+            offset += line.len();
+            let key = line.split(':').next().unwrap_or_default();
+            invisible_character(key).map(|(at, found)| (begin + at, found))
+        })
+    };
+    let in_message = || {
+        let is_quoted = |found: char| message.contains(&found.escape_debug().to_string());
+        text.char_indices()
+            .find(|(_, found)| unusual_character(*found).is_some() && is_quoted(*found))
+    };
+    let (offset, found) = in_key().or_else(in_message)?;
+    Some(Hint::new(unusual_character(found)?).at(LineColumn::at(text, offset)))
+}
+
+/// What is wrong with JSON that is read as YAML, where YAML would say something else.
+pub(super) fn json(text: &str) -> Option<Hint> {
+    let begin = text.trim_start();
+    if !begin.starts_with(['{', '/']) {
+        return None;
+    }
+    if let Some(offset) = json_comment(text) {
+        let hint = "there are no comments in JSON; remove them";
+        return Some(Hint::instead(hint).at(LineColumn::at(text, offset)));
+    }
+    let error = serde_json::from_str::<IgnoredAny>(text).err().filter(serde_json::Error::is_eof)?;
+    let at = LineColumn { line: error.line(), column: error.column().max(1) };
+    let hint = "it ends too early, so it is probably cut off; close each quote and bracket";
+    Some(Hint::instead(hint).at(at))
 }
 
 /// A template of Helm or Jinja, which was not rendered.
@@ -114,10 +151,8 @@ fn foreign_character(lines: &[&str], at: LineColumn) -> Option<Hint> {
     let (back, (index, found)) =
         lines.iter().enumerate().find_map(|(back, line)| Some((back, find(line)?)))?;
     let line = at.line - back.min(at.line - 1);
-    let hint = match is_foreign_space(found) {
-        true => "there is a no-break space (U+00A0 or similar); replace it by an ordinary space",
-        false => "there is a typographic quote; write \" or '",
-    };
+    let hint = unusual_character(found)
+        .unwrap_or_else(|| "there is a typographic quote; write \" or '".to_owned());
     Some(Hint::new(hint).at(LineColumn { line, column: index + 1 }))
 }
 

@@ -45,6 +45,16 @@ fn templates_without_quotes() {
 }
 
 #[test]
+fn characters_that_are_not_seen() {
+    let space = "a zero-width space (U+200B), which is invisible; remove it";
+    check(&with("").replace("  w:", "  w\u{200b}x:"), (3, 4), &[space]);
+    check(&with_agent("    agent: a\u{200b}"), (5, 13), &[space]);
+    check(&with_agent("    ag\u{200b}ent: a"), (5, 7), &[space]);
+    check(&format!("\u{feff}\u{feff}{}", with("")), (1, 1), &["a byte order mark (U+FEFF)"]);
+    check(&with_agent("\u{a0}   agent: a"), (5, 1), &["a no-break space (U+00A0)"]);
+}
+
+#[test]
 fn templates_of_other_tools() {
     check("apiVersion: v1\nworkloads:\n  {{- range .Values.a }}\n  b: c\n", (3, 3), &["Helm"]);
     check("kind: Deployment\nmetadata:\n  name: {{ .Release.Name }}\n", (3, 9), &["helm template"]);
@@ -233,7 +243,13 @@ fn syntax() {
     check("apiVersion: v1\nconfigs:\n  a: \u{1b}[1m\n", (3, 6), &["U+001B"]);
     let json = "{\"apiVersion\": \"v1\"\n \"configs\": {}}";
     check(json, (2, 2), &["a comma"]);
-    check("{\n// x\n\"apiVersion\": \"v1\"}", (3, 13), &["comments"]);
+    check("{\n// x\n\"apiVersion\": \"v1\"}", (2, 1), &["comments"]);
+    check("// \"x\"\n{\"apiVersion\": \"v1\"}", (1, 1), &["comments"]);
+    let json = "{\"apiVersion\": \"v1\", /* x */\n \"configs\": {\"a\": \"http://b\"}}";
+    check(json, (1, 22), &["comments"]);
+    let cut_off = "it ends too early, so it is probably cut off";
+    check("{\"apiVersion\": \"v1\",\n \"configs\": {\"a\": \"b", (2, 20), &[cut_off]);
+    check("{\"apiVersion\": \"v1\",\n \"configs\": {\"a\": \"b\"}", (2, 22), &[cut_off]);
     check(&with_config("    runtimeConfig: | image: x\n"), (6, 22), &["begins in the next line"]);
     let quote = with_agent("    agent: \"a").replace("Config: x", "Config: \"x\"");
     check(&quote, (5, 12), &["is not closed"]);

@@ -131,6 +131,18 @@ fn invalid_utf8_has_an_error_of_its_own() {
     }
 }
 
+/// The bytes of UTF-16 without a byte order mark are valid UTF-8.
+#[test]
+fn bytes_of_another_encoding_or_of_a_binary_file_are_no_text() {
+    let utf16: Vec<u8> = with("").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for payload in [utf16.as_slice(), b"\xff\xfea\0", b"\x1f\x8b\x08\x08", b"\x01\x02\x03\x04\x05"]
+    {
+        let Err(error) = Manifest::parse(payload) else { panic!() };
+        assert_eq!(error.position(), Some(LineColumn { line: 1, column: 1 }));
+        assert!(matches!(error, ManifestError::NotUtf8 { .. }), "{error:?}");
+    }
+}
+
 /// Ankaios' own format omits empty parts, which are equivalent to absent ones.
 #[test]
 fn empty_parts_are_omitted() {
