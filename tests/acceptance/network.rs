@@ -109,7 +109,11 @@ async fn a_web_server_without_mqtt_is_named() {
     let vehicle = Vehicle::start().await;
     for (answer, expected) in [
         ("HTTP/1.1 404 Not Found\r\n\r\n", "HTTP status 404"),
-        ("HTTP/1.1 301 Moved\r\nLocation: https://x/\r\n\r\n", "it redirects"),
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: https://x/\r\n\r\n",
+            "set MQTT_BROKER_ADDR=x:443 MQTT_TLS=true MQTT_TRANSPORT=websocket MQTT_WEBSOCKET_PATH=/",
+        ),
+        ("HTTP/1.1 429 Too Many Requests\r\n\r\n", "too many connections"),
         ("HTTP/1.1 403 Forbidden\r\n\r\n", "forbids it"),
     ] {
         let server = HttpProxy::start(Reaction::Answer(answer.into()), None).await;
@@ -117,6 +121,7 @@ async fn a_web_server_without_mqtt_is_named() {
         let connector = start_connector_at(server.port(), vehicle.control_interface(), &settings);
         let line = connector.line("no connection to the MQTT broker").await;
         assert!(line.contains(expected), "{line}");
+        assert!(line.contains("retry_in=5s"), "{line}");
         assert!(server.requests()[0].starts_with("GET /a?b=c HTTP/1.1\r\n"));
     }
 }

@@ -52,7 +52,7 @@ impl Authority {
     pub fn certify_as_name(&self, address: &str) -> Certified {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::DnsName(address.try_into().unwrap())];
-        self.sign(address, params)
+        self.sign(&format!("{address} as a name"), params)
     }
 
     /// An expired certificate for a host.
