@@ -2,10 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::error::WebSocketError;
-
-/// Most bytes of the head of the answer.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
+use super::error::{MAX_HEAD, WebSocketError};
 
 /// Longest address of a redirection that a message shows.
 const MAX_LOCATION: usize = 200;

@@ -5,12 +5,14 @@ use std::io;
 use tokio_websockets::Error;
 use tokio_websockets::upgrade::Error as UpgradeError;
 
-use super::answer::MAX_HEAD;
 use crate::address_url::shown;
 use crate::broker_address::url_settings;
 
 /// The subprotocol of MQTT (MQTT 5, 6.0).
 pub(super) const SUBPROTOCOL: &str = "mqtt";
+
+/// Most bytes of the head of the answer.
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 
 /// Why there is no WebSocket.
 #[derive(Debug, thiserror::Error)]
