@@ -11,7 +11,7 @@ use crate::broker_address::url_settings;
 /// The subprotocol of MQTT (MQTT 5, 6.0).
 pub(super) const SUBPROTOCOL: &str = "mqtt";
 
-/// Most bytes of the head of the answer.
+/// Most bytes of the head of the answer to the handshake.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
 
 /// Why there is no WebSocket.
