@@ -43,3 +43,4 @@ mod revisions;
 mod router;
 pub mod settings;
 mod streams;
+mod trust;

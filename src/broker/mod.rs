@@ -19,4 +19,4 @@ mod shorten;
 mod vehicle;
 
 pub(crate) use incoming::Incoming;
-pub(crate) use vehicle::Vehicle;
+pub(crate) use vehicle::{PartStatuses, Vehicle};

@@ -6,7 +6,7 @@ use ankaios_control::{LinkState, LinkStatus};
 use bytes::Bytes;
 use fleet_contract::rfc3339;
 use fleet_contract::status::{
-    AnkaiosLink, Availability, ConnectorStatus, LinkReport, RevisionReport,
+    AnkaiosLink, Availability, ConnectorStatus, LinkReport, RevisionReport, TrustReport,
 };
 
 use crate::revisions::RevisionsStatus;
@@ -48,6 +48,7 @@ impl Presence {
         &self,
         link: &LinkStatus,
         revisions: Option<&RevisionsStatus>,
+        trust: Option<TrustReport>,
         warning: Option<String>,
     ) -> Bytes {
         let mut link = report(link);
@@ -63,7 +64,7 @@ impl Presence {
         // Without the link nothing else matters.
         link.reason = link.reason.or(reason).or(warning);
         let status = self.status(Availability::Online, Some(link), revision);
-        ConnectorStatus { degraded: self.degraded.clone(), ..status }.to_payload()
+        ConnectorStatus { trust, degraded: self.degraded.clone(), ..status }.to_payload()
     }
 
     /// The last will, also published on a clean shutdown.
@@ -84,6 +85,7 @@ impl Presence {
             replica: self.replica.clone(),
             link,
             revision,
+            trust: None,
             degraded: Vec::new(),
         }
     }
@@ -112,7 +114,7 @@ mod tests {
         let mut presence = Presence::new(None);
         presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         let read = |payload: Bytes| ConnectorStatus::from_payload(&payload).unwrap();
-        let online = read(presence.online(&LinkStatus::Connected, None, None));
+        let online = read(presence.online(&LinkStatus::Connected, None, None, None));
         assert_eq!(online.status, Availability::Online);
         let connected = LinkReport { ankaios: AnkaiosLink::Connected, reason: None };
         assert_eq!(online.link, Some(connected));
@@ -120,15 +122,16 @@ mod tests {
         assert_eq!((online.replica, online.version.as_str()), (None, env!("CARGO_PKG_VERSION")));
 
         let why = || "no agent".to_owned();
-        let warned = read(presence.online(&LinkStatus::Connected, None, Some("danger".into())));
+        let warned =
+            read(presence.online(&LinkStatus::Connected, None, None, Some("danger".into())));
         assert_eq!(warned.link.unwrap().reason.as_deref(), Some("danger"));
         let link = LinkStatus::Closed { reason: why() };
-        let closed = read(presence.online(&link, None, Some("danger".into())));
+        let closed = read(presence.online(&link, None, None, Some("danger".into())));
         let report = LinkReport { ankaios: AnkaiosLink::Closed, reason: Some(why()) };
         assert_eq!(closed.link, Some(report));
 
         presence.degraded(vec!["no retained messages".into()]);
-        let degraded = read(presence.online(&LinkStatus::Connected, None, None)).degraded;
+        let degraded = read(presence.online(&LinkStatus::Connected, None, None, None)).degraded;
         assert_eq!(degraded, ["no retained messages"]);
         let offline = read(presence.offline());
         assert!(offline.degraded.is_empty());

@@ -18,6 +18,7 @@ use super::presence::Presence;
 use super::shorten::{shorten, shorten_error};
 use crate::replica::Lease;
 use crate::revisions::RevisionsStatus;
+use crate::trust::TrustStatus;
 
 /// The connector of one vehicle as the application of the MQTT session.
 #[derive(Debug)]
@@ -25,14 +26,22 @@ pub(crate) struct Vehicle {
     topics: Topics,
     /// The largest payload of a request, in bytes.
     max_payload: usize,
-    link: watch::Receiver<LinkStatus>,
-    /// `None` if revisions are not kept.
-    revisions: Option<watch::Receiver<RevisionsStatus>>,
-    /// What is wrong with the protection of workloads.
-    warning: watch::Receiver<Option<String>>,
+    parts: PartStatuses,
     presence: Presence,
     /// `None` if this is the only connector of the vehicle.
     lease: Option<Lease>,
+}
+
+/// What the status of the connector shows of its parts.
+#[derive(Debug)]
+pub(crate) struct PartStatuses {
+    pub(crate) link: watch::Receiver<LinkStatus>,
+    /// `None` if revisions are not kept.
+    pub(crate) revisions: Option<watch::Receiver<RevisionsStatus>>,
+    /// `None` without a trust file.
+    pub(crate) trust: Option<watch::Receiver<TrustStatus>>,
+    /// What is wrong with the protection of workloads.
+    pub(crate) warning: watch::Receiver<Option<String>>,
 }
 
 impl Vehicle {
@@ -43,13 +52,11 @@ impl Vehicle {
         topics: Topics,
         max_payload: usize,
         replica: Option<String>,
-        link: watch::Receiver<LinkStatus>,
-        revisions: Option<watch::Receiver<RevisionsStatus>>,
-        warning: watch::Receiver<Option<String>>,
+        parts: PartStatuses,
     ) -> Self {
         let presence = Presence::new(replica.clone());
         let lease = replica.map(|replica| Lease::new(replica, topics.clone()));
-        Self { topics, max_payload, link, revisions, warning, presence, lease }
+        Self { topics, max_payload, parts, presence, lease }
     }
 
     fn announcement(&self, payload: Bytes) -> Announcement {
@@ -109,10 +116,12 @@ impl Application for Vehicle {
     }
 
     fn online(&mut self) -> Announcement {
-        let revisions = self.revisions.as_mut().map(|status| status.borrow_and_update().clone());
-        let warning = self.warning.borrow_and_update().clone();
-        let link = self.link.borrow_and_update();
-        let payload = self.presence.online(&link, revisions.as_ref(), warning);
+        let PartStatuses { link, revisions, trust, warning } = &mut self.parts;
+        let revisions = revisions.as_mut().map(|status| status.borrow_and_update().clone());
+        let trust = trust.as_mut().map(|status| status.borrow_and_update().report.clone());
+        let warning = warning.borrow_and_update().clone();
+        let link = link.borrow_and_update();
+        let payload = self.presence.online(&link, revisions.as_ref(), trust, warning);
         drop(link);
         self.announcement(payload)
     }
@@ -122,11 +131,14 @@ impl Application for Vehicle {
     }
 
     async fn changed(&mut self) {
-        let revisions = OptionFuture::from(self.revisions.as_mut().map(watch::Receiver::changed));
+        let PartStatuses { link, revisions, trust, warning } = &mut self.parts;
+        let revisions = OptionFuture::from(revisions.as_mut().map(watch::Receiver::changed));
+        let trust = OptionFuture::from(trust.as_mut().map(watch::Receiver::changed));
         tokio::select! {
-            Ok(()) = self.link.changed() => {}
+            Ok(()) = link.changed() => {}
             Some(Ok(())) = revisions => {}
-            Ok(()) = self.warning.changed() => {}
+            Some(Ok(())) = trust => {}
+            Ok(()) = warning.changed() => {}
             // The task of the link has ended, which ends the connector.
             else => std::future::pending().await,
         }
@@ -282,7 +294,8 @@ mod tests {
         let (sender, link) = watch::channel(LinkStatus::Connected);
         let warning = watch::channel(None).1;
         let replica = replica.map(str::to_owned);
-        (Vehicle::new(topics, MAX_PAYLOAD, replica, link, None, warning), sender)
+        let parts = PartStatuses { link, revisions: None, trust: None, warning };
+        (Vehicle::new(topics, MAX_PAYLOAD, replica, parts), sender)
     }
 
     fn arrival(topic: &str, qos: Qos) -> Arrival<'_> {

@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::Error;
-use crate::broker::Vehicle;
+use crate::broker::{PartStatuses, Vehicle};
 use crate::guard::Guard;
 use crate::operations::{OperationContext, Operations, UpdateQueue};
 use crate::revisions::{RevisionMetrics, Revisions};
 use crate::router::{RequestMetrics, Router};
 use crate::settings::Settings;
 use crate::streams::{KeptRecords, Publisher, Rollouts, SubscriptionMetrics, Subscriptions};
+use crate::trust::Trust;
 
 /// Maximum number of messages that wait for the router.
 const MAX_MESSAGES: usize = 64;
@@ -35,6 +36,8 @@ pub(super) struct SharedParts {
     pub(super) rollouts: Option<Rollouts>,
     /// `None` if revisions are not kept.
     pub(super) revisions: Option<Revisions>,
+    /// `None` without a trust file.
+    pub(super) trust: Option<Trust>,
     /// The records of subscriptions in the store.
     pub(super) kept_records: KeptRecords,
     pub(super) instruments: Instruments,
@@ -80,6 +83,7 @@ impl Activation {
             link,
             rollouts,
             revisions,
+            trust,
             kept_records,
             instruments,
         } = parts;
@@ -115,6 +119,7 @@ impl Activation {
             subscriptions: subscriptions.clone(),
             rollouts: rollouts.clone(),
             revisions: revisions.clone(),
+            trust: trust.clone(),
             rollback: settings.rollback,
             wait_permits: OperationContext::wait_permits(),
             stopping: stopping.clone(),
@@ -145,9 +150,12 @@ impl Activation {
             topics.clone(),
             settings.max_payload,
             settings.replica.clone(),
-            link.clone(),
-            revisions.as_ref().map(Revisions::status),
-            guard.warning(),
+            PartStatuses {
+                link: link.clone(),
+                revisions: revisions.as_ref().map(Revisions::status),
+                trust: trust.as_ref().map(Trust::status),
+                warning: guard.warning(),
+            },
         );
         let session = Session::new(
             settings.mqtt.clone(),

@@ -21,6 +21,7 @@ use crate::replica::Standby;
 use crate::revisions::{self, KeeperParts, Kept, Revisions};
 use crate::settings::Settings;
 use crate::streams::{KeptRecords, RolloutOptions, Rollouts};
+use crate::trust::{self, Trust};
 use activation::{Activation, Instruments, SharedParts, named};
 pub use error::Error;
 
@@ -70,6 +71,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         rollouts
     });
     let mut kept_records = KeptRecords::default();
+    let mut trust = None;
     let revisions = match settings.revisions.clone() {
         Some(options) => {
             let parts = KeeperParts {
@@ -82,8 +84,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
                 confirm_timeout: settings.rollout_timeout,
                 metrics: instruments.revisions.clone(),
             };
-            let (Kept { revisions, records }, task) = revisions::open(options, parts).await?;
+            let (kept, task) = revisions::open(options, parts).await?;
             tasks.spawn(named("the keeper of revisions", task));
+            let Kept { revisions, records, trust: store } = kept;
+            if let Some(source) = settings.trust.clone() {
+                let (handle, task) = trust::keep(source, settings.topics.vin(), store);
+                tasks.spawn(named("the keeper of the trust file", task));
+                trust = Some(handle);
+            }
             // The records of a replica that was standby for a while may be outdated.
             if settings.replica.is_none() {
                 kept_records = records;
@@ -112,6 +120,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
                 ankaios: client.clone(),
                 guard: guard.needs_state().then(|| guard.clone()),
                 revisions: revisions.as_ref().map(Revisions::status),
+                trust: trust.as_ref().map(Trust::status),
                 stop: stop.clone(),
             },
             metrics: MetricsPage::new(|registry| {
@@ -134,6 +143,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         link: link.status(),
         rollouts,
         revisions,
+        trust,
         kept_records,
         instruments,
     };

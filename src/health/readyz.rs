@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::guard::Guard;
 use crate::revisions::RevisionsStatus;
+use crate::trust::TrustStatus;
 
 /// Maximum number of interrupted event streams that a response lists.
 const MAX_LISTED: usize = 5;
@@ -26,6 +27,8 @@ pub(crate) struct Readiness {
     pub guard: Option<Guard>,
     /// The revisions, if they are kept.
     pub revisions: Option<watch::Receiver<RevisionsStatus>>,
+    /// The trust file, if there is one.
+    pub trust: Option<watch::Receiver<TrustStatus>>,
     /// Cancelled when the connector takes no more requests.
     pub stop: CancellationToken,
 }
@@ -59,6 +62,8 @@ struct Reasons {
     guard: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revisions: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<String>,
 }
 
 impl Reasons {
@@ -79,6 +84,10 @@ impl Readiness {
             },
             ankaios: self.link(),
             revisions: self.revisions.as_ref().and_then(|status| missing(&status.borrow())),
+            trust: self
+                .trust
+                .as_ref()
+                .and_then(|status| status.borrow().unavailable.map(str::to_owned)),
             ..Reasons::default()
         };
         // Without the link these are always missing as well.
@@ -170,6 +179,7 @@ mod tests {
             ankaios: ankaios.clone(),
             guard: None,
             revisions: None,
+            trust: None,
             stop: stop.clone(),
         };
         let both = json!({"mqtt": "no broker", "ankaios": "no agent"});

@@ -16,6 +16,7 @@ pub(super) async fn start(
     let request = RequestedUpdate {
         origin,
         force: call.force,
+        signed: call.signed,
         is_published: true,
         workloads: manifest.workload_names().map(str::to_owned).collect(),
         update: manifest.into_apply_request(),

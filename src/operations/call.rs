@@ -8,6 +8,8 @@ use fleet_contract::operation::Operation;
 use serde::Serialize;
 use tokio::task::JoinError;
 
+use crate::trust::Signed;
+
 /// A request for an operation, parsed as far as all operations have it in common.
 #[derive(Debug, Clone)]
 pub(crate) struct OperationCall {
@@ -17,12 +19,14 @@ pub(crate) struct OperationCall {
     pub request_id: String,
     /// Whether the request lifts the protection of workloads.
     pub force: bool,
-    /// The user property `release`, which is kept with the revision.
+    /// The release that the change belongs to, which is kept with the revision.
     pub release: Option<String>,
-    /// The user property `rollback`: when the change is taken back.
+    /// When the change is taken back.
     pub rollback: Option<String>,
     /// The payload of the request.
     pub payload: Bytes,
+    /// What a signed request has beside its payload.
+    pub signed: Option<Signed>,
 }
 
 /// Work to do after a reply is handed to the session, such as following a rollout.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ankaios_control::Client;
 use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::operation::Operation;
 use fleet_contract::revision::RollbackMode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use super::update_queue::UpdateQueue;
 use crate::guard::Guard;
 use crate::revisions::{Origin, Revisions};
 use crate::streams::{Rollouts, Subscriptions};
+use crate::trust::{Admission, Opened, Scope, Signed, Trust, is_bundle, not_configured};
 
 /// Maximum number of requests that wait for a workload at the same time.
 pub(super) const MAX_WAITS: usize = 32;
@@ -32,6 +34,8 @@ pub(crate) struct OperationContext {
     pub rollouts: Option<Rollouts>,
     /// Keeps what operators have changed; `None` without `STATE_DIR`.
     pub revisions: Option<Revisions>,
+    /// Verifies signed requests; `None` without `TRUST_FILE`.
+    pub trust: Option<Trust>,
     /// When a change is taken back whose request does not say it.
     pub rollback: RollbackMode,
     /// Limits the requests that wait for a workload. A semaphore, because its permits are
@@ -56,6 +60,54 @@ impl OperationContext {
             let message = "this connector keeps no revisions: its setting STATE_DIR is not set";
             ErrorReply::new(ErrorCode::Unavailable, message)
         })
+    }
+
+    /// The trust of the vehicle.
+    ///
+    /// # Errors
+    /// There is no trust file.
+    pub(super) fn trust(&self) -> Result<&Trust, ErrorReply> {
+        self.trust.as_ref().ok_or_else(|| {
+            let message = "this connector has no trust file: its setting TRUST_FILE is not set";
+            ErrorReply::new(ErrorCode::Unavailable, message)
+        })
+    }
+
+    /// Verifies a signed request, and takes from it what only its signatures may say.
+    ///
+    /// # Errors
+    /// The error that is the reply.
+    pub(super) fn open(&self, call: OperationCall) -> Result<OperationCall, ErrorReply> {
+        // The root keys sign it, and the keeper of the trust file verifies it.
+        if call.operation == Operation::TrustUpdate {
+            return Ok(call);
+        }
+        let Some(trust) = &self.trust else {
+            return if is_bundle(&call.payload) { Err(not_configured()) } else { Ok(call) };
+        };
+        let opened = trust.open(call.operation, &call.payload, &call.request_id)?;
+        Ok(match opened {
+            None => call,
+            Some(Opened { payload, force, rollback, release, signed }) => {
+                OperationCall { payload, force, rollback, release, signed: Some(signed), ..call }
+            }
+        })
+    }
+
+    /// What a signed request waits for before it does anything. Must be called in the order of
+    /// arrival.
+    ///
+    /// # Errors
+    /// The connector is stopping.
+    pub(super) async fn admission(
+        &self,
+        signed: Option<&Signed>,
+        scope: Scope,
+    ) -> Result<Option<Admission>, ErrorReply> {
+        match (&self.trust, signed) {
+            (Some(trust), Some(signed)) => trust.admit(scope, signed.clone()).await.map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Who makes a change, and what becomes of it.
@@ -96,6 +148,7 @@ impl OperationContext {
             operation: call.operation.name().to_owned(),
             request_id: call.request_id.clone(),
             release: call.release.clone(),
+            signed_by: call.signed.iter().flat_map(|signed| signed.signed_by.clone()).collect(),
             rollback,
         })
     }

@@ -16,6 +16,7 @@ pub(super) async fn start(
     let request = RequestedUpdate {
         origin,
         force: call.force,
+        signed: call.signed,
         is_published: false,
         workloads: [].into(),
         update,

@@ -6,7 +6,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `apply`, `delete`, `validate`, `history`, `rollback`, `confirm`, `state`, `state_update`, `workload_wait`, `events`, `logs`, `unsubscribe` | the operations; `unsubscribe` is that of events and of logs |
+//! | `apply`, `delete`, `validate`, `history`, `rollback`, `confirm`, `state`, `state_update`, `workload_wait`, `events`, `logs`, `unsubscribe`, `trust_update` | the operations; `unsubscribe` is that of events and of logs |
 //! | `update` | what changes the state: with revisions, hands it to their keeper; otherwise asks the guard and sends it |
 //! | `update_queue` | without revisions: one update after the other |
 //! | `manifest`, `subscribe` | what several operations share |
@@ -25,6 +25,7 @@ mod rollback;
 mod state;
 mod state_update;
 mod subscribe;
+mod trust_update;
 mod unsubscribe;
 mod update;
 mod update_queue;
@@ -35,6 +36,7 @@ use fleet_contract::error::ErrorReply;
 use fleet_contract::operation::Operation;
 use fleet_contract::topics::StreamKind;
 
+use crate::trust::Scope;
 pub(crate) use call::{FollowUp, OperationCall, Outcome, PendingOutcome, Success};
 pub(crate) use context::OperationContext;
 pub(crate) use update_queue::UpdateQueue;
@@ -52,29 +54,61 @@ impl Operations {
         Self { context }
     }
 
-    /// Reads a request and hands it to Ankaios.
+    /// Reads a request and hands it to Ankaios. A signed request is verified before.
     ///
     /// # Errors
     /// The error that is the reply.
     pub(crate) async fn start(&self, call: OperationCall) -> Result<PendingOutcome, ErrorReply> {
         let context = &self.context;
+        let call = context.open(call)?;
         context.guard.admit(call.operation.name())?;
-        match call.operation {
-            Operation::ManifestApply => apply::start(context, call).await,
-            Operation::ManifestDelete => delete::start(context, call).await,
-            Operation::ManifestValidate => validate::start(context, call).await,
-            Operation::ManifestHistory => history::start(context, call).await,
-            Operation::ManifestRollback => rollback::start(context, call).await,
-            Operation::ManifestConfirm => confirm::start(context, call).await,
-            Operation::State => state::start(context, call).await,
-            Operation::StateUpdate => state_update::start(context, call).await,
-            Operation::WorkloadWait => workload_wait::start(context, call).await,
-            Operation::EventsSubscribe => events::start(context, call).await,
-            Operation::EventsUnsubscribe => {
-                unsubscribe::start(context, StreamKind::Events, call).await
+        match &call.signed {
+            // The others have it admitted together with the items that they change.
+            Some(signed) if !changes_items(call.operation) => {
+                let scope = Scope::Operation(call.operation);
+                let admission = context.admission(Some(signed), scope).await?;
+                let context = context.clone();
+                Ok(Box::pin(async move {
+                    if let Some(admission) = admission {
+                        admission.granted().await?;
+                    }
+                    begin(&context, call).await?.await
+                }))
             }
-            Operation::LogsSubscribe => logs::start(context, call).await,
-            Operation::LogsUnsubscribe => unsubscribe::start(context, StreamKind::Logs, call).await,
+            _ => begin(context, call).await,
         }
+    }
+}
+
+/// Whether an operation changes workloads and configs.
+fn changes_items(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::ManifestApply
+            | Operation::ManifestDelete
+            | Operation::ManifestRollback
+            | Operation::StateUpdate
+    )
+}
+
+async fn begin(
+    context: &OperationContext,
+    call: OperationCall,
+) -> Result<PendingOutcome, ErrorReply> {
+    match call.operation {
+        Operation::ManifestApply => apply::start(context, call).await,
+        Operation::ManifestDelete => delete::start(context, call).await,
+        Operation::ManifestValidate => validate::start(context, call).await,
+        Operation::ManifestHistory => history::start(context, call).await,
+        Operation::ManifestRollback => rollback::start(context, call).await,
+        Operation::ManifestConfirm => confirm::start(context, call).await,
+        Operation::State => state::start(context, call).await,
+        Operation::StateUpdate => state_update::start(context, call).await,
+        Operation::WorkloadWait => workload_wait::start(context, call).await,
+        Operation::EventsSubscribe => events::start(context, call).await,
+        Operation::EventsUnsubscribe => unsubscribe::start(context, StreamKind::Events, call).await,
+        Operation::LogsSubscribe => logs::start(context, call).await,
+        Operation::LogsUnsubscribe => unsubscribe::start(context, StreamKind::Logs, call).await,
+        Operation::TrustUpdate => trust_update::start(context, call).await,
     }
 }

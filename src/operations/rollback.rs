@@ -7,6 +7,7 @@ use super::call::{OperationCall, PendingOutcome};
 use super::context::OperationContext;
 use super::update;
 use crate::revisions::RollbackTarget;
+use crate::trust::Scope;
 
 pub(super) async fn start(
     context: &OperationContext,
@@ -15,6 +16,9 @@ pub(super) async fn start(
     let RollbackRequest { revision, if_current, rollout } = RollbackRequest::parse(&call.payload)?;
     let origin = context.origin(&call)?;
     let target = RollbackTarget { revision, if_current, rollout };
-    let pending = context.revisions()?.rollback(origin, target, call.force).await?;
+    let revisions = context.revisions()?;
+    let scope = Scope::Everything(call.operation);
+    let admission = context.admission(call.signed.as_ref(), scope).await?;
+    let pending = revisions.rollback(origin, target, call.force, admission).await?;
     Ok(update::reply_with_revision(context, pending))
 }

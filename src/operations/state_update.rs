@@ -16,10 +16,10 @@ pub(super) async fn start(
     call: OperationCall,
 ) -> Result<PendingOutcome, ErrorReply> {
     let origin = context.origin(&call)?;
-    let OperationCall { force, payload, .. } = call;
+    let OperationCall { force, payload, signed, .. } = call;
     let update = run_blocking(move || StateUpdateRequest::parse(&payload)).await??;
     let workloads = workloads(&update);
-    let request = RequestedUpdate { origin, force, is_published: true, workloads, update };
+    let request = RequestedUpdate { origin, force, signed, is_published: true, workloads, update };
     update::start(context, request).await
 }
 

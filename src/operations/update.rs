@@ -27,6 +27,7 @@ use crate::errors::request_failed;
 use crate::guard::{Guard, RequiredState, to_value};
 use crate::revisions::{ChangeRequest, Origin, PendingAnswer, Updated, check_masks};
 use crate::streams::{ChangedInstances, FollowedUpdate};
+use crate::trust::{Scope, Signed};
 
 /// An update that was sent to Ankaios, or that waits to be sent.
 enum PendingUpdate {
@@ -49,6 +50,8 @@ pub(super) struct RequestedUpdate {
     pub(super) origin: Origin,
     /// Whether it lifts the protection of workloads.
     pub(super) force: bool,
+    /// The signatures, if it is signed.
+    pub(super) signed: Option<Signed>,
     /// Whether its progress is published.
     pub(super) is_published: bool,
     /// The workloads that it adds or changes.
@@ -69,17 +72,26 @@ pub(super) async fn start(
     if let Some(revisions) = &context.revisions {
         context.guard.required_state(&request.update, request.force)?;
         let is_published = request.is_published;
+        let admission = match &request.signed {
+            Some(signed) => {
+                let scope = Scope::of_update(signed.operation, &request.update.update_mask);
+                context.admission(Some(signed), scope).await?
+            }
+            None => None,
+        };
         let change = ChangeRequest {
             origin: request.origin,
             update: request.update,
             named: request.workloads,
             is_published,
             force: request.force,
+            admission,
         };
         let pending = revisions.change(change).await?;
         return Ok(reply_with_revision(context, pending));
     }
-    let RequestedUpdate { origin, force, is_published, workloads, update } = request;
+    // Requests are signed only where revisions are kept.
+    let RequestedUpdate { origin, force, signed: _, is_published, workloads, update } = request;
     let updating = send(context, update, force).await?;
     let rollouts = context.rollouts.clone();
     Ok(Box::pin(async move {

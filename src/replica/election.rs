@@ -169,6 +169,7 @@ mod tests {
             replica: replica.map(str::to_owned),
             link: None,
             revision: None,
+            trust: None,
             degraded: Vec::new(),
         };
         StatusSeen { status: Some(status), retained }

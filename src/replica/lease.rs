@@ -150,6 +150,7 @@ mod tests {
             replica: Some(replica.into()),
             link: None,
             revision: None,
+            trust: None,
             degraded: Vec::new(),
         }
     }

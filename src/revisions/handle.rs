@@ -14,6 +14,7 @@ use super::core::{Failure, RollbackTarget, Updated};
 use super::marker;
 use super::revision::Origin;
 use crate::errors::request_failed;
+use crate::trust::Admission;
 
 /// Maximum number of commands that wait for the keeper.
 pub(super) const MAX_COMMANDS: usize = 64;
@@ -30,6 +31,8 @@ pub(crate) struct ChangeRequest {
     pub(crate) is_published: bool,
     /// Whether it lifts the protection of workloads.
     pub(crate) force: bool,
+    /// What the change waits for, if the request is signed.
+    pub(crate) admission: Option<Admission>,
 }
 
 /// A request to the keeper.
@@ -44,6 +47,7 @@ pub(super) enum Command {
         origin: Origin,
         target: RollbackTarget,
         force: bool,
+        admission: Option<Admission>,
         answer: oneshot::Sender<Result<Updated, ErrorReply>>,
     },
     Confirm {
@@ -57,6 +61,36 @@ pub(super) enum Command {
         revision: u64,
         answer: oneshot::Sender<Result<RevisionReply, ErrorReply>>,
     },
+}
+
+impl Command {
+    /// Takes what the request waits for.
+    pub(super) fn take_admission(&mut self) -> Option<Admission> {
+        match self {
+            Self::Change { request, .. } => request.admission.take(),
+            Self::Rollback { admission, .. } => admission.take(),
+            Self::Confirm { .. } | Self::History { .. } | Self::Revision { .. } => None,
+        }
+    }
+
+    /// Answers the request with an error.
+    pub(super) fn refuse(self, error: ErrorReply) {
+        // Without a receiver the connector is stopping.
+        match self {
+            Self::Change { answer, .. } | Self::Rollback { answer, .. } => {
+                let _ = answer.send(Err(error));
+            }
+            Self::Confirm { answer, .. } => {
+                let _ = answer.send(Err(error));
+            }
+            Self::History { answer } => {
+                let _ = answer.send(Err(error));
+            }
+            Self::Revision { answer, .. } => {
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
 }
 
 /// A request that the keeper has in its queue.
@@ -137,8 +171,9 @@ impl Revisions {
         origin: Origin,
         target: RollbackTarget,
         force: bool,
+        admission: Option<Admission>,
     ) -> Result<PendingAnswer<Updated>, ErrorReply> {
-        self.ask(|answer| Command::Rollback { origin, target, force, answer }).await
+        self.ask(|answer| Command::Rollback { origin, target, force, admission, answer }).await
     }
 
     /// Keeps a revision that would be taken back otherwise.

@@ -30,10 +30,12 @@ use super::marker::{self, Marker};
 use super::metrics::RevisionMetrics;
 use super::records::StoredRecords;
 use super::store::{Contents, OpenError, Store, StoreError};
-use super::worker::{REOPEN, StoreWorker};
+use super::trust_files::StoredTrustFiles;
+use super::worker::{DISK_TIMEOUT, REOPEN, StoreWorker};
 use crate::errors::request_failed;
 use crate::guard::{Guard, RequiredState};
 use crate::streams::{ChangedInstances, FollowedUpdate, KeptRecords, RolloutEnded, Rollouts};
+use crate::trust::TrustStore;
 
 /// Room in a request to Ankaios beside the update itself, in bytes.
 const ENVELOPE: usize = 4096;
@@ -44,9 +46,6 @@ const PIPE: usize = 1024 * 1024;
 /// How long to wait for the lock of the store, and how often to look.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(50);
-
-/// How long to wait for the disk.
-const DISK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The settings of revisions.
 #[derive(Debug, Clone)]
@@ -80,6 +79,8 @@ pub(crate) struct Kept {
     pub(crate) revisions: Revisions,
     /// The records of subscriptions in the store.
     pub(crate) records: KeptRecords,
+    /// What is kept about signed requests.
+    pub(crate) trust: Arc<dyn TrustStore>,
 }
 
 /// Opens the store, and creates a handle and the task. A store that cannot be used at the moment,
@@ -110,12 +111,13 @@ pub(crate) async fn open(
     };
     let worker = opened.as_ref().ok().map(|(worker, _)| worker.clone());
     let (worker, worker_receiver) = watch::channel(worker);
+    let trust = Arc::new(StoredTrustFiles::new(worker_receiver.clone()));
     let records = KeptRecords::new(Arc::new(StoredRecords::new(worker_receiver)));
     let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
     let (status, status_receiver) = watch::channel(RevisionsStatus::Unusable("not open".into()));
     let revisions = Revisions::new(commands, status_receiver);
     let task = run(options, parts, opened, worker, receiver, status);
-    Ok((Kept { revisions, records }, task))
+    Ok((Kept { revisions, records, trust }, task))
 }
 
 type Opened = Result<(StoreWorker, Contents), String>;
@@ -161,25 +163,8 @@ async fn run(
 
 /// Answers a request while the store cannot be used.
 fn refuse(command: Command, reason: &str) {
-    let error = || {
-        let error = StoreError::Io { file: "STATE_DIR".into(), reason: reason.to_owned() };
-        failed(Failure::Store(error))
-    };
-    // Without a receiver the connector is stopping.
-    match command {
-        Command::Change { answer, .. } | Command::Rollback { answer, .. } => {
-            let _ = answer.send(Err(error()));
-        }
-        Command::Confirm { answer, .. } => {
-            let _ = answer.send(Err(error()));
-        }
-        Command::History { answer } => {
-            let _ = answer.send(Err(error()));
-        }
-        Command::Revision { answer, .. } => {
-            let _ = answer.send(Err(error()));
-        }
-    }
+    let error = StoreError::Io { file: "STATE_DIR".into(), reason: reason.to_owned() };
+    command.refuse(failed(Failure::Store(error)));
 }
 
 /// A request in progress.
@@ -200,6 +185,9 @@ enum AnswerSender {
 
 type InProgress = Pin<Box<dyn Future<Output = Event> + Send>>;
 
+/// A signed request whose serial is being written. Later requests wait for it.
+type Admitting = Pin<Box<dyn Future<Output = Result<Command, (Command, ErrorReply)>> + Send>>;
+
 struct Keeper {
     core: Core,
     parts: KeeperParts,
@@ -208,6 +196,7 @@ struct Keeper {
     requesters: BTreeMap<JobId, Requester>,
     last_id: JobId,
     in_progress: Option<InProgress>,
+    admitting: Option<Admitting>,
     marker_events: EventStream,
 }
 
@@ -239,6 +228,7 @@ impl Keeper {
             requesters: BTreeMap::new(),
             last_id: 0,
             in_progress: None,
+            admitting: None,
             marker_events,
         }
     }
@@ -273,8 +263,19 @@ impl Keeper {
                 Some(RolloutEnded { revision, status, is_stable }) = self.parts.ended.recv() => {
                     Some(Event::RolloutEnded { revision, status, is_stable })
                 }
-                command = commands.recv() => match command {
-                    Some(command) => self.start(command),
+                admitted = OptionFuture::from(self.admitting.as_mut()), if self.admitting.is_some() => {
+                    self.admitting = None;
+                    match admitted {
+                        Some(Ok(command)) => self.start(command),
+                        Some(Err((command, refusal))) => {
+                            command.refuse(refusal);
+                            None
+                        }
+                        None => None,
+                    }
+                }
+                command = commands.recv(), if self.admitting.is_none() => match command {
+                    Some(command) => self.admit(command),
                     None => return,
                 },
                 Some(()) = OptionFuture::from(deadline.map(sleep_until)) => Some(Event::Tick),
@@ -292,6 +293,18 @@ impl Keeper {
         self.publish_status();
     }
 
+    /// Waits until a signed request is admitted; starts to serve any other one.
+    fn admit(&mut self, mut command: Command) -> Option<Event> {
+        let Some(admission) = command.take_admission() else { return self.start(command) };
+        self.admitting = Some(Box::pin(async {
+            match admission.granted().await {
+                Ok(()) => Ok(command),
+                Err(refusal) => Err((command, refusal)),
+            }
+        }));
+        None
+    }
+
     /// Starts to serve a request. Returns its event, if the core has to know about it.
     fn start(&mut self, command: Command) -> Option<Event> {
         let (requester, job) = match command {
@@ -306,7 +319,7 @@ impl Keeper {
                 let answer = AnswerSender::Updated(answer);
                 (Requester { answer, update, force: request.force }, job)
             }
-            Command::Rollback { origin, target, force, answer } => {
+            Command::Rollback { origin, target, force, answer, admission: _ } => {
                 let answer = AnswerSender::Updated(answer);
                 let job = Job::Rollback { origin, target };
                 (Requester { answer, update: None, force }, job)

@@ -14,7 +14,8 @@
 //!   └ plan       the next overlay, and the update for it with marker and condition
 //!  store      the files
 //!  worker     the thread that uses the store
-//!   └ records    the records of subscriptions in it
+//!   ├ records      the records of subscriptions in it
+//!   └ trust_files  what is kept about signed requests in it
 //!  keeper     the task that owns the core, does its actions, and serves operations
 //!   └ handle     how operations ask it, and how status and health read it
 //!  metrics    the current revision, restorations, rollbacks and the time of syncs
@@ -38,6 +39,7 @@ mod metrics;
 mod records;
 mod revision;
 mod store;
+mod trust_files;
 mod worker;
 
 pub(crate) use core::{RollbackTarget, Updated};

@@ -30,6 +30,9 @@ pub(super) struct Revision {
     pub(super) request_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) release: Option<String>,
+    /// The keys that have signed the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) signed_by: Vec<String>,
     pub(super) status: RevisionStatus,
     /// The revision that a rollback has taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +83,8 @@ pub(crate) struct Origin {
     pub operation: String,
     pub request_id: String,
     pub release: Option<String>,
+    /// The fingerprints of the keys that have signed the request.
+    pub signed_by: Vec<String>,
     /// What the request or the settings say.
     pub rollback: RollbackMode,
 }
@@ -101,6 +106,7 @@ impl Revision {
             operation: origin.operation,
             request_id: origin.request_id,
             release: origin.release,
+            signed_by: origin.signed_by,
             status: RevisionStatus::InProgress,
             reverts: None,
             changed,
@@ -125,6 +131,8 @@ impl Revision {
             operation: marker.operation.clone(),
             request_id: marker.request_id.clone(),
             release: marker.release.clone(),
+            // The marker does not say it.
+            signed_by: Vec::new(),
             rollback: RollbackMode::Off,
         };
         let revision = Self::new(marker.revision, marker.id.clone(), origin, changed, now);
@@ -210,6 +218,7 @@ impl Revision {
             operation: self.operation.clone(),
             request_id: self.request_id.clone(),
             release: self.release.clone(),
+            signed_by: self.signed_by.clone(),
             status: self.status,
             reverts: self.reverts,
             changed: self.changed_items(),

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::item::Items;
 use super::metrics::RevisionMetrics;
-use super::store::{Store, StoreChange, StoreError};
+use super::store::{Store, StoreChange, StoreError, TrustFileName};
+use crate::trust::StoredTrust;
 
 /// Maximum number of tasks that wait for the thread. The keeper gives it one at a time.
 const MAX_TASKS: usize = 8;
@@ -85,6 +86,22 @@ impl StoreWorker {
         self.run(Store::records)
     }
 
+    /// Reads what is kept about signed requests.
+    pub(super) fn trust(
+        &self,
+    ) -> impl Future<Output = Result<StoredTrust, StoreError>> + Send + use<> {
+        self.run(Store::trust)
+    }
+
+    /// Saves a file about signed requests.
+    pub(super) fn save_trust(
+        &self,
+        name: TrustFileName,
+        text: String,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.run(move |store| store.save_trust(name, &text))
+    }
+
     fn run<T, W>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, W>
     where
         T: Send + 'static,
@@ -106,6 +123,9 @@ impl StoreWorker {
         }
     }
 }
+
+/// How long to wait for the disk.
+pub(super) const DISK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a store that cannot be opened is left before the next attempt.
 pub(super) const REOPEN: Duration = Duration::from_secs(10);

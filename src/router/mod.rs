@@ -189,6 +189,7 @@ impl Router {
                 release,
                 rollback,
                 payload,
+                signed: None,
             })
         });
         let started = match call {

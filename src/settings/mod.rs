@@ -23,6 +23,7 @@ use crate::guard::GuardOptions;
 use crate::health::Address;
 use crate::revisions::RevisionOptions;
 use crate::streams::MAX_RECORD;
+use crate::trust::TrustSource;
 use ankaios::AnkaiosArgs;
 use dashboard::DashboardArgs;
 pub use dashboard::DashboardSettings;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub(crate) rollout_timeout: Option<Duration>,
     /// Where and how revisions are kept; `None` if they are not.
     pub(crate) revisions: Option<RevisionOptions>,
+    /// Who may give orders; `None` if that is not checked.
+    pub(crate) trust: Option<TrustSource>,
     /// When a change is taken back whose request does not say it.
     pub(crate) rollback: RollbackMode,
     /// How long workloads must stay up where that matters.
@@ -264,6 +267,7 @@ impl ConnectArgs {
                 rollout_timeout: rollout_timeout
                     .map(|limit| Some(limit).filter(|l| !l.is_zero()))?,
                 revisions: revisions.store,
+                trust: revisions.trust,
                 rollback: revisions.rollback,
                 stable_time: revisions.stable_time,
                 guard: guard?,

@@ -8,6 +8,7 @@ use fleet_contract::revision::RollbackMode;
 use service_kit::settings::Check;
 
 use crate::revisions::RevisionOptions;
+use crate::trust::TrustSource;
 
 /// The numbers of revisions that can be kept.
 const HISTORY: std::ops::RangeInclusive<usize> = 2..=100;
@@ -30,6 +31,10 @@ pub(super) struct RevisionArgs {
     /// must be less than ROLLOUT_TIMEOUT
     #[arg(long, env, value_name = "DURATION", default_value = "10s", hide_env_values = true)]
     stable_time: String,
+    /// YAML file that says whose signatures requests need; see docs/trust.md. Needs STATE_DIR
+    /// [default: requests need no signatures]
+    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
+    trust_file: Option<OsString>,
 }
 
 /// The checked settings of revisions.
@@ -37,6 +42,8 @@ pub(super) struct RevisionArgs {
 pub(super) struct CheckedRevisions {
     /// `None` if revisions are not kept.
     pub(super) store: Option<RevisionOptions>,
+    /// `None` if requests need no signatures.
+    pub(super) trust: Option<TrustSource>,
     pub(super) rollback: RollbackMode,
     pub(super) stable_time: Duration,
 }
@@ -88,9 +95,20 @@ impl RevisionArgs {
                 ),
             );
         }
+        let trust_file = check.path("TRUST_FILE", self.trust_file, "a file");
+        if trust_file.is_some() && !has_state_dir {
+            let reason = "the serials of signed requests must outlive restarts: set STATE_DIR, too";
+            check.mistake("TRUST_FILE", reason);
+        }
+        // A mistake does not end the check: all of them are reported.
+        let trust = trust_file.map(|path| check.parsed("TRUST_FILE", TrustSource::open(path)));
         let history = history?;
         Some(CheckedRevisions {
             store: state_dir.map(|state_dir| RevisionOptions { state_dir, history }),
+            trust: match trust {
+                Some(trust) => Some(trust?),
+                None => None,
+            },
             rollback: rollback?,
             stable_time: stable_time?,
         })

@@ -35,4 +35,5 @@ mod streams;
 mod support;
 mod tls;
 mod trials;
+mod trust;
 mod uplink;

@@ -31,13 +31,15 @@ pub enum ErrorCode {
     NotFound,
     /// A rule or a limit of the connector forbids the request.
     Forbidden,
+    /// The vehicle does not trust the request: it is not signed as its trust file demands.
+    Untrusted,
     /// An error in the connector itself.
     Internal,
 }
 
 impl ErrorCode {
     /// All codes, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidPayload,
         Self::InvalidManifest,
         Self::Rejected,
@@ -47,6 +49,7 @@ impl ErrorCode {
         Self::PayloadTooLarge,
         Self::NotFound,
         Self::Forbidden,
+        Self::Untrusted,
         Self::Internal,
     ];
 
@@ -63,6 +66,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => "payload_too_large",
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
+            Self::Untrusted => "untrusted",
             Self::Internal => "internal",
         }
     }

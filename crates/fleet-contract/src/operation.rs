@@ -31,11 +31,13 @@ pub enum Operation {
     LogsSubscribe,
     /// Ends a subscription to logs.
     LogsUnsubscribe,
+    /// Replaces the trust file.
+    TrustUpdate,
 }
 
 impl Operation {
     /// All operations, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ManifestApply,
         Self::ManifestDelete,
         Self::ManifestValidate,
@@ -49,6 +51,7 @@ impl Operation {
         Self::EventsUnsubscribe,
         Self::LogsSubscribe,
         Self::LogsUnsubscribe,
+        Self::TrustUpdate,
     ];
 
     /// The name in topics, for example `manifest/apply`.
@@ -68,6 +71,7 @@ impl Operation {
             Self::EventsUnsubscribe => "events/unsubscribe",
             Self::LogsSubscribe => "logs/subscribe",
             Self::LogsUnsubscribe => "logs/unsubscribe",
+            Self::TrustUpdate => "trust/update",
         }
     }
 

@@ -34,6 +34,13 @@ pub struct ManifestWarning {
     pub column: usize,
 }
 
+/// The reply to `trust/update`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustReply {
+    /// The version of the trust file that is in force.
+    pub version: u64,
+}
+
 /// A workload instance and its state: the reply to `workload/wait`, and an item in the progress of
 /// a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

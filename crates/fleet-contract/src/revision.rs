@@ -104,9 +104,12 @@ pub struct RevisionSummary {
     pub operation: String,
     /// The id of the request that made it.
     pub request_id: String,
-    /// The user property `release` of that request.
+    /// The release that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// The fingerprints of the keys that have signed the request, as `ssh-keygen -l` prints them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
     /// Its status.
     pub status: RevisionStatus,
     /// The revision that it has taken back.

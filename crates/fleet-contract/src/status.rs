@@ -69,6 +69,18 @@ pub struct RevisionReport {
     pub restore_reason: Option<String>,
 }
 
+/// The trust file in the status of a connector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustReport {
+    /// The fleet that the vehicle belongs to.
+    pub fleet: String,
+    /// The version of the trust file.
+    pub version: u64,
+    /// What an operator should correct, for example a newer file that cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// The status of a connector. It is published when the connector starts and when its link changes,
 /// as the will, and before a clean shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +103,9 @@ pub struct ConnectorStatus {
     /// The changes of operators, if the connector keeps them and is online.
     #[serde(flatten)]
     pub revision: Option<RevisionReport>,
+    /// The trust file, if the connector has one and is online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustReport>,
     /// What the broker does not offer or allow, so that the connector does with less.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<String>,
@@ -129,6 +144,7 @@ mod tests {
             replica: replica.map(str::to_owned),
             link,
             revision: None,
+            trust: None,
             degraded: Vec::new(),
         }
     }

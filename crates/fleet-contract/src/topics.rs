@@ -6,6 +6,9 @@ use ankaios_model::is_identifier;
 
 use crate::operation::Operation;
 
+/// Begins all topics.
+const VEHICLE: &str = "vehicle/";
+
 /// Maximum length of a VIN and of the name of a replica, in characters.
 const MAX_VIN: usize = 64;
 
@@ -140,7 +143,13 @@ impl Topics {
             .into_iter()
             .map(|prefix| prefix.trim_end_matches('/').to_owned())
             .collect();
-        Ok(Self { base: format!("vehicle/{vin}"), response_prefixes })
+        Ok(Self { base: format!("{VEHICLE}{vin}"), response_prefixes })
+    }
+
+    /// The VIN of the vehicle.
+    #[must_use]
+    pub fn vin(&self) -> &str {
+        self.base.strip_prefix(VEHICLE).unwrap_or(&self.base)
     }
 
     /// The topic filters of all request topics. They also match unknown operations, so that a

@@ -52,6 +52,7 @@ impl Core {
                     operation: Operation::ManifestRollback.name().to_owned(),
                     request_id: rollback_id(*revision),
                     release: self.book.release_without(*revision),
+                    signed_by: Vec::new(),
                     rollback: RollbackMode::Off,
                 };
                 (Goal::TakeBack(*revision), origin, *revision)

@@ -13,6 +13,7 @@ use super::names::{
     status_path, temporary,
 };
 use super::records::Records;
+use super::trust;
 use crate::revisions::item::Items;
 use crate::revisions::revision::Revision;
 
@@ -63,6 +64,7 @@ pub(super) fn load(disk: &mut StoreDisk) -> Result<(Contents, Records), LoadErro
     for folder in [REVISIONS, RECORDS] {
         disk.limit_damaged(folder)?;
     }
+    trust::clean(disk)?;
     Ok((contents, records))
 }
 

@@ -7,11 +7,14 @@
 //!   revisions/13.status     what else is known about it; rewritten when its status changes
 //!   revisions/startup.yaml  what the startup manifest has for the items of the overlay
 //!   records/logs-7f.record  records of subscriptions
+//!   trust/serials.json      the serials of signed requests that were accepted
+//!   trust/trust.yaml        the newest trust file that was in force
 //!   …/13.yaml.new           a temporary file: it is being written
 //!   …/3.status.removed      the former status of a revision that is being removed
 //!   …/13.yaml.damaged       a damaged file that was set aside
 //!
-//!  load, records    what is read when the store is opened; the records
+//!  load             what is read when the store is opened
+//!  records, trust   the records; what is kept about signed requests
 //!    change          the changes, and the files that they replace
 //!    disk            checked reading, and changes of several files
 //!    items           the text of items
@@ -45,12 +48,14 @@ mod records;
 mod sealed;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::path::Path;
 
 use rustix::fd::OwnedFd;
 
 use super::item::Items;
+use crate::trust::StoredTrust;
 use change::files_of;
 use disk::{FileChange, StoreDisk};
 use error::LoadError;
@@ -63,6 +68,7 @@ use records::Records;
 pub(super) use change::StoreChange;
 pub(crate) use error::{OpenError, StoreError};
 pub(super) use load::Contents;
+pub(super) use names::TrustFileName;
 
 /// An open store. It locks its folder.
 pub(crate) struct Store {
@@ -158,6 +164,22 @@ impl Store {
     /// The record may still be there.
     pub(crate) fn remove_record(&mut self, name: &str) -> Result<(), StoreError> {
         self.records.remove(&mut self.disk, name)
+    }
+
+    /// What is kept about signed requests. Damaged files are set aside.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(super) fn trust(&mut self) -> Result<StoredTrust, StoreError> {
+        trust::read(&mut self.disk).map_err(|error| self.disk.load_failed(error))
+    }
+
+    /// Replaces a file about signed requests. When this returns, it is on the disk.
+    ///
+    /// # Errors
+    /// There is the former file, or the new one.
+    pub(super) fn save_trust(&mut self, name: TrustFileName, text: &str) -> Result<(), StoreError> {
+        trust::save(&mut self.disk, name, text)
     }
 }
 

@@ -10,6 +10,9 @@ pub(super) const REVISIONS: &str = "revisions";
 /// The folder of the records.
 pub(super) const RECORDS: &str = "records";
 
+/// The folder of what is known about signed requests.
+pub(super) const TRUST: &str = "trust";
+
 /// The file with the values of the startup manifest, in the folder of the revisions.
 const STARTUP: &str = "startup.yaml";
 
@@ -67,6 +70,22 @@ pub(super) fn status_path(number: u64) -> PathBuf {
 
 pub(super) fn startup_path() -> PathBuf {
     Path::new(REVISIONS).join(STARTUP)
+}
+
+/// A file in the folder [`TRUST`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::revisions) enum TrustFileName {
+    /// The serials that were accepted.
+    Serials,
+    /// The newest trust file that was in force.
+    Trust,
+}
+
+pub(super) fn trust_path(name: TrustFileName) -> PathBuf {
+    Path::new(TRUST).join(match name {
+        TrustFileName::Serials => "serials.json",
+        TrustFileName::Trust => "trust.yaml",
+    })
 }
 
 pub(super) fn record_path(name: &str) -> PathBuf {

@@ -68,6 +68,7 @@ fn settled(number: u64) -> Revision {
         operation: "manifest/apply".into(),
         request_id: "r".into(),
         release: None,
+        signed_by: [].into(),
         status: RevisionStatus::Succeeded,
         reverts: None,
         changed: [].into(),

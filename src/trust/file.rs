@@ -1,0 +1,125 @@
+//! `TRUST_FILE`: read at the start and when it changes.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use fleet_contract::operation::Operation;
+use fleet_trust::{Mistake, TrustFile};
+
+/// Maximum size of a trust file, in bytes.
+const MAX_SIZE: u64 = 256 * 1024;
+
+/// A trust file and its text.
+#[derive(Debug, Clone)]
+pub(super) struct TrustText {
+    pub(super) file: TrustFile,
+    pub(super) text: String,
+}
+
+impl TrustText {
+    /// Parses the text of a trust file.
+    pub(super) fn parse(text: String) -> Result<Self, Vec<Mistake>> {
+        let file = TrustFile::parse(text.as_bytes(), &Operation::ALL.map(Operation::name))?;
+        Ok(Self { file, text })
+    }
+}
+
+/// Why the file cannot be used. The message names the file and all mistakes.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub(crate) struct TrustSourceError {
+    path: PathBuf,
+    reason: Reason,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error("{0}")]
+    Unreadable(#[from] io::Error),
+    #[error("it is larger than {MAX_SIZE} bytes")]
+    TooLarge,
+    #[error("it is not UTF-8 text")]
+    NotUtf8,
+    #[error("{}", Mistakes(.0))]
+    Invalid(Vec<Mistake>),
+}
+
+/// All mistakes of a file, one after the other.
+struct Mistakes<'a>(&'a [Mistake]);
+
+impl fmt::Display for Mistakes<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(formatter, "{separator}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The trust file of the settings, as it was at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct TrustSource {
+    pub(super) path: PathBuf,
+    pub(super) mounted: TrustText,
+}
+
+impl TrustSource {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// See [`TrustSourceError`].
+    pub(crate) fn open(path: PathBuf) -> Result<Self, TrustSourceError> {
+        match read(&path) {
+            Ok(mounted) => Ok(Self { path, mounted }),
+            Err(reason) => Err(TrustSourceError { path, reason }),
+        }
+    }
+}
+
+/// Looks at the file again and again.
+#[derive(Debug)]
+pub(super) struct TrustWatch {
+    path: PathBuf,
+    /// What was read last, or why nothing could be read.
+    seen: Result<String, String>,
+}
+
+impl TrustWatch {
+    /// A watch of the file that was read at the start.
+    pub(super) fn new(source: &TrustSource) -> Self {
+        Self { path: source.path.clone(), seen: Ok(source.mounted.text.clone()) }
+    }
+
+    /// Reads the file. Returns it if it is another one than before, or the text of why it cannot be
+    /// used. Does blocking I/O.
+    pub(super) fn changed(&mut self) -> Option<Result<TrustText, String>> {
+        let read = read_text(&self.path);
+        let seen = read.as_ref().map(Clone::clone).map_err(ToString::to_string);
+        if seen == self.seen {
+            return None;
+        }
+        self.seen = seen;
+        let parsed = read.and_then(|text| TrustText::parse(text).map_err(Reason::Invalid));
+        Some(parsed.map_err(|reason| format!("{}: {reason}", self.path.display())))
+    }
+}
+
+fn read(path: &Path) -> Result<TrustText, Reason> {
+    TrustText::parse(read_text(path)?).map_err(Reason::Invalid)
+}
+
+fn read_text(path: &Path) -> Result<String, Reason> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file").into());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(Reason::TooLarge);
+    }
+    String::from_utf8(bytes).map_err(|_| Reason::NotUtf8)
+}

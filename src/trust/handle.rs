@@ -1,0 +1,233 @@
+//! A handle for operations and for the status of the connector.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::operation::Operation;
+use fleet_contract::status::TrustReport;
+use fleet_trust::{KeyId, Purpose, Reason, Refusal, Role, TrustFile, is_bundle, open};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::scope::Scope;
+
+/// Maximum number of requests that wait for the keeper.
+pub(super) const MAX_COMMANDS: usize = 64;
+
+/// When this program was built, in Unix seconds: no signed request is older.
+const BUILT_AT: &str = env!("BUILT_AT");
+
+/// What a signed request has beside its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signed {
+    pub(crate) operation: Operation,
+    pub(crate) request_id: String,
+    pub(crate) serial: u64,
+    /// Of the statement, SHA-256: two requests with the same serial are the same one or not.
+    pub(crate) digest: [u8; 32],
+    /// In Unix seconds.
+    pub(crate) not_before: i64,
+    pub(crate) signed_by: Vec<String>,
+}
+
+/// A request whose signatures are verified.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) payload: Bytes,
+    pub(crate) force: bool,
+    pub(crate) rollback: Option<String>,
+    pub(crate) release: Option<String>,
+    pub(crate) signed: Signed,
+}
+
+/// What is needed to verify a request.
+#[derive(Debug, Clone)]
+pub(super) struct TrustView {
+    pub(super) file: Arc<TrustFile>,
+    /// Why signed requests are not served at the moment.
+    pub(super) unavailable: Option<&'static str>,
+    /// The newest `not_before` that was accepted.
+    pub(super) newest_not_before: i64,
+}
+
+/// The trust file, for the status of the connector and for health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrustStatus {
+    pub(crate) report: TrustReport,
+    /// Why signed requests are not served at the moment.
+    pub(crate) unavailable: Option<&'static str>,
+}
+
+/// A request to the keeper.
+#[derive(Debug)]
+pub(super) enum Command {
+    Admit { scope: Scope, signed: Signed, answer: oneshot::Sender<Result<(), ErrorReply>> },
+    Update { bundle: Bytes, request_id: String, answer: oneshot::Sender<Result<u64, ErrorReply>> },
+}
+
+/// What a signed request waits for: its serial is accepted and on the disk.
+pub(crate) struct Admission(BoxFuture<'static, Result<(), ErrorReply>>);
+
+impl Admission {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// The error that is the reply.
+    pub(crate) async fn granted(self) -> Result<(), ErrorReply> {
+        self.0.await
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Admission").finish_non_exhaustive()
+    }
+}
+
+/// A handle to the trust of the vehicle. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Trust {
+    pub(super) vin: Arc<str>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) view: watch::Receiver<TrustView>,
+    pub(super) status: watch::Receiver<TrustStatus>,
+}
+
+/// The error for a signed request to a connector without a trust file.
+pub(crate) fn not_configured() -> ErrorReply {
+    let message = "the request is signed, but this connector cannot verify it: its setting \
+                   TRUST_FILE is not set; publish the payload alone";
+    ErrorReply::new(ErrorCode::Untrusted, message).with("reason", Reason::UnknownKey.as_str())
+}
+
+impl Trust {
+    /// The trust file in force, and its changes.
+    pub(crate) fn status(&self) -> watch::Receiver<TrustStatus> {
+        self.status.clone()
+    }
+
+    /// Verifies a request. Returns `None` if it is not signed and need not be.
+    ///
+    /// # Errors
+    /// The error that is the reply. It is logged.
+    pub(crate) fn open(
+        &self,
+        operation: Operation,
+        payload: &Bytes,
+        request_id: &str,
+    ) -> Result<Option<Opened>, ErrorReply> {
+        let view = self.view.borrow().clone();
+        let is_signed = is_bundle(payload);
+        if !is_signed && !view.file.requires(operation.name()) {
+            return Ok(None);
+        }
+        if let Some(reason) = view.unavailable {
+            let message = format!("{reason}; nothing was done, try again later");
+            return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+        }
+        if !is_signed {
+            return Err(refused(operation, request_id, &Refusal::unsigned(operation.name())));
+        }
+        let clock = Clock::now(view.newest_not_before);
+        let purpose = clock.purpose(operation, &self.vin, Role::Release);
+        match open(payload, &view.file, &purpose) {
+            Ok(opened) => Ok(Some(Opened {
+                payload: opened.payload.into(),
+                force: opened.statement.force,
+                rollback: opened.statement.rollback.clone(),
+                release: opened.statement.release.clone(),
+                signed: Signed {
+                    operation,
+                    request_id: request_id.to_owned(),
+                    serial: opened.statement.serial,
+                    digest: opened.digest,
+                    not_before: opened.statement.not_before,
+                    signed_by: fingerprints(&opened.signed_by),
+                },
+            })),
+            Err(refusal) => Err(refused(operation, request_id, &refusal)),
+        }
+    }
+
+    /// Has the serial of a signed request accepted and written. Must be called in the order of
+    /// arrival.
+    ///
+    /// # Errors
+    /// The connector is stopping.
+    pub(crate) async fn admit(
+        &self,
+        scope: Scope,
+        signed: Signed,
+    ) -> Result<Admission, ErrorReply> {
+        let (answer, admitted) = oneshot::channel();
+        let command = Command::Admit { scope, signed, answer };
+        self.commands.send(command).await.map_err(|_| stopping())?;
+        Ok(Admission(async { admitted.await.unwrap_or_else(|_| Err(stopping())) }.boxed()))
+    }
+
+    /// Replaces the trust file. Returns a future of the version that is in force afterwards.
+    ///
+    /// # Errors
+    /// The connector is stopping.
+    pub(crate) async fn update(
+        &self,
+        bundle: Bytes,
+        request_id: String,
+    ) -> Result<impl Future<Output = Result<u64, ErrorReply>> + Send + use<>, ErrorReply> {
+        let (answer, updated) = oneshot::channel();
+        let command = Command::Update { bundle, request_id, answer };
+        self.commands.send(command).await.map_err(|_| stopping())?;
+        Ok(async { updated.await.unwrap_or_else(|_| Err(stopping())) })
+    }
+}
+
+/// The time by which signed requests are judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    now: i64,
+    is_plausible: bool,
+}
+
+impl Clock {
+    /// The time of the system clock, but never before what is known to be past: the time when the
+    /// program was built, and the newest `not_before` that was accepted.
+    pub(super) fn now(newest_not_before: i64) -> Self {
+        let built: i64 = BUILT_AT.parse().unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let system = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        Self { now: system.max(newest_not_before).max(built), is_plausible: system >= built }
+    }
+
+    /// What a request must be for.
+    pub(super) fn purpose(self, operation: Operation, vin: &str, role: Role) -> Purpose<'_> {
+        Purpose {
+            operation: operation.name(),
+            vin,
+            role,
+            now: self.now,
+            clock_is_plausible: self.is_plausible,
+        }
+    }
+}
+
+/// The fingerprints of keys.
+pub(super) fn fingerprints(keys: &[KeyId]) -> Vec<String> {
+    keys.iter().map(ToString::to_string).collect()
+}
+
+/// Logs why a request is refused. Returns the reply.
+pub(super) fn refused(operation: Operation, request_id: &str, refusal: &Refusal) -> ErrorReply {
+    let keys = fingerprints(&refusal.keys).join(" ");
+    let Refusal { reason, message, .. } = refusal;
+    let reason = reason.as_str();
+    tracing::warn!(%operation, request_id, reason, keys, "an untrusted request is refused: {message}");
+    ErrorReply::new(ErrorCode::Untrusted, message.clone()).with("reason", reason)
+}
+
+fn stopping() -> ErrorReply {
+    ErrorReply::new(ErrorCode::Unavailable, "the connector is stopping")
+}

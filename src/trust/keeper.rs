@@ -1,0 +1,218 @@
+//! The keeper: the task that owns the state, looks at `TRUST_FILE`, and writes to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::operation::Operation;
+use fleet_contract::status::TrustReport;
+use fleet_trust::Role;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use super::file::{TrustSource, TrustWatch};
+use super::handle::{
+    Clock, Command, MAX_COMMANDS, Signed, Trust, TrustStatus, TrustView, fingerprints, refused,
+};
+use super::scope::Scope;
+use super::state::{TrustState, Update};
+use super::store::TrustStore;
+
+/// How often `TRUST_FILE` is read.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The pause before the store is read again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Creates a handle and the task. `store` may be opened later; until then no signed request is
+/// served, because a newer trust file may be in it.
+pub(crate) fn keep(
+    source: TrustSource,
+    vin: &str,
+    store: Arc<dyn TrustStore>,
+) -> (Trust, impl Future<Output = ()> + Send + 'static) {
+    let state = TrustState::new(source.mounted.clone());
+    let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+    let (view, view_receiver) = watch::channel(view(&state));
+    let (status, status_receiver) = watch::channel(status(&state));
+    let trust = Trust { vin: vin.into(), commands, view: view_receiver, status: status_receiver };
+    let watch = Some(TrustWatch::new(&source));
+    let keeper = Keeper { state, vin: vin.into(), store, watch, view, status };
+    (trust, keeper.run(receiver))
+}
+
+/// Why signed requests are not served before the store was read.
+const NOT_LOADED: &str =
+    "STATE_DIR cannot be used yet, and what it has about signed requests must be known first";
+
+fn view(state: &TrustState) -> TrustView {
+    TrustView {
+        file: state.file(),
+        unavailable: (!state.is_loaded()).then_some(NOT_LOADED),
+        newest_not_before: state.newest_not_before(),
+    }
+}
+
+fn status(state: &TrustState) -> TrustStatus {
+    let unavailable = (!state.is_loaded()).then_some(NOT_LOADED);
+    let file = state.file();
+    let report = TrustReport {
+        fleet: file.fleet().to_owned(),
+        version: file.version(),
+        problem: unavailable.or(state.problem()).map(str::to_owned),
+    };
+    TrustStatus { report, unavailable }
+}
+
+#[derive(Debug)]
+struct Keeper {
+    state: TrustState,
+    vin: Arc<str>,
+    store: Arc<dyn TrustStore>,
+    /// `None` if looking at the file has failed in a way that it does not recover from.
+    watch: Option<TrustWatch>,
+    view: watch::Sender<TrustView>,
+    status: watch::Sender<TrustStatus>,
+}
+
+impl Keeper {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.load().await;
+        let mut ticks: Interval = interval(CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.serve(command).await,
+                    None => return,
+                },
+                _ = ticks.tick() => self.look().await,
+            }
+        }
+    }
+
+    /// Reads the store, once it is open.
+    async fn load(&mut self) {
+        let stored = loop {
+            match self.store.load().await {
+                Ok(stored) => break stored,
+                Err(reason) => {
+                    tracing::error!(
+                        reason,
+                        "what the store has about signed requests cannot be read"
+                    );
+                    sleep(RETRY).await;
+                }
+            }
+        };
+        let text = self.state.load(stored);
+        self.remember(text).await;
+        let file = self.state.file();
+        tracing::info!(fleet = file.fleet(), version = file.version(), "a trust file is in force");
+        self.publish();
+    }
+
+    /// Looks whether TRUST_FILE has changed.
+    async fn look(&mut self) {
+        let Some(mut watch) = self.watch.take() else { return };
+        let looked = tokio::task::spawn_blocking(move || {
+            let changed = watch.changed();
+            (watch, changed)
+        });
+        let Ok((watch, changed)) = looked.await else { return };
+        self.watch = Some(watch);
+        let Some(changed) = changed else { return };
+        let text = self.state.mounted(changed);
+        match self.state.problem() {
+            Some(problem) => tracing::error!("{problem}"),
+            None => {
+                let file = self.state.file();
+                let (fleet, version) = (file.fleet(), file.version());
+                tracing::info!(fleet, version, "the trust file has changed");
+            }
+        }
+        self.remember(text).await;
+        self.publish();
+    }
+
+    /// Writes the trust file in force, so that no older one comes into force at the next start.
+    async fn remember(&self, text: Option<String>) {
+        if let Some(text) = text
+            && let Err(reason) = self.store.save_file(text).await
+        {
+            tracing::warn!(reason, "the trust file cannot be kept: an older one may replace it");
+        }
+    }
+
+    fn publish(&self) {
+        self.view.send_replace(view(&self.state));
+        let next = status(&self.state);
+        self.status.send_if_modified(|status| {
+            let changed = *status != next;
+            if changed {
+                *status = next;
+            }
+            changed
+        });
+    }
+
+    async fn serve(&mut self, command: Command) {
+        // Without a receiver the connector is stopping.
+        match command {
+            Command::Admit { scope, signed, answer } => {
+                let _ = answer.send(self.admit(&scope, &signed).await);
+            }
+            Command::Update { bundle, request_id, answer } => {
+                let _ = answer.send(self.update(&bundle, &request_id).await);
+            }
+        }
+    }
+
+    async fn admit(&mut self, scope: &Scope, signed: &Signed) -> Result<(), ErrorReply> {
+        let Signed { operation, request_id, serial, signed_by, .. } = signed;
+        let Some(admitted) = self.state.admit(scope, signed) else {
+            let message = "the serials in STATE_DIR are not known yet";
+            return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+        };
+        let next = admitted.map_err(|refusal| refused(*operation, request_id, &refusal))?;
+        if let Err(reason) = self.store.save_serials(next.text()).await {
+            let message =
+                format!("the serial of the request cannot be kept, so nothing was done: {reason}");
+            return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+        }
+        self.state.admitted(next);
+        self.publish();
+        let keys = signed_by.join(" ");
+        tracing::info!(%operation, request_id, serial, keys, "a signed request is accepted");
+        Ok(())
+    }
+
+    async fn update(&mut self, bundle: &[u8], request_id: &str) -> Result<u64, ErrorReply> {
+        let operation = Operation::TrustUpdate;
+        if !self.state.is_loaded() {
+            let message = "the trust file in STATE_DIR is not known yet";
+            return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+        }
+        let clock = Clock::now(self.state.newest_not_before());
+        let purpose = clock.purpose(operation, &self.vin, Role::Root);
+        let update = self
+            .state
+            .update(bundle, &purpose)
+            .map_err(|refusal| refused(operation, request_id, &refusal))?;
+        let Update { opened, file } = update;
+        if let Some(file) = file {
+            if let Err(reason) = self.store.save_file(file.text.clone()).await {
+                let message =
+                    format!("the trust file cannot be kept, so nothing was done: {reason}");
+                return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+            }
+            self.state.updated(file);
+            self.publish();
+        }
+        let version = self.state.file().version();
+        let keys = fingerprints(&opened.signed_by).join(" ");
+        let serial = opened.statement.serial;
+        tracing::info!(%operation, request_id, serial, keys, version, "a signed request is accepted");
+        Ok(version)
+    }
+}
