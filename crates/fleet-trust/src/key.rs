@@ -10,9 +10,13 @@ use ssh_encoding::{Decode, Encode, Reader};
 use ssh_key::public::{EcdsaPublicKey, KeyData};
 use ssh_key::{Mpint, PublicKey as SshPublicKey};
 
-/// The kinds of keys that are supported, for messages.
-pub(crate) const KINDS: &str = "ssh-ed25519, ecdsa-sha2-nistp256, sk-ssh-ed25519@openssh.com and \
-                                sk-ecdsa-sha2-nistp256@openssh.com";
+/// The kinds of keys that are supported.
+const KINDS: [&str; 4] = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
 
 /// The flag of a FIDO signature for which somebody has touched the authenticator.
 const USER_PRESENT: u8 = 0x01;
@@ -76,9 +80,7 @@ impl PublicKey {
                         \"ssh-ed25519 AAAA… alice\""
                 .to_owned());
         }
-        if !KINDS.split([' ', ',']).any(|it| it == kind) {
-            return Err(format!("keys of the kind {kind:?} are not supported; use {KINDS}"));
-        }
+        check_kind(kind)?;
         let blob =
             STANDARD.decode(base64).map_err(|error| format!("its key is not Base64: {error}"))?;
         let key = SshPublicKey::from_openssh(line)
@@ -102,10 +104,7 @@ impl PublicKey {
             KeyData::SkEcdsaSha2NistP256(key) => {
                 (p256(key.ec_point().as_bytes())?, Some(key.application()))
             }
-            other => {
-                let kind = other.algorithm().to_string();
-                return Err(format!("keys of the kind {kind:?} are not supported; use {KINDS}"));
-            }
+            other => return Err(not_supported(other.algorithm().as_str())),
         };
         if matches!(point, Point::Ed25519(point) if has_small_order(point)) {
             return Err("it is a weak key: everybody can sign with it".into());
@@ -178,6 +177,15 @@ impl PublicKey {
     }
 }
 
+/// Refuses other kinds of keys.
+pub(crate) fn check_kind(kind: &str) -> Result<(), String> {
+    if KINDS.contains(&kind) { Ok(()) } else { Err(not_supported(kind)) }
+}
+
+fn not_supported(kind: &str) -> String {
+    format!("keys of the kind {kind:?} are not supported; use one of {}", KINDS.join(", "))
+}
+
 /// A point of the curve P-256.
 fn p256(point: &[u8]) -> Result<Point, String> {
     let uncompressed = point.try_into().map(Point::P256);
@@ -195,22 +203,23 @@ fn fixed(mut signature: &[u8]) -> Option<[u8; 64]> {
     signature.is_finished().then_some(numbers)
 }
 
+/// y of the points of order 8, of which there are two for each.
+const ORDER_8: [[u8; 32]; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
+
 /// Whether the point is one of the eight whose multiples are only themselves. For each message
 /// there are signatures of these "keys" that need no private key.
 fn has_small_order(mut point: [u8; 32]) -> bool {
-    // y of the points of order 8; their negatives have the same.
-    const ORDER_8: [[u8; 32]; 2] = [
-        [
-            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
-            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
-            0x6d, 0x53, 0xfc, 0x05,
-        ],
-        [
-            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
-            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
-            0x92, 0xac, 0x03, 0x7a,
-        ],
-    ];
     // The highest bit is the sign of x.
     point[31] &= 0x7f;
     // The others have y = 0, 1 or -1, also written as p, p + 1 and p - 1, with p = 2^255 - 19.
@@ -221,4 +230,102 @@ fn has_small_order(mut point: [u8; 32]) -> bool {
         || is_small(0, 0, 0)
         || is_small(1, 0, 0)
         || (0xec..=0xee).any(|first| is_small(first, 0xff, 0x7f))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::sshsig::push;
+    use crate::testing::Signer;
+
+    fn line(kind: &str, parts: &[&[u8]]) -> String {
+        let mut blob = Vec::new();
+        for part in parts {
+            push(&mut blob, part);
+        }
+        format!("{kind} {}", STANDARD.encode(blob))
+    }
+
+    fn problem(line: &str) -> String {
+        PublicKey::parse(line).unwrap_err()
+    }
+
+    #[test]
+    fn keys_are_parsed_with_and_without_a_comment() {
+        let signers = [
+            Signer::ed25519(1),
+            Signer::ecdsa_p256(),
+            Signer::ed25519(1).in_authenticator("ssh:", 1),
+            Signer::ecdsa_p256().in_authenticator("ssh:", 1),
+        ];
+        for (signer, kind) in signers.iter().zip(KINDS) {
+            let line = signer.public_key_line();
+            let key = PublicKey::parse(&line).unwrap();
+            assert_eq!(key.kind(), kind);
+            assert_eq!(key.id(), &signer.id());
+            assert_eq!(PublicKey::parse(line.trim_end_matches(" test")).unwrap(), key);
+            assert_eq!(PublicKey::parse(&format!("{line} at home, é")).unwrap(), key);
+        }
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_key_is_refused() {
+        let point = [7; 32];
+        let good = line("ssh-ed25519", &[b"ssh-ed25519", &point]);
+        PublicKey::parse(&good).unwrap();
+        for wrong in
+            ["", " ", "ssh-ed25519", "ssh-ed25519 ", &format!("{good}\nx"), &format!(" {good}")]
+        {
+            assert!(problem(wrong).contains("a line of a .pub file"), "{wrong}");
+        }
+        for kind in
+            ["ssh-rsa", "ssh-dss", "ecdsa-sha2-nistp384", "ssh-ed25519-cert-v01@openssh.com", "and"]
+        {
+            assert!(problem(&format!("{kind} AAAA")).contains("not supported"), "{kind}");
+        }
+        assert!(problem(&good.replace("ssh-ed25519 ", "ssh-ed25519 !")).contains("not Base64"));
+        for wrong in [
+            line("ssh-ed25519", &[b"ssh-ed25519", &point[1..]]),
+            line("ssh-ed25519", &[b"ssh-ed25519", &[7; 33]]),
+            line("ssh-ed25519", &[b"ssh-ed25519", &point, b""]),
+            line("ssh-ed25519", &[b"ssh-ed25519"]),
+            line("ssh-ed25519", &[b"ecdsa-sha2-nistp256", &point]),
+            line("ecdsa-sha2-nistp256", &[b"ssh-ed25519", &point]),
+            line("ecdsa-sha2-nistp256", &[b"ecdsa-sha2-nistp256", b"nistp384", &[4; 97]]),
+            line("ecdsa-sha2-nistp256", &[b"ecdsa-sha2-nistp256", b"nistp256", &[4; 64]]),
+            line("sk-ssh-ed25519@openssh.com", &[b"sk-ssh-ed25519@openssh.com", &point]),
+        ] {
+            let problem = problem(&wrong);
+            assert!(problem.starts_with("it is not a valid key"), "{problem}");
+        }
+        let compressed = [&[2][..], &[7; 32]].concat();
+        let wrong =
+            line("ecdsa-sha2-nistp256", &[b"ecdsa-sha2-nistp256", b"nistp256", &compressed]);
+        assert!(problem(&wrong).contains("compressed"));
+    }
+
+    #[test]
+    fn keys_with_which_everybody_can_sign_are_refused() {
+        // The neutral element: S = 0 and R = the key is a signature of each message.
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        let signature = [neutral, [0; 32]].concat();
+        for message in [&b"a"[..], b"b"] {
+            UnparsedPublicKey::new(&ED25519, neutral).verify(message, &signature).unwrap();
+        }
+        let mut minus_one = [0xff; 32];
+        (minus_one[0], minus_one[31]) = (0xec, 0x7f);
+        for point in [[0; 32], neutral, minus_one, ORDER_8[0], ORDER_8[1]] {
+            for sign in [0, 0x80] {
+                let mut point = point;
+                point[31] |= sign;
+                let wrong = line("ssh-ed25519", &[b"ssh-ed25519", &point]);
+                assert!(problem(&wrong).contains("everybody can sign"), "{point:x?}");
+                let kind = "sk-ssh-ed25519@openssh.com";
+                let wrong = line(kind, &[kind.as_bytes(), &point, b"ssh:"]);
+                assert!(problem(&wrong).contains("everybody can sign"), "{point:x?}");
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ mod refusal;
 mod serials;
 mod sshsig;
 mod statement;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
 mod trust_file;

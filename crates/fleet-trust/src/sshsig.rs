@@ -16,7 +16,7 @@ use ssh_encoding::{Decode, Encode};
 use ssh_key::{Algorithm, HashAlg, SshSig};
 
 use crate::NAMESPACE;
-use crate::key::{KINDS, KeyId};
+use crate::key::{KeyId, PublicKey, check_kind};
 use crate::refusal::{Reason, Refusal};
 
 pub(crate) const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
@@ -41,10 +41,9 @@ impl Signature {
         let malformed = |text: &str| Refusal::malformed(text);
         let blob = remove_armour(armoured)?;
         let (kind, key) = key_of(&blob).ok_or_else(|| malformed("it is not an SSH signature"))?;
-        if !KINDS.split([' ', ',']).any(|it| it == kind) {
-            let message = format!("keys of the kind {kind:?} are not supported; use {KINDS}");
-            return Err(Refusal::new(Reason::UnknownKey, message).with_keys([key]));
-        }
+        check_kind(&kind).map_err(|message| {
+            Refusal::new(Reason::UnknownKey, message).with_keys([key.clone()])
+        })?;
         let invalid = |error: &dyn std::fmt::Display| {
             malformed(&format!("it is not a valid SSH signature: {error}")).with_keys([key.clone()])
         };
@@ -83,11 +82,7 @@ impl Signature {
     ///
     /// # Errors
     /// What is wrong, as the rest of a sentence that begins with "the signature".
-    pub(crate) fn verify(
-        &self,
-        key: &crate::PublicKey,
-        message: &[u8],
-    ) -> Result<(), &'static str> {
+    pub(crate) fn verify(&self, key: &PublicKey, message: &[u8]) -> Result<(), &'static str> {
         key.verify(&signed_data(NAMESPACE, self.hash, message), &self.bytes, &self.trailer)
     }
 }

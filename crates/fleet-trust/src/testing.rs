@@ -182,17 +182,18 @@ pub fn bundle(statement: &Statement, payload: &[u8], signers: &[&Signer]) -> Vec
     Bundle { statement, payload: payload.to_vec(), signatures }.to_json()
 }
 
-/// A trust file of the fleet `prod-eu`: version 1, `threshold` of the keys for both roles.
+/// A trust file of the fleet `prod-eu` with version 1. The threshold of each role is `threshold`,
+/// or the number of its keys, if that is lower.
 #[must_use]
 pub fn trust_file(threshold: usize, root: &[&Signer], release: &[&Signer]) -> String {
     let keys = |signers: &[&Signer]| {
-        let lines = signers.iter().map(|signer| format!("{:?}", signer.public_key_line()));
-        lines.collect::<Vec<_>>().join(", ")
+        let lines: Vec<_> = signers.iter().map(|signer| signer.public_key_line()).collect();
+        format!("{{threshold: {}, keys: {lines:?}}}", threshold.min(lines.len()))
     };
     format!(
         "fleet: prod-eu\nversion: 1\nmin_serial: 0\nrequire: [manifest/apply, manifest/delete, \
-         manifest/rollback, state/update]\nroles:\n  root: {{threshold: {threshold}, keys: [{}]}}\
-         \n  release: {{threshold: {threshold}, keys: [{}]}}\n",
+         manifest/rollback, state/update]\nroles:\n  root: {}\
+         \n  release: {}\n",
         keys(root),
         keys(release)
     )

@@ -30,6 +30,13 @@ pub(super) struct Position {
 }
 
 impl Position {
+    /// The position of a byte of a text.
+    pub(super) fn of_byte(text: &[u8], offset: usize) -> Self {
+        let before = String::from_utf8_lossy(text.get(..offset).unwrap_or(text));
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
+    }
+
     pub(super) fn mistake(self, text: impl Into<String>) -> Mistake {
         let mut text = text.into().replace(char::is_control, "\u{FFFD}");
         // The text may quote a part of the file.

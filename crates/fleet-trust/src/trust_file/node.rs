@@ -38,7 +38,8 @@ impl Node {
     pub(super) fn describe(&self) -> String {
         match &self.kind {
             _ if self.is_null() => "nothing".to_owned(),
-            Kind::Scalar { text, .. } => format!("{text:?}"),
+            Kind::Scalar { text, plain: true } => format!("{text:?}"),
+            Kind::Scalar { text, .. } => format!("{text:?} in quotes"),
             Kind::List(_) => "a list".to_owned(),
             Kind::Map(_) => "a map".to_owned(),
         }
@@ -62,18 +63,15 @@ pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
 
 /// The iterator does not tell what is wrong, the deserializer of the same libyaml does.
 fn syntax_error(text: &str) -> Mistake {
-    let errors = serde_yaml::Deserializer::from_str(text)
+    let error = serde_yaml::Deserializer::from_str(text)
         .find_map(|document| IgnoredAny::deserialize(document).err());
-    let (position, message) = match errors {
-        None => (None, "it ends unexpectedly".to_owned()),
-        Some(error) => {
-            let position = error
-                .location()
-                .map(|it| Position { line: it.line().max(1), column: it.column().max(1) });
-            (position, error.to_string())
-        }
+    let message = error.as_ref().map_or("it ends too early".to_owned(), ToString::to_string);
+    // An error in the characters, not in the syntax, has an offset at the end of its text.
+    let offset = message.rsplit_once(" at position ").and_then(|(_, it)| it.parse().ok());
+    let position = match (offset, error.and_then(|error| error.location())) {
+        (None, Some(it)) => Position { line: it.line().max(1), column: it.column().max(1) },
+        (offset, _) => Position::of_byte(text.as_bytes(), offset.unwrap_or_default()),
     };
-    let position = position.unwrap_or(Position { line: 1, column: 1 });
     position.mistake(format!("it is not valid YAML: {message}"))
 }
 

@@ -38,10 +38,7 @@ fn text(bytes: &[u8]) -> Result<&str, Mistake> {
         return Err(first.mistake(format!("the file has more than {limit} KiB")));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let before = String::from_utf8_lossy(before);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Position { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
+        Position::of_byte(bytes, error.valid_up_to())
             .mistake("there is a byte that is not UTF-8 text; save the file as UTF-8")
     })?;
     Ok(text.strip_prefix('\u{FEFF}').unwrap_or(text))
@@ -245,7 +242,8 @@ impl Reader {
         };
         let threshold = self.number(node, &name, 1, MAX_SIGNATURES as u64)? as usize;
         if threshold > count {
-            let text = format!("{name} is {threshold}, and there are only {count} keys");
+            let keys = if count == 1 { "is only 1 key" } else { &format!("are only {count} keys") };
+            let text = format!("{name} is {threshold}, and there {keys}");
             return self.wrong(node.at, text);
         }
         Some(Keyring { role, threshold, keys: keys? })

@@ -1,0 +1,63 @@
+//! What the tests share: a statement, a purpose, and trust files.
+
+#![allow(dead_code, clippy::panic, unreachable_pub)]
+
+use fleet_trust::testing::{self, Signer};
+use fleet_trust::{Opened, Purpose, Reason, Refusal, Role, Statement, TrustFile, Vehicles};
+
+/// The time of the tests.
+pub const NOW: i64 = 1_795_646_059;
+
+pub const VIN: &str = "WDB0412";
+
+pub const OPERATIONS: [&str; 5] =
+    ["manifest/apply", "manifest/delete", "manifest/rollback", "state", "state/update"];
+
+pub const PAYLOAD: &[u8] = b"apiVersion: v1\nconfigs: {a: b}\n";
+
+/// A statement that is valid now, for [`PAYLOAD`] and [`VIN`].
+pub fn statement() -> Statement {
+    Statement {
+        operation: "manifest/apply".into(),
+        fleet: "prod-eu".into(),
+        vehicles: Vehicles::Vins(vec!["WDB0411".into(), VIN.into()]),
+        serial: NOW.unsigned_abs(),
+        not_before: NOW - 60,
+        expires: NOW + 3600,
+        force: false,
+        rollback: None,
+        release: None,
+        payload_sha256: fleet_trust::sha256(PAYLOAD),
+    }
+}
+
+pub fn purpose() -> Purpose<'static> {
+    Purpose {
+        operation: "manifest/apply",
+        vin: VIN,
+        role: Role::Release,
+        now: NOW,
+        clock_is_plausible: true,
+    }
+}
+
+/// A trust file with these keys and this threshold for both roles.
+pub fn trust(threshold: usize, root: &[&Signer], release: &[&Signer]) -> TrustFile {
+    parse(&testing::trust_file(threshold, root, release))
+}
+
+pub fn parse(text: &str) -> TrustFile {
+    TrustFile::parse(text.as_bytes(), &OPERATIONS).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+pub fn open(bundle: &[u8], trust: &TrustFile) -> Result<Opened, Refusal> {
+    fleet_trust::open(bundle, trust, &purpose())
+}
+
+/// Asserts that a bundle is refused, and returns the refusal.
+#[track_caller]
+pub fn refused(reason: Reason, result: Result<impl Sized, Refusal>) -> Refusal {
+    let refusal = result.err().expect("it is accepted");
+    assert_eq!(refusal.reason, reason, "{refusal}");
+    refusal
+}
