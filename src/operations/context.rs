@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::OperationCall;
 use super::update_queue::UpdateQueue;
 use crate::guard::Guard;
-use crate::revisions::{Origin, Revisions};
+use crate::revisions::{Origin, OriginSignature, RequestSerial, Revisions};
 use crate::streams::{Rollouts, Subscriptions};
 use crate::trust::{Admission, Opened, Scope, Signed, Trust, is_bundle, not_configured};
 
@@ -148,7 +148,7 @@ impl OperationContext {
             operation: call.operation.name().to_owned(),
             request_id: call.request_id.clone(),
             release: call.release.clone(),
-            signed_by: call.signed.iter().flat_map(|signed| signed.signed_by.clone()).collect(),
+            signed: call.signed.as_ref().map(signature),
             rollback,
         })
     }
@@ -157,6 +157,13 @@ impl OperationContext {
     pub(super) fn wait_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.wait_permits).try_acquire_owned().ok()
     }
+}
+
+/// The signatures of a request, as they are kept with the revision.
+fn signature(signed: &Signed) -> OriginSignature {
+    let digest = signed.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let serial = RequestSerial { serial: signed.serial, digest };
+    OriginSignature { serial, signed_by: signed.signed_by.clone() }
 }
 
 /// Maximum length of the user property `release`, in bytes.

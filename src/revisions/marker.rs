@@ -11,6 +11,7 @@ use ankaios_model::update_mask::{get, parts};
 use serde_json::{Value, json};
 
 use super::item::{Item, ItemKind};
+use super::revision::RequestSerial;
 use crate::guard::MARKER_CONFIG;
 
 /// The name of the config.
@@ -40,6 +41,8 @@ pub(super) struct Marker {
     /// The request that made it.
     pub(super) request_id: String,
     pub(super) release: Option<String>,
+    /// The highest serial of the signed requests until then.
+    pub(super) serial: Option<RequestSerial>,
     /// The items of the revision's overlay.
     pub(super) items: BTreeSet<Item>,
 }
@@ -63,6 +66,12 @@ impl Marker {
         if let (Some(fields), Some(release)) = (value.as_object_mut(), &self.release) {
             fields.insert("release".into(), release.as_str().into());
         }
+        if let (Some(fields), Some(RequestSerial { serial, digest })) =
+            (value.as_object_mut(), &self.serial)
+        {
+            fields.insert("serial".into(), serial.to_string().into());
+            fields.insert("digest".into(), digest.as_str().into());
+        }
         value
     }
 
@@ -78,6 +87,7 @@ impl Marker {
             operation: String::new(),
             request_id: String::new(),
             release: None,
+            serial: None,
             items: BTreeSet::new(),
         })
     }
@@ -102,6 +112,10 @@ impl Marker {
             operation: text("operation").unwrap_or_default().to_owned(),
             request_id: text("request_id").unwrap_or_default().to_owned(),
             release: text("release").map(str::to_owned),
+            serial: text("serial").and_then(number).map(|serial| RequestSerial {
+                serial,
+                digest: text("digest").unwrap_or_default().to_owned(),
+            }),
             items: [ItemKind::Workload, ItemKind::Config].into_iter().flat_map(names).collect(),
         })
     }
@@ -159,6 +173,7 @@ mod tests {
             operation: "manifest/apply".into(),
             request_id: "r".into(),
             release: Some("1.0".into()),
+            serial: Some(RequestSerial { serial: 9, digest: "ab".into() }),
             items: [Item::workload("w"), Item::config("c"), Item::config("d")].into(),
         }
     }
@@ -170,7 +185,7 @@ mod tests {
     #[test]
     fn a_written_marker_can_be_read() {
         assert_eq!(read(marker().to_value()), Some(marker()));
-        let plain = Marker { release: None, items: BTreeSet::new(), ..marker() };
+        let plain = Marker { release: None, serial: None, items: BTreeSet::new(), ..marker() };
         assert_eq!(read(plain.to_value()), Some(plain));
         assert_eq!(MASK, PATH.join("."));
     }

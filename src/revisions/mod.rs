@@ -46,5 +46,5 @@ pub(crate) use core::{RollbackTarget, Updated};
 pub(crate) use handle::{ChangeRequest, PendingAnswer, Revisions, RevisionsStatus, check_masks};
 pub(crate) use keeper::{KeeperParts, Kept, RevisionOptions, open};
 pub(crate) use metrics::RevisionMetrics;
-pub(crate) use revision::Origin;
+pub(crate) use revision::{Origin, OriginSignature, RequestSerial};
 pub(crate) use store::OpenError;

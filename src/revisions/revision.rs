@@ -33,6 +33,13 @@ pub(super) struct Revision {
     /// The keys that have signed the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) signed_by: Vec<String>,
+    /// The highest serial of the signed requests until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) highest_serial: Option<RequestSerial>,
+    /// What another connector had accepted: this one has the serials of single items only for
+    /// requests that it has got itself, so older ones are replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) serial_floor: Option<RequestSerial>,
     pub(super) status: RevisionStatus,
     /// The revision that a rollback has taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +74,37 @@ pub(super) struct Revision {
     pub(super) given_up: Option<String>,
 }
 
+/// The signatures of the request that has made a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OriginSignature {
+    pub serial: RequestSerial,
+    /// The fingerprints of the keys.
+    pub signed_by: Vec<String>,
+}
+
+/// The serial of a signed request. Two requests with the same one are the same if their digests are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RequestSerial {
+    pub serial: u64,
+    /// The SHA-256 hash of its statement, in hexadecimal digits.
+    pub digest: String,
+}
+
+impl RequestSerial {
+    /// The higher one of two.
+    pub(super) fn higher(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(if other.serial > one.serial { other } else { one }),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Whether this request is older than `floor`, or another one with the same serial.
+    pub(super) fn is_before(&self, floor: &Self) -> bool {
+        self.serial < floor.serial || (self.serial == floor.serial && self.digest != floor.digest)
+    }
+}
+
 /// What has happened to an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,8 +121,8 @@ pub(crate) struct Origin {
     pub operation: String,
     pub request_id: String,
     pub release: Option<String>,
-    /// The fingerprints of the keys that have signed the request.
-    pub signed_by: Vec<String>,
+    /// The signatures of the request, if it is signed.
+    pub signed: Option<OriginSignature>,
     /// What the request or the settings say.
     pub rollback: RollbackMode,
 }
@@ -106,7 +144,9 @@ impl Revision {
             operation: origin.operation,
             request_id: origin.request_id,
             release: origin.release,
-            signed_by: origin.signed_by,
+            highest_serial: origin.signed.as_ref().map(|signed| signed.serial.clone()),
+            signed_by: origin.signed.map(|signed| signed.signed_by).unwrap_or_default(),
+            serial_floor: None,
             status: RevisionStatus::InProgress,
             reverts: None,
             changed,
@@ -131,12 +171,13 @@ impl Revision {
             operation: marker.operation.clone(),
             request_id: marker.request_id.clone(),
             release: marker.release.clone(),
-            // The marker does not say it.
-            signed_by: Vec::new(),
+            // The marker does not say who has signed.
+            signed: None,
             rollback: RollbackMode::Off,
         };
         let revision = Self::new(marker.revision, marker.id.clone(), origin, changed, now);
-        Self { in_doubt: false, ..revision }
+        let serial = marker.serial.clone();
+        Self { in_doubt: false, highest_serial: serial.clone(), serial_floor: serial, ..revision }
     }
 
     /// Notes that a later revision, which is no longer kept, has changed an item.
@@ -153,6 +194,7 @@ impl Revision {
             operation: self.operation.clone(),
             request_id: self.request_id.clone(),
             release: self.release.clone(),
+            serial: self.highest_serial.clone(),
             items: overlay.keys().cloned().collect(),
         }
     }

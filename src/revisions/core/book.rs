@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use ankaios_model::proto::ank_base::UpdateStateSuccess;
+use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::revision::{HistoryReply, RevisionStatus, RollbackMode};
 use serde_json::Value;
 use service_kit::random;
@@ -12,7 +13,7 @@ use super::job::{Failure, Follow};
 use super::overlay;
 use crate::revisions::item::{Item, ItemKind, Items};
 use crate::revisions::marker::{MAX_ADOPTED, Marker};
-use crate::revisions::revision::{Change, Origin, Revision};
+use crate::revisions::revision::{Change, Origin, OriginSignature, RequestSerial, Revision};
 use crate::revisions::store::Contents;
 
 /// What the marker says.
@@ -175,7 +176,40 @@ impl Book {
         changed: BTreeMap<Item, Change>,
         now: SystemTime,
     ) -> Revision {
-        Revision::new(self.current() + 1, random::hex(), origin, changed, now)
+        let newest = self.newest();
+        let former = newest.and_then(|newest| newest.highest_serial.clone());
+        let revision = Revision::new(self.current() + 1, random::hex(), origin, changed, now);
+        Revision {
+            highest_serial: RequestSerial::higher(former, revision.highest_serial.clone()),
+            serial_floor: newest.and_then(|newest| newest.serial_floor.clone()),
+            ..revision
+        }
+    }
+
+    /// Refuses a signed request that another connector would refuse as a replay.
+    pub(super) fn check_serial(&self, origin: &Origin) -> Result<(), Failure> {
+        let floor = self.newest().and_then(|newest| newest.serial_floor.as_ref());
+        let (Some(signed), Some(floor)) = (&origin.signed, floor) else { return Ok(()) };
+        let OriginSignature { serial, signed_by } = signed;
+        if !serial.is_before(floor) {
+            return Ok(());
+        }
+        let message = format!(
+            "another connector of this vehicle has accepted a request with the serial {}; this one \
+             has {}; sign with a higher one",
+            floor.serial, serial.serial
+        );
+        let Origin { operation, request_id, .. } = origin;
+        let (reason, keys) = ("replayed", signed_by.join(" "));
+        tracing::warn!(
+            operation,
+            request_id,
+            reason,
+            keys,
+            "an untrusted request is refused: {message}"
+        );
+        let reply = ErrorReply::new(ErrorCode::Untrusted, message).with("reason", reason);
+        Err(Failure::Refused(reply))
     }
 
     /// The number of a revision that is kept, or 0.

@@ -51,6 +51,9 @@ impl Core {
         let Job::Change { origin, mut update, named, is_published } = queued.job.clone() else {
             return;
         };
+        if let Err(failure) = self.book.check_serial(&origin) {
+            return refuse(queued.id, failure, actions);
+        }
         let next = overlay::next_overlay(&self.book.overlay, &self.book.startup, &update, state);
         let in_place = self.placement == Placement::InPlace;
         let request_id = origin.request_id.clone();

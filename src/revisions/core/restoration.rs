@@ -124,7 +124,7 @@ impl Core {
             operation: Operation::ManifestRollback.name().to_owned(),
             request_id: rollback_id(current.revision),
             release: self.book.release_of(target),
-            signed_by: Vec::new(),
+            signed: None,
             rollback: RollbackMode::Off,
         };
         let mut revision = self.book.new_revision(origin, changes(&changed), now.wall);

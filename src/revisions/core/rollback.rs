@@ -43,6 +43,9 @@ impl Core {
     ) {
         let (goal, origin, reverts) = match &queued.job {
             Job::Rollback { origin, target } => {
+                if let Err(failure) = self.book.check_serial(origin) {
+                    return refuse(queued.id, failure, actions);
+                }
                 let target = self.book.rollback_target(target).unwrap_or_default();
                 let release = origin.release.clone().or_else(|| self.book.release_of(target));
                 (Goal::Rollback, Origin { release, ..origin.clone() }, self.book.current())
@@ -52,7 +55,7 @@ impl Core {
                     operation: Operation::ManifestRollback.name().to_owned(),
                     request_id: rollback_id(*revision),
                     release: self.book.release_without(*revision),
-                    signed_by: Vec::new(),
+                    signed: None,
                     rollback: RollbackMode::Off,
                 };
                 (Goal::TakeBack(*revision), origin, *revision)

@@ -34,7 +34,7 @@ fn origin(mode: RollbackMode) -> Origin {
         operation: "manifest/apply".into(),
         request_id: "7f3a/1".into(),
         release: Some("1.0".into()),
-        signed_by: Vec::new(),
+        signed: None,
         rollback: mode,
     }
 }

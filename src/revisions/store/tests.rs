@@ -69,6 +69,8 @@ fn settled(number: u64) -> Revision {
         request_id: "r".into(),
         release: None,
         signed_by: [].into(),
+        highest_serial: None,
+        serial_floor: None,
         status: RevisionStatus::Succeeded,
         reverts: None,
         changed: [].into(),

@@ -1,6 +1,11 @@
 //! Revisions of other connectors.
 
+use ankaios_model::json::ankaios::parse_complete_state;
+use ankaios_model::proto::ank_base::UpdateStateRequest;
+use fleet_contract::error::ErrorCode;
+
 use super::*;
+use crate::revisions::revision::{OriginSignature, RequestSerial};
 
 #[test]
 fn a_revision_of_another_connector_is_taken_over() {
@@ -42,6 +47,52 @@ fn the_first_revision_of_another_connector_is_taken_over_by_its_event() {
     let event = json!({"desiredState": {"configs": {marker::NAME: {"revision": "1", "id": id}}}});
     world.handle(Event::Marker(Marker::hint(&event)));
     assert_eq!(world.core().current(), 1);
+}
+
+/// A request for one config that is signed with this serial.
+fn signed(world: &mut World, name: &str, serial: u64, digest: &str) -> Result<Updated, Failure> {
+    let serial = RequestSerial { serial, digest: digest.into() };
+    let signed = OriginSignature { serial, signed_by: vec!["key".into()] };
+    let origin = Origin { signed: Some(signed), ..origin(RollbackMode::Off) };
+    let value = json!({"desiredState": {"configs": {name: digest}}});
+    let update = UpdateStateRequest {
+        new_state: Some(parse_complete_state(value).unwrap()),
+        update_mask: vec![format!("desiredState.configs.{name}")],
+    };
+    world.change(Job::Change { origin, update, named: [].into(), is_published: true })
+}
+
+/// Otherwise, whoever makes another replica the active one could replay what the former one has
+/// replaced.
+#[test]
+fn what_another_connector_has_accepted_makes_older_requests_replays() {
+    let mut other = World::new(&[]);
+    signed(&mut other, "a", 7, "seven").unwrap();
+    signed(&mut other, "b", 5, "five").unwrap();
+    let mut world = World::new(&[]);
+    world.vehicle = other.vehicle.clone();
+    let seen = Marker::hint(&world.vehicle.state);
+    world.handle(Event::Marker(seen));
+    for crashes in [false, true] {
+        if crashes {
+            world.crash();
+        }
+        for (serial, digest) in [(6, "six"), (7, "other"), (1, "one")] {
+            let refused = signed(&mut world, "a", serial, digest);
+            let Err(Failure::Refused(reply)) = refused else { panic!("{refused:?}") };
+            assert_eq!(reply.code, ErrorCode::Untrusted);
+            assert_eq!(reply.details["reason"], "replayed");
+        }
+        // It is delivered again.
+        signed(&mut world, "a", 7, "seven").unwrap();
+    }
+    signed(&mut world, "a", 8, "eight").unwrap();
+    let newest = world.core().revision(world.core().current()).unwrap();
+    assert_eq!(newest.highest_serial.as_ref().map(|highest| highest.serial), Some(8));
+    assert!(matches!(signed(&mut world, "c", 6, "six"), Err(Failure::Refused(_))));
+    // A connector that keeps its own revisions knows the serials of single items.
+    signed(&mut other, "a", 8, "eight").unwrap();
+    signed(&mut other, "c", 6, "six").unwrap();
 }
 
 #[test]

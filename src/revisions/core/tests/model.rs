@@ -376,6 +376,12 @@ impl World {
         }
     }
 
+    /// Requests a change, and does what follows from it.
+    pub(super) fn change(&mut self, job: Job) -> Result<Updated, Failure> {
+        let id = self.job(job);
+        self.updated(id)
+    }
+
     pub(super) fn apply(
         &mut self,
         items: &[(&str, Option<&str>)],
