@@ -22,6 +22,7 @@ need cc gcc libc6-dev
 need mosquitto mosquitto
 need mosquitto_rr mosquitto-clients
 need openssl openssl
+need ssh-keygen openssh-client
 need faketime faketime
 # Podman needs a network backend to start; the rest is for rootless use.
 need podman podman netavark fuse-overlayfs slirp4netns uidmap

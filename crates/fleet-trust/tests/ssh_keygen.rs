@@ -151,15 +151,10 @@ fn certificates_are_refused() {
     let problem = PublicKey::parse(line.trim_end()).unwrap_err();
     assert!(problem.contains("ssh-ed25519-cert-v01@openssh.com"), "{problem}");
 
-    // With the file of a certificate, the key itself signs.
     let signature = keys.sign("alice-cert.pub", NAMESPACE, &[], &statement().to_bytes());
-    let result = common::open(&bundle(vec![signature]), &trust(&[&alice]));
-    match result {
-        Ok(opened) => {
-            assert_eq!(opened.signed_by[0].to_string(), fingerprint(&keys.path("alice.pub")))
-        }
-        Err(refusal) => assert_eq!(refusal.reason, Reason::UnknownKey, "{refusal}"),
-    }
+    let refusal =
+        refused(Reason::UnknownKey, common::open(&bundle(vec![signature]), &trust(&[&alice])));
+    assert!(refusal.message.contains("ssh-ed25519-cert-v01@openssh.com"), "{refusal}");
 }
 
 /// OpenSSH verifies the signatures of the signer of the tests, also those of its authenticator:
