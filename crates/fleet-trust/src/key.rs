@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ring::digest::{SHA256, digest};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
 use ssh_encoding::{Decode, Encode, Reader};
 use ssh_key::public::{EcdsaPublicKey, KeyData};
 use ssh_key::{Mpint, PublicKey as SshPublicKey};
@@ -21,8 +22,10 @@ const KINDS: [&str; 4] = [
 /// The flag of a FIDO signature for which somebody has touched the authenticator.
 const USER_PRESENT: u8 = 0x01;
 
-/// The fingerprint of a public key, as `ssh-keygen -l` prints it: `SHA256:…`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The fingerprint of a public key, as `ssh-keygen -l` prints it: `SHA256:…`. Serialized, it is
+/// that text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct KeyId(String);
 
 impl KeyId {

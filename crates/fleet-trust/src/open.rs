@@ -1,19 +1,14 @@
-//! The rules: what a vehicle does only because it is signed.
+//! The rules for bundles, in their order.
 
 use std::collections::BTreeSet;
-
-use ring::digest::{SHA256, digest};
 
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
 use crate::refusal::{Reason, Refusal};
 use crate::sshsig::Signature;
-use crate::statement::Statement;
+use crate::statement::{Statement, sha256};
 use crate::time;
 use crate::trust_file::{Keyring, Role, TrustFile};
-
-/// The operation that replaces the trust file. Only the role root can sign it.
-pub const TRUST_UPDATE: &str = "trust/update";
 
 /// What a bundle must be for.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +60,7 @@ pub fn open(bundle: &[u8], trust: &TrustFile, purpose: &Purpose<'_>) -> Result<O
     check(bundle, trust, purpose, signed_by)
 }
 
-/// Opens the bundle of a [`TRUST_UPDATE`], whose payload is the next trust file. Its version is
+/// Opens the bundle of a [`TRUST_UPDATE`](crate::TRUST_UPDATE), whose payload is the next trust file. Its version is
 /// one more than that of the current one, and the thresholds of root of both are reached.
 /// `operations` are those that `require` may name.
 ///
@@ -107,7 +102,8 @@ pub fn open_update(
     let purpose = Purpose { role: Role::Root, ..*purpose };
     let mut opened = check(bundle, current, &purpose, signed_by.clone())?;
     let next = TrustFile::parse(&opened.payload, operations).map_err(|mistakes| {
-        let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        // The message has room for a few.
+        let mistakes: Vec<_> = mistakes.iter().take(10).map(ToString::to_string).collect();
         Refusal::malformed(format!("the new trust file cannot be used: {}", mistakes.join("; ")))
             .with_keys(signed_by.clone())
     })?;
@@ -226,7 +222,7 @@ fn check(
         .and_then(|statement| {
             check_binding(&statement, trust, purpose)?;
             check_time(&statement, purpose)?;
-            if digest(&SHA256, &payload).as_ref() != statement.payload_sha256 {
+            if sha256(&payload) != statement.payload_sha256 {
                 return Err(Refusal::new(
                     Reason::Digest,
                     "the payload is not the one that was signed: its SHA-256 hash is not \
@@ -244,14 +240,6 @@ fn check(
             signed_by: signed_by.into_iter().collect(),
         }),
     }
-}
-
-/// The SHA-256 hash of some bytes: [`Statement::payload_sha256`] of a payload.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    hash
 }
 
 /// Checks what the statement is for.

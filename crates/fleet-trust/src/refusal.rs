@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::KeyId;
+use crate::key::KeyId;
 
 /// Why a request is refused, for programs: `details.reason` of the error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use ring::digest::{SHA256, digest};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -181,6 +182,14 @@ impl Statement {
         };
         serde_json::to_vec(&fields).expect("strings and numbers always become JSON")
     }
+}
+
+/// The SHA-256 hash of some bytes: [`Statement::payload_sha256`] of a payload.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    hash
 }
 
 impl Serialize for Vehicles {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
+use super::file::{DEFAULT_REQUIRE, MAX_TRUST_FILE, TrustFile};
 use super::mistake::{Mistake, Position};
 use super::node::{self, Kind, Node};
-use super::{DEFAULT_REQUIRE, Keyring, MAX_TRUST_FILE, NamedKey, Role, TrustFile};
+use super::role::{Keyring, NamedKey, Role, TRUST_UPDATE};
 use crate::bundle::MAX_SIGNATURES;
 use crate::key::PublicKey;
-use crate::open::TRUST_UPDATE;
 use crate::statement::MAX_SERIAL;
 
 /// Maximum number of keys of a role.
@@ -17,21 +17,28 @@ const MAX_KEYS: usize = 64;
 /// Maximum length of the name of a fleet.
 const MAX_FLEET: usize = 64;
 
-pub(super) fn trust_file(bytes: &[u8], operations: &[&str]) -> Result<TrustFile, Vec<Mistake>> {
-    let root = text(bytes).and_then(node::parse).map_err(|mistake| vec![mistake])?;
-    let mut reader = Reader { mistakes: Vec::new() };
-    let file = reader.file(&root, operations);
-    let mut mistakes = reader.mistakes;
-    match file {
-        Some(file) if mistakes.is_empty() => Ok(file),
-        _ => {
-            mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-            Err(mistakes)
+impl TrustFile {
+    /// Parses a trust file in YAML or JSON. `operations` are the names that `require` may have.
+    ///
+    /// # Errors
+    /// All mistakes, sorted by position; never empty.
+    pub fn parse(text: &[u8], operations: &[&str]) -> Result<Self, Vec<Mistake>> {
+        let root = text_of(text).and_then(node::parse).map_err(|mistake| vec![mistake])?;
+        let mut reader = Reader { mistakes: Vec::new() };
+        let file = reader.file(&root, operations);
+        let mut mistakes = reader.mistakes;
+        match file {
+            Some(file) if mistakes.is_empty() => Ok(file),
+            _ => {
+                mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+                Err(mistakes)
+            }
         }
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Mistake> {
+/// The text of a file.
+fn text_of(bytes: &[u8]) -> Result<&str, Mistake> {
     let first = Position { line: 1, column: 1 };
     if bytes.len() > MAX_TRUST_FILE {
         let limit = MAX_TRUST_FILE / 1024;
