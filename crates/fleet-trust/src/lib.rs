@@ -1,6 +1,6 @@
 //! Signed requests: what a vehicle does only because enough people have signed it, for this
-//! vehicle, and now. Whoever holds the broker, or an operator's password, can delay and drop such
-//! requests, and nothing else.
+//! vehicle, and now. Whoever holds the broker, or an operator's password, can delay, drop and read
+//! such requests, and nothing else.
 //!
 //! ```text
 //!  payload of a request ── is_bundle ──► no: without signatures; refused if TrustFile::requires
@@ -33,8 +33,8 @@
 //! One signature that breaks a rule is enough to refuse a bundle whose other signatures would do: a
 //! wrong signature is never treated as none.
 //!
-//! Accepted keys are Ed25519, ECDSA with P-256, and both in FIDO authenticators, if the owner has
-//! touched them. RSA, other curves and certificates are refused.
+//! Accepted keys are Ed25519, ECDSA with P-256, and both in FIDO authenticators that somebody has
+//! touched for the signature. RSA, other curves and certificates are refused.
 //!
 //! # Rotation
 //!
@@ -44,9 +44,9 @@
 //!
 //! # Time
 //!
-//! A statement is valid from `not_before` until `expires`. A [`TimeFloor`] finds out that a clock
+//! A statement is valid from `not_before` until `expires`. A [`TimeFloor`] detects a clock that
 //! cannot be right, because it shows a time before the build or before an accepted statement. Until
-//! it is right, nothing is valid.
+//! the clock is set, no statement is valid.
 //!
 //! # What this crate is not
 //!

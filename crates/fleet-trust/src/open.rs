@@ -60,15 +60,15 @@ pub fn open(bundle: &[u8], trust: &TrustFile, purpose: &Purpose<'_>) -> Result<O
     check(bundle, trust, purpose, signed_by)
 }
 
-/// Opens the bundle of a [`TRUST_UPDATE`](crate::TRUST_UPDATE), whose payload is the next trust file. Its version is
-/// one more than that of the current one, and the thresholds of root of both are reached.
-/// `operations` are those that `require` may name.
+/// Opens the bundle of a [`TRUST_UPDATE`](crate::TRUST_UPDATE), whose payload is the next trust
+/// file. Its version is one more than that of the current one, `min_serial` is not lower, and the
+/// thresholds of root of both files are reached. `operations` are those that `require` may name.
 ///
 /// A bundle whose payload is the current file is accepted, too: it was applied, and is delivered
-/// again.
+/// again. Whoever stores trust files compares the versions.
 ///
 /// # Errors
-/// The first rule that the bundle breaks.
+/// The first rule that the bundle breaks: those of [`open`] first.
 pub fn open_update(
     bundle: &[u8],
     current: &TrustFile,

@@ -37,7 +37,7 @@ impl TimeFloor {
         Self(newest_not_before.map_or(build_time, |newest| newest.max(build_time)))
     }
 
-    /// Takes notice of an accepted statement. Returns whether the floor is higher now, and must
+    /// Records the time of an accepted statement. Returns whether the floor is higher now, and must
     /// be stored.
     pub fn accept(&mut self, not_before: i64) -> bool {
         let is_higher = not_before > self.0;

@@ -480,6 +480,14 @@ fn a_rotation_needs_the_thresholds_of_both_files() {
         signed_by.sort();
         assert_eq!(opened.signed_by, signed_by);
     }
+    // Delivered again, with a signature of a key that is no longer one of root.
+    let bytes = update(&next, &[&a, &b, &c]);
+    let (opened, file) = apply(&bytes, &parse(&next)).unwrap();
+    assert_eq!(file, parse(&next));
+    let mut signed_by = [b.id(), c.id()];
+    signed_by.sort();
+    assert_eq!(opened.signed_by, signed_by);
+
     let refusal = refused(Reason::Threshold, apply(&update(&next, &[&a, &b]), &current));
     assert!(refusal.message.starts_with("of the new trust file: 1 key has"), "{refusal}");
     refused(Reason::Threshold, apply(&update(&next, &[&b, &c]), &current));

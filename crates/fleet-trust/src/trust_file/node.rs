@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
     })
 }
 
-/// The iterator does not tell what is wrong, the deserializer of the same libyaml does.
+/// The iterator gives no reason; the deserializer, with the same libyaml, does.
 fn syntax_error(text: &str) -> Mistake {
     let error = serde_yaml::Deserializer::from_str(text)
         .find_map(|document| IgnoredAny::deserialize(document).err());

@@ -14,6 +14,9 @@ use crate::statement::MAX_SERIAL;
 /// Maximum number of keys of a role.
 const MAX_KEYS: usize = 64;
 
+/// Maximum number of mistakes that are reported. More are of a file that is something else.
+const MAX_MISTAKES: usize = 100;
+
 /// Maximum length of the name of a fleet.
 const MAX_FLEET: usize = 64;
 
@@ -21,7 +24,7 @@ impl TrustFile {
     /// Parses a trust file in YAML or JSON. `operations` are the names that `require` may have.
     ///
     /// # Errors
-    /// All mistakes, sorted by position; never empty.
+    /// All mistakes, at most 100, sorted by position; never empty.
     pub fn parse(text: &[u8], operations: &[&str]) -> Result<Self, Vec<Mistake>> {
         let root = text_of(text).and_then(node::parse).map_err(|mistake| vec![mistake])?;
         let mut reader = Reader { mistakes: Vec::new() };
@@ -64,7 +67,9 @@ struct Entries<'a, const N: usize> {
 
 impl Reader {
     fn wrong<T>(&mut self, at: Position, text: impl Display) -> Option<T> {
-        self.mistakes.push(at.mistake(text.to_string()));
+        if self.mistakes.len() < MAX_MISTAKES {
+            self.mistakes.push(at.mistake(text.to_string()));
+        }
         None
     }
 

@@ -230,6 +230,7 @@ fn what_is_not_a_yaml_map_is_one_mistake() {
     let long = vec![b' '; MAX_TRUST_FILE + 1];
     let found = TrustFile::parse(&long, &OPERATIONS).unwrap_err();
     assert_eq!(found[0].to_string(), "line 1, column 1: the file has more than 64 KiB");
+    assert_eq!(mistakes(&"k: v\n".repeat(1000)).len(), 100);
     let found = TrustFile::parse(b"a: b\nc\xc3\xa9: \xff", &OPERATIONS).unwrap_err();
     assert!(
         found[0].to_string().starts_with("line 2, column 5: there is a byte that"),
