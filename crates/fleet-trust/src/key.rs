@@ -308,6 +308,47 @@ mod tests {
         assert!(problem(&wrong).contains("compressed"));
     }
 
+    /// `ssh-key` does not compare the lengths of the parts with their content.
+    #[test]
+    fn a_length_that_is_too_large_is_refused() {
+        for (kind, application) in
+            [("ssh-ed25519", None), ("sk-ssh-ed25519@openssh.com", Some(b"ssh:"))]
+        {
+            let mut blob = Vec::new();
+            push(&mut blob, kind.as_bytes());
+            let length = blob.len() + 3;
+            push(&mut blob, &[7; 32]);
+            application.into_iter().for_each(|it| push(&mut blob, it));
+            PublicKey::parse(&format!("{kind} {}", STANDARD.encode(&blob))).unwrap();
+            blob[length] += 1;
+            let problem = problem(&format!("{kind} {}", STANDARD.encode(&blob)));
+            assert!(problem.contains("more bytes than its parts have"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_signature_get_a_fixed_length() {
+        let signature = |numbers: &[&[u8]]| {
+            let mut signature = Vec::new();
+            numbers.iter().for_each(|number| push(&mut signature, number));
+            fixed(&signature)
+        };
+        let large = [&[0][..], &[0xff; 32]].concat();
+        let numbers = signature(&[&[1, 2], &large]).unwrap();
+        assert_eq!(numbers[..32], [&[0; 30][..], &[1, 2]].concat());
+        assert_eq!(numbers[32..], [0xff; 32]);
+        for wrong in [
+            &[&[1][..]][..],
+            &[&[1], &[2], &[3]],
+            &[&[1], &[0x80]],
+            &[&[1], &[]],
+            &[&[1], &[0, 1]],
+            &[&[1], &[1; 33]],
+        ] {
+            assert_eq!(signature(wrong), None, "{wrong:x?}");
+        }
+    }
+
     #[test]
     fn keys_with_which_everybody_can_sign_are_refused() {
         // The neutral element: S = 0 and R = the key is a signature of each message.

@@ -170,6 +170,31 @@ fn each_bit_of_a_signature_counts() {
     }
 }
 
+/// What the key does not sign must not carry anything: nobody could tell who has added it.
+#[test]
+fn what_is_not_signed_must_be_as_openssh_writes_it() {
+    let alice = Signer::ed25519(1);
+    let trust = trust(1, &[&alice], &[&alice]);
+    let blob = alice.sign_blob(&statement().to_bytes());
+    let check = |blob: Vec<u8>| open(&with_signatures(vec![armour(&blob)]), &trust);
+    check(blob.clone()).unwrap();
+
+    // Between the namespace and the hash algorithm is the reserved part.
+    let hash = blob.windows(6).position(|window| window == b"sha512").unwrap() - 4;
+    let reserved = [&blob[..hash - 4], &[0, 0, 0, 1, 7], &blob[hash..]].concat();
+    let refusal = refused(Reason::Malformed, check(reserved));
+    assert!(refusal.message.contains("reserved"), "{refusal}");
+
+    // The signature is the last part, and ends with its 64 bytes.
+    let bytes = &blob[blob.len() - 64..];
+    let label = b"rsa-sha2-256";
+    let part = [&[0, 0, 0, 12][..], label, &[0, 0, 0, 64], bytes].concat();
+    let before = hash + 4 + 6;
+    let relabelled = [&blob[..before], &[0, 0, 0, part.len() as u8], &part].concat();
+    let refusal = refused(Reason::Malformed, check(relabelled));
+    assert!(refusal.message.contains("the algorithm is not that of the key"), "{refusal}");
+}
+
 #[test]
 fn line_breaks_of_the_armour_do_not_matter_and_other_characters_do() {
     let alice = Signer::ed25519(1);
@@ -337,9 +362,12 @@ fn a_bundle_has_exactly_one_form() {
     for wrong in ["", "null", "[]", "{}", "\"payloadType\"", "{\"payloadType\": \u{7f}}"] {
         refused(Reason::Malformed, open(wrong.as_bytes(), &trust));
     }
-    let array: Vec<serde_json::Value> =
-        serde_json::from_str::<serde_json::Map<_, _>>(&json).unwrap().into_values().collect();
-    refused(Reason::Malformed, open(&serde_json::to_vec(&array).unwrap(), &trust));
+    // The values in their order, without their names.
+    let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let names = ["payloadType", "statement", "payload", "signatures"];
+    let array = serde_json::to_vec(&names.map(|name| &object[name])).unwrap();
+    let refusal = refused(Reason::Malformed, open(&array, &trust));
+    assert_eq!(refusal.message, "the bundle is not a JSON object");
     refused(Reason::Malformed, open(b"{\"payloadType\": \"\xff\"}", &trust));
 }
 
