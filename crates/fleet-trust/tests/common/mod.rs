@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::panic, unreachable_pub)]
 
 use fleet_trust::testing::{self, Signer};
-use fleet_trust::{Opened, Purpose, Reason, Refusal, Role, Statement, TrustFile, Vehicles};
+use fleet_trust::{Bundle, Opened, Purpose, Reason, Refusal, Role, Statement, TrustFile, Vehicles};
 
 /// The time of the tests.
 pub const NOW: i64 = 1_795_646_059;
@@ -60,4 +60,15 @@ pub fn refused(reason: Reason, result: Result<impl Sized, Refusal>) -> Refusal {
     let refusal = result.err().expect("it is accepted");
     assert_eq!(refusal.reason, reason, "{refusal}");
     refusal
+}
+
+/// A bundle whose statement is not that of [`Statement::to_bytes`].
+pub fn bundle_of(statement: &[u8], payload: &[u8], signers: &[&Signer]) -> Vec<u8> {
+    let signatures = signers.iter().map(|signer| signer.sign(statement)).collect();
+    Bundle { statement: statement.into(), payload: payload.into(), signatures }.to_json()
+}
+
+/// A bundle of [`statement`] with these signatures.
+pub fn with_signatures(signatures: Vec<String>) -> Vec<u8> {
+    Bundle { statement: statement().to_bytes(), payload: PAYLOAD.into(), signatures }.to_json()
 }
