@@ -11,7 +11,7 @@ use ankaios_model::update_mask::{get, parts};
 use serde_json::{Value, json};
 
 use super::item::{Item, ItemKind};
-use super::revision::RequestSerial;
+use super::serial::RequestSerial;
 use crate::guard::MARKER_CONFIG;
 
 /// The name of the config.

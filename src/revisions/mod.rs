@@ -7,6 +7,7 @@
 //!  item       one workload or one config; the overlay is a map of them
 //!  marker     the config that says which revision Ankaios has
 //!  revision   what is known about one change
+//!  serial     the serials of the signed requests that made changes
 //!  core       decides: events and the time in, actions out
 //!   ├ event      the events and the actions
 //!   ├ job        what is in its queue: changes, rollbacks, confirmations, ends of rollouts
@@ -38,6 +39,7 @@ mod marker;
 mod metrics;
 mod records;
 mod revision;
+mod serial;
 mod store;
 mod trust_files;
 mod worker;
@@ -46,5 +48,6 @@ pub(crate) use core::{RollbackTarget, Updated};
 pub(crate) use handle::{ChangeRequest, PendingAnswer, Revisions, RevisionsStatus, check_masks};
 pub(crate) use keeper::{KeeperParts, Kept, RevisionOptions, open};
 pub(crate) use metrics::RevisionMetrics;
-pub(crate) use revision::{Origin, OriginSignature, RequestSerial};
+pub(crate) use revision::Origin;
+pub(crate) use serial::{OriginSignature, RequestSerial};
 pub(crate) use store::OpenError;

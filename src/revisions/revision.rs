@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item::{Item, ItemKind, ItemValue, Items};
 use super::marker::Marker;
+use super::serial::{OriginSignature, RequestSerial};
 
 /// How often a revision that never succeeded is put back.
 pub(super) const MAX_TRIES: u32 = 3;
@@ -72,37 +73,6 @@ pub(super) struct Revision {
     /// Why an earlier revision was taken instead: it was put back too often and never succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) given_up: Option<String>,
-}
-
-/// The signatures of the request that has made a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OriginSignature {
-    pub serial: RequestSerial,
-    /// The fingerprints of the keys.
-    pub signed_by: Vec<String>,
-}
-
-/// The serial of a signed request. Two requests with the same one are the same if their digests are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RequestSerial {
-    pub serial: u64,
-    /// The SHA-256 hash of its statement, in hexadecimal digits.
-    pub digest: String,
-}
-
-impl RequestSerial {
-    /// The higher one of two.
-    pub(super) fn higher(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        match (one, other) {
-            (Some(one), Some(other)) => Some(if other.serial > one.serial { other } else { one }),
-            (one, other) => one.or(other),
-        }
-    }
-
-    /// Whether this request is older than `floor`, or another one with the same serial.
-    pub(super) fn is_before(&self, floor: &Self) -> bool {
-        self.serial < floor.serial || (self.serial == floor.serial && self.digest != floor.digest)
-    }
 }
 
 /// What has happened to an item.

@@ -13,7 +13,8 @@ use super::job::{Failure, Follow};
 use super::overlay;
 use crate::revisions::item::{Item, ItemKind, Items};
 use crate::revisions::marker::{MAX_ADOPTED, Marker};
-use crate::revisions::revision::{Change, Origin, OriginSignature, RequestSerial, Revision};
+use crate::revisions::revision::{Change, Origin, Revision};
+use crate::revisions::serial::{OriginSignature, RequestSerial};
 use crate::revisions::store::Contents;
 
 /// What the marker says.

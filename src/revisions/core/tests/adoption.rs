@@ -5,7 +5,7 @@ use ankaios_model::proto::ank_base::UpdateStateRequest;
 use fleet_contract::error::ErrorCode;
 
 use super::*;
-use crate::revisions::revision::{OriginSignature, RequestSerial};
+use crate::revisions::serial::{OriginSignature, RequestSerial};
 
 #[test]
 fn a_revision_of_another_connector_is_taken_over() {
