@@ -17,8 +17,7 @@ pub(super) async fn start(
     let origin = context.origin(&call)?;
     let target = RollbackTarget { revision, if_current, rollout };
     let revisions = context.revisions()?;
-    let scope = Scope::Everything(call.operation);
-    let admission = context.admission(call.signed.as_ref(), scope).await?;
+    let admission = context.admission(call.signed.as_ref(), Scope::Everything).await?;
     let pending = revisions.rollback(origin, target, call.force, admission).await?;
     Ok(update::reply_with_revision(context, pending))
 }

@@ -8,10 +8,20 @@ use fleet_contract::operation::Operation;
 pub(crate) enum Scope {
     /// These items, as `workloads/nginx` or `configs/web`.
     Items(Vec<String>),
-    /// All items that are known: the request may change any of them.
-    Everything(Operation),
+    /// All items: the request may change any of them.
+    Everything,
     /// No item: requests for the same operation count.
     Operation(Operation),
+}
+
+/// Between the kind of an item and its name. No name of an item or of a kind has it, and those of
+/// operations do not begin with a kind.
+const SEPARATOR: char = '/';
+
+/// Whether a name in the serials is that of an item. The others are names of operations.
+pub(super) fn is_item(name: &str) -> bool {
+    let kind = name.split_once(SEPARATOR).map(|(kind, _)| kind);
+    matches!(kind, Some("workloads" | "configs"))
 }
 
 impl Scope {
@@ -21,12 +31,12 @@ impl Scope {
         for mask in masks {
             match update_mask::parts(mask).as_slice() {
                 ["desiredState", kind @ ("workloads" | "configs"), name, ..] if *name != "*" => {
-                    items.push(format!("{kind}/{name}"));
+                    items.push(format!("{kind}{SEPARATOR}{name}"));
                 }
                 // It belongs to every manifest and changes nothing.
                 ["desiredState", "apiVersion"] => {}
                 // It may be any item: `desiredState`, or what is no part of an item.
-                _ => return Self::Everything(operation),
+                _ => return Self::Everything,
             }
         }
         items.sort_unstable();
@@ -56,8 +66,7 @@ mod tests {
         }
         for mask in ["desiredState", "desiredState.workloads", "desiredState.workloads.*", "*", ""]
         {
-            let everything = Scope::Everything(Operation::StateUpdate);
-            assert_eq!(scope(&[nginx, mask]), everything, "{mask}");
+            assert_eq!(scope(&[nginx, mask]), Scope::Everything, "{mask}");
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use fleet_contract::operation::Operation;
-use fleet_trust::{Opened, Purpose, Refusal, Serials, TrustFile, open_update};
+use fleet_trust::{Opened, Purpose, Reason, Refusal, Serial, Serials, TrustFile, open_update};
 use serde::{Deserialize, Serialize};
 
 use super::file::TrustText;
 use super::handle::Signed;
-use super::scope::Scope;
+use super::scope::{Scope, is_item};
 use super::store::StoredTrust;
 
 /// The trust file in force, and what was accepted.
@@ -29,6 +29,9 @@ pub(super) struct TrustState {
 pub(super) struct Accepted {
     /// The newest `not_before`, in Unix seconds.
     newest_not_before: i64,
+    /// The newest request that could change every item. Items without a serial have this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    everything: Option<Serial>,
     serials: Serials,
 }
 
@@ -168,13 +171,27 @@ impl TrustState {
         let mut next = self.accepted.clone()?;
         let items: Vec<String> = match scope {
             Scope::Items(items) => items.clone(),
-            Scope::Everything(_) if !next.serials.is_empty() => {
-                next.serials.items().map(str::to_owned).collect()
+            Scope::Everything => {
+                next.serials.items().filter(|name| is_item(name)).map(str::to_owned).collect()
             }
-            Scope::Everything(operation) | Scope::Operation(operation) => {
-                vec![operation.name().to_owned()]
-            }
+            Scope::Operation(operation) => vec![operation.name().to_owned()],
         };
+        let new = Serial { serial: signed.serial, digest: signed.digest };
+        let has_unknown_items = match scope {
+            Scope::Items(items) => items.iter().any(|item| next.serials.get(item).is_none()),
+            Scope::Everything => true,
+            Scope::Operation(_) => false,
+        };
+        if has_unknown_items
+            && let Some(newest) = next.everything
+            && new.serial <= newest.serial
+            && new != newest
+        {
+            return Some(Err(older_than_everything(new, newest)));
+        }
+        if *scope == Scope::Everything {
+            next.everything = Some(new);
+        }
         next.serials.set_min_serial(self.current.file.min_serial());
         next.newest_not_before = next.newest_not_before.max(signed.not_before);
         Some(next.serials.accept(&items, signed.serial, signed.digest).map(|_| next))
@@ -186,9 +203,232 @@ impl TrustState {
     }
 }
 
+fn older_than_everything(new: Serial, newest: Serial) -> Refusal {
+    let message = format!(
+        "a newer request was accepted for all workloads and configs, with the serial {}; this one \
+         has {}; sign with a higher one",
+        newest.serial, new.serial
+    );
+    Refusal { reason: Reason::Replayed, message, keys: Vec::new() }
+}
+
 fn older(mounted: u64, in_force: u64) -> String {
     format!(
         "TRUST_FILE has version {mounted}, but version {in_force} is in force: mount that one or a \
          newer one"
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use fleet_trust::testing::{Signer, bundle, trust_file};
+    use fleet_trust::{Role, Statement, Vehicles};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(version: u32, min_serial: u64) -> String {
+        let key = Signer::ed25519(1);
+        trust_file(1, &[&key], &[&key])
+            .replace("version: 1", &format!("version: {version}"))
+            .replace("min_serial: 0", &format!("min_serial: {min_serial}"))
+    }
+
+    fn file(version: u32) -> TrustText {
+        TrustText::parse(text(version, 0)).unwrap()
+    }
+
+    fn loaded(version: u32, min_serial: u64) -> TrustState {
+        let mut state = TrustState::new(TrustText::parse(text(version, min_serial)).unwrap());
+        state.load(StoredTrust::default());
+        state
+    }
+
+    fn signed(serial: u64) -> Signed {
+        Signed {
+            operation: Operation::ManifestApply,
+            request_id: "r".into(),
+            serial,
+            digest: [u8::try_from(serial % 251).unwrap(); 32],
+            not_before: i64::try_from(serial).unwrap() * 10,
+            signed_by: vec!["SHA256:a".into()],
+        }
+    }
+
+    fn items(names: &[&str]) -> Scope {
+        Scope::Items(names.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    /// Whether it is accepted; then it is on the disk.
+    fn admit(state: &mut TrustState, scope: &Scope, serial: u64) -> bool {
+        match state.admit(scope, &signed(serial)).unwrap() {
+            Ok(next) => {
+                state.admitted(next);
+                true
+            }
+            Err(refusal) => {
+                assert_eq!(refusal.reason, Reason::Replayed);
+                false
+            }
+        }
+    }
+
+    /// The state of the next start.
+    fn restarted(state: &TrustState) -> TrustState {
+        let serials = state.accepted.as_ref().map(Accepted::text);
+        let mut next = TrustState::new(state.current.clone());
+        next.load(StoredTrust { serials, file: None });
+        next
+    }
+
+    #[test]
+    fn nothing_is_accepted_before_the_store_was_read() {
+        let state = TrustState::new(file(1));
+        assert!(!state.is_loaded());
+        assert!(state.admit(&Scope::Everything, &signed(1)).is_none());
+    }
+
+    #[test]
+    fn the_newest_trust_file_is_in_force() {
+        let stored = |text: &str| StoredTrust { serials: None, file: Some(text.to_owned()) };
+        for (mounted, kept, in_force, is_written) in
+            [(1, 2, 2, false), (2, 2, 2, false), (3, 2, 3, true)]
+        {
+            let mut state = TrustState::new(file(mounted));
+            let written = state.load(stored(&text(kept, 0)));
+            assert_eq!(state.file().version(), u64::from(in_force), "{mounted}, {kept}");
+            assert_eq!(written.is_some(), is_written, "{mounted}, {kept}");
+            assert_eq!(state.problem().is_some(), kept > mounted, "{mounted}, {kept}");
+        }
+        let mut state = TrustState::new(file(1));
+        assert_eq!(state.load(stored("fleet: x\n")), Some(text(1, 0)));
+        assert_eq!(state.file().version(), 1);
+    }
+
+    #[test]
+    fn a_mounted_file_that_is_older_or_wrong_changes_nothing() {
+        let mut state = loaded(2, 0);
+        assert_eq!(state.mounted(Err("half".into())), None);
+        assert!(state.problem().unwrap().contains("half"));
+        assert_eq!(state.mounted(Ok(file(1))), None);
+        assert!(state.problem().unwrap().contains("version 1"));
+        assert_eq!(state.file().version(), 2);
+        assert_eq!(state.mounted(Ok(file(3))), Some(text(3, 0)));
+        assert_eq!((state.file().version(), state.problem()), (3, None));
+    }
+
+    #[test]
+    fn an_update_that_is_in_force_is_a_redelivery() {
+        let mut state = loaded(1, 0);
+        let next = text(2, 0);
+        let statement = Statement {
+            operation: "trust/update".into(),
+            fleet: "prod-eu".into(),
+            vehicles: Vehicles::All,
+            serial: 1,
+            not_before: 0,
+            expires: 100,
+            force: false,
+            rollback: None,
+            release: None,
+            payload_sha256: [0; 32],
+        };
+        let request = bundle(&statement, next.as_bytes(), &[&Signer::ed25519(1)]);
+        let purpose = Purpose {
+            operation: "trust/update",
+            vin: "1",
+            role: Role::Root,
+            now: 50,
+            clock_is_plausible: true,
+        };
+        let update = state.update(&request, &purpose).unwrap();
+        let file = update.file.unwrap();
+        assert_eq!(file.text, next);
+        assert_eq!(state.file().version(), 1, "it is not on the disk yet");
+        state.updated(file);
+        assert!(state.update(&request, &purpose).unwrap().file.is_none());
+        state.updated(super::tests::file(3));
+        assert_eq!(state.update(&request, &purpose).unwrap_err().reason, Reason::Replayed);
+    }
+
+    #[test]
+    fn the_time_never_goes_back() {
+        let mut state = loaded(1, 0);
+        assert!(admit(&mut state, &items(&["workloads/a"]), 7));
+        assert!(admit(&mut state, &items(&["workloads/b"]), 3));
+        assert_eq!(state.newest_not_before(), 70);
+        assert_eq!(restarted(&state).newest_not_before(), 70);
+    }
+
+    #[test]
+    fn min_serial_holds_for_everything() {
+        let mut state = loaded(1, 5);
+        for scope in
+            [items(&["workloads/a"]), Scope::Everything, Scope::Operation(Operation::State)]
+        {
+            assert!(!admit(&mut state, &scope, 4), "{scope:?}");
+            assert!(admit(&mut state, &scope, 5), "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn what_changes_everything_is_newer_than_all_that_was_signed_before() {
+        let mut state = loaded(1, 0);
+        assert!(admit(&mut state, &Scope::Operation(Operation::State), 90));
+        assert!(admit(&mut state, &items(&["workloads/a"]), 1));
+        assert!(admit(&mut state, &Scope::Everything, 5));
+        assert!(admit(&mut state, &Scope::Everything, 5), "a redelivery");
+        for name in ["workloads/a", "configs/unknown"] {
+            for serial in [1, 4, 5] {
+                // The same digest, but other items: it is not that request.
+                let is_same = serial == 5;
+                assert_eq!(admit(&mut restarted(&state), &items(&[name]), serial), is_same, "{name}");
+            }
+        }
+        assert!(admit(&mut state, &Scope::Operation(Operation::State), 91), "it has its own");
+        assert!(admit(&mut state, &items(&["configs/unknown"]), 6));
+        assert!(!admit(&mut state, &Scope::Everything, 5));
+        assert!(admit(&mut restarted(&state), &Scope::Everything, 7));
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_stored_is_read() {
+        let text = r#"{"newest_not_before": 7, "serials": {"floor": 3, "items": {}}}"#;
+        let mut state = TrustState::new(file(1));
+        state.load(StoredTrust { serials: Some(text.into()), file: None });
+        assert_eq!(state.newest_not_before(), 7);
+        assert!(!admit(&mut state, &items(&["workloads/a"]), 2));
+    }
+
+    proptest! {
+        /// In any order of deliveries, with restarts: nothing older than what an item has.
+        #[test]
+        fn no_item_goes_back(order in prop::collection::vec((0..5_usize, 0..9_u64, any::<bool>()), 0..60)) {
+            let all = ["configs/x", "configs/y", "workloads/x"];
+            let mut state = loaded(1, 0);
+            let mut newest = [None; 3];
+            for (which, serial, restarts) in order {
+                let touched: Vec<usize> = match which {
+                    0..3 => vec![which],
+                    3 => vec![0, 2],
+                    _ => vec![0, 1, 2],
+                };
+                // A serial is that of one request.
+                let serial = serial * 5 + u64::try_from(which).unwrap();
+                let scope = match which {
+                    4 => Scope::Everything,
+                    _ => items(&touched.iter().map(|&index| all[index]).collect::<Vec<_>>()),
+                };
+                let is_new = touched.iter().all(|&index| newest[index].is_none_or(|it| serial >= it));
+                prop_assert_eq!(admit(&mut state, &scope, serial), is_new);
+                if is_new {
+                    touched.iter().for_each(|&index| newest[index] = Some(serial));
+                }
+                if restarts {
+                    state = restarted(&state);
+                }
+            }
+        }
+    }
 }
