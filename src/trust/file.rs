@@ -1,12 +1,14 @@
 //! `TRUST_FILE`: read at the start and when it changes.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fleet_contract::operation::Operation;
 use fleet_trust::{Mistake, TrustFile};
+use rustix::fs::OFlags;
 
 /// Maximum size of a trust file, in bytes.
 const MAX_SIZE: u64 = 256 * 1024;
@@ -112,7 +114,9 @@ fn read(path: &Path) -> Result<TrustText, Reason> {
 }
 
 fn read_text(path: &Path) -> Result<String, Reason> {
-    let file = File::open(path)?;
+    // Opening a FIFO must not wait for its other end.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file").into());
     }
