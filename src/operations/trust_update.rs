@@ -3,7 +3,7 @@
 use fleet_contract::error::ErrorReply;
 use fleet_contract::replies::TrustReply;
 
-use super::call::{OperationCall, PendingOutcome, to_json};
+use super::call::{OperationCall, PendingOutcome, ready, to_json};
 use super::context::OperationContext;
 
 pub(super) async fn start(
@@ -11,8 +11,7 @@ pub(super) async fn start(
     call: OperationCall,
 ) -> Result<PendingOutcome, ErrorReply> {
     let updating = context.trust()?.update(call.payload, call.request_id).await?;
-    Ok(Box::pin(async move {
-        let version = updating.await?;
-        to_json(&TrustReply { version })
-    }))
+    // Later requests are verified with the new file: its keys may have signed them.
+    let version = updating.await?;
+    Ok(ready(to_json(&TrustReply { version })))
 }

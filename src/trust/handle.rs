@@ -126,8 +126,7 @@ impl Trust {
             return Ok(None);
         }
         if let Some(reason) = view.unavailable {
-            let message = format!("{reason}; nothing was done, try again later");
-            return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+            return Err(unavailable(reason));
         }
         if !is_signed {
             return Err(refused(operation, request_id, &Refusal::unsigned(operation.name())));
@@ -172,12 +171,20 @@ impl Trust {
     /// Replaces the trust file. Returns a future of the version that is in force afterwards.
     ///
     /// # Errors
-    /// The connector is stopping.
+    /// The error that is the reply: it is not signed, the keeper does not serve it at the moment, or
+    /// the connector is stopping.
     pub(crate) async fn update(
         &self,
         bundle: Bytes,
         request_id: String,
     ) -> Result<impl Future<Output = Result<u64, ErrorReply>> + Send + use<>, ErrorReply> {
+        if let Some(reason) = self.view.borrow().unavailable {
+            return Err(unavailable(reason));
+        }
+        let operation = Operation::TrustUpdate;
+        if !is_bundle(&bundle) {
+            return Err(refused(operation, &request_id, &Refusal::unsigned(operation.name())));
+        }
         let (answer, updated) = oneshot::channel();
         let command = Command::Update { bundle, request_id, answer };
         self.commands.send(command).await.map_err(|_| stopping())?;
@@ -221,11 +228,26 @@ pub(super) fn fingerprints(keys: &[KeyId]) -> Vec<String> {
 
 /// Logs why a request is refused. Returns the reply.
 pub(super) fn refused(operation: Operation, request_id: &str, refusal: &Refusal) -> ErrorReply {
-    let keys = fingerprints(&refusal.keys).join(" ");
+    refused_by(&fingerprints(&refusal.keys), operation, request_id, refusal)
+}
+
+/// Like [`refused`], with the fingerprints of the keys that have signed the request.
+pub(super) fn refused_by(
+    keys: &[String],
+    operation: Operation,
+    request_id: &str,
+    refusal: &Refusal,
+) -> ErrorReply {
+    let keys = keys.join(" ");
     let Refusal { reason, message, .. } = refusal;
     let reason = reason.as_str();
     tracing::warn!(%operation, request_id, reason, keys, "an untrusted request is refused: {message}");
     ErrorReply::new(ErrorCode::Untrusted, message.clone()).with("reason", reason)
+}
+
+fn unavailable(reason: &str) -> ErrorReply {
+    let message = format!("{reason}; nothing was done, try again later");
+    ErrorReply::new(ErrorCode::Unavailable, message)
 }
 
 fn stopping() -> ErrorReply {

@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use super::file::{TrustSource, TrustWatch};
 use super::handle::{
     Clock, Command, MAX_COMMANDS, Signed, Trust, TrustStatus, TrustView, fingerprints, refused,
+    refused_by,
 };
 use super::scope::Scope;
 use super::state::{TrustState, Update};
@@ -170,11 +171,13 @@ impl Keeper {
 
     async fn admit(&mut self, scope: &Scope, signed: &Signed) -> Result<(), ErrorReply> {
         let Signed { operation, request_id, serial, signed_by, .. } = signed;
+        let operation = *operation;
         let Some(admitted) = self.state.admit(scope, signed) else {
             let message = "the serials in STATE_DIR are not known yet";
             return Err(ErrorReply::new(ErrorCode::Unavailable, message));
         };
-        let next = admitted.map_err(|refusal| refused(*operation, request_id, &refusal))?;
+        let next = admitted
+            .map_err(|refusal| refused_by(signed_by, operation, request_id, &refusal))?;
         if let Err(reason) = self.store.save_serials(next.text()).await {
             let message =
                 format!("the serial of the request cannot be kept, so nothing was done: {reason}");
