@@ -61,6 +61,7 @@ bench: ## Measure latency and throughput
 	cargo bench --bench speed
 	cargo bench --bench streams
 	cargo bench --bench revisions
+	cargo bench --bench trust
 
 figures: ## Measure image size, memory and start time for the README
 	cargo bench --profile dev --bench figures

@@ -9,6 +9,7 @@ mod model;
 mod read_only;
 mod records;
 mod round_trip;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::io;

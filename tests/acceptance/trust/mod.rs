@@ -1,19 +1,31 @@
 //! Signed requests: what a vehicle with a trust file does, and what it refuses.
 
 mod admission;
+mod attacks;
+mod clock;
+mod crash;
+mod guard;
+mod keygen;
+mod replicas;
+mod settings;
+mod store;
 mod updates;
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ankaios_model::proto::ank_base::request::RequestContent;
+use bytes::Bytes;
 use fleet_trust::testing::{Signer, bundle};
 use fleet_trust::{Statement, Vehicles};
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::Scene;
-use crate::support::connector::VIN;
+use crate::support::connector::{BASE, VIN};
+use crate::support::scene::payload;
+use crate::support::{Client, Scene};
 
 /// The fleet of the trust files of `fleet_trust::testing`.
 const FLEET: &str = "prod-eu";
@@ -73,24 +85,80 @@ impl Trusting {
 
     /// Starts everything.
     async fn start(&self) -> Scene {
+        self.start_with(&[]).await
+    }
+
+    /// Starts everything, with more settings.
+    async fn start_with(&self, more: &[(&str, &str)]) -> Scene {
         let settings = self.settings();
-        let settings: Vec<(&str, &str)> =
-            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Scene::with(&settings).await
+        Scene::with(&[&borrowed(&settings), more].concat()).await
     }
 
     /// Starts the connector anew.
     async fn restart_connector(&self, scene: &mut Scene) {
-        let settings = self.settings();
-        let settings: Vec<(&str, &str)> =
-            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        scene.restart_connector(&settings).await;
+        scene.restart_connector(&borrowed(&self.settings())).await;
     }
 
     /// A request that both release keys have signed.
     fn sign(&self, statement: &Statement, payload: &str) -> Vec<u8> {
         bundle(statement, payload.as_bytes(), &self.release.each_ref())
     }
+}
+
+/// Settings as the scene takes them.
+fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
+    settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// An operator whose requests may have any size and any bytes. Each has a request id.
+struct Operator(Client);
+
+impl Operator {
+    async fn connect(scene: &Scene) -> Self {
+        Self(scene.client("replies/+").await)
+    }
+
+    /// Sends a request and returns its reply.
+    async fn request(&mut self, operation: &str, id: &str, request: impl Into<Bytes>) -> Value {
+        self.send(operation, id, request, &[]).await;
+        self.reply(id).await
+    }
+
+    /// Sends a request with more user properties.
+    async fn send(
+        &mut self,
+        operation: &str,
+        id: &str,
+        request: impl Into<Bytes>,
+        properties: &[(&str, &str)],
+    ) {
+        let user_properties = [&[("request-id", id)], properties].concat();
+        let properties = PublishProperties {
+            response_topic: Some(format!("{BASE}/replies/{id}")),
+            user_properties: user_properties
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            ..PublishProperties::default()
+        };
+        self.0.publish_with(&format!("{BASE}/{operation}/req"), request, properties).await;
+    }
+
+    /// The next reply, which must be that to this request.
+    async fn reply(&mut self, id: &str) -> Value {
+        let reply = self.0.next().await;
+        assert!(reply.topic.ends_with(format!("/{id}").as_bytes()), "{id}: {reply:?}");
+        payload(&reply)
+    }
+}
+
+/// The number of updates that have reached Ankaios.
+fn updates(scene: &Scene) -> usize {
+    let is_update = |content: &Option<RequestContent>| {
+        matches!(content, Some(RequestContent::UpdateStateRequest(_)))
+    };
+    let requests = scene.vehicle.requests();
+    requests.iter().filter(|request| is_update(&request.request_content)).count()
 }
 
 /// The system clock, in Unix seconds.

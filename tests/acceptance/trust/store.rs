@@ -1,0 +1,154 @@
+//! The store of the serials: it cannot be used, it is lost, it is damaged.
+
+use super::*;
+use crate::support::connector::start_connector;
+use crate::support::{DEADLINE, eventually, free_port, http};
+
+const APPLY: &str = "manifest/apply";
+
+fn code(reply: &Value) -> &str {
+    reply["error"]["code"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn without_a_usable_folder_nothing_that_is_signed_is_served() {
+    let trusting = Trusting::new();
+    fs::remove_dir(trusting.state_dir()).unwrap();
+    fs::write(trusting.state_dir(), "a file").unwrap();
+    let health = free_port();
+    let address = format!("127.0.0.1:{health}");
+    let scene = trusting.start_with(&[("HEALTH_ADDR", &*address)]).await;
+    let update = bundle(&statement("trust/update", 1), b"x", &trusting.root.each_ref());
+    for (operation, request) in [
+        (APPLY, trusting.sign(&statement(APPLY, 1), &config("door", "open"))),
+        (APPLY, config("door", "open").into()),
+        ("manifest/rollback", "{}".into()),
+        ("state", trusting.sign(&statement("state", 1), "[]")),
+        ("trust/update", update),
+    ] {
+        let reply = scene.request(operation, request).await;
+        assert_eq!(code(&reply), "unavailable", "{operation}: {reply}");
+        let message = reply["error"]["message"].as_str().unwrap();
+        assert!(message.contains("STATE_DIR"), "{operation}: {message}");
+    }
+    assert_eq!(updates(&scene), 0);
+    let reply = scene.request("state", r#"["desiredState.configs"]"#).await;
+    assert!(reply["desired_state"].is_object(), "{reply}");
+    let ready = http::get(health, "/readyz").await;
+    assert_eq!(ready.status, 503, "{ready:?}");
+    let reason = ready.json()["reasons"]["trust"].clone();
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("STATE_DIR")), "{ready:?}");
+    let mut status = scene.client("connector/status").await;
+    crate::support::scene::find(&mut status, |status| {
+        status["trust"]["problem"].as_str().is_some_and(|text| text.contains("STATE_DIR"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_that_becomes_usable_is_used() {
+    let trusting = Trusting::new();
+    fs::remove_dir(trusting.state_dir()).unwrap();
+    fs::write(trusting.state_dir(), "a file").unwrap();
+    let scene = trusting.start().await;
+    let request = trusting.sign(&statement(APPLY, 1), &config("door", "open"));
+    assert_eq!(code(&scene.request(APPLY, &request).await), "unavailable");
+    fs::remove_file(trusting.state_dir()).unwrap();
+    eventually("the folder is used", DEADLINE, async || {
+        let reply = scene.request(APPLY, &request).await;
+        (reply["revision"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_lost_or_damaged_begins_at_min_serial() {
+    let trusting = Trusting::new();
+    trusting.mount(&trusting.file().replace("min_serial: 0", "min_serial: 5"));
+    let mut scene = trusting.start().await;
+    let begins = "the store has no serials of signed requests";
+    let line = scene.connector.line(begins).await;
+    assert!(line.contains("WARN") && line.contains("min_serial=5"), "{line}");
+    let request = |serial, value| trusting.sign(&statement(APPLY, serial), &config("door", value));
+    let reply = scene.request(APPLY, request(4, "open")).await;
+    assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
+    let reply = scene.request(APPLY, request(20, "closed")).await;
+    assert_eq!(reply["revision"], 1, "{reply}");
+    let reply = scene.request(APPLY, request(10, "open")).await;
+    assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
+    let serials = trusting.state_dir().join("trust/serials.json");
+    for damage in [false, true] {
+        scene.connector.kill().await;
+        if damage {
+            let mut content = fs::read(&serials).unwrap();
+            let middle = content.len() / 2;
+            content[middle] ^= 1;
+            fs::write(&serials, content).unwrap();
+        } else {
+            fs::remove_dir_all(trusting.state_dir()).unwrap();
+            fs::create_dir(trusting.state_dir()).unwrap();
+        }
+        trusting.restart_connector(&mut scene).await;
+        scene.connector.line(begins).await;
+        let reply = scene.request(APPLY, request(4, "open")).await;
+        assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
+        // What was replaced can come back, but nothing below the floor of the trust file.
+        let reply = scene.request(APPLY, request(10 + u64::from(damage), "open")).await;
+        assert!(reply["revision"].is_u64(), "{reply}");
+    }
+    assert!(trusting.state_dir().join("trust/serials.json.damaged").exists());
+}
+
+#[tokio::test]
+async fn the_folder_of_an_old_version_gets_what_is_missing() {
+    let trusting = Trusting::new();
+    let state_dir = trusting.state_dir();
+    let settings = [("STATE_DIR", state_dir.to_str().unwrap())];
+    let mut scene = Scene::with(&settings).await;
+    let reply = scene.request(APPLY, config("door", "closed")).await;
+    assert_eq!(reply["revision"], 1, "{reply}");
+    assert!(!state_dir.join("trust").exists());
+    scene.connector.kill().await;
+    trusting.restart_connector(&mut scene).await;
+    let reply =
+        scene.request(APPLY, trusting.sign(&statement(APPLY, 1), &config("door", "open"))).await;
+    assert_eq!(reply["revision"], 2, "{reply}");
+    let history = scene.request("manifest/history", "").await;
+    let revisions = history["revisions"].as_array().unwrap();
+    let signers: Vec<usize> =
+        revisions.iter().map(|one| one["signed_by"].as_array().map_or(0, Vec::len)).collect();
+    assert_eq!(signers, [2, 0], "{history}");
+}
+
+#[tokio::test]
+async fn a_stored_trust_file_beats_an_older_mounted_one_and_its_damage_is_reported() {
+    let trusting = Trusting::new();
+    let second = trusting.file().replace("version: 1", "version: 2");
+    let mut scene = trusting.start().await;
+    trusting.mount(&second);
+    let mut status = scene.client("connector/status").await;
+    crate::support::scene::find(&mut status, |status| status["trust"]["version"] == 2).await;
+    let stored = trusting.state_dir().join("trust/trust.yaml");
+    eventually("it is kept", DEADLINE, async || {
+        fs::read_to_string(&stored).is_ok_and(|text| text.contains("version: 2")).then_some(())
+    })
+    .await;
+    for is_damaged in [false, true] {
+        scene.connector.kill().await;
+        trusting.mount(&trusting.file());
+        if is_damaged {
+            fs::write(&stored, "fleet: mallory\n").unwrap();
+        }
+        scene.connector = start_connector(
+            &scene.broker,
+            scene.vehicle.control_interface(),
+            &borrowed(&trusting.settings()),
+        );
+        let version = if is_damaged { 1 } else { 2 };
+        let line = scene.connector.line("a trust file is in force").await;
+        assert!(line.contains(&format!("version={version}")), "{line}");
+        if is_damaged {
+            scene.connector.line("a file of the store is damaged and set aside").await;
+        }
+    }
+}
