@@ -110,6 +110,9 @@ impl Keeper {
         self.remember(text).await;
         let file = self.state.file();
         tracing::info!(fleet = file.fleet(), version = file.version(), "a trust file is in force");
+        if let Some(problem) = self.state.problem() {
+            tracing::warn!("{problem}");
+        }
         self.publish();
     }
 
@@ -176,8 +179,8 @@ impl Keeper {
             let message = "the serials in STATE_DIR are not known yet";
             return Err(ErrorReply::new(ErrorCode::Unavailable, message));
         };
-        let next = admitted
-            .map_err(|refusal| refused_by(signed_by, operation, request_id, &refusal))?;
+        let next =
+            admitted.map_err(|refusal| refused_by(signed_by, operation, request_id, &refusal))?;
         if let Err(reason) = self.store.save_serials(next.text()).await {
             let message =
                 format!("the serial of the request cannot be kept, so nothing was done: {reason}");

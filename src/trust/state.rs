@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use fleet_contract::operation::Operation;
-use fleet_trust::{Opened, Purpose, Reason, Refusal, Serial, Serials, TrustFile, open_update};
+use fleet_trust::{
+    Opened, Purpose, Reason, Refusal, Serial, Serials, TrustFile, is_bundle, open_update,
+};
 use serde::{Deserialize, Serialize};
 
 use super::file::TrustText;
@@ -151,6 +153,9 @@ impl TrustState {
 
     /// Opens a request for `trust/update`.
     pub(super) fn update(&self, bundle: &[u8], purpose: &Purpose<'_>) -> Result<Update, Refusal> {
+        if !is_bundle(bundle) {
+            return Err(Refusal::unsigned(purpose.operation));
+        }
         let operations = Operation::ALL.map(Operation::name);
         let (opened, file) = open_update(bundle, &self.shared, purpose, &operations)?;
         if file == self.current.file {
@@ -383,7 +388,11 @@ mod tests {
             for serial in [1, 4, 5] {
                 // The same digest, but other items: it is not that request.
                 let is_same = serial == 5;
-                assert_eq!(admit(&mut restarted(&state), &items(&[name]), serial), is_same, "{name}");
+                assert_eq!(
+                    admit(&mut restarted(&state), &items(&[name]), serial),
+                    is_same,
+                    "{name}"
+                );
             }
         }
         assert!(admit(&mut state, &Scope::Operation(Operation::State), 91), "it has its own");

@@ -26,7 +26,10 @@ impl TrustFile {
     /// # Errors
     /// All mistakes, at most 100, sorted by position; never empty.
     pub fn parse(text: &[u8], operations: &[&str]) -> Result<Self, Vec<Mistake>> {
-        let root = text_of(text).and_then(node::parse).map_err(|mistake| vec![mistake])?;
+        let root = text_of(text)
+            .and_then(without_private_key)
+            .and_then(node::parse)
+            .map_err(|mistake| vec![mistake])?;
         let mut reader = Reader { mistakes: Vec::new() };
         let file = reader.file(&root, operations);
         let mut mistakes = reader.mistakes;
@@ -52,6 +55,16 @@ fn text_of(bytes: &[u8]) -> Result<&str, Mistake> {
             .mistake("there is a byte that is not UTF-8 text; save the file as UTF-8")
     })?;
     Ok(text.strip_prefix('\u{FEFF}').unwrap_or(text))
+}
+
+/// Messages quote parts of the file, and are published: a private key must not be in them.
+fn without_private_key(text: &str) -> Result<&str, Mistake> {
+    let Some(line) = text.lines().position(|line| line.contains("PRIVATE KEY-----")) else {
+        return Ok(text);
+    };
+    Err(Position { line: line + 1, column: 1 }.mistake(
+        "this is a private key, which must stay with its owner; write the line of the .pub file",
+    ))
 }
 
 /// Reads nodes, and collects the mistakes. A method that returns `None` has added one.
@@ -300,5 +313,23 @@ impl Reader {
             }
         }
         Some(keys.into_iter().map(|(_, key)| key).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_named_and_not_quoted() {
+        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----";
+        for (text, line) in [(key.to_owned(), 1), (format!("fleet: a\nroles: >\n  {key}"), 3)] {
+            let mistakes = trust_file(text.as_bytes(), &[]).unwrap_err();
+            let [Mistake { line: found, text, .. }] = &mistakes[..] else {
+                panic!("{mistakes:?}");
+            };
+            assert_eq!(*found, line);
+            assert!(text.contains("private key") && !text.contains("b3Blbn"), "{text}");
+        }
     }
 }
