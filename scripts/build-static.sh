@@ -42,8 +42,9 @@ scripts/install-rust-target.sh "$target"
 suffix=$(echo "$target" | tr - _)
 export "CC_$suffix=$compiler" "CFLAGS_$suffix=-U_FORTIFY_SOURCE"
 
-# Packed relative relocations make the position-independent binary 0.2 MB smaller.
-RUSTFLAGS="-C target-feature=+crt-static -C linker=rust-lld -C link-self-contained=yes -C link-arg=-zpack-relative-relocs" \
+# Packed relative relocations make the position-independent binary 0.2 MB smaller, and functions that
+# are the same instructions only once another 0.06 MB.
+RUSTFLAGS="-C target-feature=+crt-static -C linker=rust-lld -C link-self-contained=yes -C link-arg=-zpack-relative-relocs -C link-arg=--icf=all" \
     cargo build --locked --release \
     --package fleet-connector --package vehicle-data-sender --bins --target "$target"
 

@@ -302,7 +302,7 @@ mod tests {
         {
             let mut state = TrustState::new(file(mounted));
             let written = state.load(stored(&text(kept, 0)));
-            assert_eq!(state.file().version(), u64::from(in_force), "{mounted}, {kept}");
+            assert_eq!(state.file().version(), in_force, "{mounted}, {kept}");
             assert_eq!(written.is_some(), is_written, "{mounted}, {kept}");
             assert_eq!(state.problem().is_some(), kept > mounted, "{mounted}, {kept}");
         }

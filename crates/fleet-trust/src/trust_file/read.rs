@@ -324,11 +324,11 @@ mod tests {
     fn a_private_key_is_named_and_not_quoted() {
         let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----";
         for (text, line) in [(key.to_owned(), 1), (format!("fleet: a\nroles: >\n  {key}"), 3)] {
-            let mistakes = trust_file(text.as_bytes(), &[]).unwrap_err();
+            let mistakes = TrustFile::parse(text.as_bytes(), &[]).unwrap_err();
             let [Mistake { line: found, text, .. }] = &mistakes[..] else {
                 panic!("{mistakes:?}");
             };
-            assert_eq!(*found, line);
+            assert_eq!(*found, line, "{text}");
             assert!(text.contains("private key") && !text.contains("b3Blbn"), "{text}");
         }
     }
