@@ -225,7 +225,7 @@ fn older(mounted: u64, in_force: u64) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use fleet_trust::testing::{Signer, bundle, trust_file};
     use fleet_trust::{Role, Statement, Vehicles};

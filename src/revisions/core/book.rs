@@ -196,8 +196,8 @@ impl Book {
             return Ok(());
         }
         let message = format!(
-            "another connector of this vehicle has accepted a request with the serial {}; this one \
-             has {}; sign with a higher one",
+            "Ankaios has a change with the serial {} that is not in STATE_DIR: another connector \
+             has made it, or STATE_DIR is a new one; this request has {}; sign with a higher serial",
             floor.serial, serial.serial
         );
         let Origin { operation, request_id, .. } = origin;
