@@ -26,7 +26,10 @@ const SIZES: [(&str, usize); 2] = [("1 KiB", 1024), ("700 KiB", 700 * 1024)];
 /// Two release keys.
 type Keys = [Signer; 2];
 
-const KINDS: [(&str, fn() -> Keys); 2] = [
+/// Makes two keys.
+type MakeKeys = fn() -> Keys;
+
+const KINDS: [(&str, MakeKeys); 2] = [
     ("ed25519 and ed25519", || [Signer::ed25519(1), Signer::ed25519(2)]),
     ("ed25519 and ecdsa", || [Signer::ed25519(1), Signer::ecdsa_p256()]),
 ];
