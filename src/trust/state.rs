@@ -233,18 +233,18 @@ mod tests {
 
     use super::*;
 
-    fn text(version: u32, min_serial: u64) -> String {
+    fn text(version: u64, min_serial: u64) -> String {
         let key = Signer::ed25519(1);
         trust_file(1, &[&key], &[&key])
             .replace("version: 1", &format!("version: {version}"))
             .replace("min_serial: 0", &format!("min_serial: {min_serial}"))
     }
 
-    fn file(version: u32) -> TrustText {
+    fn file(version: u64) -> TrustText {
         TrustText::parse(text(version, 0)).unwrap()
     }
 
-    fn loaded(version: u32, min_serial: u64) -> TrustState {
+    fn loaded(version: u64, min_serial: u64) -> TrustState {
         let mut state = TrustState::new(TrustText::parse(text(version, min_serial)).unwrap());
         state.load(StoredTrust::default());
         state
