@@ -8,13 +8,14 @@
 #![allow(clippy::cast_precision_loss, reason = "figures are shown with few digits")]
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use fleet_trust::testing::{Signer, bundle, trust_file};
-use fleet_trust::{Purpose, Role, Statement, TrustFile, Vehicles, open};
+use fleet_trust::{DEFAULT_REQUIRE, Purpose, Role, Statement, TrustFile, Vehicles, open};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// The number of rounds, and of bundles in each. The table shows the median of the rounds.
 const ROUNDS: usize = 21;
@@ -26,33 +27,42 @@ const SIZES: [(&str, usize); 2] = [("1 KiB", 1024), ("700 KiB", 700 * 1024)];
 /// Two release keys.
 type Keys = [Signer; 2];
 
-/// Makes two keys.
-type MakeKeys = fn() -> Keys;
+/// The kinds of the two keys.
+const KINDS: [&str; 2] = ["ed25519 and ed25519", "ed25519 and ecdsa"];
 
-const KINDS: [(&str, MakeKeys); 2] = [
-    ("ed25519 and ed25519", || [Signer::ed25519(1), Signer::ed25519(2)]),
-    ("ed25519 and ecdsa", || [Signer::ed25519(1), Signer::ecdsa_p256()]),
-];
+fn keys(kind: &str) -> Keys {
+    let second = if kind.ends_with("ecdsa") { Signer::ecdsa_p256() } else { Signer::ed25519(2) };
+    [Signer::ed25519(1), second]
+}
 
-/// The argument with which the program verifies one bundle and prints its peak memory.
-const ONE: &str = "verify-one";
+/// The argument with which the program reads a bundle and a trust file, and prints its peak memory.
+const READ: &str = "read-one";
+
+/// The same, after it has verified the bundle.
+const VERIFY: &str = "verify-one";
 
 fn main() {
-    let mut arguments = std::env::args().skip_while(|argument| argument != ONE).skip(1);
-    if let (Some(kind), Some(size)) = (arguments.next(), arguments.next()) {
-        println!("{}", peak_of_one(kind.parse().unwrap(), size.parse().unwrap()));
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, task, bundle, file] = &arguments[..]
+        && [READ, VERIFY].contains(&task.as_str())
+    {
+        println!("{}", peak(task == VERIFY, bundle.as_ref(), file.as_ref()));
         return;
     }
+    let folder = TempDir::new().unwrap();
     let mut figures = Vec::new();
-    for (index, (kind, keys)) in KINDS.into_iter().enumerate() {
+    for kind in KINDS {
         for (name, size) in SIZES {
-            let baseline = peak_in_own_process(index, 0);
-            let peak = peak_in_own_process(index, size);
+            let (bundle, file) = signed(&keys(kind), size);
+            let paths = ["bundle.json", "trust.yaml"].map(|name| folder.path().join(name));
+            std::fs::write(&paths[0], &bundle).unwrap();
+            std::fs::write(&paths[1], &file).unwrap();
+            let [read, verified] = [READ, VERIFY].map(|task| peak_in_own_process(task, &paths));
             figures.push(json!({
                 "keys": kind,
                 "payload": name,
-                "time_s": time(&keys(), size),
-                "peak_bytes": peak.saturating_sub(baseline),
+                "time_s": time(&bundle, &parsed(&file)),
+                "peak_bytes": verified.saturating_sub(read),
             }));
         }
     }
@@ -62,8 +72,8 @@ fn main() {
     std::fs::write(path, serde_json::to_vec_pretty(&figures).unwrap()).unwrap();
 }
 
-/// A bundle with both signatures, and the trust file for it.
-fn signed(keys: &Keys, size: usize) -> (Vec<u8>, TrustFile) {
+/// A bundle with both signatures, and the text of the trust file for it.
+fn signed(keys: &Keys, size: usize) -> (Vec<u8>, String) {
     let statement = Statement {
         operation: "manifest/apply".into(),
         fleet: "prod-eu".into(),
@@ -78,12 +88,11 @@ fn signed(keys: &Keys, size: usize) -> (Vec<u8>, TrustFile) {
     };
     let keys = keys.each_ref();
     let file = trust_file(2, &keys, &keys);
-    let file = TrustFile::parse(
-        file.as_bytes(),
-        &["manifest/apply", "manifest/delete", "manifest/rollback", "state/update"],
-    )
-    .unwrap();
     (bundle(&statement, &vec![b'x'; size], &keys), file)
+}
+
+fn parsed(file: &str) -> TrustFile {
+    TrustFile::parse(file.as_bytes(), &DEFAULT_REQUIRE).unwrap()
 }
 
 fn verify(bundle: &[u8], file: &TrustFile) {
@@ -99,13 +108,12 @@ fn verify(bundle: &[u8], file: &TrustFile) {
 }
 
 /// The time to verify one bundle.
-fn time(keys: &Keys, size: usize) -> f64 {
-    let (bundle, file) = signed(keys, size);
-    let bundles = if size > 64 * 1024 { BUNDLES / 10 } else { BUNDLES };
+fn time(bundle: &[u8], file: &TrustFile) -> f64 {
+    let bundles = if bundle.len() > 64 * 1024 { BUNDLES / 10 } else { BUNDLES };
     let mut times: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
-            (0..bundles).for_each(|_| verify(&bundle, &file));
+            (0..bundles).for_each(|_| verify(bundle, file));
             start.elapsed().as_secs_f64() / bundles as f64
         })
         .collect();
@@ -113,23 +121,30 @@ fn time(keys: &Keys, size: usize) -> f64 {
     times[ROUNDS / 2]
 }
 
-/// The peak memory of this process after it has made a bundle and, unless the size is 0, has
-/// verified it. The bundle comes from a process of its own in reality, so it is a part of the peak.
-fn peak_of_one(kind: usize, size: usize) -> u64 {
-    let (bundle, file) = signed(&KINDS[kind].1(), 16);
-    if size > 0 {
-        let (large, file) = if size > 16 { signed(&KINDS[kind].1(), size) } else { (bundle, file) };
-        verify(&large, &file);
+/// The peak memory of this process after it has read the files and, perhaps, has verified the
+/// bundle.
+fn peak(verifies: bool, bundle: &Path, file: &Path) -> u64 {
+    let bundle = std::fs::read(bundle).unwrap();
+    let file = parsed(&std::fs::read_to_string(file).unwrap());
+    if verifies {
+        verify(&bundle, &file);
     }
+    black_box(bundle);
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-fn peak_in_own_process(kind: usize, size: usize) -> u64 {
+/// The median of some processes: the kernel counts pages of the program, too.
+fn peak_in_own_process(task: &str, paths: &[PathBuf; 2]) -> u64 {
     let program = std::env::current_exe().unwrap();
-    let output = Command::new(program).args([ONE, &kind.to_string(), &size.to_string()]).output();
-    String::from_utf8(output.unwrap().stdout).unwrap().trim().parse().unwrap()
+    let run = || {
+        let output = Command::new(&program).arg(task).args(paths).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse::<u64>().unwrap()
+    };
+    let mut peaks: Vec<u64> = (0..ROUNDS).map(|_| run()).collect();
+    peaks.sort_unstable();
+    peaks[ROUNDS / 2]
 }
 
 fn table(figures: &[Value]) -> String {

@@ -41,6 +41,8 @@ async fn nothing_older_follows_something_newer_however_often_the_power_is_cut() 
     let operator = Requester::connect(scene.broker.port()).await;
     let (mut number, mut newest) = (0, 0);
     let mut sent = Vec::new();
+    // A change is signed once.
+    let mut changes = Vec::new();
     for _ in 0..KILLS {
         for _ in 0..random.u32(1..12) {
             number += 1;
@@ -49,9 +51,11 @@ async fn nothing_older_follows_something_newer_however_often_the_power_is_cut() 
                 random.u32(1..=newest)
             } else {
                 newest += 1;
+                changes.push(change(&trusting, newest));
                 newest
             };
-            operator.request(number, APPLY, change(&trusting, serial)).await;
+            let request = changes[serial as usize - 1].clone();
+            operator.request(number, APPLY, request).await;
             sent.push((number, serial));
         }
         tokio::time::sleep(Duration::from_millis(random.u64(..60))).await;

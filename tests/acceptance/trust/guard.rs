@@ -141,18 +141,19 @@ async fn what_changes_everything_makes_every_earlier_request_a_replay() {
         let signed = Statement { force: true, ..statement("state/update", serial) };
         trusting.sign(&signed, &whole.to_string())
     };
-    let reply = scene.request("state/update", update(3)).await;
+    let update = update(3);
+    let reply = scene.request("state/update", &update).await;
     assert_eq!(reply["revision"], 2, "{reply}");
     for request in [&withheld, &apply(1, "door", "open"), &apply(3, "window", "open")] {
         let reply = scene.request(APPLY, request).await;
         assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
     }
     // A redelivery of it is accepted, until something newer was.
-    assert!(scene.request("state/update", update(3)).await["revision"].is_u64());
+    assert!(scene.request("state/update", &update).await["revision"].is_u64());
     assert!(scene.request("state", read(51)).await["desired_state"].is_object());
     let reply = scene.request(APPLY, apply(4, "window", "closed")).await;
     assert!(reply["revision"].is_u64(), "{reply}");
-    let reply = scene.request("state/update", update(3)).await;
+    let reply = scene.request("state/update", &update).await;
     assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
     assert!(value_of(&scene, "window").unwrap().contains("closed"));
 }
