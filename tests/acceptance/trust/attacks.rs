@@ -6,6 +6,7 @@ use fleet_trust::{Bundle, KeyId, sha256};
 use serde_json::json;
 
 use super::*;
+use crate::support::{DEADLINE, eventually};
 
 /// A request that must be refused.
 struct Attack {
@@ -45,13 +46,16 @@ impl Attacks {
             assert_eq!(refusal(&reply), untrusted(reason), "{name}: {reply}");
             assert_eq!(scene.vehicle.desired_state(), before, "{name}");
             assert_eq!(updates(scene), updates_before, "{name}");
-            let output = scene.connector.output();
-            let refused: Vec<&String> = output
-                .iter()
-                .filter(|line| line.contains("an untrusted request is refused"))
-                .filter(|line| line.contains(&id))
-                .collect();
-            let [line] = refused[..] else { panic!("{name}: {refused:?}") };
+            let refused = || {
+                let is_it = |line: &String| {
+                    line.contains("an untrusted request is refused") && line.contains(&id)
+                };
+                scene.connector.output().into_iter().filter(is_it).collect::<Vec<_>>()
+            };
+            // The reply may be faster than the log.
+            eventually("it is in the log", DEADLINE, async || refused().first().map(drop)).await;
+            let lines = refused();
+            let [line] = &lines[..] else { panic!("{name}: {lines:?}") };
             for part in [operation, reason] {
                 assert!(line.contains(part), "{name}: {line}");
             }

@@ -130,7 +130,7 @@ async fn what_waits_at_the_broker_is_served_in_order_after_the_start() {
         let mut replies = std::collections::BTreeMap::new();
         // Those of earlier rounds may be delivered again.
         while replies.len() < 4 {
-            let reply = operator.0.next().await;
+            let reply = operator.client.next().await;
             let topic = String::from_utf8(reply.topic.to_vec()).unwrap();
             let id = topic.rsplit('/').next().unwrap();
             if let Some(name) = id.strip_suffix(&format!("-{round}")) {

@@ -111,11 +111,15 @@ fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
 }
 
 /// An operator whose requests may have any size and any bytes. Each has a request id.
-struct Operator(Client);
+struct Operator {
+    client: Client,
+    /// The requests that were replied to.
+    done: Vec<String>,
+}
 
 impl Operator {
     async fn connect(scene: &Scene) -> Self {
-        Self(scene.client("replies/+").await)
+        Self { client: scene.client("replies/+").await, done: Vec::new() }
     }
 
     /// Sends a request and returns its reply.
@@ -141,14 +145,21 @@ impl Operator {
                 .collect(),
             ..PublishProperties::default()
         };
-        self.0.publish_with(&format!("{BASE}/{operation}/req"), request, properties).await;
+        self.client.publish_with(&format!("{BASE}/{operation}/req"), request, properties).await;
     }
 
-    /// The next reply, which must be that to this request.
+    /// The next reply, which must be that to this request. After a restart of the connector, earlier
+    /// requests may be delivered, and replied to, again.
     async fn reply(&mut self, id: &str) -> Value {
-        let reply = self.0.next().await;
-        assert!(reply.topic.ends_with(format!("/{id}").as_bytes()), "{id}: {reply:?}");
-        payload(&reply)
+        loop {
+            let reply = self.client.next().await;
+            let is_of = |id: &str| reply.topic.ends_with(format!("/{id}").as_bytes());
+            if is_of(id) {
+                self.done.push(id.to_owned());
+                return payload(&reply);
+            }
+            assert!(self.done.iter().any(|done| is_of(done)), "{id}: {reply:?}");
+        }
     }
 }
 

@@ -66,15 +66,16 @@ async fn a_store_that_is_lost_or_damaged_begins_at_min_serial() {
     let trusting = Trusting::new();
     trusting.mount(&trusting.file().replace("min_serial: 0", "min_serial: 5"));
     let mut scene = trusting.start().await;
+    let mut operator = Operator::connect(&scene).await;
     let begins = "the store has no serials of signed requests";
     let line = scene.connector.line(begins).await;
     assert!(line.contains("WARN") && line.contains("min_serial=5"), "{line}");
     let request = |serial, value| trusting.sign(&statement(APPLY, serial), &config("door", value));
-    let reply = scene.request(APPLY, request(4, "open")).await;
+    let reply = operator.request(APPLY, "below", request(4, "open")).await;
     assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
-    let reply = scene.request(APPLY, request(20, "closed")).await;
+    let reply = operator.request(APPLY, "first", request(20, "closed")).await;
     assert_eq!(reply["revision"], 1, "{reply}");
-    let reply = scene.request(APPLY, request(10, "open")).await;
+    let reply = operator.request(APPLY, "older", request(10, "open")).await;
     assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
     let serials = trusting.state_dir().join("trust/serials.json");
     for damage in [true, false] {
@@ -90,21 +91,23 @@ async fn a_store_that_is_lost_or_damaged_begins_at_min_serial() {
         }
         trusting.restart_connector(&mut scene).await;
         scene.connector.line(begins).await;
-        let reply = scene.request(APPLY, request(4, "open")).await;
+        let reply = operator.request(APPLY, &format!("below-{damage}"), request(4, "open")).await;
         assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
         // What was replaced can come back, but nothing below the floor of the trust file, and
         // nothing that Ankaios knows to be older if the revisions are lost, too.
-        let reply = scene.request(APPLY, request(10, "open")).await;
+        let reply = operator.request(APPLY, &format!("older-{damage}"), request(10, "open")).await;
         if damage {
             assert!(reply["revision"].is_u64(), "{reply}");
+            assert!(trusting.state_dir().join("trust/serials.json.damaged").exists());
         } else {
             assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
             assert!(reply["error"]["message"].as_str().unwrap().contains("STATE_DIR"), "{reply}");
         }
-        let reply = scene.request(APPLY, request(21, "ajar")).await;
+        let reply = operator
+            .request(APPLY, &format!("newer-{damage}"), request(21 + u64::from(!damage), "ajar"))
+            .await;
         assert!(reply["revision"].is_u64(), "{reply}");
     }
-    assert!(trusting.state_dir().join("trust/serials.json.damaged").exists());
 }
 
 #[tokio::test]
