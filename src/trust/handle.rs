@@ -2,24 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::operation::Operation;
 use fleet_contract::status::TrustReport;
-use fleet_trust::{KeyId, Purpose, Reason, Refusal, Role, TrustFile, is_bundle, open};
+use fleet_trust::{KeyId, Reason, Refusal, Role, TrustFile, is_bundle, open};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock::Clock;
 use super::scope::Scope;
 
 /// Maximum number of requests that wait for the keeper.
 pub(super) const MAX_COMMANDS: usize = 64;
-
-/// When this program was built, in Unix seconds: no signed request is older.
-const BUILT_AT: &str = env!("BUILT_AT");
 
 /// What a signed request has beside its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,35 +186,6 @@ impl Trust {
         let command = Command::Update { bundle, request_id, answer };
         self.commands.send(command).await.map_err(|_| stopping())?;
         Ok(async { updated.await.unwrap_or_else(|_| Err(stopping())) })
-    }
-}
-
-/// The time by which signed requests are judged.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
-    now: i64,
-    is_plausible: bool,
-}
-
-impl Clock {
-    /// The time of the system clock, but never before what is known to be past: the time when the
-    /// program was built, and the newest `not_before` that was accepted.
-    pub(super) fn now(newest_not_before: i64) -> Self {
-        let built: i64 = BUILT_AT.parse().unwrap_or_default();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let system = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        Self { now: system.max(newest_not_before).max(built), is_plausible: system >= built }
-    }
-
-    /// What a request must be for.
-    pub(super) fn purpose(self, operation: Operation, vin: &str, role: Role) -> Purpose<'_> {
-        Purpose {
-            operation: operation.name(),
-            vin,
-            role,
-            now: self.now,
-            clock_is_plausible: self.is_plausible,
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  file      TRUST_FILE, read at the start and when it changes
+//!  clock     the time by which signed requests are judged
 //!  scope     what a request touches: the items whose serials count
 //!  state     decides: which trust file is in force, which serials are accepted
 //!  keeper    the task that owns the state, looks at TRUST_FILE, and writes to the store
@@ -16,6 +17,7 @@
 //!
 //! How signatures and statements are verified is in the crate `fleet-trust`.
 
+mod clock;
 mod file;
 mod handle;
 mod keeper;

@@ -44,8 +44,8 @@
 //!
 //! # Time
 //!
-//! A statement is valid from `not_before` until `expires`. A [`TimeFloor`] detects a clock that
-//! cannot be right, because it shows a time before the build or before an accepted statement. Until
+//! A statement is valid from `not_before` until `expires`. The caller decides what the time is, and
+//! says so if the clock cannot be right, because it shows a time before the program was built. Until
 //! the clock is set, no statement is valid.
 //!
 //! # What this crate is not
@@ -144,7 +144,6 @@ pub use serials::{Change, MAX_ITEMS, Serial, Serials};
 pub use statement::{
     MAX_SERIAL, MAX_STATEMENT, MAX_VALIDITY, STATEMENT_TYPE, Statement, Vehicles, sha256,
 };
-pub use time::TimeFloor;
 pub use trust_file::{
     DEFAULT_REQUIRE, Keyring, MAX_TRUST_FILE, Mistake, NamedKey, Role, TRUST_UPDATE, TrustFile,
 };

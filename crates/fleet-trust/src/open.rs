@@ -19,7 +19,7 @@ pub struct Purpose<'a> {
     pub vin: &'a str,
     /// The role whose keys must have signed: [`Role::of`] the operation.
     pub role: Role,
-    /// The time in Unix seconds, not earlier than the [`TimeFloor`](crate::TimeFloor).
+    /// The time in Unix seconds, not earlier than what the vehicle knows to be past.
     pub now: i64,
     /// Whether the clock can be right. Without the time, no statement is valid.
     pub clock_is_plausible: bool,

@@ -1,4 +1,4 @@
-//! Times in Unix seconds and in RFC 3339, and the earliest time that it can be.
+//! Times in Unix seconds and in RFC 3339.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -19,51 +19,6 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 pub(crate) fn format(seconds: i64) -> String {
     let seconds = u64::try_from(seconds.min(MAX)).unwrap_or_default();
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
-}
-
-/// The earliest time that it can be: the build time of the program or, if it is later, the
-/// newest `not_before` of the accepted statements. All times are Unix seconds.
-///
-/// A vehicle may start with a clock that shows 1970, and whoever controls its source of time may
-/// set it back to before a statement expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeFloor(i64);
-
-impl TimeFloor {
-    /// `newest_not_before` is what [`newest`](Self::newest) was before the restart, if anything
-    /// was kept.
-    #[must_use]
-    pub fn new(build_time: i64, newest_not_before: Option<i64>) -> Self {
-        Self(newest_not_before.map_or(build_time, |newest| newest.max(build_time)))
-    }
-
-    /// Records the time of an accepted statement. Returns whether the floor is higher now, and must
-    /// be stored.
-    pub fn accept(&mut self, not_before: i64) -> bool {
-        let is_higher = not_before > self.0;
-        self.0 = self.0.max(not_before);
-        is_higher
-    }
-
-    /// The value to store.
-    #[must_use]
-    pub fn newest(&self) -> i64 {
-        self.0
-    }
-
-    /// The time for [`Purpose::now`](crate::Purpose::now): that of the clock, but not before the
-    /// floor.
-    #[must_use]
-    pub fn now(&self, clock: i64) -> i64 {
-        clock.max(self.0)
-    }
-
-    /// Whether the clock can be right, for
-    /// [`Purpose::clock_is_plausible`](crate::Purpose::clock_is_plausible).
-    #[must_use]
-    pub fn is_plausible(&self, clock: i64) -> bool {
-        clock >= self.0
-    }
 }
 
 #[cfg(test)]
@@ -103,23 +58,5 @@ mod tests {
         }
         assert_eq!(format(i64::MIN), "1970-01-01T00:00:00Z");
         assert_eq!(format(i64::MAX), "9999-12-31T23:59:59Z");
-    }
-
-    #[test]
-    fn the_time_is_never_before_the_build_or_an_accepted_statement() {
-        let mut floor = TimeFloor::new(1000, None);
-        assert_eq!(floor.now(0), 1000);
-        assert!(!floor.is_plausible(999));
-        assert!(floor.is_plausible(1000));
-        assert_eq!(floor.now(5000), 5000);
-
-        assert!(!floor.accept(900));
-        assert!(floor.accept(2000));
-        assert!(!floor.accept(2000));
-        assert_eq!(floor.now(1500), 2000);
-        assert!(!floor.is_plausible(1500));
-
-        assert_eq!(TimeFloor::new(1000, Some(floor.newest())), floor);
-        assert_eq!(TimeFloor::new(3000, Some(floor.newest())).newest(), 3000);
     }
 }
