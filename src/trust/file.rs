@@ -7,11 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fleet_contract::operation::Operation;
-use fleet_trust::{Mistake, TrustFile};
+use fleet_trust::{MAX_TRUST_FILE, Mistake, TrustFile};
 use rustix::fs::OFlags;
-
-/// Maximum size of a trust file, in bytes.
-const MAX_SIZE: u64 = 256 * 1024;
 
 /// A trust file and its text.
 #[derive(Debug, Clone)]
@@ -40,7 +37,7 @@ pub(crate) struct TrustSourceError {
 enum Reason {
     #[error("{0}")]
     Unreadable(#[from] io::Error),
-    #[error("it is larger than {MAX_SIZE} bytes")]
+    #[error("it has more than {} KiB", MAX_TRUST_FILE / 1024)]
     TooLarge,
     #[error("it is not UTF-8 text")]
     NotUtf8,
@@ -121,8 +118,8 @@ fn read_text(path: &Path) -> Result<String, Reason> {
         return Err(io::Error::other("it is not a regular file").into());
     }
     let mut bytes = Vec::new();
-    file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_SIZE {
+    file.take(MAX_TRUST_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_TRUST_FILE {
         return Err(Reason::TooLarge);
     }
     String::from_utf8(bytes).map_err(|_| Reason::NotUtf8)

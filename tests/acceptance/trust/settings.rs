@@ -84,8 +84,8 @@ fn a_trust_file_that_cannot_be_read_is_refused() {
     refused(path, "line 1");
     fs::write(path, b"fleet: \xff\n").unwrap();
     refused(path, "not UTF-8");
-    fs::write(path, "a".repeat(300 * 1024)).unwrap();
-    refused(path, "262144 bytes");
+    fs::write(path, "a".repeat(fleet_trust::MAX_TRUST_FILE + 1)).unwrap();
+    refused(path, "more than 64 KiB");
     fs::write(path, format!("a: {}", "[".repeat(10_000))).unwrap();
     refused(path, "nested too deeply");
     let half = trusting.file();
