@@ -113,36 +113,34 @@ impl OperationContext {
     /// Who makes a change, and what becomes of it.
     ///
     /// # Errors
-    /// A user property cannot be used.
+    /// A user property, or a field of the signed statement, cannot be used.
     pub(super) fn origin(&self, call: &OperationCall) -> Result<Origin, ErrorReply> {
+        let source = if call.signed.is_some() { "signed statement" } else { "user property" };
         let invalid = |message| ErrorReply::new(ErrorCode::InvalidPayload, message);
         if let Some(release) = &call.release
             && !is_release(release)
         {
             return Err(invalid(format!(
-                "user property release: {release:?} has not 1 to {MAX_RELEASE} of A-Z, a-z, 0-9, \
-                 ., _, + and -"
+                "{source} release: {release:?} has not 1 to {MAX_RELEASE} of A-Z, a-z, 0-9, ., _, + \
+                 and -"
             )));
         }
         let rollback = match &call.rollback {
             None => self.rollback,
             Some(name) => name
                 .parse()
-                .map_err(|error| invalid(format!("user property rollback: {name:?}: {error}")))?,
+                .map_err(|error| invalid(format!("{source} rollback: {name:?}: {error}")))?,
         };
         if rollback != RollbackMode::Off && self.revisions.is_none() {
-            return Err(invalid(
-                "user property rollback: this connector keeps no revisions to go back to: its \
-                 setting STATE_DIR is not set"
-                    .into(),
-            ));
+            return Err(invalid(format!(
+                "{source} rollback: this connector keeps no revisions to go back to: its setting \
+                 STATE_DIR is not set"
+            )));
         }
         if rollback != RollbackMode::Off && self.rollouts.is_none() {
-            return Err(invalid(
-                "user property rollback: with ROLLOUT_TIMEOUT=0s nobody notices that a change has \
-                 failed"
-                    .into(),
-            ));
+            return Err(invalid(format!(
+                "{source} rollback: with ROLLOUT_TIMEOUT=0s nobody notices that a change has failed"
+            )));
         }
         Ok(Origin {
             operation: call.operation.name().to_owned(),
@@ -166,7 +164,7 @@ fn signature(signed: &Signed) -> OriginSignature {
     OriginSignature { serial, signed_by: signed.signed_by.clone() }
 }
 
-/// Maximum length of the user property `release`, in bytes.
+/// Maximum length of `release`, in bytes.
 const MAX_RELEASE: usize = 64;
 
 fn is_release(text: &str) -> bool {
