@@ -64,6 +64,7 @@ use items::parse_items;
 use load::load;
 use names::{RECORDS, REVISIONS, overlay_path, startup_path};
 use records::Records;
+use trust::TrustFiles;
 
 pub(super) use change::StoreChange;
 pub(crate) use error::{OpenError, StoreError};
@@ -74,6 +75,7 @@ pub(super) use names::TrustFileName;
 pub(crate) struct Store {
     disk: StoreDisk,
     records: Records,
+    trust: TrustFiles,
     _lock: Option<OwnedFd>,
 }
 
@@ -100,7 +102,8 @@ impl Store {
         let mut disk = StoreDisk::new(path.to_owned(), files);
         disk.create_folders(&[REVISIONS, RECORDS])?;
         let (contents, records) = load(&mut disk)?;
-        Ok((Self { disk, records, _lock: None }, contents))
+        let trust = TrustFiles::default();
+        Ok((Self { disk, records, trust, _lock: None }, contents))
     }
 
     /// Writes changes, in this order. When this returns, they are on the disk.
@@ -179,7 +182,7 @@ impl Store {
     /// # Errors
     /// There is the former file, or the new one.
     pub(super) fn save_trust(&mut self, name: TrustFileName, text: &str) -> Result<(), StoreError> {
-        trust::save(&mut self.disk, name, text)
+        self.trust.save(&mut self.disk, name, text)
     }
 }
 

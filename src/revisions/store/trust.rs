@@ -10,6 +10,13 @@ use super::names::{TEMPORARY, TRUST, TrustFileName, trust_path};
 use super::sealed::seal;
 use crate::trust::StoredTrust;
 
+/// What is known about the folder.
+#[derive(Debug, Default)]
+pub(super) struct TrustFiles {
+    /// Whether it exists on the disk. Not known at the start: most vehicles need none.
+    has_folder: bool,
+}
+
 /// Reads both files. Damaged ones are set aside.
 pub(super) fn read(disk: &mut StoreDisk) -> Result<StoredTrust, LoadError> {
     Ok(StoredTrust {
@@ -30,14 +37,22 @@ fn read_one(disk: &mut StoreDisk, name: TrustFileName) -> Result<Option<String>,
     }
 }
 
-/// Replaces a file. The first one creates the folder: most vehicles need none.
-pub(super) fn save(
-    disk: &mut StoreDisk,
-    name: TrustFileName,
-    text: &str,
-) -> Result<(), StoreError> {
-    disk.create_folders(&[TRUST]).map_err(|error| disk.load_failed(error))?;
-    disk.replace(TRUST, vec![FileChange::Write(trust_path(name), seal(text))])
+impl TrustFiles {
+    /// Replaces a file. The first one creates the folder.
+    pub(super) fn save(
+        &mut self,
+        disk: &mut StoreDisk,
+        name: TrustFileName,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        if !self.has_folder {
+            disk.create_folders(&[TRUST]).map_err(|error| disk.load_failed(error))?;
+        }
+        let saved = disk.replace(TRUST, vec![FileChange::Write(trust_path(name), seal(text))]);
+        // Somebody may have removed it.
+        self.has_folder = saved.is_ok();
+        saved
+    }
 }
 
 /// Removes the temporary files that a power cut has left.

@@ -51,6 +51,19 @@ fn files_are_kept_and_replaced() {
 }
 
 #[test]
+fn the_folder_is_created_once_and_again_if_it_was_removed() {
+    let (folder, faults, mut store) = store_with_trust();
+    faults.end();
+    store.save_trust(TrustFileName::Serials, NEXT).unwrap();
+    // The file is written and renamed, and its folder is synced.
+    assert_eq!(faults.count(), 3);
+    std::fs::remove_dir_all(folder.path().join(TRUST)).unwrap();
+    store.save_trust(TrustFileName::Serials, NEXT).unwrap_err();
+    store.save_trust(TrustFileName::Serials, NEXT).unwrap();
+    assert_eq!(store.trust().unwrap(), stored(Some(NEXT), None));
+}
+
+#[test]
 fn a_power_cut_after_any_byte_leaves_the_former_or_the_new_file() {
     let (mut operation, mut length) = (0, 0);
     loop {
