@@ -10,10 +10,10 @@ use fleet_trust::Role;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
+use super::clock::Clock;
 use super::file::{TrustSource, TrustWatch};
 use super::handle::{
-    Clock, Command, MAX_COMMANDS, Signed, Trust, TrustStatus, TrustView, fingerprints, refused,
-    refused_by,
+    Command, MAX_COMMANDS, Signed, Trust, TrustStatus, TrustView, fingerprints, refused, refused_by,
 };
 use super::scope::Scope;
 use super::state::{TrustState, Update};
@@ -205,16 +205,21 @@ impl Keeper {
             .state
             .update(bundle, &purpose)
             .map_err(|refusal| refused(operation, request_id, &refusal))?;
-        let Update { opened, file } = update;
-        if let Some(file) = file {
-            if let Err(reason) = self.store.save_file(file.text.clone()).await {
-                let message =
-                    format!("the trust file cannot be kept, so nothing was done: {reason}");
-                return Err(ErrorReply::new(ErrorCode::Unavailable, message));
-            }
-            self.state.updated(file);
-            self.publish();
+        let Update { opened, file, accepted } = update;
+        let cannot_be_kept = |reason: String| {
+            let message = format!("the trust file cannot be kept, so nothing was done: {reason}");
+            ErrorReply::new(ErrorCode::Unavailable, message)
+        };
+        // Before the file: what it replaces stays in the past, whatever the clock shows later.
+        if let Some(accepted) = accepted {
+            self.store.save_serials(accepted.text()).await.map_err(cannot_be_kept)?;
+            self.state.admitted(accepted);
         }
+        if let Some(file) = file {
+            self.store.save_file(file.text.clone()).await.map_err(cannot_be_kept)?;
+            self.state.updated(file);
+        }
+        self.publish();
         let version = self.state.file().version();
         let keys = fingerprints(&opened.signed_by).join(" ");
         let serial = opened.statement.serial;

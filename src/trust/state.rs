@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use fleet_contract::operation::Operation;
-use fleet_trust::{
-    Opened, Purpose, Reason, Refusal, Serial, Serials, TrustFile, is_bundle, open_update,
-};
+use fleet_trust::{Opened, Purpose, Reason, Refusal, Serial, Serials, TrustFile, open_update};
 use serde::{Deserialize, Serialize};
 
 use super::file::TrustText;
@@ -51,6 +49,8 @@ pub(super) struct Update {
     /// The trust file to put into force, once it is written; `None` if it is in force already: the
     /// request was delivered again.
     pub(super) file: Option<TrustText>,
+    /// What is to be written before, if the statement is newer than all that were accepted.
+    pub(super) accepted: Option<Accepted>,
 }
 
 impl TrustState {
@@ -151,19 +151,19 @@ impl TrustState {
         self.set(file);
     }
 
-    /// Opens a request for `trust/update`.
+    /// Opens a request for `trust/update`, which is a bundle.
     pub(super) fn update(&self, bundle: &[u8], purpose: &Purpose<'_>) -> Result<Update, Refusal> {
-        if !is_bundle(bundle) {
-            return Err(Refusal::unsigned(purpose.operation));
-        }
         let operations = Operation::ALL.map(Operation::name);
         let (opened, file) = open_update(bundle, &self.shared, purpose, &operations)?;
-        if file == self.current.file {
-            return Ok(Update { opened, file: None });
-        }
-        // It was parsed, so it is UTF-8.
-        let text = String::from_utf8_lossy(&opened.payload).into_owned();
-        Ok(Update { opened, file: Some(TrustText { file, text }) })
+        let not_before = opened.statement.not_before;
+        let older = self.accepted.as_ref().filter(|one| one.newest_not_before < not_before);
+        let accepted = older.map(|one| Accepted { newest_not_before: not_before, ..one.clone() });
+        let file = (file != self.current.file).then(|| {
+            // It was parsed, so it is UTF-8.
+            let text = String::from_utf8_lossy(&opened.payload).into_owned();
+            TrustText { file, text }
+        });
+        Ok(Update { opened, file, accepted })
     }
 
     /// Whether a signed request with this scope is accepted. Returns what is to be written.
@@ -323,11 +323,16 @@ mod tests {
         assert_eq!((state.file().version(), state.problem()), (3, None));
     }
 
-    #[test]
-    fn an_update_that_is_in_force_is_a_redelivery() {
-        let mut state = loaded(1, 0);
-        let next = text(2, 0);
-        let statement = Statement {
+    const PURPOSE: Purpose<'_> = Purpose {
+        operation: "trust/update",
+        vin: "1",
+        role: Role::Root,
+        now: 50,
+        clock_is_plausible: true,
+    };
+
+    fn update_statement() -> Statement {
+        Statement {
             operation: "trust/update".into(),
             fleet: "prod-eu".into(),
             vehicles: Vehicles::All,
@@ -338,16 +343,17 @@ mod tests {
             rollback: None,
             release: None,
             payload_sha256: [0; 32],
-        };
-        let request = bundle(&statement, next.as_bytes(), &[&Signer::ed25519(1)]);
-        let purpose = Purpose {
-            operation: "trust/update",
-            vin: "1",
-            role: Role::Root,
-            now: 50,
-            clock_is_plausible: true,
-        };
+        }
+    }
+
+    #[test]
+    fn an_update_that_is_in_force_is_a_redelivery() {
+        let mut state = loaded(1, 0);
+        let next = text(2, 0);
+        let request = bundle(&update_statement(), next.as_bytes(), &[&Signer::ed25519(1)]);
+        let purpose = PURPOSE;
         let update = state.update(&request, &purpose).unwrap();
+        assert_eq!(update.accepted, None, "the time is not before 0 anyway");
         let file = update.file.unwrap();
         assert_eq!(file.text, next);
         assert_eq!(state.file().version(), 1, "it is not on the disk yet");
@@ -355,6 +361,23 @@ mod tests {
         assert!(state.update(&request, &purpose).unwrap().file.is_none());
         state.updated(super::tests::file(3));
         assert_eq!(state.update(&request, &purpose).unwrap_err().reason, Reason::Replayed);
+    }
+
+    #[test]
+    fn an_update_raises_the_time() {
+        let mut state = loaded(1, 0);
+        assert!(admit(&mut state, &items(&["workloads/a"]), 3));
+        let update = |state: &TrustState, not_before| {
+            let statement =
+                Statement { not_before, expires: not_before + 100, ..update_statement() };
+            let request = bundle(&statement, text(2, 0).as_bytes(), &[&Signer::ed25519(1)]);
+            state.update(&request, &Purpose { now: not_before, ..PURPOSE }).unwrap()
+        };
+        assert_eq!(update(&state, 30).accepted, None);
+        let next = update(&state, 31).accepted.unwrap();
+        state.admitted(next);
+        assert_eq!(restarted(&state).newest_not_before(), 31);
+        assert!(!admit(&mut state, &items(&["workloads/a"]), 2), "the serials are the same");
     }
 
     #[test]
