@@ -120,6 +120,7 @@ impl Activation {
             rollouts: rollouts.clone(),
             revisions: revisions.clone(),
             trust: trust.clone(),
+            replica: settings.replica.as_deref().map(Into::into),
             rollback: settings.rollback,
             wait_permits: OperationContext::wait_permits(),
             stopping: stopping.clone(),
@@ -134,9 +135,13 @@ impl Activation {
             stopping,
             metrics: instruments.router.clone(),
         };
-        let kept_records = kept_records.clone();
+        let (kept_records, trust_file) = (kept_records.clone(), trust.clone());
         let heartbeat = instruments.router_monitor.start();
         let run = async move {
+            // Until it is known, requests are refused.
+            if let Some(trust) = trust_file {
+                trust.loaded().await;
+            }
             // Before the session delivers the retained ones.
             router.subscriptions.restore_kept().await;
             if let Some(rollouts) = &router.rollouts {

@@ -36,6 +36,8 @@ pub(crate) struct OperationContext {
     pub revisions: Option<Revisions>,
     /// Verifies signed requests; `None` without `TRUST_FILE`.
     pub trust: Option<Trust>,
+    /// The name of this replica; `None` if it is the only connector of its vehicle.
+    pub replica: Option<Arc<str>>,
     /// When a change is taken back whose request does not say it.
     pub rollback: RollbackMode,
     /// Limits the requests that wait for a workload. A semaphore, because its permits are
@@ -78,6 +80,11 @@ impl OperationContext {
     /// # Errors
     /// The error that is the reply.
     pub(super) fn open(&self, call: OperationCall) -> Result<OperationCall, ErrorReply> {
+        if let Some(trust) = &self.trust {
+            // The disk is the usual reason why the trust file is not known.
+            let why = self.revisions.as_ref().and_then(Revisions::unusable);
+            trust.check_loaded(why.as_deref())?;
+        }
         // The root keys sign it, and the keeper of the trust file verifies it.
         if call.operation == Operation::TrustUpdate {
             return Ok(call);

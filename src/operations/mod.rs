@@ -36,10 +36,18 @@ use fleet_contract::error::ErrorReply;
 use fleet_contract::operation::Operation;
 use fleet_contract::topics::StreamKind;
 
-use crate::trust::Scope;
+use crate::streams::RetainedUse;
+use crate::trust::{Scope, Unsigned};
 pub(crate) use call::{FollowUp, OperationCall, Outcome, PendingOutcome, Success};
 pub(crate) use context::OperationContext;
 pub(crate) use update_queue::UpdateQueue;
+
+/// A record that the broker has retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    Subscription(StreamKind),
+    Rollout,
+}
 
 /// The operations on one vehicle.
 #[derive(Debug, Clone)]
@@ -52,6 +60,28 @@ impl Operations {
     #[must_use]
     pub(crate) fn new(context: OperationContext) -> Self {
         Self { context }
+    }
+
+    /// Whether a record that the broker has retained may be used. It has no signature: it must not
+    /// lead to more than a request without one.
+    pub(crate) fn retained(&self, record: Record) -> RetainedUse {
+        let operations: &[Operation] = match record {
+            Record::Subscription(StreamKind::Events) => &[Operation::EventsSubscribe],
+            Record::Subscription(StreamKind::Logs) => &[Operation::LogsSubscribe],
+            // The states of any workloads are published.
+            Record::Rollout => {
+                &[Operation::State, Operation::WorkloadWait, Operation::EventsSubscribe]
+            }
+        };
+        let unsigned = self.context.trust.as_ref().map(|trust| trust.unsigned(operations));
+        match unsigned {
+            None | Some(Unsigned::Allowed) => RetainedUse::Allowed,
+            Some(Unsigned::Refused) => RetainedUse::Untrusted(
+                "its record is only at the broker, and the trust file requires signatures for what \
+                 it would do",
+            ),
+            Some(Unsigned::Unknown(reason)) => RetainedUse::NotNow(reason),
+        }
     }
 
     /// Reads a request and hands it to Ankaios. A signed request is verified before.

@@ -13,5 +13,14 @@ pub(super) async fn start(
     let updating = context.trust()?.update(call.payload, call.request_id).await?;
     // Later requests are verified with the new file: its keys may have signed them.
     let version = updating.await?;
-    Ok(ready(to_json(&TrustReply { version })))
+    let warning = context.replica.as_deref().map(|replica| {
+        let warning = format!(
+            "only the replica {replica:?} has it: replicas share no store; mount version {version} on \
+             the hosts of all replicas, or send this bundle again each time another one has become \
+             active"
+        );
+        tracing::warn!("trust/update: {warning}");
+        warning
+    });
+    Ok(ready(to_json(&TrustReply { version, warning })))
 }

@@ -149,6 +149,14 @@ impl Revisions {
         self.status.clone()
     }
 
+    /// Why the store cannot be used at the moment.
+    pub(crate) fn unusable(&self) -> Option<Arc<str>> {
+        match &*self.status.borrow() {
+            RevisionsStatus::Open(_) => None,
+            RevisionsStatus::Unusable(reason) => Some(Arc::clone(reason)),
+        }
+    }
+
     /// Queues a change. Must be called in the order of arrival.
     ///
     /// # Errors

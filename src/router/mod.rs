@@ -29,7 +29,7 @@ use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Incoming, request};
-use crate::operations::{FollowUp, OperationCall, Operations, Outcome};
+use crate::operations::{FollowUp, OperationCall, Operations, Outcome, Record};
 use crate::streams::{Rollouts, Subscriptions};
 pub(crate) use metrics::RequestMetrics;
 use responder::{AccessLogEntry, Replied, Responder};
@@ -141,18 +141,20 @@ impl Router {
             }
             Incoming::Subscription { kind, id } => {
                 let subscriptions = self.subscriptions.clone();
+                let allowed = self.operations.retained(Record::Subscription(kind));
                 // The message is acknowledged afterwards, so only a few are in progress at a time.
                 Box::pin(async move {
                     let Message { payload, expires_in, .. } = message;
-                    subscriptions.restore(kind, id, payload, expires_in).await;
+                    subscriptions.restore(kind, id, payload, expires_in, allowed).await;
                     Completed::without_reply(message.delivery)
                 })
             }
             Incoming::Rollout { id } => {
                 let rollouts = self.rollouts.clone();
+                let allowed = self.operations.retained(Record::Rollout);
                 Box::pin(async move {
                     if let Some(rollouts) = rollouts {
-                        rollouts.restore(id, message.payload).await;
+                        rollouts.restore(id, message.payload, allowed).await;
                     }
                     Completed::without_reply(message.delivery)
                 })

@@ -52,3 +52,4 @@ pub(crate) use rollout::{
     ChangedInstances, FollowedUpdate, RolloutEnded, RolloutOptions, Rollouts,
 };
 pub(crate) use subscriptions::{Subscribing, Subscriptions};
+pub(crate) use unusable::RetainedUse;

@@ -30,7 +30,7 @@ use super::publisher::Publisher;
 use super::recalls::{QueuedMessages, Recalls};
 use super::record::{FoundSubscription, MAX_RECORD, SubscriptionRecord};
 use super::registry::{MAX_SUBSCRIPTIONS, RecordStatus, Registry, Slot, TooMany, WaitingRecord};
-use super::unusable::{self, Unusable};
+use super::unusable::{self, RetainedUse, Unusable};
 
 /// Maximum number of commands that wait for the task.
 const MAX_COMMANDS: usize = 64;
@@ -111,6 +111,8 @@ struct FoundRecord {
     /// When it expires at the broker, if the broker has said so.
     expires: Option<Deadline>,
     source: RecordSource,
+    /// Whether it may be used; always allowed for one from the store.
+    allowed: RetainedUse,
 }
 
 /// Where a record was found.
@@ -129,6 +131,8 @@ enum Ending {
     Ended { key: SubscriptionKey, recall: Recall },
     /// The record cannot be used and is removed.
     Unusable { kind: StreamKind, id: String, recalls: Recalls },
+    /// The record that the broker has retained is removed, and nothing else.
+    Untrusted { kind: StreamKind, id: String, recalls: Recalls },
     /// The record in the store has expired by the system clock. If that is wrong, the broker still
     /// has its record.
     Forgotten { kind: StreamKind, id: String },
@@ -199,24 +203,26 @@ impl Subscriptions {
     }
 
     /// Resumes the subscription of a retained record that the broker removes after `expires_in`.
-    /// A record that cannot be used is removed from the broker.
+    /// A record that cannot be used, or must not, is removed from the broker.
     pub(crate) async fn restore(
         &self,
         kind: StreamKind,
         id: String,
         payload: Result<Bytes, Refused>,
         expires_in: Option<Duration>,
+        allowed: RetainedUse,
     ) {
         let (expires, source) = (expires_in.map(Deadline::after), RecordSource::Broker);
-        let record = FoundRecord { kind, id, payload, expires, source };
+        let record = FoundRecord { kind, id, payload, expires, source, allowed };
         self.resume(record).await;
     }
 
     /// Resumes the subscriptions whose records are kept in the store.
     pub(crate) async fn restore_kept(&self) {
         for (kind, id, record) in self.endings.kept.load().await {
-            let (payload, source) = (Ok(record), RecordSource::Store);
-            self.resume(FoundRecord { kind, id, payload, expires: None, source }).await;
+            let (payload, source, allowed) =
+                (Ok(record), RecordSource::Store, RetainedUse::Allowed);
+            self.resume(FoundRecord { kind, id, payload, expires: None, source, allowed }).await;
         }
     }
 
@@ -375,12 +381,19 @@ impl Endings {
             Ending::Forgotten { kind, id } => self.kept.remove(kind, &id).await,
             Ending::Unusable { kind, id, recalls } => {
                 self.kept.remove(kind, &id).await;
-                let topic = self.topics.record(kind, &id);
-                let publisher = self.publisher.with(recalls).before_reply();
-                // It only fails when the connector stops.
-                let _: Result<(), SessionEnded> = publisher.remove(&topic).await;
+                self.remove_retained(kind, &id, recalls).await;
+            }
+            Ending::Untrusted { kind, id, recalls } => {
+                self.remove_retained(kind, &id, recalls).await;
             }
         }
+    }
+
+    /// Removes a record from the broker, unless a subscription begins meanwhile.
+    async fn remove_retained(&self, kind: StreamKind, id: &str, recalls: Recalls) {
+        let publisher = self.publisher.with(recalls).before_reply();
+        // It only fails when the connector stops.
+        let _: Result<(), SessionEnded> = publisher.remove(&self.topics.record(kind, id)).await;
     }
 
     /// Publishes that a subscription has ended, unless that message is recalled.
@@ -542,7 +555,9 @@ impl Task {
         while let Some((SubscriptionKey { kind, id }, record)) = self.registry.next_waiting() {
             let WaitingRecord { payload, expires } = record;
             let (id, payload, source) = (id.to_string(), Ok(payload), RecordSource::Broker);
-            let record = FoundRecord { kind, id, payload, expires, source };
+            // It was checked before it had to wait.
+            let allowed = RetainedUse::Allowed;
+            let record = FoundRecord { kind, id, payload, expires, source, allowed };
             if let Some(ending) = self.find(record) {
                 let endings = self.endings.clone();
                 self.jobs.push(Box::pin(async move {
@@ -555,7 +570,7 @@ impl Task {
 
     /// Handles a retained record that has arrived. Returns the end that has to be published.
     fn find(&mut self, record: FoundRecord) -> Option<Ending> {
-        let FoundRecord { kind, id, payload, expires, source } = record;
+        let FoundRecord { kind, id, payload, expires, source, allowed } = record;
         let key = SubscriptionId::try_from(id.clone()).ok().map(|id| SubscriptionKey { kind, id });
         if let Some(key) = &key {
             let found = self.registry.record_found(key);
@@ -582,7 +597,8 @@ impl Task {
                 }
             }
         }
-        let resumed = unusable::bytes(payload, MAX_RECORD).and_then(|record| match kind {
+        let record = allowed.check().and_then(|()| unusable::bytes(payload, MAX_RECORD));
+        let resumed = record.and_then(|record| match kind {
             StreamKind::Events => self.resume::<EventsRequest>(&id, &record, expires, source),
             StreamKind::Logs => self.resume::<LogsRequest>(&id, &record, expires, source),
         });
@@ -602,8 +618,13 @@ impl Task {
                     "the record of a subscription is invalid; it is removed"
                 );
             }
+            Err(Unusable::Untrusted(reason)) => {
+                not_resumed(kind, &id, reason);
+                let recalls = key.map(|key| self.registry.discard(&key)).unwrap_or_default();
+                return Some(Ending::Untrusted { kind, id, recalls });
+            }
             Err(Unusable::NotNow(reason)) => {
-                tracing::warn!(kind = kind.name(), id, reason, "a subscription is not resumed");
+                not_resumed(kind, &id, reason);
                 return None;
             }
         }
@@ -667,6 +688,11 @@ impl Drop for Task {
             self.metrics.set(kind, 0);
         }
     }
+}
+
+fn not_resumed(kind: StreamKind, id: &str, reason: &str) {
+    let (kind, id) = (kind.name(), topics::short(id));
+    tracing::warn!(kind, id, reason, "a subscription is not resumed");
 }
 
 fn random_id() -> SubscriptionId {

@@ -1,4 +1,4 @@
-//! The reasons why a retained record is not used.
+//! Why a retained record is not used.
 
 use bytes::Bytes;
 use mqtt_session::Refused;
@@ -12,9 +12,34 @@ pub(super) enum Unusable {
     /// Its lifetime is over. It is removed from the broker.
     #[error("it has expired")]
     Expired,
-    /// There is no room for it now. The broker keeps it.
+    /// It is not used, because anybody who may publish for the vehicle can have retained it. It is
+    /// removed from the broker.
+    #[error("{0}")]
+    Untrusted(&'static str),
+    /// It cannot be used now. The broker keeps it.
     #[error("{0}")]
     NotNow(&'static str),
+}
+
+/// Whether a record that the broker has retained may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetainedUse {
+    Allowed,
+    /// See [`Unusable::Untrusted`].
+    Untrusted(&'static str),
+    /// See [`Unusable::NotNow`].
+    NotNow(&'static str),
+}
+
+impl RetainedUse {
+    /// `Ok` if it may be used.
+    pub(super) fn check(self) -> Result<(), Unusable> {
+        match self {
+            Self::Allowed => Ok(()),
+            Self::Untrusted(reason) => Err(Unusable::Untrusted(reason)),
+            Self::NotNow(reason) => Err(Unusable::NotNow(reason)),
+        }
+    }
 }
 
 /// The bytes of a record, at most `max`.

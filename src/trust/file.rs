@@ -124,3 +124,88 @@ fn read_text(path: &Path) -> Result<String, Reason> {
     }
     String::from_utf8(bytes).map_err(|_| Reason::NotUtf8)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use fleet_trust::testing::{Signer, trust_file};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn text(version: u64) -> String {
+        let key = Signer::ed25519(1);
+        let text = trust_file(1, &[&key], &[&key]);
+        text.replace("version: 1", &format!("version: {version}"))
+    }
+
+    /// A folder with a file, and the watch of that file.
+    fn watched(content: &str) -> (TempDir, PathBuf, TrustWatch) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("trust.yaml");
+        fs::write(&path, content).unwrap();
+        let source = TrustSource::open(path.clone()).unwrap();
+        assert_eq!(source.mounted.text, content);
+        let watch = TrustWatch::new(&source);
+        (folder, path, watch)
+    }
+
+    #[test]
+    fn the_error_names_the_file_and_all_mistakes() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("trust.yaml");
+        let error = |path: &Path| TrustSource::open(path.to_owned()).unwrap_err().to_string();
+        let prefix = format!("{}: ", path.display());
+        let refused = |content: &[u8], parts: &[&str]| {
+            fs::write(&path, content).unwrap();
+            let error = error(&path);
+            assert!(error.starts_with(&prefix), "{error}");
+            assert!(parts.iter().all(|part| error.contains(part)), "{parts:?}: {error}");
+        };
+        refused(b"fleet: 'a b'\nversion: 0\n", &["line 1", "; line 2", "roles is missing"]);
+        refused(b"fleet: \xff\n", &["it is not UTF-8 text"]);
+        refused(&vec![b'#'; MAX_TRUST_FILE + 1], &["it has more than 64 KiB"]);
+        refused(text(1).replace("manifest/apply", "manifest/x").as_bytes(), &["manifest/x"]);
+        assert!(error(folder.path()).contains("it is not a regular file"));
+        assert!(error(&folder.path().join("no")).contains("No such file"));
+    }
+
+    #[test]
+    fn the_largest_file_is_read() {
+        let mut content = text(1);
+        content += "#";
+        content += &"x".repeat(MAX_TRUST_FILE - content.len());
+        let (_folder, path, mut watch) = watched(&content);
+        assert!(watch.changed().is_none());
+        fs::write(&path, content + "x").unwrap();
+        let reason = watch.changed().unwrap().unwrap_err();
+        assert!(reason.contains("more than 64 KiB"), "{reason}");
+    }
+
+    #[test]
+    fn each_change_is_seen_once() {
+        let (_folder, path, mut watch) = watched(&text(1));
+        assert!(watch.changed().is_none());
+        // Written again, with the same content.
+        fs::write(&path, text(1)).unwrap();
+        assert!(watch.changed().is_none());
+
+        fs::write(&path, text(2)).unwrap();
+        assert_eq!(watch.changed().unwrap().unwrap().file.version(), 2);
+        assert!(watch.changed().is_none());
+
+        // Half a file, then none at all, then the former one.
+        fs::write(&path, &text(2)[..40]).unwrap();
+        let reason = watch.changed().unwrap().unwrap_err();
+        assert!(reason.starts_with(&format!("{}: line ", path.display())), "{reason}");
+        assert!(watch.changed().is_none());
+        fs::remove_file(&path).unwrap();
+        assert!(watch.changed().unwrap().unwrap_err().contains("No such file"));
+        assert!(watch.changed().is_none());
+        fs::write(&path, text(2)).unwrap();
+        assert_eq!(watch.changed().unwrap().unwrap().text, text(2));
+        assert!(watch.changed().is_none());
+    }
+}

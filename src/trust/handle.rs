@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_contract::error::{ErrorCode, ErrorReply};
@@ -11,12 +12,27 @@ use fleet_trust::{KeyId, Reason, Refusal, Role, TrustFile, is_bundle, open};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::clock::Clock;
 use super::scope::Scope;
 
 /// Maximum number of requests that wait for the keeper.
 pub(super) const MAX_COMMANDS: usize = 64;
+
+/// How long requests wait at the start until the trust file in force is known. Reading it takes
+/// milliseconds, unless the store cannot be used.
+const LOAD_WAIT: Duration = Duration::from_secs(2);
+
+/// Whether something may be done without a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsigned {
+    Allowed,
+    /// The trust file requires signatures for it.
+    Refused,
+    /// Why the trust file in force is not known yet.
+    Unknown(&'static str),
+}
 
 /// What a signed request has beside its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +61,7 @@ pub(crate) struct Opened {
 #[derive(Debug, Clone)]
 pub(super) struct TrustView {
     pub(super) file: Arc<TrustFile>,
-    /// Why signed requests are not served at the moment.
+    /// Why it is not known yet which trust file is in force, so that no request is served.
     pub(super) unavailable: Option<&'static str>,
     /// The newest `not_before` that was accepted.
     pub(super) newest_not_before: i64,
@@ -55,7 +71,7 @@ pub(super) struct TrustView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TrustStatus {
     pub(crate) report: TrustReport,
-    /// Why signed requests are not served at the moment.
+    /// Why it is not known yet which trust file is in force, so that no request is served.
     pub(crate) unavailable: Option<&'static str>,
 }
 
@@ -107,6 +123,37 @@ impl Trust {
         self.status.clone()
     }
 
+    /// Waits until the trust file in force is known, but not for long.
+    pub(crate) async fn loaded(&self) {
+        let mut view = self.view.clone();
+        // Without a keeper the connector is stopping.
+        let _ = timeout(LOAD_WAIT, view.wait_for(|view| view.unavailable.is_none())).await;
+    }
+
+    /// Checks that the trust file in force is known: the store may have a newer one than
+    /// TRUST_FILE, which requires more. `why` is the reason why the store cannot be used, if known.
+    ///
+    /// # Errors
+    /// The error that is the reply.
+    pub(crate) fn check_loaded(&self, why: Option<&str>) -> Result<(), ErrorReply> {
+        let Some(reason) = self.view.borrow().unavailable else { return Ok(()) };
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let message = format!("{reason}; nothing was done, try again later{why}");
+        Err(ErrorReply::new(ErrorCode::Unavailable, message))
+    }
+
+    /// Whether something may be done that these operations would do, without a signature.
+    pub(crate) fn unsigned(&self, operations: &[Operation]) -> Unsigned {
+        let view = self.view.borrow();
+        match view.unavailable {
+            Some(reason) => Unsigned::Unknown(reason),
+            None if operations.iter().any(|one| view.file.requires(one.name())) => {
+                Unsigned::Refused
+            }
+            None => Unsigned::Allowed,
+        }
+    }
+
     /// Verifies a request. Returns `None` if it is not signed and need not be.
     ///
     /// # Errors
@@ -118,12 +165,10 @@ impl Trust {
         request_id: &str,
     ) -> Result<Option<Opened>, ErrorReply> {
         let view = self.view.borrow().clone();
+        self.check_loaded(None)?;
         let is_signed = is_bundle(payload);
         if !is_signed && !view.file.requires(operation.name()) {
             return Ok(None);
-        }
-        if let Some(reason) = view.unavailable {
-            return Err(unavailable(reason));
         }
         if !is_signed {
             return Err(refused(operation, request_id, &Refusal::unsigned(operation.name())));
@@ -175,9 +220,7 @@ impl Trust {
         bundle: Bytes,
         request_id: String,
     ) -> Result<impl Future<Output = Result<u64, ErrorReply>> + Send + use<>, ErrorReply> {
-        if let Some(reason) = self.view.borrow().unavailable {
-            return Err(unavailable(reason));
-        }
+        self.check_loaded(None)?;
         let operation = Operation::TrustUpdate;
         if !is_bundle(&bundle) {
             return Err(refused(operation, &request_id, &Refusal::unsigned(operation.name())));
@@ -211,11 +254,6 @@ pub(super) fn refused_by(
     let reason = reason.as_str();
     tracing::warn!(%operation, request_id, reason, keys, "an untrusted request is refused: {message}");
     ErrorReply::new(ErrorCode::Untrusted, message.clone()).with("reason", reason)
-}
-
-fn unavailable(reason: &str) -> ErrorReply {
-    let message = format!("{reason}; nothing was done, try again later");
-    ErrorReply::new(ErrorCode::Unavailable, message)
 }
 
 fn stopping() -> ErrorReply {

@@ -25,8 +25,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// The pause before the store is read again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Creates a handle and the task. `store` may be opened later; until then no signed request is
-/// served, because a newer trust file may be in it.
+/// Creates a handle and the task. `store` may be opened later; until then no request is served,
+/// because a newer trust file may be in it.
 pub(crate) fn keep(
     source: TrustSource,
     vin: &str,
@@ -42,7 +42,7 @@ pub(crate) fn keep(
     (trust, keeper.run(receiver))
 }
 
-/// Why signed requests are not served before the store was read.
+/// Why no request is served before the store was read.
 const NOT_LOADED: &str =
     "STATE_DIR cannot be used yet, and what it has about signed requests must be known first";
 

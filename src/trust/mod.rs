@@ -28,7 +28,7 @@ mod store;
 pub(crate) use fleet_trust::is_bundle;
 
 pub(crate) use file::TrustSource;
-pub(crate) use handle::{Admission, Opened, Signed, Trust, TrustStatus, not_configured};
+pub(crate) use handle::{Admission, Opened, Signed, Trust, TrustStatus, Unsigned, not_configured};
 pub(crate) use keeper::keep;
 pub(crate) use scope::Scope;
 pub(crate) use store::{StoredTrust, TrustStore};

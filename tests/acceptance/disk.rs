@@ -17,12 +17,12 @@ const WITH_SMALL_DISK: &str = r#"exec unshare --mount sh -c \
     'mount -t tmpfs -o size=256k,mode=0700 state "$STATE_DIR" && exec "$@"' sh PROGRAM "$@""#;
 
 /// Runs a program as root of a container that drops capabilities: the permissions of files count.
-const WITHOUT_OVERRIDE: &str =
+pub(crate) const WITHOUT_OVERRIDE: &str =
     r#"exec setpriv --bounding-set=-dac_override,-dac_read_search PROGRAM "$@""#;
 
 /// A script that runs the connector with this command; the error says why that is not possible
 /// here.
-fn connector_with(command: &str, folder: &Path) -> Result<PathBuf, String> {
+pub(crate) fn connector_with(command: &str, folder: &Path) -> Result<PathBuf, String> {
     let script = |name: &str, program: &str| {
         let path = folder.join(name);
         let command = command.replace("PROGRAM", program);

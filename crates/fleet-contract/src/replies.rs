@@ -39,6 +39,9 @@ pub struct ManifestWarning {
 pub struct TrustReply {
     /// The version of the trust file that is in force.
     pub version: u64,
+    /// What remains to be done. Absent if the vehicle has no other replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// A workload instance and its state: the reply to `workload/wait`, and an item in the progress of

@@ -3,7 +3,7 @@
 use ankaios_control::Client;
 use bytes::Bytes;
 use fleet_contract::rollout::RolloutStatus;
-use fleet_contract::topics::Topics;
+use fleet_contract::topics::{self, Topics};
 use mqtt_session::Refused;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::tracker::Tracker;
 use super::update::{FollowedUpdate, RolloutCommand, RolloutEnded, RolloutOptions};
 use crate::streams::kept_records::KeptRecords;
 use crate::streams::publisher::Publisher;
-use crate::streams::unusable::{self, Unusable};
+use crate::streams::unusable::{self, RetainedUse, Unusable};
 
 /// Maximum number of commands that wait for the task.
 const MAX_COMMANDS: usize = 64;
@@ -86,23 +86,32 @@ impl Rollouts {
     /// Resumes the rollouts whose records are kept in the store.
     pub(crate) async fn restore_kept(&self, kept: &KeptRecords) {
         for (id, record) in kept.load_rollouts().await {
-            self.clone().restore(id, Ok(record)).await;
+            self.clone().restore(id, Ok(record), RetainedUse::Allowed).await;
         }
     }
 
     /// Resumes a rollout of an earlier process. A record that cannot be used is removed from the
-    /// broker and the store.
-    pub(crate) async fn restore(self, id: String, record: Result<Bytes, Refused>) {
+    /// broker and the store, one that must not be used from the broker, unless its rollout is
+    /// followed.
+    pub(crate) async fn restore(
+        self,
+        id: String,
+        record: Result<Bytes, Refused>,
+        allowed: RetainedUse,
+    ) {
         // The record is parsed only when the task can take it, which limits the memory.
         let Ok(permit) = self.commands.reserve().await else { return };
         let size = record.as_ref().map_or(0, Bytes::len);
-        match unusable::bytes(record, MAX_ROLLOUT_RECORD)
-            .and_then(|bytes| RolloutRecord::read(&id, &bytes))
-        {
+        let bytes = allowed.check().and_then(|()| unusable::bytes(record, MAX_ROLLOUT_RECORD));
+        match bytes.and_then(|bytes| RolloutRecord::read(&id, &bytes)) {
             Ok(record) => permit.send(RolloutCommand::Restored { id, record, size }),
+            Err(Unusable::Untrusted(reason)) => {
+                permit.send(RolloutCommand::Untrusted { id, reason });
+            }
             Err(reason) => {
                 drop(permit);
-                tracing::warn!(%reason, id, "a rollout is not resumed");
+                let short = topics::short(&id);
+                tracing::warn!(%reason, id = short, "a rollout is not resumed");
                 if !matches!(reason, Unusable::NotNow(_)) {
                     self.reports.add(&id, Report::RemoveRecord);
                 }

@@ -25,6 +25,7 @@ use super::tracker::{MAX_RESTORED, MAX_ROLLOUTS, MISSING_GRACE, Tracker};
 use super::update::{
     ChangedInstances, FollowedUpdate, RolloutCommand, RolloutEnded, RolloutOptions,
 };
+use crate::streams::RetainedUse;
 use crate::streams::kept_records::KeptRecords;
 use crate::streams::publisher::Publisher;
 
@@ -449,6 +450,22 @@ async fn forged_records_are_limited_in_number_and_size() {
     assert_eq!(second.rollouts.len(), MAX_RESTORED / MAX_ROLLOUT_RECORD);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_record_that_must_not_be_used_is_removed_unless_its_rollout_is_known() {
+    let (mut tracker, mut published) = tracker();
+    // The store has the record of a rollout, which the broker has, too.
+    tracker.restore("0a".into(), record(), 100);
+    for id in ["0a", "0b"] {
+        tracker.handle(RolloutCommand::Untrusted { id: id.into(), reason: "for a test" });
+    }
+    assert_eq!(tracker.rollouts.len(), 1);
+    let removed: Vec<_> = std::iter::from_fn(|| published.publication())
+        .filter(|one| one.payload.is_empty())
+        .map(|one| one.topic)
+        .collect();
+    assert_eq!(removed, ["vehicle/1/manifest/apply/0b/rollout"]);
+}
+
 #[tokio::test]
 async fn a_record_that_cannot_be_used_is_removed() {
     let (client, _) = connect("/nowhere".into(), Duration::from_secs(1));
@@ -462,11 +479,11 @@ async fn a_record_that_cannot_be_used_is_removed() {
         KeptRecords::default(),
         CancellationToken::new(),
     ));
-    rollouts.clone().restore("x".into(), Err(Refused::TooMany)).await;
+    rollouts.clone().restore("x".into(), Err(Refused::TooMany), RetainedUse::Allowed).await;
     assert!(published.publication().is_none(), "it is genuine, perhaps");
     let large = Bytes::from(vec![b' '; MAX_ROLLOUT_RECORD + 1]);
     for record in [Ok(Bytes::from_static(b"{}")), Ok(large), Err(Refused::TooLarge { size: 9 })] {
-        rollouts.clone().restore("x".into(), record).await;
+        rollouts.clone().restore("x".into(), record, RetainedUse::Allowed).await;
         tokio::task::yield_now().await;
         let removed = published.publication().unwrap();
         assert!(removed.retain && removed.payload.is_empty());

@@ -7,6 +7,7 @@ use ankaios_control::{Client, WorkloadStates};
 use ankaios_control::{Event, EventStream};
 use ankaios_model::InstanceName;
 use fleet_contract::rollout::RolloutStatus;
+use fleet_contract::topics;
 use futures_util::future::OptionFuture;
 use service_kit::random;
 use tokio::sync::mpsc;
@@ -123,6 +124,7 @@ impl Tracker {
         match command {
             RolloutCommand::Update(update) => self.start(update),
             RolloutCommand::Restored { id, record, size } => self.restore(id, record, size),
+            RolloutCommand::Untrusted { id, reason } => self.ignore(&id, reason),
             RolloutCommand::Ended { revision, status } => self.ended_before(revision, status),
             RolloutCommand::RollingBack { revision, request_id } => {
                 let mut trial = self.trial(revision, request_id);
@@ -236,12 +238,25 @@ impl Tracker {
         self.follow(tracked);
     }
 
+    /// Whether there is a rollout with this id, or was one recently.
+    fn knows(&self, id: &str) -> bool {
+        let known = self.rollouts.iter().chain(&self.trials).map(|tracked| &tracked.id);
+        let held = self.held.iter().map(|held| &held.id);
+        known.chain(held).chain(&self.settled).any(|known| known == id)
+    }
+
+    /// Removes a record that must not be used, unless it is that of a known rollout.
+    fn ignore(&mut self, id: &str, reason: &str) {
+        if !self.knows(id) {
+            tracing::warn!(reason, id = topics::short(id), "a rollout is not resumed");
+            self.reports.add(id, Report::RemoveRecord);
+        }
+    }
+
     /// Follows a rollout of an earlier process until its original deadline, but for at least
     /// [`MIN_RESTORED`].
     pub(super) fn restore(&mut self, id: String, record: RolloutRecord, size: usize) {
-        let known = self.rollouts.iter().chain(&self.trials).map(|tracked| &tracked.id);
-        let held = self.held.iter().map(|held| &held.id);
-        if known.chain(held).chain(&self.settled).any(|known| *known == id) {
+        if self.knows(&id) {
             return;
         }
         let restored = self.rollouts.iter().map(|tracked| tracked.restored_size);

@@ -83,6 +83,12 @@ pub(super) enum RolloutCommand {
         record: RolloutRecord,
         size: usize,
     },
+    /// The broker has retained a record that must not be used.
+    Untrusted {
+        /// Its id, which may be invalid.
+        id: String,
+        reason: &'static str,
+    },
     /// The rollout of a revision ended in an earlier process.
     Ended {
         revision: u64,

@@ -41,7 +41,8 @@ async fn an_unsubscribe_that_meets_the_record_ends_the_subscription() {
     let id = id();
     let unsubscribing = subscriptions.enqueue_unsubscribe(StreamKind::Events, &id).await.unwrap();
     // Both arrive before either has got an answer of the task.
-    let restored = subscriptions.restore(StreamKind::Events, "x".into(), record(), None);
+    let restored =
+        subscriptions.restore(StreamKind::Events, "x".into(), record(), None, RetainedUse::Allowed);
     let (ended, ()) = tokio::join!(unsubscribing.finish(), restored);
     assert_eq!(ended, Ok(()));
     let removed = published.publication().unwrap();
@@ -51,9 +52,30 @@ async fn an_unsubscribe_that_meets_the_record_ends_the_subscription() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retained_record_that_must_not_be_used_is_removed_and_starts_nothing() {
+    let (subscriptions, mut published, ..) = subscriptions();
+    let restore =
+        |allowed| subscriptions.restore(StreamKind::Events, "x".into(), record(), None, allowed);
+    restore(RetainedUse::NotNow("for a test")).await;
+    assert!(published.publication().is_none(), "it may be used later");
+    restore(RetainedUse::Untrusted("for a test")).await;
+    let removed = published.publication().unwrap();
+    assert!(removed.retain && removed.payload.is_empty(), "{removed:?}");
+    assert_eq!(removed.topic, "vehicle/1/events/x/subscription");
+    // A subscription that exists is not touched.
+    restore(RetainedUse::Allowed).await;
+    while published.publication().is_some() {}
+    restore(RetainedUse::Untrusted("for a test")).await;
+    let record = std::iter::from_fn(|| published.publication()).next();
+    assert!(record.is_none_or(|record| !record.payload.is_empty()), "it is removed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_gauge_falls_to_zero_when_the_connector_goes_to_standby() {
     let (subscriptions, _published, metrics, _session) = subscriptions();
-    subscriptions.restore(StreamKind::Events, "x".into(), record(), None).await;
+    subscriptions
+        .restore(StreamKind::Events, "x".into(), record(), None, RetainedUse::Allowed)
+        .await;
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
     let page = || {

@@ -85,6 +85,41 @@ async fn what_has_expired_stays_expired_when_the_clock_is_set_back() {
 }
 
 #[tokio::test]
+async fn a_trust_update_keeps_what_has_expired_before_it_in_the_past() {
+    let name = "a_trust_update_keeps_what_has_expired_before_it_in_the_past";
+    let Some(clock) = Clock::new(name) else { return };
+    let trusting = Trusting::new();
+    let own = trusting.settings();
+    clock.set_forward(Duration::from_secs(10 * 3600));
+    let start = now();
+    let valid = |operation, serial, from: i64, until: i64| Statement {
+        not_before: start + from * 3600,
+        expires: start + until * 3600,
+        ..statement(operation, serial)
+    };
+    let mut scene = Scene::with(&settings(&clock, &own)).await;
+    let file = trusting.file().replace("version: 1", "version: 2");
+    let update = valid("trust/update", 1, 9, 20);
+    let update = bundle(&update, file.as_bytes(), &trusting.root.each_ref());
+    let reply = scene.request("trust/update", &update).await;
+    assert_eq!(reply["version"], 2, "{reply}");
+    let expired = trusting.sign(&valid(APPLY, 5, 1, 2), &config("window", "open"));
+    // To a time at which it was valid.
+    clock.set_forward(Duration::from_secs(3600 + 1800));
+    for restarts in [false, true] {
+        if restarts {
+            scene.connector.kill().await;
+            scene.restart_connector(&settings(&clock, &own)).await;
+        }
+        let reply = scene.request(APPLY, &expired).await;
+        assert_eq!(refusal(&reply), untrusted("expired"), "{reply}");
+    }
+    let reply = scene.request("trust/update", &update).await;
+    assert_eq!(reply["version"], 2, "{reply}");
+    assert_eq!(value_of(&scene, "window"), None);
+}
+
+#[tokio::test]
 async fn years_ahead_everything_has_expired_and_nothing_of_that_remains() {
     let Some(clock) = Clock::new("years_ahead_everything_has_expired_and_nothing_of_that_remains")
     else {

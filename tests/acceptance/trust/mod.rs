@@ -6,6 +6,7 @@ mod clock;
 mod crash;
 mod guard;
 mod keygen;
+mod records;
 mod replicas;
 mod settings;
 mod store;

@@ -47,6 +47,16 @@ async fn each_replica_verifies_with_its_own_trust_file_and_serials() {
     let reply = scene.request(APPLY, request(5, "open")).await;
     assert_eq!(refusal(&reply), untrusted("replayed"), "{reply}");
     assert!(value_of(&scene, "door").unwrap().contains("closed"));
+    // The other replica does not get a new trust file, and the operator is told so.
+    let next = first.file().replace("version: 1", "version: 2");
+    let update = bundle(&statement("trust/update", 1), next.as_bytes(), &first.root.each_ref());
+    let reply = scene.request("trust/update", update).await;
+    assert_eq!(reply["version"], 2, "{reply}");
+    let warning = reply["warning"].as_str().unwrap();
+    assert!(warning.contains("only the replica \"b\" has it"), "{warning}");
+    assert!(warning.contains("mount version 2 on the hosts of all replicas"), "{warning}");
+    let line = scene.connector.line("trust/update: only the replica").await;
+    assert!(line.contains("WARN"), "{line}");
     scene.connector.kill().await;
     drop(former);
 }

@@ -1,8 +1,12 @@
 //! The store of the serials: it cannot be used, it is lost, it is damaged.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use super::*;
+use crate::disk::{WITHOUT_OVERRIDE, connector_with};
 use crate::support::connector::start_connector;
-use crate::support::{DEADLINE, eventually, free_port, http};
+use crate::support::{DEADLINE, eventually, free_port, http, skipped};
 
 const APPLY: &str = "manifest/apply";
 
@@ -11,7 +15,7 @@ fn code(reply: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn without_a_usable_folder_nothing_that_is_signed_is_served() {
+async fn without_a_usable_folder_nothing_is_served() {
     let trusting = Trusting::new();
     fs::remove_dir(trusting.state_dir()).unwrap();
     fs::write(trusting.state_dir(), "a file").unwrap();
@@ -31,9 +35,10 @@ async fn without_a_usable_folder_nothing_that_is_signed_is_served() {
         let message = reply["error"]["message"].as_str().unwrap();
         assert!(message.contains("STATE_DIR"), "{operation}: {message}");
     }
-    assert_eq!(updates(&scene), 0);
+    // What the mounted file does not require, a newer one in the folder may.
     let reply = scene.request("state", r#"["desiredState.configs"]"#).await;
-    assert!(reply["desired_state"].is_object(), "{reply}");
+    assert_eq!(code(&reply), "unavailable", "{reply}");
+    assert_eq!(updates(&scene), 0);
     let ready = http::get(health, "/readyz").await;
     assert_eq!(ready.status, 503, "{ready:?}");
     let reason = ready.json()["reasons"]["trust"].clone();
@@ -59,6 +64,91 @@ async fn a_folder_that_becomes_usable_is_used() {
         (reply["revision"] == 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn nothing_is_judged_by_the_mounted_file_while_the_folder_may_have_a_newer_one() {
+    let trusting = Trusting::new();
+    let newer = trusting.file().replace("version: 1", "version: 2");
+    let newer = newer.replace("state/update", "state/update, state");
+    trusting.mount(&newer);
+    let mut scene = trusting.start().await;
+    scene.connector.line("a trust file is in force").await;
+    let reply = scene.request("state", "[]").await;
+    assert_eq!(refusal(&reply), untrusted("unsigned"), "{reply}");
+    scene.connector.kill().await;
+    trusting.mount(&trusting.file());
+    let (folder, away) = (trusting.state_dir(), trusting.folder.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    fs::write(&folder, "a file").unwrap();
+    scene.connector = start_connector(
+        &scene.broker,
+        scene.vehicle.control_interface(),
+        &borrowed(&trusting.settings()),
+    );
+    let reply = scene.request("state", "[]").await;
+    assert_eq!(code(&reply), "unavailable", "{reply}");
+    let message = reply["error"]["message"].as_str().unwrap();
+    assert!(message.contains("is not a folder"), "{message}");
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&away, &folder).unwrap();
+    eventually("the newer file is in force", DEADLINE, async || {
+        let reply = scene.request("state", "[]").await;
+        assert!(reply["error"].is_object(), "{reply}");
+        (refusal(&reply) == untrusted("unsigned")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_permission_to_write_nothing_reaches_ankaios() {
+    let name = "without_the_permission_to_write_nothing_reaches_ankaios";
+    let trusting = Trusting::new();
+    let program = match connector_with(WITHOUT_OVERRIDE, trusting.folder.path()) {
+        Ok(program) => program,
+        Err(reason) => return skipped(name, &reason),
+    };
+    let settings = trusting.settings();
+    let request = |serial, value| trusting.sign(&statement(APPLY, serial), &config("door", value));
+    let denied = |reply: &Value, what: &str| {
+        assert_eq!(code(reply), "unavailable", "{reply}");
+        let message = reply["error"]["message"].as_str().unwrap();
+        assert!(message.contains(what) && message.contains("Permission denied"), "{message}");
+        assert!(message.contains("run ch"), "it says what to do: {message}");
+    };
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // From the start.
+    set_mode(&trusting.state_dir(), 0o500);
+    let mut scene = Scene::with_program(&program, &borrowed(&settings)).await;
+    denied(&scene.request(APPLY, request(1, "open")).await, "STATE_DIR cannot be used yet");
+    let update = bundle(&statement("trust/update", 1), b"x", &trusting.root.each_ref());
+    denied(&scene.request("trust/update", update).await, "STATE_DIR cannot be used yet");
+    assert_eq!(updates(&scene), 0);
+    scene.connector.kill().await;
+
+    // While it runs.
+    set_mode(&trusting.state_dir(), 0o700);
+    let scene = Scene::with_program(&program, &borrowed(&settings)).await;
+    let reply = scene.request(APPLY, request(1, "open")).await;
+    assert_eq!(reply["revision"], 1, "{reply}");
+    let before = updates(&scene);
+    set_mode(&trusting.state_dir().join("trust"), 0o500);
+    denied(&scene.request(APPLY, request(2, "closed")).await, "the serial of the request cannot");
+    let rollback = trusting.sign(&statement("manifest/rollback", 2), r#"{"revision": 0}"#);
+    denied(&scene.request("manifest/rollback", rollback).await, "the serial of the request");
+    let file = trusting.file().replace("version: 1", "version: 2");
+    let update = bundle(&statement("trust/update", 1), file.as_bytes(), &trusting.root.each_ref());
+    denied(&scene.request("trust/update", &update).await, "the trust file cannot be kept");
+    assert_eq!(updates(&scene), before);
+    assert!(value_of(&scene, "door").unwrap().contains("open"));
+
+    // The same requests are accepted afterwards: nothing was used up.
+    set_mode(&trusting.state_dir().join("trust"), 0o700);
+    let reply = scene.request(APPLY, request(2, "closed")).await;
+    assert_eq!(reply["revision"], 2, "{reply}");
+    assert_eq!(scene.request("trust/update", &update).await["version"], 2);
 }
 
 #[tokio::test]
