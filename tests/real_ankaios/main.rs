@@ -9,6 +9,7 @@ mod replicas;
 mod revisions;
 #[path = "../support/mod.rs"]
 mod support;
+mod trust;
 mod vehicle;
 
 use std::time::{Duration, Instant};
