@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -126,8 +127,9 @@ impl Broker {
             .unwrap_or_else(|error| panic!("mosquitto_pub to {topic}: {error}"));
     }
 
-    /// Sends a request to `<base>/req` by `mosquitto_rr` and returns the reply; the response
-    /// topic is `<base>/resp`. Payloads over 128 KiB do not fit.
+    /// Sends a request to `<base>/req` by `mosquitto_rr` and returns the reply. Each request has a
+    /// response topic of its own, `vehicle/<VIN>/reply/<number>/resp`: after a kill of the connector
+    /// an earlier request may be replied to again. Payloads over 128 KiB do not fit.
     pub async fn request(
         &self,
         base: &str,
@@ -135,7 +137,7 @@ impl Broker {
         options: &[&str],
     ) -> Message {
         let reply = self.try_request(base, payload, DEADLINE, options).await;
-        reply.unwrap_or_else(|error| panic!("no reply on {base}/resp: {error}"))
+        reply.unwrap_or_else(|error| panic!("no reply to {base}/req: {error}"))
     }
 
     /// Like [`request`](Self::request), but returns the output of `mosquitto_rr` as an error if
@@ -147,7 +149,11 @@ impl Broker {
         patience: Duration,
         options: &[&str],
     ) -> Result<Message, String> {
-        let (request, response) = (format!("{base}/req"), format!("{base}/resp"));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let levels: Vec<&str> = base.splitn(3, '/').take(2).collect();
+        let vehicle = levels.join("/");
+        let (request, response) = (format!("{base}/req"), format!("{vehicle}/reply/{number}/resp"));
         let mut command = self.client("mosquitto_rr");
         command
             .args(["-q", "1", "-F", "%j", "-t", &request, "-e", &response])
