@@ -219,7 +219,9 @@ impl Revision {
 
     /// Whether the connector has made it to take another one back, without a request.
     pub(super) fn is_automatic(&self) -> bool {
-        self.reverts.is_some_and(|reverted| self.request_id == rollback_id(reverted))
+        // Nobody has signed these; the id of a request may be any.
+        self.signed_by.is_empty()
+            && self.reverts.is_some_and(|reverted| self.request_id == rollback_id(reverted))
     }
 
     /// Its entry in the history.

@@ -55,7 +55,7 @@ impl Core {
                 }
             }
             Job::Rollback { origin, target } => match self.book.made_by(origin) {
-                // It is delivered again, because its reply was lost.
+                // It is delivered again.
                 Some(revision) => {
                     let updated = Box::new(Updated { revision, follow: Follow::default() });
                     let answer = |id| Action::Answer { id, result: Ok(Answer::Updated(updated)) };

@@ -42,10 +42,16 @@ impl Book {
         }
     }
 
-    /// The number of the rollback that this request has made, if operators have changed nothing since.
+    /// The number of the revision that this request for a rollback has led to, if operators have
+    /// changed nothing since.
     pub(super) fn made_by(&self, origin: &Origin) -> Option<u64> {
         let newest = self.revisions.values().rev().find(|one| !one.is_automatic())?;
-        let is_made = newest.reverts.is_some() && newest.request_id == origin.request_id;
+        let is_made = match &origin.signed {
+            // Its id is not signed: whoever delivers it again can give it another one. A later signed
+            // change has a higher serial.
+            Some(signed) => newest.highest_serial.as_ref() == Some(&signed.serial),
+            None => newest.reverts.is_some() && newest.request_id == origin.request_id,
+        };
         is_made.then_some(newest.revision)
     }
 

@@ -28,6 +28,7 @@ use super::state::{RETRY, SAVE_DELAY, STORE_RETRY, UNREAD_RETRY};
 use super::*;
 use crate::revisions::marker::{self, Marker};
 use crate::revisions::revision::{MAX_TRIES, Origin};
+use crate::revisions::serial::{OriginSignature, RequestSerial};
 
 fn origin(mode: RollbackMode) -> Origin {
     Origin {
@@ -37,6 +38,13 @@ fn origin(mode: RollbackMode) -> Origin {
         signed: None,
         rollback: mode,
     }
+}
+
+/// The origin of a request that is signed with this serial.
+fn signed_origin(serial: u64, digest: &str) -> Origin {
+    let serial = RequestSerial { serial, digest: digest.into() };
+    let signed = OriginSignature { serial, signed_by: vec!["key".into()] };
+    Origin { signed: Some(signed), ..origin(RollbackMode::Off) }
 }
 
 /// The number of the current revision, the values in the vehicle, and the marker's revision.

@@ -94,6 +94,31 @@ async fn a_rollback_makes_every_earlier_request_a_replay() {
     assert!(value_of(&scene, "door").unwrap().contains("closed"));
 }
 
+/// The id of a request is not signed. If it decided, then whoever holds the broker could undo the
+/// rollback by delivering it again.
+#[tokio::test]
+async fn a_rollback_that_is_delivered_again_with_another_id_is_not_made_again() {
+    let trusting = Trusting::new();
+    let mut scene = trusting.start().await;
+    for (serial, value) in [(1, "closed"), (2, "open")] {
+        let apply = trusting.sign(&statement("manifest/apply", serial), &config("door", value));
+        let reply = scene.request("manifest/apply", apply).await;
+        assert_eq!(reply["revision"], serial, "{reply}");
+    }
+    let rollback = trusting.sign(&statement("manifest/rollback", 3), "{}");
+    let mut operator = Operator::connect(&scene).await;
+    for id in ["one", "two", "rollback-2", "rollback-3"] {
+        let reply = operator.request("manifest/rollback", id, rollback.clone()).await;
+        assert_eq!(reply["revision"], 3, "{id}: {reply}");
+        assert!(value_of(&scene, "door").unwrap().contains("closed"), "{id}");
+    }
+    scene.connector.kill().await;
+    trusting.restart_connector(&mut scene).await;
+    let reply = operator.request("manifest/rollback", "three", rollback).await;
+    assert_eq!(reply["revision"], 3, "{reply}");
+    assert!(value_of(&scene, "door").unwrap().contains("closed"));
+}
+
 #[tokio::test]
 async fn serials_outlive_the_connector() {
     let trusting = Trusting::new();

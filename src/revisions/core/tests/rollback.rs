@@ -81,6 +81,49 @@ fn a_rollback_that_is_delivered_again_is_not_made_twice() {
     assert_eq!(summary(&world), (3, values(&[("a", "good")]), Some(3)));
 }
 
+/// Requests a rollback that is signed, delivered with this request id.
+fn roll_back_signed(world: &mut World, request_id: &str, serial: u64) -> Updated {
+    let signed = signed_origin(serial, &format!("digest of {serial}"));
+    let origin = Origin { request_id: request_id.into(), ..signed };
+    world.change(Job::Rollback { origin, target: RollbackTarget::default() }).unwrap()
+}
+
+/// The id is not signed. If it decided, then whoever delivers the rollback again could undo it.
+#[test]
+fn a_signed_rollback_is_made_once_whatever_its_request_id_is() {
+    let mut world = World::new(&[]);
+    for value in ["older", "good", "bad"] {
+        world.apply(&[("a", Some(value))], RollbackMode::Off).unwrap();
+    }
+    for request_id in ["r", "r", "s", "rollback-4"] {
+        assert_eq!(roll_back_signed(&mut world, request_id, 7).revision, 4, "{request_id}");
+    }
+    assert_eq!(summary(&world), (4, values(&[("a", "good")]), Some(4)));
+    world.crash();
+    assert_eq!(roll_back_signed(&mut world, "t", 7).revision, 4);
+    // Another connector takes it over.
+    let mut other = World::new(&[]);
+    other.vehicle = world.vehicle.clone();
+    other.crash();
+    assert_eq!(roll_back_signed(&mut other, "u", 7).revision, 4);
+    assert_eq!(other.vehicle.values(), values(&[("a", "good")]));
+    // The next one is another one, whatever its id is.
+    assert_eq!(roll_back_signed(&mut world, "r", 8).revision, 5);
+}
+
+/// Its id is that of a rollback that the connector makes itself.
+#[test]
+fn a_signed_rollback_is_not_taken_for_an_automatic_one() {
+    let mut world = World::new(&[]);
+    for value in ["older", "good", "bad"] {
+        world.apply(&[("a", Some(value))], RollbackMode::Off).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(roll_back_signed(&mut world, "rollback-3", 7).revision, 4);
+    }
+    assert!(!world.core().revision(4).unwrap().is_automatic());
+}
+
 #[test]
 fn a_rollback_brings_the_release_back() {
     let mut world = World::new(&[]);
