@@ -19,6 +19,9 @@ impl Core {
         let Job::Change { origin, update, named, is_published } = queued.job.clone() else {
             return;
         };
+        if let Err(failure) = self.book.check_serial(&origin) {
+            return refuse(queued.id, failure, actions);
+        }
         let plan = Plan {
             goal: Goal::Change,
             queued: Some(queued),

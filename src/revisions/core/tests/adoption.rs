@@ -5,7 +5,6 @@ use ankaios_model::proto::ank_base::UpdateStateRequest;
 use fleet_contract::error::ErrorCode;
 
 use super::*;
-use crate::revisions::serial::{OriginSignature, RequestSerial};
 
 #[test]
 fn a_revision_of_another_connector_is_taken_over() {
@@ -51,15 +50,23 @@ fn the_first_revision_of_another_connector_is_taken_over_by_its_event() {
 
 /// A request for one config that is signed with this serial.
 fn signed(world: &mut World, name: &str, serial: u64, digest: &str) -> Result<Updated, Failure> {
-    let serial = RequestSerial { serial, digest: digest.into() };
-    let signed = OriginSignature { serial, signed_by: vec!["key".into()] };
-    let origin = Origin { signed: Some(signed), ..origin(RollbackMode::Off) };
+    let origin = signed_origin(serial, digest);
     let value = json!({"desiredState": {"configs": {name: digest}}});
     let update = UpdateStateRequest {
         new_state: Some(parse_complete_state(value).unwrap()),
         update_mask: vec![format!("desiredState.configs.{name}")],
     };
     world.change(Job::Change { origin, update, named: [].into(), is_published: true })
+}
+
+/// A request for the tags of an agent that is signed with this serial.
+fn signed_tags(world: &mut World, serial: u64, digest: &str) -> Result<Updated, Failure> {
+    let origin = signed_origin(serial, digest);
+    let update = UpdateStateRequest {
+        new_state: Some(parse_complete_state(json!({})).unwrap()),
+        update_mask: vec!["agents.agent_A.tags".into()],
+    };
+    world.change(Job::Change { origin, update, named: [].into(), is_published: false })
 }
 
 /// Otherwise, whoever makes another replica the active one could replay what the former one has
@@ -85,6 +92,10 @@ fn what_another_connector_has_accepted_makes_older_requests_replays() {
         }
         // It is delivered again.
         signed(&mut world, "a", 7, "seven").unwrap();
+        // Nor is what revisions do not contain changed by an older one.
+        assert!(matches!(signed_tags(&mut world, 6, "six"), Err(Failure::Refused(_))));
+        // The model has no agents.
+        assert!(matches!(signed_tags(&mut world, 8, "tags"), Err(Failure::Request(_))));
     }
     signed(&mut world, "a", 8, "eight").unwrap();
     let newest = world.core().revision(world.core().current()).unwrap();
