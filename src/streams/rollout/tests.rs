@@ -450,6 +450,26 @@ async fn forged_records_are_limited_in_number_and_size() {
     assert_eq!(second.rollouts.len(), MAX_RESTORED / MAX_ROLLOUT_RECORD);
 }
 
+/// Otherwise, whoever retains records or delivers a request again could have a revision taken back.
+#[tokio::test(start_paused = true)]
+async fn other_rollouts_never_end_that_of_a_revision() {
+    let (mut tracker, mut published) = tracker();
+    let started = rollout("r", &["v.1.a"]);
+    tracker.start(FollowedUpdate { revision: Some(7), is_trial: true, ..started });
+    let watched = apply("w", &[], &[]);
+    tracker.start(FollowedUpdate { revision: Some(8), must_be_stable: true, ..watched });
+    for id in 0..MAX_ROLLOUTS {
+        tracker.restore(id.to_string(), record(), 100);
+    }
+    for _ in 0..2 * MAX_ROLLOUTS {
+        // A redelivery, which changes nothing.
+        tracker.start(apply("again", &["v"], &[]));
+    }
+    assert_eq!(tracker.rollouts.len(), MAX_ROLLOUTS);
+    assert_eq!(published.ended(), [(8, RolloutStatus::Succeeded)]);
+    assert!(tracker.rollouts.iter().any(|one| one.revision == Some(7)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_that_must_not_be_used_is_removed_unless_its_rollout_is_known() {
     let (mut tracker, mut published) = tracker();

@@ -22,7 +22,8 @@ use super::update::{
     ChangedInstances, FollowedUpdate, RolloutCommand, RolloutEnded, RolloutOptions,
 };
 
-/// Maximum number of rollouts that are followed at the same time; one more ends the oldest.
+/// Maximum number of rollouts that are followed at the same time; one more ends the oldest, if
+/// possible one that is not of a revision.
 pub(super) const MAX_ROLLOUTS: usize = 256;
 
 /// Maximum size of all restored records, in bytes. The connector itself never writes more, but
@@ -305,8 +306,11 @@ impl Tracker {
 
     fn follow(&mut self, tracked: TrackedRollout) {
         if self.rollouts.len() >= MAX_ROLLOUTS {
-            let watched = self.rollouts.iter().position(|one| one.is_watched);
-            let oldest = self.rollouts.remove(watched.unwrap_or(0));
+            // What becomes of a revision depends on its rollout. The others may be of any number of
+            // records at the broker, or of requests that are delivered again.
+            let other = self.rollouts.iter().position(|one| one.revision.is_none());
+            let watched = || self.rollouts.iter().position(|one| one.is_watched);
+            let oldest = self.rollouts.remove(other.or_else(watched).unwrap_or(0));
             self.settle(oldest, RolloutStatus::TimedOut);
         }
         let instances = tracked.instances.clone();
