@@ -164,8 +164,9 @@ impl Trust {
         payload: &Bytes,
         request_id: &str,
     ) -> Result<Option<Opened>, ErrorReply> {
-        let view = self.view.borrow().clone();
         self.check_loaded(None)?;
+        // Only now: before the store was read, it may be an older file.
+        let view = self.view.borrow().clone();
         let is_signed = is_bundle(payload);
         if !is_signed && !view.file.requires(operation.name()) {
             return Ok(None);

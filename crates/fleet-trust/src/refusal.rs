@@ -79,7 +79,7 @@ impl fmt::Display for Reason {
 pub struct Refusal {
     /// Why, for programs.
     pub reason: Reason,
-    /// What is wrong and what to do, for people. Contains no control characters.
+    /// What is wrong and what to do, for people. One line, without control characters.
     pub message: String,
     /// The keys that it concerns: the unknown key, or those that have signed, as far as that was
     /// verified. For the log.
@@ -116,13 +116,13 @@ impl Refusal {
 /// Messages quote what was sent, at most this many characters.
 const MAX_MESSAGE: usize = 1000;
 
-/// The text without control characters, and not longer than a message may be.
+/// The text without what could make another line of it or turn its order around, and not longer
+/// than a message may be.
 fn printable(text: String) -> String {
-    let mut text = if text.contains(char::is_control) {
-        text.replace(char::is_control, "\u{FFFD}")
-    } else {
-        text
-    };
+    let is_harmful =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let mut text =
+        if text.contains(is_harmful) { text.replace(is_harmful, "\u{FFFD}") } else { text };
     if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
         text.truncate(end);
         text.push('…');
@@ -146,8 +146,9 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_of_limited_length() {
-        let refusal = Refusal::malformed(format!("a\nb\u{1b}[31m{}", "é".repeat(5000)));
-        assert!(!refusal.message.contains(char::is_control));
+        let text = format!("a\nb\u{1b}[31mc\u{2028}d\u{202e}e\u{2067}{}", "é".repeat(5000));
+        let refusal = Refusal::malformed(text);
+        assert!(refusal.message.starts_with("a\u{FFFD}b\u{FFFD}[31mc\u{FFFD}d\u{FFFD}e\u{FFFD}é"));
         assert_eq!(refusal.message.chars().count(), MAX_MESSAGE + 1);
     }
 }
