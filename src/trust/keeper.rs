@@ -16,7 +16,7 @@ use super::handle::{
     Command, MAX_COMMANDS, Signed, Trust, TrustStatus, TrustView, fingerprints, refused, refused_by,
 };
 use super::scope::Scope;
-use super::state::{TrustState, Update};
+use super::state::{Accepted, TrustState, Update};
 use super::store::TrustStore;
 
 /// How often `TRUST_FILE` is read.
@@ -38,7 +38,7 @@ pub(crate) fn keep(
     let (status, status_receiver) = watch::channel(status(&state));
     let trust = Trust { vin: vin.into(), commands, view: view_receiver, status: status_receiver };
     let watch = Some(TrustWatch::new(&source));
-    let keeper = Keeper { state, vin: vin.into(), store, watch, view, status };
+    let keeper = Keeper { state, vin: vin.into(), store, is_written: false, watch, view, status };
     (trust, keeper.run(receiver))
 }
 
@@ -70,6 +70,8 @@ struct Keeper {
     state: TrustState,
     vin: Arc<str>,
     store: Arc<dyn TrustStore>,
+    /// Whether the store is known to have what was accepted.
+    is_written: bool,
     /// `None` if looking at the file has failed in a way that it does not recover from.
     watch: Option<TrustWatch>,
     view: watch::Sender<TrustView>,
@@ -181,15 +183,28 @@ impl Keeper {
         };
         let next =
             admitted.map_err(|refusal| refused_by(signed_by, operation, request_id, &refusal))?;
-        if let Err(reason) = self.store.save_serials(next.text()).await {
+        if let Err(reason) = self.accept(next).await {
             let message =
                 format!("the serial of the request cannot be kept, so nothing was done: {reason}");
             return Err(ErrorReply::new(ErrorCode::Unavailable, message));
         }
-        self.state.admitted(next);
         self.publish();
         let keys = signed_by.join(" ");
         tracing::info!(%operation, request_id, serial, keys, "a signed request is accepted");
+        Ok(())
+    }
+
+    /// Writes what is accepted now. A redelivery changes nothing: the broker can make any number of
+    /// them, and each write wears the disk.
+    async fn accept(&mut self, next: Accepted) -> Result<(), String> {
+        if self.is_written && self.state.has_accepted(&next) {
+            return Ok(());
+        }
+        // If writing fails, the store has the former serials or these.
+        self.is_written = false;
+        self.store.save_serials(next.text()).await?;
+        self.is_written = true;
+        self.state.admitted(next);
         Ok(())
     }
 
@@ -212,8 +227,7 @@ impl Keeper {
         };
         // Before the file: what it replaces stays in the past, whatever the clock shows later.
         if let Some(accepted) = accepted {
-            self.store.save_serials(accepted.text()).await.map_err(cannot_be_kept)?;
-            self.state.admitted(accepted);
+            self.accept(accepted).await.map_err(cannot_be_kept)?;
         }
         if let Some(file) = file {
             self.store.save_file(file.text.clone()).await.map_err(cannot_be_kept)?;
@@ -225,5 +239,80 @@ impl Keeper {
         let serial = opened.statement.serial;
         tracing::info!(%operation, request_id, serial, keys, version, "a signed request is accepted");
         Ok(version)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::sync::Mutex;
+
+    use fleet_trust::testing::{Signer, trust_file};
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::trust::StoredTrust;
+
+    /// A store that counts how often serials are written.
+    #[derive(Debug, Default)]
+    struct CountingStore {
+        writes: Mutex<usize>,
+        is_full: Mutex<bool>,
+    }
+
+    impl TrustStore for CountingStore {
+        fn load(&self) -> BoxFuture<'static, Result<StoredTrust, String>> {
+            async { Ok(StoredTrust::default()) }.boxed()
+        }
+
+        fn save_serials(&self, _: String) -> BoxFuture<'static, Result<(), String>> {
+            *self.writes.lock().unwrap() += 1;
+            let is_full = *self.is_full.lock().unwrap();
+            async move { if is_full { Err("full".into()) } else { Ok(()) } }.boxed()
+        }
+
+        fn save_file(&self, _: String) -> BoxFuture<'static, Result<(), String>> {
+            async { Ok(()) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redelivery_is_written_only_if_writing_has_failed_before() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("trust.yaml");
+        let key = Signer::ed25519(1);
+        fs::write(&path, trust_file(1, &[&key], &[&key])).unwrap();
+        let store = Arc::new(CountingStore::default());
+        let kept: Arc<dyn TrustStore> = Arc::clone(&store) as _;
+        let (trust, keeper) = keep(TrustSource::open(path).unwrap(), "1", kept);
+        tokio::spawn(keeper);
+        trust.loaded().await;
+        let admit = async |serial: u64| {
+            let signed = Signed {
+                operation: Operation::ManifestApply,
+                request_id: "r".into(),
+                serial,
+                digest: [1; 32],
+                not_before: 1,
+                signed_by: Vec::new(),
+            };
+            let scope = Scope::Items(vec!["workloads/a".into()]);
+            let granted = trust.admit(scope, signed).await.unwrap().granted().await;
+            (granted.is_ok(), *store.writes.lock().unwrap())
+        };
+        assert_eq!(admit(5).await, (true, 1));
+        for _ in 0..3 {
+            assert_eq!(admit(5).await, (true, 1));
+        }
+        // The store may have the serial 6 now.
+        *store.is_full.lock().unwrap() = true;
+        assert_eq!(admit(6).await, (false, 2));
+        assert_eq!(admit(5).await, (false, 3));
+        *store.is_full.lock().unwrap() = false;
+        assert_eq!(admit(5).await, (true, 4));
+        assert_eq!(admit(5).await, (true, 4));
     }
 }

@@ -202,6 +202,11 @@ impl TrustState {
         Some(next.serials.accept(&items, signed.serial, signed.digest).map(|_| next))
     }
 
+    /// Whether this is what was accepted.
+    pub(super) fn has_accepted(&self, next: &Accepted) -> bool {
+        self.accepted.as_ref() == Some(next)
+    }
+
     /// What was accepted is on the disk.
     pub(super) fn admitted(&mut self, next: Accepted) {
         self.accepted = Some(next);
