@@ -20,8 +20,8 @@ if [ ! -r "$roots" ]; then
 fi
 
 # Cargo sets these for tests, which build the image too. ring is built anew when one of them
-# changes, and with it the binary, which takes a minute.
-for variable in $(env | sed -n 's/^\(CARGO_\(PKG\|MANIFEST\)_[A-Z_]*\)=.*/\1/p'); do
+# changes, and with it the binary, which takes minutes.
+for variable in OUT_DIR $(env | sed -n 's/^\(CARGO_\(PKG\|MANIFEST\)_[A-Z_]*\)=.*/\1/p'); do
     unset "$variable"
 done
 
