@@ -27,7 +27,7 @@
 //! | [`status`] | the status of a connector |
 //! | [`rollout`] | the progress of a rollout |
 //! | [`revision`] | revisions: when a change is taken back, statuses, and the history |
-//! | [`SubscriptionId`], [`Lifetime`], [`WorkloadRef`], [`rfc3339`] | parts of messages |
+//! | [`SubscriptionId`], [`Labels`], [`Lifetime`], [`WorkloadRef`], [`rfc3339`] | parts of messages |
 //! | [`fields`] | deserializes JSON with errors that name the field |
 //!
 //! Messages can be both serialized and deserialized, so connector and operators use the same
@@ -39,6 +39,7 @@
 pub mod error;
 pub mod fields;
 mod id;
+mod labels;
 mod lifetime;
 pub mod operation;
 pub mod replies;
@@ -51,5 +52,6 @@ pub mod topics;
 mod workload_ref;
 
 pub use id::{InvalidId, SubscriptionId};
+pub use labels::{LabelError, Labels, check_label_key, check_label_value};
 pub use lifetime::Lifetime;
 pub use workload_ref::WorkloadRef;

@@ -1,0 +1,5 @@
+//! What commands print about a roll-out, as functions of its state.
+
+mod fold;
+
+pub use fold::fold_vins;
