@@ -1,0 +1,280 @@
+//! Handles events.
+
+use fleet_contract::error::ErrorReply;
+use fleet_contract::rollout::RolloutProgress;
+
+use super::event::{Event, VehicleState};
+use super::id::{RequestId, RequestKind};
+use super::judge::{self, Verdict};
+use super::outcome::{Code, Outcome, OutcomeKind};
+use super::state::Stage;
+use super::transition::{Halt, Transition};
+use super::vehicle::Phase;
+use super::{Action, MAX_SENT, Rollout, event};
+use crate::vin::Vin;
+
+impl Rollout {
+    pub(super) fn handle(&mut self, event: Event) {
+        match event {
+            Event::Begin => self.has_begun = true,
+            Event::Connected => self.connected(),
+            Event::Disconnected => {
+                self.is_connected = false;
+                self.reads.clear();
+            }
+            Event::Presence { vin, is_online } => self.presence(&vin, is_online),
+            Event::Reply { request, result } => self.reply(&request, result),
+            Event::Status { vin, progress } => self.status(&vin, &progress),
+            Event::StateRead { vin, state } => self.state_read(&vin, &state),
+            Event::Log { vin, lines } => {
+                if self.state.vehicle(&vin).is_some() {
+                    self.record(Transition::Log { vin, lines });
+                }
+            }
+            Event::WorkloadFailed { vin, workload, message } => {
+                self.workload_failed(&vin, &workload, message);
+            }
+            Event::Gate { wave, result } => self.gate_ended(wave, result),
+            Event::Tick => {}
+            Event::Pause => self.halt(Halt::Paused),
+            Event::Resume { until } => self.resume_by_operator(until),
+            Event::Abort => self.halt(Halt::Aborted),
+            Event::Interrupt => {
+                self.has_begun = false;
+                self.act(Action::Report(event::Verdict::Interrupted));
+            }
+            Event::Undo => self.halt(Halt::Undo),
+            Event::RetryFailed => {
+                if self.state.stage() != Stage::Undoing {
+                    self.is_reported = false;
+                    self.work = None;
+                    self.record(Transition::Retried);
+                }
+            }
+        }
+    }
+
+    /// Messages may have been missed: those in flight are read, as soon as they are online.
+    fn connected(&mut self) {
+        self.is_connected = true;
+        self.stale.extend(self.state.flying());
+        let online: Vec<usize> =
+            self.stale.iter().copied().filter(|it| self.is_online(*it)).collect();
+        for index in online {
+            self.read(index);
+        }
+    }
+
+    fn presence(&mut self, vin: &Vin, is_online: bool) {
+        let Some(index) = self.state.index(vin) else { return };
+        let was_online = self.is_online(index);
+        self.state.set_online(index, is_online);
+        let is_in_flight = self.state.flying().contains(&index);
+        if is_online && !was_online && (is_in_flight || self.stale.contains(&index)) {
+            self.read(index);
+        }
+    }
+
+    pub(super) fn is_online(&self, index: usize) -> bool {
+        self.state.at(index).is_some_and(|vehicle| vehicle.is_online)
+    }
+
+    fn reply(&mut self, request: &RequestId, result: Result<Option<u64>, ErrorReply>) {
+        if request.rollout != self.state.plan().id {
+            return;
+        }
+        let Some(index) = self.state.index(&request.vin) else { return };
+        let Some(vehicle) = self.state.at(index) else { return };
+        let vin = vehicle.vin.clone();
+        match (request.kind, vehicle.phase.clone()) {
+            (
+                RequestKind::Change,
+                Phase::Changing { is_answered: false, .. } | Phase::Queued { .. },
+            ) => match result {
+                Ok(revision) => self.record(Transition::Answered { vin, revision }),
+                Err(error) => self.end(index, Outcome::of_error(error.code, &error.message)),
+            },
+            (RequestKind::Confirm, Phase::Settling { request: RequestKind::Confirm, .. }) => {
+                match result {
+                    Ok(_) => self.record(Transition::Confirmed { vin }),
+                    // It may be too late.
+                    Err(_) => self.read(index),
+                }
+            }
+            (RequestKind::Undo, Phase::Settling { request: RequestKind::Undo, former, .. }) => {
+                match result {
+                    Ok(_) => self.end(index, judge::undone_outcome()),
+                    // It may have been taken back already, or changed since.
+                    Err(error)
+                        if Outcome::of_error(error.code, "").outcome == OutcomeKind::Rejected =>
+                    {
+                        self.read(index);
+                    }
+                    Err(error) => self.end(index, not_undone(&former, &error.message, error.code)),
+                }
+            }
+            // A second answer, or one to a request that is no longer waited for.
+            _ => {}
+        }
+    }
+
+    fn status(&mut self, vin: &Vin, progress: &RolloutProgress) {
+        let is_own = RequestId::parse(&progress.request_id).is_some_and(|id| {
+            id.rollout == self.state.plan().id && id.kind == RequestKind::Change && id.vin == *vin
+        });
+        let Some(index) = self.state.index(vin).filter(|_| is_own) else { return };
+        let Some(vehicle) = self.state.at(index) else { return };
+        let verdict = judge::progress(progress, self.state.plan().options.rollback);
+        match &vehicle.phase {
+            Phase::Changing { .. } | Phase::Queued { .. } => self.judged(index, verdict),
+            // What has succeeded may be taken back, for example because nobody confirms it.
+            Phase::Done(done) if done.outcome == OutcomeKind::Succeeded => {
+                if let Verdict::Ended(outcome, _) = verdict
+                    && outcome.outcome == OutcomeKind::RolledBack
+                {
+                    self.end(index, outcome);
+                }
+            }
+            Phase::Waiting | Phase::Settling { .. } | Phase::Done(_) => {}
+        }
+    }
+
+    /// Acts on a verdict about a vehicle that is being changed.
+    fn judged(&mut self, index: usize, verdict: Verdict) {
+        let Some(vehicle) = self.state.at(index) else { return };
+        let vin = vehicle.vin.clone();
+        let is_new = !matches!(vehicle.phase, Phase::Changing { is_answered: true, .. });
+        match verdict {
+            Verdict::Wait | Verdict::Missing => {}
+            Verdict::Accepted(revision) => {
+                if is_new || (revision.is_some() && vehicle.revision.is_none()) {
+                    self.record(Transition::Answered { vin, revision });
+                }
+            }
+            Verdict::Ended(outcome, revision) => {
+                if revision.is_some() && vehicle.revision != revision {
+                    self.record(Transition::Answered { vin, revision });
+                }
+                self.end(index, outcome);
+            }
+        }
+    }
+
+    fn state_read(&mut self, vin: &Vin, state: &VehicleState) {
+        let Some(index) = self.state.index(vin) else { return };
+        if self.reads.remove(&index).is_none() {
+            return;
+        }
+        let Some(vehicle) = self.state.at(index) else { return };
+        let is_late = vehicle.deadline().is_some_and(|deadline| self.now >= deadline);
+        match vehicle.phase.clone() {
+            Phase::Changing { is_answered, .. } => {
+                let rollback = self.state.plan().options.rollback;
+                let verdict = judge::changed(state, is_answered, rollback);
+                match verdict {
+                    Verdict::Missing if !is_late && vehicle.attempts < MAX_SENT => {
+                        self.send_again(index);
+                    }
+                    Verdict::Missing if is_late => self.end(index, no_answer()),
+                    Verdict::Ended(..) => self.judged(index, verdict),
+                    verdict => {
+                        self.judged(index, verdict);
+                        if is_late {
+                            self.end(index, judge::not_settled());
+                        }
+                    }
+                }
+            }
+            // Without the change, the request still waits at the broker.
+            Phase::Queued { .. } => {
+                let rollback = self.state.plan().options.rollback;
+                self.judged(index, judge::changed(state, false, rollback));
+            }
+            Phase::Settling { request, former, .. } => {
+                self.settled(index, request, &former, state, is_late);
+            }
+            Phase::Done(outcome) => self.observed(index, &outcome, state),
+            Phase::Waiting => {}
+        }
+    }
+
+    /// The state was read while a confirmation or an undo is in progress.
+    fn settled(
+        &mut self,
+        index: usize,
+        request: RequestKind,
+        former: &Outcome,
+        state: &VehicleState,
+        is_late: bool,
+    ) {
+        let verdict = match request {
+            RequestKind::Confirm | RequestKind::Change => judge::confirmed(state),
+            RequestKind::Undo => judge::undone(state, former),
+        };
+        match verdict {
+            Verdict::Ended(outcome, _) => self.end(index, outcome),
+            Verdict::Accepted(_) => {
+                if let Some(vehicle) = self.state.at(index) {
+                    let vin = vehicle.vin.clone();
+                    self.record(Transition::Confirmed { vin });
+                }
+            }
+            Verdict::Missing | Verdict::Wait if is_late => {
+                self.end(index, unsettled(former, request))
+            }
+            Verdict::Missing => self.send_settling(index, request),
+            Verdict::Wait => {}
+        }
+    }
+
+    /// Ends a confirmation or an undo that was not answered.
+    pub(super) fn unsettled(&mut self, index: usize, request: RequestKind, former: &Outcome) {
+        self.end(index, unsettled(former, request));
+    }
+
+    /// The state was read in the soak time.
+    fn observed(&mut self, index: usize, outcome: &Outcome, state: &VehicleState) {
+        if let Some(work) = &mut self.work {
+            work.remove(&index);
+        }
+        if outcome.outcome == OutcomeKind::Succeeded
+            && let Some(failed) = judge::soaked(state)
+        {
+            self.end(index, failed);
+        }
+    }
+
+    fn workload_failed(&mut self, vin: &Vin, workload: &str, message: String) {
+        let Some(index) = self.state.index(vin) else { return };
+        let Some(vehicle) = self.state.at(index) else { return };
+        let is_soaking = matches!(self.state.stage(), Stage::Soaking { .. })
+            && vehicle.wave == Some(self.state.wave());
+        if is_soaking && vehicle.outcome() == Some(OutcomeKind::Succeeded) {
+            let failed = Outcome::workload_failed(workload, message);
+            self.end(index, Outcome { code: Code::Soak, ..failed });
+        }
+    }
+}
+
+/// The outcome of a vehicle that has not got the request by its deadline.
+pub(super) fn no_answer() -> Outcome {
+    Outcome::new(OutcomeKind::Unreachable, Code::NoAnswer, "it did not answer in time")
+}
+
+fn unsettled(former: &Outcome, request: RequestKind) -> Outcome {
+    match request {
+        RequestKind::Confirm => {
+            let message = "it did not answer the confirmation in time";
+            Outcome::new(OutcomeKind::Unreachable, Code::NoAnswer, message)
+        }
+        RequestKind::Undo | RequestKind::Change => {
+            let message = "not taken back: it did not answer in time";
+            Outcome { code: Code::NoAnswer, message: message.to_owned(), ..former.clone() }
+        }
+    }
+}
+
+fn not_undone(former: &Outcome, message: &str, code: fleet_contract::error::ErrorCode) -> Outcome {
+    let message = format!("not taken back: {message}");
+    Outcome { code: Code::Reply(code), message, ..former.clone() }
+}
