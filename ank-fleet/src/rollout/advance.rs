@@ -106,7 +106,6 @@ impl Rollout {
             return;
         }
         self.is_reported = false;
-        self.is_gate_running = false;
         self.work = None;
         self.record(Transition::Resumed { until });
     }

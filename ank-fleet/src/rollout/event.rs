@@ -109,6 +109,8 @@ pub struct OwnRevision {
     pub revision: u64,
     /// Its status.
     pub status: RevisionStatus,
+    /// Whether no later revision was made.
+    pub is_current: bool,
 }
 
 /// The states of workloads, taken together.

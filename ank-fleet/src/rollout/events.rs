@@ -1,6 +1,6 @@
 //! Handles events.
 
-use fleet_contract::error::ErrorReply;
+use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::rollout::RolloutProgress;
 
 use super::event::{Event, VehicleState};
@@ -105,12 +105,17 @@ impl Rollout {
                 match result {
                     Ok(_) => self.end(index, judge::undone_outcome()),
                     // It may have been taken back already, or changed since.
-                    Err(error)
-                        if Outcome::of_error(error.code, "").outcome == OutcomeKind::Rejected =>
+                    Err(error) if error.code == ErrorCode::Rejected =>
                     {
                         self.read(index);
                     }
                     Err(error) => self.end(index, not_undone(&former, &error.message, error.code)),
+                }
+            }
+            // The status was faster than the reply.
+            (RequestKind::Change, Phase::Done(_)) if vehicle.revision.is_none() => {
+                if let Ok(revision @ Some(_)) = result {
+                    self.record(Transition::Answered { vin, revision });
                 }
             }
             // A second answer, or one to a request that is no longer waited for.
@@ -167,14 +172,13 @@ impl Rollout {
         }
         let Some(vehicle) = self.state.at(index) else { return };
         let is_late = vehicle.deadline().is_some_and(|deadline| self.now >= deadline);
+        let may_send = vehicle.sends < MAX_SENT && self.state.halt().is_none();
         match vehicle.phase.clone() {
             Phase::Changing { is_answered, .. } => {
                 let rollback = self.state.plan().options.rollback;
                 let verdict = judge::changed(state, is_answered, rollback);
                 match verdict {
-                    Verdict::Missing if !is_late && vehicle.attempts < MAX_SENT => {
-                        self.send_again(index);
-                    }
+                    Verdict::Missing if !is_late && may_send => self.send_again(index),
                     Verdict::Missing if is_late => self.end(index, no_answer()),
                     Verdict::Ended(..) => self.judged(index, verdict),
                     verdict => {
@@ -186,9 +190,15 @@ impl Rollout {
                 }
             }
             // Without the change, the request still waits at the broker.
-            Phase::Queued { .. } => {
+            Phase::Queued { deadline } => {
                 let rollback = self.state.plan().options.rollback;
-                self.judged(index, judge::changed(state, false, rollback));
+                match judge::changed(state, false, rollback) {
+                    // The broker has dropped it.
+                    Verdict::Missing if self.now >= deadline && may_send => {
+                        self.send_expired(index);
+                    }
+                    verdict => self.judged(index, verdict),
+                }
             }
             Phase::Settling { request, former, .. } => {
                 self.settled(index, request, &former, state, is_late);
@@ -219,12 +229,19 @@ impl Rollout {
                     self.record(Transition::Confirmed { vin });
                 }
             }
-            Verdict::Missing | Verdict::Wait if is_late => {
+            Verdict::Missing if is_late || self.sends(index) >= MAX_SENT => {
+                self.end(index, unsettled(former, request));
+            }
+            Verdict::Wait if is_late => {
                 self.end(index, unsettled(former, request))
             }
             Verdict::Missing => self.send_settling(index, request),
             Verdict::Wait => {}
         }
+    }
+
+    fn sends(&self, index: usize) -> u32 {
+        self.state.at(index).map_or(0, |vehicle| vehicle.sends)
     }
 
     /// Ends a confirmation or an undo that was not answered.
@@ -274,7 +291,7 @@ fn unsettled(former: &Outcome, request: RequestKind) -> Outcome {
     }
 }
 
-fn not_undone(former: &Outcome, message: &str, code: fleet_contract::error::ErrorCode) -> Outcome {
+fn not_undone(former: &Outcome, message: &str, code: ErrorCode) -> Outcome {
     let message = format!("not taken back: {message}");
     Outcome { code: Code::Reply(code), message, ..former.clone() }
 }

@@ -131,7 +131,8 @@ pub(super) fn undone(state: &VehicleState, former: &Outcome) -> Verdict {
     }
     match state.own.map(|own| own.status) {
         Some(RevisionStatus::RolledBack) => Verdict::Ended(rolled_back(), None),
-        Some(_) => Verdict::Missing,
+        Some(_) if state.own.is_some_and(|own| own.is_current) => Verdict::Missing,
+        Some(_) => Verdict::Ended(superseded(), None),
         // Nothing was changed, so there is nothing to take back.
         None if former.outcome != OutcomeKind::Succeeded => Verdict::Ended(former.clone(), None),
         None => Verdict::Ended(superseded(), None),

@@ -53,7 +53,7 @@ use crate::time::Time;
 /// How long the answer to [`Action::ReadState`] is waited for.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often the change is sent to a vehicle that has not got it.
+/// How often a request is sent to a vehicle that has not got it.
 const MAX_SENT: u32 = 3;
 
 /// A roll-out.
@@ -93,7 +93,7 @@ impl Rollout {
     pub fn resume(plan: Plan, lines: &[Line]) -> Self {
         let mut state = State::new(plan);
         for line in lines {
-            state.apply(&line.transition);
+            state.apply(line);
         }
         let stale = (0..state.vehicles().len())
             .filter(|index| {
@@ -146,14 +146,16 @@ impl Rollout {
         };
         let is_changing = self.state.stage() == Stage::Changing && self.state.halt().is_none();
         let until = self.state.until().filter(|until| is_changing && *until > self.now);
-        let times = [unread.map(|(time, _)| *time), soak, until, self.next_start];
+        let start = self.next_start.filter(|start| *start > self.now);
+        let times = [unread.map(|(time, _)| *time), soak, until, start];
         reads.chain(times.into_iter().flatten()).min()
     }
 
     /// Makes a transition, and writes it to the journal.
     fn record(&mut self, transition: Transition) {
-        self.state.apply(&transition);
-        self.step.journal.push(Line { at: self.now, transition });
+        let line = Line { at: self.now, transition };
+        self.state.apply(&line);
+        self.step.journal.push(line);
     }
 
     fn act(&mut self, action: Action) {

@@ -105,7 +105,7 @@ impl Rollout {
             self.pass_wave();
         } else if tally.attempted == tally.queued + tally.again {
             self.halt(Halt::NoneOnline);
-        } else if tally.succeeded == 0 {
+        } else if tally.succeeded == 0 && !tally.is_accepted {
             self.halt(Halt::NoSuccess { wave });
         } else if let Some(soak) = self.state.plan().options.soak {
             self.record(Transition::Soaking { wave, until: self.now.after(soak) });
@@ -155,15 +155,14 @@ impl Rollout {
     }
 
     fn run_undo(&mut self) -> bool {
-        loop {
-            let next = self
-                .state
-                .vehicles()
-                .iter()
-                .position(|vehicle| vehicle.is_online && is_to_be_undone(vehicle));
-            let Some(index) = next.filter(|_| self.room(self.state.in_flight()) > 0) else { break };
+        let mut work = self.take_work(is_to_be_undone);
+        for _ in 0..self.room(self.state.in_flight()) {
+            let next = work.iter().copied().find(|index| self.is_online(*index));
+            let Some(index) = next else { break };
+            work.remove(&index);
             self.send_settling(index, RequestKind::Undo);
         }
+        self.work = Some(work);
         if self.state.in_flight() > 0 {
             return false;
         }
@@ -219,6 +218,7 @@ impl Rollout {
         }
         let undoes = self.state.plan().options.on_failure == OnFailure::Undo && halt.is_failure();
         if (undoes && self.state.stage() != Stage::Finished) || halt == Halt::Undo {
+            self.work = None;
             self.record(Transition::UndoStarted);
             self.run_undo();
             return;

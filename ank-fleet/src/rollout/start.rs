@@ -80,6 +80,12 @@ impl Rollout {
         }
     }
 
+    /// Sends the change to a vehicle for which the broker no longer keeps it.
+    pub(super) fn send_expired(&mut self, index: usize) {
+        let deadline = self.now.after(self.state.plan().options.deadline);
+        self.send_change(index, deadline, false);
+    }
+
     fn send_change(&mut self, index: usize, deadline: Time, is_queued: bool) {
         self.send(index, RequestKind::Change, deadline, is_queued);
         if is_queued {

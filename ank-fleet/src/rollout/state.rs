@@ -6,7 +6,7 @@ use super::id::RequestKind;
 use super::outcome::{Outcome, OutcomeKind};
 use super::plan::Plan;
 use super::tally::Tally;
-use super::transition::{Halt, Transition};
+use super::transition::{Halt, Line, Transition};
 use super::vehicle::{Phase, Vehicle};
 use crate::time::Time;
 use crate::vin::Vin;
@@ -192,8 +192,8 @@ impl State {
     }
 
     /// Makes a transition. One that does not fit the plan changes nothing.
-    pub fn apply(&mut self, transition: &Transition) {
-        match transition {
+    pub fn apply(&mut self, line: &Line) {
+        match &line.transition {
             Transition::Sent { vin, request, wave, attempt, deadline, queued } => {
                 self.change_vehicle(vin, |vehicle| {
                     vehicle.attempts = vehicle.attempts.max(*attempt);
@@ -202,14 +202,14 @@ impl State {
                 });
             }
             Transition::Answered { vin, revision } => {
-                let deadline_of_queued = self.plan.options.deadline;
+                let from_now = line.at.after(self.plan.options.deadline);
                 self.change_vehicle(vin, |vehicle| {
                     vehicle.revision = revision.or(vehicle.revision);
                     match &mut vehicle.phase {
                         Phase::Changing { is_answered, .. } => *is_answered = true,
-                        Phase::Queued { deadline } => {
-                            let deadline = deadline.after(deadline_of_queued);
-                            vehicle.phase = Phase::Changing { deadline, is_answered: true };
+                        Phase::Queued { .. } => {
+                            vehicle.phase =
+                                Phase::Changing { deadline: from_now, is_answered: true };
                         }
                         Phase::Waiting | Phase::Settling { .. } | Phase::Done(_) => {}
                     }
@@ -235,8 +235,10 @@ impl State {
             }
             Transition::Halted { reason } => self.halt = Some(reason.clone()),
             Transition::Resumed { until } => {
+                let has_failed = self.halt.as_ref().is_some_and(Halt::is_failure);
                 (self.halt, self.until) = (None, *until);
                 for tally in &mut self.tallies {
+                    tally.is_accepted |= has_failed && tally.attempted > 0;
                     tally.accepted_failures = tally.failed;
                     tally.accepted_unreachable = tally.unreachable;
                 }
@@ -314,6 +316,12 @@ impl Vehicle {
     /// A request is being sent.
     fn sent(&mut self, request: RequestKind, deadline: Time, queued: bool) {
         let former = self.cause().cloned();
+        let is_again = match self.phase {
+            Phase::Changing { .. } => request == RequestKind::Change,
+            Phase::Settling { request: before, .. } => request == before,
+            Phase::Waiting | Phase::Queued { .. } | Phase::Done(_) => false,
+        };
+        self.sends = if is_again { self.sends.saturating_add(1) } else { 1 };
         self.phase = match (request, former) {
             (RequestKind::Change, _) if queued => Phase::Queued { deadline },
             (RequestKind::Change, _) => Phase::Changing { deadline, is_answered: false },

@@ -26,6 +26,8 @@ pub struct Tally {
     pub queued: usize,
     /// Vehicles that were taken back.
     pub undone: usize,
+    /// Whether the operator has gone on after the wave was stopped.
+    pub is_accepted: bool,
     /// Failures that the operator has seen, and gone on.
     pub accepted_failures: usize,
     /// Unreachable vehicles that the operator has seen, and gone on.

@@ -14,6 +14,8 @@ pub struct Vehicle {
     pub wave: Option<usize>,
     /// The number of requests that were sent to it.
     pub attempts: u32,
+    /// How often the request in progress was sent.
+    pub(super) sends: u32,
     /// The revision that it has made.
     pub revision: Option<u64>,
     /// Whether it keeps the change although nobody confirms it any more.
@@ -64,6 +66,7 @@ impl Vehicle {
             vin,
             wave: None,
             attempts: 0,
+            sends: 0,
             revision: None,
             is_confirmed: false,
             is_undo_sent: false,
