@@ -1,8 +1,42 @@
-//! The parts of `ank-fleet` that decide.
+//! What `ank-fleet`, the command line of operators of fleets, decides.
+//!
+//! All of this is pure: no MQTT, no terminal, no clock. Events and the time come in, actions go
+//! out, so it is tested on virtual time with thousands of vehicles. Only [`journal`] has files.
+//!
+//! ```text
+//!  arguments, inventory, statuses             manifest, states of vehicles
+//!        │                                          │
+//!        ▼                                          ▼
+//!  inventory: Fleet ─► selection: VINs        changes: what would change, groups
+//!                            │                      │
+//!                            ▼                      ▼
+//!                  rollout: Plan (frozen VINs in order, waves, limits, unchanged)
+//!                            │
+//!   events, now ────────► Rollout ────────► journal lines, then actions: requests, reads, gate
+//!                            │                      │
+//!                            ▼                      ▼
+//!                    report: lines            journal: synced, then resumed from
+//! ```
+//!
+//! | module | what it contains |
+//! |---|---|
+//! | [`selection`] | label selectors, lists of VINs |
+//! | [`inventory`] | the inventory file, and its merge with what vehicles declare |
+//! | [`waves`] | waves, limits, rates |
+//! | [`changes`] | the difference between a vehicle's state and a change; equal answers together |
+//! | [`rollout`] | the plan, and the state machine that carries it out |
+//! | [`journal`] | plan and transitions on the disk, locked |
+//! | [`report`] | what is printed, as functions of the state |
+//!
+//! A roll-out is event-sourced: [`rollout::State`] changes only by [`rollout::Transition`]s, each of
+//! which is a line of the journal that is on the disk before the actions that follow from it are
+//! done. So a command that was killed goes on from the same state.
 
 #![forbid(unsafe_code)]
 
+pub mod changes;
 pub mod inventory;
+pub mod journal;
 pub mod report;
 pub mod rollout;
 pub mod selection;

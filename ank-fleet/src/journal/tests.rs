@@ -96,7 +96,8 @@ fn another_version_is_refused() {
     let (folder, _) = written();
     let plan_file = folder.path().join("7f3a").join(PLAN);
     let text = fs::read_to_string(&plan_file).unwrap();
-    fs::write(&plan_file, text.replacen("\"format\": 1", "\"format\": 2, \"other\": 3", 1)).unwrap();
+    fs::write(&plan_file, text.replacen("\"format\": 1", "\"format\": 2, \"other\": 3", 1))
+        .unwrap();
     let error = Journal::open(folder.path(), &plan().id).unwrap_err().to_string();
     assert!(error.contains("has format 2, this version reads 1; use the version"), "{error}");
     fs::write(&plan_file, "{").unwrap();

@@ -105,8 +105,7 @@ impl Rollout {
                 match result {
                     Ok(_) => self.end(index, judge::undone_outcome()),
                     // It may have been taken back already, or changed since.
-                    Err(error) if error.code == ErrorCode::Rejected =>
-                    {
+                    Err(error) if error.code == ErrorCode::Rejected => {
                         self.read(index);
                     }
                     Err(error) => self.end(index, not_undone(&former, &error.message, error.code)),
@@ -232,9 +231,7 @@ impl Rollout {
             Verdict::Missing if is_late || self.sends(index) >= MAX_SENT => {
                 self.end(index, unsettled(former, request));
             }
-            Verdict::Wait if is_late => {
-                self.end(index, unsettled(former, request))
-            }
+            Verdict::Wait if is_late => self.end(index, unsettled(former, request)),
             Verdict::Missing => self.send_settling(index, request),
             Verdict::Wait => {}
         }

@@ -1,0 +1,191 @@
+//! The lines about a plan, a wave and a verdict.
+
+use std::time::Duration;
+
+use super::causes::causes;
+use crate::changes::ChangeGroup;
+use crate::rollout::{Halt, OutcomeKind, Plan, RolloutId, Stage, State};
+
+/// A number with commas: `9,214`.
+#[must_use]
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The lines that are printed before anything is sent.
+#[must_use]
+pub fn plan_lines(plan: &Plan, online: usize, groups: &[ChangeGroup]) -> Vec<String> {
+    let count = plan.vehicles.len();
+    let noun = if count == 1 { "vehicle" } else { "vehicles" };
+    let unchanged = match plan.unchanged.len() {
+        0 => String::new(),
+        unchanged => format!(", {} unchanged", thousands(unchanged)),
+    };
+    let offline = count.saturating_sub(online);
+    let presence = match (offline, plan.options.queue) {
+        (0, _) => "all online".to_owned(),
+        (_, None) => {
+            format!("{} online, {} offline → pending", thousands(online), thousands(offline))
+        }
+        (_, Some(queue)) => format!(
+            "{} online, {} offline → queued for {}",
+            thousands(online),
+            thousands(offline),
+            duration(queue)
+        ),
+    };
+    let sizes: Vec<String> = plan.waves.iter().map(|size| thousands(*size)).collect();
+    let mut lines = vec![
+        format!("roll-out {}: {} {noun} ({presence}){unchanged}", plan.id, thousands(count)),
+        format!(
+            "  waves {}; stops above {} failed in a wave",
+            sizes.join(", "),
+            plan.options.max_failures
+        ),
+    ];
+    let changes: Vec<String> = groups
+        .iter()
+        .filter(|group| !group.changes.is_empty())
+        .map(|group| format!("{}× {group}", thousands(group.vins.len())))
+        .collect();
+    if !changes.is_empty() {
+        lines.push(format!("  changes  {}", changes.join("   ")));
+    }
+    lines
+}
+
+/// The progress of a wave, without a bar.
+#[must_use]
+pub fn wave_line(state: &State, wave: usize) -> String {
+    let tally = state.tally(wave);
+    let size = state.wave_size(wave) + tally.unchanged;
+    let mut parts = vec![
+        format!("wave {wave}/{}", state.plan().waves.len()),
+        format!("{}/{}", thousands(tally.done()), thousands(size)),
+        format!("ok {}", thousands(tally.succeeded)),
+    ];
+    let mut add = |name: &str, count: usize| {
+        if count > 0 {
+            parts.push(format!("{name} {}", thousands(count)));
+        }
+    };
+    add("unchanged", tally.unchanged);
+    if tally.failed > 0 {
+        let limit = state.plan().options.max_failures.of(state.wave_size(wave));
+        add("failed", tally.failed);
+        if let Some(part) = parts.last_mut() {
+            part.push_str(&format!(" (limit {})", thousands(limit)));
+        }
+    }
+    let mut add = |name: &str, count: usize| {
+        if count > 0 {
+            parts.push(format!("{name} {}", thousands(count)));
+        }
+    };
+    add("unreachable", tally.unreachable);
+    add("superseded", tally.superseded);
+    add("queued", tally.queued);
+    add("undone", tally.undone);
+    if tally.in_flight > 0 {
+        parts.push(format!("{} in flight", thousands(tally.in_flight)));
+    }
+    let is_over = wave < state.wave() || state.stage() == Stage::Finished;
+    if let Some(soak) = state.plan().options.soak {
+        let is_soaking = wave == state.wave() && matches!(state.stage(), Stage::Soaking { .. });
+        if is_soaking || is_over {
+            parts.push(format!("soak {}{}", duration(soak), if is_over { " ok" } else { "" }));
+        }
+    }
+    parts.join("   ")
+}
+
+/// The lines at the end: why it has stopped, the causes, and what is left.
+#[must_use]
+pub fn verdict_lines(state: &State) -> Vec<String> {
+    let mut lines = vec![headline(state)];
+    lines.extend(causes(state).iter().map(|cause| format!("  {cause}")));
+    let pending = count(state, OutcomeKind::Pending);
+    if pending > 0 {
+        lines.push(format!("  {} pending", thousands(pending)));
+    }
+    let not_undone = state.vehicles().iter().filter(|vehicle| {
+        vehicle.outcome() == Some(OutcomeKind::Succeeded) && !vehicle.is_undo_sent
+    });
+    let not_undone = not_undone.count();
+    let was_undone = state.vehicles().iter().any(|vehicle| vehicle.is_undo_sent);
+    if was_undone && not_undone > 0 {
+        lines.push(format!("  {} not taken back: offline", thousands(not_undone)));
+    }
+    lines
+}
+
+fn headline(state: &State) -> String {
+    let limit_line = |wave: usize, count: usize, what: &str, limit: usize| {
+        let size = thousands(state.wave_size(wave));
+        format!("stopped in wave {wave}: {} of {size} {what}, limit {limit}", thousands(count))
+    };
+    let options = &state.plan().options;
+    match state.halt() {
+        Some(&Halt::Failures { wave }) => {
+            let limit = options.max_failures.of(state.wave_size(wave));
+            limit_line(wave, state.tally(wave).failed, "failed", limit)
+        }
+        Some(&Halt::Unreachable { wave }) => {
+            let limit = options.max_unreachable.of(state.wave_size(wave));
+            limit_line(wave, state.tally(wave).unreachable, "were unreachable", limit)
+        }
+        Some(Halt::NoSuccess { wave }) => format!("stopped in wave {wave}: none succeeded"),
+        Some(Halt::Gate { wave, message }) => {
+            format!("stopped after wave {wave}: the gate failed: {message}")
+        }
+        Some(Halt::Undo) => format!("{} taken back", thousands(count(state, OutcomeKind::Undone))),
+        Some(halt) => format!("{halt} in wave {}", state.wave()),
+        None => {
+            let total = state.vehicles().len();
+            let (ok, unchanged) =
+                (count(state, OutcomeKind::Succeeded), count(state, OutcomeKind::Unchanged));
+            let word = if state.stage() == Stage::Finished { "finished" } else { "interrupted" };
+            let unchanged = match unchanged {
+                0 => String::new(),
+                unchanged => format!(", {} unchanged", thousands(unchanged)),
+            };
+            format!("{word}: {} of {} succeeded{unchanged}", thousands(ok), thousands(total))
+        }
+    }
+}
+
+/// What the operator can do next.
+#[must_use]
+pub fn next_commands(id: &RolloutId) -> String {
+    format!("resume: ank-fleet rollout resume {id}     undo: ank-fleet rollout undo {id}")
+}
+
+fn count(state: &State, outcome: OutcomeKind) -> usize {
+    state.vehicles().iter().filter(|vehicle| vehicle.outcome() == Some(outcome)).count()
+}
+
+fn duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (9214, "9,214"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}
