@@ -1,0 +1,183 @@
+//! The options of a roll-out, one by one.
+
+use std::time::Duration;
+
+use ank_fleet::rollout::{Code, OnFailure, Transition};
+
+use super::*;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn vehicles_that_have_the_change_already_get_nothing_and_take_no_room() {
+    let mut plan = plan(20, "1,50%,100%", options());
+    plan.unchanged = plan.vehicles.iter().take(3).cloned().collect();
+    let mut world = World::new(plan, |_| Behaviour::Good);
+    world.begin();
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Unchanged), 3);
+    assert_eq!((world.starts.len(), world.rollout.exit_code()), (17, ExitCode::Success));
+    assert_eq!(world.rollout.state().tally(1).succeeded, 1);
+}
+
+#[test]
+fn vehicles_that_are_offline_are_pending_until_they_come_online() {
+    let offline = |index| if index < 5 { Behaviour::Offline } else { Behaviour::Good };
+    let mut world = World::new(plan(20, "1,50%,100%", options()), offline);
+    world.begin();
+    let first = world.plan.vehicles[0].clone();
+    world.run_for(secs(3));
+    world.set_online(&first, true);
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Succeeded), 16);
+    assert_eq!((world.count(OutcomeKind::Pending), world.rollout.exit_code()), (4, ExitCode::Left));
+}
+
+#[test]
+fn without_a_vehicle_that_is_online_nothing_is_sent() {
+    let mut world = World::new(plan(20, "1,100%", options()), |_| Behaviour::Offline);
+    world.begin();
+    assert_eq!(world.verdict, Some(Verdict::Halted(Halt::NoneOnline)));
+    assert_eq!((world.starts.len(), world.rollout.exit_code()), (0, ExitCode::Left));
+}
+
+#[test]
+fn with_queue_the_broker_keeps_requests_for_vehicles_that_are_offline() {
+    let queue = Options { queue: Some(secs(86_400)), ..options() };
+    let offline = |index| if index == 2 { Behaviour::Offline } else { Behaviour::Good };
+    let mut world = World::new(plan(5, "100%", queue), offline);
+    world.begin();
+    world.run();
+    assert_eq!((world.count(OutcomeKind::Succeeded), world.count(OutcomeKind::Pending)), (4, 1));
+    let queued = world
+        .journal
+        .iter()
+        .filter(|line| matches!(&line.transition, Transition::Sent { queued: true, .. }));
+    assert_eq!(queued.count(), 1);
+}
+
+#[test]
+fn a_rate_spreads_the_starts() {
+    let slow = Options { rate: "60/m".parse().ok(), ..options() };
+    let mut world = World::new(plan(10, "100%", slow), |_| Behaviour::Good);
+    world.begin();
+    world.run();
+    assert!(world.starts.windows(2).all(|pair| pair[1].since(pair[0]) >= secs(1)));
+    assert_eq!(world.count(OutcomeKind::Succeeded), 10);
+}
+
+#[test]
+fn the_soak_time_finds_what_fails_later() {
+    let soak = Options { soak: Some(secs(60)), max_failures: Limit::DEFAULT, ..options() };
+    let later = |index| if index == 0 { Behaviour::FailsLater } else { Behaviour::Good };
+    let mut world = World::new(plan(20, "1,100%", soak), later);
+    world.begin();
+    world.run();
+    assert_eq!(world.verdict, Some(Verdict::Halted(Halt::Failures { wave: 1 })));
+    let first = world.rollout.state().vehicle(&world.plan.vehicles[0]).unwrap();
+    assert_eq!(first.cause().unwrap().code, Code::Soak);
+    assert_eq!(world.starts.len(), 1);
+}
+
+#[test]
+fn a_gate_that_fails_stops_and_is_run_again() {
+    let gate = Options { gate: Some("true".into()), ..options() };
+    let mut world = World::new(plan(20, "1,100%", gate), |_| Behaviour::Good);
+    world.gates = vec![Err("exit 1".into()), Ok(())];
+    world.begin();
+    world.run();
+    let halt = Halt::Gate { wave: 1, message: "exit 1".into() };
+    assert_eq!(world.verdict, Some(Verdict::Halted(halt)));
+    assert_eq!((world.starts.len(), world.rollout.exit_code()), (1, ExitCode::Stopped));
+    world.event(Event::Resume { until: None });
+    world.run();
+    assert_eq!((world.starts.len(), world.rollout.exit_code()), (20, ExitCode::Success));
+}
+
+#[test]
+fn with_unless_confirmed_vehicles_are_confirmed_after_the_gate() {
+    let confirm = Options { rollback: RollbackMode::UnlessConfirmed, ..options() };
+    let mut world = World::new(plan(20, "1,100%", confirm), |_| Behaviour::Good);
+    world.begin();
+    world.run();
+    assert_eq!(world.verdict, Some(Verdict::Finished));
+    assert!(world.vehicles.values().all(|vehicle| vehicle.is_confirmed));
+    assert!(world.rollout.state().vehicles().iter().all(|vehicle| vehicle.is_confirmed));
+}
+
+#[test]
+fn a_roll_out_pauses_after_a_wave_and_stops_at_a_time() {
+    let pause = Options { pause_after: Some(1), ..options() };
+    let mut world = World::new(plan(20, "1,100%", pause), |_| Behaviour::Good);
+    world.begin();
+    world.run();
+    assert_eq!(world.verdict, Some(Verdict::Halted(Halt::Paused)));
+    assert_eq!(world.starts.len(), 1);
+    let until = Some(world.now.after(secs(3)));
+    world.plan.options.parallel = 50;
+    world.event(Event::Resume { until });
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Succeeded), 20);
+
+    let slow = Options { rate: "1/s".parse().ok(), ..options() };
+    let mut plan = plan(20, "100%", slow);
+    plan.options.until = Some(Time::from_millis(1_003_500));
+    let mut world = World::new(plan, |_| Behaviour::Good);
+    world.begin();
+    world.run();
+    assert_eq!(world.verdict, Some(Verdict::Halted(Halt::Until)));
+    assert_eq!((world.starts.len(), world.rollout.exit_code()), (4, ExitCode::Left));
+}
+
+#[test]
+fn undo_takes_back_what_was_changed_and_leaves_others_alone() {
+    let undo = Options { on_failure: OnFailure::Undo, max_failures: Limit::DEFAULT, ..options() };
+    let fails = |index| if index >= 10 { Behaviour::Fails } else { Behaviour::Good };
+    let mut world = World::new(plan(40, "5,100%", undo), fails);
+    world.begin();
+    world.run_for(secs(6));
+    let taken = world.plan.vehicles[2].clone();
+    world.vehicles.get_mut(&taken).unwrap().is_taken = true;
+    world.run();
+    assert_eq!(world.verdict, Some(Verdict::Finished));
+    assert_eq!(world.rollout.exit_code(), ExitCode::Stopped);
+    assert_eq!(world.outcomes()[&taken], Some(OutcomeKind::Superseded));
+    let changed = world.vehicles.values().filter(|vehicle| vehicle.changes > 0).count();
+    assert_eq!(world.count(OutcomeKind::Undone), changed - 1);
+}
+
+#[test]
+fn the_operator_can_retry_and_undo_afterwards() {
+    let mut world = World::new(plan(20, "1,100%", options()), mixed);
+    world.begin();
+    world.run();
+    for vehicle in world.vehicles.values_mut() {
+        vehicle.behaviour = Behaviour::Good;
+    }
+    let rejected = world.count(OutcomeKind::Rejected);
+    world.event(Event::RetryFailed);
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Rejected), rejected);
+    assert_eq!(world.count(OutcomeKind::Pending), 1);
+    assert_eq!(world.count(OutcomeKind::Succeeded), 19 - rejected);
+    world.event(Event::Undo);
+    if world.verdict != Some(Verdict::Finished) || world.count(OutcomeKind::Undone) == 0 {
+        world.run();
+    }
+    assert_eq!(world.count(OutcomeKind::Undone), 19 - rejected);
+}
+
+#[test]
+fn an_interrupt_sends_nothing_more() {
+    let mut world = World::new(plan(20, "1,100%", options()), |_| Behaviour::Good);
+    world.begin();
+    world.event(Event::Interrupt);
+    assert_eq!(world.verdict, Some(Verdict::Interrupted));
+    world.run_for(secs(600));
+    assert_eq!(world.starts.len(), 1);
+    world.kill();
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Succeeded), 20);
+}
