@@ -96,6 +96,9 @@ impl Rollout {
         let is_news = self.state.halt().is_none_or(|halt| rank(&reason) > rank(halt));
         if is_undo || (is_news && !is_over) {
             self.is_reported = false;
+            if is_undo {
+                self.work = None;
+            }
             self.record(Transition::Halted { reason });
         }
     }

@@ -42,6 +42,9 @@ impl Rollout {
         if self.state.halt().is_some() && self.state.in_flight() == 0 {
             self.halted();
         }
+        if self.state.stage() == Stage::Finished {
+            self.report(Verdict::Finished);
+        }
     }
 
     /// Runs a stage; true if it is over, and another one follows.
@@ -206,26 +209,29 @@ impl Rollout {
 
     fn finish(&mut self) {
         self.record(Transition::Finished);
-        self.is_reported = true;
-        self.act(Action::Report(Verdict::Finished));
+        self.is_reported = false;
     }
 
     /// Nothing is in flight, and nothing new is sent.
     fn halted(&mut self) {
         let Some(halt) = self.state.halt().cloned() else { return };
-        if self.is_reported || self.state.stage() == Stage::Undoing {
+        if matches!(self.state.stage(), Stage::Undoing | Stage::Finished) {
             return;
         }
         let undoes = self.state.plan().options.on_failure == OnFailure::Undo && halt.is_failure();
-        if (undoes && self.state.stage() != Stage::Finished) || halt == Halt::Undo {
+        if undoes || halt == Halt::Undo {
             self.work = None;
             self.record(Transition::UndoStarted);
             self.run_undo();
-            return;
+        } else {
+            self.report(Verdict::Halted(halt));
         }
-        if self.state.stage() != Stage::Finished {
+    }
+
+    fn report(&mut self, verdict: Verdict) {
+        if !self.is_reported {
             self.is_reported = true;
-            self.act(Action::Report(Verdict::Halted(halt)));
+            self.act(Action::Report(verdict));
         }
     }
 

@@ -233,7 +233,12 @@ impl State {
                 self.wave = (wave + 1).min(self.plan.waves.len());
                 self.stage = Stage::Changing;
             }
-            Transition::Halted { reason } => self.halt = Some(reason.clone()),
+            Transition::Halted { reason } => {
+                if self.stage == Stage::Finished && *reason == Halt::Undo {
+                    self.stage = Stage::Undoing;
+                }
+                self.halt = Some(reason.clone());
+            }
             Transition::Resumed { until } => {
                 let has_failed = self.halt.as_ref().is_some_and(Halt::is_failure);
                 (self.halt, self.until) = (None, *until);

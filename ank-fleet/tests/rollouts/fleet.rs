@@ -71,6 +71,7 @@ pub(crate) struct World {
     is_connected: bool,
     /// Vehicles whose answer to the change is in the journal.
     answered: BTreeSet<Vin>,
+    is_stopped: bool,
     pub(crate) steps: usize,
     /// The step at which the command is killed, and whether its actions are still done.
     pub(crate) kill_at: Option<(usize, bool)>,
@@ -104,6 +105,7 @@ impl World {
             sequence: 0,
             is_connected: false,
             answered: BTreeSet::new(),
+            is_stopped: false,
             steps: 0,
             kill_at: None,
             verdict: None,
@@ -270,24 +272,27 @@ impl World {
     }
 
     /// What must always be true.
-    fn check(&self, step: &Step) {
+    fn check(&mut self, step: &Step) {
         let state = self.rollout.state();
         let attempted: usize =
             (1..=self.plan.waves.len()).map(|wave| state.tally(wave).attempted).sum();
         assert!(attempted <= self.plan.waves[state.wave() - 1], "more than the wave allows");
         assert!(state.in_flight() <= self.plan.options.parallel, "more than --parallel");
-        let had_failed = self.journal.iter().rev().find_map(|line| match &line.transition {
-            Transition::Halted { reason } => Some(reason.is_failure() || *reason == Halt::Aborted),
-            Transition::Resumed { .. } | Transition::Retried => Some(false),
-            _ => None,
-        });
+        for line in &step.journal {
+            match &line.transition {
+                Transition::Halted { reason } => {
+                    self.is_stopped = reason.is_failure() || *reason == Halt::Aborted;
+                }
+                Transition::Resumed { .. } | Transition::Retried => self.is_stopped = false,
+                Transition::Sent { vin, request: RequestKind::Change, .. } => {
+                    assert!(!self.answered.contains(vin), "{vin} has answered");
+                    assert!(!self.is_stopped, "sent to {vin} after a stop");
+                }
+                _ => {}
+            }
+        }
         for action in &step.actions {
             let Action::Send { request, .. } = action else { continue };
-            if request.kind != RequestKind::Change {
-                continue;
-            }
-            assert!(!self.answered.contains(&request.vin), "{} has answered", request.vin);
-            assert_ne!(had_failed, Some(true), "sent to {} after a stop", request.vin);
             let announced = step.journal.iter().any(|line| {
                 matches!(&line.transition, Transition::Sent { vin, .. } if *vin == request.vin)
             });
