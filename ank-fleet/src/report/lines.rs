@@ -177,8 +177,34 @@ fn duration(duration: Duration) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lines_of_a_plan_say_how_many_and_what() {
+        use crate::changes::{ChangeGroup, ItemChange, ItemDiff};
+        use crate::rollout::{Change, Options};
+
+        let vins = (0..9214).map(|number| format!("WDB{number:05}").parse().unwrap());
+        let change = (Change::Apply, String::new());
+        let (id, created) = ("7f3a".parse().unwrap(), crate::Time::from_millis(0));
+        let mut plan = Plan::new(id, created, change, vins, None, Options::default()).unwrap();
+        plan.unchanged = plan.vehicles.iter().take(41).cloned().collect();
+        let diff = |name: &str, change| ItemDiff { is_config: false, name: name.into(), change };
+        let changes = vec![diff("nginx", ItemChange::Added)];
+        let group =
+            ChangeGroup { changes, vins: plan.vehicles.iter().take(1200).cloned().collect() };
+        let unchanged = ChangeGroup { changes: Vec::new(), vins: Vec::new() };
+        assert_eq!(
+            plan_lines(&plan, 8950, &[unchanged, group]),
+            [
+                "roll-out 7f3a: 9,214 vehicles (8,950 online, 264 offline → pending), 41 unchanged",
+                "  waves 1, 461, 2,304, 9,214; stops above 2% failed in a wave",
+                "  changes  1,200× nginx new",
+            ]
+        );
+    }
 
     #[test]
     fn numbers_have_commas() {

@@ -98,7 +98,9 @@ impl fmt::Display for Share {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => write!(formatter, "{count}"),
-            Self::Percent(share) if share.is_multiple_of(1000) => write!(formatter, "{}%", share / 1000),
+            Self::Percent(share) if share.is_multiple_of(1000) => {
+                write!(formatter, "{}%", share / 1000)
+            }
             Self::Percent(share) => {
                 let part = format!("{:03}", share % 1000);
                 write!(formatter, "{}.{}%", share / 1000, part.trim_end_matches('0'))

@@ -181,3 +181,54 @@ fn an_interrupt_sends_nothing_more() {
     world.run();
     assert_eq!(world.count(OutcomeKind::Succeeded), 20);
 }
+
+/// A run that is killed at a step, if that is not 0; and the number of its steps.
+fn killed_at(step: usize, options: &Options, behaviour: fn(usize) -> Behaviour) -> (World, usize) {
+    let mut world = World::new(plan(16, "2,50%,100%", options.clone()), behaviour);
+    world.kill_at = Some((step, step.is_multiple_of(2)));
+    world.begin();
+    if world.verdict.is_none() {
+        world.run();
+    }
+    let steps = world.steps;
+    (world, steps)
+}
+
+#[test]
+fn soak_gate_and_confirmations_survive_a_kill_at_every_step() {
+    let options = Options {
+        soak: Some(secs(30)),
+        gate: Some("true".into()),
+        rollback: RollbackMode::UnlessConfirmed,
+        parallel: 4,
+        ..options()
+    };
+    let later = |index| if index == 5 { Behaviour::FailsLater } else { Behaviour::Good };
+    let (whole, steps) = killed_at(0, &options, later);
+    assert_eq!(whole.count(OutcomeKind::Succeeded), 15);
+    for step in 1..=steps {
+        let (world, _) = killed_at(step, &options, later);
+        assert_eq!(world.outcomes(), whole.outcomes(), "killed at step {step}");
+        let confirmed = world.vehicles.values().filter(|vehicle| vehicle.is_confirmed).count();
+        assert_eq!(confirmed, 15, "killed at step {step}");
+    }
+}
+
+#[test]
+fn an_undo_survives_a_kill_at_every_step() {
+    let options = Options {
+        on_failure: OnFailure::Undo,
+        max_failures: Limit::DEFAULT,
+        parallel: 1,
+        ..options()
+    };
+    let fails = |index| if index == 9 { Behaviour::Fails } else { Behaviour::Good };
+    let (whole, steps) = killed_at(0, &options, fails);
+    assert_eq!(whole.count(OutcomeKind::Undone), 10);
+    for step in 1..=steps {
+        let (world, _) = killed_at(step, &options, fails);
+        assert_eq!(world.outcomes(), whole.outcomes(), "killed at step {step}");
+        let undone = world.vehicles.values().filter(|vehicle| vehicle.is_undone).count();
+        assert_eq!(undone, 10, "killed at step {step}");
+    }
+}
