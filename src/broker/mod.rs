@@ -3,6 +3,7 @@
 //! ```text
 //!  vehicle    Vehicle: the application of the session
 //!   ├ presence   the status messages
+//!   ├ status_requests  requests to all vehicles of a fleet for their status
 //!   ├ shorten    messages that are too large for the broker
 //!   └ incoming   what the topic of a message means
 //!  request    user properties of requests and replies
@@ -16,7 +17,9 @@ mod incoming;
 mod presence;
 pub(crate) mod request;
 mod shorten;
+mod status_requests;
 mod vehicle;
 
 pub(crate) use incoming::Incoming;
-pub(crate) use vehicle::{PartStatuses, Vehicle};
+pub(crate) use status_requests::StatusRequests;
+pub(crate) use vehicle::{Identity, PartStatuses, Vehicle};

@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use ankaios_control::{LinkState, LinkStatus};
 use bytes::Bytes;
-use fleet_contract::rfc3339;
 use fleet_contract::status::{
     AnkaiosLink, Availability, ConnectorStatus, LinkReport, RevisionReport, TrustReport,
 };
+use fleet_contract::{Labels, rfc3339};
 
 use crate::revisions::RevisionsStatus;
 
@@ -15,6 +15,7 @@ use crate::revisions::RevisionsStatus;
 #[derive(Debug)]
 pub(super) struct Presence {
     replica: Option<String>,
+    labels: Labels,
     /// When the last connection began, RFC 3339.
     since: String,
     /// What the broker does not offer or allow.
@@ -23,8 +24,8 @@ pub(super) struct Presence {
 
 impl Presence {
     /// The status messages of the only connector of the vehicle, or of a replica.
-    pub(super) fn new(replica: Option<String>) -> Self {
-        Self { replica, since: String::new(), degraded: Vec::new() }
+    pub(super) fn new(replica: Option<String>, labels: Labels) -> Self {
+        Self { replica, labels, since: String::new(), degraded: Vec::new() }
     }
 
     /// Records that a connection is opened at `now`. Returns the `since` of its status messages.
@@ -83,6 +84,8 @@ impl Presence {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: Some(self.since.clone()),
             replica: self.replica.clone(),
+            // Also of a vehicle that is offline: it may be selected, and gets its turn later.
+            labels: self.labels.clone(),
             link,
             revision,
             trust: None,
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_status_has_the_link_only_while_the_connector_is_online() {
-        let mut presence = Presence::new(None);
+        let mut presence = Presence::new(None, Labels::default());
         presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         let read = |payload: Bytes| ConnectorStatus::from_payload(&payload).unwrap();
         let online = read(presence.online(&LinkStatus::Connected, None, None, None));
@@ -141,11 +144,12 @@ mod tests {
 
     #[test]
     fn the_status_of_a_replica_has_its_name_and_milliseconds() {
-        let mut presence = Presence::new(Some("a".into()));
+        let mut presence = Presence::new(Some("a".into()), "region=eu".parse().unwrap());
         let since = presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         assert_eq!(since, "1970-01-01T00:00:01.500Z");
         let status = ConnectorStatus::from_payload(&presence.offline()).unwrap();
         assert_eq!(status.replica.as_deref(), Some("a"));
         assert_eq!(status.since.as_deref(), Some("1970-01-01T00:00:01.500Z"));
+        assert_eq!(status.labels.get("region"), Some("eu"));
     }
 }

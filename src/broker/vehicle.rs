@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use ankaios_control::LinkStatus;
 use bytes::Bytes;
+use fleet_contract::Labels;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::topics::{TopicKind, Topics};
 use futures_util::future::OptionFuture;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use super::incoming::Incoming;
 use super::presence::Presence;
 use super::shorten::{shorten, shorten_error};
+use super::status_requests::StatusRequests;
 use crate::replica::Lease;
 use crate::revisions::RevisionsStatus;
 use crate::trust::TrustStatus;
@@ -30,6 +32,17 @@ pub(crate) struct Vehicle {
     presence: Presence,
     /// `None` if this is the only connector of the vehicle.
     lease: Option<Lease>,
+    /// `None` without a fleet.
+    status_requests: Option<StatusRequests>,
+}
+
+/// Who the connector is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Identity {
+    /// The name of this replica if there are several.
+    pub(crate) replica: Option<String>,
+    /// The labels of the vehicle.
+    pub(crate) labels: Labels,
 }
 
 /// What the status of the connector shows of its parts.
@@ -45,18 +58,19 @@ pub(crate) struct PartStatuses {
 }
 
 impl Vehicle {
-    /// `max_payload` is the largest payload of a request, in bytes; `replica` is the name of
-    /// this replica if there are several.
+    /// `max_payload` is the largest payload of a request, in bytes.
     #[must_use]
     pub(crate) fn new(
         topics: Topics,
         max_payload: usize,
-        replica: Option<String>,
+        identity: Identity,
         parts: PartStatuses,
+        status_requests: Option<StatusRequests>,
     ) -> Self {
-        let presence = Presence::new(replica.clone());
+        let Identity { replica, labels } = identity;
+        let presence = Presence::new(replica.clone(), labels);
         let lease = replica.map(|replica| Lease::new(replica, topics.clone()));
-        Self { topics, max_payload, parts, presence, lease }
+        Self { topics, max_payload, parts, presence, lease, status_requests }
     }
 
     fn announcement(&self, payload: Bytes) -> Announcement {
@@ -104,7 +118,15 @@ impl Application for Vehicle {
             no_local: false,
             retain_as_published: false,
         });
-        requests.chain(records).chain(replicas).collect()
+        // Not kept for a vehicle that is offline: nobody waits for the answer then.
+        let who = self.status_requests.iter().map(|requests| Subscription {
+            filter: requests.topic().to_owned(),
+            qos: Qos::AtMostOnce,
+            send_retained: false,
+            no_local: true,
+            retain_as_published: true,
+        });
+        requests.chain(records).chain(replicas).chain(who).collect()
     }
 
     fn will(&mut self) -> Announcement {
@@ -123,7 +145,11 @@ impl Application for Vehicle {
         let link = link.borrow_and_update();
         let payload = self.presence.online(&link, revisions.as_ref(), trust, warning);
         drop(link);
-        self.announcement(payload)
+        let status = self.announcement(payload);
+        if let Some(requests) = &self.status_requests {
+            requests.announced(&status);
+        }
+        status
     }
 
     fn offline(&mut self) -> Announcement {
@@ -152,6 +178,15 @@ impl Application for Vehicle {
     }
 
     fn route(&self, arrival: &Arrival<'_>) -> Routed<Incoming> {
+        if let Some(requests) = &self.status_requests
+            && requests.topic() == arrival.topic
+        {
+            // A retained one would be answered by each vehicle that connects.
+            if !arrival.retained {
+                requests.received(arrival.payload);
+            }
+            return Routed::Handled(Reaction::Nothing);
+        }
         let kind = self.topics.kind(arrival.topic);
         let lease = self.lease.as_ref();
         let matches_replica_filter = match kind {
@@ -295,7 +330,8 @@ mod tests {
         let warning = watch::channel(None).1;
         let replica = replica.map(str::to_owned);
         let parts = PartStatuses { link, revisions: None, trust: None, warning };
-        (Vehicle::new(topics, MAX_PAYLOAD, replica, parts), sender)
+        let identity = Identity { replica, ..Identity::default() };
+        (Vehicle::new(topics, MAX_PAYLOAD, identity, parts, None), sender)
     }
 
     fn arrival(topic: &str, qos: Qos) -> Arrival<'_> {

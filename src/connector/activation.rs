@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::Error;
-use crate::broker::{PartStatuses, Vehicle};
+use crate::broker::{Identity, PartStatuses, StatusRequests, Vehicle};
 use crate::guard::Guard;
 use crate::operations::{OperationContext, Operations, UpdateQueue};
 use crate::revisions::{RevisionMetrics, Revisions};
@@ -90,6 +90,7 @@ impl Activation {
         let (messages, message_receiver) = mpsc::channel(MAX_MESSAGES);
         let (outgoing, outgoing_receiver) = mqtt_session::queue();
         let publisher = Publisher::new(outgoing.clone());
+        let status_outgoing = outgoing.clone();
         let topics = &settings.topics;
         let mut tasks = JoinSet::new();
         let replied = CancellationToken::new();
@@ -151,16 +152,25 @@ impl Activation {
             replied.cancel();
         };
         tasks.spawn(named("the router", run));
+        let status_requests = settings.fleet.fleet.as_ref().map(|fleet| {
+            let (requests, answers) = StatusRequests::new(fleet);
+            tasks.spawn(named(
+                "the answers to requests for the status",
+                answers.run(status_outgoing),
+            ));
+            requests
+        });
         let vehicle = Vehicle::new(
             topics.clone(),
             settings.max_payload,
-            settings.replica.clone(),
+            Identity { replica: settings.replica.clone(), labels: settings.fleet.labels.clone() },
             PartStatuses {
                 link: link.clone(),
                 revisions: revisions.as_ref().map(Revisions::status),
                 trust: trust.as_ref().map(Trust::status),
                 warning: guard.warning(),
             },
+            status_requests,
         );
         let session = Session::new(
             settings.mqtt.clone(),

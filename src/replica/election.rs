@@ -157,6 +157,8 @@ impl Election {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use fleet_contract::Labels;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -167,6 +169,7 @@ mod tests {
             version: String::new(),
             since: None,
             replica: replica.map(str::to_owned),
+            labels: Labels::default(),
             link: None,
             revision: None,
             trust: None,

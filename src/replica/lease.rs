@@ -134,6 +134,7 @@ impl Lease {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use bytes::Bytes;
+    use fleet_contract::Labels;
     use mqtt_session::Qos;
 
     use super::*;
@@ -148,6 +149,7 @@ mod tests {
             version: String::new(),
             since: Some(since.into()),
             replica: Some(replica.into()),
+            labels: Labels::default(),
             link: None,
             revision: None,
             trust: None,

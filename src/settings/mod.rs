@@ -2,6 +2,7 @@
 
 mod ankaios;
 mod dashboard;
+mod fleet;
 mod guard;
 mod health;
 mod mqtt;
@@ -27,6 +28,8 @@ use crate::trust::TrustSource;
 use ankaios::AnkaiosArgs;
 use dashboard::DashboardArgs;
 pub use dashboard::DashboardSettings;
+use fleet::FleetArgs;
+pub(crate) use fleet::FleetSettings;
 use guard::GuardArgs;
 pub use health::HealthSettings;
 use health::{HealthArgs, HealthCommandArgs};
@@ -59,6 +62,8 @@ pub struct Settings {
     pub(crate) max_payload: usize,
     /// The name of this replica; `None` if it is the only connector of its vehicle.
     pub(crate) replica: Option<String>,
+    /// What operators of fleets find and select the vehicle by.
+    pub(crate) fleet: FleetSettings,
     /// Folder of the FIFOs `input` and `output`.
     pub control_interface_dir: PathBuf,
     /// Timeout for one response of Ankaios.
@@ -132,6 +137,8 @@ struct ConnectArgs {
     /// Identifies the vehicle in all topics: 1 to 64 of A-Z, a-z, 0-9, _ and - (required)
     #[arg(long, env, value_name = "VIN", hide_env_values = true)]
     vin: Option<String>,
+    #[command(flatten)]
+    fleet: FleetArgs,
     #[command(flatten)]
     mqtt: MqttArgs,
     #[command(flatten)]
@@ -216,6 +223,7 @@ impl ConnectArgs {
         }
         let vin = vin.unwrap_or_else(|| "unknown".into());
         let topics = check.parsed("VIN", Topics::new(&vin, prefixes));
+        let fleet = self.fleet.check(&mut check);
         let mqtt = self.mqtt.check(&vin, &mut check);
         let control_interface_dir = self.ankaios.control_interface_dir(&mut check);
         let request_timeout = self.ankaios.request_timeout(&mut check);
@@ -262,6 +270,7 @@ impl ConnectArgs {
                 topics,
                 max_payload,
                 replica: mqtt.replica,
+                fleet: fleet?,
                 control_interface_dir: control_interface_dir?,
                 request_timeout: request_timeout?,
                 rollout_timeout: rollout_timeout

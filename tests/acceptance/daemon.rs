@@ -71,6 +71,8 @@ fn help_explains_every_setting() {
         "MQTT_WILL_DELAY",
         "MQTT_KEEP_ALIVE",
         "REPLICA_ID",
+        "LABELS",
+        "FLEET",
         "CONTROL_INTERFACE_DIR",
         "REQUEST_TIMEOUT",
         "MAX_PAYLOAD_SIZE",

@@ -12,6 +12,7 @@ mod daemon;
 mod dashboard;
 mod disk;
 mod documents;
+mod fleet;
 mod guard;
 mod health;
 mod link;

@@ -26,6 +26,7 @@
 //! | [`error`] | error codes and the error reply |
 //! | [`status`] | the status of a connector |
 //! | [`rollout`] | the progress of a rollout |
+//! | [`fleet`] | fleets, whose connectors are asked for their status by one message |
 //! | [`revision`] | revisions: when a change is taken back, statuses, and the history |
 //! | [`SubscriptionId`], [`Labels`], [`Lifetime`], [`WorkloadRef`], [`rfc3339`] | parts of messages |
 //! | [`fields`] | deserializes JSON with errors that name the field |
@@ -38,6 +39,7 @@
 
 pub mod error;
 pub mod fields;
+pub mod fleet;
 mod id;
 mod labels;
 mod lifetime;

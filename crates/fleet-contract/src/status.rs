@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::labels::Labels;
 use crate::revision::RevisionStatus;
 
 /// Whether a connector serves requests.
@@ -97,6 +98,13 @@ pub struct ConnectorStatus {
     /// The name of the replica, if there are several connectors for the vehicle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<String>,
+    /// The labels of the vehicle. They are for selecting vehicles, not for allowing anything.
+    #[serde(
+        default,
+        deserialize_with = "labels_or_none",
+        skip_serializing_if = "Labels::is_empty"
+    )]
+    pub labels: Labels,
     /// The link to Ankaios, while the connector is online.
     #[serde(flatten)]
     pub link: Option<LinkReport>,
@@ -115,6 +123,12 @@ pub struct ConnectorStatus {
 fn text_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
     Ok(value.as_str().unwrap_or_default().to_owned())
+}
+
+/// Labels that break the rules must not make a status unreadable, either.
+fn labels_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 impl ConnectorStatus {
@@ -142,6 +156,7 @@ mod tests {
             version: "1.2.3".into(),
             since: Some("now".into()),
             replica: replica.map(str::to_owned),
+            labels: Labels::default(),
             link,
             revision: None,
             trust: None,
@@ -197,6 +212,21 @@ mod tests {
             let payload = format!("{{\"status\": \"online\", \"version\": {version}}}");
             let read = ConnectorStatus::from_payload(payload.as_bytes()).unwrap();
             assert_eq!((read.status, read.version.as_str()), (Availability::Online, ""));
+        }
+    }
+
+    #[test]
+    fn labels_are_part_of_the_status_and_bad_ones_are_ignored() {
+        let labels: Labels = "region=eu,model=x".parse().unwrap();
+        let labelled = ConnectorStatus { labels: labels.clone(), ..status(None, None) };
+        let payload = labelled.to_payload();
+        let json: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(json.get("labels"), Some(&serde_json::json!({"model": "x", "region": "eu"})));
+        assert_eq!(ConnectorStatus::from_payload(&payload), Some(labelled));
+        for bad in [r#"{"a b": "1"}"#, "[]", "1", r#"{"a": 1}"#, "null"] {
+            let payload = format!("{{\"status\": \"online\", \"labels\": {bad}}}");
+            let read = ConnectorStatus::from_payload(payload.as_bytes()).unwrap();
+            assert!(read.labels.is_empty() && read.status == Availability::Online, "{bad}");
         }
     }
 

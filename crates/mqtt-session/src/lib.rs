@@ -32,7 +32,7 @@
 //! | `connection` | one connection; `connection_error`: why it has ended and what helps |
 //! | `broker_address`, `broker_host`, `address_url`, `setting_error` | the address of the broker, as people write it |
 //! | `dial` | from the address to a stream of bytes: names, several addresses, proxy, WebSocket |
-//! | `connect`, `tls`, `login` | CONNECT and TLS |
+//! | `connect`, `filter`, `tls`, `login` | CONNECT, SUBSCRIBE and TLS |
 //! | `network`, `unsent` | packets over a stream of bytes; the send buffer |
 //! | `incoming_packet`, `properties`, `reason_code` | reads the packets of any broker; what each reason code means |
 //! | `foreign` | servers that are no MQTT brokers |
@@ -46,6 +46,7 @@
 //! | `allowed`, `retained_probe` | what the broker offers and allows; whether it gives retained messages back |
 //! | `watcher` | [`Watcher`], a connection of its own that is subscribed to one topic |
 //! | `publisher` | [`Publisher`], a connection of its own that only publishes |
+//! | `requester` | [`Requester`], a connection of its own for those who send requests and await replies |
 //! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
 //! | `settings` | feature `settings`: [`BrokerArgs`], the settings of a program |
 //!
@@ -79,6 +80,7 @@ mod connection;
 mod connection_error;
 mod deliveries;
 mod dial;
+mod filter;
 mod fingerprint;
 mod foreign;
 mod inbox;
@@ -102,6 +104,7 @@ mod recall;
 mod refusals;
 mod refused_subscriptions;
 mod reporter;
+mod requester;
 mod retained_probe;
 mod session;
 mod setting_error;
@@ -139,6 +142,7 @@ pub use queue::{Receiver, Sender, SessionEnded, Writer, queue};
 pub use reason_code::{EndRule, Help, Pace, PublishRule, ReasonCode, Row, SubscribeRule, TABLE};
 pub use recall::Recall;
 pub use reporter::{Reporter, SessionStatus};
+pub use requester::{Delivered, Request, Requester, RequesterEvent};
 pub use session::{Ended, Session};
 pub use setting_error::SettingError;
 #[cfg(feature = "settings")]

@@ -244,6 +244,8 @@ pub const TABLE: &[Row] = &[
 impl ReasonCode {
     /// *Success*.
     pub const SUCCESS: Self = Self(0x00);
+    /// *No matching subscribers*.
+    pub const NO_MATCHING_SUBSCRIBERS: Self = Self(0x10);
     /// *Not authorized*.
     pub const NOT_AUTHORIZED: Self = Self(0x87);
     /// *Session taken over*.

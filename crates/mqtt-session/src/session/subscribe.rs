@@ -1,7 +1,6 @@
 //! The subscriptions of the session.
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, Subscribe};
+use rumqttc::v5::mqttbytes::v5::{Packet, Subscribe};
 use tokio::time::Instant;
 
 use super::state::{Session, Stage};
@@ -9,6 +8,7 @@ use crate::allowed::Feature;
 use crate::application::{Application, Qos, RefusedSubscription, Subscription};
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
+use crate::filter::filter;
 use crate::reason_code::{ReasonCode, SubscribeRule};
 use crate::shortcomings::Lack;
 
@@ -139,26 +139,4 @@ fn has_lower_qos(asked: &[Subscription], codes: &[ReasonCode]) -> bool {
     both.any(|(one, code)| {
         one.qos == Qos::AtLeastOnce && code.subscribe_rule() == SubscribeRule::Granted(0)
     })
-}
-
-fn filter(subscription: &Subscription) -> Filter {
-    let retain_forward_rule = if subscription.send_retained {
-        RetainForwardRule::OnEverySubscribe
-    } else {
-        RetainForwardRule::Never
-    };
-    Filter {
-        path: subscription.filter.clone(),
-        qos: packet_qos(subscription.qos),
-        nolocal: subscription.no_local,
-        preserve_retain: subscription.retain_as_published,
-        retain_forward_rule,
-    }
-}
-
-fn packet_qos(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
 }
