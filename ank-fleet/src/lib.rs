@@ -1,7 +1,8 @@
-//! What `ank-fleet`, the command line of operators of fleets, decides.
+//! `ank-fleet`, the command line of operators of fleets.
 //!
-//! All of this is pure: no MQTT, no terminal, no clock. Events and the time come in, actions go
-//! out, so it is tested on virtual time with thousands of vehicles. Only [`journal`] has files.
+//! What decides is pure: no MQTT, no terminal, no clock. Events and the time come in, actions go
+//! out, so it is tested on virtual time with thousands of vehicles. Only [`journal`] has files, and
+//! only [`program`] has the rest: the command line, the connection to the broker, and output.
 //!
 //! ```text
 //!  arguments, inventory, statuses             manifest, states of vehicles
@@ -21,12 +22,15 @@
 //! | module | what it contains |
 //! |---|---|
 //! | [`selection`] | label selectors, lists of VINs |
+//! | [`presence`] | which vehicles there are, and whether they are online |
 //! | [`inventory`] | the inventory file, and its merge with what vehicles declare |
 //! | [`waves`] | waves, limits, rates |
+//! | [`manifests`] | manifests of several files as one |
 //! | [`changes`] | the difference between a vehicle's state and a change; equal answers together |
 //! | [`rollout`] | the plan, and the state machine that carries it out |
 //! | [`journal`] | plan and transitions on the disk, locked |
-//! | [`report`] | what is printed, as functions of the state |
+//! | [`report`], [`table`] | what is printed, as functions of the state; tables |
+//! | [`program`] | the program around them |
 //!
 //! A roll-out is event-sourced: [`rollout::State`] changes only by [`rollout::Transition`]s, each of
 //! which is a line of the journal that is on the disk before the actions that follow from it are
@@ -37,9 +41,13 @@
 pub mod changes;
 pub mod inventory;
 pub mod journal;
+pub mod manifests;
+pub mod presence;
+pub mod program;
 pub mod report;
 pub mod rollout;
 pub mod selection;
+pub mod table;
 mod time;
 mod vin;
 pub mod waves;

@@ -1,0 +1,125 @@
+//! Which vehicles there are, and whether they are online: what their connectors say of themselves.
+
+use std::collections::BTreeMap;
+
+use fleet_contract::Labels;
+use fleet_contract::status::{Availability, ConnectorStatus};
+
+use crate::vin::Vin;
+
+/// How the statuses of vehicles were found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Statuses that the broker had retained.
+    pub retained: usize,
+    /// Statuses that were published since, as answers or by themselves.
+    pub published: usize,
+}
+
+/// The statuses of vehicles.
+#[derive(Debug, Clone, Default)]
+pub struct Presence {
+    statuses: BTreeMap<Vin, ConnectorStatus>,
+    sources: Sources,
+}
+
+/// A vehicle has come online or gone offline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The vehicle.
+    pub vin: Vin,
+    /// Whether it is online.
+    pub is_online: bool,
+}
+
+/// The vehicle in a topic `vehicle/<VIN>/<rest>`, and the rest.
+#[must_use]
+pub fn vehicle_of(topic: &str) -> Option<(Vin, &str)> {
+    let (vin, rest) = topic.strip_prefix("vehicle/")?.split_once('/')?;
+    Some((vin.parse().ok()?, rest))
+}
+
+impl Presence {
+    /// Handles a message on `connector/status`. An empty one means that the vehicle was removed from
+    /// the broker. Returns what has changed; `None` also if it is not a status.
+    pub fn status(&mut self, vin: &Vin, payload: &[u8], retained: bool) -> Option<Changed> {
+        let was_online = self.is_online(vin);
+        if payload.is_empty() {
+            self.statuses.remove(vin)?;
+        } else {
+            let status = ConnectorStatus::from_payload(payload)?;
+            let counter =
+                if retained { &mut self.sources.retained } else { &mut self.sources.published };
+            *counter += 1;
+            self.statuses.insert(vin.clone(), status);
+        }
+        let is_online = self.is_online(vin);
+        (is_online != was_online).then(|| Changed { vin: vin.clone(), is_online })
+    }
+
+    /// Whether a vehicle is online.
+    #[must_use]
+    pub fn is_online(&self, vin: &Vin) -> bool {
+        self.get(vin).is_some_and(|status| status.status == Availability::Online)
+    }
+
+    /// The last status of a vehicle.
+    #[must_use]
+    pub fn get(&self, vin: &Vin) -> Option<&ConnectorStatus> {
+        self.statuses.get(vin)
+    }
+
+    /// All vehicles that were seen, with the labels that they declare.
+    pub fn seen(&self) -> impl Iterator<Item = (Vin, Labels)> {
+        self.statuses.iter().map(|(vin, status)| (vin.clone(), status.labels.clone()))
+    }
+
+    /// The number of vehicles that were seen.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.statuses.len()
+    }
+
+    /// Whether no vehicle was seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.statuses.is_empty()
+    }
+
+    /// How the statuses were found.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        self.sources
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_say_who_is_online() {
+        let (mut presence, vin) = (Presence::default(), "A1".parse::<Vin>().unwrap());
+        let online = br#"{"status": "online", "labels": {"region": "eu"}}"#;
+        let changed = |is_online| Some(Changed { vin: vin.clone(), is_online });
+        assert_eq!(presence.status(&vin, online, true), changed(true));
+        assert_eq!(presence.status(&vin, online, false), None);
+        assert_eq!(presence.status(&vin, b"{}", false), None);
+        assert_eq!(presence.sources(), Sources { retained: 1, published: 1 });
+        assert_eq!(presence.seen().next().unwrap().1.get("region"), Some("eu"));
+        assert_eq!(presence.status(&vin, br#"{"status": "offline"}"#, false), changed(false));
+        assert_eq!(presence.len(), 1);
+        assert_eq!(presence.status(&vin, b"", true), None);
+        assert!(presence.is_empty());
+    }
+
+    #[test]
+    fn topics_name_a_vehicle() {
+        let (vin, rest) = vehicle_of("vehicle/A1/connector/status").unwrap();
+        assert_eq!((vin.as_str(), rest), ("A1", "connector/status"));
+        for other in ["fleet/a/who", "vehicle/A1", "vehicle/ä/x", "vehicle//x", ""] {
+            assert_eq!(vehicle_of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Vehicles from which a command has no result, together by their cause.
+
+use std::collections::BTreeMap;
+
+use super::progress;
+use super::session::Answer;
+use crate::Vin;
+use crate::report::{fold_vins, thousands};
+use crate::rollout::ExitCode;
+
+/// Vehicles without a result.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    causes: BTreeMap<String, Vec<Vin>>,
+    failed: usize,
+    unreachable: usize,
+    untrusted: usize,
+    results: usize,
+}
+
+impl Missing {
+    /// Counts an answer. Returns the reply, if it is one.
+    pub(crate) fn reply(&mut self, vin: &Vin, answer: Answer) -> Option<bytes::Bytes> {
+        match answer {
+            Answer::Reply(payload) => {
+                self.results += 1;
+                return Some(payload);
+            }
+            Answer::Error(error) => {
+                if error.code == fleet_contract::error::ErrorCode::Untrusted {
+                    self.untrusted += 1;
+                }
+                self.failed(vin, format!("{}: {}", error.code, error.message));
+            }
+            Answer::None(reason) => {
+                self.unreachable += 1;
+                self.add(vin, reason);
+            }
+        }
+        None
+    }
+
+    /// Counts a vehicle that has failed.
+    pub(crate) fn failed(&mut self, vin: &Vin, cause: String) {
+        self.failed += 1;
+        self.add(vin, cause);
+    }
+
+    /// Counts vehicles that are offline.
+    pub(crate) fn offline(&mut self, vins: &[Vin]) {
+        self.unreachable += vins.len();
+        for vin in vins {
+            self.add(vin, "offline".to_owned());
+        }
+    }
+
+    fn add(&mut self, vin: &Vin, cause: String) {
+        self.causes.entry(cause).or_default().push(vin.clone());
+    }
+
+    /// Writes the causes to standard error, the most frequent first, and returns the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let mut causes: Vec<(&String, &Vec<Vin>)> = self.causes.iter().collect();
+        causes.sort_by_key(|(_, vins)| std::cmp::Reverse(vins.len()));
+        for (cause, vins) in causes {
+            progress::note(&format!("{}× {cause}   {}", thousands(vins.len()), fold_vins(vins)));
+        }
+        if self.failed > 0 && self.failed == self.untrusted && self.results == 0 {
+            ExitCode::Untrusted
+        } else if self.failed > 0 {
+            ExitCode::SomeFailed
+        } else if self.unreachable > 0 {
+            ExitCode::Left
+        } else {
+            ExitCode::Success
+        }
+    }
+}

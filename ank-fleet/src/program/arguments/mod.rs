@@ -1,0 +1,304 @@
+//! The command line.
+
+mod connection;
+mod rollout;
+mod selection;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::builder::OsStr;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+pub(crate) use connection::{Connection, ConnectionArgs};
+pub(crate) use rollout::{RolloutArgs, until};
+pub(crate) use selection::{SelectionArgs, read_text, split};
+
+use super::config;
+use super::failure::Failure;
+use crate::rollout::RolloutId;
+use rollout::duration;
+
+/// Commands for whole fleets of vehicles that run Eclipse Ankaios, over MQTT.
+///
+/// Vehicles are selected by VINs, lists of VINs or labels. A change of more than one vehicle is a
+/// roll-out in waves that stops above a limit of failures, can be resumed and taken back.
+///
+/// Exit codes: 0 all succeeded; 1 some failed; 2 wrong usage; 3 stopped by a limit or a gate; 4 only
+/// unreachable or pending vehicles are left; 5 no broker; 6 not trusted; 130 Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "ank-fleet", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show vehicles, workloads, states, configs, events or subscriptions
+    #[command(after_help = "\
+Examples:
+  ank-fleet get vehicles -o wide
+  ank-fleet get workloads -l region=eu
+  ank-fleet get state WDB0412 -o yaml
+  ank-fleet get events --all -o jsonl")]
+    Get(GetArgs),
+    /// Send any request of the contract, and print the replies
+    #[command(after_help = "\
+Examples:
+  ank-fleet request state '[\"workloadStates\"]' --vehicle WDB0412
+  ank-fleet request manifest/validate @nginx.yaml -l canary
+  ank-fleet request manifest/history --all -o jsonl")]
+    Request(RequestArgs),
+    /// Check manifests, here or also by the vehicles
+    #[command(after_help = "\
+Examples:
+  ank-fleet validate nginx.yaml
+  ank-fleet validate nginx.yaml -l region=eu")]
+    Validate(FilesArgs),
+    /// Apply manifests to vehicles, or delete what they contain, as a roll-out in waves
+    #[command(after_help = "\
+Examples:
+  ank-fleet apply nginx.yaml WDB0412
+  ank-fleet apply nginx.yaml -l region=eu --waves 1,10%,100% --soak 2m
+  ank-fleet apply -d nginx.yaml --all --yes")]
+    Apply(ApplyArgs),
+    /// List, show and control roll-outs
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  ank-fleet rollout list
+  ank-fleet rollout resume 7f3a
+  ank-fleet rollout undo 7f3a"
+    )]
+    Rollout(RolloutCommand),
+}
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// A table with more columns.
+    Wide,
+    /// One JSON document.
+    Json,
+    /// A line of JSON for each item.
+    Jsonl,
+    /// YAML.
+    Yaml,
+    /// Names only.
+    Name,
+}
+
+/// What `get` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Vehicles,
+    Workloads,
+    State,
+    Configs,
+    Events,
+    Subscriptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to show
+    pub(crate) kind: Kind,
+    /// Vehicles [default: all]
+    #[arg(value_name = "VIN")]
+    pub(crate) vins: Vec<crate::Vin>,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+    /// Go on with changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+}
+
+/// How many vehicles are asked, and for how long.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AskingArgs {
+    /// How long to wait for the answer of a vehicle
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How many vehicles are asked at the same time
+    #[arg(long, value_name = "NUMBER", default_value = "200",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    parallel: u16,
+}
+
+impl AskingArgs {
+    pub(crate) fn parallel(&self) -> usize {
+        self.parallel.into()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    /// The operation, for example state
+    pub(crate) operation: String,
+    /// The payload; @FILE reads it from a file, @- from standard input
+    #[arg(default_value = "")]
+    pub(crate) payload: String,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+    /// A user property: force=true; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
+    pub(crate) property: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+}
+
+/// Parses `NAME=VALUE`.
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    /// Manifests (- is standard input), and VINs
+    #[arg(required = true, value_name = "FILE|VIN")]
+    pub(crate) files: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
+    /// Delete what the manifests contain
+    #[arg(short, long)]
+    pub(crate) delete: bool,
+    /// jsonl: print a line of JSON for each transition
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// List all roll-outs of this machine
+    #[command(after_help = "Example:\n  ank-fleet rollout list")]
+    List,
+    /// Show a roll-out
+    #[command(after_help = "Example:\n  ank-fleet rollout status 7f3a -o jsonl")]
+    Status(StatusArgs),
+    /// Send nothing new until resume
+    #[command(after_help = "Example:\n  ank-fleet rollout pause 7f3a")]
+    Pause(IdArgs),
+    /// Go on with a roll-out that was interrupted, paused or stopped
+    #[command(after_help = "Example:\n  ank-fleet rollout resume 7f3a --until 05:00")]
+    Resume(ResumeArgs),
+    /// Attempt vehicles again that have failed, or are pending
+    #[command(after_help = "Example:\n  ank-fleet rollout retry 7f3a --failed")]
+    Retry(RetryArgs),
+    /// End a roll-out; what was changed stays
+    #[command(after_help = "Example:\n  ank-fleet rollout abort 7f3a")]
+    Abort(IdArgs),
+    /// Take back what a roll-out has changed
+    #[command(after_help = "Example:\n  ank-fleet rollout undo 7f3a")]
+    Undo(UndoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    /// The id of the roll-out
+    pub(crate) id: RolloutId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The id of the roll-out
+    pub(crate) id: RolloutId,
+    /// jsonl: a line for each vehicle
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The id of the roll-out
+    pub(crate) id: RolloutId,
+    /// Start nothing after this time: 2026-01-31T05:00:00Z, or 05:00 in UTC
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// jsonl: print a line of JSON for each transition
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// The id of the roll-out
+    pub(crate) id: RolloutId,
+    /// Those that have failed, too
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Those that are pending (the default)
+    #[arg(long, conflicts_with = "failed")]
+    pub(crate) pending: bool,
+    /// jsonl: print a line of JSON for each transition
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The id of the roll-out
+    pub(crate) id: RolloutId,
+    /// Go on without a question
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// jsonl: print a line of JSON for each transition
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+}
+
+impl CommandLine {
+    /// Parses arguments, with the settings of the context as defaults.
+    ///
+    /// # Errors
+    /// The configuration file cannot be used, or the arguments are wrong.
+    pub(crate) fn read(args: &[OsString]) -> Result<Self, ArgumentsError> {
+        let file = config::flag(args, "--config").map(Into::into);
+        let context = config::flag(args, "--context");
+        let mut command = command();
+        for (setting, value) in config::settings(file, context.as_deref())? {
+            command = command.mut_arg(setting, |arg| arg.default_value(OsStr::from(value)));
+        }
+        let matches = command.try_get_matches_from(args)?;
+        Ok(Self::from_arg_matches(&matches)?)
+    }
+}
+
+/// The command line: the options of the connection may follow the subcommand, too.
+pub(crate) fn command() -> clap::Command {
+    CommandLine::command()
+        .mut_args(|arg| arg.global(true).help_heading("Connection").hide_short_help(true))
+}
+
+/// Why there is no command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArgumentsError {
+    /// The configuration file.
+    #[error(transparent)]
+    Config(#[from] Failure),
+    /// The arguments, or a request for help.
+    #[error(transparent)]
+    CommandLine(#[from] clap::Error),
+}

@@ -1,0 +1,166 @@
+//! The options of roll-outs.
+
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, ValueEnum};
+use fleet_contract::revision::RollbackMode;
+
+use super::super::failure::Failure;
+use crate::Time;
+use crate::rollout::{OnFailure, Options, RolloutId};
+use crate::waves::{Limit, Rate, Waves};
+
+/// The options of a roll-out as text.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Roll-out")]
+pub(crate) struct RolloutArgs {
+    /// Cumulative sizes of the waves [default: 1,5%,25%,100% for more than 10 vehicles, else 100%]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) waves: Option<Waves>,
+    /// How many vehicles of a wave may fail before nothing more is sent
+    #[arg(long, value_name = "NUMBER", default_value = "2%")]
+    max_failures: Limit,
+    /// How many vehicles of a wave may be unreachable
+    #[arg(long, value_name = "NUMBER", default_value = "100%")]
+    max_unreachable: Limit,
+    /// How many vehicles are changed at the same time
+    #[arg(long, value_name = "NUMBER", default_value = "50",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    parallel: u16,
+    /// How many vehicles are started per time: 200/m
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
+    /// The time for each vehicle
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    deadline: Duration,
+    /// Keep requests at the broker for vehicles that are offline
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    queue: Option<Duration>,
+    /// How long what runs must stay up after each wave
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    soak: Option<Duration>,
+    /// A command that must exit with 0 after each wave; it gets ROLLOUT and WAVE in its environment
+    #[arg(long, value_name = "CMD")]
+    gate: Option<String>,
+    /// Pause after this wave
+    #[arg(long, value_name = "WAVE")]
+    pause_after: Option<usize>,
+    /// When vehicles take the change back by themselves: off, on-failure or unless-confirmed
+    #[arg(long, value_name = "MODE", default_value = "on-failure")]
+    rollback: RollbackMode,
+    /// What follows when a limit or a gate stops the roll-out
+    #[arg(long, value_name = "ACTION", default_value = "stop")]
+    on_failure: OnFailureArg,
+    /// Start nothing after this time: 2026-01-31T05:00:00Z, or 05:00 in UTC
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Name of the release, shown by get vehicles
+    #[arg(long, value_name = "NAME")]
+    release: Option<String>,
+    /// Id of the roll-out [default: a random one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<RolloutId>,
+    /// Go on without a question
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OnFailureArg {
+    Stop,
+    Undo,
+}
+
+impl RolloutArgs {
+    /// The options; `now` is for `--until`.
+    ///
+    /// # Errors
+    /// An option is wrong.
+    pub(crate) fn options(&self, now: SystemTime) -> Result<Options, Failure> {
+        let until = self.until.as_deref().map(|text| until(text, now)).transpose()?;
+        if let Some(release) = &self.release {
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
+            if !(1..=64).contains(&release.len()) || !release.bytes().all(is_allowed) {
+                return Err(Failure::usage(format!(
+                    "--release: {release:?} has not 1 to 64 of A-Z, a-z, 0-9, '.', '_', '+' and '-'"
+                )));
+            }
+        }
+        Ok(Options {
+            max_failures: self.max_failures,
+            max_unreachable: self.max_unreachable,
+            parallel: self.parallel.into(),
+            rate: self.rate,
+            deadline: self.deadline,
+            queue: self.queue,
+            soak: self.soak,
+            gate: self.gate.clone(),
+            pause_after: self.pause_after,
+            rollback: self.rollback,
+            on_failure: match self.on_failure {
+                OnFailureArg::Stop => OnFailure::Stop,
+                OnFailureArg::Undo => OnFailure::Undo,
+            },
+            until,
+            release: self.release.clone(),
+        })
+    }
+}
+
+/// Parses a duration that is not zero.
+///
+/// # Errors
+/// What is wrong.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it as 30s, 10m or 24h"))?;
+    if duration.is_zero() { Err("it must not be 0".to_owned()) } else { Ok(duration) }
+}
+
+/// Parses `--until`: a point in time, or the next time of day.
+///
+/// # Errors
+/// What is wrong.
+pub(crate) fn until(text: &str, now: SystemTime) -> Result<Time, Failure> {
+    const DAY: u64 = 24 * 3600;
+    if let Ok(time) = Time::try_from(text.to_owned()) {
+        return Ok(time);
+    }
+    let parse = || {
+        let (hours, minutes) = text.split_once(':')?;
+        let two = |text: &str, max: u64| {
+            let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse::<u64>().ok().filter(|number| is_number && *number <= max)
+        };
+        Some(two(hours, 23)? * 3600 + two(minutes, 59)? * 60)
+    };
+    let Some(of_day) = parse() else {
+        return Err(Failure::usage(format!(
+            "--until: {text:?} is not a time, for example 2026-01-31T05:00:00Z, or 05:00 in UTC"
+        )));
+    };
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let midnight = now - now % DAY;
+    let today = midnight + of_day;
+    let next = if today > now { today } else { today + DAY };
+    Ok(Time::from_millis(next * 1000))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_day_are_the_next_ones() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(6 * 3600);
+        let text = |of: &str| until(of, now).unwrap().to_string();
+        assert_eq!(text("07:30"), "1970-01-01T07:30:00.000Z");
+        assert_eq!(text("05:00"), "1970-01-02T05:00:00.000Z");
+        assert_eq!(text("06:00"), "1970-01-02T06:00:00.000Z");
+        assert_eq!(text("2026-01-31T05:00:00Z"), "2026-01-31T05:00:00.000Z");
+        for wrong in ["5:00", "24:00", "05:60", "05", "soon", ""] {
+            assert!(until(wrong, now).is_err(), "{wrong}");
+        }
+    }
+}

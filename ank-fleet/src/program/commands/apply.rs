@@ -1,0 +1,117 @@
+//! `apply` and `apply -d`: roll-outs.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::super::arguments::{ApplyArgs, ConnectionArgs, FilesArgs, Output, split};
+use super::super::config;
+use super::super::context::Context;
+use super::super::failure::Failure;
+use super::super::interrupt::Interrupt;
+use super::super::rollouts::{ControlFile, Driver, Start, filters};
+use super::super::survey::survey;
+use super::super::{output, payload, progress};
+use crate::Time;
+use crate::journal::Journal;
+use crate::report::{plan_lines, thousands};
+use crate::rollout::{Change, ExitCode, Plan, Rollout, RolloutId};
+
+/// Runs the command.
+///
+/// # Errors
+/// The manifest or the selection is wrong, or there is no connection.
+pub(crate) async fn run(
+    connection: &ConnectionArgs,
+    args: ApplyArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let ApplyArgs { files, delete, output: form, rollout } = args;
+    let FilesArgs { files, selection, asking } = files;
+    let (files, vins) = split(files, |name| Path::new(name).exists());
+    let selection = selection.with_vins(vins).read()?;
+    let operation = if delete { Change::Delete } else { Change::Apply };
+    let options = rollout.options(SystemTime::now())?;
+    let payload = payload::read(&files, operation)?;
+    if selection.is_missing() {
+        return Err(Failure::usage(crate::selection::SelectionError::Missing));
+    }
+    let journals = journals()?;
+    let mut context = Context::open(connection, interrupt, filters).await?;
+    let vins = context.select(&selection)?;
+    let (online, _) = context.online(&vins);
+    let found = survey(&mut context, &online, &payload.wanted, &asking).await?;
+    found.missing.report();
+    let id = rollout.id.clone().unwrap_or_else(random_id);
+    let change = (operation, payload.text);
+    let plan = Plan::new(id, now(), change, vins, rollout.waves.as_ref(), options);
+    let mut plan = plan.map_err(|error| Failure::usage(format!("--waves: {error}")))?;
+    plan.unchanged = found.unchanged().cloned().collect();
+    for line in plan_lines(&plan, online.len(), &found.groups) {
+        progress::note(&line);
+    }
+    let count = plan.vehicles.len();
+    if plan.unchanged.len() == count {
+        if form != Some(Output::Jsonl) {
+            output::line(&format!("{} unchanged", thousands(count)))?;
+        }
+        context.close().await;
+        return Ok(ExitCode::Success);
+    }
+    // A single vehicle is no roll-out for the operator.
+    if count > 1 && !rollout.yes && !confirm()? {
+        context.close().await;
+        return Err(Failure::usage("nothing was sent"));
+    }
+    let journal = Journal::create(&journals, &plan)?;
+    let control = ControlFile::new(&journals, &plan.id);
+    let driver = Driver::new(
+        &mut context.session,
+        Rollout::new(plan),
+        journal,
+        payload.wanted,
+        control,
+        interrupt,
+        form,
+    );
+    let result = driver.run(Start::Begin).await;
+    context.close().await;
+    result
+}
+
+/// The folder of the journals.
+///
+/// # Errors
+/// There is no home directory.
+pub(crate) fn journals() -> Result<std::path::PathBuf, Failure> {
+    config::journals().ok_or_else(|| {
+        Failure::usage("neither XDG_STATE_HOME nor HOME is set: no place for the journal")
+    })
+}
+
+/// Asks the operator whether to go on.
+///
+/// # Errors
+/// There is no terminal to ask on.
+pub(crate) fn confirm() -> Result<bool, Failure> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::usage(
+            "there is no terminal to ask on; --yes goes on without a question",
+        ));
+    }
+    let _ = write!(io::stderr(), "Continue? [y/N] ");
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn random_id() -> RolloutId {
+    let hex = service_kit::random::hex();
+    let number = u32::from_str_radix(hex.get(..8).unwrap_or_default(), 16).unwrap_or_default();
+    RolloutId::from_random(number)
+}
+
+fn now() -> Time {
+    SystemTime::now().into()
+}

@@ -1,0 +1,146 @@
+//! `get events` and `get workloads -w`: follow what changes.
+
+use std::collections::BTreeMap;
+
+use fleet_contract::operation::Operation;
+use serde_json::{Value, json};
+
+use super::super::super::answers::Missing;
+use super::super::super::arguments::{AskingArgs, Output};
+use super::super::super::context::Context;
+use super::super::super::failure::Failure;
+use super::super::super::output;
+use super::super::super::session::{Call, SessionEvent};
+use super::items;
+use crate::Vin;
+use crate::presence::vehicle_of;
+use crate::rollout::ExitCode;
+
+/// The lifetime of the subscriptions, in case the command cannot end them.
+const LIFETIME: &str = "1h";
+
+/// Follows all changes of the states of workloads; a line for each.
+pub(super) async fn get(
+    context: &mut Context,
+    vins: &[Vin],
+    form: Option<Output>,
+    asking: &AskingArgs,
+) -> Result<ExitCode, Failure> {
+    follow(context, vins, asking, |vin, event| match form {
+        Some(Output::Jsonl | Output::Json) => {
+            output::json_line(&json!({"vin": vin, "event": event}))
+        }
+        _ => print_changes(vin, event),
+    })
+    .await
+}
+
+/// Prints the workloads, and those that change.
+pub(super) async fn workloads(
+    context: &mut Context,
+    vins: &[Vin],
+    form: Option<Output>,
+    asking: &AskingArgs,
+) -> Result<ExitCode, Failure> {
+    follow(context, vins, asking, |vin, event| match form {
+        Some(Output::Jsonl | Output::Json) => {
+            let states = BTreeMap::from([(vin.clone(), state_of(event).clone())]);
+            items::workloads(&states).iter().try_for_each(output::json_line)
+        }
+        _ => print_changes(vin, event),
+    })
+    .await
+}
+
+/// Subscribes, and hands over the state at first and each event.
+async fn follow(
+    context: &mut Context,
+    vins: &[Vin],
+    asking: &AskingArgs,
+    mut on_event: impl FnMut(&Vin, &Value) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let (online, offline) = context.online(vins);
+    let id = context.session.id().to_owned();
+    let request = json!({"id": id, "field_masks": ["workloadStates"], "ttl": LIFETIME}).to_string();
+    let calls: Vec<Call> = online
+        .iter()
+        .map(|vin| Call::new(vin, Operation::EventsSubscribe, request.clone(), asking.timeout))
+        .collect();
+    let mut missing = Missing::default();
+    let mut followed = Vec::new();
+    let ask = context.ask(calls, asking.parallel(), |vin, answer| {
+        if let Some(payload) = missing.reply(vin, answer)
+            && let Ok(state) = serde_json::from_slice::<Value>(&payload)
+        {
+            followed.push(vin.clone());
+            on_event(vin, &state)?;
+        }
+        Ok(())
+    });
+    ask.await?;
+    missing.offline(&offline);
+    missing.report();
+    if followed.is_empty() {
+        return Ok(ExitCode::Left);
+    }
+    let result = loop {
+        tokio::select! {
+            event = context.session.next() => match event {
+                SessionEvent::Message(message) => {
+                    let Some((vin, path)) = vehicle_of(&message.topic) else { continue };
+                    let is_event = path.strip_prefix("events/") == Some(&id);
+                    if is_event && let Ok(event) = serde_json::from_slice(&message.payload)
+                        && let Err(failure) = on_event(&vin, &event)
+                    {
+                        break failure;
+                    }
+                }
+                // Events may have been missed: subscribing again gives the state.
+                SessionEvent::Connected => {
+                    for vin in &followed {
+                        let call = Call::new(
+                            vin, Operation::EventsSubscribe, request.clone(), asking.timeout,
+                        );
+                        context.session.call(call);
+                    }
+                }
+                _ => {}
+            },
+            () = context.interrupt.wait() => break Failure::Interrupted,
+        }
+    };
+    let end = json!({"id": id}).to_string();
+    for vin in &followed {
+        context.session.call(Call::new(
+            vin,
+            Operation::EventsUnsubscribe,
+            end.clone(),
+            asking.timeout,
+        ));
+    }
+    Err(result)
+}
+
+fn state_of(event: &Value) -> &Value {
+    event.get("complete_state").unwrap_or(event)
+}
+
+fn print_changes(vin: &Vin, event: &Value) -> Result<(), Failure> {
+    let states = BTreeMap::from([(vin.clone(), state_of(event).clone())]);
+    for row in items::workloads(&states) {
+        let text = |field: &str| row.get(field).and_then(Value::as_str).unwrap_or_default();
+        let info = text("info").lines().next().unwrap_or_default();
+        let line = format!(
+            "{vin}   {}   {}   {}   {info}",
+            text("workload"),
+            text("agent"),
+            text("state")
+        );
+        output::line(line.trim_end())?;
+    }
+    let removed = event.get("removed_fields").and_then(Value::as_array);
+    for field in removed.into_iter().flatten().filter_map(Value::as_str) {
+        output::line(&format!("{vin}   {field} removed"))?;
+    }
+    Ok(())
+}

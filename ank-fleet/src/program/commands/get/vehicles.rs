@@ -1,0 +1,148 @@
+//! `get vehicles`.
+
+use fleet_contract::status::{AnkaiosLink, Availability, ConnectorStatus};
+use serde::Serialize;
+
+use super::super::super::arguments::Output;
+use super::super::super::context::Context;
+use super::super::super::failure::Failure;
+use super::super::super::session::SessionEvent;
+use super::super::super::{output, progress};
+use crate::Vin;
+use crate::inventory::KnownVehicle;
+use crate::report::thousands;
+use crate::rollout::ExitCode;
+use crate::table::Table;
+
+/// A vehicle in JSON and YAML.
+#[derive(Serialize)]
+struct Row<'a> {
+    vin: &'a Vin,
+    seen: bool,
+    labels: &'a fleet_contract::Labels,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a ConnectorStatus>,
+}
+
+pub(super) async fn get(
+    context: &mut Context,
+    vins: &[Vin],
+    form: Option<Output>,
+    watch: bool,
+) -> Result<ExitCode, Failure> {
+    print(context, vins, form)?;
+    let seen = vins.iter().filter(|vin| context.session.presence().get(vin).is_some()).count();
+    progress::note(&format!(
+        "{} of {} seen{}",
+        thousands(seen),
+        thousands(vins.len()),
+        sources(context)
+    ));
+    if !watch {
+        return Ok(ExitCode::Success);
+    }
+    loop {
+        tokio::select! {
+            event = context.session.next() => {
+                let vin = match event {
+                    SessionEvent::Presence(vin, _) => vin,
+                    SessionEvent::Message(message) => {
+                        match crate::presence::vehicle_of(&message.topic) {
+                            Some((vin, "connector/status")) => vin,
+                            _ => continue,
+                        }
+                    }
+                    _ => continue,
+                };
+                if vins.contains(&vin) {
+                    print(context, std::slice::from_ref(&vin), form)?;
+                }
+            }
+            () = context.interrupt.wait() => return Err(Failure::Interrupted),
+        }
+    }
+}
+
+/// How the vehicles were found.
+fn sources(context: &Context) -> String {
+    let sources = context.session.presence().sources();
+    let mut parts = Vec::new();
+    if sources.retained > 0 {
+        parts.push("retained statuses".to_owned());
+    }
+    if let Some(fleet) = context.connection.fleet.as_ref() {
+        parts.push(match sources.published {
+            0 => format!("no answers of fleet {fleet}"),
+            published => format!("{} answers of fleet {fleet}", thousands(published)),
+        });
+    }
+    match parts.len() {
+        0 => " (the broker has no retained statuses; set --fleet to ask the vehicles)".to_owned(),
+        _ => format!(" ({})", parts.join(", ")),
+    }
+}
+
+fn print(context: &Context, vins: &[Vin], form: Option<Output>) -> Result<(), Failure> {
+    let unknown = KnownVehicle::default();
+    let rows: Vec<Row<'_>> = vins
+        .iter()
+        .map(|vin| {
+            let status = context.session.presence().get(vin);
+            let known = context.fleet.get(vin).unwrap_or(&unknown);
+            Row { vin, seen: status.is_some(), labels: &known.labels, status }
+        })
+        .collect();
+    match form {
+        Some(Output::Json) => output::json(&rows),
+        Some(Output::Yaml) => output::yaml(&rows),
+        Some(Output::Jsonl) => rows.iter().try_for_each(output::json_line),
+        Some(Output::Name) => rows.iter().try_for_each(|row| output::line(row.vin.as_str())),
+        None | Some(Output::Wide) => output::table(&table(&rows, form.is_some())),
+    }
+}
+
+fn table(rows: &[Row<'_>], is_wide: bool) -> Table {
+    let mut header = vec!["VIN", "STATUS", "ANKAIOS", "VERSION", "RELEASE", "REVISION", "ROLLOUT"];
+    if is_wide {
+        header.extend(["SINCE", "LABELS", "REASON"]);
+    }
+    let mut table = Table::new(&header);
+    for row in rows {
+        let mut cells = vec![row.vin.to_string()];
+        cells.extend(columns(row.status));
+        if is_wide {
+            let labels: Vec<String> =
+                row.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let reason = row.status.and_then(|status| status.link.as_ref()?.reason.clone());
+            let since = row.status.and_then(|status| status.since.clone());
+            cells.extend([since.unwrap_or_default(), labels.join(","), reason.unwrap_or_default()]);
+        }
+        table.row(cells);
+    }
+    table
+}
+
+fn columns(status: Option<&ConnectorStatus>) -> [String; 6] {
+    let Some(status) = status else {
+        return ["not seen", "", "", "", "", ""].map(str::to_owned);
+    };
+    let online = match status.status {
+        Availability::Online => "online",
+        Availability::Offline => "offline",
+    };
+    let link = match status.link.as_ref().map(|link| link.ankaios) {
+        Some(AnkaiosLink::Connected) => "connected",
+        Some(AnkaiosLink::Disconnected) => "disconnected",
+        Some(AnkaiosLink::Closed) => "closed",
+        None => "",
+    };
+    let revision = status.revision.as_ref();
+    [
+        online.to_owned(),
+        link.to_owned(),
+        status.version.clone(),
+        revision.and_then(|it| it.release.clone()).unwrap_or_default(),
+        revision.map(|it| it.revision.to_string()).unwrap_or_default(),
+        revision.and_then(|it| it.rollout).map(|it| it.name().to_owned()).unwrap_or_default(),
+    ]
+}

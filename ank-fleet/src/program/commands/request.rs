@@ -1,0 +1,91 @@
+//! `request`: any operation of the contract, raw.
+
+use bytes::Bytes;
+use fleet_contract::operation::Operation;
+use serde_json::{Value, json};
+
+use super::super::answers::Missing;
+use super::super::arguments::{ConnectionArgs, Output, RequestArgs, read_text};
+use super::super::context::Context;
+use super::super::failure::Failure;
+use super::super::interrupt::Interrupt;
+use super::super::output;
+use super::super::session::{Answer, Call};
+use crate::rollout::ExitCode;
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no connection, or the selection is empty.
+pub(crate) async fn run(
+    connection: &ConnectionArgs,
+    args: RequestArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let RequestArgs { operation, payload, selection, output: form, property, asking } = args;
+    let operation = find(&operation)?;
+    let payload: Bytes = match payload.strip_prefix('@') {
+        Some(path) => read_text(path)?.into(),
+        None => payload.into(),
+    };
+    let selection = selection.read()?;
+    if selection.is_missing() {
+        return Err(Failure::usage(crate::selection::SelectionError::Missing));
+    }
+    let mut context = Context::open(connection, interrupt, |_| Vec::new()).await?;
+    let vins = context.select(&selection)?;
+    let (online, offline) = context.online(&vins);
+    let calls: Vec<Call> = online
+        .iter()
+        .map(|vin| Call {
+            user_properties: property.clone(),
+            ..Call::new(vin, operation, payload.clone(), asking.timeout)
+        })
+        .collect();
+    let mut missing = Missing::default();
+    let is_alone = vins.len() == 1;
+    let ask = context.ask(calls, asking.parallel(), |vin, answer| {
+        let error = match &answer {
+            Answer::Error(error) => Some(error.clone()),
+            _ => None,
+        };
+        let reply = missing.reply(vin, answer);
+        let reply = reply.map(|payload| parse(&payload));
+        match (form, reply, error) {
+            (Some(Output::Jsonl | Output::Json), Some(reply), _) => {
+                output::json_line(&json!({"vin": vin, "reply": reply}))
+            }
+            (Some(Output::Jsonl | Output::Json), None, Some(error)) => {
+                output::json_line(&json!({"vin": vin, "error": error}))
+            }
+            (Some(Output::Name), Some(_), _) => output::line(vin.as_str()),
+            (Some(Output::Yaml), Some(reply), _) => output::yaml(&json!({vin.as_str(): reply})),
+            (_, Some(reply), _) if is_alone => output::json(&reply),
+            (_, Some(reply), _) => output::line(&format!("{vin}   {reply}")),
+            (_, None, _) => Ok(()),
+        }
+    });
+    ask.await?;
+    missing.offline(&offline);
+    context.close().await;
+    Ok(missing.report())
+}
+
+/// The operation with this name.
+fn find(name: &str) -> Result<Operation, Failure> {
+    let found = Operation::ALL.into_iter().find(|operation| operation.name() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        let meant = ankaios_model::hints::nearest(name, names.iter().copied());
+        let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        Failure::usage(format!(
+            "{name:?} is not an operation{meant} Operations: {}",
+            names.join(", ")
+        ))
+    })
+}
+
+fn parse(payload: &[u8]) -> Value {
+    serde_json::from_slice(payload)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(payload).into_owned()))
+}

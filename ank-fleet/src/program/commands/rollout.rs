@@ -1,0 +1,237 @@
+//! `rollout`: roll-outs of this machine.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::super::arguments::{
+    ConnectionArgs, Output, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs, until,
+};
+use super::super::context::Context;
+use super::super::failure::Failure;
+use super::super::interrupt::Interrupt;
+use super::super::rollouts::{Control, ControlFile, Driver, Start, filters};
+use super::super::{output, payload, progress};
+use super::apply::{confirm, journals};
+use crate::journal::{Journal, JournalError, Recorded};
+use crate::report::{next_commands, thousands, verdict_lines, wave_line};
+use crate::rollout::{Event, ExitCode, Halt, OutcomeKind, Rollout, RolloutId, Stage, State};
+use crate::table::Table;
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no such roll-out, its journal cannot be used, or there is no connection.
+pub(crate) async fn run(
+    connection: &ConnectionArgs,
+    command: RolloutCommand,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    match command {
+        RolloutCommand::List => list(),
+        RolloutCommand::Status(StatusArgs { id, output }) => status(&id, output),
+        RolloutCommand::Pause(args) => control(&args.id, Control::Pause),
+        RolloutCommand::Abort(args) => control(&args.id, Control::Abort),
+        RolloutCommand::Resume(ResumeArgs { id, until: text, output }) => {
+            let until = text.map(|text| until(&text, SystemTime::now())).transpose()?;
+            drive(connection, &id, output, interrupt, |state| resume(state, until)).await
+        }
+        RolloutCommand::Retry(RetryArgs { id, failed, pending: _, output }) => {
+            let start = |state: &State| {
+                if failed { Start::RetryFailed } else { resume(state, None) }
+            };
+            drive(connection, &id, output, interrupt, start).await
+        }
+        RolloutCommand::Undo(UndoArgs { id, yes, output }) => {
+            undo(connection, &id, yes, output, interrupt).await
+        }
+    }
+}
+
+fn resume(state: &State, until: Option<crate::Time>) -> Start {
+    if state.halt().is_some() { Start::Resume(until) } else { Start::Begin }
+}
+
+/// Goes on with a roll-out.
+async fn drive(
+    connection: &ConnectionArgs,
+    id: &RolloutId,
+    form: Option<Output>,
+    interrupt: &Interrupt,
+    start: impl FnOnce(&State) -> Start,
+) -> Result<ExitCode, Failure> {
+    let journals = journals()?;
+    let (journal, Recorded { plan, lines }) = Journal::open(&journals, id)?;
+    let text = Bytes::from(plan.payload.clone());
+    let wanted = payload::understand("the payload of the journal", &text, plan.operation)?.1;
+    let rollout = Rollout::resume(plan, &lines);
+    let state = rollout.state();
+    let is_undo = state.halt() == Some(&Halt::Undo) && state.stage() != Stage::Finished;
+    if state.halt() == Some(&Halt::Aborted) && start_is_not_undo(state) {
+        return Err(Failure::usage(format!(
+            "roll-out {id} was aborted; only undo goes on with it"
+        )));
+    }
+    let start = if is_undo { Start::Begin } else { start(state) };
+    let mut context = Context::open(connection, interrupt, filters).await?;
+    let control = ControlFile::new(&journals, id);
+    let session = &mut context.session;
+    let driver = Driver::new(session, rollout, journal, wanted, control, interrupt, form);
+    let result = driver.run(start).await;
+    context.close().await;
+    result
+}
+
+fn start_is_not_undo(state: &State) -> bool {
+    state.stage() != Stage::Undoing
+}
+
+async fn undo(
+    connection: &ConnectionArgs,
+    id: &RolloutId,
+    yes: bool,
+    form: Option<Output>,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let Recorded { plan, lines } = Journal::read(&journals()?, id)?;
+    let rollout = Rollout::resume(plan, &lines);
+    let changed = rollout.state().vehicles().iter().filter(|vehicle| {
+        vehicle.wave.is_some() && vehicle.outcome().is_none_or(OutcomeKind::can_be_undone)
+    });
+    let changed = thousands(changed.count());
+    progress::note(&format!(
+        "roll-out {id}: goes back on {changed} vehicles; those that were changed since are left alone"
+    ));
+    if !yes && !confirm()? {
+        return Err(Failure::usage("nothing was sent"));
+    }
+    drive(connection, id, form, interrupt, |_| Start::Undo).await
+}
+
+/// Pauses or aborts a roll-out, whether a command drives it or not.
+fn control(id: &RolloutId, control: Control) -> Result<ExitCode, Failure> {
+    let journals = journals()?;
+    match Journal::open(&journals, id) {
+        Ok((mut journal, Recorded { plan, lines })) => {
+            let mut rollout = Rollout::resume(plan, &lines);
+            let event = match control {
+                Control::Pause => Event::Pause,
+                Control::Abort => Event::Abort,
+            };
+            let step = rollout.step(event, SystemTime::now().into());
+            journal.append(&step.journal)?;
+            output::line(&format!("roll-out {id}: {}", state_of(rollout.state(), false)))?;
+        }
+        Err(JournalError::Locked { .. }) => {
+            ControlFile::new(&journals, id).write(control)?;
+            output::line(&format!("roll-out {id}: the command that drives it sends nothing new"))?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(ExitCode::Success)
+}
+
+fn list() -> Result<ExitCode, Failure> {
+    let journals = journals()?;
+    let mut table = Table::new(&[
+        "ID",
+        "CREATED",
+        "OPERATION",
+        "VEHICLES",
+        "OK",
+        "FAILED",
+        "PENDING",
+        "RELEASE",
+        "STATE",
+    ]);
+    let mut rows = Vec::new();
+    for id in Journal::list(&journals)? {
+        let Recorded { plan, lines } = match Journal::read(&journals, &id) {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                progress::note(&format!("{id}: {error}"));
+                continue;
+            }
+        };
+        let is_running = matches!(Journal::open(&journals, &id), Err(JournalError::Locked { .. }));
+        let rollout = Rollout::resume(plan, &lines);
+        let state = rollout.state();
+        let plan = state.plan();
+        let count = |is_counted: fn(OutcomeKind) -> bool| {
+            let outcomes = state.vehicles().iter().filter_map(crate::rollout::Vehicle::outcome);
+            thousands(outcomes.filter(|outcome| is_counted(*outcome)).count())
+        };
+        let operation = serde_json::to_value(plan.operation).unwrap_or_default();
+        rows.push((
+            plan.created,
+            [
+                id.to_string(),
+                plan.created.to_string(),
+                operation.as_str().unwrap_or_default().to_owned(),
+                thousands(plan.vehicles.len()),
+                count(|it| matches!(it, OutcomeKind::Succeeded | OutcomeKind::Unchanged)),
+                count(OutcomeKind::is_failure),
+                count(|it| matches!(it, OutcomeKind::Pending | OutcomeKind::Unreachable)),
+                plan.options.release.clone().unwrap_or_default(),
+                state_of(state, is_running),
+            ],
+        ));
+    }
+    rows.sort();
+    for (_, row) in rows {
+        table.row(row);
+    }
+    output::table(&table)?;
+    Ok(ExitCode::Success)
+}
+
+fn status(id: &RolloutId, form: Option<Output>) -> Result<ExitCode, Failure> {
+    let journals = journals()?;
+    let Recorded { plan, lines } = Journal::read(&journals, id)?;
+    let is_running = matches!(Journal::open(&journals, id), Err(JournalError::Locked { .. }));
+    let rollout = Rollout::resume(plan, &lines);
+    let state = rollout.state();
+    if matches!(form, Some(Output::Jsonl | Output::Json)) {
+        for vehicle in state.vehicles() {
+            let cause = vehicle.cause();
+            output::json_line(&json!({
+                "vin": vehicle.vin,
+                "wave": vehicle.wave,
+                "outcome": vehicle.outcome().map_or("in_progress", OutcomeKind::name),
+                "code": cause.map(|cause| cause.code),
+                "message": cause.map(|cause| &cause.message),
+                "workload": cause.and_then(|cause| cause.workload.as_ref()),
+                "revision": vehicle.revision,
+                "log": vehicle.log,
+            }))?;
+        }
+        return Ok(rollout.exit_code());
+    }
+    output::line(&format!("roll-out {id}: {}", state_of(state, is_running)))?;
+    for wave in 1..=state.wave() {
+        output::line(&wave_line(state, wave))?;
+    }
+    verdict_lines(state).iter().try_for_each(|line| output::line(line))?;
+    for vehicle in state.vehicles().iter().filter(|vehicle| !vehicle.log.is_empty()).take(3) {
+        output::line(&format!("log of {}:", vehicle.vin))?;
+        vehicle.log.iter().try_for_each(|line| output::line(&format!("  {line}")))?;
+    }
+    if state.stage() != Stage::Finished && !is_running {
+        progress::note(&next_commands(id));
+    }
+    Ok(rollout.exit_code())
+}
+
+/// What happens with a roll-out, in short.
+fn state_of(state: &State, is_running: bool) -> String {
+    match (state.stage(), state.halt(), is_running) {
+        (Stage::Finished, Some(Halt::Undo), _) => "taken back".to_owned(),
+        (Stage::Finished, ..) => "finished".to_owned(),
+        (Stage::Undoing, _, true) => "being taken back".to_owned(),
+        (_, None, true) => format!("running, wave {}", state.wave()),
+        (_, Some(halt), true) => format!("stopping: {halt}"),
+        (_, Some(halt), false) => halt.to_string(),
+        (_, None, false) => format!("interrupted in wave {}", state.wave()),
+    }
+}

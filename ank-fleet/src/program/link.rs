@@ -1,0 +1,173 @@
+//! The connection to the broker: a task that connects again whenever the connection ends.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use mqtt_session::{
+    ConnectionError, NetworkError, RefusedSubscription, Request, Requester, RequesterEvent,
+    STABLE_CONNECTION, SessionMetrics, SessionOptions, Subscription, reconnect_backoff,
+};
+use service_kit::random;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Requests that wait for the connection. Commands have fewer without an answer.
+const MAX_REQUESTS: usize = 4096;
+
+/// Events that wait for the command, before nothing more is read from the broker.
+const MAX_EVENTS: usize = 1024;
+
+/// What happens on the connection.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// There is a connection, and the broker has answered the subscriptions.
+    Connected(Vec<RefusedSubscription>),
+    /// The connection has ended, or none could be made. What was sent may have arrived or not.
+    Down(Down),
+    /// Anything else.
+    Broker(RequesterEvent),
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) struct Down {
+    /// For people.
+    pub(crate) reason: String,
+    /// Whether trying again does not help: the login is refused.
+    pub(crate) is_final: bool,
+}
+
+/// The handle of the task.
+#[derive(Debug)]
+pub(crate) struct Link {
+    requests: mpsc::Sender<(u64, Request)>,
+    events: mpsc::Receiver<(u64, LinkEvent)>,
+    /// The number of the connection that the command knows of.
+    connection: u64,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Link {
+    /// Starts the task.
+    pub(crate) fn start(options: SessionOptions, subscriptions: Vec<Subscription>) -> Self {
+        let (requests, request_receiver) = mpsc::channel(MAX_REQUESTS);
+        let (event_sender, events) = mpsc::channel(MAX_EVENTS);
+        let task = Task {
+            options,
+            subscriptions,
+            requests: request_receiver,
+            events: event_sender,
+            connection: 0,
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(task.run()));
+        Self { requests, events, connection: 0, task }
+    }
+
+    /// Publishes a request on the connection that the command knows of. Returns whether there was
+    /// room for it.
+    pub(crate) fn send(&self, request: Request) -> bool {
+        self.requests.try_send((self.connection, request)).is_ok()
+    }
+
+    /// Waits for the next event. Cancel safe.
+    pub(crate) async fn next(&mut self) -> LinkEvent {
+        match self.events.recv().await {
+            Some((connection, event)) => {
+                self.connection = connection;
+                event
+            }
+            // The task ends only with this handle.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends the connection, after what was sent.
+    pub(crate) async fn close(self) {
+        let Self { requests, mut events, task, .. } = self;
+        drop(requests);
+        events.close();
+        let _ = task.await;
+    }
+}
+
+struct Task {
+    options: SessionOptions,
+    subscriptions: Vec<Subscription>,
+    requests: mpsc::Receiver<(u64, Request)>,
+    events: mpsc::Sender<(u64, LinkEvent)>,
+    /// Requests for an earlier connection are dropped: their sender learns that it has ended.
+    connection: u64,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut backoff = reconnect_backoff();
+        loop {
+            self.connection += 1;
+            let start = Instant::now();
+            let Err((error, early)) = self.connect().await else { return };
+            let down = describe(&error, &self.options, early);
+            if self.events.send((self.connection, LinkEvent::Down(down))).await.is_err() {
+                return;
+            }
+            let pause = backoff.next_wait_after(start.elapsed(), STABLE_CONNECTION);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Connects, and serves the connection until it ends. `Ok`: the handle is gone. The error comes
+    /// with whether the subscriptions were not answered yet.
+    async fn connect(&mut self) -> Result<(), (ConnectionError, bool)> {
+        let client_id = self.options.client_id.clone();
+        let metrics = SessionMetrics::default();
+        let opened =
+            Requester::open(&self.options, client_id, self.subscriptions.clone(), &metrics).await;
+        let mut requester = opened.map_err(|error| (error, true))?;
+        let mut is_subscribed = false;
+        let mut pending: VecDeque<LinkEvent> = VecDeque::new();
+        loop {
+            tokio::select! {
+                permit = self.events.reserve(), if !pending.is_empty() => {
+                    let (Ok(permit), Some(event)) = (permit, pending.pop_front()) else { break };
+                    permit.send((self.connection, event));
+                }
+                request = self.requests.recv(), if requester.has_room() => match request {
+                    Some((connection, request)) if connection == self.connection => {
+                        requester.request(request).map_err(|error| (error, !is_subscribed))?;
+                    }
+                    Some(_) => {}
+                    None => break,
+                },
+                event = requester.next(), if pending.len() < MAX_EVENTS => {
+                    pending.push_back(match event.map_err(|error| (error, !is_subscribed))? {
+                        RequesterEvent::Subscribed(refused) => {
+                            is_subscribed = true;
+                            LinkEvent::Connected(refused)
+                        }
+                        event => LinkEvent::Broker(event),
+                    });
+                }
+            }
+        }
+        requester.close().await;
+        Ok(())
+    }
+}
+
+fn describe(error: &ConnectionError, options: &SessionOptions, early: bool) -> Down {
+    let help = error.help(options, early).map(|help| format!("; {help}")).unwrap_or_default();
+    // Bad user name or password, and not authorized, of MQTT 5.
+    let is_final = match error {
+        ConnectionError::Network(NetworkError::Refused(reason)) => {
+            matches!(reason.code.0, 0x86 | 0x87 | 0x8c)
+        }
+        ConnectionError::Password(_) => true,
+        _ => false,
+    };
+    Down { reason: format!("{error}{help}"), is_final }
+}
+
+/// An id for a session of the command: part of its client identifier and its topics.
+pub(crate) fn session_id() -> String {
+    random::hex()
+}

@@ -1,0 +1,76 @@
+//! The program: command line, connection, and commands.
+//!
+//! ```text
+//!  arguments, config ─► commands ─► context: session, fleet, selection
+//!                          │            │
+//!                          │            ▼
+//!                          │         session: presence, calls ─► link: connects again and again
+//!                          ▼
+//!                       rollouts: driver ─► rollout (state machine), journal, session, gate
+//! ```
+//!
+//! All of it is a thin shell: what decides is in the other modules of this crate.
+
+mod answers;
+mod arguments;
+mod commands;
+mod config;
+mod context;
+mod failure;
+mod interrupt;
+mod link;
+mod output;
+mod payload;
+mod progress;
+mod rollouts;
+mod session;
+mod survey;
+
+use std::ffi::OsString;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::rollout::ExitCode;
+use arguments::{ArgumentsError, Command, CommandLine};
+use failure::Failure;
+use interrupt::Interrupt;
+
+/// Runs a command. `args` begin with the name of the program; `stop` is cancelled by Ctrl-C.
+/// Returns the exit code.
+pub async fn run(args: &[OsString], stop: CancellationToken) -> u8 {
+    let command = match CommandLine::read(args) {
+        Ok(command) => command,
+        Err(ArgumentsError::CommandLine(error)) => {
+            // The exit code is the same if the output is closed.
+            let _ = error.print();
+            let is_mistake = error.use_stderr();
+            return if is_mistake { ExitCode::Usage as u8 } else { 0 };
+        }
+        Err(ArgumentsError::Config(failure)) => return report(&failure),
+    };
+    match execute(command, &Interrupt::new(stop)).await {
+        Ok(code) => code as u8,
+        Err(failure) => report(&failure),
+    }
+}
+
+async fn execute(command: CommandLine, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
+    let CommandLine { connection, command } = command;
+    match command {
+        Command::Get(args) => commands::get::run(&connection, args, interrupt).await,
+        Command::Request(args) => commands::request::run(&connection, args, interrupt).await,
+        Command::Validate(args) => commands::validate::run(&connection, args, interrupt).await,
+        Command::Apply(args) => commands::apply::run(&connection, args, interrupt).await,
+        Command::Rollout(args) => commands::rollout::run(&connection, args, interrupt).await,
+    }
+}
+
+/// Says why there is no result.
+fn report(failure: &Failure) -> u8 {
+    let is_broken_pipe =
+        matches!(failure, Failure::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
+    if !is_broken_pipe && !matches!(failure, Failure::Interrupted) {
+        progress::note(&format!("ank-fleet: {failure}"));
+    }
+    failure.code() as u8
+}

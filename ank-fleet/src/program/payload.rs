@@ -1,0 +1,75 @@
+//! What a command sends: manifests of files, or a signed request.
+
+use bytes::Bytes;
+use fleet_trust::{Bundle, is_bundle};
+
+use super::arguments::read_text;
+use super::failure::Failure;
+use crate::changes::WantedChange;
+use crate::manifests;
+use crate::rollout::Change;
+
+/// A change, as it is sent and as it is understood.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    /// What is sent.
+    pub(crate) text: String,
+    /// The manifest, which is inside of a signed request.
+    pub(crate) manifest: Bytes,
+    /// What it changes.
+    pub(crate) wanted: WantedChange,
+}
+
+/// Reads the files of `apply` or `apply -d`.
+///
+/// # Errors
+/// A file cannot be read, or is wrong.
+pub(crate) fn read(files: &[String], operation: Change) -> Result<Payload, Failure> {
+    if files.is_empty() {
+        return Err(Failure::usage("no manifest is named"));
+    }
+    if files.iter().filter(|file| *file == "-").count() > 1 {
+        return Err(Failure::usage("standard input (-) can be read only once"));
+    }
+    let texts: Vec<(String, String)> = files
+        .iter()
+        .map(|file| {
+            let name = if file == "-" { "standard input" } else { file };
+            Ok((name.to_owned(), read_text(file)?))
+        })
+        .collect::<Result<_, Failure>>()?;
+    let signed = texts.iter().find(|(_, text)| is_bundle(text.as_bytes()));
+    let text = match (signed, texts.as_slice()) {
+        (None, _) => manifests::merge(&texts).map_err(Failure::usage)?,
+        (Some(_), [(_, text)]) => text.clone(),
+        (Some((name, _)), _) => {
+            return Err(Failure::usage(format!(
+                "{name} is a signed request, which is sent as it is; name it alone"
+            )));
+        }
+    };
+    let name = texts.first().map(|(name, _)| name.as_str()).unwrap_or_default();
+    let (manifest, wanted) = understand(name, &Bytes::from(text.clone()), operation)?;
+    Ok(Payload { text, manifest, wanted })
+}
+
+/// The manifest in a payload, and what it changes.
+///
+/// # Errors
+/// The vehicle would refuse it.
+pub(crate) fn understand(
+    name: &str,
+    text: &Bytes,
+    operation: Change,
+) -> Result<(Bytes, WantedChange), Failure> {
+    let manifest = if is_bundle(text) {
+        let bundle = Bundle::parse(text);
+        let bundle = bundle.map_err(|refusal| Failure::Untrusted(format!("{name}: {refusal}")))?;
+        bundle.payload.into()
+    } else {
+        text.clone()
+    };
+    let wanted = WantedChange::parse(operation, &manifest)
+        .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    Ok((manifest, wanted))
+}

@@ -1,0 +1,370 @@
+//! Drives a roll-out: events of the session, the clock and the operator into the state machine; its
+//! lines into the journal; and its actions to the vehicles.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fleet_contract::error::{ErrorCode, ErrorReply};
+use fleet_contract::operation::Operation;
+use fleet_contract::revision::RollbackMode;
+use fleet_contract::rollout::RolloutProgress;
+use mqtt_session::{Delivered, Qos, Subscription};
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::super::arguments::Output;
+use super::super::failure::Failure;
+use super::super::interrupt::Interrupt;
+use super::super::progress::StatusLine;
+use super::super::session::{Answer, Session, SessionEvent, subscription};
+use super::super::{output, progress};
+use super::control::{Control, ControlFile};
+use super::gate::Gate;
+use super::logs::Logs;
+use super::reads::{self, Next, Reads};
+use crate::changes::WantedChange;
+use crate::journal::Journal;
+use crate::presence::vehicle_of;
+use crate::report::{next_commands, verdict_lines, wave_line};
+use crate::rollout::{
+    Action, Change, Event, ExitCode, Halt, READ_TIMEOUT, RequestId, RequestKind, Rollout, Stage,
+    Step, Verdict,
+};
+use crate::{Time, Vin};
+
+/// The interval in which the operator's wishes and the clock are looked at.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the logs of failed workloads are waited for at the end.
+const LOGS: Duration = Duration::from_secs(5);
+
+/// How a command goes on with a roll-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// From where it is.
+    Begin,
+    /// The operator goes on after a halt.
+    Resume(Option<Time>),
+    /// What has failed is attempted again.
+    RetryFailed,
+    /// What was changed is taken back.
+    Undo,
+}
+
+/// The subscriptions that a roll-out needs besides statuses and replies.
+pub(crate) fn filters(id: &str) -> Vec<Subscription> {
+    [format!("vehicle/+/logs/{id}"), "vehicle/+/manifest/apply/status".to_owned()]
+        .map(|filter| subscription(&filter, Qos::AtLeastOnce, false))
+        .into()
+}
+
+/// Drives a roll-out.
+pub(crate) struct Driver<'a> {
+    session: &'a mut Session,
+    rollout: Rollout,
+    journal: Journal,
+    wanted: WantedChange,
+    control: ControlFile,
+    interrupt: Interrupt,
+    is_jsonl: bool,
+    reads: Reads,
+    logs: Logs,
+    /// The vehicles of calls for logs.
+    log_calls: BTreeMap<u64, Vin>,
+    gate: Option<Gate>,
+    /// Requests that the broker has not refused, by token.
+    sent: BTreeMap<u64, RequestId>,
+    verdict: Option<Verdict>,
+    line: StatusLine,
+    /// The wave whose progress is shown.
+    wave: usize,
+}
+
+impl<'a> Driver<'a> {
+    pub(crate) fn new(
+        session: &'a mut Session,
+        rollout: Rollout,
+        journal: Journal,
+        wanted: WantedChange,
+        control: ControlFile,
+        interrupt: &Interrupt,
+        form: Option<Output>,
+    ) -> Self {
+        let wave = rollout.state().wave();
+        Self {
+            session,
+            rollout,
+            journal,
+            wanted,
+            control,
+            interrupt: interrupt.clone(),
+            is_jsonl: form == Some(Output::Jsonl),
+            reads: Reads::default(),
+            logs: Logs::default(),
+            log_calls: BTreeMap::new(),
+            gate: None,
+            sent: BTreeMap::new(),
+            verdict: None,
+            line: StatusLine::new(),
+            wave,
+        }
+    }
+
+    /// Drives the roll-out until nothing more happens by itself, and prints how it has ended.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(crate) async fn run(mut self, start: Start) -> Result<ExitCode, Failure> {
+        self.begin(start)?;
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.verdict.is_none() {
+            self.show();
+            let wait = self.rollout.deadline().map(|deadline| deadline.since(now()));
+            tokio::select! {
+                event = self.session.next() => self.session_event(event)?,
+                result = ended(&mut self.gate) => {
+                    let wave = self.gate.take().map_or(0, |gate| gate.wave);
+                    self.step(Event::Gate { wave, result })?;
+                }
+                () = sleep(wait.unwrap_or(INTERVAL)), if wait.is_some() => self.step(Event::Tick)?,
+                _ = ticks.tick() => match self.control.take() {
+                    Some(Control::Pause) => self.step(Event::Pause)?,
+                    Some(Control::Abort) => self.step(Event::Abort)?,
+                    // The system clock may have been set, or the machine have slept.
+                    None => self.step(Event::Tick)?,
+                },
+                () = self.interrupt.wait() => self.step(Event::Interrupt)?,
+            }
+        }
+        self.finish().await
+    }
+
+    fn begin(&mut self, start: Start) -> Result<(), Failure> {
+        self.control.take();
+        self.step(Event::Connected)?;
+        let vins = self.rollout.state().plan().vehicles.clone();
+        for vin in vins {
+            let is_online = self.session.presence().is_online(&vin);
+            self.step(Event::Presence { vin, is_online })?;
+        }
+        match start {
+            Start::Begin => {}
+            Start::Resume(until) => self.step(Event::Resume { until })?,
+            Start::RetryFailed => self.step(Event::RetryFailed)?,
+            Start::Undo => self.step(Event::Undo)?,
+        }
+        self.step(Event::Begin)
+    }
+
+    /// Makes a step: first the journal, then the actions.
+    fn step(&mut self, event: Event) -> Result<(), Failure> {
+        let Step { journal, actions } = self.rollout.step(event, now());
+        self.journal.append(&journal)?;
+        if self.is_jsonl {
+            journal.iter().try_for_each(output::json_line)?;
+        }
+        for action in actions {
+            self.act(action);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Send { request, revision, expires } => self.send(request, revision, expires),
+            Action::ReadState { vin } => {
+                let token = self.session.call(reads::state_call(&vin, READ_TIMEOUT / 2));
+                self.reads.started(token, vin);
+            }
+            Action::ReadLog { vin, workload } => {
+                let call = self.logs.call(&vin, &workload, self.session.id());
+                let token = self.session.call(call);
+                self.log_calls.insert(token, vin);
+            }
+            Action::StartGate { wave } => {
+                let plan = self.rollout.state().plan();
+                let command = plan.options.gate.clone().unwrap_or_default();
+                self.gate = Some(Gate::start(&command, &plan.id, wave));
+            }
+            Action::Report(verdict) => self.verdict = Some(verdict),
+        }
+    }
+
+    fn send(&mut self, request: RequestId, revision: Option<u64>, expires: Time) {
+        let plan = self.rollout.state().plan();
+        let mut properties = vec![("request-id".to_owned(), request.to_string())];
+        let (operation, payload) = match request.kind {
+            RequestKind::Change => {
+                if plan.options.rollback != RollbackMode::Off {
+                    let mode = plan.options.rollback.name().to_owned();
+                    properties.push(("rollback".to_owned(), mode));
+                }
+                if let Some(release) = &plan.options.release {
+                    properties.push(("release".to_owned(), release.clone()));
+                }
+                let operation = match plan.operation {
+                    Change::Apply => Operation::ManifestApply,
+                    Change::Delete => Operation::ManifestDelete,
+                    Change::Update => Operation::StateUpdate,
+                };
+                (operation, Bytes::from(plan.payload.clone()))
+            }
+            RequestKind::Confirm => {
+                let payload = json!({"revision": revision}).to_string();
+                (Operation::ManifestConfirm, payload.into())
+            }
+            RequestKind::Undo => {
+                let payload = json!({"rollout": plan.id}).to_string();
+                (Operation::ManifestRollback, payload.into())
+            }
+        };
+        let expires_in = expires.since(now());
+        let token = self.session.send(&request.vin, operation, payload, properties, expires_in);
+        self.sent.insert(token, request);
+    }
+
+    fn session_event(&mut self, event: SessionEvent) -> Result<(), Failure> {
+        match event {
+            SessionEvent::Connected => self.step(Event::Connected),
+            SessionEvent::Disconnected => self.step(Event::Disconnected),
+            SessionEvent::Presence(vin, is_online) => self.step(Event::Presence { vin, is_online }),
+            SessionEvent::Answered(token, answer) => self.answered(token, answer),
+            SessionEvent::Refused(token, reason) => match self.sent.remove(&token) {
+                Some(request) => {
+                    let error = ErrorReply::new(ErrorCode::AccessDenied, reason);
+                    self.step(Event::Reply { request, result: Err(error) })
+                }
+                None => Ok(()),
+            },
+            SessionEvent::Message(message) => self.message(&message),
+            SessionEvent::Nothing => Ok(()),
+        }
+    }
+
+    fn answered(&mut self, token: u64, answer: Answer) -> Result<(), Failure> {
+        if let Some(vin) = self.log_calls.remove(&token) {
+            if !matches!(answer, Answer::Reply(_)) {
+                self.logs.failed(&vin);
+            }
+            return Ok(());
+        }
+        let id = self.rollout.state().plan().id.clone();
+        match self.reads.answered(token, answer, &self.wanted, &id) {
+            Next::History(vin, known) => {
+                let token = self.session.call(reads::history_call(&vin));
+                self.reads.goes_on(token, vin, known);
+                Ok(())
+            }
+            Next::Event(event) => self.step(event),
+            Next::NotARead | Next::Nothing => Ok(()),
+        }
+    }
+
+    fn message(&mut self, message: &Delivered) -> Result<(), Failure> {
+        let Some((vin, path)) = vehicle_of(&message.topic) else { return Ok(()) };
+        if path == "manifest/apply/status" {
+            let progress = serde_json::from_slice::<RolloutProgress>(&message.payload);
+            return match progress {
+                Ok(progress) => self.step(Event::Status { vin, progress }),
+                Err(_) => Ok(()),
+            };
+        }
+        if path.starts_with("logs/") {
+            return match self.logs.message(&vin, &message.payload) {
+                Some(event) => self.step(event),
+                None => Ok(()),
+            };
+        }
+        let request = message.user_property("request-id").and_then(RequestId::parse);
+        match request.filter(|request| request.vin == vin && path.starts_with("reply/")) {
+            Some(request) => {
+                let result = result(&message.payload);
+                self.step(Event::Reply { request, result })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Shows the progress; lines of waves that are over stay.
+    fn show(&mut self) {
+        let state = self.rollout.state();
+        while self.wave < state.wave() {
+            self.line.settle(&wave_line(state, self.wave));
+            self.wave += 1;
+        }
+        self.line.show(&wave_line(state, self.wave));
+    }
+
+    async fn finish(mut self) -> Result<ExitCode, Failure> {
+        let until = Instant::now() + LOGS;
+        while self.logs.is_reading() && self.verdict != Some(Verdict::Interrupted) {
+            tokio::select! {
+                event = self.session.next() => self.session_event(event)?,
+                () = tokio::time::sleep_until(until) => break,
+                () = self.interrupt.wait() => break,
+            }
+        }
+        self.show();
+        let state = self.rollout.state();
+        self.line.settle(&wave_line(state, self.wave));
+        let id = &state.plan().id;
+        if self.verdict == Some(Verdict::Interrupted) {
+            progress::note(&format!(
+                "interrupted; {} in flight go on by themselves",
+                state.in_flight()
+            ));
+            progress::note(&next_commands(id));
+            return Err(Failure::Interrupted);
+        }
+        if !self.is_jsonl {
+            verdict_lines(state).iter().try_for_each(|line| output::line(line))?;
+        }
+        let is_over = state.stage() == Stage::Finished || state.halt() == Some(&Halt::Aborted);
+        if !is_over {
+            progress::note(&next_commands(id));
+        }
+        Ok(self.rollout.exit_code())
+    }
+}
+
+fn now() -> Time {
+    SystemTime::now().into()
+}
+
+async fn ended(gate: &mut Option<Gate>) -> Result<(), String> {
+    match gate {
+        Some(gate) => gate.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a reply says: the revision, or the error.
+fn result(payload: &[u8]) -> Result<Option<u64>, ErrorReply> {
+    if let Some(error) = ErrorReply::from_payload(payload) {
+        return Err(error);
+    }
+    match serde_json::from_slice::<Value>(payload) {
+        Ok(reply) => Ok(reply.get("revision").and_then(Value::as_u64)),
+        Err(error) => {
+            let message = format!("the reply of the vehicle cannot be read: {error}");
+            Err(ErrorReply::new(ErrorCode::Internal, message))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_have_a_revision_or_an_error() {
+        assert_eq!(result(br#"{"added_workloads": [], "revision": 7}"#), Ok(Some(7)));
+        assert_eq!(result(br#"{"added_workloads": []}"#), Ok(None));
+        let error = result(br#"{"error": {"code": "forbidden", "message": "no"}}"#).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Forbidden);
+        assert_eq!(result(b"?").unwrap_err().code, ErrorCode::Internal);
+    }
+}

@@ -1,0 +1,10 @@
+//! Carries roll-outs out: between the state machine, the journal, and the session.
+
+mod control;
+mod driver;
+mod gate;
+mod logs;
+mod reads;
+
+pub(crate) use control::{Control, ControlFile};
+pub(crate) use driver::{Driver, Start, filters};

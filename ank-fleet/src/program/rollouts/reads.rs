@@ -1,0 +1,92 @@
+//! Reads of the state and the history of vehicles, as a roll-out asks for them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fleet_contract::operation::Operation;
+use fleet_contract::revision::HistoryReply;
+use serde_json::json;
+
+use super::super::session::{Answer, Call};
+use crate::Vin;
+use crate::changes::{Known, WantedChange, vehicle_state};
+use crate::rollout::{Event, READ_TIMEOUT, RolloutId};
+
+/// Reads that are not complete.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// By the call that is in progress. The state is read first, then the history.
+    calls: BTreeMap<u64, Stage>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    State { vin: Vin },
+    History { vin: Vin, known: Known },
+}
+
+/// What follows from an answer.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It is not of a read.
+    NotARead,
+    /// The history of the vehicle is next.
+    History(Vin, Known),
+    /// The read is complete.
+    Event(Event),
+    /// There is no result: the roll-out gives the read up by itself.
+    Nothing,
+}
+
+/// The request for the state of a vehicle, as far as changes concern it.
+pub(crate) fn state_call(vin: &Vin, timeout: Duration) -> Call {
+    let masks = ["desiredState", "workloadStates"];
+    let payload = json!({"field_masks": masks, "format": "ankaios"}).to_string();
+    Call::new(vin, Operation::State, payload, timeout)
+}
+
+/// The request for the history of a vehicle.
+pub(super) fn history_call(vin: &Vin) -> Call {
+    Call::new(vin, Operation::ManifestHistory, "", READ_TIMEOUT / 2)
+}
+
+impl Reads {
+    /// Notes that the state of a vehicle is read by this call.
+    pub(super) fn started(&mut self, token: u64, vin: Vin) {
+        self.calls.insert(token, Stage::State { vin });
+    }
+
+    /// Notes that a read goes on with this call.
+    pub(super) fn goes_on(&mut self, token: u64, vin: Vin, known: Known) {
+        self.calls.insert(token, Stage::History { vin, known });
+    }
+
+    /// Handles an answer.
+    pub(super) fn answered(
+        &mut self,
+        token: u64,
+        answer: Answer,
+        wanted: &WantedChange,
+        rollout: &RolloutId,
+    ) -> Next {
+        match self.calls.remove(&token) {
+            None => Next::NotARead,
+            Some(Stage::State { vin }) => match &answer {
+                Answer::Reply(payload) => {
+                    Known::parse(payload).map_or(Next::Nothing, |known| Next::History(vin, known))
+                }
+                Answer::Error(_) | Answer::None(_) => Next::Nothing,
+            },
+            Some(Stage::History { vin, known }) => {
+                let history: Option<HistoryReply> = match answer {
+                    Answer::Reply(payload) => serde_json::from_slice(&payload).ok(),
+                    // It does not keep revisions.
+                    Answer::Error(_) => None,
+                    Answer::None(_) => return Next::Nothing,
+                };
+                let state = vehicle_state(&known, history.as_ref(), wanted, rollout);
+                Next::Event(Event::StateRead { vin, state })
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! The session of a command with the broker: who is there, requests, and their replies.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fleet_contract::error::ErrorReply;
+use fleet_contract::fleet::{FleetName, WhoRequest};
+use fleet_contract::operation::Operation;
+use mqtt_session::{Delivered, Qos, Request, RequesterEvent, SessionOptions, Subscription};
+use service_kit::clock::Deadline;
+use tokio::time::{Instant, sleep_until};
+
+use super::failure::Failure;
+use super::interrupt::Interrupt;
+use super::link::{Down, Link, LinkEvent, session_id};
+use super::progress;
+use crate::Vin;
+use crate::presence::{Presence, vehicle_of};
+
+/// After so long without another retained status, all of them have come.
+const QUIET: Duration = Duration::from_millis(400);
+
+/// The longest time for retained statuses.
+const MAX_RETAINED: Duration = Duration::from_secs(20);
+
+/// How long an answer takes, beyond its random delay.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// Maximum number of other retained messages that are kept.
+const MAX_EARLY: usize = 100_000;
+
+/// The answer of a vehicle.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    /// Its reply.
+    Reply(Bytes),
+    /// Its error reply.
+    Error(ErrorReply),
+    /// There was no reply: why.
+    None(String),
+}
+
+/// A request to a vehicle.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) vin: Vin,
+    pub(crate) operation: Operation,
+    pub(crate) payload: Bytes,
+    pub(crate) user_properties: Vec<(String, String)>,
+    /// How long the answer is waited for, and after which the broker drops the request.
+    pub(crate) timeout: Duration,
+}
+
+impl Call {
+    /// A request without user properties.
+    pub(crate) fn new(
+        vin: &Vin,
+        operation: Operation,
+        payload: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Self {
+        let (vin, payload) = (vin.clone(), payload.into());
+        Self { vin, operation, payload, user_properties: Vec::new(), timeout }
+    }
+
+    /// Whether asking again does no harm.
+    fn is_reading(&self) -> bool {
+        match self.operation {
+            Operation::ManifestValidate
+            | Operation::ManifestHistory
+            | Operation::State
+            | Operation::WorkloadWait
+            | Operation::EventsSubscribe
+            | Operation::EventsUnsubscribe
+            | Operation::LogsSubscribe
+            | Operation::LogsUnsubscribe => true,
+            Operation::ManifestApply
+            | Operation::ManifestDelete
+            | Operation::ManifestRollback
+            | Operation::ManifestConfirm
+            | Operation::StateUpdate
+            | Operation::TrustUpdate => false,
+        }
+    }
+}
+
+/// What happens in a session, apart from answers to calls.
+#[derive(Debug)]
+pub(crate) enum SessionEvent {
+    /// There is a connection again, and the presence may have changed.
+    Connected,
+    /// The connection is lost.
+    Disconnected,
+    /// A vehicle has come online or gone offline.
+    Presence(Vin, bool),
+    /// A call has ended.
+    Answered(u64, Answer),
+    /// The broker does not take a request that is not a call.
+    Refused(u64, String),
+    /// Any other message.
+    Message(Delivered),
+    /// Nothing that concerns the command.
+    Nothing,
+}
+
+/// A call without an answer.
+#[derive(Debug)]
+struct PendingCall {
+    call: Call,
+    until: Instant,
+    /// The connection was lost after it was sent, and it must not be sent again.
+    is_lost: bool,
+}
+
+/// The session of a command with the broker.
+#[derive(Debug)]
+pub(crate) struct Session {
+    link: Link,
+    id: String,
+    presence: Presence,
+    calls: BTreeMap<u64, PendingCall>,
+    next_token: u64,
+    is_connected: bool,
+    /// Retained messages other than statuses that came while vehicles were looked for.
+    pub(crate) early: Vec<Delivered>,
+}
+
+impl Session {
+    /// Connects. `more` are topic filters of messages that the command needs besides statuses and
+    /// replies.
+    ///
+    /// # Errors
+    /// There is no connection within `patience`.
+    pub(crate) async fn open(
+        mut options: SessionOptions,
+        more: impl FnOnce(&str) -> Vec<Subscription>,
+        patience: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Failure> {
+        let id = session_id();
+        options.client_id = format!("ank-fleet-{id}");
+        let address = options.broker.to_string();
+        let mut subscriptions = vec![
+            subscription("vehicle/+/connector/status", Qos::AtLeastOnce, true),
+            subscription(&format!("vehicle/+/reply/{id}/resp"), Qos::AtLeastOnce, false),
+        ];
+        subscriptions.extend(more(&id));
+        let link = Link::start(options, subscriptions);
+        let mut session = Self {
+            link,
+            id,
+            presence: Presence::default(),
+            calls: BTreeMap::new(),
+            next_token: 0,
+            is_connected: false,
+            early: Vec::new(),
+        };
+        let give_up = Instant::now() + patience;
+        let mut last = "it does not answer".to_owned();
+        loop {
+            tokio::select! {
+                event = session.link.next() => match event {
+                    LinkEvent::Connected(refused) => {
+                        for one in &refused {
+                            let (filter, code) = (&one.subscription.filter, one.code);
+                            if filter.ends_with("/resp") || filter.ends_with("/status") {
+                                return Err(Failure::NoBroker(format!(
+                                    "the broker {address} refuses the subscription to {filter}: \
+                                     {code}; docs/mosquitto.acl has the rights of operators"
+                                )));
+                            }
+                            progress::note(&format!(
+                                "the broker refuses the subscription to {filter}: {code}"
+                            ));
+                        }
+                        session.is_connected = true;
+                        return Ok(session);
+                    }
+                    LinkEvent::Down(Down { reason, is_final }) => {
+                        last = reason;
+                        if is_final {
+                            return Err(Failure::NoBroker(format!(
+                                "no connection to the broker {address}: {last}"
+                            )));
+                        }
+                    }
+                    LinkEvent::Broker(_) => {}
+                },
+                () = sleep_until(give_up) => {
+                    return Err(Failure::NoBroker(format!(
+                        "no connection to the broker {address}: {last}"
+                    )));
+                }
+                () = interrupt.wait() => return Err(Failure::Interrupted),
+            }
+        }
+    }
+
+    /// The id of the session: part of the topics of its replies and streams.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who is there, as far as it is known.
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// Collects the retained statuses, and asks the fleet who is there.
+    ///
+    /// # Errors
+    /// The operator has pressed Ctrl-C.
+    pub(crate) async fn find_vehicles(
+        &mut self,
+        fleet: Option<&FleetName>,
+        spread: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        let start = Instant::now();
+        let mut answers_until = start;
+        if let Some(fleet) = fleet {
+            let payload = WhoRequest { spread }.to_payload();
+            self.publish(&fleet.who_topic(), payload, Vec::new());
+            answers_until = start + spread + ANSWER;
+        }
+        let mut quiet_at = start + QUIET;
+        while quiet_at.max(answers_until) > Instant::now() {
+            let until = quiet_at.max(answers_until).min(start + MAX_RETAINED);
+            if until <= Instant::now() {
+                break;
+            }
+            let before = self.presence.sources();
+            tokio::select! {
+                event = self.next() => {
+                    if let SessionEvent::Message(message) = event
+                        && !message.topic.ends_with("/status")
+                        && self.early.len() < MAX_EARLY
+                    {
+                        self.early.push(message);
+                    }
+                    if self.presence.sources() != before {
+                        quiet_at = Instant::now() + QUIET;
+                    }
+                }
+                () = sleep_until(until) => {}
+                () = interrupt.wait() => return Err(Failure::Interrupted),
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes a message that gets no reply.
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        payload: Bytes,
+        user_properties: Vec<(String, String)>,
+    ) -> u64 {
+        let token = self.token();
+        self.link.send(Request {
+            token,
+            topic: topic.to_owned(),
+            payload,
+            response_topic: None,
+            correlation_data: None,
+            expiry: None,
+            user_properties,
+        });
+        token
+    }
+
+    /// Sends a request whose reply is a [`SessionEvent::Message`]; for those that keep track of
+    /// their requests themselves.
+    pub(crate) fn send(
+        &mut self,
+        vin: &Vin,
+        operation: Operation,
+        payload: Bytes,
+        user_properties: Vec<(String, String)>,
+        expires_in: Duration,
+    ) -> u64 {
+        let token = self.token();
+        self.request(token, vin, operation, payload, user_properties, expires_in);
+        token
+    }
+
+    /// Starts a call. It ends with [`SessionEvent::Answered`], whatever happens.
+    pub(crate) fn call(&mut self, call: Call) -> u64 {
+        let token = self.token();
+        let until = Instant::now() + call.timeout;
+        if self.is_connected {
+            self.send_call(token, &call, call.timeout);
+        }
+        self.calls.insert(token, PendingCall { call, until, is_lost: false });
+        token
+    }
+
+    /// The number of calls without an answer.
+    pub(crate) fn pending(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Waits for the next event. Cancel safe.
+    pub(crate) async fn next(&mut self) -> SessionEvent {
+        let deadline = self.calls.values().map(|pending| pending.until).min();
+        let event = tokio::select! {
+            event = self.link.next() => event,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                return self.expire();
+            }
+        };
+        match event {
+            LinkEvent::Connected(_) => {
+                self.is_connected = true;
+                self.call_again();
+                SessionEvent::Connected
+            }
+            LinkEvent::Down(Down { reason, .. }) => {
+                if std::mem::take(&mut self.is_connected) {
+                    progress::note(&format!("the connection to the broker is lost: {reason}"));
+                    return self.give_up_writing();
+                }
+                SessionEvent::Nothing
+            }
+            LinkEvent::Broker(event) => self.broker_event(event),
+        }
+    }
+
+    /// Ends the connection, after what was sent.
+    pub(crate) async fn close(self) {
+        self.link.close().await;
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    fn send_call(&mut self, token: u64, call: &Call, left: Duration) {
+        let Call { vin, operation, payload, user_properties, .. } = call.clone();
+        self.request(token, &vin, operation, payload, user_properties, left);
+    }
+
+    fn request(
+        &mut self,
+        token: u64,
+        vin: &Vin,
+        operation: Operation,
+        payload: Bytes,
+        user_properties: Vec<(String, String)>,
+        expires_in: Duration,
+    ) {
+        self.link.send(Request {
+            token,
+            topic: format!("vehicle/{vin}/{operation}/req"),
+            payload,
+            response_topic: Some(format!("vehicle/{vin}/reply/{}/resp", self.id)),
+            correlation_data: Some(token.to_string().into()),
+            expiry: Some(Deadline::after(expires_in)),
+            user_properties,
+        });
+    }
+
+    fn broker_event(&mut self, event: RequesterEvent) -> SessionEvent {
+        match event {
+            RequesterEvent::Message(message) => self.message(message),
+            RequesterEvent::Refused { token, reason } => {
+                let reason = format!("the broker refuses the request: {reason}");
+                if self.calls.remove(&token).is_some() {
+                    SessionEvent::Answered(token, Answer::None(reason))
+                } else {
+                    SessionEvent::Refused(token, reason)
+                }
+            }
+            RequesterEvent::Accepted { token, has_subscribers: false }
+                if self.calls.remove(&token).is_some() =>
+            {
+                let reason = "it has no session at the broker".to_owned();
+                SessionEvent::Answered(token, Answer::None(reason))
+            }
+            RequesterEvent::TooLarge { topic, size } => {
+                progress::note(&format!("a message of {size} bytes on {topic} is too large"));
+                SessionEvent::Nothing
+            }
+            RequesterEvent::Accepted { .. } | RequesterEvent::Subscribed(_) => {
+                SessionEvent::Nothing
+            }
+        }
+    }
+
+    fn message(&mut self, message: Delivered) -> SessionEvent {
+        let Some((vin, path)) = vehicle_of(&message.topic) else { return SessionEvent::Nothing };
+        if path == "connector/status" {
+            let changed = self.presence.status(&vin, &message.payload, message.retained);
+            return match changed {
+                Some(changed) => SessionEvent::Presence(changed.vin, changed.is_online),
+                None => SessionEvent::Message(message),
+            };
+        }
+        let token = message.correlation_data.as_deref().and_then(|data| {
+            let text = std::str::from_utf8(data).ok()?;
+            text.parse::<u64>().ok()
+        });
+        // Only the vehicle that was asked may answer.
+        let is_answer = token.is_some_and(|token| {
+            path.starts_with("reply/")
+                && self.calls.get(&token).is_some_and(|pending| pending.call.vin == vin)
+        });
+        match token {
+            Some(token) if is_answer => {
+                self.calls.remove(&token);
+                SessionEvent::Answered(token, answer(message.payload))
+            }
+            _ => SessionEvent::Message(message),
+        }
+    }
+
+    /// Ends the first call that nobody answers in time.
+    fn expire(&mut self) -> SessionEvent {
+        let now = Instant::now();
+        let expired = self.calls.iter().find(|(_, pending)| pending.until <= now);
+        let Some(token) = expired.map(|(token, _)| *token) else { return SessionEvent::Nothing };
+        let Some(PendingCall { call, is_lost, .. }) = self.calls.remove(&token) else {
+            return SessionEvent::Nothing;
+        };
+        if is_lost {
+            let reason = "the connection was lost before the reply; ank-fleet history says what \
+                          the vehicle has";
+            return SessionEvent::Answered(token, Answer::None(reason.to_owned()));
+        }
+        let limit = humantime::format_duration(call.timeout);
+        SessionEvent::Answered(token, Answer::None(format!("no answer within {limit}")))
+    }
+
+    /// Sends calls again whose replies may be lost.
+    fn call_again(&mut self) {
+        let now = Instant::now();
+        let again: VecDeque<(u64, Call, Duration)> = self
+            .calls
+            .iter()
+            .filter(|(_, pending)| !pending.is_lost)
+            .map(|(token, pending)| (*token, pending.call.clone(), pending.until - now))
+            .collect();
+        for (token, call, left) in again {
+            self.send_call(token, &call, left);
+        }
+    }
+
+    /// A write that was sent may have been made or not. It must not be made again without a look
+    /// at what the vehicle has, so it ends soon.
+    fn give_up_writing(&mut self) -> SessionEvent {
+        let now = Instant::now();
+        for pending in self.calls.values_mut().filter(|pending| !pending.call.is_reading()) {
+            (pending.until, pending.is_lost) = (now, true);
+        }
+        SessionEvent::Disconnected
+    }
+}
+
+/// A subscription of a command.
+pub(crate) fn subscription(filter: &str, qos: Qos, send_retained: bool) -> Subscription {
+    Subscription {
+        filter: filter.to_owned(),
+        qos,
+        send_retained,
+        no_local: false,
+        retain_as_published: false,
+    }
+}
+
+fn answer(payload: Bytes) -> Answer {
+    match ErrorReply::from_payload(&payload) {
+        Some(error) => Answer::Error(error),
+        None => Answer::Reply(payload),
+    }
+}
