@@ -15,6 +15,8 @@ Examples:
       Everything, for vehicle 1, with a broker on 127.0.0.1:1883.
   vehicle-simulator --broker localhost:1883 --vin WDB123
       The same with a broker that is already running.
+  vehicle-simulator --vehicles 20
+      Twenty vehicles with labels, of which two fail and one is offline, for ank-fleet.
   vehicle-simulator --no-connector --control-interface-dir /tmp/control_interface
       Only the broker and the vehicle. Start your own connector with
       VIN=1 CONTROL_INTERFACE_DIR=/tmp/control_interface fleet-connector"
@@ -27,6 +29,11 @@ pub(crate) struct Arguments {
     /// The vehicle identification number; all topics begin with vehicle/<VIN>/
     #[arg(long, default_value = "1")]
     pub(crate) vin: String,
+
+    /// Simulate so many vehicles, SIM0001 and so on; from four on, two fail and one is offline
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["vin", "control_interface_dir"],
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) vehicles: Option<u16>,
 
     /// Directory for the two FIFOs of the control interface [default: a temporary one]
     #[arg(long, value_name = "DIR")]

@@ -1,27 +1,20 @@
 //! Starts the parts of the demo, prints what to try, and stops them.
 
-use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fleet_connector::connector;
-use fleet_connector::settings::Settings;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
 use vehicle_simulator::SimulatedVehicle;
 use vehicle_simulator::broker::{BrokerError, EmbeddedBroker};
 
 use crate::arguments::Arguments;
+use crate::connector::{RunningConnector, STABLE_TIME};
 use crate::fleet;
+use crate::many::Many;
 
 /// The address of the broker of the demo. Mosquitto clients connect to it by default.
 const OWN_BROKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
@@ -29,9 +22,6 @@ const DEFAULT_PORT: u16 = 1883;
 
 /// How long connecting to the broker of the user may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long workloads must stay up before a change has succeeded: short enough for people to wait.
-const STABLE_TIME: &str = "2s";
 
 /// Runs the demo until it is interrupted.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -50,6 +40,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     let temporary = tempfile::tempdir().context("cannot create a temporary directory")?;
+    if let Some(count) = arguments.vehicles {
+        let many = Many::start(count, &host, port, temporary.path()).await?;
+        many.print_instructions(&broker_options(&host, port), &host, port);
+        tokio::select! {
+            _ = interrupt.recv() => println!("\nStopping."),
+            _ = terminate.recv() => println!("Stopping."),
+            result = many.run() => result?,
+        }
+        println!("Stopped.");
+        return Ok(());
+    }
     let folder = arguments
         .control_interface_dir
         .clone()
@@ -66,7 +67,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut connector = if arguments.no_connector {
         None
     } else {
-        Some(start_connector(&host, port, &folder, &state_dir, &arguments.vin)?)
+        let settings = [("--vin", arguments.vin.as_ref()), ("--state-dir", state_dir.as_os_str())];
+        Some(RunningConnector::start(&host, port, &folder, &settings, None)?)
     };
 
     print_instructions(&arguments, &host, port, own_broker.is_some(), &folder, &state_dir);
@@ -80,8 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     }
     if let Some(connector) = connector {
-        connector.stop.cancel();
-        connector.task.await??;
+        connector.stop().await?;
     }
     println!("Stopped.");
     Ok(())
@@ -105,60 +106,10 @@ async fn check_broker(host: &str, port: u16) -> anyhow::Result<()> {
         .with_context(|| format!("no MQTT broker answers at {host}:{port}"))
 }
 
-/// A connector that runs in this process.
-struct RunningConnector {
-    stop: CancellationToken,
-    task: JoinHandle<anyhow::Result<()>>,
-}
-
-/// Starts the real connector. It reads all other settings from the environment, such as
-/// `LOG_LEVEL`.
-fn start_connector(
-    broker_host: &str,
-    broker_port: u16,
-    control_interface_dir: &Path,
-    state_dir: &Path,
-    vin: &str,
-) -> anyhow::Result<RunningConnector> {
-    let mut arguments: Vec<OsString> = vec!["fleet-connector".into()];
-    let port = broker_port.to_string();
-    let settings: [(&str, &OsStr); 6] = [
-        ("--vin", vin.as_ref()),
-        ("--mqtt-broker-addr", broker_host.as_ref()),
-        ("--mqtt-broker-port", port.as_ref()),
-        ("--control-interface-dir", control_interface_dir.as_os_str()),
-        ("--state-dir", state_dir.as_os_str()),
-        ("--stable-time", STABLE_TIME.as_ref()),
-    ];
-    for (name, value) in settings {
-        arguments.extend([name.into(), value.to_owned()]);
-    }
-    let mut settings = Settings::from_args(arguments)?;
-    // The demo has reached the broker directly. A proxy in its environment is for Cargo.
-    settings.mqtt.proxy = Default::default();
-    log_to_standard_error(settings.log.level);
-    let stop = CancellationToken::new();
-    let running = connector::run(settings, stop.clone());
-    let task = tokio::spawn(async move { Ok(running.await?) });
-    Ok(RunningConnector { stop, task })
-}
-
-/// Writes the log of the connector, and the warnings of the broker.
-fn log_to_standard_error(level: LevelFilter) {
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    let targets = Targets::new().with_default(level).with_target("mqtt5", LevelFilter::WARN);
-    let subscriber = tracing_subscriber::registry().with(targets).with(log);
-    // Fails only if there is a subscriber, and there is none.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-}
-
 /// Waits for the end of the connector, forever if there is none.
 async fn connector_end(connector: Option<&mut RunningConnector>) -> anyhow::Result<()> {
     match connector {
-        Some(connector) => (&mut connector.task).await?,
+        Some(connector) => connector.ended().await,
         None => std::future::pending().await,
     }
 }

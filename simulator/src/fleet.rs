@@ -9,7 +9,9 @@ use ankaios_model::proto::ank_base::{
     Workload,
 };
 use tokio::time::interval;
-use vehicle_simulator::{SimulatedVehicle, Timing, VehicleOptions, execution, instance_name};
+use vehicle_simulator::{
+    CONNECTOR_WORKLOAD, SimulatedVehicle, Timing, VehicleOptions, execution, instance_name,
+};
 
 /// Interval between log lines and between changes of the load.
 const ACTIVITY_INTERVAL: Duration = Duration::from_secs(2);
@@ -78,6 +80,12 @@ pub(crate) fn with_workloads(mut state: CompleteState) -> CompleteState {
             .insert(name.to_owned(), ids);
     }
     state
+}
+
+/// The names of the workloads that run from the start, and of the connector.
+pub(crate) fn workload_names() -> Vec<&'static str> {
+    let own = WORKLOADS.iter().map(|(name, ..)| *name);
+    own.chain([CONNECTOR_WORKLOAD]).collect()
 }
 
 /// Writes logs, changes the load of the agents, and crashes workloads on request. Never returns.

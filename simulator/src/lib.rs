@@ -56,7 +56,7 @@
 //! | `instance`, `execution` | instance names, rendered workloads, execution states |
 //! | `options` | what a simulated vehicle starts with |
 //! | `broker` | the MQTT broker of the demo (feature `demo`) |
-//! | `main`, `arguments`, `demo`, `fleet` | the demo program (feature `demo`) |
+//! | `main`, `arguments`, `demo`, `connector`, `fleet`, `many` | the demo program (feature `demo`) |
 
 pub mod access;
 mod agent;

@@ -11,6 +11,7 @@ use service_kit::clock::Deadline;
 use service_kit::random;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// Maximum number of requests that wait for the task. One answer is for all of them.
 const MAX_REQUESTS: usize = 16;
@@ -64,12 +65,14 @@ impl StatusRequests {
 }
 
 impl StatusAnswers {
-    /// Answers requests by messages to `outgoing`, until it is dropped.
-    pub(crate) async fn run(mut self, outgoing: Sender) {
+    /// Answers requests by messages to `outgoing`, until `stop` is cancelled: the session ends when
+    /// nobody can send anything any more.
+    pub(crate) async fn run(mut self, outgoing: Sender, stop: CancellationToken) {
         let mut due: Option<Instant> = None;
         let mut is_warned = false;
         loop {
             tokio::select! {
+                () = stop.cancelled() => return,
                 request = self.requests.recv() => match request {
                     Some(Ok(request)) => due = Some(earlier(due, request, Instant::now())),
                     Some(Err(reason)) if !is_warned => {

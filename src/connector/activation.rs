@@ -156,7 +156,7 @@ impl Activation {
             let (requests, answers) = StatusRequests::new(fleet);
             tasks.spawn(named(
                 "the answers to requests for the status",
-                answers.run(status_outgoing),
+                answers.run(status_outgoing, stop.clone()),
             ));
             requests
         });

@@ -131,12 +131,12 @@ pub(crate) struct AskingArgs {
     /// How many vehicles are asked at the same time
     #[arg(long, value_name = "NUMBER", default_value = "200",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
-    parallel: u16,
+    at_once: u16,
 }
 
 impl AskingArgs {
     pub(crate) fn parallel(&self) -> usize {
-        self.parallel.into()
+        self.at_once.into()
     }
 }
 
@@ -301,4 +301,23 @@ pub(crate) enum ArgumentsError {
     /// The arguments, or a request for help.
     #[error(transparent)]
     CommandLine(#[from] clap::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions_and_each_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if !command.has_subcommands() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("ank-fleet "), "{}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        let command = command();
+        command.clone().debug_assert();
+        check(&command);
+    }
 }
