@@ -87,10 +87,13 @@ pub(super) fn normal(state: &CompleteState) -> Value {
     let mut value = to_json(&desired);
     let workloads = value.pointer_mut("/desiredState/workloads").and_then(Value::as_object_mut);
     for workload in workloads.into_iter().flat_map(|map| map.values_mut()) {
-        if let Some(fields) = workload.as_object_mut()
-            && fields.get("restartPolicy").and_then(Value::as_str) == Some("NEVER")
-        {
+        let Some(fields) = workload.as_object_mut() else { continue };
+        if fields.get("restartPolicy").and_then(Value::as_str) == Some("NEVER") {
             fields.remove("restartPolicy");
+        }
+        // Ankaios trims it.
+        if let Some(Value::String(config)) = fields.get_mut("runtimeConfig") {
+            *config = config.trim().to_owned();
         }
     }
     value

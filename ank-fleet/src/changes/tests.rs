@@ -57,6 +57,9 @@ fn changes_are_described_in_short() {
         assert_eq!(described(&wanted(Change::Apply), &known), expected);
     }
     let mut other = workload("agent_A", "1.29");
+    other["runtimeConfig"] = json!("image: docker.io/nginx:1.29");
+    let known_other = known(Some(other.clone()), c(), &json!({}));
+    assert_eq!(described(&wanted(Change::Apply), &known_other), "unchanged");
     other["restartPolicy"] = json!("ALWAYS");
     other["runtimeConfig"] = json!("image: docker.io/nginx:1.29\ncommandOptions: [\"-x\"]\n");
     assert_eq!(

@@ -61,6 +61,13 @@ async fn execute(command: CommandLine, interrupt: &Interrupt) -> Result<ExitCode
         Command::Request(args) => commands::request::run(&connection, args, interrupt).await,
         Command::Validate(args) => commands::validate::run(&connection, args, interrupt).await,
         Command::Apply(args) => commands::apply::run(&connection, args, interrupt).await,
+        Command::Diff(args) => commands::diff::run(&connection, args, interrupt).await,
+        Command::History(args) => commands::history::run(&connection, args, interrupt).await,
+        Command::Wait(args) => commands::wait::run(&connection, args, interrupt).await,
+        Command::Logs(args) => commands::logs::run(&connection, args, interrupt).await,
+        Command::Sign(args) => commands::sign::run(&connection, &args),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Completion(args) => Ok(commands::completion::run(&args)),
         Command::Rollout(args) => commands::rollout::run(&connection, args, interrupt).await,
     }
 }

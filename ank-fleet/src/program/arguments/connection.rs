@@ -53,6 +53,17 @@ pub(crate) struct Connection {
 }
 
 impl ConnectionArgs {
+    /// The name of the fleet, for commands without a connection.
+    ///
+    /// # Errors
+    /// It is not a name.
+    pub(crate) fn fleet_name(&self) -> Result<Option<FleetName>, Failure> {
+        let name = self.fleet.as_deref().filter(|name| !name.is_empty());
+        name.map(str::parse)
+            .transpose()
+            .map_err(|error| Failure::usage(format!("--fleet: {error}")))
+    }
+
     /// Checks the settings, and reads the inventory.
     ///
     /// # Errors

@@ -65,6 +65,30 @@ Examples:
   ank-fleet apply nginx.yaml -l region=eu --waves 1,10%,100% --soak 2m
   ank-fleet apply -d nginx.yaml --all --yes")]
     Apply(ApplyArgs),
+    /// Show what apply would change; vehicles with the same answer together
+    #[command(after_help = "\
+Examples:
+  ank-fleet diff nginx.yaml --all
+  ank-fleet diff -d nginx.yaml -l canary")]
+    Diff(DiffArgs),
+    /// Show the revisions of vehicles
+    #[command(after_help = "\
+Examples:
+  ank-fleet history WDB0412
+  ank-fleet history -l region=eu -o jsonl")]
+    History(VinsArgs),
+    /// Wait until workloads have a state on all vehicles
+    #[command(after_help = "\
+Examples:
+  ank-fleet wait nginx -l region=eu
+  ank-fleet wait nginx --vehicle WDB0412 --for SUCCEEDED --timeout 5m")]
+    Wait(WaitArgs),
+    /// Print the logs of workloads
+    #[command(after_help = "\
+Examples:
+  ank-fleet logs nginx --vehicle WDB0412 -n 20
+  ank-fleet logs nginx -l canary -f")]
+    Logs(LogsArgs),
     /// List, show and control roll-outs
     #[command(
         subcommand,
@@ -75,6 +99,22 @@ Examples:
   ank-fleet rollout undo 7f3a"
     )]
     Rollout(RolloutCommand),
+    /// Sign a request with ssh-keygen, so that vehicles with a trust file accept it
+    #[command(after_help = "\
+Examples:
+  ank-fleet sign nginx.yaml --fleet prod-eu --key ~/.ssh/release --output nginx.bundle.json
+  ank-fleet sign nginx.bundle.json --key ~/.ssh/second --output nginx.bundle.json")]
+    Sign(SignArgs),
+    /// Verify a signed request with a trust file
+    #[command(after_help = "\
+Example:
+  ank-fleet verify nginx.bundle.json --trust-file trust.yaml --vehicle WDB0412")]
+    Verify(VerifyArgs),
+    /// Print the completions of a shell
+    #[command(after_help = "\
+Example:
+  ank-fleet completion bash > ~/.local/share/bash-completion/completions/ank-fleet")]
+    Completion(CompletionArgs),
 }
 
 /// The form of the output.
@@ -177,6 +217,15 @@ pub(crate) struct FilesArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
+    /// What apply -d would delete
+    #[arg(short, long)]
+    pub(crate) delete: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     pub(crate) files: FilesArgs,
@@ -188,6 +237,64 @@ pub(crate) struct ApplyArgs {
     pub(crate) output: Option<Output>,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VinsArgs {
+    /// Vehicles
+    #[arg(value_name = "VIN")]
+    pub(crate) vins: Vec<crate::Vin>,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Workloads
+    #[arg(required = true, value_name = "WORKLOAD")]
+    pub(crate) workloads: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// The state
+    #[arg(long = "for", value_name = "STATE", default_value = "RUNNING")]
+    pub(crate) state: String,
+    /// How long to wait, at most 10m
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Workloads
+    #[arg(required = true, value_name = "WORKLOAD")]
+    pub(crate) workloads: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Go on with new lines
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many of the last lines
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub(crate) lines: Option<u32>,
+    /// Lines from then on: RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Lines until then: RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// The maximum number of vehicles
+    #[arg(long, value_name = "NUMBER", default_value = "50")]
+    pub(crate) max_vehicles: usize,
+    /// So many of the vehicles, chosen at random
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) sample: Option<usize>,
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,6 +374,58 @@ pub(crate) struct UndoArgs {
     /// jsonl: print a line of JSON for each transition
     #[arg(short, long, value_name = "FORM")]
     pub(crate) output: Option<Output>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// Manifests, or one signed request to which a signature is added
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    /// The key: a private key file, or a public one whose private key an agent has
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: std::path::PathBuf,
+    /// The operation
+    #[arg(long, value_name = "NAME", default_value = "manifest/apply")]
+    pub(crate) operation: String,
+    /// Only for these vehicles; may be repeated [default: all of the fleet]
+    #[arg(long = "vehicle", value_name = "VIN")]
+    pub(crate) vehicles: Vec<crate::Vin>,
+    /// How long the request is valid, at most 30 days
+    #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = duration)]
+    pub(crate) valid_for: Duration,
+    /// Higher than that of all requests before for the same items [default: the time in seconds]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) serial: Option<u64>,
+    /// When vehicles take the change back by themselves
+    #[arg(long, value_name = "MODE", default_value = "on-failure")]
+    pub(crate) rollback: fleet_contract::revision::RollbackMode,
+    /// Name of the release
+    #[arg(long, value_name = "NAME")]
+    pub(crate) release: Option<String>,
+    /// Lift the protection of workloads
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Where the signed request is written [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The signed request
+    pub(crate) file: String,
+    /// The trust file of the vehicles
+    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
+    pub(crate) trust_file: std::path::PathBuf,
+    /// A vehicle for which it must be [default: one that it names]
+    #[arg(long, value_name = "VIN")]
+    pub(crate) vehicle: Option<crate::Vin>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
 }
 
 impl CommandLine {
