@@ -67,7 +67,7 @@ async fn execute(command: CommandLine, interrupt: &Interrupt) -> Result<ExitCode
         Command::Logs(args) => commands::logs::run(&connection, args, interrupt).await,
         Command::Sign(args) => commands::sign::run(&connection, &args),
         Command::Verify(args) => commands::verify::run(&args),
-        Command::Completion(args) => Ok(commands::completion::run(&args)),
+        Command::Completion(args) => commands::completion::run(&args),
         Command::Rollout(args) => commands::rollout::run(&connection, args, interrupt).await,
     }
 }

@@ -1,7 +1,7 @@
 //! What a command sends: manifests of files, or a signed request.
 
 use bytes::Bytes;
-use fleet_trust::{Bundle, is_bundle};
+use fleet_trust::{Bundle, Statement, is_bundle};
 
 use super::arguments::read_text;
 use super::failure::Failure;
@@ -18,6 +18,8 @@ pub(crate) struct Payload {
     pub(crate) manifest: Bytes,
     /// What it changes.
     pub(crate) wanted: WantedChange,
+    /// What is signed; `None` if nothing is.
+    pub(crate) statement: Option<Statement>,
 }
 
 /// Reads the files of `apply` or `apply -d`.
@@ -49,27 +51,36 @@ pub(crate) fn read(files: &[String], operation: Change) -> Result<Payload, Failu
         }
     };
     let name = texts.first().map(|(name, _)| name.as_str()).unwrap_or_default();
-    let (manifest, wanted) = understand(name, &Bytes::from(text.clone()), operation)?;
-    Ok(Payload { text, manifest, wanted })
+    understand(name, text, operation)
 }
 
-/// The manifest in a payload, and what it changes.
+/// A payload as it is sent, and what it means.
 ///
 /// # Errors
-/// The vehicle would refuse it.
-pub(crate) fn understand(
-    name: &str,
-    text: &Bytes,
-    operation: Change,
-) -> Result<(Bytes, WantedChange), Failure> {
-    let manifest = if is_bundle(text) {
-        let bundle = Bundle::parse(text);
-        let bundle = bundle.map_err(|refusal| Failure::Untrusted(format!("{name}: {refusal}")))?;
-        bundle.payload.into()
+/// The vehicles would refuse it.
+pub(crate) fn understand(name: &str, text: String, operation: Change) -> Result<Payload, Failure> {
+    let (manifest, statement) = if is_bundle(text.as_bytes()) {
+        let untrusted = |reason: String| Failure::Untrusted(format!("{name}: {reason}"));
+        let bundle =
+            Bundle::parse(text.as_bytes()).map_err(|refusal| untrusted(refusal.to_string()))?;
+        let statement = Statement::parse_unverified(&bundle.statement)
+            .map_err(|reason| untrusted(format!("the statement {reason}")))?;
+        let wanted = match operation {
+            Change::Apply => "manifest/apply",
+            Change::Delete => "manifest/delete",
+            Change::Update => "state/update",
+        };
+        if statement.operation != wanted {
+            return Err(untrusted(format!(
+                "it is signed for {}, not {wanted}",
+                statement.operation
+            )));
+        }
+        (Bytes::from(bundle.payload), Some(statement))
     } else {
-        text.clone()
+        (Bytes::from(text.clone()), None)
     };
     let wanted = WantedChange::parse(operation, &manifest)
         .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
-    Ok((manifest, wanted))
+    Ok(Payload { text, manifest, wanted, statement })
 }

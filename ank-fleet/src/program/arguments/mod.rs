@@ -371,6 +371,9 @@ pub(crate) struct UndoArgs {
     /// Go on without a question
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// A signed manifest/rollback with the payload {"rollout": ID}, for vehicles with a trust file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signed: Option<String>,
     /// jsonl: print a line of JSON for each transition
     #[arg(short, long, value_name = "FORM")]
     pub(crate) output: Option<Output>,

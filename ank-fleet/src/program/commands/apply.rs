@@ -4,6 +4,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
+use fleet_contract::revision::RollbackMode;
+
 use super::super::arguments::{ApplyArgs, ConnectionArgs, FilesArgs, Output, split};
 use super::super::config;
 use super::super::context::Context;
@@ -31,8 +33,14 @@ pub(crate) async fn run(
     let (files, vins) = split(files, |name| Path::new(name).exists());
     let selection = selection.with_vins(vins).read()?;
     let operation = if delete { Change::Delete } else { Change::Apply };
-    let options = rollout.options(SystemTime::now())?;
+    let mut options = rollout.options(SystemTime::now())?;
     let payload = payload::read(&files, operation)?;
+    if let Some(statement) = &payload.statement {
+        // Vehicles take these from what is signed, and ignore the user properties.
+        options.release.clone_from(&statement.release);
+        let mode = statement.rollback.as_deref().and_then(|mode| mode.parse().ok());
+        options.rollback = mode.unwrap_or(RollbackMode::Off);
+    }
     if selection.is_missing() {
         return Err(Failure::usage(crate::selection::SelectionError::Missing));
     }

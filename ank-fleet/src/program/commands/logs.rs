@@ -110,18 +110,16 @@ async fn follow(
     };
     for vin in vins {
         asked.insert(context.session.call(call(vin)), vin.clone());
+        open.insert(vin.clone());
     }
-    let mut ended: BTreeSet<Vin> = BTreeSet::new();
-    while !asked.is_empty() || !open.is_empty() {
+    while !open.is_empty() {
         tokio::select! {
             event = context.session.next() => match event {
                 SessionEvent::Answered(token, answer) => {
                     if let Some(vin) = asked.remove(&token)
-                        && missing.reply(&vin, answer).is_some()
-                        // Short logs may end before the reply arrives.
-                        && !ended.contains(&vin)
+                        && missing.reply(&vin, answer).is_none()
                     {
-                        open.insert(vin);
+                        open.remove(&vin);
                     }
                 }
                 SessionEvent::Message(message) => {
@@ -131,7 +129,6 @@ async fn follow(
                     }
                     if print(&vin, &message.payload)? {
                         open.remove(&vin);
-                        ended.insert(vin);
                     }
                 }
                 // Lines may have been missed.

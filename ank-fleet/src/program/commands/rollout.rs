@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::super::arguments::{
-    ConnectionArgs, Output, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs, until,
+    ConnectionArgs, Output, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs, read_text,
+    until,
 };
 use super::super::context::Context;
 use super::super::failure::Failure;
@@ -35,17 +36,15 @@ pub(crate) async fn run(
         RolloutCommand::Abort(args) => control(&args.id, Control::Abort),
         RolloutCommand::Resume(ResumeArgs { id, until: text, output }) => {
             let until = text.map(|text| until(&text, SystemTime::now())).transpose()?;
-            drive(connection, &id, output, interrupt, |state| resume(state, until)).await
+            drive(connection, &id, output, interrupt, None, |state| resume(state, until)).await
         }
         RolloutCommand::Retry(RetryArgs { id, failed, pending: _, output }) => {
             let start = |state: &State| {
                 if failed { Start::RetryFailed } else { resume(state, None) }
             };
-            drive(connection, &id, output, interrupt, start).await
+            drive(connection, &id, output, interrupt, None, start).await
         }
-        RolloutCommand::Undo(UndoArgs { id, yes, output }) => {
-            undo(connection, &id, yes, output, interrupt).await
-        }
+        RolloutCommand::Undo(args) => undo(connection, args, interrupt).await,
     }
 }
 
@@ -59,42 +58,40 @@ async fn drive(
     id: &RolloutId,
     form: Option<Output>,
     interrupt: &Interrupt,
+    signed: Option<Bytes>,
     start: impl FnOnce(&State) -> Start,
 ) -> Result<ExitCode, Failure> {
     let journals = journals()?;
     let (journal, Recorded { plan, lines }) = Journal::open(&journals, id)?;
-    let text = Bytes::from(plan.payload.clone());
-    let wanted = payload::understand("the payload of the journal", &text, plan.operation)?.1;
+    let text = plan.payload.clone();
+    let wanted = payload::understand("the payload of the journal", text, plan.operation)?.wanted;
     let rollout = Rollout::resume(plan, &lines);
     let state = rollout.state();
     let is_undo = state.halt() == Some(&Halt::Undo) && state.stage() != Stage::Finished;
-    if state.halt() == Some(&Halt::Aborted) && start_is_not_undo(state) {
+    let start = if is_undo { Start::Begin } else { start(state) };
+    if state.halt() == Some(&Halt::Aborted) && start != Start::Undo {
         return Err(Failure::usage(format!(
             "roll-out {id} was aborted; only undo goes on with it"
         )));
     }
-    let start = if is_undo { Start::Begin } else { start(state) };
     let mut context = Context::open(connection, interrupt, filters).await?;
     let control = ControlFile::new(&journals, id);
     let session = &mut context.session;
-    let driver = Driver::new(session, rollout, journal, wanted, control, interrupt, form);
+    let mut driver = Driver::new(session, rollout, journal, wanted, control, interrupt, form);
+    driver.undo_by(signed);
     let result = driver.run(start).await;
     context.close().await;
     result
 }
 
-fn start_is_not_undo(state: &State) -> bool {
-    state.stage() != Stage::Undoing
-}
-
 async fn undo(
     connection: &ConnectionArgs,
-    id: &RolloutId,
-    yes: bool,
-    form: Option<Output>,
+    args: UndoArgs,
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
-    let Recorded { plan, lines } = Journal::read(&journals()?, id)?;
+    let UndoArgs { id, yes, signed, output: form } = args;
+    let signed = signed.map(|file| read_text(&file).map(Bytes::from)).transpose()?;
+    let Recorded { plan, lines } = Journal::read(&journals()?, &id)?;
     let rollout = Rollout::resume(plan, &lines);
     let changed = rollout.state().vehicles().iter().filter(|vehicle| {
         vehicle.wave.is_some() && vehicle.outcome().is_none_or(OutcomeKind::can_be_undone)
@@ -106,7 +103,7 @@ async fn undo(
     if !yes && !confirm()? {
         return Err(Failure::usage("nothing was sent"));
     }
-    drive(connection, id, form, interrupt, |_| Start::Undo).await
+    drive(connection, &id, form, interrupt, signed, |_| Start::Undo).await
 }
 
 /// Pauses or aborts a roll-out, whether a command drives it or not.

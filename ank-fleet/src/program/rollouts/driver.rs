@@ -75,6 +75,8 @@ pub(crate) struct Driver<'a> {
     gate: Option<Gate>,
     /// Requests that the broker has not refused, by token.
     sent: BTreeMap<u64, RequestId>,
+    /// The signed request that takes changes back, if there is one.
+    signed_undo: Option<Bytes>,
     verdict: Option<Verdict>,
     line: StatusLine,
     /// The wave whose progress is shown.
@@ -105,10 +107,16 @@ impl<'a> Driver<'a> {
             log_calls: BTreeMap::new(),
             gate: None,
             sent: BTreeMap::new(),
+            signed_undo: None,
             verdict: None,
             line: StatusLine::new(),
             wave,
         }
+    }
+
+    /// Takes changes back by a signed request.
+    pub(crate) fn undo_by(&mut self, signed: Option<Bytes>) {
+        self.signed_undo = signed;
     }
 
     /// Drives the roll-out until nothing more happens by itself, and prints how it has ended.
@@ -216,8 +224,9 @@ impl<'a> Driver<'a> {
                 (Operation::ManifestConfirm, payload.into())
             }
             RequestKind::Undo => {
-                let payload = json!({"rollout": plan.id}).to_string();
-                (Operation::ManifestRollback, payload.into())
+                let unsigned = || json!({"rollout": plan.id}).to_string().into();
+                let payload = self.signed_undo.clone().unwrap_or_else(unsigned);
+                (Operation::ManifestRollback, payload)
             }
         };
         let expires_in = expires.since(now());

@@ -1,0 +1,100 @@
+//! Roll-outs that are interrupted: from the terminal, by kills, by the broker, and by vehicles that
+//! go and come back.
+
+use rustix::process::Signal;
+
+use crate::support::{Broker, Process, TestFleet, eventually, manifest};
+
+const APPLY: [&str; 6] = ["apply", "a.yaml", "--all", "--yes", "--id", "aaaa"];
+
+/// A roll-out that is in flight on all vehicles, because nothing starts there.
+async fn in_flight(fleet: &TestFleet, count: usize) -> Process {
+    fleet.hold(true);
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let process = fleet.spawn(&[&APPLY[..], &["--rollback", "off"]].concat());
+    eventually("all vehicles have answered", || fleet.count("aaaa", "answered") == count).await;
+    process
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_says_how_to_go_on_and_nothing_is_sent_twice() {
+    let fleet = TestFleet::start(3).await;
+    let mut process = in_flight(&fleet, 3).await;
+    process.signal(Signal::INT);
+    assert_eq!(process.wait().await.code(), Some(130));
+    process.line("resume: ank-fleet rollout resume aaaa").await;
+    let list = fleet.run(&["rollout", "list"]).await;
+    assert!(list.stdout.contains("interrupted in wave 1"), "{list:?}");
+    fleet.hold(false);
+    let resumed = fleet.run(&["rollout", "resume", "aaaa"]).await;
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert!(resumed.stdout.starts_with("finished: 3 of 3 succeeded"), "{resumed:?}");
+    assert_eq!(fleet.count("aaaa", "sent"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_was_killed_goes_on() {
+    let fleet = TestFleet::start(3).await;
+    let mut process = in_flight(&fleet, 3).await;
+    process.kill().await;
+    fleet.hold(false);
+    let resumed = fleet.run(&["rollout", "resume", "aaaa"]).await;
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert_eq!((fleet.count("aaaa", "sent"), fleet.count("aaaa", "ended")), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_restarts_loses_nothing() {
+    let broker = Broker::persistent().await;
+    let mut fleet = TestFleet::with(broker, 3, &[]).await;
+    let mut process = in_flight(&fleet, 3).await;
+    fleet.broker.stop().await;
+    process.line("the connection to the broker is lost").await;
+    // What happens meanwhile is not reported, and read afterwards.
+    fleet.hold(false);
+    fleet.broker.start_again().await;
+    assert_eq!(process.wait().await.code(), Some(0), "{:?}", process.output());
+    assert_eq!(fleet.count("aaaa", "sent"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vehicle_that_is_lost_in_the_middle_comes_back() {
+    let mut fleet = TestFleet::start(2).await;
+    let mut process = in_flight(&fleet, 2).await;
+    fleet.disconnect(1).await;
+    fleet.hold(false);
+    eventually("the other vehicle has ended", || fleet.count("aaaa", "ended") == 1).await;
+    fleet.connect(1);
+    assert_eq!(process.wait().await.code(), Some(0), "{:?}", process.output());
+    assert_eq!(fleet.count("aaaa", "sent"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vehicles_that_are_offline_are_pending_until_they_are_back() {
+    let mut fleet = TestFleet::start(3).await;
+    fleet.disconnect(3).await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let first = fleet.run(&APPLY).await;
+    assert_eq!(first.code, 4, "{first:?}");
+    assert!(first.stdout.contains("1 pending"), "{first:?}");
+    fleet.connect(3);
+    fleet.all_online().await;
+    let resumed = fleet.run(&["rollout", "resume", "aaaa"]).await;
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert!(fleet.has(3, "nginx"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_queue_the_broker_keeps_the_request() {
+    let mut fleet = TestFleet::start(2).await;
+    fleet.disconnect(2).await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let first = fleet.run(&[&APPLY[..], &["--queue", "1h"]].concat()).await;
+    assert_eq!(first.code, 4, "{first:?}");
+    assert!(first.stderr.contains("1 offline → queued for 1h"), "{first:?}");
+    fleet.connect(2);
+    eventually("the vehicle has got it", || fleet.has(2, "nginx")).await;
+    let resumed = fleet.run(&["rollout", "resume", "aaaa"]).await;
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert_eq!(fleet.count("aaaa", "sent"), 2);
+}

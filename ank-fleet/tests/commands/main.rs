@@ -1,0 +1,11 @@
+//! The commands against a real Mosquitto, real connectors and simulated vehicles.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod get;
+mod interruptions;
+mod operators;
+mod rollouts;
+mod signed;
+mod support;
+mod usage;

@@ -1,0 +1,128 @@
+//! Roll-outs without trouble from outside.
+
+use serde_json::json;
+
+use crate::support::{TestFleet, manifest, vin};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
+    let mut fleet = TestFleet::start(20).await;
+    fleet.fails(18);
+    fleet.fails(19);
+    fleet.disconnect(20).await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let apply = ["apply", "a.yaml", "--all", "--yes", "--id", "aaaa", "--release", "7"];
+    let options = ["--waves", "1,50%,100%", "--max-failures", "3", "--soak", "100ms"];
+    let gate = ["--gate", "echo $ROLLOUT $WAVE >> gates", "--rate", "1000/s"];
+    let output = fleet.run(&[&apply[..], &options, &gate].concat()).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    for part in [
+        "roll-out aaaa: 20 vehicles (19 online, 1 offline → pending)",
+        "  waves 1, 10, 20; stops above 3 failed in a wave",
+        "  changes  19× nginx new",
+        "wave 1/3   1/1   ",
+    ] {
+        assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
+    }
+    assert!(output.stdout.starts_with("finished: 17 of 20 succeeded\n"), "{output:?}");
+    assert!(output.stdout.contains("  2× rolled back: nginx Failed(ExecFailed)"), "{output:?}");
+    assert!(output.stdout.contains("V1[8-9]\n  1 pending\n"), "{output:?}");
+    let gates = std::fs::read_to_string(fleet.folder().join("gates")).unwrap();
+    assert_eq!(gates, "aaaa 1\naaaa 2\naaaa 3\n");
+    assert!((1..=17).all(|number| fleet.has(number, "nginx")));
+    assert!((18..=20).all(|number| !fleet.has(number, "nginx")));
+    let vehicles = fleet.run(&["get", "vehicles", "V01"]).await;
+    assert!(vehicles.stdout.contains("7         1          succeeded"), "{vehicles:?}");
+
+    let list = fleet.run(&["rollout", "list"]).await;
+    let row = list.stdout.lines().nth(1).unwrap();
+    assert!(row.starts_with("aaaa") && row.ends_with("17   2        1         7         finished"));
+    let status = fleet.run(&["rollout", "status", "aaaa", "-o", "jsonl"]).await;
+    let failed: Vec<_> = status
+        .json_lines()
+        .into_iter()
+        .filter(|line| line["outcome"] == json!("rolled_back"))
+        .map(|line| line["vin"].clone())
+        .collect();
+    assert_eq!(failed.len(), 2);
+    assert_eq!(status.code, 1);
+
+    // Somebody else has changed a vehicle since: it is left alone.
+    fleet.write("b.yaml", &manifest("other", "1"));
+    assert_eq!(fleet.run(&["apply", "b.yaml", "V05"]).await.code, 0);
+    let undone = fleet.run(&["rollout", "undo", "aaaa", "--yes"]).await;
+    assert!(undone.stdout.contains("16 taken back"), "{undone:?}");
+    assert!(undone.stdout.contains("1× superseded"), "{undone:?}");
+    assert!((1..=17).all(|number| fleet.has(number, "nginx") == (number == 5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_manifest_reaches_only_the_first_wave() {
+    let mut fleet = TestFleet::start(12).await;
+    (1..=12).for_each(|number| fleet.fails(number));
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let output = fleet.run(&["apply", "a.yaml", "--all", "--yes", "--id", "aaaa"]).await;
+    assert_eq!(output.code, 3, "{output:?}");
+    assert!(output.stdout.starts_with("stopped in wave 1: 1 of 1 failed, limit 0\n"), "{output:?}");
+    assert!(output.stderr.contains("resume: ank-fleet rollout resume aaaa"), "{output:?}");
+    assert_eq!(fleet.count("aaaa", "sent"), 1);
+    // The log of the workload that has failed is kept, unless the vehicle has deleted it already.
+    let options = ["--id", "bbbb", "--rollback", "off", "--on-failure", "undo"];
+    let output = fleet.run(&[&["apply", "a.yaml", "--all", "--yes"][..], &options].concat()).await;
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_eq!(fleet.count("bbbb", "undo_started"), 1);
+    assert!((1..=12).all(|number| !fleet.has(number, "nginx")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_workload_that_has_failed_is_kept() {
+    let mut fleet = TestFleet::start(1).await;
+    fleet.fails(1);
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let apply = ["apply", "a.yaml", "V01", "--id", "aaaa", "--rollback", "off"];
+    let output = fleet.run(&apply).await;
+    assert_eq!(output.code, 3, "{output:?}");
+    let status = fleet.run(&["rollout", "status", "aaaa"]).await;
+    assert!(status.stdout.contains("log of V01:\n  it does not work"), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_reported_and_never_retried() {
+    let fleet = TestFleet::start(2).await;
+    fleet.write("a.yaml", &manifest("fleetconnector", "1"));
+    let output = fleet.run(&["apply", "a.yaml", "--all", "--yes", "--id", "aaaa"]).await;
+    assert_eq!(output.code, 3, "{output:?}");
+    assert!(output.stdout.contains("rejected: "), "{output:?}");
+    let retried = fleet.run(&["rollout", "retry", "aaaa", "--failed"]).await;
+    assert_eq!(fleet.count("aaaa", "sent"), 2, "{retried:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_unless_confirmed_vehicles_keep_the_change_after_the_gate() {
+    let fleet = TestFleet::start(2).await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let apply = ["apply", "a.yaml", "--all", "--yes", "--id", "aaaa"];
+    let output = fleet.run(&[&apply[..], &["--rollback", "unless-confirmed"]].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(fleet.count("aaaa", "confirmed"), 2);
+    let history = fleet.run(&["history", "--all", "-o", "jsonl"]).await;
+    for line in history.json_lines() {
+        assert_eq!(line["history"]["revisions"][0]["status"], "succeeded", "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_deleted_and_each_transition_is_a_line_of_json() {
+    let fleet = TestFleet::start(2).await;
+    fleet.write("a.yaml", &manifest("nginx", "1"));
+    fleet.write("b.yaml", &manifest("other", "1"));
+    let applied = fleet.run(&["apply", "a.yaml", "b.yaml", "--all", "--yes", "-o", "jsonl"]).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    let kinds: Vec<_> = applied.json_lines().iter().map(|line| line["type"].clone()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == json!("ended")).count(), 2);
+    assert_eq!(kinds.last(), Some(&json!("finished")));
+    assert!(fleet.has(1, "nginx") && fleet.has(2, "other"));
+    let deleted = fleet.run(&["apply", "-d", "a.yaml", "--vehicle", &vin(1)]).await;
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    assert!(!fleet.has(1, "nginx") && fleet.has(2, "nginx"));
+}

@@ -1,0 +1,141 @@
+//! Wrong usage: nothing is sent.
+
+use std::process::Command;
+
+use crate::support::{TestFleet, manifest};
+
+/// Without a broker, because nothing gets that far.
+#[test]
+fn mistakes_are_found_before_a_connection_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("good.yaml", &manifest("nginx", "1"));
+    write("bad.yaml", "apiVersion: v1\nworkloads:\n  nginx:\n    runtimee: podman\n");
+    write("config.yaml", "contexts: {a: {host: b}}\n");
+    for (args, part) in [
+        ("apply good.yaml", "no vehicles are selected; name VINs, or use --vehicles FILE"),
+        ("apply bad.yaml --all", "bad.yaml: workloads.nginx"),
+        ("apply missing.yaml --all", "missing.yaml: No such file"),
+        ("apply V01 --all", "no manifest is named"),
+        ("apply good.yaml good.yaml --all", "workloads.nginx is in another file, too"),
+        ("apply good.yaml --all --waves 5%,1%", "wave 2: 1% is not more than 5%"),
+        ("apply good.yaml --all --max-failures 120%", "more than 100%"),
+        ("apply good.yaml --all --parallel 0", "0 is not in 1..=1000"),
+        ("apply good.yaml --all --deadline 0s", "it must not be 0"),
+        ("apply good.yaml --all --until soon", "--until: \"soon\" is not a time"),
+        ("apply good.yaml --all --release ä", "--release"),
+        ("apply good.yaml -l a>1", "is not a valid label key"),
+        ("history", "no vehicles are selected"),
+        ("request nothing --all", "\"nothing\" is not an operation"),
+        ("get vehicles --context x --config config.yaml", "there is no context \"x\""),
+        ("get vehicles --context a --config config.yaml", "\"host\" is not a setting"),
+        ("get vehicles --mqtt-tls maybe", "MQTT_TLS: \"maybe\""),
+        ("rollout status 7f3a", "there is no roll-out 7f3a"),
+        ("rollout status X", "is not the id of a roll-out"),
+        ("wait nginx --all --for HAPPY", "HAPPY"),
+        ("nothing", "unrecognized subcommand"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
+            .args(args.split(' '))
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("MQTT_BROKER_PORT", "1")
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args}: {error}");
+        assert!(error.contains(part), "{args}: {error}");
+        assert!(output.stdout.is_empty(), "{args}");
+    }
+}
+
+#[test]
+fn each_command_has_help_with_an_example() {
+    for command in [
+        "get",
+        "request",
+        "validate",
+        "apply",
+        "diff",
+        "history",
+        "wait",
+        "logs",
+        "rollout resume",
+        "sign",
+        "verify",
+        "completion",
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
+            .args(command.split(' '))
+            .arg("--help")
+            .output()
+            .unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(help.contains(&format!("  ank-fleet {command}")), "{help}");
+    }
+}
+
+#[test]
+fn without_a_broker_the_exit_code_is_5() {
+    let output = Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
+        .args(["get", "vehicles", "--connect-timeout", "300ms"])
+        .env_clear()
+        .env("MQTT_BROKER_ADDR", "127.0.0.1:1")
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{error}");
+    assert!(error.contains("no connection to the broker 127.0.0.1:1: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_and_unselected_vehicles_are_refused_and_a_question_needs_a_terminal() {
+    let fleet = TestFleet::start(2).await;
+    fleet.write("a.yaml", &manifest("nginx", "1"));
+    for (args, part) in [
+        (&["apply", "a.yaml", "V07"][..], "V07 is not in the inventory and was not seen"),
+        (&["apply", "a.yaml", "-l", "region=cn"], "the selection matches none of 2 vehicles"),
+        (&["apply", "a.yaml", "--all"], "there is no terminal to ask on; --yes goes on"),
+        (&["apply", "a.yaml", "--all", "V01"], "--all selects all vehicles"),
+    ] {
+        let output = fleet.run(args).await;
+        assert_eq!(output.code, 2, "{output:?}");
+        assert!(output.stderr.contains(part), "{output:?}");
+    }
+    assert!(!fleet.has(1, "nginx") && !fleet.has(2, "nginx"));
+    assert!(!fleet.journals().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contexts_have_the_settings_of_a_connection() {
+    let fleet = TestFleet::start(1).await;
+    let port = fleet.broker.port();
+    fleet.write(
+        "config.yaml",
+        &format!(
+            "current-context: here\ncontexts:\n  here: {{mqtt_broker_addr: 127.0.0.1, \
+             mqtt_broker_port: {port}, fleet: test}}\n  away: {{mqtt_broker_port: 1}}\n"
+        ),
+    );
+    let run = |args: &[&str]| {
+        let mut command = fleet.command(args);
+        command.env_remove("MQTT_BROKER_ADDR").env_remove("MQTT_BROKER_PORT");
+        command.output()
+    };
+    let found = run(&["get", "vehicles", "--config", "config.yaml"]).await.unwrap();
+    assert!(String::from_utf8(found.stdout).unwrap().contains("V01"));
+    assert!(String::from_utf8(found.stderr).unwrap().contains("answers of fleet test"));
+    let away = ["get", "vehicles", "--config=config.yaml", "--context", "away"];
+    let away = run(&[&away[..], &["--connect-timeout", "200ms"]].concat()).await.unwrap();
+    assert_eq!(away.status.code(), Some(5));
+    // A flag comes before the context.
+    let port = port.to_string();
+    let flag = [&away_args()[..], &["--mqtt-broker-port", &port]].concat();
+    assert_eq!(run(&flag).await.unwrap().status.code(), Some(0));
+}
+
+fn away_args() -> [&'static str; 6] {
+    ["get", "vehicles", "--config=config.yaml", "--context", "away", "--mqtt-broker-addr=127.0.0.1"]
+}
