@@ -84,7 +84,7 @@ mod tests {
     fn several_manifests_become_one() {
         let one = workload("a");
         assert_eq!(merge(&[file("a.yaml", &one)]).unwrap(), one);
-        let configs = "apiVersion: v1\nconfigs: {c: {d: 1}}\n";
+        let configs = "apiVersion: v1\nconfigs: {c: {d: '1'}}\n";
         let merged =
             merge(&[file("a", &one), file("b", &workload("b")), file("c", configs)]).unwrap();
         let manifest = Manifest::parse(merged.as_bytes()).unwrap();

@@ -75,7 +75,8 @@ impl Known {
             }
         }
         let are_up = states.values().all(|state| state == &Some(Settled::Up));
-        if are_up && !is_starting { Settled::Up } else { Settled::Starting }
+        // If nothing is to run, what is still being stopped does not matter.
+        if are_up && (!is_starting || states.is_empty()) { Settled::Up } else { Settled::Starting }
     }
 }
 

@@ -135,7 +135,7 @@ fn the_states_of_the_workloads_of_the_change_count() {
     let message = "Pending(StartingFailed): No such image".to_owned();
     let failed = Settled::Failed { workload: "nginx".into(), message };
     assert_eq!(settled(&states("Pending", "StartingFailed"), Change::Apply), failed);
-    assert_eq!(settled(&states("Stopping", "Stopping"), Change::Delete), Settled::Starting);
+    assert_eq!(settled(&states("Stopping", "Stopping"), Change::Delete), Settled::Up);
     assert_eq!(settled(&json!({}), Change::Delete), Settled::Up);
 }
 

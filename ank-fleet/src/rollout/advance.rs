@@ -104,8 +104,13 @@ impl Rollout {
     }
 
     pub(super) fn resume_by_operator(&mut self, until: Option<Time>) {
-        let Some(halt) = self.state.halt() else { return };
-        if matches!(halt, Halt::Undo | Halt::Aborted) {
+        let may_resume = match self.state.halt() {
+            Some(Halt::Undo | Halt::Aborted) => false,
+            Some(_) => true,
+            // Vehicles that were offline may be back.
+            None => self.state.stage() == super::Stage::Finished && self.state.has_pending(),
+        };
+        if !may_resume {
             return;
         }
         self.is_reported = false;

@@ -7,6 +7,7 @@ use super::event::{Event, VehicleState};
 use super::id::{RequestId, RequestKind};
 use super::judge::{self, Verdict};
 use super::outcome::{Code, Outcome, OutcomeKind};
+use super::plan::Change;
 use super::state::Stage;
 use super::transition::{Halt, Transition};
 use super::vehicle::Phase;
@@ -91,7 +92,13 @@ impl Rollout {
                 RequestKind::Change,
                 Phase::Changing { is_answered: false, .. } | Phase::Queued { .. },
             ) => match result {
-                Ok(revision) => self.record(Transition::Answered { vin, revision }),
+                Ok(revision) => {
+                    self.record(Transition::Answered { vin, revision });
+                    // Vehicles report what starts; what is only deleted is read.
+                    if self.state.plan().operation == Change::Delete {
+                        self.read(index);
+                    }
+                }
                 Err(error) => self.end(index, Outcome::of_error(error.code, &error.message)),
             },
             (RequestKind::Confirm, Phase::Settling { request: RequestKind::Confirm, .. }) => {

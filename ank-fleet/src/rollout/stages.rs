@@ -11,6 +11,7 @@ use super::outcome::{Code, OutcomeKind};
 use super::plan::OnFailure;
 use super::state::Stage;
 use super::transition::{Halt, Transition};
+use super::vehicle::Phase;
 use super::{Rollout, State, Vehicle};
 
 /// The exit code of a command.
@@ -94,6 +95,7 @@ impl Rollout {
         if self.state.halt().is_some()
             || self.state.in_flight() > 0
             || self.next_vehicle().is_some()
+            || self.is_reading_queued()
         {
             return false;
         }
@@ -116,6 +118,14 @@ impl Rollout {
             self.record(Transition::Soaked { wave });
         }
         self.state.halt().is_none()
+    }
+
+    /// Whether a vehicle is being read for which the broker has kept the request.
+    fn is_reading_queued(&self) -> bool {
+        self.reads.keys().any(|index| {
+            let phase = self.state.at(*index).map(|vehicle| &vehicle.phase);
+            matches!(phase, Some(Phase::Queued { .. }))
+        })
     }
 
     /// Reads the states at the end of the soak time; true when all are known.

@@ -178,6 +178,13 @@ impl State {
         &self.deadlines
     }
 
+    /// Whether vehicles wait that nothing was sent to, or for which the broker keeps the request.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        let queued: usize = self.tallies.iter().map(|tally| tally.queued).sum();
+        !self.new.is_empty() || !self.again.is_empty() || queued > 0
+    }
+
     pub(super) fn until(&self) -> Option<Time> {
         self.until
     }
@@ -241,6 +248,9 @@ impl State {
             }
             Transition::Resumed { until } => {
                 let has_failed = self.halt.as_ref().is_some_and(Halt::is_failure);
+                if self.stage == Stage::Finished && self.has_pending() {
+                    self.stage = Stage::Changing;
+                }
                 (self.halt, self.until) = (None, *until);
                 for tally in &mut self.tallies {
                     tally.is_accepted |= has_failed && tally.attempted > 0;

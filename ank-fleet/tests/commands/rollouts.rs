@@ -11,13 +11,13 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
     fleet.fails(19);
     fleet.disconnect(20).await;
     fleet.write("a.yaml", &manifest("nginx", "1.29"));
-    let apply = ["apply", "a.yaml", "--all", "--yes", "--id", "aaaa", "--release", "7"];
+    let apply = ["apply", "a.yaml", "--all", "--yes", "--id", "eeee", "--release", "7"];
     let options = ["--waves", "1,50%,100%", "--max-failures", "3", "--soak", "100ms"];
     let gate = ["--gate", "echo $ROLLOUT $WAVE >> gates", "--rate", "1000/s"];
     let output = fleet.run(&[&apply[..], &options, &gate].concat()).await;
     assert_eq!(output.code, 1, "{output:?}");
     for part in [
-        "roll-out aaaa: 20 vehicles (19 online, 1 offline → pending)",
+        "roll-out eeee: 20 vehicles (19 online, 1 offline → pending)",
         "  waves 1, 10, 20; stops above 3 failed in a wave",
         "  changes  19× nginx new",
         "wave 1/3   1/1   ",
@@ -28,7 +28,7 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
     assert!(output.stdout.contains("  2× rolled back: nginx Failed(ExecFailed)"), "{output:?}");
     assert!(output.stdout.contains("V1[8-9]\n  1 pending\n"), "{output:?}");
     let gates = std::fs::read_to_string(fleet.folder().join("gates")).unwrap();
-    assert_eq!(gates, "aaaa 1\naaaa 2\naaaa 3\n");
+    assert_eq!(gates, "eeee 1\neeee 2\neeee 3\n");
     assert!((1..=17).all(|number| fleet.has(number, "nginx")));
     assert!((18..=20).all(|number| !fleet.has(number, "nginx")));
     let vehicles = fleet.run(&["get", "vehicles", "V01"]).await;
@@ -36,8 +36,8 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
 
     let list = fleet.run(&["rollout", "list"]).await;
     let row = list.stdout.lines().nth(1).unwrap();
-    assert!(row.starts_with("aaaa") && row.ends_with("17   2        1         7         finished"));
-    let status = fleet.run(&["rollout", "status", "aaaa", "-o", "jsonl"]).await;
+    assert!(row.starts_with("eeee") && row.ends_with("17   2        1         7         finished"));
+    let status = fleet.run(&["rollout", "status", "eeee", "-o", "jsonl"]).await;
     let failed: Vec<_> = status
         .json_lines()
         .into_iter()
@@ -50,7 +50,7 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
     // Somebody else has changed a vehicle since: it is left alone.
     fleet.write("b.yaml", &manifest("other", "1"));
     assert_eq!(fleet.run(&["apply", "b.yaml", "V05"]).await.code, 0);
-    let undone = fleet.run(&["rollout", "undo", "aaaa", "--yes"]).await;
+    let undone = fleet.run(&["rollout", "undo", "eeee", "--yes"]).await;
     assert!(undone.stdout.contains("16 taken back"), "{undone:?}");
     assert!(undone.stdout.contains("1× superseded"), "{undone:?}");
     assert!((1..=17).all(|number| fleet.has(number, "nginx") == (number == 5)));
@@ -66,8 +66,8 @@ async fn a_bad_manifest_reaches_only_the_first_wave() {
     assert!(output.stdout.starts_with("stopped in wave 1: 1 of 1 failed, limit 0\n"), "{output:?}");
     assert!(output.stderr.contains("resume: ank-fleet rollout resume aaaa"), "{output:?}");
     assert_eq!(fleet.count("aaaa", "sent"), 1);
-    // The log of the workload that has failed is kept, unless the vehicle has deleted it already.
-    let options = ["--id", "bbbb", "--rollback", "off", "--on-failure", "undo"];
+    // Without a rollback by the vehicles, the command takes the change back.
+    let options = ["--id", "bbbb", "--rollback", "off", "--on-failure", "undo", "--soak", "500ms"];
     let output = fleet.run(&[&["apply", "a.yaml", "--all", "--yes"][..], &options].concat()).await;
     assert_eq!(output.code, 3, "{output:?}");
     assert_eq!(fleet.count("bbbb", "undo_started"), 1);
@@ -79,7 +79,8 @@ async fn the_log_of_a_workload_that_has_failed_is_kept() {
     let mut fleet = TestFleet::start(1).await;
     fleet.fails(1);
     fleet.write("a.yaml", &manifest("nginx", "1.29"));
-    let apply = ["apply", "a.yaml", "V01", "--id", "aaaa", "--rollback", "off"];
+    // It starts at first, so that the soak time finds it.
+    let apply = ["apply", "a.yaml", "V01", "--id", "aaaa", "--rollback", "off", "--soak", "500ms"];
     let output = fleet.run(&apply).await;
     assert_eq!(output.code, 3, "{output:?}");
     let status = fleet.run(&["rollout", "status", "aaaa"]).await;

@@ -49,7 +49,8 @@ pub(crate) async fn run(
 }
 
 fn resume(state: &State, until: Option<crate::Time>) -> Start {
-    if state.halt().is_some() { Start::Resume(until) } else { Start::Begin }
+    let is_over = state.stage() == Stage::Finished;
+    if state.halt().is_some() || is_over { Start::Resume(until) } else { Start::Begin }
 }
 
 /// Goes on with a roll-out.
