@@ -53,7 +53,11 @@ fn role(number: u16, count: u16) -> Role {
 
 fn labels(number: u16) -> String {
     let region = if number % 2 == 1 { "eu" } else { "us" };
-    let model = ["x", "y", "z"][usize::from(number % 3)];
+    let model = match number % 3 {
+        0 => "x",
+        1 => "y",
+        _ => "z",
+    };
     let canary = if number <= 2 { ",canary=true" } else { "" };
     format!("region={region},model={model}{canary}")
 }

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use fleet_contract::revision::{ChangedItems, HistoryReply, RevisionStatus, RevisionSummary};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::rollout::Settled;
+use crate::rollout::{Change, Settled};
 
 const MANIFEST: &str = "apiVersion: v1
 workloads:

@@ -2,7 +2,7 @@
 
 use fleet_contract::{Labels, check_label_key};
 
-use super::{Inventory, InventoryError};
+use super::listed::{Inventory, InventoryError};
 
 /// A field, and where it begins.
 #[derive(Debug)]

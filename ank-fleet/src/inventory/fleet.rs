@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fleet_contract::Labels;
 
-use super::Inventory;
+use super::listed::Inventory;
 use crate::vin::Vin;
 
 /// All vehicles that are known.

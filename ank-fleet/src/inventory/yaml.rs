@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use yaml_events::{EventData, Mark, YamlEvent, YamlEvents};
 
-use super::{Inventory, InventoryError};
+use super::listed::{Inventory, InventoryError};
 
 const EXPECTED: &str = "expected a map from VINs to labels, or a list of VINs";
 

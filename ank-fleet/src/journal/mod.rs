@@ -17,15 +17,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use error::JournalError;
+pub use read::Recorded;
 use rustix::fd::OwnedFd;
 
 use crate::rollout::{Line, Plan, RolloutId};
-
-const PLAN: &str = "plan.json";
-const TRANSITIONS: &str = "transitions.jsonl";
-
-/// The version of the format of the files.
-const FORMAT: u32 = 1;
+use read::{PLAN, TRANSITIONS};
 
 /// The journal of a roll-out, open for writing. No other process can open it.
 #[derive(Debug)]
@@ -35,15 +31,6 @@ pub struct Journal {
     /// Whether a write has failed: the end of the file is unknown.
     is_broken: bool,
     _lock: OwnedFd,
-}
-
-/// A roll-out as its journal has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// The plan.
-    pub plan: Plan,
-    /// All transitions.
-    pub lines: Vec<Line>,
 }
 
 impl Journal {

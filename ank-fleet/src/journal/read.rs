@@ -5,8 +5,23 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
-use super::{FORMAT, PLAN, Recorded, TRANSITIONS, files};
+use super::files;
 use crate::rollout::{Line, Plan};
+
+pub(super) const PLAN: &str = "plan.json";
+pub(super) const TRANSITIONS: &str = "transitions.jsonl";
+
+/// The version of the format of the files.
+const FORMAT: u32 = 1;
+
+/// A roll-out as its journal has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The plan.
+    pub plan: Plan,
+    /// All transitions.
+    pub lines: Vec<Line>,
+}
 
 #[derive(Deserialize)]
 struct Format {

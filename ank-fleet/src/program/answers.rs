@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::call::Answer;
 use super::progress;
-use super::session::Answer;
 use crate::Vin;
 use crate::report::{fold_vins, thousands};
 use crate::rollout::ExitCode;

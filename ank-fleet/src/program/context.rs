@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
+use fleet_contract::fleet::WhoRequest;
 use mqtt_session::Subscription;
 
 use super::arguments::{Connection, ConnectionArgs};
+use super::call::{Answer, Call};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::progress;
-use super::session::{Answer, Call, Session, SessionEvent};
+use super::session::{Session, SessionEvent};
 use crate::Vin;
 use crate::inventory::Fleet;
 use crate::report::thousands;
@@ -104,6 +106,14 @@ impl Context {
         }
         line.clear();
         Ok(())
+    }
+
+    /// Asks the fleet again who is there.
+    pub(crate) fn ask_who(&mut self) {
+        if let Some(fleet) = &self.connection.fleet {
+            let payload = WhoRequest { spread: self.connection.spread }.to_payload();
+            self.session.publish(&fleet.who_topic(), payload, Vec::new());
+        }
     }
 
     /// Ends the connection.

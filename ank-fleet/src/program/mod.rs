@@ -13,9 +13,11 @@
 
 mod answers;
 mod arguments;
+mod call;
 mod commands;
 mod config;
 mod context;
+mod exporter;
 mod failure;
 mod interrupt;
 mod link;
@@ -67,6 +69,7 @@ async fn execute(command: CommandLine, interrupt: &Interrupt) -> Result<ExitCode
         Command::Logs(args) => commands::logs::run(&connection, args, interrupt).await,
         Command::Sign(args) => commands::sign::run(&connection, &args),
         Command::Verify(args) => commands::verify::run(&args),
+        Command::Exporter(args) => commands::exporter::run(&connection, args, interrupt).await,
         Command::Completion(args) => commands::completion::run(&args),
         Command::Rollout(args) => commands::rollout::run(&connection, args, interrupt).await,
     }

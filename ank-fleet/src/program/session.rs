@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fleet_contract::error::ErrorReply;
 use fleet_contract::fleet::{FleetName, WhoRequest};
 use fleet_contract::operation::Operation;
 use mqtt_session::{Delivered, Qos, Request, RequesterEvent, SessionOptions, Subscription};
 use service_kit::clock::Deadline;
 use tokio::time::{Instant, sleep_until};
 
+use super::call::{Answer, Call};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::link::{Down, Link, LinkEvent, session_id};
@@ -29,61 +29,6 @@ const ANSWER: Duration = Duration::from_millis(500);
 
 /// Maximum number of other retained messages that are kept.
 const MAX_EARLY: usize = 100_000;
-
-/// The answer of a vehicle.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
-    /// Its reply.
-    Reply(Bytes),
-    /// Its error reply.
-    Error(ErrorReply),
-    /// There was no reply: why.
-    None(String),
-}
-
-/// A request to a vehicle.
-#[derive(Debug, Clone)]
-pub(crate) struct Call {
-    pub(crate) vin: Vin,
-    pub(crate) operation: Operation,
-    pub(crate) payload: Bytes,
-    pub(crate) user_properties: Vec<(String, String)>,
-    /// How long the answer is waited for, and after which the broker drops the request.
-    pub(crate) timeout: Duration,
-}
-
-impl Call {
-    /// A request without user properties.
-    pub(crate) fn new(
-        vin: &Vin,
-        operation: Operation,
-        payload: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Self {
-        let (vin, payload) = (vin.clone(), payload.into());
-        Self { vin, operation, payload, user_properties: Vec::new(), timeout }
-    }
-
-    /// Whether asking again does no harm.
-    fn is_reading(&self) -> bool {
-        match self.operation {
-            Operation::ManifestValidate
-            | Operation::ManifestHistory
-            | Operation::State
-            | Operation::WorkloadWait
-            | Operation::EventsSubscribe
-            | Operation::EventsUnsubscribe
-            | Operation::LogsSubscribe
-            | Operation::LogsUnsubscribe => true,
-            Operation::ManifestApply
-            | Operation::ManifestDelete
-            | Operation::ManifestRollback
-            | Operation::ManifestConfirm
-            | Operation::StateUpdate
-            | Operation::TrustUpdate => false,
-        }
-    }
-}
 
 /// What happens in a session, apart from answers to calls.
 #[derive(Debug)]
@@ -410,7 +355,7 @@ impl Session {
         match token {
             Some(token) if is_answer => {
                 self.calls.remove(&token);
-                SessionEvent::Answered(token, answer(message.payload))
+                SessionEvent::Answered(token, Answer::of(message.payload))
             }
             _ => SessionEvent::Message(message),
         }
@@ -466,12 +411,5 @@ pub(crate) fn subscription(filter: &str, qos: Qos, send_retained: bool) -> Subsc
         send_retained,
         no_local: false,
         retain_as_published: false,
-    }
-}
-
-fn answer(payload: Bytes) -> Answer {
-    match ErrorReply::from_payload(&payload) {
-        Some(error) => Answer::Error(error),
-        None => Answer::Reply(payload),
     }
 }

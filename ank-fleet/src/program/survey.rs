@@ -4,9 +4,9 @@ use fleet_contract::operation::Operation;
 
 use super::answers::Missing;
 use super::arguments::AskingArgs;
+use super::call::Call;
 use super::context::Context;
 use super::failure::Failure;
-use super::session::Call;
 use crate::Vin;
 use crate::changes::{ChangeGroup, Known, WantedChange, group};
 

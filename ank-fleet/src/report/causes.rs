@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::fold::fold_vins;
-use super::lines::thousands;
+use super::numbers::thousands;
 use crate::rollout::{OutcomeKind, State};
 use crate::vin::Vin;
 

@@ -13,7 +13,9 @@
 mod causes;
 mod fold;
 mod lines;
+mod numbers;
 
 pub use causes::{Cause, causes};
 pub use fold::fold_vins;
-pub use lines::{next_commands, plan_lines, thousands, verdict_lines, wave_line};
+pub use lines::{next_commands, plan_lines, verdict_lines, wave_line};
+pub use numbers::thousands;

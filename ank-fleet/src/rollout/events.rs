@@ -3,15 +3,16 @@
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::rollout::RolloutProgress;
 
-use super::event::{Event, VehicleState};
+use super::event::{self, Action, Event, VehicleState};
 use super::id::{RequestId, RequestKind};
-use super::judge::{self, Verdict};
+use super::judge::{self, Verdict, no_answer, not_undone, unsettled};
+use super::machine::{MAX_SENT, Rollout};
 use super::outcome::{Code, Outcome, OutcomeKind};
 use super::plan::Change;
 use super::state::Stage;
 use super::transition::{Halt, Transition};
 use super::vehicle::Phase;
-use super::{Action, MAX_SENT, Rollout, event};
+use crate::time::Time;
 use crate::vin::Vin;
 
 impl Rollout {
@@ -74,10 +75,6 @@ impl Rollout {
         if is_online && !was_online && (is_in_flight || self.stale.contains(&index)) {
             self.read(index);
         }
-    }
-
-    pub(super) fn is_online(&self, index: usize) -> bool {
-        self.state.at(index).is_some_and(|vehicle| vehicle.is_online)
     }
 
     fn reply(&mut self, request: &RequestId, result: Result<Option<u64>, ErrorReply>) {
@@ -244,15 +241,6 @@ impl Rollout {
         }
     }
 
-    fn sends(&self, index: usize) -> u32 {
-        self.state.at(index).map_or(0, |vehicle| vehicle.sends)
-    }
-
-    /// Ends a confirmation or an undo that was not answered.
-    pub(super) fn unsettled(&mut self, index: usize, request: RequestKind, former: &Outcome) {
-        self.end(index, unsettled(former, request));
-    }
-
     /// The state was read in the soak time.
     fn observed(&mut self, index: usize, outcome: &Outcome, state: &VehicleState) {
         if let Some(work) = &mut self.work {
@@ -265,6 +253,21 @@ impl Rollout {
         }
     }
 
+    pub(super) fn resume_by_operator(&mut self, until: Option<Time>) {
+        let may_resume = match self.state.halt() {
+            Some(Halt::Undo | Halt::Aborted) => false,
+            Some(_) => true,
+            // Vehicles that were offline may be back.
+            None => self.state.stage() == Stage::Finished && self.state.has_pending(),
+        };
+        if !may_resume {
+            return;
+        }
+        self.is_reported = false;
+        self.work = None;
+        self.record(Transition::Resumed { until });
+    }
+
     fn workload_failed(&mut self, vin: &Vin, workload: &str, message: String) {
         let Some(index) = self.state.index(vin) else { return };
         let Some(vehicle) = self.state.at(index) else { return };
@@ -275,27 +278,4 @@ impl Rollout {
             self.end(index, Outcome { code: Code::Soak, ..failed });
         }
     }
-}
-
-/// The outcome of a vehicle that has not got the request by its deadline.
-pub(super) fn no_answer() -> Outcome {
-    Outcome::new(OutcomeKind::Unreachable, Code::NoAnswer, "it did not answer in time")
-}
-
-fn unsettled(former: &Outcome, request: RequestKind) -> Outcome {
-    match request {
-        RequestKind::Confirm => {
-            let message = "it did not answer the confirmation in time";
-            Outcome::new(OutcomeKind::Unreachable, Code::NoAnswer, message)
-        }
-        RequestKind::Undo | RequestKind::Change => {
-            let message = "not taken back: it did not answer in time";
-            Outcome { code: Code::NoAnswer, message: message.to_owned(), ..former.clone() }
-        }
-    }
-}
-
-fn not_undone(former: &Outcome, message: &str, code: ErrorCode) -> Outcome {
-    let message = format!("not taken back: {message}");
-    Outcome { code: Code::Reply(code), message, ..former.clone() }
 }

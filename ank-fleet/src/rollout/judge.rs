@@ -1,10 +1,12 @@
 //! What the messages and the state of a vehicle mean for the roll-out.
 
+use fleet_contract::error::ErrorCode;
 use fleet_contract::replies::WorkloadState;
 use fleet_contract::revision::{RevisionStatus, RollbackMode};
 use fleet_contract::rollout::{RolloutProgress, RolloutStatus};
 
 use super::event::{Settled, VehicleState};
+use super::id::RequestKind;
 use super::outcome::{Code, Outcome, OutcomeKind};
 
 /// What follows for a vehicle.
@@ -151,6 +153,29 @@ pub(super) fn superseded() -> Outcome {
 pub(super) fn not_settled() -> Outcome {
     let message = "its workloads did not settle in time";
     Outcome::new(OutcomeKind::TimedOut, Code::NotSettled, message)
+}
+
+/// The outcome of a vehicle that has not got the request by its deadline.
+pub(super) fn no_answer() -> Outcome {
+    Outcome::new(OutcomeKind::Unreachable, Code::NoAnswer, "it did not answer in time")
+}
+
+pub(super) fn unsettled(former: &Outcome, request: RequestKind) -> Outcome {
+    match request {
+        RequestKind::Confirm => {
+            let message = "it did not answer the confirmation in time";
+            Outcome::new(OutcomeKind::Unreachable, Code::NoAnswer, message)
+        }
+        RequestKind::Undo | RequestKind::Change => {
+            let message = "not taken back: it did not answer in time";
+            Outcome { code: Code::NoAnswer, message: message.to_owned(), ..former.clone() }
+        }
+    }
+}
+
+pub(super) fn not_undone(former: &Outcome, message: &str, code: ErrorCode) -> Outcome {
+    let message = format!("not taken back: {message}");
+    Outcome { code: Code::Reply(code), message, ..former.clone() }
 }
 
 fn rolled_back() -> Outcome {

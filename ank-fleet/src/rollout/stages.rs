@@ -7,12 +7,12 @@ use fleet_contract::revision::RollbackMode;
 
 use super::event::{Action, Verdict};
 use super::id::RequestKind;
+use super::machine::Rollout;
 use super::outcome::{Code, OutcomeKind};
 use super::plan::OnFailure;
-use super::state::Stage;
+use super::state::{Stage, State};
 use super::transition::{Halt, Transition};
-use super::vehicle::Phase;
-use super::{Rollout, State, Vehicle};
+use super::vehicle::{Phase, Vehicle};
 
 /// The exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use super::event::Action;
 use super::id::{RequestId, RequestKind};
+use super::machine::Rollout;
 use super::outcome::{Code, Outcome, OutcomeKind};
 use super::transition::{Halt, Transition};
-use super::{Rollout, vehicle::Phase};
+use super::vehicle::{Phase, Vehicle};
 use crate::time::Time;
 
 impl Rollout {
@@ -74,7 +75,7 @@ impl Rollout {
 
     /// Sends the change once more to a vehicle that has not got it.
     pub(super) fn send_again(&mut self, index: usize) {
-        let deadline = self.state.at(index).and_then(super::Vehicle::deadline);
+        let deadline = self.state.at(index).and_then(Vehicle::deadline);
         if let Some(deadline) = deadline {
             self.send_change(index, deadline, false);
         }

@@ -1,13 +1,14 @@
 //! Which vehicles a command is for: VINs, lists of VINs, and label selectors.
 
 mod parser;
+mod requirement;
 mod selector;
 mod vins;
 
 use std::collections::BTreeSet;
 
-pub use parser::SelectorError;
-pub use selector::{Requirement, Selector};
+pub use requirement::{Requirement, SelectorError};
+pub use selector::Selector;
 pub use vins::{VinListError, parse_vins};
 
 use crate::inventory::Fleet;

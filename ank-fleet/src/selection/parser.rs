@@ -11,17 +11,7 @@ use std::collections::BTreeSet;
 
 use fleet_contract::{check_label_key, check_label_value};
 
-use super::selector::Requirement;
-
-/// The error for text that is not a label selector.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("column {column}: {reason}")]
-pub struct SelectorError {
-    /// Where the error is, in characters from 1.
-    pub column: usize,
-    /// What was found there, and what is expected.
-    pub reason: String,
-}
+use super::requirement::{Requirement, SelectorError};
 
 /// A token, and where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,30 +1,17 @@
 //! Label selectors, with the meaning that Kubernetes gives them.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use fleet_contract::Labels;
 
-use super::parser::{self, SelectorError};
+use super::parser;
+use super::requirement::{Requirement, SelectorError};
 
 /// A label selector: all requirements must be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
     requirements: Vec<Requirement>,
-}
-
-/// A condition for one label.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Requirement {
-    /// `key`: the label exists.
-    Exists(String),
-    /// `!key`: the label does not exist.
-    Absent(String),
-    /// `key=a`, `key==a` and `key in (a,b)`: the label has one of the values.
-    In(String, BTreeSet<String>),
-    /// `key!=a` and `key notin (a,b)`: the label has none of the values, or does not exist.
-    NotIn(String, BTreeSet<String>),
 }
 
 impl Selector {
@@ -49,26 +36,6 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, SelectorError> {
         parser::parse(text).map(|requirements| Self { requirements })
-    }
-}
-
-impl fmt::Display for Requirement {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |values: &BTreeSet<String>| {
-            values.iter().map(String::as_str).collect::<Vec<_>>().join(",")
-        };
-        match self {
-            Self::Exists(key) => formatter.write_str(key),
-            Self::Absent(key) => write!(formatter, "!{key}"),
-            Self::In(key, values) if values.len() == 1 => {
-                write!(formatter, "{key}={}", list(values))
-            }
-            Self::In(key, values) => write!(formatter, "{key} in ({})", list(values)),
-            Self::NotIn(key, values) if values.len() == 1 => {
-                write!(formatter, "{key}!={}", list(values))
-            }
-            Self::NotIn(key, values) => write!(formatter, "{key} notin ({})", list(values)),
-        }
     }
 }
 

@@ -1,23 +1,31 @@
 //! The command line.
 
+mod changing;
 mod connection;
+mod others;
+mod reading;
 mod rollout;
 mod selection;
+mod signing;
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use clap::builder::OsStr;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use changing::{ApplyArgs, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs};
 pub(crate) use connection::{Connection, ConnectionArgs};
-pub(crate) use rollout::{RolloutArgs, until};
-pub(crate) use selection::{SelectionArgs, read_text, split};
+pub(crate) use others::{CompletionArgs, ExporterArgs};
+pub(crate) use reading::{
+    AskingArgs, DiffArgs, FilesArgs, GetArgs, Kind, LogsArgs, Output, RequestArgs, VinsArgs,
+    WaitArgs,
+};
+pub(crate) use rollout::until;
+pub(crate) use selection::{read_text, split};
+pub(crate) use signing::{SignArgs, VerifyArgs};
 
 use super::config;
 use super::failure::Failure;
-use crate::rollout::RolloutId;
-use rollout::duration;
 
 /// Commands for whole fleets of vehicles that run Eclipse Ankaios, over MQTT.
 ///
@@ -110,325 +118,16 @@ Examples:
 Example:
   ank-fleet verify nginx.bundle.json --trust-file trust.yaml --vehicle WDB0412")]
     Verify(VerifyArgs),
+    /// Serve metrics of the fleet for Prometheus
+    #[command(after_help = "\
+Example:
+  ank-fleet exporter --listen 127.0.0.1:9186 --group-by region")]
+    Exporter(ExporterArgs),
     /// Print the completions of a shell
     #[command(after_help = "\
 Example:
   ank-fleet completion bash > ~/.local/share/bash-completion/completions/ank-fleet")]
     Completion(CompletionArgs),
-}
-
-/// The form of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// A table with more columns.
-    Wide,
-    /// One JSON document.
-    Json,
-    /// A line of JSON for each item.
-    Jsonl,
-    /// YAML.
-    Yaml,
-    /// Names only.
-    Name,
-}
-
-/// What `get` shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    Vehicles,
-    Workloads,
-    State,
-    Configs,
-    Events,
-    Subscriptions,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// What to show
-    pub(crate) kind: Kind,
-    /// Vehicles [default: all]
-    #[arg(value_name = "VIN")]
-    pub(crate) vins: Vec<crate::Vin>,
-    #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-    /// The form of the output
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-    /// Go on with changes
-    #[arg(short, long)]
-    pub(crate) watch: bool,
-    #[command(flatten)]
-    pub(crate) asking: AskingArgs,
-}
-
-/// How many vehicles are asked, and for how long.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct AskingArgs {
-    /// How long to wait for the answer of a vehicle
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub(crate) timeout: Duration,
-    /// How many vehicles are asked at the same time
-    #[arg(long, value_name = "NUMBER", default_value = "200",
-          value_parser = clap::value_parser!(u16).range(1..=1000))]
-    at_once: u16,
-}
-
-impl AskingArgs {
-    pub(crate) fn parallel(&self) -> usize {
-        self.at_once.into()
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RequestArgs {
-    /// The operation, for example state
-    pub(crate) operation: String,
-    /// The payload; @FILE reads it from a file, @- from standard input
-    #[arg(default_value = "")]
-    pub(crate) payload: String,
-    #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-    /// The form of the output
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-    /// A user property: force=true; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
-    pub(crate) property: Vec<(String, String)>,
-    #[command(flatten)]
-    pub(crate) asking: AskingArgs,
-}
-
-/// Parses `NAME=VALUE`.
-fn property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct FilesArgs {
-    /// Manifests (- is standard input), and VINs
-    #[arg(required = true, value_name = "FILE|VIN")]
-    pub(crate) files: Vec<String>,
-    #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-    #[command(flatten)]
-    pub(crate) asking: AskingArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DiffArgs {
-    #[command(flatten)]
-    pub(crate) files: FilesArgs,
-    /// What apply -d would delete
-    #[arg(short, long)]
-    pub(crate) delete: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ApplyArgs {
-    #[command(flatten)]
-    pub(crate) files: FilesArgs,
-    /// Delete what the manifests contain
-    #[arg(short, long)]
-    pub(crate) delete: bool,
-    /// jsonl: print a line of JSON for each transition
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-    #[command(flatten)]
-    pub(crate) rollout: RolloutArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct VinsArgs {
-    /// Vehicles
-    #[arg(value_name = "VIN")]
-    pub(crate) vins: Vec<crate::Vin>,
-    #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-    /// The form of the output
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-    #[command(flatten)]
-    pub(crate) asking: AskingArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WaitArgs {
-    /// Workloads
-    #[arg(required = true, value_name = "WORKLOAD")]
-    pub(crate) workloads: Vec<String>,
-    #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-    /// The state
-    #[arg(long = "for", value_name = "STATE", default_value = "RUNNING")]
-    pub(crate) state: String,
-    /// How long to wait, at most 10m
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
-    pub(crate) timeout: Duration,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
-    /// Workloads
-    #[arg(required = true, value_name = "WORKLOAD")]
-    pub(crate) workloads: Vec<String>,
-    #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-    /// Go on with new lines
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// How many of the last lines
-    #[arg(short = 'n', long, value_name = "NUMBER")]
-    pub(crate) lines: Option<u32>,
-    /// Lines from then on: RFC 3339
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<String>,
-    /// Lines until then: RFC 3339
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<String>,
-    /// The maximum number of vehicles
-    #[arg(long, value_name = "NUMBER", default_value = "50")]
-    pub(crate) max_vehicles: usize,
-    /// So many of the vehicles, chosen at random
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) sample: Option<usize>,
-    #[command(flatten)]
-    pub(crate) asking: AskingArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RolloutCommand {
-    /// List all roll-outs of this machine
-    #[command(after_help = "Example:\n  ank-fleet rollout list")]
-    List,
-    /// Show a roll-out
-    #[command(after_help = "Example:\n  ank-fleet rollout status 7f3a -o jsonl")]
-    Status(StatusArgs),
-    /// Send nothing new until resume
-    #[command(after_help = "Example:\n  ank-fleet rollout pause 7f3a")]
-    Pause(IdArgs),
-    /// Go on with a roll-out that was interrupted, paused or stopped
-    #[command(after_help = "Example:\n  ank-fleet rollout resume 7f3a --until 05:00")]
-    Resume(ResumeArgs),
-    /// Attempt vehicles again that have failed, or are pending
-    #[command(after_help = "Example:\n  ank-fleet rollout retry 7f3a --failed")]
-    Retry(RetryArgs),
-    /// End a roll-out; what was changed stays
-    #[command(after_help = "Example:\n  ank-fleet rollout abort 7f3a")]
-    Abort(IdArgs),
-    /// Take back what a roll-out has changed
-    #[command(after_help = "Example:\n  ank-fleet rollout undo 7f3a")]
-    Undo(UndoArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct IdArgs {
-    /// The id of the roll-out
-    pub(crate) id: RolloutId,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// The id of the roll-out
-    pub(crate) id: RolloutId,
-    /// jsonl: a line for each vehicle
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ResumeArgs {
-    /// The id of the roll-out
-    pub(crate) id: RolloutId,
-    /// Start nothing after this time: 2026-01-31T05:00:00Z, or 05:00 in UTC
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<String>,
-    /// jsonl: print a line of JSON for each transition
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RetryArgs {
-    /// The id of the roll-out
-    pub(crate) id: RolloutId,
-    /// Those that have failed, too
-    #[arg(long)]
-    pub(crate) failed: bool,
-    /// Those that are pending (the default)
-    #[arg(long, conflicts_with = "failed")]
-    pub(crate) pending: bool,
-    /// jsonl: print a line of JSON for each transition
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UndoArgs {
-    /// The id of the roll-out
-    pub(crate) id: RolloutId,
-    /// Go on without a question
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-    /// A signed manifest/rollback with the payload {"rollout": ID}, for vehicles with a trust file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) signed: Option<String>,
-    /// jsonl: print a line of JSON for each transition
-    #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SignArgs {
-    /// Manifests, or one signed request to which a signature is added
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<String>,
-    /// The key: a private key file, or a public one whose private key an agent has
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: std::path::PathBuf,
-    /// The operation
-    #[arg(long, value_name = "NAME", default_value = "manifest/apply")]
-    pub(crate) operation: String,
-    /// Only for these vehicles; may be repeated [default: all of the fleet]
-    #[arg(long = "vehicle", value_name = "VIN")]
-    pub(crate) vehicles: Vec<crate::Vin>,
-    /// How long the request is valid, at most 30 days
-    #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = duration)]
-    pub(crate) valid_for: Duration,
-    /// Higher than that of all requests before for the same items [default: the time in seconds]
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) serial: Option<u64>,
-    /// When vehicles take the change back by themselves
-    #[arg(long, value_name = "MODE", default_value = "on-failure")]
-    pub(crate) rollback: fleet_contract::revision::RollbackMode,
-    /// Name of the release
-    #[arg(long, value_name = "NAME")]
-    pub(crate) release: Option<String>,
-    /// Lift the protection of workloads
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Where the signed request is written [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<std::path::PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    /// The signed request
-    pub(crate) file: String,
-    /// The trust file of the vehicles
-    #[arg(long, env, value_name = "FILE", hide_env_values = true)]
-    pub(crate) trust_file: std::path::PathBuf,
-    /// A vehicle for which it must be [default: one that it names]
-    #[arg(long, value_name = "VIN")]
-    pub(crate) vehicle: Option<crate::Vin>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CompletionArgs {
-    /// The shell
-    pub(crate) shell: clap_complete::Shell,
 }
 
 impl CommandLine {

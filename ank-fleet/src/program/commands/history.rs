@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::super::answers::Missing;
 use super::super::arguments::{ConnectionArgs, Output, VinsArgs};
+use super::super::call::Call;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::output;
-use super::super::session::Call;
 use crate::rollout::ExitCode;
 use crate::table::Table;
 

@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::super::answers::Missing;
 use super::super::arguments::{ConnectionArgs, LogsArgs};
+use super::super::call::Call;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
-use super::super::session::{Call, SessionEvent, subscription};
+use super::super::session::{SessionEvent, subscription};
 use super::super::{output, progress};
 use crate::Vin;
 use crate::presence::vehicle_of;

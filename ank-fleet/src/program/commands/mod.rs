@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod completion;
 pub(crate) mod diff;
+pub(crate) mod exporter;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod logs;

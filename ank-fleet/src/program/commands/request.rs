@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::super::answers::Missing;
 use super::super::arguments::{ConnectionArgs, Output, RequestArgs, read_text};
+use super::super::call::{Answer, Call};
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::output;
-use super::super::session::{Answer, Call};
 use crate::rollout::ExitCode;
 
 /// Runs the command.

@@ -8,10 +8,10 @@ use fleet_contract::replies::ValidateReply;
 
 use super::super::answers::Missing;
 use super::super::arguments::{ConnectionArgs, FilesArgs, split};
+use super::super::call::Call;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
-use super::super::session::Call;
 use super::super::{output, payload, progress};
 use crate::report::thousands;
 use crate::rollout::{Change, ExitCode};

@@ -7,11 +7,11 @@ use fleet_contract::requests::WorkloadWaitRequest;
 
 use super::super::answers::Missing;
 use super::super::arguments::{ConnectionArgs, WaitArgs};
+use super::super::call::Call;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::output;
-use super::super::session::Call;
 use crate::report::thousands;
 use crate::rollout::ExitCode;
 

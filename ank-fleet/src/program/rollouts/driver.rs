@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::super::arguments::Output;
+use super::super::call::Answer;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::progress::StatusLine;
-use super::super::session::{Answer, Session, SessionEvent, subscription};
+use super::super::session::{Session, SessionEvent, subscription};
 use super::super::{output, progress};
 use super::control::{Control, ControlFile};
 use super::gate::Gate;

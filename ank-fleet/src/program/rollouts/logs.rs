@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleet_contract::operation::Operation;
 use serde_json::{Value, json};
 
-use super::super::session::Call;
+use super::super::call::Call;
 use crate::Vin;
 use crate::rollout::{Event, READ_TIMEOUT};
 

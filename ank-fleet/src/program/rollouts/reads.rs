@@ -7,7 +7,7 @@ use fleet_contract::operation::Operation;
 use fleet_contract::revision::HistoryReply;
 use serde_json::json;
 
-use super::super::session::{Answer, Call};
+use super::super::call::{Answer, Call};
 use crate::Vin;
 use crate::changes::{Known, WantedChange, vehicle_state};
 use crate::rollout::{Event, READ_TIMEOUT, RolloutId};

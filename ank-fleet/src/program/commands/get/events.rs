@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::super::super::answers::Missing;
 use super::super::super::arguments::{AskingArgs, Output};
+use super::super::super::call::Call;
 use super::super::super::context::Context;
 use super::super::super::failure::Failure;
 use super::super::super::output;
-use super::super::super::session::{Call, SessionEvent};
+use super::super::super::session::SessionEvent;
 use super::items;
 use crate::Vin;
 use crate::presence::vehicle_of;

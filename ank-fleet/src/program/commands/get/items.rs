@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::super::super::answers::Missing;
 use super::super::super::arguments::{AskingArgs, Output};
+use super::super::super::call::Call;
 use super::super::super::context::Context;
 use super::super::super::failure::Failure;
 use super::super::super::output;
-use super::super::super::session::Call;
 use crate::Vin;
 use crate::rollout::{ExitCode, describe};
 use crate::table::Table;
@@ -65,7 +65,7 @@ pub(super) async fn get(
     ask.await?;
     missing.offline(&offline);
     match items {
-        Items::State => print_states(&states, super::without_table(form))?,
+        Items::State => print_states(&states, without_table(form))?,
         Items::Workloads => print_rows(workloads(&states), &WORKLOADS, form)?,
         Items::Configs => print_rows(configs(&states), &CONFIGS, form)?,
     }
@@ -127,6 +127,14 @@ fn configs(states: &BTreeMap<Vin, Value>) -> Vec<Value> {
         }
     }
     rows
+}
+
+/// The output forms that a kind without tables has.
+fn without_table(output: Option<Output>) -> Output {
+    match output {
+        None | Some(Output::Wide) => Output::Yaml,
+        Some(output) => output,
+    }
 }
 
 fn print_states(states: &BTreeMap<Vin, Value>, form: Output) -> Result<(), Failure> {

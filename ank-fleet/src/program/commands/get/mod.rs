@@ -5,7 +5,7 @@ mod items;
 mod subscriptions;
 mod vehicles;
 
-use super::super::arguments::{ConnectionArgs, GetArgs, Kind, Output};
+use super::super::arguments::{ConnectionArgs, GetArgs, Kind};
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
@@ -59,13 +59,5 @@ fn filters(kind: Kind, watch: bool, id: &str) -> Vec<Subscription> {
             })
             .into(),
         Kind::Vehicles | Kind::Workloads | Kind::State | Kind::Configs => Vec::new(),
-    }
-}
-
-/// The output forms that a kind without tables has.
-fn without_table(output: Option<Output>) -> Output {
-    match output {
-        None | Some(Output::Wide) => Output::Yaml,
-        Some(output) => output,
     }
 }

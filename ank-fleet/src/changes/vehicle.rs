@@ -1,0 +1,37 @@
+//! What a roll-out has to know of a vehicle.
+
+use fleet_contract::revision::HistoryReply;
+
+use super::known::Known;
+use super::wanted::WantedChange;
+use crate::rollout::{OwnRevision, RequestId, RequestKind, RolloutId, VehicleState};
+
+/// What a roll-out has to know of a vehicle. `history` is the reply to `manifest/history`, if the
+/// vehicle keeps revisions.
+#[must_use]
+pub fn vehicle_state(
+    known: &Known,
+    history: Option<&HistoryReply>,
+    wanted: &WantedChange,
+    rollout: &RolloutId,
+) -> VehicleState {
+    let revisions = || history.into_iter().flat_map(|history| &history.revisions);
+    let newest = |kind| {
+        let beginning = RequestId::beginning(rollout, kind);
+        revisions()
+            .filter(|revision| revision.request_id.starts_with(&beginning))
+            .max_by_key(|revision| revision.revision)
+    };
+    let own = newest(RequestKind::Change);
+    let undo = newest(RequestKind::Undo);
+    VehicleState {
+        is_applied: wanted.diff(known).is_empty(),
+        workloads: wanted.settled(known),
+        own: own.map(|own| OwnRevision {
+            revision: own.revision,
+            status: own.status,
+            is_current: history.is_some_and(|history| history.current == own.revision),
+        }),
+        is_undone: undo.is_some_and(|undo| own.is_none_or(|own| undo.revision > own.revision)),
+    }
+}

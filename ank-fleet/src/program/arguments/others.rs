@@ -1,0 +1,22 @@
+//! The arguments of `exporter` and `completion`.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct ExporterArgs {
+    /// Host and port of the metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9186")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Count vehicles by the values of this label
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) group_by: Option<String>,
+    /// One series for each vehicle
+    #[arg(long)]
+    pub(crate) per_vehicle: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,100 @@
+//! `exporter`: serves metrics of the fleet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::interval;
+
+use super::super::arguments::{ConnectionArgs, ExporterArgs};
+use super::super::config;
+use super::super::context::Context;
+use super::super::exporter::{RolloutCounts, Snapshot, serve, text};
+use super::super::failure::Failure;
+use super::super::interrupt::Interrupt;
+use super::super::progress;
+use super::super::session::SessionEvent;
+use crate::inventory::Fleet;
+use crate::journal::{Journal, Recorded};
+use crate::rollout::{ExitCode, Rollout, Stage};
+
+/// How often the metrics are made anew.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often the fleet is asked who is there, in rounds of [`INTERVAL`].
+const ASKED_EVERY: u32 = 30;
+
+/// Runs the command until it is interrupted.
+///
+/// # Errors
+/// There is no connection, or the address cannot be listened on.
+pub(crate) async fn run(
+    connection: &ConnectionArgs,
+    args: ExporterArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let mut context = Context::open(connection, interrupt, |_| Vec::new()).await?;
+    let (page, pages) = watch::channel(page(&context, &args, true));
+    let server = serve(args.listen, pages);
+    tokio::pin!(server);
+    progress::note(&format!("metrics are served on http://{}/metrics", args.listen));
+    let mut ticks = interval(INTERVAL);
+    let mut is_connected = true;
+    let mut rounds: u32 = 0;
+    loop {
+        tokio::select! {
+            event = context.session.next() => match event {
+                SessionEvent::Connected => is_connected = true,
+                SessionEvent::Disconnected => is_connected = false,
+                _ => {}
+            },
+            _ = ticks.tick() => {
+                rounds = rounds.wrapping_add(1);
+                if rounds.is_multiple_of(ASKED_EVERY) {
+                    context.ask_who();
+                }
+                let inventory = context.connection.inventory.as_ref();
+                context.fleet = Fleet::new(inventory, context.session.presence().seen());
+                page.send_replace(self::page(&context, &args, is_connected));
+            }
+            Err(error) = &mut server => {
+                return Err(Failure::usage(format!("--listen {}: {error}", args.listen)));
+            }
+            () = interrupt.wait() => {
+                context.close().await;
+                return Err(Failure::Interrupted);
+            }
+        }
+    }
+}
+
+fn page(context: &Context, args: &ExporterArgs, is_connected: bool) -> bytes::Bytes {
+    let snapshot = Snapshot {
+        fleet: &context.fleet,
+        presence: context.session.presence(),
+        is_connected,
+        rollouts: rollouts(),
+        group_by: args.group_by.as_deref(),
+        per_vehicle: args.per_vehicle,
+    };
+    text(&snapshot).into()
+}
+
+/// The roll-outs of this machine that are not over.
+fn rollouts() -> Vec<(String, RolloutCounts)> {
+    let Some(journals) = config::journals() else { return Vec::new() };
+    let ids = Journal::list(&journals).unwrap_or_default();
+    let open = ids.into_iter().filter_map(|id| {
+        let Recorded { plan, lines } = Journal::read(&journals, &id).ok()?;
+        let rollout = Rollout::resume(plan, &lines);
+        if rollout.state().stage() == Stage::Finished {
+            return None;
+        }
+        let mut counts: RolloutCounts = BTreeMap::new();
+        for vehicle in rollout.state().vehicles() {
+            *counts.entry(vehicle.outcome()).or_default() += 1;
+        }
+        Some((id.to_string(), counts))
+    });
+    open.collect()
+}

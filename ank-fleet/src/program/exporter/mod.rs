@@ -1,0 +1,7 @@
+//! Metrics of the fleet for Prometheus.
+
+mod metrics;
+mod server;
+
+pub(crate) use metrics::{RolloutCounts, Snapshot, text};
+pub(crate) use server::serve;

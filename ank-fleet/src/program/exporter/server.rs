@@ -1,0 +1,69 @@
+//! The HTTP server of the metrics.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+/// Maximum number of connections at the same time; others wait.
+const MAX_CONNECTIONS: usize = 16;
+
+/// How long a client may take for a request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The media type of the text.
+const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The text that is served.
+type Page = watch::Receiver<Bytes>;
+
+/// Serves `/metrics`. Never returns, unless it cannot listen.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub(crate) async fn serve(address: SocketAddr, page: Page) -> std::io::Result<Infallible> {
+    let listener = TcpListener::bind(address).await?;
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let permit = Arc::clone(&permits).acquire_owned().await;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Without free file descriptors each attempt fails at once.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        };
+        let page = page.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+                let response = respond(request.uri().path(), &page);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service);
+            // A client that goes away or is too slow is its own affair.
+            let _ = timeout(TIMEOUT, connection).await;
+            drop(permit);
+        });
+    }
+}
+
+fn respond(path: &str, page: &Page) -> Response<Full<Bytes>> {
+    let (status, body) = match path {
+        "/metrics" => (StatusCode::OK, page.borrow().clone()),
+        _ => (StatusCode::NOT_FOUND, Bytes::from_static(b"metrics are at /metrics\n")),
+    };
+    let response = Response::builder().status(status).header(CONTENT_TYPE, MEDIA_TYPE);
+    response.body(Full::new(body)).unwrap_or_default()
+}
