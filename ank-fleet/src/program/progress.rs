@@ -12,21 +12,21 @@ pub(crate) fn note(line: &str) {
 #[derive(Debug)]
 pub(crate) struct StatusLine {
     is_terminal: bool,
-    shown: usize,
+    shown: String,
 }
 
 impl StatusLine {
     pub(crate) fn new() -> Self {
-        Self { is_terminal: io::stderr().is_terminal(), shown: 0 }
+        Self { is_terminal: io::stderr().is_terminal(), shown: String::new() }
     }
 
     /// Shows a line instead of the former one.
     pub(crate) fn show(&mut self, line: &str) {
-        if self.is_terminal {
-            let length = line.chars().count();
-            let blank = " ".repeat(self.shown.saturating_sub(length));
+        if self.is_terminal && self.shown != line {
+            let former = self.shown.chars().count();
+            let blank = " ".repeat(former.saturating_sub(line.chars().count()));
             let _ = write!(io::stderr(), "\r{line}{blank}");
-            self.shown = length;
+            line.clone_into(&mut self.shown);
         }
     }
 
@@ -38,9 +38,10 @@ impl StatusLine {
 
     /// Removes the line.
     pub(crate) fn clear(&mut self) {
-        if self.is_terminal && self.shown > 0 {
-            let _ = write!(io::stderr(), "\r{}\r", " ".repeat(self.shown));
-            self.shown = 0;
+        if !self.shown.is_empty() {
+            let blank = " ".repeat(self.shown.chars().count());
+            let _ = write!(io::stderr(), "\r{blank}\r");
+            self.shown.clear();
         }
     }
 }

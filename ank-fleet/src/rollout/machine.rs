@@ -42,7 +42,8 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// A roll-out that has not begun. [`Event::Connected`](super::Event::Connected), the presence of the vehicles, and
+    /// A roll-out that has not begun. [`Event::Connected`](super::Event::Connected), the presence of
+    /// the vehicles, and
     /// [`Event::Begin`](super::Event::Begin) come next.
     #[must_use]
     pub fn new(plan: Plan) -> Self {

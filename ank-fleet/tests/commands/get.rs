@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::{Broker, TestFleet, manifest, vin};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Broker, TestFleet, free_port, manifest, vin};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles_are_shown_and_selected_by_labels() {
@@ -119,4 +122,27 @@ async fn events_and_logs_are_followed_until_an_interrupt() {
         fleet.vehicles[&vin(2)].ankaios.streams()["logs"].is_empty()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_of_the_fleet_are_served() {
+    let mut fleet = TestFleet::start(3).await;
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let mut exporter = fleet.spawn(&["exporter", "--listen", &listen, "--group-by", "region"]);
+    exporter.line("metrics are served on").await;
+    fleet.disconnect(3).await;
+    let mut page = String::new();
+    let end = std::time::Instant::now() + crate::support::DEADLINE;
+    while !page.contains("ank_fleet_vehicles{status=\"offline\",group=\"eu\"} 1") {
+        assert!(std::time::Instant::now() < end, "{page}");
+        page.clear();
+        let mut stream = TcpStream::connect(&listen).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        stream.read_to_string(&mut page).await.unwrap();
+    }
+    assert!(page.starts_with("HTTP/1.0 200 OK\r\n"), "{page}");
+    assert!(page.contains("ank_fleet_vehicles{status=\"online\",group=\"us\"} 1"), "{page}");
+    exporter.signal(rustix::process::Signal::INT);
+    assert_eq!(exporter.wait().await.code(), Some(130));
 }

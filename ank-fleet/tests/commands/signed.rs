@@ -61,4 +61,25 @@ async fn a_fleet_accepts_what_two_people_have_signed() {
     let unsigned = fleet.run(&["rollout", "undo", "aaaa", "--yes"]).await;
     assert!(unsigned.stdout.contains("not taken back: "), "{unsigned:?}");
     assert!(fleet.has(1, "nginx"));
+    fleet.write("b.yaml", &manifest("other", "1"));
+    fleet.write("undo.json", r#"{"rollout": "bbbb"}"#);
+    // Serials are seconds by default; these are signed in the same one.
+    for (from, to, operation, serial) in [
+        ("b.yaml", "b.json", "manifest/apply", "9000000000"),
+        ("undo.json", "undo.signed.json", "manifest/rollback", "9000000001"),
+    ] {
+        for (file, key) in [(from, "alice"), (to, "bob")] {
+            let key = path(key);
+            let args = ["sign", file, "--fleet", "test", "--key", &key, "--output", to];
+            let what = ["--operation", operation, "--serial", serial];
+            let signed = fleet.run(&[&args[..], &what].concat()).await;
+            assert_eq!(signed.code, 0, "{signed:?}");
+        }
+    }
+    let applied = fleet.run(&["apply", "b.json", "--all", "--yes", "--id", "bbbb"]).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    let undo = ["rollout", "undo", "bbbb", "--yes", "--signed", "undo.signed.json"];
+    let undone = fleet.run(&undo).await;
+    assert!(undone.stdout.contains("2 taken back"), "{undone:?}");
+    assert!(!fleet.has(1, "other") && fleet.has(1, "nginx"));
 }
