@@ -37,6 +37,12 @@ use arguments::{ArgumentsError, Command, CommandLine};
 use failure::Failure;
 use interrupt::Interrupt;
 
+/// Answers a shell that completes a command line, and ends the process then. Does nothing if no shell
+/// asks.
+pub fn complete() {
+    clap_complete::CompleteEnv::with_factory(arguments::command).complete();
+}
+
 /// Runs a command. `args` begin with the name of the program; `stop` is cancelled by Ctrl-C.
 /// Returns the exit code.
 pub async fn run(args: &[OsString], stop: CancellationToken) -> u8 {

@@ -139,3 +139,30 @@ async fn contexts_have_the_settings_of_a_connection() {
 fn away_args() -> [&'static str; 6] {
     ["get", "vehicles", "--config=config.yaml", "--context", "away", "--mqtt-broker-addr=127.0.0.1"]
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shells_complete_vehicles_workloads_and_roll_outs() {
+    let fleet = TestFleet::start(2).await;
+    fleet.write("a.yaml", &manifest("nginx", "1"));
+    assert_eq!(fleet.run(&["apply", "a.yaml", "V01", "--id", "aaaa"]).await.code, 0);
+    let script = fleet.run(&["completion", "bash"]).await;
+    assert!(script.stdout.contains("complete "), "{script:?}");
+    for (words, expected) in [
+        (&["rollout", "resume", ""][..], "aaaa"),
+        (&["history", ""], "V02"),
+        (&["logs", "ng"], "nginx"),
+        (&["ap"], "apply"),
+    ] {
+        let mut command = fleet.command(&["--", "ank-fleet"]);
+        command
+            .args(words)
+            .env("COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_COMPLETE_SPACE", "true")
+            .env("_CLAP_IFS", "\n");
+        let output = command.output().await.unwrap();
+        let found = String::from_utf8(output.stdout).unwrap();
+        assert!(found.lines().any(|line| line == expected), "{words:?}: {found}");
+    }
+}

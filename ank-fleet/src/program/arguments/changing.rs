@@ -1,7 +1,9 @@
 //! The arguments of commands that change vehicles.
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 
+use super::candidates::rollouts;
 use super::reading::{FilesArgs, Output};
 use super::rollout::RolloutArgs;
 use crate::rollout::RolloutId;
@@ -48,12 +50,14 @@ pub(crate) enum RolloutCommand {
 #[derive(Debug, Args)]
 pub(crate) struct IdArgs {
     /// The id of the roll-out
+    #[arg(add = ArgValueCandidates::new(rollouts))]
     pub(crate) id: RolloutId,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// The id of the roll-out
+    #[arg(add = ArgValueCandidates::new(rollouts))]
     pub(crate) id: RolloutId,
     /// jsonl: a line for each vehicle
     #[arg(short, long, value_name = "FORM")]
@@ -63,6 +67,7 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     /// The id of the roll-out
+    #[arg(add = ArgValueCandidates::new(rollouts))]
     pub(crate) id: RolloutId,
     /// Start nothing after this time: 2026-01-31T05:00:00Z, or 05:00 in UTC
     #[arg(long, value_name = "TIME")]
@@ -75,6 +80,7 @@ pub(crate) struct ResumeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
     /// The id of the roll-out
+    #[arg(add = ArgValueCandidates::new(rollouts))]
     pub(crate) id: RolloutId,
     /// Those that have failed, too
     #[arg(long)]
@@ -90,6 +96,7 @@ pub(crate) struct RetryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UndoArgs {
     /// The id of the roll-out
+    #[arg(add = ArgValueCandidates::new(rollouts))]
     pub(crate) id: RolloutId,
     /// Go on without a question
     #[arg(short, long)]

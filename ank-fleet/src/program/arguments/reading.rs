@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
+use super::candidates::{vehicles, workloads};
 use super::rollout::duration;
 use super::selection::SelectionArgs;
 
@@ -38,7 +40,7 @@ pub(crate) struct GetArgs {
     /// What to show
     pub(crate) kind: Kind,
     /// Vehicles [default: all]
-    #[arg(value_name = "VIN")]
+    #[arg(value_name = "VIN", add = ArgValueCandidates::new(vehicles))]
     pub(crate) vins: Vec<crate::Vin>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -118,7 +120,7 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VinsArgs {
     /// Vehicles
-    #[arg(value_name = "VIN")]
+    #[arg(value_name = "VIN", add = ArgValueCandidates::new(vehicles))]
     pub(crate) vins: Vec<crate::Vin>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -132,7 +134,7 @@ pub(crate) struct VinsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
     /// Workloads
-    #[arg(required = true, value_name = "WORKLOAD")]
+    #[arg(required = true, value_name = "WORKLOAD", add = ArgValueCandidates::new(workloads))]
     pub(crate) workloads: Vec<String>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -147,7 +149,7 @@ pub(crate) struct WaitArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// Workloads
-    #[arg(required = true, value_name = "WORKLOAD")]
+    #[arg(required = true, value_name = "WORKLOAD", add = ArgValueCandidates::new(workloads))]
     pub(crate) workloads: Vec<String>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,

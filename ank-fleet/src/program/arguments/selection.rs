@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 
 use super::super::failure::Failure;
+use super::candidates::vehicles;
 use crate::Vin;
 use crate::selection::{Selection, Selector, parse_vins};
 
@@ -13,7 +15,8 @@ use crate::selection::{Selection, Selector, parse_vins};
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SelectionArgs {
     /// A vehicle; may be repeated
-    #[arg(long = "vehicle", value_name = "VIN", help_heading = "Selection")]
+    #[arg(long = "vehicle", value_name = "VIN", help_heading = "Selection",
+          add = ArgValueCandidates::new(vehicles))]
     vehicle: Vec<Vin>,
     /// A file of VINs, one per line; - is standard input
     #[arg(long, value_name = "FILE", help_heading = "Selection")]
