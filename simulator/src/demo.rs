@@ -41,13 +41,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let temporary = tempfile::tempdir().context("cannot create a temporary directory")?;
     if let Some(count) = arguments.vehicles {
-        let many = Many::start(count, &host, port, temporary.path()).await?;
+        let mut many = Many::start(count, &host, port, temporary.path()).await?;
         many.print_instructions(&broker_options(&host, port), &host, port);
         tokio::select! {
             _ = interrupt.recv() => println!("\nStopping."),
             _ = terminate.recv() => println!("Stopping."),
             result = many.run() => result?,
         }
+        many.stop().await?;
         println!("Stopped.");
         return Ok(());
     }

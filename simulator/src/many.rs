@@ -103,8 +103,8 @@ impl Many {
     }
 
     /// Runs them. Returns only if a connector ends.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { vehicles, mut connectors } = self;
+    pub(crate) async fn run(&mut self) -> anyhow::Result<()> {
+        let Self { vehicles, connectors } = self;
         let activity = vehicles.iter().map(|(role, _, vehicle)| async {
             match role {
                 Role::Fails => tokio::join!(fleet::run(vehicle), crash(vehicle)).0,
@@ -119,6 +119,12 @@ impl Many {
                 bail!("a connector has ended; the log above says why");
             }
         }
+    }
+
+    /// Stops all connectors.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let stopped = join_all(self.connectors.into_iter().map(RunningConnector::stop)).await;
+        stopped.into_iter().collect()
     }
 
     /// Prints what runs and what to try.

@@ -32,10 +32,15 @@ fn demo(arguments: &[&str]) -> Child {
 
 /// An operator with MQTT 3.1.1 who subscribes to all topics of vehicle 7.
 async fn operator(broker: &EmbeddedBroker) -> (AsyncClient, EventLoop) {
+    operator_of(broker, "vehicle/7/#").await
+}
+
+/// An operator with MQTT 3.1.1.
+async fn operator_of(broker: &EmbeddedBroker, filter: &str) -> (AsyncClient, EventLoop) {
     let address = broker.address();
     let options = MqttOptions::new("operator", address.ip().to_string(), address.port());
     let (client, mut events) = AsyncClient::new(options, 10);
-    client.subscribe("vehicle/7/#", QoS::AtLeastOnce).await.unwrap();
+    client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
     while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
     (client, events)
 }
@@ -129,6 +134,34 @@ async fn the_demo_serves_its_operators_and_stops_cleanly() {
     let temporary = Path::new(folder.unwrap().trim()).parent().unwrap();
     assert!(!temporary.exists(), "{}", temporary.display());
     assert!(output.ends_with("Stopped.\n"), "{output}");
+}
+
+/// Of four vehicles, two fail and one is offline.
+#[tokio::test]
+async fn many_vehicles_have_labels_and_faults() {
+    let broker = EmbeddedBroker::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (_client, mut events) = operator_of(&broker, "vehicle/#").await;
+    let mut demo = demo(&["--vehicles", "4", "--broker", &broker.address().to_string()]);
+    let status = |vin: &str| format!("vehicle/{vin}/connector/status");
+    let first = message(&mut events, &status("SIM0001"), "\"ankaios\":\"connected\"").await;
+    let labels = r#""labels":{"canary":"true","model":"y","region":"eu"}"#;
+    assert!(String::from_utf8_lossy(&first.payload).contains(labels), "{first:?}");
+    message(&mut events, &status("SIM0004"), "\"status\":\"offline\"").await;
+    let manifest = "{apiVersion: v1, workloads: {nginx: {runtime: podman, agent: agent_A, \
+                    runtimeConfig: \"image: nginx\"}}}";
+    // It crashes where it fails, and is taken back.
+    let topic = "vehicle/SIM0002/manifest/apply/req";
+    publish_with_property(&broker, topic, manifest, ("rollback", "on-failure")).await;
+    message(&mut events, "vehicle/SIM0002/manifest/apply/status", "rolled_back").await;
+    let id = demo.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    message(&mut events, &status("SIM0001"), "\"status\":\"offline\"").await;
+    let ended = timeout(LIMIT, demo.wait()).await.unwrap().unwrap();
+    assert!(ended.success(), "{ended}");
+    let mut output = String::new();
+    demo.stdout.unwrap().read_to_string(&mut output).await.unwrap();
+    assert!(output.contains("fail:    SIM0002, SIM0003"), "{output}");
+    assert!(output.contains("offline: SIM0004"), "{output}");
 }
 
 #[tokio::test]
