@@ -130,7 +130,10 @@ impl Session {
                             )));
                         }
                     }
-                    LinkEvent::Broker(_) => {}
+                    // Some brokers send retained messages before they answer.
+                    LinkEvent::Broker(event) => {
+                        session.broker_event(event);
+                    }
                 },
                 () = sleep_until(give_up) => {
                     return Err(Failure::NoBroker(format!(
