@@ -93,6 +93,7 @@ impl ConnectionArgs {
                     client_id: "ank-fleet".to_owned(),
                     session_expiry: Duration::ZERO,
                     will_delay: Duration::ZERO,
+                    drain_timeout: Duration::ZERO,
                     keep_alive: KEEP_ALIVE,
                     max_payload: MAX_PAYLOAD,
                     base_topic: "vehicle/+".to_owned(),
