@@ -94,7 +94,8 @@ impl<A: Application> Session<A> {
     /// that is to be published.
     ///
     /// When `stop` is cancelled, the session drops `consumer`, publishes what still comes from
-    /// `outgoing` until that is closed or [`SessionOptions::drain_timeout`] has passed, and ends. It reports its status to `reporter`.
+    /// `outgoing` until that is closed or [`SessionOptions::drain_timeout`] has passed, and ends. It
+    /// reports its status to `reporter`.
     #[must_use]
     pub fn new(
         options: SessionOptions,
