@@ -216,7 +216,8 @@ async fn settle(
         journal.note(format!("one replica is active after {:?}", begin.elapsed()));
     }
     wait_for_subscriber(load, operator).await?;
-    if let Err(failure) = ask(load, operator, Kind::Nothing, REPLY_LIMIT * 2).await {
+    // The last fault may have cut a line on which nothing was in progress.
+    if let Err(failure) = ask(load, operator, Kind::Nothing, CATCH_UP).await {
         // Ankaios itself may need a restart of the agent by now. Nothing else is an excuse.
         if !["closed the control interface", "does not exist"]
             .iter()
