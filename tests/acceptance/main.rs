@@ -8,6 +8,7 @@ mod abandoned_streams;
 mod brokers;
 mod capacity;
 mod clock;
+mod contract;
 mod daemon;
 mod dashboard;
 mod disk;

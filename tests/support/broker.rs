@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{DEADLINE, Process, free_port};
+use super::{DEADLINE, Process, contract, free_port};
 
 /// A Mosquitto for one test. It keeps its port and its directory when it is stopped and started
 /// again.
@@ -121,6 +121,7 @@ impl Broker {
         command.args(["-q", "1", "-t", topic]).args(options);
         // This client does not send an empty message for an empty standard input.
         let payload = payload.as_ref();
+        contract::published(topic, payload);
         command.arg(if payload.is_empty() { "-n" } else { "-s" });
         run(command, payload)
             .await
@@ -159,13 +160,17 @@ impl Broker {
             .args(["-q", "1", "-F", "%j", "-t", &request, "-e", &response])
             .args(["-W", &patience.as_secs().to_string()])
             .args(options);
+        let payload = payload.as_ref();
+        contract::published(&request, payload);
         // -f and -s of mosquitto_rr 2.0.11 send an empty message, so only -m remains.
-        match payload.as_ref() {
+        match payload {
             [] => command.arg("-n"),
             payload => command.arg("-m").arg(OsStr::from_bytes(payload)),
         };
         let output = run(command, &[]).await?;
-        Ok(Message::parse(output.trim()))
+        let reply = Message::parse(output.trim());
+        contract::served(&request, payload, reply.bytes());
+        Ok(reply)
     }
 
     /// Subscribes with MQTT 5 and QoS 1 by `mosquitto_sub`; the broker has acknowledged the
@@ -254,8 +259,17 @@ pub struct Message {
 }
 
 impl Message {
+    /// Parses a message, which must have the shape of the contract.
     fn parse(line: &str) -> Self {
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}"))
+        let message: Self =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}"));
+        let has_user_properties = message.properties.get("user-properties").is_some();
+        contract::received(&message.topic, message.bytes(), has_user_properties);
+        message
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.payload.as_deref().unwrap_or_default().as_bytes()
     }
 
     /// The payload, which must be JSON.

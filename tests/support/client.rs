@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::DEADLINE;
+use super::{DEADLINE, contract};
 
 /// A connection to a broker.
 pub struct Client {
@@ -60,7 +60,9 @@ impl Client {
 
     /// Publishes a retained message with QoS 1.
     pub async fn retain(&self, topic: &str, payload: impl Into<Bytes>) {
-        self.client.publish(topic, QoS::AtLeastOnce, true, payload.into()).await.unwrap();
+        let payload = payload.into();
+        contract::published(topic, &payload);
+        self.client.publish(topic, QoS::AtLeastOnce, true, payload).await.unwrap();
     }
 
     /// Publishes with QoS 1 and properties.
@@ -72,6 +74,7 @@ impl Client {
     ) {
         let qos = QoS::AtLeastOnce;
         let payload = payload.into();
+        contract::published(topic, &payload);
         self.client.publish_with_properties(topic, qos, false, payload, properties).await.unwrap();
     }
 
@@ -90,10 +93,22 @@ impl Client {
         self.next_within(DEADLINE).await.unwrap_or_else(|| panic!("no message within {DEADLINE:?}"))
     }
 
-    /// The next message, if one arrives in time.
+    /// The next message, if one arrives in time. It must have the shape of the contract.
     pub async fn next_within(&mut self, limit: Duration) -> Option<Publish> {
-        timeout(limit, self.messages.recv()).await.ok().flatten()
+        let publish = timeout(limit, self.messages.recv()).await.ok().flatten()?;
+        check(&publish);
+        Some(publish)
     }
+}
+
+/// Checks that a message has the shape of the contract.
+pub fn check(publish: &Publish) {
+    let topic = String::from_utf8_lossy(&publish.topic);
+    let has_user_properties = publish
+        .properties
+        .as_ref()
+        .is_some_and(|properties| !properties.user_properties.is_empty());
+    contract::received(&topic, &publish.payload, has_user_properties);
 }
 
 /// The number in the correlation data of a reply.

@@ -16,6 +16,7 @@ pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod connector;
+pub mod contract;
 pub mod http;
 pub mod http_proxy;
 pub mod name_server;

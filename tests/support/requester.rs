@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::client::number;
 use super::connector::BASE;
+use super::contract;
 
 /// The messages of event subscriptions.
 const EVENTS: &str = "vehicle/1/events/";
@@ -43,6 +44,8 @@ const PING: Duration = Duration::from_secs(10);
 /// What is known about one request.
 #[derive(Clone, Debug, Default)]
 pub struct Fate {
+    /// The topic of the request.
+    pub topic: String,
     /// When the broker acknowledged it. `None` if it has not.
     pub acknowledged: Option<Instant>,
     /// The broker answered "no matching subscribers": nobody received the request.
@@ -66,6 +69,8 @@ type Fates = BTreeMap<u32, Fate>;
 struct Streams {
     events: Mutex<Vec<Answer>>,
     logs: Mutex<Vec<Answer>>,
+    /// The first message that does not have the shape of the contract, and why.
+    violation: Mutex<Option<String>>,
 }
 
 /// The operator. The reply to a request arrives on `<BASE>/replies/<number>`.
@@ -173,6 +178,16 @@ impl Requester {
     }
 }
 
+/// All messages must have had the shape of the contract.
+impl Drop for Requester {
+    fn drop(&mut self) {
+        let violation = self.streams.violation.lock().unwrap().take();
+        if let (Some(violation), false) = (violation, std::thread::panicking()) {
+            panic!("{violation}");
+        }
+    }
+}
+
 /// The response topic of a request.
 pub fn reply_topic(number: u32) -> String {
     format!("{BASE}/replies/{number}")
@@ -216,7 +231,9 @@ impl State {
                 packet = wire.read() => self.incoming(packet?, &mut wire).await?,
                 request = self.requests.recv(), if self.unacknowledged.len() < WINDOW => {
                     let Some(request) = request else { return Ok(()) };
-                    self.fates.send_modify(|fates| drop(fates.insert(request.0, Fate::default())));
+                    let topic = String::from_utf8_lossy(&request.1.topic).into_owned();
+                    let fate = Fate { topic, ..Fate::default() };
+                    self.fates.send_modify(|fates| drop(fates.insert(request.0, fate)));
                     self.unacknowledged.push_back(request);
                 }
                 _ = ping.tick() => wire.send(&Packet::PingReq(PingReq)).await?,
@@ -252,6 +269,18 @@ impl State {
                 let number = number(&publish);
                 let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
                 let answer = Answer { at: Instant::now(), topic, payload: publish.payload };
+                let is_stream =
+                    [EVENTS, LOGS].iter().any(|stream| answer.topic.starts_with(stream));
+                let violation = if is_stream {
+                    contract::violation(&answer.topic, &answer.payload, false)
+                } else {
+                    let number = number.expect("replies carry the correlation data");
+                    let topic = self.fates.borrow().get(&number).map(|fate| fate.topic.clone());
+                    contract::reply_violation(&topic.expect("a known request"), &answer.payload)
+                };
+                if let Some(violation) = violation {
+                    self.streams.violation.lock().unwrap().get_or_insert(violation);
+                }
                 if answer.topic.starts_with(EVENTS) {
                     self.streams.events.lock().unwrap().push(answer);
                 } else if answer.topic.starts_with(LOGS) {

@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::DEADLINE;
 use super::connector::BASE;
+use super::{DEADLINE, client, contract};
 
 /// Listens for connections.
 pub struct ScriptedBroker {
@@ -42,7 +42,13 @@ impl ScriptedBroker {
             pings: 0,
         };
         match connection.read().await {
-            Packet::Connect(connect, will, _) => connection.connect = Some((connect, will)),
+            Packet::Connect(connect, will, _) => {
+                if let Some(will) = &will {
+                    let topic = String::from_utf8_lossy(&will.topic);
+                    contract::received(&topic, &will.message, false);
+                }
+                connection.connect = Some((connect, will));
+            }
             other => panic!("expected CONNECT, got {other:?}"),
         }
         connection
@@ -87,7 +93,7 @@ impl Connection {
     }
 
     /// The next packet. Pings are answered and skipped, and so is the question whether the broker
-    /// gives back what it retains.
+    /// gives back what it retains. A message must have the shape of the contract.
     pub async fn read(&mut self) -> Packet {
         self.read_within(DEADLINE).await.unwrap_or_else(|| panic!("no packet within {DEADLINE:?}"))
     }
@@ -128,7 +134,12 @@ impl Connection {
                     let [high, low] = pkid.to_be_bytes();
                     self.send_bytes(&[0xb0, 4, high, low, 0, 0]).await;
                 }
-                Ok(packet) => return Some(packet),
+                Ok(packet) => {
+                    if let Packet::Publish(publish) = &packet {
+                        client::check(publish);
+                    }
+                    return Some(packet);
+                }
                 Err(Error::InsufficientBytes(_)) => {
                     if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
                         return None;

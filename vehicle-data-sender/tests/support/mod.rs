@@ -14,6 +14,15 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
 
+/// The messages of the sender are text on any topic.
+pub mod contract {
+    pub fn published(_topic: &str, _payload: &[u8]) {}
+
+    pub fn received(_topic: &str, _payload: &[u8], _has_user_properties: bool) {}
+
+    pub fn served(_topic: &str, _request: &[u8], _reply: &[u8]) {}
+}
+
 pub use broker::Broker;
 pub use process::Process;
 
