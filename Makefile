@@ -6,7 +6,7 @@ SENDER := localhost/vehicle-data-sender:$(VERSION)
 
 PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 
-.PHONY: help test check deny advisories demo image image-local bench figures chaos fuzz
+.PHONY: help test check check-contract deny advisories demo image image-local bench figures chaos fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -38,6 +38,9 @@ check:
 	cargo run --quiet --package circles
 	scripts/install-rust-target.sh aarch64-unknown-linux-musl
 	cargo check --quiet --package musl-mem --target aarch64-unknown-linux-musl
+
+check-contract: ## Check docs/asyncapi.yaml, alerts and dashboards; installs Node.js and promtool (Debian)
+	scripts/check-contract.sh
 
 deny: ## Check versions, licences and sources of the dependencies; installs cargo-deny
 	scripts/deny.sh

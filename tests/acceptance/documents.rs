@@ -128,10 +128,10 @@ fn each_error_of_the_network_that_is_documented_exists() {
 
 /// The README abbreviates some names with braces, such as `…_{sent,received}_bytes_total`.
 #[test]
-fn each_metric_of_an_alert_is_in_the_readme() {
+fn each_metric_of_a_query_is_in_the_readme() {
     let names = OPERATIONS.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let names: BTreeSet<_> = names.filter(|name| name.starts_with("fleet_connector_")).collect();
-    assert!(names.len() > 8, "{names:?}");
+    assert!(names.len() > 6, "{names:?}");
     for name in names {
         let name = name.trim_end_matches("_bucket");
         let last = name.replace("mqtt_sent_", "mqtt_{sent,received}_");

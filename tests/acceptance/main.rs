@@ -20,6 +20,7 @@ mod link;
 mod link_reasons;
 mod listeners;
 mod logs;
+mod monitoring;
 mod mqtt;
 mod names;
 mod network;

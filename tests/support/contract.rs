@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use boon::{Compiler, Draft, SchemaIndex, Schemas};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The document.
@@ -130,7 +131,7 @@ impl Contract {
             return Ok(());
         }
         let value = if message.is_yaml {
-            serde_yaml::from_slice(payload).map_err(|error| error.to_string())?
+            first_document(payload).map_err(|error| error.to_string())?
         } else {
             serde_json::from_slice(payload).map_err(|error| error.to_string())?
         };
@@ -153,6 +154,12 @@ impl Channel {
     fn is_for_replies(&self) -> bool {
         self.name.ends_with("Reply") && !self.name.starts_with("unknown")
     }
+}
+
+/// The first document of YAML that is not empty.
+fn first_document(yaml: &[u8]) -> Result<Value, serde_yaml::Error> {
+    let mut documents = serde_yaml::Deserializer::from_slice(yaml).map(Value::deserialize);
+    documents.find(|document| !matches!(document, Ok(Value::Null))).unwrap_or(Ok(Value::Null))
 }
 
 /// The topics and payloads that tests have published, as hashes.

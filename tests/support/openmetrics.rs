@@ -96,6 +96,11 @@ impl Scrape {
         self.families.keys().map(String::as_str).collect()
     }
 
+    /// The names and labels of all samples.
+    pub fn samples(&self) -> impl Iterator<Item = &str> {
+        self.samples.keys().map(String::as_str)
+    }
+
     /// The value of a sample, such as `name{label="value"}`.
     pub fn get(&self, sample: &str) -> f64 {
         *self.samples.get(sample).unwrap_or_else(|| panic!("no {sample} in {:?}", self.samples))
