@@ -11,6 +11,10 @@ need npm npm
 need promtool prometheus
 install_needed
 
+if grep -q '"resolved"' tools/contract/package-lock.json; then
+    echo "tools/contract/package-lock.json contains addresses of a registry: see .npmrc there" >&2
+    exit 1
+fi
 npm --prefix tools/contract ci --ignore-scripts --no-audit --no-fund --loglevel=error
 node tools/contract/check.js docs/asyncapi.yaml
 promtool check rules docs/alerts.yaml

@@ -15,7 +15,7 @@ use fleet_contract::topics::{StreamKind, Topics};
 use fleet_trust::{Reason, Statement, Vehicles};
 use serde_json::{Value, json};
 
-use super::support::contract::{CONTRACT, TEXT};
+use super::support::contract::{CONTRACT, TEXT, published, violation};
 
 fn schema(name: &str) -> &'static Value {
     &CONTRACT.document["components"]["schemas"][name]
@@ -250,6 +250,20 @@ fn a_message_that_is_not_described_is_found() {
         assert!(error.contains(channel), "{error}");
     }
     check("eventsSubscription", b"").unwrap();
+}
+
+#[test]
+fn a_message_on_an_unknown_topic_is_found_unless_a_test_has_published_it() {
+    let topic = "vehicle/1/no/such/topic";
+    let reason = violation(topic, b"{}", false).unwrap();
+    assert!(reason.contains(topic), "{reason}");
+    published(topic, b"{}");
+    assert_eq!(violation(topic, b"{}", false), None);
+    // Replies go to any topic, and have user properties.
+    assert_eq!(violation(topic, br#"{"revision": 1}"#, true), None);
+    assert!(violation(topic, br#"{"revision": -1}"#, true).is_some());
+    // That of a known operation has the reply of this operation.
+    assert!(violation("vehicle/1/state/resp", br#"{"revision": 1}"#, true).is_some());
 }
 
 /// Schemas are found by their names, so each one that is not used is a mistake.

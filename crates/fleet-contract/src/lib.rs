@@ -31,6 +31,9 @@
 //! | [`SubscriptionId`], [`Labels`], [`Lifetime`], [`WorkloadRef`], [`rfc3339`] | parts of messages |
 //! | [`fields`] | deserializes JSON with errors that name the field |
 //!
+//! `docs/asyncapi.yaml` describes the same for programs in other languages; the tests of the connector
+//! check each message with it.
+//!
 //! Messages can be both serialized and deserialized, so connector and operators use the same
 //! types. States and events are written by the crate `ankaios-model`. This crate does no I/O, and
 //! knows neither MQTT packets nor the control interface of Ankaios.
