@@ -134,7 +134,7 @@ async fn metrics_of_the_fleet_are_served() {
     fleet.disconnect(3).await;
     let mut page = String::new();
     let end = std::time::Instant::now() + crate::support::DEADLINE;
-    while !page.contains("ank_fleet_vehicles{status=\"offline\",group=\"eu\"} 1") {
+    while !page.contains("ank_fleet_vehicles{status=\"offline\",region=\"eu\"} 1") {
         assert!(std::time::Instant::now() < end, "{page}");
         page.clear();
         let mut stream = TcpStream::connect(&listen).await.unwrap();
@@ -142,7 +142,7 @@ async fn metrics_of_the_fleet_are_served() {
         stream.read_to_string(&mut page).await.unwrap();
     }
     assert!(page.starts_with("HTTP/1.0 200 OK\r\n"), "{page}");
-    assert!(page.contains("ank_fleet_vehicles{status=\"online\",group=\"us\"} 1"), "{page}");
+    assert!(page.contains("ank_fleet_vehicles{status=\"online\",region=\"us\"} 1"), "{page}");
     exporter.signal(rustix::process::Signal::INT);
     assert_eq!(exporter.wait().await.code(), Some(130));
 }

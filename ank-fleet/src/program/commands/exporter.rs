@@ -9,14 +9,14 @@ use tokio::time::interval;
 use super::super::arguments::{ConnectionArgs, ExporterArgs};
 use super::super::config;
 use super::super::context::Context;
-use super::super::exporter::{RolloutCounts, Snapshot, serve, text};
+use super::super::exporter::{RolloutCounts, RolloutState, Snapshot, serve, text};
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::progress;
 use super::super::session::SessionEvent;
 use crate::inventory::Fleet;
 use crate::journal::{Journal, Recorded};
-use crate::rollout::{ExitCode, Rollout, Stage};
+use crate::rollout::{ExitCode, Rollout, Stage, Transition};
 
 /// How often the metrics are made anew.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -81,20 +81,35 @@ fn page(context: &Context, args: &ExporterArgs, is_connected: bool) -> bytes::By
 }
 
 /// The roll-outs of this machine that are not over.
-fn rollouts() -> Vec<(String, RolloutCounts)> {
+fn rollouts() -> Vec<RolloutCounts> {
     let Some(journals) = config::journals() else { return Vec::new() };
     let ids = Journal::list(&journals).unwrap_or_default();
-    let open = ids.into_iter().filter_map(|id| {
-        let Recorded { plan, lines } = Journal::read(&journals, &id).ok()?;
-        let rollout = Rollout::resume(plan, &lines);
-        if rollout.state().stage() == Stage::Finished {
-            return None;
+    ids.into_iter().filter_map(|id| counts(Journal::read(&journals, &id).ok()?)).collect()
+}
+
+/// The counts of a roll-out that is not over.
+fn counts(Recorded { plan, lines }: Recorded) -> Option<RolloutCounts> {
+    let mut requests = BTreeMap::new();
+    for line in &lines {
+        if let Transition::Sent { request, .. } = &line.transition {
+            *requests.entry(*request).or_default() += 1;
         }
-        let mut counts: RolloutCounts = BTreeMap::new();
-        for vehicle in rollout.state().vehicles() {
-            *counts.entry(vehicle.outcome()).or_default() += 1;
-        }
-        Some((id.to_string(), counts))
-    });
-    open.collect()
+    }
+    let rollout = Rollout::resume(plan, &lines);
+    let state = rollout.state();
+    if state.stage() == Stage::Finished {
+        return None;
+    }
+    let mut vehicles: BTreeMap<_, usize> = BTreeMap::new();
+    for vehicle in state.vehicles() {
+        *vehicles.entry(vehicle.outcome()).or_default() += 1;
+    }
+    Some(RolloutCounts {
+        id: state.plan().id.to_string(),
+        state: RolloutState::of(state.halt()),
+        wave: state.wave(),
+        waves: state.plan().waves.len(),
+        vehicles,
+        requests,
+    })
 }

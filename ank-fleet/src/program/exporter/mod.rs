@@ -3,5 +3,5 @@
 mod metrics;
 mod server;
 
-pub(crate) use metrics::{RolloutCounts, Snapshot, text};
+pub(crate) use metrics::{RolloutCounts, RolloutState, Snapshot, text};
 pub(crate) use server::serve;

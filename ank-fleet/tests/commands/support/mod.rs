@@ -3,6 +3,9 @@
 #[path = "../../../../tests/support/broker.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests of the connector use the rest")]
 mod broker;
+#[path = "../../../../tests/support/contract.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests of the connector use the rest")]
+mod contract;
 mod fleet;
 #[path = "../../../../tests/support/process.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests of the connector use the rest")]
