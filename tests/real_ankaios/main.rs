@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod fleet;
 mod limits;
 mod replicas;
 mod revisions;

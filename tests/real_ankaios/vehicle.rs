@@ -96,24 +96,32 @@ pub(crate) fn connector_image(podman: &Podman) -> String {
     IMAGE.get_or_init(|| podman.build_connector_image()).clone()
 }
 
+/// A startup manifest: a variant of [`STATE`] with this agent, image, volume and broker.
+pub(crate) fn state(
+    manifest: &str,
+    agent: &str,
+    image: &str,
+    volume: &Volume,
+    broker: &Broker,
+) -> String {
+    adapt(
+        manifest,
+        &[
+            ("agent: agent_A", &format!("agent: {agent}")),
+            ("localhost/fleet-connector:0.1.0", image),
+            (VOLUME, &format!("{}:", volume.name())),
+            ("MQTT_BROKER_PORT=1883", &format!("MQTT_BROKER_PORT={}", broker.port())),
+        ],
+    )
+}
+
 impl Vehicle {
     /// Starts a broker, and Ankaios with this variant of [`STATE`].
     pub(crate) async fn deploy(programs: PathBuf, podman: Podman, manifest: &str) -> Self {
         let image = connector_image(&podman);
         let volume = Volume::new(&podman);
         let broker = Broker::start().await;
-        let port = format!("MQTT_BROKER_PORT={}", broker.port());
-        let state = |agent: &str| {
-            adapt(
-                manifest,
-                &[
-                    ("agent: agent_A", &format!("agent: {agent}")),
-                    ("localhost/fleet-connector:0.1.0", &image),
-                    (VOLUME, &format!("{}:", volume.name())),
-                    ("MQTT_BROKER_PORT=1883", &port),
-                ],
-            )
-        };
+        let state = |agent: &str| state(manifest, agent, &image, &volume, &broker);
         let ankaios = Ankaios::start(programs, &podman, state).await;
         let state = state(ankaios.agent_name());
         Self { podman, broker, ankaios, state, image, volume }
