@@ -70,7 +70,7 @@ impl WantedChange {
     }
 
     /// The names of the workloads that there are after the change, and that it concerns.
-    fn workloads(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &str> {
         let workloads = self.new.pointer("/desiredState/workloads").and_then(Value::as_object);
         let names = workloads.into_iter().flat_map(|map| map.keys());
         names.map(String::as_str).filter(|name| self.concerns(name))

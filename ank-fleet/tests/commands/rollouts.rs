@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{TestFleet, manifest, vin};
+use crate::support::{TestFleet, eventually, manifest, vin};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
@@ -72,6 +72,34 @@ async fn a_bad_manifest_reaches_only_the_first_wave() {
     assert_eq!(output.code, 3, "{output:?}");
     assert_eq!(fleet.count("bbbb", "undo_started"), 1);
     assert!((1..=12).all(|number| !fleet.has(number, "nginx")));
+}
+
+/// The soak time would be longer than the test may take. What has failed is started again at once, so
+/// it would run again at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_fails_in_the_soak_time_stops_the_roll_out() {
+    let fleet = TestFleet::start(3).await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let apply = ["apply", "a.yaml", "--all", "--yes", "--id", "aaaa", "--waves", "2,100%"];
+    let mut process = fleet.spawn(&[&apply[..], &["--soak", "10m", "--rollback", "off"]].concat());
+    let subscribed = async |expected: usize| {
+        let list = fleet.run(&["get", "subscriptions", "--all", "-o", "jsonl"]).await;
+        list.json_lines().len() == expected
+    };
+    eventually("the first wave soaks", || fleet.count("aaaa", "soaking") == 1).await;
+    while !subscribed(2).await {}
+    // Another change of a vehicle is not a failure of this one.
+    fleet.write("b.yaml", &manifest("other", "1"));
+    assert_eq!(fleet.run(&["apply", "b.yaml", "--all", "--yes"]).await.code, 0);
+    let changed: Vec<usize> = (1..=3).filter(|number| fleet.has(*number, "nginx")).collect();
+    let &[first, second] = &changed[..] else { panic!("{changed:?}") };
+    fleet.vehicles[&vin(second)].ankaios.crash("other").unwrap();
+    fleet.vehicles[&vin(first)].ankaios.crash("nginx").unwrap();
+    assert_eq!(process.wait().await.code(), Some(3), "{:?}", process.output());
+    process.line("stopped in wave 1: 1 of 2 failed, limit 0").await;
+    let ended = fleet.journal("aaaa").into_iter().rfind(|line| line["type"] == "ended").unwrap();
+    assert_eq!((&ended["vin"], &ended["code"]), (&json!(vin(first)), &json!("soak")), "{ended}");
+    assert!(subscribed(0).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

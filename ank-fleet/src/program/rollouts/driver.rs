@@ -24,21 +24,22 @@ use super::control::{Control, ControlFile};
 use super::gate::Gate;
 use super::logs::Logs;
 use super::reads::{self, Next, Reads};
+use super::watch::Watch;
 use crate::changes::WantedChange;
 use crate::journal::Journal;
 use crate::presence::vehicle_of;
 use crate::report::{next_commands, verdict_lines, wave_line};
 use crate::rollout::{
-    Action, Change, Event, ExitCode, Halt, READ_TIMEOUT, RequestId, RequestKind, Rollout, Stage,
-    Step, Verdict,
+    Action, Change, Event, ExitCode, Halt, OutcomeKind, READ_TIMEOUT, RequestId, RequestKind,
+    Rollout, Stage, Step, Vehicle, Verdict,
 };
 use crate::{Time, Vin};
 
 /// The interval in which the operator's wishes and the clock are looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the logs of failed workloads are waited for at the end.
-const LOGS: Duration = Duration::from_secs(5);
+/// How long is waited at the end for the logs of failed workloads, and the end of subscriptions.
+const END: Duration = Duration::from_secs(5);
 
 /// How a command goes on with a roll-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +56,12 @@ pub(crate) enum Start {
 
 /// The subscriptions that a roll-out needs besides statuses and replies.
 pub(crate) fn filters(id: &str) -> Vec<Subscription> {
-    [format!("vehicle/+/logs/{id}"), "vehicle/+/manifest/apply/status".to_owned()]
+    let streams = ["logs", "events"].map(|kind| format!("vehicle/+/{kind}/{id}"));
+    streams
+        .into_iter()
+        .chain(["vehicle/+/manifest/apply/status".to_owned()])
         .map(|filter| subscription(&filter, Qos::AtLeastOnce, false))
-        .into()
+        .collect()
 }
 
 /// Drives a roll-out.
@@ -74,6 +78,7 @@ pub(crate) struct Driver<'a> {
     /// The vehicles of calls for logs.
     log_calls: BTreeMap<u64, Vin>,
     gate: Option<Gate>,
+    watch: Watch,
     /// Requests that the broker has not refused, by token.
     sent: BTreeMap<u64, RequestId>,
     /// The signed request that takes changes back, if there is one.
@@ -95,6 +100,7 @@ impl<'a> Driver<'a> {
         form: Option<Output>,
     ) -> Self {
         let wave = rollout.state().wave();
+        let watch = Watch::new(session.id());
         Self {
             session,
             rollout,
@@ -107,6 +113,7 @@ impl<'a> Driver<'a> {
             logs: Logs::default(),
             log_calls: BTreeMap::new(),
             gate: None,
+            watch,
             sent: BTreeMap::new(),
             signed_undo: None,
             verdict: None,
@@ -130,6 +137,7 @@ impl<'a> Driver<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.verdict.is_none() {
             self.show();
+            self.keep_watching();
             let wait = self.rollout.deadline().map(|deadline| deadline.since(now()));
             tokio::select! {
                 event = self.session.next() => self.session_event(event)?,
@@ -237,9 +245,17 @@ impl<'a> Driver<'a> {
 
     fn session_event(&mut self, event: SessionEvent) -> Result<(), Failure> {
         match event {
-            SessionEvent::Connected => self.step(Event::Connected),
+            SessionEvent::Connected => {
+                self.watch.connected();
+                self.step(Event::Connected)
+            }
             SessionEvent::Disconnected => self.step(Event::Disconnected),
-            SessionEvent::Presence(vin, is_online) => self.step(Event::Presence { vin, is_online }),
+            SessionEvent::Presence(vin, is_online) => {
+                if is_online {
+                    self.watch.online(&vin);
+                }
+                self.step(Event::Presence { vin, is_online })
+            }
             SessionEvent::Answered(token, answer) => self.answered(token, answer),
             SessionEvent::Refused(token, reason) => match self.sent.remove(&token) {
                 Some(request) => {
@@ -259,6 +275,9 @@ impl<'a> Driver<'a> {
                 self.logs.failed(&vin);
             }
             return Ok(());
+        }
+        if let Some(failures) = self.watch.answered(token, &answer) {
+            return failures.into_iter().try_for_each(|failure| self.step(failure));
         }
         let id = self.rollout.state().plan().id.clone();
         match self.reads.answered(token, answer, &self.wanted, &id) {
@@ -287,6 +306,10 @@ impl<'a> Driver<'a> {
                 None => Ok(()),
             };
         }
+        if path.starts_with("events/") {
+            let failures = self.watch.message(&vin, path, &message.payload);
+            return failures.into_iter().try_for_each(|failure| self.step(failure));
+        }
         let request = message.user_property("request-id").and_then(RequestId::parse);
         match request.filter(|request| request.vin == vin && path.starts_with("reply/")) {
             Some(request) => {
@@ -294,6 +317,35 @@ impl<'a> Driver<'a> {
                 self.step(Event::Reply { request, result })
             }
             None => Ok(()),
+        }
+    }
+
+    /// Watches the vehicles of a wave in its soak time.
+    fn keep_watching(&mut self) {
+        let state = self.rollout.state();
+        match state.stage() {
+            Stage::Soaking { until } if state.halt().is_none() => {
+                if self.watch.wave() != Some(state.wave()) {
+                    let is_meant = |vehicle: &&Vehicle| {
+                        vehicle.wave == Some(state.wave())
+                            && vehicle.outcome() == Some(OutcomeKind::Succeeded)
+                    };
+                    let vehicles = state.vehicles().iter().filter(is_meant);
+                    let vins = vehicles.map(|vehicle| vehicle.vin.clone());
+                    self.watch.begin(
+                        state.wave(),
+                        self.wanted.workloads(),
+                        vins,
+                        until.since(now()),
+                    );
+                }
+            }
+            _ => self.watch.end(),
+        }
+        for call in self.watch.due(state.plan().options.parallel) {
+            let vin = call.vin.clone();
+            let token = self.session.call(call);
+            self.watch.started(token, &vin);
         }
     }
 
@@ -308,8 +360,11 @@ impl<'a> Driver<'a> {
     }
 
     async fn finish(mut self) -> Result<ExitCode, Failure> {
-        let until = Instant::now() + LOGS;
-        while self.logs.is_reading() && self.verdict != Some(Verdict::Interrupted) {
+        self.keep_watching();
+        let until = Instant::now() + END;
+        let is_busy = |it: &Self| it.logs.is_reading() || it.watch.is_ending();
+        while is_busy(&self) && self.verdict != Some(Verdict::Interrupted) {
+            self.keep_watching();
             tokio::select! {
                 event = self.session.next() => self.session_event(event)?,
                 () = tokio::time::sleep_until(until) => break,

@@ -5,6 +5,7 @@ mod driver;
 mod gate;
 mod logs;
 mod reads;
+mod watch;
 
 pub(crate) use control::{Control, ControlFile};
 pub(crate) use driver::{Driver, Start, filters};
