@@ -127,10 +127,15 @@ impl Task {
         let mut pending: VecDeque<LinkEvent> = VecDeque::new();
         loop {
             tokio::select! {
-                permit = self.events.reserve(), if !pending.is_empty() => {
-                    let (Ok(permit), Some(event)) = (permit, pending.pop_front()) else { break };
-                    permit.send((self.connection, event));
-                }
+                permit = self.events.reserve(), if !pending.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(event) = pending.pop_front() {
+                            permit.send((self.connection, event));
+                        }
+                    }
+                    // The command takes no more events, but its last requests are still sent.
+                    Err(_) => pending.clear(),
+                },
                 request = self.requests.recv(), if requester.has_room() => match request {
                     Some((connection, request)) if connection == self.connection => {
                         requester.request(request).map_err(|error| (error, !is_subscribed))?;
