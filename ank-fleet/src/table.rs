@@ -6,6 +6,8 @@
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// Whether the lines follow those of another table.
+    is_continued: bool,
 }
 
 /// What stands in an empty cell.
@@ -18,7 +20,14 @@ impl Table {
     /// A table without rows.
     #[must_use]
     pub fn new(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), rows: Vec::new() }
+        Self { header: header.to_vec(), rows: Vec::new(), is_continued: false }
+    }
+
+    /// Leaves the header out, because the lines follow those of another table.
+    #[must_use]
+    pub fn continued(mut self) -> Self {
+        self.is_continued = true;
+        self
     }
 
     /// Adds a row. Line ends and control characters become spaces.
@@ -56,7 +65,7 @@ impl Table {
             line.truncate(line.trim_end().len());
             line
         };
-        all().map(line).collect()
+        all().skip(usize::from(self.is_continued)).map(line).collect()
     }
 }
 
@@ -77,5 +86,6 @@ mod tests {
                 "1         off line   ä",
             ]
         );
+        assert_eq!(table.continued().lines().len(), 2);
     }
 }

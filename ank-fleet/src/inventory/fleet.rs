@@ -35,13 +35,20 @@ impl Fleet {
             let labels = labels.clone();
             (vin.clone(), KnownVehicle { labels, is_listed: true, is_seen: false })
         });
-        let mut vehicles: BTreeMap<Vin, KnownVehicle> = listed.collect();
+        let mut fleet = Self { vehicles: listed.collect() };
         for (vin, declared) in seen {
-            let vehicle = vehicles.entry(vin).or_default();
-            vehicle.labels = std::mem::take(&mut vehicle.labels).or(&declared);
+            fleet.see(vin, &declared);
+        }
+        fleet
+    }
+
+    /// Adds a vehicle that was seen for the first time, with the labels that it declares.
+    pub fn see(&mut self, vin: Vin, declared: &Labels) {
+        let vehicle = self.vehicles.entry(vin).or_default();
+        if !vehicle.is_seen {
+            vehicle.labels = std::mem::take(&mut vehicle.labels).or(declared);
             vehicle.is_seen = true;
         }
-        Self { vehicles }
     }
 
     /// A vehicle.

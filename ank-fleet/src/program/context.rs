@@ -62,6 +62,14 @@ impl Context {
         self.select(selection)
     }
 
+    /// Whether a vehicle is selected, which may have been seen only now.
+    pub(crate) fn is_selected(&mut self, selection: &Selection, vin: &Vin) -> bool {
+        if let Some(status) = self.session.presence().get(vin) {
+            self.fleet.see(vin.clone(), &status.labels);
+        }
+        self.fleet.get(vin).is_some_and(|known| selection.includes(vin, &known.labels))
+    }
+
     /// Of these vehicles, those that are online, and those that are not.
     pub(crate) fn online(&self, vins: &[Vin]) -> (Vec<Vin>, Vec<Vin>) {
         vins.iter().cloned().partition(|vin| self.session.presence().is_online(vin))

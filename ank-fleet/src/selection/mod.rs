@@ -7,6 +7,8 @@ mod vins;
 
 use std::collections::BTreeSet;
 
+use fleet_contract::Labels;
+
 pub use requirement::{Requirement, SelectorError};
 pub use selector::Selector;
 pub use vins::{VinListError, parse_vins};
@@ -62,6 +64,13 @@ impl Selection {
         !self.all && self.vins.is_none() && self.selector.is_none()
     }
 
+    /// Whether it selects a vehicle with these labels. Without a selection, it does.
+    #[must_use]
+    pub fn includes(&self, vin: &Vin, labels: &Labels) -> bool {
+        self.vins.as_ref().is_none_or(|vins| vins.contains(vin))
+            && self.selector.as_ref().is_none_or(|selector| selector.matches(labels))
+    }
+
     /// The selected vehicles, sorted by VIN.
     ///
     /// # Errors
@@ -80,13 +89,9 @@ impl Selection {
                 return Err(SelectionError::Unknown(unknown));
             }
         }
-        let is_selected = |vin: &Vin, labels| {
-            self.vins.as_ref().is_none_or(|vins| vins.contains(vin))
-                && self.selector.as_ref().is_none_or(|selector| selector.matches(labels))
-        };
         let selected: Vec<Vin> = fleet
             .vehicles()
-            .filter(|(vin, vehicle)| is_selected(vin, &vehicle.labels))
+            .filter(|(vin, vehicle)| self.includes(vin, &vehicle.labels))
             .map(|(vin, _)| vin.clone())
             .collect();
         if selected.is_empty() {

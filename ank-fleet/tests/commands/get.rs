@@ -125,6 +125,33 @@ async fn events_and_logs_are_followed_until_an_interrupt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn vehicles_that_appear_later_are_followed_if_they_are_selected() {
+    let mut fleet = TestFleet::start(1).await;
+    let all = fleet.spawn(&["get", "vehicles", "--all", "-w"]);
+    let mut events = fleet.spawn(&["get", "events", "-l", "region=eu"]);
+    all.line("V01").await;
+    events.line("V01   fleetconnector").await;
+    for number in [2, 3] {
+        fleet.add(number, &[]).await;
+    }
+    // The region of V02 is another one.
+    all.line("V02").await;
+    all.line("V03").await;
+    let headers = all.output().iter().filter(|line| line.starts_with("VIN")).count();
+    assert_eq!(headers, 1, "{:?}", all.output());
+    events.line("V03   fleetconnector").await;
+    fleet.all_online().await;
+    fleet.write("a.yaml", &manifest("nginx", "1"));
+    assert_eq!(fleet.run(&["apply", "a.yaml", "--all", "--yes"]).await.code, 0);
+    events.line("V03   nginx   agent_A   Running(Ok)").await;
+    events.signal(rustix::process::Signal::INT);
+    assert_eq!(events.wait().await.code(), Some(130));
+    assert!(!events.output().iter().any(|line| line.contains("V02")), "{:?}", events.output());
+    let subscriptions = fleet.run(&["get", "subscriptions", "-o", "jsonl"]).await;
+    assert_eq!(subscriptions.stdout, "", "{subscriptions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_of_the_fleet_are_served() {
     let mut fleet = TestFleet::start(3).await;
     let port = free_port();

@@ -84,7 +84,8 @@ impl TestFleet {
         self.all_online().await;
     }
 
-    async fn add(&mut self, number: usize, settings: &[(&str, &str)]) {
+    /// Adds a vehicle.
+    pub(crate) async fn add(&mut self, number: usize, settings: &[(&str, &str)]) {
         let folder = TempDir::new().unwrap();
         let interface = folder.path().join("control_interface");
         let ankaios = SimulatedVehicle::start(&interface, VehicleOptions::default()).await.unwrap();

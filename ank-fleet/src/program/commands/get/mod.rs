@@ -31,12 +31,16 @@ pub(crate) async fn run(
     let mut context = Context::open(connection, interrupt, |id| filters(kind, watch, id)).await?;
     let vins = context.select_or_all(&selection)?;
     let result = match kind {
-        Kind::Vehicles => vehicles::get(&mut context, &vins, output, watch).await,
-        Kind::Workloads if watch => events::workloads(&mut context, &vins, output, &asking).await,
+        Kind::Vehicles => {
+            vehicles::get(&mut context, &vins, output, watch.then_some(&selection)).await
+        }
+        Kind::Workloads if watch => {
+            events::workloads(&mut context, &vins, &selection, output, &asking).await
+        }
         Kind::Workloads => items::get(&mut context, &vins, Items::Workloads, output, &asking).await,
         Kind::Configs => items::get(&mut context, &vins, Items::Configs, output, &asking).await,
         Kind::State => items::get(&mut context, &vins, Items::State, output, &asking).await,
-        Kind::Events => events::get(&mut context, &vins, output, &asking).await,
+        Kind::Events => events::get(&mut context, &vins, &selection, output, &asking).await,
         Kind::Subscriptions => subscriptions::get(&mut context, &vins, output).await,
     };
     context.close().await;

@@ -12,6 +12,7 @@ use crate::Vin;
 use crate::inventory::KnownVehicle;
 use crate::report::thousands;
 use crate::rollout::ExitCode;
+use crate::selection::Selection;
 use crate::table::Table;
 
 /// A vehicle in JSON and YAML.
@@ -24,13 +25,14 @@ struct Row<'a> {
     status: Option<&'a ConnectorStatus>,
 }
 
+/// Shows vehicles. With `watch`, also changes of all that it selects, whenever they appear.
 pub(super) async fn get(
     context: &mut Context,
     vins: &[Vin],
     form: Option<Output>,
-    watch: bool,
+    watch: Option<&Selection>,
 ) -> Result<ExitCode, Failure> {
-    print(context, vins, form)?;
+    print(context, vins, form, false)?;
     let seen = vins.iter().filter(|vin| context.session.presence().get(vin).is_some()).count();
     progress::note(&format!(
         "{} of {} seen{}",
@@ -38,9 +40,7 @@ pub(super) async fn get(
         thousands(vins.len()),
         sources(context)
     ));
-    if !watch {
-        return Ok(ExitCode::Success);
-    }
+    let Some(selection) = watch else { return Ok(ExitCode::Success) };
     loop {
         tokio::select! {
             event = context.session.next() => {
@@ -54,8 +54,8 @@ pub(super) async fn get(
                     }
                     _ => continue,
                 };
-                if vins.contains(&vin) {
-                    print(context, std::slice::from_ref(&vin), form)?;
+                if context.is_selected(selection, &vin) {
+                    print(context, std::slice::from_ref(&vin), form, true)?;
                 }
             }
             () = context.interrupt.wait() => return Err(Failure::Interrupted),
@@ -82,7 +82,13 @@ fn sources(context: &Context) -> String {
     }
 }
 
-fn print(context: &Context, vins: &[Vin], form: Option<Output>) -> Result<(), Failure> {
+/// Prints vehicles; with `is_continued`, below others.
+fn print(
+    context: &Context,
+    vins: &[Vin],
+    form: Option<Output>,
+    is_continued: bool,
+) -> Result<(), Failure> {
     let unknown = KnownVehicle::default();
     let rows: Vec<Row<'_>> = vins
         .iter()
@@ -97,7 +103,10 @@ fn print(context: &Context, vins: &[Vin], form: Option<Output>) -> Result<(), Fa
         Some(Output::Yaml) => output::yaml(&rows),
         Some(Output::Jsonl) => rows.iter().try_for_each(output::json_line),
         Some(Output::Name) => rows.iter().try_for_each(|row| output::line(row.vin.as_str())),
-        None | Some(Output::Wide) => output::table(&table(&rows, form.is_some())),
+        None | Some(Output::Wide) => {
+            let table = table(&rows, form.is_some());
+            output::table(&if is_continued { table.continued() } else { table })
+        }
     }
 }
 
