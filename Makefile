@@ -6,7 +6,7 @@ SENDER := localhost/vehicle-data-sender:$(VERSION)
 
 PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 
-.PHONY: help test check check-contract deny advisories demo image image-local bench figures chaos fuzz
+.PHONY: help test check check-contract deny advisories demo image image-local ank-fleet man bench figures chaos fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -59,6 +59,12 @@ image: ## Build the images in a container; needs a registry; PLATFORM=linux/arm6
 image-local: ## Build the images with the Rust of this machine; TARGET=aarch64-unknown-linux-musl: for arm64
 	scripts/image-local.sh $(SENDER) target/image vehicle-data-sender
 	scripts/image-local.sh $(IMAGE)
+
+ank-fleet: ## Build a static ank-fleet into target/ank-fleet; TARGET as above
+	scripts/build-static.sh target/ank-fleet ank-fleet
+
+man: ## Write the man pages of ank-fleet into target/man
+	cargo run --quiet --package ank-fleet -- man target/man
 
 bench: ## Measure latency and throughput
 	cargo bench --bench speed

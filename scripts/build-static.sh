@@ -2,21 +2,28 @@
 # Puts the content of the images into a directory: the static binaries and the CA roots.
 # Runs in the build stage of the Containerfile or, without a registry, on this machine.
 #
-#   scripts/build-static.sh OUT_DIR
+#   scripts/build-static.sh OUT_DIR [PACKAGE…]
+#
+# With packages, it puts their static binaries there, and nothing else.
 #
 # TARGET is the target of Rust, by default musl on the processor of this machine; for arm64:
 # aarch64-unknown-linux-musl.
 set -eu
 
-out=${1:?usage: scripts/build-static.sh OUT_DIR}
+out=${1:?usage: scripts/build-static.sh OUT_DIR [PACKAGE…]}
+shift
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 cd "$(dirname "$0")/.."
 
-roots=/etc/ssl/certs/ca-certificates.crt
-if [ ! -r "$roots" ]; then
-    echo "build-static.sh: $roots is missing: install the package ca-certificates" >&2
-    exit 1
+if [ $# -eq 0 ]; then
+    set -- fleet-connector vehicle-data-sender
+    roots=/etc/ssl/certs/ca-certificates.crt
+    if [ ! -r "$roots" ]; then
+        echo "build-static.sh: $roots is missing: install the package ca-certificates" >&2
+        exit 1
+    fi
+    install -m 644 "$roots" "$out/ca-certificates.crt"
 fi
 
 # Cargo sets these for tests, which build the image too. ring is built anew when one of them
@@ -45,10 +52,9 @@ export "CC_$suffix=$compiler" "CFLAGS_$suffix=-U_FORTIFY_SOURCE"
 # Packed relative relocations make the position-independent binary 0.2 MB smaller, and functions that
 # are the same instructions only once another 0.06 MB.
 RUSTFLAGS="-C target-feature=+crt-static -C linker=rust-lld -C link-self-contained=yes -C link-arg=-zpack-relative-relocs -C link-arg=--icf=all" \
-    cargo build --locked --release \
-    --package fleet-connector --package vehicle-data-sender --bins --target "$target"
+    cargo build --locked --release $(printf -- ' --package %s' "$@") --bins --target "$target"
 
-for binary in fleet-connector vehicle-data-sender; do
+# Each package has one binary, of the same name.
+for binary; do
     install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/$binary" "$out/$binary"
 done
-install -m 644 "$roots" "$out/ca-certificates.crt"

@@ -25,6 +25,12 @@ impl Time {
         Self(millis)
     }
 
+    /// The milliseconds since 1970.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
     /// The time after a duration.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

@@ -88,7 +88,7 @@ impl Context {
         let mut waiting: VecDeque<Call> = calls.into_iter().collect();
         let mut asked = std::collections::BTreeMap::new();
         let total = waiting.len();
-        let mut line = progress::StatusLine::new();
+        let line = progress::StatusLine::new();
         while !waiting.is_empty() || !asked.is_empty() {
             while self.session.pending() < parallel
                 && let Some(call) = waiting.pop_front()
@@ -112,7 +112,6 @@ impl Context {
                 () = self.interrupt.wait() => return Err(Failure::Interrupted),
             }
         }
-        line.clear();
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod exporter;
 mod failure;
 mod interrupt;
 mod link;
+mod local_time;
 mod output;
 mod payload;
 mod progress;
@@ -77,6 +78,7 @@ async fn execute(command: CommandLine, interrupt: &Interrupt) -> Result<ExitCode
         Command::Verify(args) => commands::verify::run(&args),
         Command::Exporter(args) => commands::exporter::run(&connection, args, interrupt).await,
         Command::Completion(args) => commands::completion::run(&args),
+        Command::Man(args) => commands::man::run(&args),
         Command::Rollout(args) => commands::rollout::run(&connection, args, interrupt).await,
     }
 }

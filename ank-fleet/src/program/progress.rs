@@ -1,47 +1,111 @@
 //! What commands write to standard error: progress and notes.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::sync::LazyLock;
+use std::time::Duration;
 
-/// Writes a line to standard error.
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+
+/// How often the rate of a bar is computed anew.
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// What is shown on a terminal, below what was written. Elsewhere nothing is shown.
+static SHOWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes a line to standard error, above the progress.
 pub(crate) fn note(line: &str) {
-    // If it is closed, there is still the exit code.
-    let _ = writeln!(io::stderr(), "{line}");
+    SHOWN.suspend(|| {
+        // If it is closed, there is still the exit code.
+        let _ = writeln!(io::stderr(), "{line}");
+    });
 }
 
-/// A line that is replaced by the next one on a terminal; elsewhere it is not written.
+/// A line that is replaced by the next one on a terminal; elsewhere it is not written. When
+/// dropped, it is removed.
 #[derive(Debug)]
-pub(crate) struct StatusLine {
-    is_terminal: bool,
-    shown: String,
-}
+pub(crate) struct StatusLine(ProgressBar);
 
 impl StatusLine {
     pub(crate) fn new() -> Self {
-        Self { is_terminal: io::stderr().is_terminal(), shown: String::new() }
+        let line = SHOWN.add(ProgressBar::no_length());
+        line.set_style(style("{msg}"));
+        Self(line)
     }
 
     /// Shows a line instead of the former one.
-    pub(crate) fn show(&mut self, line: &str) {
-        if self.is_terminal && self.shown != line {
-            let former = self.shown.chars().count();
-            let blank = " ".repeat(former.saturating_sub(line.chars().count()));
-            let _ = write!(io::stderr(), "\r{line}{blank}");
-            line.clone_into(&mut self.shown);
+    pub(crate) fn show(&self, line: &str) {
+        self.0.set_message(line.to_owned());
+    }
+}
+
+impl Drop for StatusLine {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// The progress of a wave: a bar on a terminal, and at the end of the wave a line that stays. When
+/// dropped, the bar is removed.
+#[derive(Debug)]
+pub(crate) struct WaveBar(ProgressBar);
+
+impl WaveBar {
+    /// The bar of a wave. `name` comes before the bar.
+    pub(crate) fn new(name: String) -> Self {
+        let bar = SHOWN.add(ProgressBar::new(0));
+        bar.set_style(
+            style("{prefix}   {bar:20.cyan/dim}   {wide_msg}   {rate}")
+                .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    let _ = out.write_str(&rate(state.per_sec()));
+                })
+                .progress_chars("━╸ "),
+        );
+        bar.set_prefix(name);
+        bar.enable_steady_tick(REDRAW);
+        Self(bar)
+    }
+
+    /// Shows how far the wave is.
+    pub(crate) fn show(&self, done: usize, total: usize, text: String) {
+        self.0.set_length(u64::try_from(total).unwrap_or(u64::MAX));
+        self.0.set_position(u64::try_from(done).unwrap_or(u64::MAX));
+        if self.0.message() != text {
+            self.0.set_message(text);
         }
     }
+}
 
-    /// Writes a line that stays, instead of the former one.
-    pub(crate) fn settle(&mut self, line: &str) {
-        self.clear();
-        note(line);
+impl Drop for WaveBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A style with a template that is written here.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A number of vehicles per time.
+fn rate(per_second: f64) -> String {
+    let per_minute = per_second * 60.0;
+    if per_minute < 1.0 { String::new() } else { format!("{per_minute:.0}/min") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_per_minute_and_none_before_the_first_vehicle() {
+        assert_eq!(rate(0.0), "");
+        assert_eq!(rate(0.683), "41/min");
     }
 
-    /// Removes the line.
-    pub(crate) fn clear(&mut self) {
-        if !self.shown.is_empty() {
-            let blank = " ".repeat(self.shown.chars().count());
-            let _ = write!(io::stderr(), "\r{blank}\r");
-            self.shown.clear();
+    #[test]
+    fn the_templates_are_valid() {
+        for template in ["{msg}", "{prefix}   {bar:20.cyan/dim}   {wide_msg}   {rate}"] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
 }

@@ -52,11 +52,29 @@ pub fn plan_lines(plan: &Plan, online: usize, groups: &[ChangeGroup]) -> Vec<Str
 /// The progress of a wave, without a bar.
 #[must_use]
 pub fn wave_line(state: &State, wave: usize) -> String {
+    format!("{}   {}", wave_name(state, wave), wave_text(state, wave))
+}
+
+/// Which wave of how many.
+#[must_use]
+pub fn wave_name(state: &State, wave: usize) -> String {
+    format!("wave {wave}/{}", state.plan().waves.len())
+}
+
+/// For how many vehicles of a wave it is over, and how many they are.
+#[must_use]
+pub fn wave_progress(state: &State, wave: usize) -> (usize, usize) {
     let tally = state.tally(wave);
-    let size = state.wave_size(wave) + tally.unchanged;
+    (tally.done(), state.wave_size(wave) + tally.unchanged)
+}
+
+/// The counts of a wave.
+#[must_use]
+pub fn wave_text(state: &State, wave: usize) -> String {
+    let tally = state.tally(wave);
+    let (done, size) = wave_progress(state, wave);
     let mut parts = vec![
-        format!("wave {wave}/{}", state.plan().waves.len()),
-        format!("{}/{}", thousands(tally.done()), thousands(size)),
+        format!("{}/{}", thousands(done), thousands(size)),
         format!("ok {}", thousands(tally.succeeded)),
     ];
     let mut add = |name: &str, count: usize| {

@@ -66,6 +66,9 @@ pub struct Options {
     pub until: Option<Time>,
     /// `--release`, passed on to the vehicle.
     pub release: Option<String>,
+    /// `--force`: lifts the protection of workloads.
+    #[serde(default)]
+    pub force: bool,
 }
 
 impl Default for Options {
@@ -84,6 +87,7 @@ impl Default for Options {
             on_failure: OnFailure::Stop,
             until: None,
             release: None,
+            force: false,
         }
     }
 }

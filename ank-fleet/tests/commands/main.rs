@@ -8,4 +8,5 @@ mod operators;
 mod rollouts;
 mod signed;
 mod support;
+mod terminal;
 mod usage;

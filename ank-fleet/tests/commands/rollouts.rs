@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{TestFleet, eventually, manifest, vin};
+use crate::support::{Broker, TestFleet, eventually, manifest, vin};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
@@ -138,6 +138,40 @@ async fn with_unless_confirmed_vehicles_keep_the_change_after_the_gate() {
     for line in history.json_lines() {
         assert_eq!(line["history"]["revisions"][0]["status"], "succeeded", "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_says_when_nothing_is_started_any_more_in_the_zone_of_the_operator() {
+    let fleet = TestFleet::start(1).await;
+    fleet.write("a.yaml", &manifest("nginx", "1"));
+    let mut command = fleet.command(&["apply", "a.yaml", "V01", "--until", "05:00"]);
+    let output = command.env("TZ", "Asia/Kolkata").output().await.unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    let line = error.lines().find(|line| line.starts_with("  starts nothing after ")).unwrap();
+    assert!(line.ends_with(" 05:00 Asia/Kolkata"), "{line}");
+    let plans = std::fs::read_dir(fleet.journals()).unwrap();
+    let plan = plans.filter_map(Result::ok).map(|entry| entry.path().join("plan.json"));
+    let plan = plan.map(std::fs::read_to_string).find_map(Result::ok).unwrap();
+    assert!(plan.contains("T23:30:00.000Z"), "{plan}");
+}
+
+/// Also of its undo.
+#[tokio::test(flavor = "multi_thread")]
+async fn force_lifts_the_protection_of_workloads() {
+    let broker = Broker::with(&["persistence false"]).await;
+    let fleet = TestFleet::with(broker, 2, &[("--protected-workloads", "nginx")]).await;
+    fleet.write("a.yaml", &manifest("nginx", "1"));
+    let apply = ["apply", "a.yaml", "--all", "--yes", "--id"];
+    let refused = fleet.run(&[&apply[..], &["aaaa"]].concat()).await;
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(refused.stdout.contains("rejected: "), "{refused:?}");
+    let applied = fleet.run(&[&apply[..], &["bbbb", "--force"]].concat()).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    assert!(fleet.has(1, "nginx") && fleet.has(2, "nginx"));
+    let undone = fleet.run(&["rollout", "undo", "bbbb", "--yes"]).await;
+    assert!(undone.stdout.contains("2 taken back"), "{undone:?}");
+    assert!(!fleet.has(1, "nginx") && !fleet.has(2, "nginx"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

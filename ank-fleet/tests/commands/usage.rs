@@ -14,17 +14,27 @@ fn mistakes_are_found_before_a_connection_is_made() {
     write("config.yaml", "contexts: {a: {host: b}}\n");
     for (args, part) in [
         ("apply good.yaml", "no vehicles are selected; name VINs, or use --vehicles FILE"),
-        ("apply bad.yaml --all", "bad.yaml: workloads.nginx"),
+        ("apply bad.yaml --all", "bad.yaml: workloads.nginx: a workload needs the field runtime"),
+        ("apply bad.yaml --all", "(line 4, column 5)"),
         ("apply missing.yaml --all", "missing.yaml: No such file"),
         ("apply V01 --all", "no manifest is named"),
         ("apply good.yaml good.yaml --all", "workloads.nginx is in another file, too"),
         ("apply good.yaml --all --waves 5%,1%", "wave 2: 1% is not more than 5%"),
         ("apply good.yaml --all --max-failures 120%", "more than 100%"),
+        ("apply good.yaml --all --waves 50%,30%,100%", "wave 2: 30% is not more than 50%"),
+        ("apply good.yaml --all --waves 5,5,100%", "wave 2: 5 is not more than 5"),
+        ("apply good.yaml --all --waves 1,5%", "the last wave must be 100%"),
+        ("apply good.yaml --all --max-failures=-1", "--max-failures"),
+        ("apply good.yaml --all --max-unreachable many", "--max-unreachable"),
+        ("apply good.yaml --all --rate 0/m", "--rate"),
+        ("apply good.yaml --all --pause-after 0", "--pause-after"),
+        ("apply good.yaml --all --soak forever", "write it as 30s, 10m or 24h"),
         ("apply good.yaml --all --parallel 0", "0 is not in 1..=1000"),
         ("apply good.yaml --all --deadline 0s", "it must not be 0"),
         ("apply good.yaml --all --until soon", "--until: \"soon\" is not a time"),
         ("apply good.yaml --all --release ä", "--release"),
         ("apply good.yaml -l a>1", "is not a valid label key"),
+        ("apply good.yaml -l region,", "column 8: expected a label key or !"),
         ("history", "no vehicles are selected"),
         ("request nothing --all", "\"nothing\" is not an operation"),
         ("get vehicles --context x --config config.yaml", "there is no context \"x\""),
@@ -65,6 +75,7 @@ fn each_command_has_help_with_an_example() {
         "sign",
         "verify",
         "completion",
+        "man",
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
             .args(command.split(' '))
@@ -75,6 +86,30 @@ fn each_command_has_help_with_an_example() {
         assert_eq!(output.status.code(), Some(0));
         assert!(help.contains(&format!("  ank-fleet {command}")), "{help}");
     }
+}
+
+/// Pages of all commands; what they say is what `--help` says.
+#[test]
+fn man_pages_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("share/man1");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ank-fleet"));
+    let output = command.arg("man").arg(&pages).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert!(page("ank-fleet.1").contains("ank\\-fleet\\-apply(1)"), "{}", page("ank-fleet.1"));
+    let apply = page("ank-fleet-apply.1");
+    assert!(
+        apply.contains("max\\-failures") && apply.contains("ank\\-fleet apply nginx.yaml WDB0412")
+    );
+    assert!(page("ank-fleet-rollout-undo.1").contains("Take back what a roll\\-out has changed"));
+    // A file is in the way.
+    let output = Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
+        .arg("man")
+        .arg(pages.join("ank-fleet.1"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(crate) struct ResumeArgs {
     /// The id of the roll-out
     #[arg(add = ArgValueCandidates::new(rollouts))]
     pub(crate) id: RolloutId,
-    /// Start nothing after this time: 2026-01-31T05:00:00Z, or 05:00 in UTC
+    /// Start nothing after this time: 05:00 in the local time zone (TZ), or 2026-01-31T05:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     /// jsonl: print a line of JSON for each transition

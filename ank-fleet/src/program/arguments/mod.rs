@@ -16,12 +16,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use changing::{ApplyArgs, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs};
 pub(crate) use connection::{Connection, ConnectionArgs};
-pub(crate) use others::{CompletionArgs, ExporterArgs};
+pub(crate) use others::{CompletionArgs, ExporterArgs, ManArgs};
 pub(crate) use reading::{
     AskingArgs, DiffArgs, FilesArgs, GetArgs, Kind, LogsArgs, Output, RequestArgs, VinsArgs,
     WaitArgs,
 };
-pub(crate) use rollout::until;
 pub(crate) use selection::{read_text, split};
 pub(crate) use signing::{SignArgs, VerifyArgs};
 
@@ -129,6 +128,11 @@ Example:
 Example:
   ank-fleet completion bash > ~/.local/share/bash-completion/completions/ank-fleet")]
     Completion(CompletionArgs),
+    /// Write the man pages, one for each command
+    #[command(after_help = "\
+Example:
+  ank-fleet man ~/.local/share/man/man1")]
+    Man(ManArgs),
 }
 
 impl CommandLine {

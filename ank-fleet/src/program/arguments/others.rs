@@ -1,4 +1,4 @@
-//! The arguments of `exporter` and `completion`.
+//! The arguments of `exporter`, `completion` and `man`.
 
 use clap::Args;
 
@@ -19,4 +19,10 @@ pub(crate) struct ExporterArgs {
 pub(crate) struct CompletionArgs {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The directory of the pages; it is made if there is none
+    pub(crate) directory: std::path::PathBuf,
 }

@@ -1,12 +1,13 @@
 //! The options of roll-outs.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use fleet_contract::revision::RollbackMode;
+use jiff::ZonedDateTime;
 
 use super::super::failure::Failure;
-use crate::Time;
+use super::super::local_time::until;
 use crate::rollout::{OnFailure, Options, RolloutId};
 use crate::waves::{Limit, Rate, Waves};
 
@@ -43,17 +44,20 @@ pub(crate) struct RolloutArgs {
     #[arg(long, value_name = "CMD")]
     gate: Option<String>,
     /// Pause after this wave
-    #[arg(long, value_name = "WAVE")]
-    pause_after: Option<usize>,
+    #[arg(long, value_name = "WAVE", value_parser = clap::value_parser!(u16).range(1..))]
+    pause_after: Option<u16>,
     /// When vehicles take the change back by themselves: off, on-failure or unless-confirmed
     #[arg(long, value_name = "MODE", default_value = "on-failure")]
     rollback: RollbackMode,
     /// What follows when a limit or a gate stops the roll-out
     #[arg(long, value_name = "ACTION", default_value = "stop")]
     on_failure: OnFailureArg,
-    /// Start nothing after this time: 2026-01-31T05:00:00Z, or 05:00 in UTC
+    /// Start nothing after this time: 05:00 in the local time zone (TZ), or 2026-01-31T05:00:00Z
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Lift the protection of workloads; the policies of the vehicles remain
+    #[arg(long)]
+    force: bool,
     /// Name of the release, shown by get vehicles
     #[arg(long, value_name = "NAME")]
     release: Option<String>,
@@ -76,7 +80,7 @@ impl RolloutArgs {
     ///
     /// # Errors
     /// An option is wrong.
-    pub(crate) fn options(&self, now: SystemTime) -> Result<Options, Failure> {
+    pub(crate) fn options(&self, now: &ZonedDateTime) -> Result<Options, Failure> {
         let until = self.until.as_deref().map(|text| until(text, now)).transpose()?;
         if let Some(release) = &self.release {
             let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
@@ -95,13 +99,14 @@ impl RolloutArgs {
             queue: self.queue,
             soak: self.soak,
             gate: self.gate.clone(),
-            pause_after: self.pause_after,
+            pause_after: self.pause_after.map(usize::from),
             rollback: self.rollback,
             on_failure: match self.on_failure {
                 OnFailureArg::Stop => OnFailure::Stop,
                 OnFailureArg::Undo => OnFailure::Undo,
             },
             until,
+            force: self.force,
             release: self.release.clone(),
         })
     }
@@ -115,52 +120,4 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it as 30s, 10m or 24h"))?;
     if duration.is_zero() { Err("it must not be 0".to_owned()) } else { Ok(duration) }
-}
-
-/// Parses `--until`: a point in time, or the next time of day.
-///
-/// # Errors
-/// What is wrong.
-pub(crate) fn until(text: &str, now: SystemTime) -> Result<Time, Failure> {
-    const DAY: u64 = 24 * 3600;
-    if let Ok(time) = Time::try_from(text.to_owned()) {
-        return Ok(time);
-    }
-    let parse = || {
-        let (hours, minutes) = text.split_once(':')?;
-        let two = |text: &str, max: u64| {
-            let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-            text.parse::<u64>().ok().filter(|number| is_number && *number <= max)
-        };
-        Some(two(hours, 23)? * 3600 + two(minutes, 59)? * 60)
-    };
-    let Some(of_day) = parse() else {
-        return Err(Failure::usage(format!(
-            "--until: {text:?} is not a time, for example 2026-01-31T05:00:00Z, or 05:00 in UTC"
-        )));
-    };
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let midnight = now - now % DAY;
-    let today = midnight + of_day;
-    let next = if today > now { today } else { today + DAY };
-    Ok(Time::from_millis(next * 1000))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_day_are_the_next_ones() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(6 * 3600);
-        let text = |of: &str| until(of, now).unwrap().to_string();
-        assert_eq!(text("07:30"), "1970-01-01T07:30:00.000Z");
-        assert_eq!(text("05:00"), "1970-01-02T05:00:00.000Z");
-        assert_eq!(text("06:00"), "1970-01-02T06:00:00.000Z");
-        assert_eq!(text("2026-01-31T05:00:00Z"), "2026-01-31T05:00:00.000Z");
-        for wrong in ["5:00", "24:00", "05:60", "05", "soon", ""] {
-            assert!(until(wrong, now).is_err(), "{wrong}");
-        }
-    }
 }

@@ -5,12 +5,15 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use fleet_contract::revision::RollbackMode;
+use jiff::ZonedDateTime;
+use jiff::tz::TimeZone;
 
 use super::super::arguments::{ApplyArgs, ConnectionArgs, FilesArgs, Output, split};
 use super::super::config;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
+use super::super::local_time;
 use super::super::rollouts::{ControlFile, Driver, Start, filters};
 use super::super::survey::survey;
 use super::super::{output, payload, progress};
@@ -33,7 +36,8 @@ pub(crate) async fn run(
     let (files, vins) = split(files, |name| Path::new(name).exists());
     let selection = selection.with_vins(vins).read()?;
     let operation = if delete { Change::Delete } else { Change::Apply };
-    let mut options = rollout.options(SystemTime::now())?;
+    let local = ZonedDateTime::now();
+    let mut options = rollout.options(&local)?;
     let payload = payload::read(&files, operation)?;
     if let Some(statement) = &payload.statement {
         // Vehicles take these from what is signed, and ignore the user properties.
@@ -57,6 +61,9 @@ pub(crate) async fn run(
     plan.unchanged = found.unchanged().cloned().collect();
     for line in plan_lines(&plan, online.len(), &found.groups) {
         progress::note(&line);
+    }
+    if let Some(until) = plan.options.until {
+        progress::note(&until_line(until, local.time_zone()));
     }
     let count = plan.vehicles.len();
     if plan.unchanged.len() == count {
@@ -85,6 +92,11 @@ pub(crate) async fn run(
     let result = driver.run(Start::Begin).await;
     context.close().await;
     result
+}
+
+/// The line of the plan about `--until`.
+pub(crate) fn until_line(until: Time, zone: &TimeZone) -> String {
+    format!("  starts nothing after {}", local_time::describe(until, zone))
 }
 
 /// The folder of the journals.

@@ -7,6 +7,7 @@ pub(crate) mod exporter;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod request;
 pub(crate) mod rollout;
 pub(crate) mod sign;

@@ -3,18 +3,19 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use jiff::ZonedDateTime;
 use serde_json::json;
 
 use super::super::arguments::{
     ConnectionArgs, Output, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs, read_text,
-    until,
 };
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
+use super::super::local_time;
 use super::super::rollouts::{Control, ControlFile, Driver, Start, filters};
 use super::super::{output, payload, progress};
-use super::apply::{confirm, journals};
+use super::apply::{self, confirm, journals};
 use crate::journal::{Journal, JournalError, Recorded};
 use crate::report::{next_commands, thousands, verdict_lines, wave_line};
 use crate::rollout::{Event, ExitCode, Halt, OutcomeKind, Rollout, RolloutId, Stage, State};
@@ -35,7 +36,11 @@ pub(crate) async fn run(
         RolloutCommand::Pause(args) => control(&args.id, Control::Pause),
         RolloutCommand::Abort(args) => control(&args.id, Control::Abort),
         RolloutCommand::Resume(ResumeArgs { id, until: text, output }) => {
-            let until = text.map(|text| until(&text, SystemTime::now())).transpose()?;
+            let now = ZonedDateTime::now();
+            let until = text.map(|text| local_time::until(&text, &now)).transpose()?;
+            if let Some(until) = until {
+                progress::note(&apply::until_line(until, now.time_zone()));
+            }
             drive(connection, &id, output, interrupt, None, |state| resume(state, until)).await
         }
         RolloutCommand::Retry(RetryArgs { id, failed, pending: _, output }) => {

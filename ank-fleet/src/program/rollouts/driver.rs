@@ -17,7 +17,7 @@ use super::super::arguments::Output;
 use super::super::call::Answer;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
-use super::super::progress::StatusLine;
+use super::super::progress::WaveBar;
 use super::super::session::{Session, SessionEvent, subscription};
 use super::super::{output, progress};
 use super::control::{Control, ControlFile};
@@ -28,7 +28,7 @@ use super::watch::Watch;
 use crate::changes::WantedChange;
 use crate::journal::Journal;
 use crate::presence::vehicle_of;
-use crate::report::{next_commands, verdict_lines, wave_line};
+use crate::report::{next_commands, verdict_lines, wave_line, wave_name, wave_progress, wave_text};
 use crate::rollout::{
     Action, Change, Event, ExitCode, Halt, OutcomeKind, READ_TIMEOUT, RequestId, RequestKind,
     Rollout, Stage, Step, Vehicle, Verdict,
@@ -84,7 +84,8 @@ pub(crate) struct Driver<'a> {
     /// The signed request that takes changes back, if there is one.
     signed_undo: Option<Bytes>,
     verdict: Option<Verdict>,
-    line: StatusLine,
+    /// The bar of the wave whose progress is shown.
+    bar: Option<WaveBar>,
     /// The wave whose progress is shown.
     wave: usize,
 }
@@ -117,7 +118,7 @@ impl<'a> Driver<'a> {
             sent: BTreeMap::new(),
             signed_undo: None,
             verdict: None,
-            line: StatusLine::new(),
+            bar: None,
             wave,
         }
     }
@@ -212,6 +213,9 @@ impl<'a> Driver<'a> {
     fn send(&mut self, request: RequestId, revision: Option<u64>, expires: Time) {
         let plan = self.rollout.state().plan();
         let mut properties = vec![("request-id".to_owned(), request.to_string())];
+        if plan.options.force && request.kind != RequestKind::Confirm {
+            properties.push(("force".to_owned(), "true".to_owned()));
+        }
         let (operation, payload) = match request.kind {
             RequestKind::Change => {
                 if plan.options.rollback != RollbackMode::Off {
@@ -353,10 +357,13 @@ impl<'a> Driver<'a> {
     fn show(&mut self) {
         let state = self.rollout.state();
         while self.wave < state.wave() {
-            self.line.settle(&wave_line(state, self.wave));
+            self.bar = None;
+            progress::note(&wave_line(state, self.wave));
             self.wave += 1;
         }
-        self.line.show(&wave_line(state, self.wave));
+        let (done, total) = wave_progress(state, self.wave);
+        let bar = self.bar.get_or_insert_with(|| WaveBar::new(wave_name(state, self.wave)));
+        bar.show(done, total, wave_text(state, self.wave));
     }
 
     async fn finish(mut self) -> Result<ExitCode, Failure> {
@@ -373,7 +380,8 @@ impl<'a> Driver<'a> {
         }
         self.show();
         let state = self.rollout.state();
-        self.line.settle(&wave_line(state, self.wave));
+        self.bar = None;
+        progress::note(&wave_line(state, self.wave));
         let id = &state.plan().id;
         if self.verdict == Some(Verdict::Interrupted) {
             progress::note(&format!(
