@@ -145,11 +145,12 @@ async fn the_plan_says_when_nothing_is_started_any_more_in_the_zone_of_the_opera
     let fleet = TestFleet::start(1).await;
     fleet.write("a.yaml", &manifest("nginx", "1"));
     let mut command = fleet.command(&["apply", "a.yaml", "V01", "--until", "05:00"]);
-    let output = command.env("TZ", "Asia/Kolkata").output().await.unwrap();
+    // Without the files of the system.
+    let output = command.env("TZ", "IST-5:30").output().await.unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{error}");
     let line = error.lines().find(|line| line.starts_with("  starts nothing after ")).unwrap();
-    assert!(line.ends_with(" 05:00 Asia/Kolkata"), "{line}");
+    assert!(line.ends_with(" 05:00 +05:30"), "{line}");
     let plans = std::fs::read_dir(fleet.journals()).unwrap();
     let plan = plans.filter_map(Result::ok).map(|entry| entry.path().join("plan.json"));
     let plan = plan.map(std::fs::read_to_string).find_map(Result::ok).unwrap();
