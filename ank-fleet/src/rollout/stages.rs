@@ -279,12 +279,17 @@ fn exit_code(state: &State) -> ExitCode {
     }
     let is_stopped = match state.halt() {
         Some(Halt::NoSuccess { .. }) => failed + other > 0,
-        Some(Halt::Aborted | Halt::Undo) => true,
+        Some(Halt::Aborted) => true,
         Some(halt) => halt.is_failure(),
         None => false,
     };
     if failed > 0 && failed == untrusted {
         ExitCode::Untrusted
+    } else if state.halt() == Some(&Halt::Undo) {
+        // What the operator has asked for is that everything is taken back.
+        let mut sent = state.vehicles().iter().filter(|vehicle| vehicle.is_undo_sent);
+        let was_undone = |vehicle: &Vehicle| vehicle.outcome() == Some(OutcomeKind::Undone);
+        if sent.all(was_undone) { ExitCode::Success } else { ExitCode::SomeFailed }
     } else if is_stopped {
         ExitCode::Stopped
     } else if failed + other > 0 {

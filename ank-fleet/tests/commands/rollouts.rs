@@ -52,6 +52,7 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
     assert_eq!(fleet.run(&["apply", "b.yaml", "V05"]).await.code, 0);
     let undone = fleet.run(&["rollout", "undo", "eeee", "--yes"]).await;
     assert!(undone.stdout.contains("16 taken back"), "{undone:?}");
+    assert_eq!(undone.code, 1, "{undone:?}");
     assert!(undone.stdout.contains("1× superseded"), "{undone:?}");
     assert!((1..=17).all(|number| fleet.has(number, "nginx") == (number == 5)));
 }
@@ -172,6 +173,7 @@ async fn force_lifts_the_protection_of_workloads() {
     assert!(fleet.has(1, "nginx") && fleet.has(2, "nginx"));
     let undone = fleet.run(&["rollout", "undo", "bbbb", "--yes"]).await;
     assert!(undone.stdout.contains("2 taken back"), "{undone:?}");
+    assert_eq!(undone.code, 0, "{undone:?}");
     assert!(!fleet.has(1, "nginx") && !fleet.has(2, "nginx"));
 }
 
