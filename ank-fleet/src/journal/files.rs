@@ -38,6 +38,10 @@ pub(super) fn exists(path: &Path) -> Result<bool, JournalError> {
     path.try_exists().map_err(failed(path))
 }
 
+pub(super) fn size(path: &Path) -> Result<u64, JournalError> {
+    fs::metadata(path).map(|file| file.len()).map_err(failed(path))
+}
+
 pub(super) fn names(folder: &Path) -> Result<Vec<String>, JournalError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -81,6 +81,14 @@ impl Journal {
         Ok(read::read(&path)?.0)
     }
 
+    /// The size of the transitions in bytes. It grows with each.
+    ///
+    /// # Errors
+    /// There is no such journal.
+    pub fn size(folder: &Path, id: &RolloutId) -> Result<u64, JournalError> {
+        files::size(&folder.join(id.as_str()).join(TRANSITIONS))
+    }
+
     /// The ids of all roll-outs, sorted.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! `exporter`: serves metrics of the fleet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use super::super::progress;
 use super::super::session::SessionEvent;
 use crate::inventory::Fleet;
 use crate::journal::{Journal, Recorded};
-use crate::rollout::{ExitCode, Rollout, Stage, Transition};
+use crate::rollout::{ExitCode, Rollout, RolloutId, Stage, Transition};
 
 /// How often the metrics are made anew.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -34,7 +34,8 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
     let mut context = Context::open(connection, interrupt, |_| Vec::new()).await?;
-    let (page, pages) = watch::channel(page(&context, &args, true));
+    let mut rollouts = Rollouts::default();
+    let (page, pages) = watch::channel(page(&context, &args, true, &mut rollouts));
     let server = serve(args.listen, pages);
     tokio::pin!(server);
     progress::note(&format!("metrics are served on http://{}/metrics", args.listen));
@@ -55,7 +56,7 @@ pub(crate) async fn run(
                 }
                 let inventory = context.connection.inventory.as_ref();
                 context.fleet = Fleet::new(inventory, context.session.presence().seen());
-                page.send_replace(self::page(&context, &args, is_connected));
+                page.send_replace(self::page(&context, &args, is_connected, &mut rollouts));
             }
             Err(error) = &mut server => {
                 return Err(Failure::usage(format!("--listen {}: {error}", args.listen)));
@@ -68,23 +69,48 @@ pub(crate) async fn run(
     }
 }
 
-fn page(context: &Context, args: &ExporterArgs, is_connected: bool) -> bytes::Bytes {
+fn page(
+    context: &Context,
+    args: &ExporterArgs,
+    is_connected: bool,
+    rollouts: &mut Rollouts,
+) -> bytes::Bytes {
     let snapshot = Snapshot {
         fleet: &context.fleet,
         presence: context.session.presence(),
         is_connected,
-        rollouts: rollouts(),
+        rollouts: &rollouts.open(),
         group_by: args.group_by.as_deref(),
         per_vehicle: args.per_vehicle,
     };
     text(&snapshot).into()
 }
 
-/// The roll-outs of this machine that are not over.
-fn rollouts() -> Vec<RolloutCounts> {
-    let Some(journals) = config::journals() else { return Vec::new() };
-    let ids = Journal::list(&journals).unwrap_or_default();
-    ids.into_iter().filter_map(|id| counts(Journal::read(&journals, &id).ok()?)).collect()
+/// The roll-outs of this machine, each with the size of its journal when it was read. A roll-out that
+/// is over stays in its journal for good, so only those that have changed are read again.
+#[derive(Debug, Default)]
+struct Rollouts(BTreeMap<RolloutId, (u64, Option<RolloutCounts>)>);
+
+impl Rollouts {
+    /// Those that are not over.
+    fn open(&mut self) -> Vec<&RolloutCounts> {
+        let Some(journals) = config::journals() else { return Vec::new() };
+        let ids: BTreeSet<RolloutId> =
+            Journal::list(&journals).unwrap_or_default().into_iter().collect();
+        self.0.retain(|id, _| ids.contains(id));
+        for id in ids {
+            // One that is just being created, or is damaged, is left out.
+            let Ok(size) = Journal::size(&journals, &id) else { continue };
+            if self.0.get(&id).is_some_and(|(before, _)| *before == size) {
+                continue;
+            }
+            match Journal::read(&journals, &id) {
+                Ok(recorded) => self.0.insert(id, (size, counts(recorded))),
+                Err(_) => self.0.remove(&id),
+            };
+        }
+        self.0.values().filter_map(|(_, counts)| counts.as_ref()).collect()
+    }
 }
 
 /// The counts of a roll-out that is not over.

@@ -30,7 +30,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) presence: &'a Presence,
     pub(crate) is_connected: bool,
     /// The roll-outs of this machine that are not over.
-    pub(crate) rollouts: Vec<RolloutCounts>,
+    pub(crate) rollouts: &'a [&'a RolloutCounts],
     /// The label by whose values vehicles are counted.
     pub(crate) group_by: Option<&'a str>,
     pub(crate) per_vehicle: bool,
@@ -153,14 +153,14 @@ pub(crate) fn text(snapshot: &Snapshot<'_>) -> String {
     if snapshot.per_vehicle {
         add("vehicle_info", "1 for each vehicle", vehicles(snapshot));
     }
-    add_rollouts(&mut registry, &snapshot.rollouts);
+    add_rollouts(&mut registry, snapshot.rollouts);
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string takes everything");
     text
 }
 
 /// Adds the metrics of roll-outs.
-fn add_rollouts(registry: &mut Registry, rollouts: &[RolloutCounts]) {
+fn add_rollouts(registry: &mut Registry, rollouts: &[&RolloutCounts]) {
     let (mut states, mut wave, mut waves) = (Counts::new(), Counts::new(), Counts::new());
     let mut outcomes = Counts::new();
     let requests = Family::<Labels, Counter>::default();
@@ -332,7 +332,7 @@ mod tests {
             fleet: &fleet,
             presence: &presence,
             is_connected: true,
-            rollouts: vec![rollout],
+            rollouts: &[&rollout],
             group_by: Some("region"),
             per_vehicle: false,
         };
@@ -413,7 +413,7 @@ mod tests {
             fleet: &Fleet::new(None, presence.seen()),
             presence: &presence,
             is_connected: true,
-            rollouts: vec![RolloutCounts {
+            rollouts: &[&RolloutCounts {
                 id: "7f3a".to_owned(),
                 state: RolloutState::Running,
                 wave: 1,
@@ -440,7 +440,7 @@ mod tests {
             fleet: &fleet,
             presence: &presence,
             is_connected: true,
-            rollouts: Vec::new(),
+            rollouts: &[],
             group_by: None,
             per_vehicle: false,
         };
