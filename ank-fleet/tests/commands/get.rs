@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Broker, TestFleet, free_port, manifest, vin};
+use crate::support::{Broker, TestFleet, manifest, vin};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles_are_shown_and_selected_by_labels() {
@@ -154,17 +154,17 @@ async fn vehicles_that_appear_later_are_followed_if_they_are_selected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_of_the_fleet_are_served() {
     let mut fleet = TestFleet::start(3).await;
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
-    let mut exporter = fleet.spawn(&["exporter", "--listen", &listen, "--group-by", "region"]);
-    exporter.line("metrics are served on").await;
+    let mut exporter =
+        fleet.spawn(&["exporter", "--listen", "127.0.0.1:0", "--group-by", "region"]);
+    let line = exporter.line("metrics are served on").await;
+    let address = line.split(['/', ' ']).find(|part| part.starts_with("127.0.0.1:")).unwrap();
     fleet.disconnect(3).await;
     let mut page = String::new();
     let end = std::time::Instant::now() + crate::support::DEADLINE;
     while !page.contains("ank_fleet_vehicles{status=\"offline\",region=\"eu\"} 1") {
         assert!(std::time::Instant::now() < end, "{page}");
         page.clear();
-        let mut stream = TcpStream::connect(&listen).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
         stream.read_to_string(&mut page).await.unwrap();
     }

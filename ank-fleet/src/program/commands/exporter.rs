@@ -1,8 +1,10 @@
 //! `exporter`: serves metrics of the fleet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::interval;
 
@@ -36,9 +38,12 @@ pub(crate) async fn run(
     let mut context = Context::open(connection, interrupt, |_| Vec::new()).await?;
     let mut rollouts = Rollouts::default();
     let (page, pages) = watch::channel(page(&context, &args, true, &mut rollouts));
-    let server = serve(args.listen, pages);
+    let (listener, address) = listen(args.listen)
+        .await
+        .map_err(|error| Failure::usage(format!("--listen {}: {error}", args.listen)))?;
+    let server = serve(listener, pages);
     tokio::pin!(server);
-    progress::note(&format!("metrics are served on http://{}/metrics", args.listen));
+    progress::note(&format!("metrics are served on http://{address}/metrics"));
     let mut ticks = interval(INTERVAL);
     let mut is_connected = true;
     let mut rounds: u32 = 0;
@@ -58,15 +63,20 @@ pub(crate) async fn run(
                 context.fleet = Fleet::new(inventory, context.session.presence().seen());
                 page.send_replace(self::page(&context, &args, is_connected, &mut rollouts));
             }
-            Err(error) = &mut server => {
-                return Err(Failure::usage(format!("--listen {}: {error}", args.listen)));
-            }
+            never = &mut server => match never {},
             () = interrupt.wait() => {
                 context.close().await;
                 return Err(Failure::Interrupted);
             }
         }
     }
+}
+
+/// The listener, and the address it has got: with port 0 the system chooses one.
+async fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 fn page(

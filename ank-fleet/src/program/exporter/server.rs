@@ -1,7 +1,6 @@
 //! The HTTP server of the metrics.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +27,8 @@ const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=u
 /// The text that is served.
 type Page = watch::Receiver<Bytes>;
 
-/// Serves `/metrics`. Never returns, unless it cannot listen.
-///
-/// # Errors
-/// The address cannot be listened on.
-pub(crate) async fn serve(address: SocketAddr, page: Page) -> std::io::Result<Infallible> {
-    let listener = TcpListener::bind(address).await?;
+/// Serves `/metrics` to whoever connects to `listener`. Never returns.
+pub(crate) async fn serve(listener: TcpListener, page: Page) -> Infallible {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
