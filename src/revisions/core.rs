@@ -166,6 +166,12 @@ impl Core {
                     self.check_due = true;
                 }
             }
+            // The rollback may wait for Ankaios; the answer need not.
+            Event::Requested { id, job: Job::Confirm { revision }, .. }
+                if self.is_taken_back(revision) =>
+            {
+                refuse(Some(id), trial::being_taken_back(revision), actions);
+            }
             Event::Requested { id, job, deadline } => {
                 let (id, deadline) = (Some(id), Some(deadline));
                 let queued = Queued { id, deadline, retry_at: None, job };

@@ -164,8 +164,7 @@ impl Core {
     fn confirmed(&self, number: u64) -> Result<Revision, Failure> {
         self.book.kept(number)?;
         if self.is_taken_back(number) {
-            let reason = format!("revision {number} cannot be confirmed: it is rolled back");
-            return Err(Failure::Rejected(reason));
+            return Err(being_taken_back(number));
         }
         let Some(revision) = self.book.revisions.get(&number) else {
             let reason = "revision 0 is the startup manifest, which needs no confirmation".into();
@@ -286,4 +285,9 @@ impl Core {
         }
         refuse(queued.id, failure, actions);
     }
+}
+
+/// Why a revision cannot be confirmed any more.
+pub(super) fn being_taken_back(revision: u64) -> Failure {
+    Failure::Rejected(format!("revision {revision} cannot be confirmed: it is rolled back"))
 }

@@ -49,6 +49,18 @@ fn a_confirmation_that_arrives_at_the_deadline_is_too_late() {
     assert_eq!(summary(&world), (2, values(&[]), Some(2)));
 }
 
+/// The rollback may wait for Ankaios longer than an operator waits for the reply.
+#[test]
+fn a_confirmation_that_is_too_late_is_refused_at_once() {
+    let mut world = unconfirmed();
+    world.queue("b", Some("1"), RollbackMode::Off);
+    let now = world.now.monotonic;
+    world.advance(now + World::CONFIRM_TIMEOUT);
+    world.step(Event::Tick);
+    let id = world.queue_job(Job::Confirm { revision: 1 });
+    assert!(matches!(world.answers.remove(&id), Some(Err(Failure::Rejected(_)))));
+}
+
 #[test]
 fn a_confirmation_that_cannot_be_kept_does_not_count() {
     let mut world = unconfirmed();
