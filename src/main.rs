@@ -70,8 +70,8 @@ async fn connect(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         version = env!("CARGO_PKG_VERSION"),
         topics = %settings.topics,
         control_interface = %settings.control_interface_dir.display(),
-        broker = %settings.mqtt.broker,
-        proxy = %settings.mqtt.proxy,
+        broker = %settings.mqtt.brokers,
+        proxy = %settings.mqtt.brokers.proxies(),
         "fleet connector"
     );
     match connector::run(settings, stop).await {

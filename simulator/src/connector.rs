@@ -44,7 +44,7 @@ impl RunningConnector {
         }
         let mut settings = Settings::from_args(arguments)?;
         // The demo has reached the broker directly. A proxy in its environment is for Cargo.
-        settings.mqtt.proxy = Default::default();
+        settings.mqtt.brokers = settings.mqtt.brokers.without_proxies();
         log_to_standard_error(log.unwrap_or(settings.log.level));
         let stop = CancellationToken::new();
         let running = connector::run(settings, stop.clone());

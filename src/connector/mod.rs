@@ -8,7 +8,9 @@
 mod activation;
 mod error;
 
-use mqtt_session::{Ended, STABLE_CONNECTION, reconnect_backoff};
+use std::time::Duration;
+
+use mqtt_session::{Ended, ReconnectWaits};
 use service_kit::heartbeat::Monitor;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -165,7 +167,7 @@ async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Erro
             parts.instruments.reporter.clone(),
         )
     });
-    let mut backoff = reconnect_backoff();
+    let mut waits = ReconnectWaits::new(Duration::ZERO);
     while !stop.is_cancelled() {
         if let Some(standby) = &mut standby {
             standby.wait(stop).await;
@@ -191,7 +193,7 @@ async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Erro
         }
         standby.was_active(ended == Ended::TakenOver);
         // A session that fails at once must not be retried without a pause.
-        let pause = backoff.next_wait_after(start.elapsed(), STABLE_CONNECTION);
+        let pause = waits.next_wait(Some(start.elapsed()));
         tokio::select! {
             () = sleep(pause) => {}
             () = stop.cancelled() => {}

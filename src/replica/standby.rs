@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use ankaios_control::LinkStatus;
 use fleet_contract::topics::Topics;
-use mqtt_session::{
-    ConnectionError, Reporter, STABLE_CONNECTION, SessionOptions, format_wait, reconnect_backoff,
-};
-use service_kit::backoff::Backoff;
+use mqtt_session::{ConnectionError, ReconnectWaits, Reporter, SessionOptions, format_wait};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +27,7 @@ pub(crate) struct Standby {
     /// Whether an active replica of this name is this process or the previous one of this
     /// replica.
     succeeds_itself: bool,
-    backoff: Backoff,
+    waits: ReconnectWaits,
 }
 
 impl Standby {
@@ -43,8 +40,8 @@ impl Standby {
         link: watch::Receiver<LinkStatus>,
         reporter: Reporter,
     ) -> Self {
-        let (succeeds_itself, backoff) = (true, reconnect_backoff());
-        Self { replica, options, topics, link, reporter, succeeds_itself, backoff }
+        let (succeeds_itself, waits) = (true, ReconnectWaits::new(Duration::ZERO));
+        Self { replica, options, topics, link, reporter, succeeds_itself, waits }
     }
 
     /// Records that this replica was active. `taken_over` says whether another one is active
@@ -136,8 +133,8 @@ impl Standby {
     /// Reports the error that has ended a connection. Returns how long to wait before the next
     /// one.
     fn report_error(&mut self, error: &ConnectionError, ready: Option<Instant>) -> Duration {
-        let lasted = ready.map_or(Duration::ZERO, |ready| ready.elapsed());
-        let wait = self.backoff.next_wait_after(lasted, STABLE_CONNECTION).max(error.min_wait());
+        let lasted = ready.map(|ready| ready.elapsed());
+        let wait = self.waits.next_wait(lasted).max(error.min_wait());
         let help = if error.is_takeover() {
             Some(SAME_NAME.to_owned())
         } else if error.is_closed() && ready.is_some() {
@@ -154,6 +151,7 @@ impl Standby {
             retry_in = %format_wait(wait),
             "a standby replica cannot see which replica is active"
         );
+        self.options.brokers.advance();
         wait
     }
 }

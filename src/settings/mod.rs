@@ -250,15 +250,15 @@ impl ConnectArgs {
             let max_payload = usize::try_from(max_payload?.as_u64()).ok()?;
             Some(Settings {
                 mqtt: SessionOptions {
-                    broker: mqtt.broker.broker,
+                    brokers: mqtt.broker.brokers,
                     transport: mqtt.broker.transport,
-                    proxy: mqtt.broker.proxy,
                     addresses: AddressBook::default(),
                     tls: mqtt.broker.tls,
                     login: mqtt.broker.login,
                     client_id: mqtt.client_id,
                     session_expiry: mqtt.session_expiry,
                     will_delay: mqtt.will_delay,
+                    reconnect_spread: mqtt.reconnect_spread,
                     keep_alive: mqtt.keep_alive,
                     drain_timeout: DRAIN_TIMEOUT,
                     // A record can be larger than the request that it was made from.
@@ -317,7 +317,7 @@ mod tests {
         let settings = read(&["--vin", "7"]).unwrap();
         assert_eq!(settings.topics.to_string(), "vehicle/7");
         assert_eq!(settings.mqtt.client_id, "fleet-connector-7");
-        assert_eq!(settings.mqtt.broker.to_string(), "localhost:1883");
+        assert_eq!(settings.mqtt.brokers.to_string(), "localhost:1883");
         assert_eq!(settings.mqtt.transport, Transport::Tcp);
         assert_eq!(settings.max_payload, 1024 * 1024);
         assert_eq!(settings.mqtt.session_expiry, Duration::from_secs(86_400));
@@ -332,7 +332,7 @@ mod tests {
     fn the_port_is_part_of_the_address_or_a_setting_of_its_own() {
         let broker = |flags: &[&str]| {
             let settings = read(&[&["--vin=7"], flags].concat()).unwrap();
-            settings.mqtt.broker.to_string()
+            settings.mqtt.brokers.to_string()
         };
         assert_eq!(broker(&["--mqtt-broker-addr=b:1884"]), "b:1884");
         assert_eq!(broker(&["--mqtt-broker-addr=b", "--mqtt-broker-port=1884"]), "b:1884");

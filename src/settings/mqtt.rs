@@ -11,6 +11,9 @@ use service_kit::settings::Check;
 /// radio network interrupts the connection.
 const WILL_DELAY: Duration = Duration::from_secs(5);
 
+/// Over how long the connectors of a fleet come back to a broker that was lost, if it is not set.
+const RECONNECT_SPREAD: Duration = Duration::from_secs(1);
+
 /// The settings of the connection to the broker as text.
 #[derive(Debug, Args)]
 pub(super) struct MqttArgs {
@@ -26,6 +29,10 @@ pub(super) struct MqttArgs {
     /// with REPLICA_ID 0s]
     #[arg(long, env, value_name = "DURATION", hide_env_values = true)]
     mqtt_will_delay: Option<String>,
+    /// After a lost connection, wait for a random part of this time: so a fleet does not come back
+    /// all at once. About one second for 500 vehicles [default: 1s, with REPLICA_ID 0s]
+    #[arg(long, env, value_name = "DURATION", hide_env_values = true)]
+    mqtt_reconnect_spread: Option<String>,
     /// MQTT keep-alive: the connection is closed if the broker sends nothing for this time
     #[arg(long, env, value_name = "DURATION", default_value = "30s", hide_env_values = true)]
     mqtt_keep_alive: String,
@@ -40,6 +47,7 @@ pub(super) struct MqttSettings {
     pub(super) client_id: String,
     pub(super) session_expiry: Duration,
     pub(super) will_delay: Duration,
+    pub(super) reconnect_spread: Duration,
     pub(super) keep_alive: Duration,
     pub(super) replica: Option<String>,
 }
@@ -69,6 +77,16 @@ impl MqttArgs {
                 format!("{id:?} is not a valid name; use 1 to 64 of A-Z, a-z, 0-9, _ and -"),
             );
         }
+        let spread = self.mqtt_reconnect_spread.as_deref().filter(|spread| !spread.is_empty());
+        let reconnect_spread = match spread {
+            // A standby takes over sooner than a wait would end.
+            None if replica.is_some() => Some(Duration::ZERO),
+            None => Some(RECONNECT_SPREAD),
+            Some(text) => {
+                let hour = Duration::from_hours(1);
+                check.duration_within("MQTT_RECONNECT_SPREAD", text, Duration::ZERO..=hour)
+            }
+        };
         let will_delay = self.mqtt_will_delay.as_deref().filter(|delay| !delay.is_empty());
         let will_delay = match will_delay {
             None if replica.is_some() => Some(Duration::ZERO),
@@ -86,6 +104,7 @@ impl MqttArgs {
             client_id: client_id?,
             session_expiry: session_expiry?,
             will_delay: will_delay?,
+            reconnect_spread: reconnect_spread?,
             keep_alive: keep_alive?,
             replica,
         })

@@ -69,6 +69,7 @@ fn help_explains_every_setting() {
         "MQTT_CLIENT_ID",
         "MQTT_SESSION_EXPIRY",
         "MQTT_WILL_DELAY",
+        "MQTT_RECONNECT_SPREAD",
         "MQTT_KEEP_ALIVE",
         "REPLICA_ID",
         "LABELS",

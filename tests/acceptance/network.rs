@@ -12,7 +12,7 @@ use crate::support::certificates::{Authority, Certified};
 use crate::support::connector::{BASE, start_connector_at};
 use crate::support::http_proxy::{HttpProxy, Reaction};
 use crate::support::vehicle::Vehicle;
-use crate::support::{Broker, Process, free_port, skipped};
+use crate::support::{Broker, DEADLINE, Process, eventually, free_port, skipped};
 
 /// A name that no name server knows.
 const BEHIND_PROXY: &str = "broker.behind-proxy.invalid";
@@ -282,5 +282,51 @@ async fn ipv6_is_possible_with_and_without_brackets() {
         let mut connector = network.connect(1, &settings);
         network.serves(&connector).await;
         connector.terminate().await;
+    }
+}
+
+/// The ports of the broker that a connector is connected to, one for each connection.
+fn connected_to(connector: &Process) -> Vec<u16> {
+    let output = connector.output();
+    let lines = output.iter().filter(|line| line.contains(" connected to the MQTT broker"));
+    lines
+        .map(|line| {
+            let (_, address) = line.split_once("broker=127.0.0.1:").unwrap();
+            address.split(' ').next().unwrap().parse().unwrap()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_connector_goes_to_another_node_when_its_own_is_gone() {
+    let mut nodes = [Broker::start().await, Broker::start().await, Broker::start().await];
+    let addresses: Vec<String> =
+        nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+    let addresses = addresses.join(",");
+    let vehicle = Vehicle::start().await;
+    let settings = [("MQTT_BROKER_ADDR", addresses.as_str()), ("MQTT_BROKER_PORT", "")];
+    let connector = start_connector_at(0, vehicle.control_interface(), &settings);
+    let mut served = 0;
+    // Only one is left in the end.
+    for gone in 0..3 {
+        eventually("it is connected", DEADLINE, async || {
+            (connected_to(&connector).len() > served).then_some(())
+        })
+        .await;
+        served = connected_to(&connector).len();
+        let port = connected_to(&connector).pop().unwrap();
+        let own = nodes.iter_mut().find(|node| node.port() == port).unwrap();
+        own.request(&format!("{BASE}/state"), "[]", &[]).await.json();
+        if gone < 2 {
+            own.kill().await;
+        }
+    }
+    let mut all = connected_to(&connector);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 3);
+    let start = connector.line(" fleet connector ").await;
+    for node in &nodes {
+        assert!(start.contains(&format!("127.0.0.1:{}", node.port())), "{start}");
     }
 }

@@ -18,8 +18,8 @@ use crate::support::{Broker, DEADLINE, Process, Proxy, Requester};
 /// The shortest keep-alive time that is allowed.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// The longest sum of the first three waits of the backoff.
-const FIRST_WAITS: Duration = Duration::from_millis(1400);
+/// The longest sum of `MQTT_RECONNECT_SPREAD` and the first three waits of the backoff.
+const FIRST_WAITS: Duration = Duration::from_millis(2400);
 
 /// A connector that reaches the broker through a proxy.
 struct Uplink {

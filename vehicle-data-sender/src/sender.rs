@@ -1,10 +1,6 @@
 //! Publishes the speed to the MQTT broker, and reconnects.
 
-use std::time::Duration;
-
-use mqtt_session::{
-    ConnectionError, Publisher, STABLE_CONNECTION, SessionMetrics, format_wait, reconnect_backoff,
-};
+use mqtt_session::{ConnectionError, Publisher, ReconnectWaits, SessionMetrics, format_wait};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -19,33 +15,35 @@ pub(crate) async fn run(settings: SenderSettings, stop: CancellationToken) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         topic = settings.topic,
-        broker = %settings.mqtt.broker,
-        proxy = %settings.mqtt.proxy,
+        broker = %settings.mqtt.brokers,
+        proxy = %settings.mqtt.brokers.proxies(),
         "vehicle data sender"
     );
-    let mut backoff = reconnect_backoff();
+    let mut settings = settings;
+    let mut waits = ReconnectWaits::new(settings.mqtt.reconnect_spread);
     loop {
         let Some(opened) = stop.run_until_cancelled(connect(&settings)).await else { return };
         let (error, lasted) = match opened {
-            Err(error) => (error, Duration::ZERO),
+            Err(error) => (error, None),
             Ok(mut publisher) => {
                 let since = Instant::now();
                 let publishing = publish(&settings, &mut publisher);
                 let Some(error) = stop.run_until_cancelled(publishing).await else {
                     return publisher.close().await;
                 };
-                (error, since.elapsed())
+                (error, Some(since.elapsed()))
             }
         };
-        let wait = backoff.next_wait_after(lasted, STABLE_CONNECTION).max(error.min_wait());
-        let help = error.help(&settings.mqtt, lasted.is_zero());
+        let wait = waits.next_wait(lasted).max(error.min_wait());
+        let help = error.help(&settings.mqtt, lasted.is_none());
         tracing::warn!(
-            broker = %settings.mqtt.broker,
+            broker = %settings.mqtt.broker(),
             %error,
             help,
             retry_in = %format_wait(wait),
             "no connection to the MQTT broker"
         );
+        settings.mqtt.brokers.advance();
         if stop.run_until_cancelled(sleep(wait)).await.is_none() {
             return;
         }

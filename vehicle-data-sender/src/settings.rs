@@ -10,6 +10,9 @@ use service_kit::settings::{Check, LogArgs, LogSettings, Mistakes, SettingsError
 /// MQTT keep alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// Over how long the senders of a fleet come back to a broker that was lost.
+const RECONNECT_SPREAD: Duration = Duration::from_secs(1);
+
 /// Largest payload that is received: none is expected.
 const MAX_PAYLOAD: usize = 1024;
 
@@ -94,17 +97,17 @@ impl SenderArgs {
 }
 
 fn session_options(settings: BrokerSettings, topic: &str) -> SessionOptions {
-    let BrokerSettings { broker, transport, proxy, tls, login } = settings;
+    let BrokerSettings { brokers, transport, tls, login } = settings;
     SessionOptions {
-        broker,
+        brokers,
         transport,
-        proxy,
         addresses: AddressBook::default(),
         tls,
         login,
         client_id: String::new(),
         session_expiry: Duration::ZERO,
         will_delay: Duration::ZERO,
+        reconnect_spread: RECONNECT_SPREAD,
         keep_alive: KEEP_ALIVE,
         drain_timeout: Duration::ZERO,
         max_payload: MAX_PAYLOAD,
@@ -126,7 +129,7 @@ mod tests {
     #[test]
     fn only_the_topic_is_required() {
         let settings = read(&["--topic=vehicle/1/sensors/speed"]).unwrap();
-        assert_eq!(settings.mqtt.broker.to_string(), "localhost:1883");
+        assert_eq!(settings.mqtt.brokers.to_string(), "localhost:1883");
         assert_eq!(settings.topic, "vehicle/1/sensors/speed");
         assert_eq!(settings.interval, Duration::from_secs(1));
     }

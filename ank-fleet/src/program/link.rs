@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use mqtt_session::{
-    ConnectionError, NetworkError, RefusedSubscription, Request, Requester, RequesterEvent,
-    STABLE_CONNECTION, SessionMetrics, SessionOptions, Subscription, reconnect_backoff,
+    ConnectionError, NetworkError, ReconnectWaits, RefusedSubscription, Request, Requester,
+    RequesterEvent, SessionMetrics, SessionOptions, Subscription,
 };
 use service_kit::random;
 use tokio::sync::mpsc;
@@ -101,7 +101,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let mut backoff = reconnect_backoff();
+        let mut waits = ReconnectWaits::new(self.options.reconnect_spread);
         loop {
             self.connection += 1;
             let start = Instant::now();
@@ -110,8 +110,8 @@ impl Task {
             if self.events.send((self.connection, LinkEvent::Down(down))).await.is_err() {
                 return;
             }
-            let pause = backoff.next_wait_after(start.elapsed(), STABLE_CONNECTION);
-            tokio::time::sleep(pause).await;
+            self.options.brokers.advance();
+            tokio::time::sleep(waits.next_wait(Some(start.elapsed()))).await;
         }
     }
 

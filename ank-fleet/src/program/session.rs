@@ -85,7 +85,7 @@ impl Session {
     ) -> Result<Self, Failure> {
         let id = session_id();
         options.client_id = format!("ank-fleet-{id}");
-        let address = options.broker.to_string();
+        let address = options.brokers.to_string();
         let mut subscriptions = vec![
             subscription("vehicle/+/connector/status", Qos::AtLeastOnce, true),
             subscription(&format!("vehicle/+/reply/{id}/resp"), Qos::AtLeastOnce, false),

@@ -6,6 +6,9 @@ use crate::address_url::{Url, shown};
 use crate::broker_host::Host;
 use crate::setting_error::{ADDRESS, PORT, SettingError};
 
+/// Most addresses of one broker.
+const MAX_ADDRESSES: usize = 16;
+
 /// Host and port of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerAddress {
@@ -46,6 +49,49 @@ impl BrokerAddress {
             )]);
         }
         Ok(Self { host, port: included.or(separate).unwrap_or(default_port) })
+    }
+
+    /// Parses one address or several that are separated by commas, each as in
+    /// [`from_settings`](Self::from_settings). `port` is for all of them.
+    ///
+    /// # Errors
+    /// The mistakes of all of them; an address is missing or is there twice; there are too many.
+    pub fn list_from_settings(
+        addresses: &str,
+        port: Option<&str>,
+        default_port: u16,
+    ) -> Result<Vec<Self>, Vec<SettingError>> {
+        let mistake = |reason: String| SettingError::new(ADDRESS, reason);
+        let parts: Vec<&str> = addresses.split(',').map(str::trim).collect();
+        if parts.len() > 1 && parts.iter().any(|part| part.is_empty()) {
+            return Err(vec![mistake(format!("{addresses:?} has a comma without an address"))]);
+        }
+        if parts.len() > MAX_ADDRESSES {
+            let count = parts.len();
+            return Err(vec![mistake(format!(
+                "it has {count} addresses; at most {MAX_ADDRESSES} are tried: name fewer, or one \
+                 name that has all of them in DNS"
+            ))]);
+        }
+        let mut found: Vec<Self> = Vec::new();
+        let mut mistakes: Vec<SettingError> = Vec::new();
+        for part in parts {
+            match Self::from_settings(part, port, default_port) {
+                Ok(address) if found.contains(&address) => {
+                    mistakes.push(mistake(format!("{address} is there twice")));
+                }
+                Ok(address) => found.push(address),
+                // A mistake in the port is the same for each.
+                Err(errors) => {
+                    for error in errors {
+                        if !mistakes.contains(&error) {
+                            mistakes.push(error);
+                        }
+                    }
+                }
+            }
+        }
+        if mistakes.is_empty() { Ok(found) } else { Err(mistakes) }
     }
 
     /// The host as a name server or a proxy is asked for it: a name, or an address without
@@ -148,8 +194,12 @@ pub(crate) fn url_settings(text: &str) -> Option<String> {
 
 /// Host and port, if there is one; or what is wrong.
 fn parse_address(text: &str) -> Result<(Host, Option<u16>), String> {
-    if text.contains(',') {
-        return Err(format!("{text:?} has a comma; name one broker"));
+    let is_separator = |character: char| character.is_whitespace() || ",;".contains(character);
+    let parts: Vec<&str> = text.split(is_separator).filter(|part| !part.is_empty()).collect();
+    if parts.len() > 1 && parts.iter().all(|part| parse_address(part).is_ok()) {
+        return Err(format!(
+            "{text:?} is not one address; separate several by commas: a:1883,b:1883"
+        ));
     }
     if let Some(rest) = text.strip_prefix('[') {
         let Some((inside, port)) = rest.split_once(']') else {
@@ -239,8 +289,8 @@ mod tests {
             ("\"broker\"", "has quotes; write broker"),
             ("'broker:1883'", "has quotes; write broker:1883"),
             ("' \" '", "it has quotes, and it is empty"),
-            ("a:1883,b:1883", "has a comma; name one broker"),
-            ("a b", "it has ' '; write host or host:port"),
+            ("a:1883,b:1883", "is not one address; separate several by commas"),
+            ("a b", "is not one address; separate several by commas"),
             ("broker:", "\"\" is not a port"),
             (":1883", "write localhost:1883"),
             ("broker:0", "0 is not a valid port; use 1 to 65535"),
@@ -378,6 +428,53 @@ mod tests {
             |mistakes: Vec<SettingError>| mistakes.iter().map(|m| m.name).collect::<Vec<_>>();
         assert_eq!(names(read("a b", Some("0")).unwrap_err()), [ADDRESS, PORT]);
         assert_eq!(names(read("a:1", Some("x")).unwrap_err()), [PORT]);
+    }
+
+    fn list(addresses: &str, port: Option<&str>) -> Result<String, String> {
+        let listed = BrokerAddress::list_from_settings(addresses, port, 1883);
+        let shown = |found: Vec<BrokerAddress>| {
+            found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        listed.map(shown).map_err(|mistakes| {
+            mistakes.iter().map(|mistake| mistake.reason.clone()).collect::<Vec<_>>().join(" | ")
+        })
+    }
+
+    #[test]
+    fn several_addresses_are_separated_by_commas() {
+        for (addresses, port, shown) in [
+            ("a", None, "a:1883"),
+            ("a:1884,b", None, "a:1884 b:1883"),
+            (" a , [::1]:1 ,::1\n", None, "a:1883 [::1]:1 [::1]:1883"),
+            ("a,b:1884", Some("1884"), "a:1884 b:1884"),
+            ("a:1,a:2", None, "a:1 a:2"),
+        ] {
+            assert_eq!(list(addresses, port).as_deref(), Ok(shown));
+        }
+    }
+
+    #[test]
+    fn all_mistakes_of_several_addresses_are_found() {
+        let many = (0..17).map(|number| format!("n{number}")).collect::<Vec<_>>().join(",");
+        for (addresses, port, part) in [
+            ("", None, "it is empty"),
+            ("a,", None, "has a comma without an address"),
+            (",a", None, "has a comma without an address"),
+            ("a;b", None, "separate several by commas: a:1883,b:1883"),
+            ("a:1883 b:1883", None, "separate several by commas: a:1883,b:1883"),
+            ("a,b,a:1883", None, "a:1883 is there twice"),
+            ("x y,mqtt://b,c", None, "by commas: a:1883,b:1883 | \"mqtt://b\" is a URL"),
+            ("a:1,b", Some("2"), "it is 2, but MQTT_BROKER_ADDR=a:1 says 1"),
+            (&many, None, "17 addresses; at most 16"),
+        ] {
+            let mistakes = list(addresses, port).unwrap_err();
+            assert!(mistakes.contains(part), "{addresses}: {mistakes}");
+        }
+        // The port is wrong once.
+        assert_eq!(
+            list("a,b", Some("x")),
+            Err("\"x\" is not a port, a number from 1 to 65535".into())
+        );
     }
 
     #[test]

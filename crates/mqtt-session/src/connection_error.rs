@@ -122,14 +122,14 @@ impl ConnectionError {
             {
                 Some(closed_help(options))
             }
-            Self::Unreachable(error) => error.help(&options.broker, options.tls.as_ref()),
+            Self::Unreachable(error) => error.help(options.broker(), options.tls.as_ref()),
             Self::Timeout if early => Some(
                 "check MQTT_BROKER_ADDR and MQTT_BROKER_PORT; where only HTTP may leave the \
                  network, set HTTPS_PROXY or MQTT_TRANSPORT=websocket"
                     .into(),
             ),
             Self::Network(NetworkError::Io(error)) => {
-                let (host, port) = (options.broker.tls_host(), options.broker.port());
+                let (host, port) = (options.broker().tls_host(), options.broker().port());
                 let help =
                     tls::explain(error, Target { host: &host, port, tls: options.tls.as_ref() });
                 let is_closed = early && options.tls.is_some();

@@ -31,6 +31,7 @@
 //! | `application` | [`Application`], what the session asks about topics and payloads |
 //! | `connection` | one connection; `connection_error`: why it has ended and what helps |
 //! | `broker_address`, `broker_host`, `address_url`, `setting_error` | the address of the broker, as people write it |
+//! | `brokers` | several addresses of a broker, and which is used next |
 //! | `dial` | from the address to a stream of bytes: names, several addresses, proxy, WebSocket |
 //! | `connect`, `filter`, `tls`, `login` | CONNECT, SUBSCRIBE and TLS |
 //! | `network`, `unsent` | packets over a stream of bytes; the send buffer |
@@ -75,6 +76,7 @@ mod backoff;
 mod blame;
 mod broker_address;
 mod broker_host;
+mod brokers;
 mod connect;
 mod connection;
 mod connection_error;
@@ -120,8 +122,9 @@ pub use application::{
     Announcement, Application, Arrival, Qos, Reaction, RefusedSubscription, Routed, Subscription,
     TooLarge, TooLargeKind, Undeliverable,
 };
-pub use backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
+pub use backoff::{ReconnectWaits, format_wait};
 pub use broker_address::BrokerAddress;
+pub use brokers::{BrokerNode, Brokers};
 pub use connection_error::ConnectionError;
 pub use dial::address_book::AddressBook;
 pub use dial::error::{AddressErrors, DialError, NameError, ProxyCause, ProxyError};

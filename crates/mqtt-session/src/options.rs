@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::broker_address::BrokerAddress;
+use crate::brokers::Brokers;
 use crate::dial::address_book::AddressBook;
 use crate::dial::proxy::ProxyChoice;
 use crate::dial::transport::Transport;
@@ -13,12 +14,11 @@ use crate::tls::Tls;
 /// variable that messages of this crate refer to.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// Host and port of the broker: `MQTT_BROKER_ADDR` and `MQTT_BROKER_PORT`.
-    pub broker: BrokerAddress,
+    /// The addresses of the broker: `MQTT_BROKER_ADDR` and `MQTT_BROKER_PORT`; and the proxy that
+    /// leads to each: `HTTPS_PROXY` and `NO_PROXY`.
+    pub brokers: Brokers,
     /// What carries MQTT: `MQTT_TRANSPORT` and `MQTT_WEBSOCKET_PATH`.
     pub transport: Transport,
-    /// The proxy that leads to the broker: `HTTPS_PROXY` and `NO_PROXY`.
-    pub proxy: ProxyChoice,
     /// What is known about addresses. Shared by all connections with clones of these options.
     pub addresses: AddressBook,
     /// TLS; `None` for a plain connection: `MQTT_TLS`.
@@ -34,6 +34,8 @@ pub struct SessionOptions {
     /// *Will Delay Interval*: how long the broker waits before it publishes the last will, unless
     /// the session is resumed before: `MQTT_WILL_DELAY`.
     pub will_delay: Duration,
+    /// Over how long the clients of a broker that was lost come back: `MQTT_RECONNECT_SPREAD`.
+    pub reconnect_spread: Duration,
     /// *Keep Alive*: a broker that is silent for so long is given up. At least 5 s:
     /// `MQTT_KEEP_ALIVE`.
     pub keep_alive: Duration,
@@ -51,20 +53,36 @@ pub struct SessionOptions {
     pub user_properties: &'static [&'static str],
 }
 
+impl SessionOptions {
+    /// The address of the broker that is used, or is to be used next.
+    #[must_use]
+    pub fn broker(&self) -> &BrokerAddress {
+        &self.brokers.current().address
+    }
+
+    /// The proxy that leads to [`broker`](Self::broker).
+    #[must_use]
+    pub fn proxy(&self) -> &ProxyChoice {
+        &self.brokers.current().proxy
+    }
+}
+
 #[cfg(test)]
 impl SessionOptions {
     /// Options for tests that make no connection.
     pub(crate) fn for_tests() -> Self {
         Self {
-            broker: BrokerAddress::from_settings("localhost", None, 1883).expect("it is valid"),
+            brokers: BrokerAddress::from_settings("localhost", None, 1883)
+                .expect("it is valid")
+                .into(),
             transport: Transport::Tcp,
-            proxy: ProxyChoice::None,
             addresses: AddressBook::default(),
             tls: None,
             login: None,
             client_id: "fleet-connector-1".into(),
             session_expiry: Duration::from_hours(24),
             will_delay: Duration::ZERO,
+            reconnect_spread: Duration::ZERO,
             keep_alive: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(4),
             max_payload: 1024,

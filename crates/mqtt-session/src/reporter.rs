@@ -117,7 +117,7 @@ impl Reporter {
     pub fn failed(&self, options: &SessionOptions, error: &ConnectionError, help: Option<&str>) {
         self.metrics.failed();
         let hint = help.map(|help| format!("; {help}")).unwrap_or_default();
-        self.down(format!("no connection to {}: {error}{hint}", options.broker));
+        self.down(format!("no connection to {}: {error}{hint}", options.broker()));
     }
 
     /// The session has ended.

@@ -6,6 +6,7 @@ use clap::Args;
 use service_kit::settings::Check;
 
 use crate::broker_address::BrokerAddress;
+use crate::brokers::{BrokerNode, Brokers};
 use crate::dial::proxy::ProxyChoice;
 use crate::dial::transport::Transport;
 use crate::login::Login;
@@ -18,7 +19,8 @@ const BOOL: &str = "true or false";
 /// The settings of the connection to the broker as text.
 #[derive(Debug, Args)]
 pub struct BrokerArgs {
-    /// Host name or address of the MQTT broker, with a port or without: host, host:port, [::1]:port
+    /// Host name or address of the MQTT broker, with a port or without: host, host:port, [::1]:port;
+    /// of a cluster several, separated by commas
     #[arg(long, env, value_name = "HOST", default_value = "localhost", hide_env_values = true)]
     mqtt_broker_addr: String,
     /// Port of the MQTT broker [default: 1883, with TLS 8883]
@@ -59,12 +61,10 @@ pub struct BrokerArgs {
 /// The checked settings of the connection to the broker.
 #[derive(Debug, Clone)]
 pub struct BrokerSettings {
-    /// Host and port.
-    pub broker: BrokerAddress,
+    /// The addresses, and the proxy that leads to each.
+    pub brokers: Brokers,
     /// What carries MQTT.
     pub transport: Transport,
-    /// The proxy that leads to the broker.
-    pub proxy: ProxyChoice,
     /// TLS; `None` for a plain connection.
     pub tls: Option<Tls>,
     /// User name and password; `None` if the broker needs none.
@@ -77,25 +77,35 @@ impl BrokerArgs {
         let tls = self.tls(check);
         let default_port = if tls.is_some() { 8883 } else { 1883 };
         let port = self.mqtt_broker_port.as_deref();
-        let broker = BrokerAddress::from_settings(&self.mqtt_broker_addr, port, default_port)
-            .map_err(|mistakes| mistakes.into_iter().for_each(|mistake| add(check, mistake)))
-            .ok();
-        if let (Some(_), Some(broker)) = (&tls, &broker) {
-            check.parsed("MQTT_BROKER_ADDR", server_name(&broker.tls_host()));
+        let addresses =
+            BrokerAddress::list_from_settings(&self.mqtt_broker_addr, port, default_port)
+                .map_err(|mistakes| mistakes.into_iter().for_each(|mistake| add(check, mistake)))
+                .ok();
+        if tls.is_some() {
+            for address in addresses.iter().flatten() {
+                check.parsed("MQTT_BROKER_ADDR", server_name(&address.tls_host()));
+            }
         }
         let path = self.mqtt_websocket_path.as_deref();
         let transport = Transport::from_settings(self.mqtt_transport.as_deref(), path)
             .map_err(|mistake| add(check, mistake))
             .ok();
-        let proxy = broker.as_ref().and_then(|broker| {
+        let nodes = addresses.and_then(|addresses| {
             let variable = |name: &str| std::env::var(name).ok();
-            let proxy = ProxyChoice::from_environment(variable, broker);
-            proxy.map_err(|mistake| add(check, mistake)).ok()
+            let nodes = addresses.into_iter().map(|address| {
+                let proxy = ProxyChoice::from_environment(variable, &address)?;
+                Ok(BrokerNode { address, proxy })
+            });
+            // What is wrong with a proxy is wrong for each address.
+            let nodes: Result<Vec<_>, _> = nodes.collect();
+            nodes.map_err(|mistake| add(check, mistake)).ok()
         });
-        let is_local = broker.as_ref().is_none_or(BrokerAddress::is_loopback)
-            && !matches!(proxy, Some(ProxyChoice::Used(_)));
+        let is_local = nodes
+            .iter()
+            .flatten()
+            .all(|node| node.address.is_loopback() && !matches!(node.proxy, ProxyChoice::Used(_)));
         let login = self.login(tls.is_some(), is_local, check);
-        Some(BrokerSettings { broker: broker?, transport: transport?, proxy: proxy?, tls, login })
+        Some(BrokerSettings { brokers: Brokers::new(nodes?)?, transport: transport?, tls, login })
     }
 
     fn tls(&self, check: &mut Check) -> Option<Tls> {

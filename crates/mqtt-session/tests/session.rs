@@ -7,9 +7,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use mqtt_session::{
     AddressBook, Announcement, Application, Arrival, BrokerAddress, ConnectionError, Ended, Lane,
-    Message, Outgoing, ProxyChoice, Publication, Qos, Reaction, Recall, Reply, Reporter, Routed,
-    Session, SessionMetrics, SessionOptions, Subscription, Transport, Undeliverable, Watcher,
-    queue,
+    Message, Outgoing, Publication, Qos, Reaction, Recall, Reply, Reporter, Routed, Session,
+    SessionMetrics, SessionOptions, Subscription, Transport, Undeliverable, Watcher, queue,
 };
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode,
@@ -160,20 +159,21 @@ impl Scene {
     async fn start(is_shared: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let options = SessionOptions {
-            broker: BrokerAddress::from_settings(
+            brokers: BrokerAddress::from_settings(
                 "127.0.0.1",
                 None,
                 listener.local_addr().unwrap().port(),
             )
-            .unwrap(),
+            .unwrap()
+            .into(),
             transport: Transport::Tcp,
-            proxy: ProxyChoice::None,
             addresses: AddressBook::default(),
             tls: None,
             login: None,
             client_id: "session".into(),
             session_expiry: Duration::from_secs(60),
             will_delay: Duration::ZERO,
+            reconnect_spread: Duration::ZERO,
             keep_alive: Duration::from_secs(30),
             drain_timeout: Duration::from_millis(300),
             max_payload: 1024,

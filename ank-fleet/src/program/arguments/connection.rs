@@ -84,15 +84,15 @@ impl ConnectionArgs {
             let broker = broker?;
             Some(Connection {
                 options: SessionOptions {
-                    broker: broker.broker,
+                    brokers: broker.brokers,
                     transport: broker.transport,
-                    proxy: broker.proxy,
                     addresses: AddressBook::default(),
                     tls: broker.tls,
                     login: broker.login,
                     client_id: "ank-fleet".to_owned(),
                     session_expiry: Duration::ZERO,
                     will_delay: Duration::ZERO,
+                    reconnect_spread: Duration::ZERO,
                     drain_timeout: Duration::ZERO,
                     keep_alive: KEEP_ALIVE,
                     max_payload: MAX_PAYLOAD,

@@ -128,7 +128,7 @@ impl TestFleet {
             vehicle.settings.iter().flat_map(|(name, value)| [name.clone(), value.clone()]),
         );
         let mut settings = Settings::from_args(args).unwrap();
-        settings.mqtt.proxy = Default::default();
+        settings.mqtt.brokers = settings.mqtt.brokers.without_proxies();
         let stop = CancellationToken::new();
         let running = connector::run(settings, stop.clone());
         let task = tokio::spawn(async move {

@@ -33,14 +33,14 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(options: &'a SessionOptions) -> Self {
-        Self { options, proxy: options.proxy.proxy() }
+        Self { options, proxy: options.proxy().proxy() }
     }
 
     /// The host to connect to: the proxy or the broker.
     pub(super) fn target(&self) -> (String, u16) {
         match self.proxy {
             Some(proxy) => (proxy.host.clone(), proxy.port),
-            None => (self.options.broker.host(), self.options.broker.port()),
+            None => (self.options.broker().host(), self.options.broker().port()),
         }
     }
 
@@ -50,7 +50,7 @@ impl<'a> Plan<'a> {
         address: SocketAddr,
         reached: impl Fn(Stage),
     ) -> Result<Line, DialError> {
-        let broker = &self.options.broker;
+        let broker = self.options.broker();
         let stream: Box<dyn ByteStream> = match self.proxy {
             None => Box::new(connect(address).await?),
             Some(proxy) => self
@@ -86,7 +86,7 @@ impl<'a> Plan<'a> {
             let connected = tls.connect(proxy.host.trim_end_matches('.'), stream).await;
             stream = Box::new(connected.map_err(ProxyCause::Unreachable)?);
         }
-        tunnel::open(stream, proxy, &self.options.broker).await
+        tunnel::open(stream, proxy, self.options.broker()).await
     }
 }
 

@@ -17,17 +17,25 @@ use super::race::RESOLUTION_TIMEOUT;
 use super::shell::open;
 use super::transport::Transport;
 use crate::broker_address::BrokerAddress;
+use crate::brokers::{BrokerNode, Brokers};
 use crate::options::SessionOptions;
 
 /// Two addresses of this machine, which a name may have.
 const FIRST: [u8; 4] = [127, 0, 0, 2];
 const SECOND: [u8; 4] = [127, 0, 0, 1];
 
+/// Reaches the broker through the proxy of an environment.
+fn use_proxy(options: &mut SessionOptions, variable: impl Fn(&str) -> Option<String>) {
+    let address = options.broker().clone();
+    let proxy = ProxyChoice::from_environment(variable, &address).unwrap();
+    options.brokers = Brokers::new(vec![BrokerNode { address, proxy }]).unwrap();
+}
+
 /// Options for a name with these addresses, in this order.
 fn options(addresses: &[[u8; 4]], port: u16) -> SessionOptions {
     let addresses = addresses.iter().map(|address| IpAddr::from(*address)).collect();
     SessionOptions {
-        broker: BrokerAddress::from_settings("broker.example", None, port).unwrap(),
+        brokers: BrokerAddress::from_settings("broker.example", None, port).unwrap().into(),
         addresses: AddressBook::fixed(addresses),
         ..SessionOptions::for_tests()
     }
@@ -145,7 +153,7 @@ async fn localhost_is_known_without_a_name_server() {
     let listener = listen(SECOND, 0).await;
     let broker = BrokerAddress::from_settings("LocalHost.", None, port(&listener)).unwrap();
     // For all other names, there is no address.
-    let options = SessionOptions { broker, ..options(&[], 0) };
+    let options = SessionOptions { brokers: broker.into(), ..options(&[], 0) };
     assert!(open(&options).await.is_ok());
     drop(listener);
     let error = open(&options).await.err().unwrap().to_string();
@@ -155,11 +163,11 @@ async fn localhost_is_known_without_a_name_server() {
 #[tokio::test]
 async fn a_network_interface_that_does_not_exist_is_named() {
     let broker = BrokerAddress::from_settings("fe80::1%wlan9", None, 1883).unwrap();
-    let mut options = SessionOptions { broker, ..options(&[], 0) };
+    let mut options = SessionOptions { brokers: broker.into(), ..options(&[], 0) };
     options.addresses.names = Names::default();
     let error = open(&options).await.err().unwrap();
     assert!(error.to_string().contains("there is no network interface \"wlan9\""), "{error}");
-    let help = error.help(&options.broker, None).unwrap();
+    let help = error.help(options.broker(), None).unwrap();
     assert!(help.contains("the network interface that leads to the broker"), "{help}");
     assert!(!help.contains("name server"), "{help}");
 }
@@ -182,7 +190,7 @@ async fn a_name_server_that_does_not_answer_is_named() {
         "the name broker.example is not resolved: no answer from the name server within 8s"
     );
     let proxy = |name: &str| (name == "https_proxy").then(|| "proxy.example:3128".to_owned());
-    options.proxy = ProxyChoice::from_environment(proxy, &options.broker).unwrap();
+    use_proxy(&mut options, proxy);
     let error = open(&options).await.err().unwrap();
     assert_eq!(
         error.to_string(),
@@ -203,7 +211,7 @@ async fn a_proxy_that_says_nothing_is_named() {
     let url = format!("http://127.0.0.1:{}", port(&silent));
     let proxy = |name: &str| (name == "https_proxy").then(|| url.clone());
     let mut options = options(&[], 1883);
-    options.proxy = ProxyChoice::from_environment(proxy, &options.broker).unwrap();
+    use_proxy(&mut options, proxy);
     let error = open(&options).await.err().unwrap();
     assert_eq!(
         error.to_string(),
@@ -232,8 +240,8 @@ async fn help_says_what_a_proxy_or_a_name_needs() {
     let url = format!("http://127.0.0.1:{}", port(&refusing));
     let proxy = |name: &str| (name == "https_proxy").then(|| url.clone());
     let broker = BrokerAddress::from_settings("localhost", None, 1883).unwrap();
-    let mut options = SessionOptions { broker, ..options(&[], 1883) };
-    options.proxy = ProxyChoice::from_environment(proxy, &options.broker).unwrap();
+    let mut options = SessionOptions { brokers: broker.into(), ..options(&[], 1883) };
+    use_proxy(&mut options, proxy);
     let refuse = async {
         let (mut stream, _) = refusing.accept().await.unwrap();
         let _ = stream.read(&mut [0; 1000]).await;
@@ -244,11 +252,10 @@ async fn help_says_what_a_proxy_or_a_name_needs() {
         opened = open(&options) => opened.err().unwrap(),
         () = refuse => unreachable!(),
     };
-    let help = error.help(&options.broker, None).unwrap();
+    let help = error.help(options.broker(), None).unwrap();
     assert!(help.contains("add localhost to NO_PROXY"), "{help}");
-    options.proxy = ProxyChoice::None;
-    options.broker = BrokerAddress::from_settings("broker.local", None, 1883).unwrap();
+    options.brokers = BrokerAddress::from_settings("broker.local", None, 1883).unwrap().into();
     let error = open(&options).await.err().unwrap();
-    let help = error.help(&options.broker, None).unwrap();
+    let help = error.help(options.broker(), None).unwrap();
     assert!(help.contains("multicast DNS, which is not supported"), "{help}");
 }

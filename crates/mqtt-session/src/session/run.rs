@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::state::{Ended, Session, Stage, drain};
 use crate::allowed::Feature;
 use crate::application::Application;
-use crate::backoff::{STABLE_CONNECTION, format_wait, reconnect_backoff};
+use crate::backoff::{ReconnectWaits, format_wait};
 use crate::connect::{self, WillForm};
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
@@ -62,7 +62,7 @@ impl<A: Application> Session<A> {
     }
 
     async fn keep(&mut self) -> Ended {
-        let mut backoff = reconnect_backoff();
+        let mut waits = ReconnectWaits::new(self.options.reconnect_spread);
         loop {
             let (error, ready) = match self.connection().await {
                 Ok(()) => return Ended::Stopped,
@@ -73,18 +73,19 @@ impl<A: Application> Session<A> {
             if is_shared && error.is_takeover() {
                 return Ended::TakenOver;
             }
-            let lasted = ready.map_or(Duration::ZERO, |ready| ready.elapsed());
-            let wait = backoff.next_wait_after(lasted, STABLE_CONNECTION).max(error.min_wait());
+            let lasted = ready.map(|ready| ready.elapsed());
+            let wait = waits.next_wait(lasted).max(error.min_wait());
             let help = self.application.help(&error, &self.options);
             let help = help.or_else(|| error.help(&self.options, ready.is_none()));
             self.reporter.failed(&self.options, &error, help.as_deref());
             tracing::warn!(
-                broker = %self.options.broker,
+                broker = %self.options.broker(),
                 %error,
                 help,
                 retry_in = %format_wait(wait),
                 "no connection to the MQTT broker"
             );
+            self.options.brokers.advance();
             // The broker publishes the last will, so no farewell is needed.
             let is_running = self.stage == Stage::Running;
             let is_drained = self.outgoing.is_over() && self.outbox.is_empty();
@@ -136,7 +137,7 @@ impl<A: Application> Session<A> {
             return Ok(None);
         };
         tracing::info!(
-            broker = %self.options.broker,
+            broker = %self.options.broker(),
             client_id = self.options.client_id,
             session_present,
             "connected to the MQTT broker"
@@ -306,7 +307,7 @@ mod tests {
     async fn a_stop_before_the_first_connection_does_not_wait_for_the_broker() {
         let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let options = SessionOptions {
-            broker: BrokerAddress::from_settings(&unused.to_string(), None, 1883).unwrap(),
+            brokers: BrokerAddress::from_settings(&unused.to_string(), None, 1883).unwrap().into(),
             ..SessionOptions::for_tests()
         };
         let (consumer, _messages) = mpsc::channel(1);
