@@ -8,10 +8,12 @@
 //! limits the time that libyaml spends on a text therefore has to look at the events itself. This
 //! crate uses the libyaml of `yaml_serde` (`libyaml-rs`, a translation of the C code to Rust) with
 //! the same settings: it yields the same events, and ends at the same syntax error. It does not
-//! deserialize, resolve aliases, or write YAML.
+//! resolve aliases, or write YAML. [`tree`] makes a tree of nodes from the events.
 //!
 //! No published crate can replace it: `libyaml-safer` is another translation, and panics on text
 //! as short as `"\`; `libyaml` has no positions.
+
+pub mod tree;
 
 use std::ffi::CStr;
 use std::iter::FusedIterator;

@@ -2,7 +2,6 @@
 
 mod file;
 mod mistake;
-mod node;
 mod read;
 mod role;
 

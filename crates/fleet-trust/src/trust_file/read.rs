@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::file::{DEFAULT_REQUIRE, MAX_TRUST_FILE, TrustFile};
-use super::mistake::{Mistake, Position};
-use super::node::{self, Kind, Node};
+use yaml_events::tree::{self, Kind, Node, Position};
+
+use super::mistake::Mistake;
 use super::role::{Keyring, NamedKey, Role, TRUST_UPDATE};
 use crate::bundle::MAX_SIGNATURES;
 use crate::key::PublicKey;
 use crate::statement::MAX_SERIAL;
+
+/// Maximum depth of collections. A trust file has four.
+const MAX_DEPTH: usize = 8;
 
 /// Maximum number of keys of a role.
 const MAX_KEYS: usize = 64;
@@ -28,7 +32,7 @@ impl TrustFile {
     pub fn parse(text: &[u8], operations: &[&str]) -> Result<Self, Vec<Mistake>> {
         let root = text_of(text)
             .and_then(without_private_key)
-            .and_then(node::parse)
+            .and_then(root_of)
             .map_err(|mistake| vec![mistake])?;
         let mut reader = Reader { mistakes: Vec::new() };
         let file = reader.file(&root, operations);
@@ -45,14 +49,15 @@ impl TrustFile {
 
 /// The text of a file.
 fn text_of(bytes: &[u8]) -> Result<&str, Mistake> {
-    let first = Position { line: 1, column: 1 };
     if bytes.len() > MAX_TRUST_FILE {
         let limit = MAX_TRUST_FILE / 1024;
-        return Err(first.mistake(format!("the file has more than {limit} KiB")));
+        return Err(Mistake::new(Position::START, format!("the file has more than {limit} KiB")));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        Position::of_byte(bytes, error.valid_up_to())
-            .mistake("there is a byte that is not UTF-8 text; save the file as UTF-8")
+        Mistake::new(
+            Position::of_byte(bytes, error.valid_up_to()),
+            "there is a byte that is not UTF-8 text; save the file as UTF-8",
+        )
     })?;
     Ok(text.strip_prefix('\u{FEFF}').unwrap_or(text))
 }
@@ -62,9 +67,31 @@ fn without_private_key(text: &str) -> Result<&str, Mistake> {
     let Some(line) = text.lines().position(|line| line.contains("PRIVATE KEY-----")) else {
         return Ok(text);
     };
-    Err(Position { line: line + 1, column: 1 }.mistake(
+    Err(Mistake::new(
+        Position { line: line + 1, column: 1 },
         "this is a private key, which must stay with its owner; write the line of the .pub file",
     ))
+}
+
+/// The tree of a text.
+fn root_of(text: &str) -> Result<Node, Mistake> {
+    let root =
+        tree::parse(text, MAX_DEPTH).map_err(|error| Mistake::new(error.at, error.reason))?;
+    root.ok_or_else(|| {
+        let help = "the file is empty; write fleet, version, min_serial, require and roles";
+        Mistake::new(Position::START, help)
+    })
+}
+
+/// What a node is, for messages.
+fn describe(node: &Node) -> String {
+    match &node.kind {
+        _ if node.is_null() => "nothing".to_owned(),
+        Kind::Scalar { text, plain: true } => format!("{text:?}"),
+        Kind::Scalar { text, .. } => format!("{text:?} in quotes"),
+        Kind::List(_) => "a list".to_owned(),
+        Kind::Map(_) => "a map".to_owned(),
+    }
 }
 
 /// Reads nodes, and collects the mistakes. A method that returns `None` has added one.
@@ -81,7 +108,7 @@ struct Entries<'a, const N: usize> {
 impl Reader {
     fn wrong<T>(&mut self, at: Position, text: impl Display) -> Option<T> {
         if self.mistakes.len() < MAX_MISTAKES {
-            self.mistakes.push(at.mistake(text.to_string()));
+            self.mistakes.push(Mistake::new(at, text.to_string()));
         }
         None
     }
@@ -124,7 +151,7 @@ impl Reader {
     ) -> Option<Entries<'a, N>> {
         let Kind::Map(entries) = &node.kind else {
             let text =
-                format!("{what} is {}; write a map with {}", node.describe(), names.join(", "));
+                format!("{what} is {}; write a map with {}", describe(node), names.join(", "));
             return self.wrong(node.at, text);
         };
         let mut values = [None; N];
@@ -138,7 +165,7 @@ impl Reader {
                 None => {
                     let text = format!(
                         "{} is not known here; {what} has only {}",
-                        key.describe(),
+                        describe(key),
                         names.join(", ")
                     );
                     self.wrong(key.at, text)
@@ -183,7 +210,7 @@ impl Reader {
             _ => {
                 let text = format!(
                     "fleet is {}; write 1 to {MAX_FLEET} letters, digits, '.', '_' and '-'",
-                    node.describe()
+                    describe(node)
                 );
                 self.wrong(node.at, text)
             }
@@ -199,7 +226,7 @@ impl Reader {
             _ => None,
         };
         number.or_else(|| {
-            let text = format!("{name} is {}; write a number from {min} to {max}", node.describe());
+            let text = format!("{name} is {}; write a number from {min} to {max}", describe(node));
             self.wrong(node.at, text)
         })
     }
@@ -208,7 +235,7 @@ impl Reader {
         match &node.kind {
             Kind::List(items) if !items.is_empty() => Some(items),
             Kind::List(_) => self.wrong(node.at, format!("{name} is an empty list; {hint}")),
-            _ => self.wrong(node.at, format!("{name} is {}; write a list", node.describe())),
+            _ => self.wrong(node.at, format!("{name} is {}; write a list", describe(node))),
         }
     }
 
@@ -228,7 +255,7 @@ impl Reader {
                 _ => {
                     let text = format!(
                         "{} is not an operation; write some of {}",
-                        item.describe(),
+                        describe(item),
                         operations.join(", ")
                     );
                     self.wrong::<()>(item.at, text);
@@ -289,7 +316,7 @@ impl Reader {
                 }),
                 _ => Err(format!(
                     "it is {}; write it in quotes as one line of a .pub file",
-                    item.describe()
+                    describe(item)
                 )),
             };
             match parsed {
