@@ -6,7 +6,7 @@ SENDER := localhost/vehicle-data-sender:$(VERSION)
 
 PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 
-.PHONY: help test check check-contract deny advisories demo image image-local ank-fleet man bench figures chaos fuzz
+.PHONY: help test check check-contract deny advisories demo image image-local ank-fleet man bench fleet-load bench-fleet figures chaos fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -71,6 +71,15 @@ bench: ## Measure latency and throughput
 	cargo bench --bench streams
 	cargo bench --bench revisions
 	cargo bench --bench trust
+
+fleet-load: ## Run VEHICLES (1000) connectors with simulated vehicles; MQTT_BROKER_ADDR: on that broker
+	cargo run --profile bench --package fleet-load -- run --vehicles $(or $(VEHICLES),1000)
+
+# Nothing else should run on the machine. FIGURES: more arguments, see `fleet-load figures --help`.
+bench-fleet: ## Measure fleets of 100, 1,000 and 10,000 vehicles, and draw docs/scale; half an hour
+	cargo build --profile bench --package fleet-load --package ank-fleet
+	target/release/fleet-load figures $(FIGURES)
+	target/release/fleet-load charts
 
 figures: ## Measure image size, memory and start time for the README
 	cargo bench --profile dev --bench figures

@@ -1,0 +1,43 @@
+//! One process with many vehicles.
+
+use std::path::Path;
+
+use tokio::io::AsyncReadExt;
+use tokio::task::JoinSet;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::arrivals::ArrivalLayer;
+use crate::limits;
+use crate::vehicle::Vehicle;
+
+/// Runs `count` vehicles from the one with the number `first`, until standard input ends: with the
+/// process that has started this one. Writes an [`Arrival`](crate::arrivals::Arrival) for each
+/// connector that is ready, and the errors of the connectors on standard error.
+pub(crate) async fn run(first: usize, count: usize, folder: &Path) -> anyhow::Result<()> {
+    limits::raise_open_files();
+    let log = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let subscriber = tracing_subscriber::registry()
+        .with(ArrivalLayer::default())
+        .with(log.with_filter(LevelFilter::ERROR));
+    tracing::subscriber::set_global_default(subscriber)?;
+    let mut stops = Vec::new();
+    let mut running = JoinSet::new();
+    for number in first..first + count {
+        let mut vehicle = Vehicle::start(number, folder).await?;
+        stops.push(vehicle.stop_handle());
+        running.spawn(async move { vehicle.ended().await });
+    }
+    let (mut input, mut rest) = (tokio::io::stdin(), Vec::new());
+    tokio::select! {
+        _ = input.read_to_end(&mut rest) => {}
+        Some(ended) = running.join_next() => {
+            ended??;
+            anyhow::bail!("a connector has ended");
+        }
+    }
+    stops.iter().for_each(|stop| stop.cancel());
+    while running.join_next().await.is_some() {}
+    Ok(())
+}
