@@ -65,6 +65,11 @@ impl Missing {
         for (cause, vins) in causes {
             progress::note(&format!("{}× {cause}   {}", thousands(vins.len()), fold_vins(vins)));
         }
+        self.code()
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> ExitCode {
         if self.failed > 0 && self.failed == self.untrusted && self.results == 0 {
             ExitCode::Untrusted
         } else if self.failed > 0 {

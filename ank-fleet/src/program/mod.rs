@@ -19,6 +19,8 @@ mod config;
 mod context;
 mod exporter;
 mod failure;
+mod follow;
+mod following;
 mod interrupt;
 mod link;
 mod local_time;

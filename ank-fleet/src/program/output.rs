@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::arguments::Output;
 use super::failure::Failure;
 use crate::table::Table;
 
@@ -50,4 +51,34 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 pub(crate) fn yaml(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_yaml::to_string(value).map_err(io::Error::other)?;
     line(text.trim_end())
+}
+
+/// Writes one of several values that are not all known at the beginning: as a document of YAML, or as
+/// a line of JSON.
+///
+/// # Errors
+/// Standard output is closed.
+pub(crate) fn item(form: Output, value: &impl Serialize) -> Result<(), Failure> {
+    match form {
+        Output::Yaml | Output::Wide => {
+            line("---")?;
+            yaml(value)
+        }
+        Output::Json | Output::Jsonl | Output::Name => json_line(value),
+    }
+}
+
+/// Text of a vehicle, which must not control the terminal.
+pub(crate) fn without_control(line: &str) -> String {
+    line.chars().map(|one| if one.is_control() && one != '\t' { ' ' } else { one }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_cannot_control_the_terminal() {
+        assert_eq!(without_control("a\u{1b}[31mb\tc\r"), "a [31mb\tc ");
+    }
 }

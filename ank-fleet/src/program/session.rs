@@ -1,6 +1,6 @@
 //! The session of a command with the broker: who is there, requests, and their replies.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,9 @@ const MAX_RETAINED: Duration = Duration::from_secs(20);
 
 /// How long an answer takes, beyond its random delay.
 const ANSWER: Duration = Duration::from_millis(500);
+
+/// How long the last calls of a command take at most.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// Maximum number of other retained messages that are kept.
 const MAX_EARLY: usize = 100_000;
@@ -242,6 +245,27 @@ impl Session {
         }
         self.calls.insert(token, PendingCall { call, until, is_lost: false });
         token
+    }
+
+    /// Sends the last calls of a command, at most `parallel` without an answer. Nobody waits for the
+    /// last answers, and not for long for the others.
+    pub(crate) async fn send_all(&mut self, calls: Vec<Call>, parallel: usize) {
+        let until = Instant::now() + LAST_CALLS;
+        let mut waiting = VecDeque::from(calls);
+        let mut asked = BTreeSet::new();
+        // Vehicles that are offline do not answer.
+        waiting.make_contiguous().sort_by_key(|call| !self.presence.is_online(&call.vin));
+        while let Some(call) = waiting.pop_front() {
+            asked.insert(self.call(call));
+            while asked.len() >= parallel && !waiting.is_empty() {
+                tokio::select! {
+                    event = self.next() => if let SessionEvent::Answered(token, _) = event {
+                        asked.remove(&token);
+                    },
+                    () = sleep_until(until) => return,
+                }
+            }
+        }
     }
 
     /// The number of calls without an answer.

@@ -3,26 +3,22 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 
-use fleet_contract::operation::Operation;
+use fleet_contract::topics::StreamKind;
 use mqtt_session::Qos;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::answers::Missing;
 use super::super::arguments::{ConnectionArgs, LogsArgs};
-use super::super::call::Call;
 use super::super::context::Context;
 use super::super::failure::Failure;
+use super::super::follow::{Goes, Stream, follow};
+use super::super::following::{LIFETIME, Why};
 use super::super::interrupt::Interrupt;
-use super::super::session::{SessionEvent, subscription};
+use super::super::session::subscription;
 use super::super::{output, progress};
 use crate::Vin;
-use crate::presence::vehicle_of;
 use crate::report::thousands;
 use crate::rollout::ExitCode;
-
-/// The lifetime of the subscriptions, in case the command cannot end them.
-const LIFETIME: &str = "1h";
 
 /// The colours of the prefixes of lines.
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
@@ -44,40 +40,20 @@ pub(crate) async fn run(
         |id: &str| vec![subscription(&format!("vehicle/+/logs/{id}"), Qos::AtLeastOnce, false)];
     let mut context = Context::open(connection, interrupt, filter).await?;
     let vins = context.select(&selection)?;
-    let (online, offline) = context.online(&vins);
     let id = context.session.id().to_owned();
-    let (vins, left_out) = chosen(online, &id, args.sample, args.max_vehicles);
+    let (online, offline) = context.online(&vins);
+    let (mut vins, left_out) = chosen(online, &id, args.sample, args.max_vehicles);
+    vins.extend(offline);
     if left_out > 0 {
         progress::note(&format!(
             "{} vehicles are left out; --max-vehicles or --sample say how many are shown",
             thousands(left_out)
         ));
     }
-    let mut request = json!({
-        "id": id, "workloads": args.workloads, "follow": args.follow, "ttl": LIFETIME,
-    });
-    for (name, value) in [
-        ("tail", args.lines.map(Value::from)),
-        ("since", args.since.clone().map(Value::from)),
-        ("until", args.until.clone().map(Value::from)),
-    ] {
-        if let (Some(value), Some(fields)) = (value, request.as_object_mut()) {
-            fields.insert(name.to_owned(), value);
-        }
-    }
-    let mut missing = Missing::default();
-    let mut open: BTreeSet<Vin> = BTreeSet::new();
-    let followed = follow(&mut context, &vins, &request, &mut missing, &mut open, &args);
-    let result = followed.await;
-    let end = json!({"id": id}).to_string();
-    for vin in &open {
-        let unsubscribe = Operation::LogsUnsubscribe;
-        context.session.call(Call::new(vin, unsubscribe, end.clone(), args.asking.timeout));
-    }
+    let mut logs = Logs { id, args: &args, printed: BTreeSet::new() };
+    let result = follow(&mut context, &mut logs, &vins, None, &args.asking).await;
     context.close().await;
-    missing.offline(&offline);
-    let code = missing.report();
-    result.map(|()| code)
+    result
 }
 
 /// The vehicles whose logs are shown, and how many are left out.
@@ -96,70 +72,64 @@ fn chosen(mut vins: Vec<Vin>, seed: &str, sample: Option<usize>, max: usize) -> 
     (vins, left_out)
 }
 
-/// Prints lines until all logs have ended. `open` are the vehicles whose subscriptions have not.
-async fn follow(
-    context: &mut Context,
-    vins: &[Vin],
-    request: &Value,
-    missing: &mut Missing,
-    open: &mut BTreeSet<Vin>,
-    args: &LogsArgs,
-) -> Result<(), Failure> {
-    let mut asked = std::collections::BTreeMap::new();
-    let call = |vin: &Vin| {
-        Call::new(vin, Operation::LogsSubscribe, request.to_string(), args.asking.timeout)
-    };
-    for vin in vins {
-        asked.insert(context.session.call(call(vin)), vin.clone());
-        open.insert(vin.clone());
-    }
-    while !open.is_empty() {
-        tokio::select! {
-            event = context.session.next() => match event {
-                SessionEvent::Answered(token, answer) => {
-                    if let Some(vin) = asked.remove(&token)
-                        && missing.reply(&vin, answer).is_none()
-                    {
-                        open.remove(&vin);
-                    }
-                }
-                SessionEvent::Message(message) => {
-                    let Some((vin, path)) = vehicle_of(&message.topic) else { continue };
-                    if !path.starts_with("logs/") {
-                        continue;
-                    }
-                    if print(&vin, &message.payload)? {
-                        open.remove(&vin);
-                    }
-                }
-                // Lines may have been missed.
-                SessionEvent::Connected => {
-                    progress::note("connected again; lines may be missing");
-                    for vin in open.iter() {
-                        asked.insert(context.session.call(call(vin)), vin.clone());
-                    }
-                }
-                _ => {}
-            },
-            () = context.interrupt.wait() => return Err(Failure::Interrupted),
-        }
-    }
-    Ok(())
+/// The logs of all vehicles.
+struct Logs<'a> {
+    id: String,
+    args: &'a LogsArgs,
+    /// Vehicles of which lines were printed.
+    printed: BTreeSet<Vin>,
 }
 
-/// Prints the lines of a message. Returns whether the log has ended.
-fn print(vin: &Vin, payload: &[u8]) -> Result<bool, Failure> {
-    let Ok(message) = serde_json::from_slice::<Value>(payload) else { return Ok(false) };
-    let entries = message.get("entries").and_then(Value::as_array);
-    for entry in entries.into_iter().flatten() {
-        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
-        let prefix = coloured(&format!("{vin} {}", text("workload_name")));
-        output::line(&format!("{prefix} | {}", without_control(text("message"))))?;
+impl Stream for Logs<'_> {
+    const KIND: StreamKind = StreamKind::Logs;
+
+    /// No line is printed twice: once there were lines, only later ones are requested.
+    fn request(&self, vin: &Vin, why: Why) -> String {
+        let Self { id, args: LogsArgs { workloads, follow, until, .. }, .. } = self;
+        let ttl = humantime::format_duration(LIFETIME).to_string();
+        let mut request = json!({"id": id, "workloads": workloads, "follow": follow, "ttl": ttl});
+        let (lines, since) = if why == Why::Renewal || self.printed.contains(vin) {
+            (Some(0), None)
+        } else {
+            (self.args.lines, self.args.since.clone())
+        };
+        let optional = [
+            ("tail", lines.map(Value::from)),
+            ("since", since.map(Value::from)),
+            ("until", until.clone().map(Value::from)),
+        ];
+        if let Some(fields) = request.as_object_mut() {
+            let given = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            fields.extend(given.map(|(name, value)| (name.to_owned(), value)));
+        }
+        request.to_string()
     }
-    if let Some(dropped) = message.get("dropped").and_then(Value::as_u64) {
-        progress::note(&format!("{vin}: {dropped} lines are missing: the uplink is too slow"));
+
+    fn reply(&mut self, vin: &Vin, why: Why, _payload: &[u8]) -> Result<(), Failure> {
+        if why == Why::Lost && self.printed.contains(vin) {
+            progress::note(&format!("{vin} had lost the subscription; lines may be missing"));
+        }
+        Ok(())
     }
-    Ok(message.get("ended").is_some())
+
+    fn message(&mut self, vin: &Vin, payload: &[u8]) -> Result<Goes, Failure> {
+        let Ok(message) = serde_json::from_slice::<Value>(payload) else { return Ok(Goes::On) };
+        let entries = message.get("entries").and_then(Value::as_array);
+        for entry in entries.into_iter().flatten() {
+            let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+            let prefix = coloured(&format!("{vin} {}", text("workload_name")));
+            output::line(&format!("{prefix} | {}", output::without_control(text("message"))))?;
+            self.printed.insert(vin.clone());
+        }
+        if let Some(dropped) = message.get("dropped").and_then(Value::as_u64) {
+            progress::note(&format!("{vin}: {dropped} lines are missing: the uplink is too slow"));
+        }
+        Ok(if message.get("ended").is_some() { Goes::ToAnEnd } else { Goes::On })
+    }
+
+    fn connected(&self) {
+        progress::note("connected again; lines may be missing");
+    }
 }
 
 /// A prefix, in a colour of its own on a terminal.
@@ -172,14 +142,10 @@ fn coloured(prefix: &str) -> String {
     format!("\u{1b}[{colour}m{prefix}\u{1b}[0m")
 }
 
-/// What workloads print must not control the terminal.
-fn without_control(line: &str) -> String {
-    line.chars().map(|one| if one.is_control() && one != '\t' { ' ' } else { one }).collect()
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use super::super::super::arguments::{Command, CommandLine};
     use super::*;
 
     fn vins(count: usize) -> Vec<Vin> {
@@ -197,7 +163,27 @@ mod tests {
     }
 
     #[test]
-    fn lines_cannot_control_the_terminal() {
-        assert_eq!(without_control("a\u{1b}[31mb\tc\r"), "a [31mb\tc ");
+    fn only_the_first_request_asks_for_lines_that_were_written() {
+        let args = ["ank-fleet", "logs", "nginx", "--all", "-f", "-n", "20", "--since"];
+        let args = args.into_iter().chain(["2026-01-31T05:00:00Z"]).map(Into::into);
+        let command = CommandLine::read(&args.collect::<Vec<_>>()).unwrap().command;
+        let Command::Logs(args) = command else { unreachable!("it is logs") };
+        let (mut logs, vins) =
+            (Logs { id: "s".to_owned(), args: &args, printed: BTreeSet::new() }, vins(2));
+        let asked = |logs: &Logs<'_>, vin: &Vin, why| {
+            let request: Value = serde_json::from_str(&logs.request(vin, why)).unwrap();
+            assert_eq!((&request["id"], &request["ttl"]), (&json!("s"), &json!("1h")));
+            (request["tail"].as_u64(), request["since"].is_string())
+        };
+        logs.printed.insert(vins[1].clone());
+        for (why, without_lines, with_lines) in [
+            (Why::First, (Some(20), true), (Some(0), false)),
+            (Why::Renewal, (Some(0), false), (Some(0), false)),
+            (Why::Reconnected, (Some(20), true), (Some(0), false)),
+            (Why::Lost, (Some(20), true), (Some(0), false)),
+        ] {
+            assert_eq!(asked(&logs, &vins[0], why), without_lines, "{why:?}");
+            assert_eq!(asked(&logs, &vins[1], why), with_lines, "{why:?}");
+        }
     }
 }

@@ -145,6 +145,12 @@ impl TestFleet {
         timeout(DEADLINE, task).await.unwrap().unwrap();
     }
 
+    /// Lets a vehicle lose what its connector has stored.
+    pub(crate) fn forget(&self, number: usize) {
+        let folder = self.vehicles[&vin(number)].folder.path();
+        std::fs::remove_dir_all(folder.join("state")).unwrap();
+    }
+
     /// Lets everything crash that is started on a vehicle from now on.
     pub(crate) fn fails(&mut self, number: usize) {
         let vehicle = self.vehicles.get_mut(&vin(number)).unwrap();

@@ -1,176 +1,155 @@
-//! `get events` and `get workloads -w`: follow what changes.
+//! `get events`, and `get workloads|configs|state -w`: follow what changes.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use fleet_contract::operation::Operation;
+use fleet_contract::topics::StreamKind;
+use mqtt_session::{Qos, Subscription};
 use serde_json::{Value, json};
 
-use super::super::super::answers::Missing;
 use super::super::super::arguments::{AskingArgs, Output};
-use super::super::super::call::{Answer, Call};
 use super::super::super::context::Context;
 use super::super::super::failure::Failure;
+use super::super::super::follow::{Goes, Stream, follow};
+use super::super::super::following::{LIFETIME, Why};
 use super::super::super::output;
-use super::super::super::session::SessionEvent;
-use super::items;
+use super::super::super::session::subscription;
+use super::items::{self, Items, Row};
+use super::printed::PrintedRows;
 use crate::Vin;
-use crate::presence::vehicle_of;
 use crate::rollout::ExitCode;
 use crate::selection::Selection;
 
-/// The lifetime of the subscriptions, in case the command cannot end them.
-const LIFETIME: &str = "1h";
+/// What is printed of the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The events of the states of workloads.
+    Events,
+    /// What changes of the items.
+    Items(Items),
+}
 
-/// Follows all changes of the states of workloads; a line for each.
+impl Shown {
+    /// The parts of the state that are followed.
+    fn masks(self) -> Value {
+        match self {
+            Self::Events | Self::Items(Items::Workloads) => json!(["workloadStates"]),
+            Self::Items(Items::Configs) => json!(["desiredState.configs"]),
+            // Without the load of the agents, which changes all the time.
+            Self::Items(Items::State) => json!(["desiredState", "workloadStates"]),
+        }
+    }
+
+    fn rows(self, vin: &Vin, state: &Value) -> Vec<Row> {
+        match self {
+            Self::Events | Self::Items(Items::Workloads) => items::workloads(vin, state),
+            Self::Items(Items::Configs) => items::configs(vin, state),
+            Self::Items(Items::State) => Vec::new(),
+        }
+    }
+}
+
+/// The subscription that it needs besides statuses and replies.
+pub(super) fn filter(id: &str) -> Subscription {
+    subscription(&format!("vehicle/+/events/{id}"), Qos::AtLeastOnce, false)
+}
+
+/// Prints the state, and what changes.
 pub(super) async fn get(
     context: &mut Context,
     vins: &[Vin],
     selection: &Selection,
+    shown: Shown,
     form: Option<Output>,
     asking: &AskingArgs,
 ) -> Result<ExitCode, Failure> {
-    follow(context, vins, selection, asking, |vin, event| match form {
-        Some(Output::Jsonl | Output::Json) => {
-            output::json_line(&json!({"vin": vin, "event": event}))
-        }
-        _ => print_changes(vin, event),
-    })
-    .await
+    let ttl = humantime::format_duration(LIFETIME).to_string();
+    let request = json!({"id": context.session.id(), "field_masks": shown.masks(), "ttl": ttl});
+    let mut events =
+        Events { shown, form, request: request.to_string(), printed: PrintedRows::default() };
+    follow(context, &mut events, vins, Some(selection), asking).await
 }
 
-/// Prints the workloads, and those that change.
-pub(super) async fn workloads(
-    context: &mut Context,
-    vins: &[Vin],
-    selection: &Selection,
+/// The events of all vehicles.
+struct Events {
+    shown: Shown,
     form: Option<Output>,
-    asking: &AskingArgs,
-) -> Result<ExitCode, Failure> {
-    follow(context, vins, selection, asking, |vin, event| match form {
-        Some(Output::Jsonl | Output::Json) => {
-            let states = BTreeMap::from([(vin.clone(), state_of(event).clone())]);
-            items::workloads(&states).iter().try_for_each(output::json_line)
-        }
-        _ => print_changes(vin, event),
-    })
-    .await
+    request: String,
+    printed: PrintedRows,
 }
 
-/// Subscribes, and hands over the state at first and each event. Vehicles that come online later are
-/// added.
-async fn follow(
-    context: &mut Context,
-    vins: &[Vin],
-    selection: &Selection,
-    asking: &AskingArgs,
-    mut on_event: impl FnMut(&Vin, &Value) -> Result<(), Failure>,
-) -> Result<ExitCode, Failure> {
-    let (online, offline) = context.online(vins);
-    let id = context.session.id().to_owned();
-    let request = json!({"id": id, "field_masks": ["workloadStates"], "ttl": LIFETIME}).to_string();
-    let calls: Vec<Call> = online
-        .iter()
-        .map(|vin| Call::new(vin, Operation::EventsSubscribe, request.clone(), asking.timeout))
-        .collect();
-    let mut missing = Missing::default();
-    let mut followed = BTreeSet::new();
-    let ask = context.ask(calls, asking.parallel(), |vin, answer| {
-        if let Some(payload) = missing.reply(vin, answer)
-            && let Ok(state) = serde_json::from_slice::<Value>(&payload)
-        {
-            followed.insert(vin.clone());
-            on_event(vin, &state)?;
-        }
-        Ok(())
-    });
-    ask.await?;
-    missing.offline(&offline);
-    missing.report();
-    if followed.is_empty() && !online.is_empty() {
-        return Ok(ExitCode::Left);
+impl Stream for Events {
+    const KIND: StreamKind = StreamKind::Events;
+
+    fn request(&self, _vin: &Vin, _why: Why) -> String {
+        self.request.clone()
     }
-    // Vehicles to subscribe to, and the requests for that.
-    let mut waiting: BTreeSet<Vin> = BTreeSet::new();
-    let mut asked: BTreeMap<u64, Vin> = BTreeMap::new();
-    let result = loop {
-        while asked.len() < asking.parallel()
-            && let Some(vin) = waiting.pop_first()
-        {
-            let (subscribe, request) = (Operation::EventsSubscribe, request.clone());
-            asked.insert(
-                context.session.call(Call::new(&vin, subscribe, request, asking.timeout)),
-                vin,
-            );
+
+    fn reply(&mut self, vin: &Vin, why: Why, payload: &[u8]) -> Result<(), Failure> {
+        let Ok(reply) = serde_json::from_slice::<Value>(payload) else { return Ok(()) };
+        // All of it was printed.
+        if why == Why::Renewal && self.shown == Shown::Items(Items::State) {
+            return Ok(());
         }
-        let (vin, event) = tokio::select! {
-            event = context.session.next() => match event {
-                SessionEvent::Message(message) => match vehicle_of(&message.topic) {
-                    Some((vin, path)) if path.strip_prefix("events/") == Some(&id) => {
-                        (vin, message.payload)
-                    }
-                    _ => continue,
-                },
-                SessionEvent::Answered(token, answer) => match (asked.remove(&token), answer) {
-                    (Some(vin), Answer::Reply(state)) => {
-                        followed.insert(vin.clone());
-                        (vin, state)
-                    }
-                    _ => continue,
-                },
-                // Events may have been missed: subscribing again gives the state.
-                SessionEvent::Connected => {
-                    waiting.extend(followed.iter().cloned());
-                    continue;
-                }
-                // A connector that starts again resumes the subscription by itself.
-                SessionEvent::Presence(vin, true) => {
-                    if !followed.contains(&vin) && context.is_selected(selection, &vin) {
-                        waiting.insert(vin);
-                    }
-                    continue;
-                }
-                _ => continue,
-            },
-            () = context.interrupt.wait() => break Failure::Interrupted,
+        self.print(vin, &reply, true)
+    }
+
+    fn message(&mut self, vin: &Vin, payload: &[u8]) -> Result<Goes, Failure> {
+        if let Ok(event) = serde_json::from_slice::<Value>(payload) {
+            let is_all = event.get("resynced").and_then(Value::as_bool) == Some(true);
+            self.print(vin, &event, is_all)?;
+        }
+        Ok(Goes::On)
+    }
+}
+
+impl Events {
+    /// Prints an event, or a reply. `is_all`: it has the whole state.
+    fn print(&mut self, vin: &Vin, event: &Value, is_all: bool) -> Result<(), Failure> {
+        let form = match self.form {
+            None | Some(Output::Wide) => None,
+            Some(form) => Some(form),
         };
-        if let Ok(event) = serde_json::from_slice(&event)
-            && let Err(failure) = on_event(&vin, &event)
-        {
-            break failure;
+        let state = event.get("complete_state").unwrap_or(event);
+        let removed = event.get("removed_fields").and_then(Value::as_array);
+        let removed = removed.into_iter().flatten().filter_map(Value::as_str);
+        let removed: Vec<String> = removed.map(str::to_owned).collect();
+        match (self.shown, form) {
+            (Shown::Events, Some(form @ (Output::Json | Output::Jsonl | Output::Yaml))) => {
+                return output::item(form, &json!({"vin": vin, "event": event}));
+            }
+            (Shown::Items(Items::State), Some(Output::Name)) => {
+                return output::line(vin.as_str());
+            }
+            (Shown::Items(Items::State), form) => {
+                let mut item = json!({"vin": vin, "state": state});
+                if let Some(fields) = item.as_object_mut().filter(|_| !removed.is_empty()) {
+                    fields.insert("removed_fields".to_owned(), json!(removed));
+                }
+                return output::item(form.unwrap_or(Output::Yaml), &item);
+            }
+            (Shown::Events | Shown::Items(Items::Workloads | Items::Configs), _) => {}
         }
-    };
-    let end = json!({"id": id}).to_string();
-    for vin in &followed {
-        context.session.call(Call::new(
-            vin,
-            Operation::EventsUnsubscribe,
-            end.clone(),
-            asking.timeout,
-        ));
+        removed.iter().for_each(|field| self.printed.removed(vin, field));
+        let (rows, gone) = self.printed.changed(vin, self.shown.rows(vin, state), is_all);
+        rows.iter().try_for_each(|row| match form {
+            Some(Output::Name) => output::line(&items::name(row)),
+            Some(form) => output::item(form, row),
+            None => output::line(&self.text(row)),
+        })?;
+        removed.iter().chain(&gone).try_for_each(|field| match form {
+            Some(Output::Name) => Ok(()),
+            Some(form) => output::item(form, &json!({"vin": vin, "removed": field})),
+            None => output::line(&format!("{vin}   {field} removed")),
+        })
     }
-    Err(result)
-}
 
-fn state_of(event: &Value) -> &Value {
-    event.get("complete_state").unwrap_or(event)
-}
-
-fn print_changes(vin: &Vin, event: &Value) -> Result<(), Failure> {
-    let states = BTreeMap::from([(vin.clone(), state_of(event).clone())]);
-    for row in items::workloads(&states) {
-        let text = |field: &str| row.get(field).and_then(Value::as_str).unwrap_or_default();
-        let info = text("info").lines().next().unwrap_or_default();
-        let line = format!(
-            "{vin}   {}   {}   {}   {info}",
-            text("workload"),
-            text("agent"),
-            text("state")
-        );
-        output::line(line.trim_end())?;
+    /// A row as a line.
+    fn text(&self, row: &Value) -> String {
+        let columns = match self.shown {
+            Shown::Items(Items::Configs) => &["vin", "config", "value"][..],
+            _ => &["vin", "workload", "agent", "state", "info"],
+        };
+        let cells = columns.iter().map(|column| items::cell(row, column));
+        let cells = cells.map(|cell| cell.lines().next().unwrap_or_default().to_owned());
+        let line = cells.collect::<Vec<_>>().join("   ");
+        output::without_control(line.trim_end())
     }
-    let removed = event.get("removed_fields").and_then(Value::as_array);
-    for field in removed.into_iter().flatten().filter_map(Value::as_str) {
-        output::line(&format!("{vin}   {field} removed"))?;
-    }
-    Ok(())
 }

@@ -65,108 +65,139 @@ pub(super) async fn get(
     ask.await?;
     missing.offline(&offline);
     match items {
-        Items::State => print_states(&states, without_table(form))?,
-        Items::Workloads => print_rows(workloads(&states), &WORKLOADS, form)?,
-        Items::Configs => print_rows(configs(&states), &CONFIGS, form)?,
+        Items::State => print_states(&states, form)?,
+        Items::Workloads if form == Some(Output::Wide) => {
+            print_rows(all(&states, workloads), &WIDE_WORKLOADS, form)?;
+        }
+        Items::Workloads => print_rows(all(&states, workloads), &WORKLOADS, form)?,
+        Items::Configs => print_rows(all(&states, configs), &CONFIGS, form)?,
     }
     Ok(missing.report())
 }
 
 const WORKLOADS: [&str; 6] = ["VIN", "WORKLOAD", "AGENT", "RUNTIME", "STATE", "INFO"];
+const WIDE_WORKLOADS: [&str; 7] = ["VIN", "WORKLOAD", "AGENT", "RUNTIME", "STATE", "ID", "INFO"];
 const CONFIGS: [&str; 3] = ["VIN", "CONFIG", "VALUE"];
 
-/// The workloads of all vehicles, one object for each instance.
-pub(super) fn workloads(states: &BTreeMap<Vin, Value>) -> Vec<Value> {
+/// An item of a state.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    /// Where it is in the state, as events name it.
+    pub(super) field: String,
+    /// What is printed.
+    pub(super) value: Value,
+}
+
+/// The workloads of a vehicle, one row for each instance.
+pub(super) fn workloads(vin: &Vin, state: &Value) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (vin, state) in states {
-        let desired = state.pointer("/desired_state/workloads").and_then(Value::as_object);
-        let mut names: BTreeMap<&str, &Value> =
-            desired.into_iter().flatten().map(|(name, it)| (name.as_str(), it)).collect();
-        let wanted = names.clone();
-        let agents = state.get("workload_states").and_then(Value::as_object);
-        for (agent, workloads) in agents.into_iter().flatten() {
-            for (name, instances) in workloads.as_object().into_iter().flatten() {
-                for execution in instances.as_object().into_iter().flatten().map(|(_, it)| it) {
-                    names.remove(name.as_str());
-                    let text = |field: &str| {
-                        execution.get(field).and_then(Value::as_str).unwrap_or_default()
-                    };
-                    let info = text("additional_info");
-                    let runtime = wanted.get(name.as_str()).and_then(|it| it.get("runtime"));
-                    rows.push(json!({
+    let wanted: BTreeMap<&String, &Value> =
+        objects(state.pointer("/desired_state/workloads")).collect();
+    let mut names = wanted.clone();
+    for (agent, workloads) in objects(state.get("workload_states")) {
+        for (name, instances) in objects(Some(workloads)) {
+            for (id, execution) in objects(Some(instances)) {
+                names.remove(name);
+                let text =
+                    |field: &str| execution.get(field).and_then(Value::as_str).unwrap_or_default();
+                let (state, info) = (text("state"), text("additional_info"));
+                // Events have only what has changed.
+                let state = match state {
+                    "" => String::new(),
+                    state => describe(state, text("substate"), ""),
+                };
+                let agent_part = if agent.is_empty() { "" } else { "." };
+                rows.push(Row {
+                    field: format!("workloadStates{agent_part}{agent}.{name}.{id}"),
+                    value: json!({
                         "vin": vin,
                         "workload": name,
                         "agent": agent,
-                        "runtime": runtime,
-                        "state": describe(text("state"), text("substate"), ""),
+                        "runtime": wanted.get(name).and_then(|it| it.get("runtime")),
+                        "state": state,
+                        "id": id,
                         "info": info,
-                    }));
-                }
+                    }),
+                });
             }
         }
-        for (name, workload) in names {
-            rows.push(json!({
+    }
+    for (name, workload) in names {
+        rows.push(Row {
+            field: format!("desiredState.workloads.{name}"),
+            value: json!({
                 "vin": vin,
                 "workload": name,
                 "agent": workload.get("agent"),
                 "runtime": workload.get("runtime"),
                 "state": "",
+                "id": "",
                 "info": "",
-            }));
-        }
+            }),
+        });
     }
     rows
 }
 
-fn configs(states: &BTreeMap<Vin, Value>) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for (vin, state) in states {
-        let configs = state.pointer("/desired_state/configs").and_then(Value::as_object);
-        for (name, value) in configs.into_iter().flatten() {
-            rows.push(json!({"vin": vin, "config": name, "value": value}));
-        }
-    }
-    rows
+/// The configs of a vehicle.
+pub(super) fn configs(vin: &Vin, state: &Value) -> Vec<Row> {
+    objects(state.pointer("/desired_state/configs"))
+        .map(|(name, value)| Row {
+            field: format!("desiredState.configs.{name}"),
+            value: json!({"vin": vin, "config": name, "value": value}),
+        })
+        .collect()
 }
 
-/// The output forms that a kind without tables has.
-fn without_table(output: Option<Output>) -> Output {
-    match output {
-        None | Some(Output::Wide) => Output::Yaml,
-        Some(output) => output,
-    }
+/// The rows of all vehicles.
+fn all(states: &BTreeMap<Vin, Value>, rows: impl Fn(&Vin, &Value) -> Vec<Row>) -> Vec<Value> {
+    states.iter().flat_map(|(vin, state)| rows(vin, state)).map(|row| row.value).collect()
 }
 
-fn print_states(states: &BTreeMap<Vin, Value>, form: Output) -> Result<(), Failure> {
+fn objects(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+    value.and_then(Value::as_object).into_iter().flatten()
+}
+
+fn print_states(states: &BTreeMap<Vin, Value>, form: Option<Output>) -> Result<(), Failure> {
     match form {
-        Output::Json => output::json(states),
+        Some(Output::Json) => output::json(states),
         // They were printed as they came.
-        Output::Jsonl => Ok(()),
-        Output::Name => states.keys().try_for_each(|vin| output::line(vin.as_str())),
-        Output::Yaml | Output::Wide => output::yaml(states),
+        Some(Output::Jsonl) => Ok(()),
+        Some(Output::Name) => states.keys().try_for_each(|vin| output::line(vin.as_str())),
+        None | Some(Output::Yaml | Output::Wide) => output::yaml(states),
     }
 }
 
-/// Prints objects as a table, or in another form. The names of columns are those of fields.
+/// A cell of a row. The names of columns are those of fields.
+pub(super) fn cell(row: &Value, column: &str) -> String {
+    match row.get(column.to_lowercase()) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The name of a row: its vehicle, and the workload, config or subscription.
+pub(super) fn name(row: &Value) -> String {
+    let cell = |column| cell(row, column);
+    match (row.get("workload"), row.get("config")) {
+        (Some(_), _) => format!("{}/{}", cell("vin"), cell("workload")),
+        (None, Some(_)) => format!("{}/{}", cell("vin"), cell("config")),
+        (None, None) => format!("{}/{}/{}", cell("vin"), cell("kind"), cell("id")),
+    }
+}
+
+/// Prints objects as a table, or in another form.
 pub(super) fn print_rows(
     rows: Vec<Value>,
     header: &[&'static str],
     form: Option<Output>,
 ) -> Result<(), Failure> {
-    let cell = |row: &Value, column: &str| match row.get(column.to_lowercase()) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    };
     match form {
         Some(Output::Json) => output::json(&rows),
         Some(Output::Yaml) => output::yaml(&rows),
         Some(Output::Jsonl) => rows.iter().try_for_each(output::json_line),
-        Some(Output::Name) => rows.iter().try_for_each(|row| {
-            let name = |index: usize| header.get(index).map(|column| cell(row, column));
-            let [vin, item] = [name(0), name(1)].map(Option::unwrap_or_default);
-            output::line(&format!("{vin}/{item}"))
-        }),
+        Some(Output::Name) => rows.iter().try_for_each(|row| output::line(&name(row))),
         None | Some(Output::Wide) => {
             let mut table = Table::new(header);
             for row in &rows {

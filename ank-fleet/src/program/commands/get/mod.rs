@@ -2,15 +2,17 @@
 
 mod events;
 mod items;
+mod printed;
 mod subscriptions;
 mod vehicles;
 
-use super::super::arguments::{ConnectionArgs, GetArgs, Kind};
+use super::super::arguments::{ConnectionArgs, GetArgs, Kind, Output};
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::session::subscription;
 use crate::rollout::ExitCode;
+use events::Shown;
 use items::Items;
 use mqtt_session::{Qos, Subscription};
 
@@ -24,24 +26,24 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
     let GetArgs { kind, vins, selection, output, watch, asking } = args;
-    if watch && !matches!(kind, Kind::Vehicles | Kind::Events | Kind::Workloads) {
-        return Err(Failure::usage("-w is for vehicles, workloads and events"));
+    if kind == Kind::State && output == Some(Output::Wide) {
+        return Err(Failure::usage("a state is not a table: -o is yaml, json, jsonl or name"));
     }
     let selection = selection.with_vins(vins).read()?;
     let mut context = Context::open(connection, interrupt, |id| filters(kind, watch, id)).await?;
     let vins = context.select_or_all(&selection)?;
-    let result = match kind {
-        Kind::Vehicles => {
-            vehicles::get(&mut context, &vins, output, watch.then_some(&selection)).await
+    let watched = watch.then_some(&selection);
+    let shown = match kind {
+        Kind::Events => Some(Shown::Events),
+        _ => kind.items().filter(|_| watch).map(Shown::Items),
+    };
+    let result = match (kind, shown, kind.items()) {
+        (_, Some(shown), _) => {
+            events::get(&mut context, &vins, &selection, shown, output, &asking).await
         }
-        Kind::Workloads if watch => {
-            events::workloads(&mut context, &vins, &selection, output, &asking).await
-        }
-        Kind::Workloads => items::get(&mut context, &vins, Items::Workloads, output, &asking).await,
-        Kind::Configs => items::get(&mut context, &vins, Items::Configs, output, &asking).await,
-        Kind::State => items::get(&mut context, &vins, Items::State, output, &asking).await,
-        Kind::Events => events::get(&mut context, &vins, &selection, output, &asking).await,
-        Kind::Subscriptions => subscriptions::get(&mut context, &vins, output).await,
+        (_, None, Some(items)) => items::get(&mut context, &vins, items, output, &asking).await,
+        (Kind::Subscriptions, ..) => subscriptions::get(&mut context, &vins, output, watched).await,
+        _ => vehicles::get(&mut context, &vins, output, watched).await,
     };
     context.close().await;
     result
@@ -50,12 +52,8 @@ pub(crate) async fn run(
 /// The subscriptions that it needs besides statuses and replies.
 fn filters(kind: Kind, watch: bool, id: &str) -> Vec<Subscription> {
     match kind {
-        Kind::Events => {
-            vec![subscription(&format!("vehicle/+/events/{id}"), Qos::AtLeastOnce, false)]
-        }
-        Kind::Workloads if watch => {
-            vec![subscription(&format!("vehicle/+/events/{id}"), Qos::AtLeastOnce, false)]
-        }
+        Kind::Events => vec![events::filter(id)],
+        Kind::Workloads | Kind::State | Kind::Configs if watch => vec![events::filter(id)],
         Kind::Subscriptions => ["events", "logs"]
             .map(|kind| {
                 let filter = format!("vehicle/+/{kind}/+/subscription");
@@ -63,5 +61,17 @@ fn filters(kind: Kind, watch: bool, id: &str) -> Vec<Subscription> {
             })
             .into(),
         Kind::Vehicles | Kind::Workloads | Kind::State | Kind::Configs => Vec::new(),
+    }
+}
+
+impl Kind {
+    /// What is read of the states of vehicles for it.
+    fn items(self) -> Option<Items> {
+        match self {
+            Self::Workloads => Some(Items::Workloads),
+            Self::State => Some(Items::State),
+            Self::Configs => Some(Items::Configs),
+            Self::Vehicles | Self::Events | Self::Subscriptions => None,
+        }
     }
 }

@@ -9,11 +9,13 @@ use tokio::time::{Instant, sleep_until};
 use super::super::super::arguments::Output;
 use super::super::super::context::Context;
 use super::super::super::failure::Failure;
+use super::super::super::output;
 use super::super::super::session::SessionEvent;
-use super::items::print_rows;
+use super::items::{cell, name, print_rows};
 use crate::Vin;
 use crate::presence::vehicle_of;
 use crate::rollout::ExitCode;
+use crate::selection::Selection;
 
 /// After so long without another record, all of them have come.
 const QUIET: Duration = Duration::from_millis(400);
@@ -23,21 +25,24 @@ type Key = (Vin, String, String);
 
 const HEADER: [&str; 4] = ["VIN", "KIND", "ID", "EXPIRES"];
 
+/// Shows subscriptions. With `watch`, also changes of all vehicles that it selects.
 pub(super) async fn get(
     context: &mut Context,
     vins: &[Vin],
     form: Option<Output>,
+    watch: Option<&Selection>,
 ) -> Result<ExitCode, Failure> {
     let mut rows = BTreeMap::new();
     let records = std::mem::take(&mut context.session.early);
     let mut quiet_at = Instant::now() + QUIET;
     for message in records {
-        add(&mut rows, vins, &message.topic, &message.payload);
+        add(&mut rows, |vin| vins.contains(vin), &message.topic, &message.payload);
     }
     loop {
         tokio::select! {
             event = context.session.next() => if let SessionEvent::Message(message) = event
-                && add(&mut rows, vins, &message.topic, &message.payload)
+                && add(&mut rows, |vin| vins.contains(vin), &message.topic, &message.payload)
+                    != Record::None
             {
                 quiet_at = Instant::now() + QUIET;
             },
@@ -45,27 +50,88 @@ pub(super) async fn get(
             () = context.interrupt.wait() => return Err(Failure::Interrupted),
         }
     }
-    print_rows(rows.into_values().collect(), &HEADER, form)?;
-    Ok(ExitCode::Success)
+    let shown: Vec<Value> = rows.values().cloned().collect();
+    let Some(selection) = watch else {
+        print_rows(shown, &HEADER, form)?;
+        return Ok(ExitCode::Success);
+    };
+    shown.iter().try_for_each(|row| print_change(row, form))?;
+    loop {
+        let message = tokio::select! {
+            event = context.session.next() => match event {
+                SessionEvent::Message(message) => message,
+                _ => continue,
+            },
+            () = context.interrupt.wait() => return Err(Failure::Interrupted),
+        };
+        let is_selected = |vin: &Vin| context.is_selected(selection, vin);
+        match add(&mut rows, is_selected, &message.topic, &message.payload) {
+            Record::Changed(row) => print_change(&row, form)?,
+            Record::Ended(mut row) => {
+                if let Some(fields) = row.as_object_mut() {
+                    fields.retain(|name, _| ["vin", "kind", "id"].contains(&name.as_str()));
+                    fields.insert("ended".to_owned(), json!(true));
+                }
+                print_change(&row, form)?;
+            }
+            Record::Known | Record::None => {}
+        }
+    }
 }
 
-/// Adds a record, or removes it if it is empty: the subscription has ended. Returns whether the
-/// message is one.
-fn add(rows: &mut BTreeMap<Key, Value>, vins: &[Vin], topic: &str, payload: &[u8]) -> bool {
-    let Some((vin, path)) = vehicle_of(topic) else { return false };
+/// Prints a subscription, or its end.
+fn print_change(row: &Value, form: Option<Output>) -> Result<(), Failure> {
+    match form {
+        None | Some(Output::Wide) => {
+            let cells = ["vin", "kind", "id", "expires"].map(|column| cell(row, column));
+            let end = if row.get("ended").is_some() { "ended" } else { "" };
+            let line = format!("{}{end}", cells.join("   "));
+            output::line(&output::without_control(line.trim_end()))
+        }
+        Some(Output::Name) => output::line(&name(row)),
+        Some(form) => output::item(form, row),
+    }
+}
+
+/// What a message says of the subscriptions.
+#[derive(Debug, PartialEq)]
+enum Record {
+    /// It is no record.
+    None,
+    /// A record that is known, or of a vehicle that is not selected.
+    Known,
+    /// A subscription that is new or was renewed.
+    Changed(Value),
+    /// A subscription that has ended.
+    Ended(Value),
+}
+
+/// Adds a record, or removes it if it is empty: the subscription has ended.
+fn add(
+    rows: &mut BTreeMap<Key, Value>,
+    mut is_selected: impl FnMut(&Vin) -> bool,
+    topic: &str,
+    payload: &[u8],
+) -> Record {
+    let Some((vin, path)) = vehicle_of(topic) else { return Record::None };
     let parts: Vec<&str> = path.split('/').collect();
-    let [kind @ ("events" | "logs"), id, "subscription"] = parts.as_slice() else { return false };
+    let [kind @ ("events" | "logs"), id, "subscription"] = parts.as_slice() else {
+        return Record::None;
+    };
     let key = (vin.clone(), (*kind).to_owned(), (*id).to_owned());
     if payload.is_empty() {
-        rows.remove(&key);
-    } else if vins.contains(&vin)
-        && let Ok(record) = serde_json::from_slice::<Value>(payload)
-    {
-        let expires = record.get("expires_at").or_else(|| record.get("expires")).cloned();
-        let row = json!({"vin": vin, "kind": kind, "id": id, "expires": expires, "record": record});
-        rows.insert(key, row);
+        return rows.remove(&key).map_or(Record::Known, Record::Ended);
     }
-    true
+    if !is_selected(&vin) {
+        return Record::Known;
+    }
+    let Ok(record) = serde_json::from_slice::<Value>(payload) else { return Record::Known };
+    let expires = record.get("expires_at").or_else(|| record.get("expires")).cloned();
+    let row = json!({"vin": vin, "kind": kind, "id": id, "expires": expires, "record": record});
+    if rows.insert(key, row.clone()).as_ref() == Some(&row) {
+        return Record::Known;
+    }
+    Record::Changed(row)
 }
 
 #[cfg(test)]
@@ -77,14 +143,23 @@ mod tests {
     fn a_subscription_that_ends_meanwhile_is_left_out() {
         let (mut rows, vins) = (BTreeMap::new(), ["A1".parse::<Vin>().unwrap()]);
         let mut add = |topic: &str, payload: &[u8]| {
-            let is_record = add(&mut rows, &vins, topic, payload);
-            (is_record, rows.len())
+            let record = match add(&mut rows, |vin| vins.contains(vin), topic, payload) {
+                Record::None => "none",
+                Record::Known => "known",
+                Record::Changed(_) => "changed",
+                Record::Ended(_) => "ended",
+            };
+            (record, rows.len())
         };
         let record = br#"{"expires_at": "2026-01-31T05:00:00Z"}"#;
-        assert_eq!(add("vehicle/A1/events/x/subscription", record), (true, 1));
-        assert_eq!(add("vehicle/A1/logs/x/subscription", record), (true, 2));
-        assert_eq!(add("vehicle/A2/logs/x/subscription", record), (true, 2));
-        assert_eq!(add("vehicle/A1/logs/x", record), (false, 2));
-        assert_eq!(add("vehicle/A1/events/x/subscription", b""), (true, 1));
+        let renewed = br#"{"expires_at": "2026-01-31T06:00:00Z"}"#;
+        assert_eq!(add("vehicle/A1/events/x/subscription", record), ("changed", 1));
+        assert_eq!(add("vehicle/A1/events/x/subscription", record), ("known", 1));
+        assert_eq!(add("vehicle/A1/events/x/subscription", renewed), ("changed", 1));
+        assert_eq!(add("vehicle/A1/logs/x/subscription", record), ("changed", 2));
+        assert_eq!(add("vehicle/A2/logs/x/subscription", record), ("known", 2));
+        assert_eq!(add("vehicle/A1/logs/x", record), ("none", 2));
+        assert_eq!(add("vehicle/A1/events/x/subscription", b""), ("ended", 1));
+        assert_eq!(add("vehicle/A1/events/x/subscription", b""), ("known", 1));
     }
 }

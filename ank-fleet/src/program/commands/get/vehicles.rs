@@ -32,7 +32,7 @@ pub(super) async fn get(
     form: Option<Output>,
     watch: Option<&Selection>,
 ) -> Result<ExitCode, Failure> {
-    print(context, vins, form, false)?;
+    print(context, vins, form, if watch.is_some() { Part::First } else { Part::Whole })?;
     let seen = vins.iter().filter(|vin| context.session.presence().get(vin).is_some()).count();
     progress::note(&format!(
         "{} of {} seen{}",
@@ -55,7 +55,7 @@ pub(super) async fn get(
                     _ => continue,
                 };
                 if context.is_selected(selection, &vin) {
-                    print(context, std::slice::from_ref(&vin), form, true)?;
+                    print(context, std::slice::from_ref(&vin), form, Part::Later)?;
                 }
             }
             () = context.interrupt.wait() => return Err(Failure::Interrupted),
@@ -82,13 +82,16 @@ fn sources(context: &Context) -> String {
     }
 }
 
-/// Prints vehicles; with `is_continued`, below others.
-fn print(
-    context: &Context,
-    vins: &[Vin],
-    form: Option<Output>,
-    is_continued: bool,
-) -> Result<(), Failure> {
+/// Which part of the output it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    First,
+    Later,
+}
+
+/// Prints vehicles.
+fn print(context: &Context, vins: &[Vin], form: Option<Output>, part: Part) -> Result<(), Failure> {
     let unknown = KnownVehicle::default();
     let rows: Vec<Row<'_>> = vins
         .iter()
@@ -99,13 +102,16 @@ fn print(
         })
         .collect();
     match form {
+        Some(form @ (Output::Json | Output::Yaml)) if part != Part::Whole => {
+            rows.iter().try_for_each(|row| output::item(form, row))
+        }
         Some(Output::Json) => output::json(&rows),
         Some(Output::Yaml) => output::yaml(&rows),
         Some(Output::Jsonl) => rows.iter().try_for_each(output::json_line),
         Some(Output::Name) => rows.iter().try_for_each(|row| output::line(row.vin.as_str())),
         None | Some(Output::Wide) => {
             let table = table(&rows, form.is_some());
-            output::table(&if is_continued { table.continued() } else { table })
+            output::table(&if part == Part::Later { table.continued() } else { table })
         }
     }
 }

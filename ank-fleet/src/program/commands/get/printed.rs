@@ -1,0 +1,101 @@
+//! The rows that were printed last, so that a state that comes again is not printed again.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde_json::Value;
+
+use super::items::Row;
+use crate::Vin;
+
+/// Hashes of the rows that were printed last, by vehicle and field.
+#[derive(Debug, Default)]
+pub(super) struct PrintedRows(BTreeMap<Vin, BTreeMap<String, u64>>);
+
+impl PrintedRows {
+    /// The rows that differ from those that were printed last. `is_all`: there are no others of this
+    /// vehicle. Also returns the fields that are gone.
+    pub(super) fn changed(
+        &mut self,
+        vin: &Vin,
+        rows: Vec<Row>,
+        is_all: bool,
+    ) -> (Vec<Value>, Vec<String>) {
+        let former = self.0.entry(vin.clone()).or_default();
+        let mut gone = Vec::new();
+        if is_all {
+            let is_kept = |field: &String| rows.iter().any(|row| row.field == *field);
+            gone.extend(former.extract_if(.., |field, _| !is_kept(field)).map(|(field, _)| field));
+        }
+        let mut changed = Vec::new();
+        for Row { field, value } in rows {
+            let mut hasher = DefaultHasher::new();
+            value.to_string().hash(&mut hasher);
+            let hash = hasher.finish();
+            if former.insert(field, hash) != Some(hash) {
+                changed.push(value);
+            }
+        }
+        (changed, gone)
+    }
+
+    /// The rows of a field, or of the fields below it, are gone.
+    pub(super) fn removed(&mut self, vin: &Vin, field: &str) {
+        let field = field.strip_suffix(".state").unwrap_or(field);
+        let is_gone = |row: &str| {
+            row.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if let Some(rows) = self.0.get_mut(vin) {
+            rows.retain(|row, _| !is_gone(row));
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(field: &str, value: &str) -> Row {
+        Row { field: format!("workloadStates.agent_A.{field}"), value: json!(value) }
+    }
+
+    #[test]
+    fn only_rows_that_differ_are_printed() {
+        let (mut printed, vin) = (PrintedRows::default(), "V01".parse::<Vin>().unwrap());
+        let none = Vec::<String>::new();
+        let both = || vec![row("nginx.a", "1"), row("other.b", "1")];
+        let all = vec![json!("1"), json!("1")];
+        assert_eq!(printed.changed(&vin, both(), true), (all.clone(), none.clone()));
+        // A renewal brings the same state.
+        assert_eq!(printed.changed(&vin, both(), true), (Vec::new(), none.clone()));
+        let one = |value| vec![row("nginx.a", value)];
+        assert_eq!(printed.changed(&vin, one("2"), false), (vec![json!("2")], none.clone()));
+        assert_eq!(printed.changed(&vin, one("2"), false), (Vec::new(), none.clone()));
+        let other = "V02".parse().unwrap();
+        assert_eq!(printed.changed(&other, one("2"), false), (vec![json!("2")], none));
+        // What is missing in the whole state is gone.
+        let gone = vec!["workloadStates.agent_A.other.b".to_owned()];
+        assert_eq!(printed.changed(&vin, one("2"), true), (Vec::new(), gone));
+        assert_eq!(printed.changed(&vin, both(), true).0.len(), 2);
+    }
+
+    #[test]
+    fn what_was_removed_is_printed_when_it_is_back() {
+        let (mut printed, vin) = (PrintedRows::default(), "V01".parse::<Vin>().unwrap());
+        let rows = || vec![row("nginx.a", "1"), row("nginx2.b", "1")];
+        for (field, again) in [
+            ("workloadStates.agent_A.nginx.a", 1),
+            ("workloadStates.agent_A.nginx.a.state", 1),
+            ("workloadStates.agent_A.nginx", 1),
+            ("workloadStates.agent_A", 2),
+            ("workloadStates.agent", 0),
+        ] {
+            printed.changed(&vin, rows(), true);
+            printed.removed(&vin, field);
+            assert_eq!(printed.changed(&vin, rows(), true).0.len(), again, "{field}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Follows the events or the logs of vehicles: subscribes, renews, and ends the subscriptions.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use fleet_contract::operation::Operation;
+use fleet_contract::topics::StreamKind;
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::answers::Missing;
+use super::arguments::AskingArgs;
+use super::call::{Answer, Call};
+use super::context::Context;
+use super::failure::Failure;
+use super::following::{Following, Why};
+use super::progress::{self, StatusLine};
+use super::session::SessionEvent;
+use crate::Vin;
+use crate::presence::vehicle_of;
+use crate::report::thousands;
+use crate::rollout::ExitCode;
+use crate::selection::Selection;
+
+/// With more vehicles, it is shown how many have answered.
+const MANY: usize = 100;
+
+/// Whether a stream goes on after a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goes {
+    On,
+    ToAnEnd,
+}
+
+/// What a command does with a stream of each vehicle.
+pub(crate) trait Stream {
+    /// What it subscribes to.
+    const KIND: StreamKind;
+
+    /// The request for a subscription with the id of the session.
+    fn request(&self, vin: &Vin, why: Why) -> String;
+
+    /// Handles the reply to it.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    fn reply(&mut self, vin: &Vin, why: Why, payload: &[u8]) -> Result<(), Failure>;
+
+    /// Handles a message of the stream.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    fn message(&mut self, vin: &Vin, payload: &[u8]) -> Result<Goes, Failure>;
+
+    /// There is a connection again.
+    fn connected(&self) {}
+}
+
+/// Follows the vehicles that are online until their streams have ended. With `more`, also vehicles
+/// that come online later and are selected; then it ends only by an interrupt.
+///
+/// # Errors
+/// Ctrl-C, or standard output is closed.
+pub(crate) async fn follow<S: Stream>(
+    context: &mut Context,
+    stream: &mut S,
+    vins: &[Vin],
+    more: Option<&Selection>,
+    asking: &AskingArgs,
+) -> Result<ExitCode, Failure> {
+    let mut following = Following::new(S::KIND);
+    let result = run(context, stream, &mut following, vins, more, asking).await;
+    let (end, unsubscribe) = (
+        json!({"id": context.session.id()}).to_string(),
+        match S::KIND {
+            StreamKind::Events => Operation::EventsUnsubscribe,
+            StreamKind::Logs => Operation::LogsUnsubscribe,
+        },
+    );
+    let ends: Vec<Call> = following
+        .subscribed()
+        .map(|vin| Call::new(vin, unsubscribe, end.clone(), asking.timeout))
+        .collect();
+    context.session.send_all(ends, asking.parallel()).await;
+    result
+}
+
+async fn run<S: Stream>(
+    context: &mut Context,
+    stream: &mut S,
+    following: &mut Following,
+    vins: &[Vin],
+    more: Option<&Selection>,
+    asking: &AskingArgs,
+) -> Result<ExitCode, Failure> {
+    let id = context.session.id().to_owned();
+    let subscribe = match S::KIND {
+        StreamKind::Events => Operation::EventsSubscribe,
+        StreamKind::Logs => Operation::LogsSubscribe,
+    };
+    let parallel = asking.parallel();
+    let (online, offline) = context.online(vins);
+    online.iter().for_each(|vin| following.add(vin, Instant::now()));
+    let mut first = FirstRound::new(&online);
+    loop {
+        if first.is_over() {
+            first.report(&offline);
+            if following.is_idle() && (more.is_none() || !online.is_empty()) {
+                return Ok(first.missing.code());
+            }
+        }
+        while let Some((vin, why)) = following.due(parallel, Instant::now()) {
+            let request = stream.request(&vin, why);
+            let call = Call::new(&vin, subscribe, request, asking.timeout);
+            following.asked(context.session.call(call), vin, why);
+        }
+        let due = following.next_due(parallel);
+        let event = tokio::select! {
+            event = context.session.next() => event,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => continue,
+            () = context.interrupt.wait() => return Err(Failure::Interrupted),
+        };
+        match event {
+            SessionEvent::Answered(token, answer) => {
+                let is_reply = matches!(answer, Answer::Reply(_));
+                let answered = following.answered(token, is_reply, Instant::now());
+                let Some((vin, why)) = answered else { continue };
+                if let Some(payload) = first.answer(&vin, why, answer) {
+                    stream.reply(&vin, why, &payload)?;
+                }
+            }
+            SessionEvent::Message(message) => {
+                let Some((vin, path)) = vehicle_of(&message.topic) else { continue };
+                let rest = path.strip_prefix(S::KIND.name()).and_then(|it| it.strip_prefix('/'));
+                if rest != Some(&id) {
+                    continue;
+                }
+                following.message(&vin);
+                if stream.message(&vin, &message.payload)? == Goes::ToAnEnd {
+                    first.ended(&vin);
+                    following.ended(&vin);
+                }
+            }
+            SessionEvent::Connected => {
+                stream.connected();
+                following.connected(Instant::now());
+            }
+            SessionEvent::Presence(vin, true) => {
+                if following.knows(&vin) {
+                    following.online(&vin, Instant::now());
+                } else if more.is_some_and(|selection| context.is_selected(selection, &vin)) {
+                    following.add(&vin, Instant::now());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The first request to each vehicle, whose failures are reported together.
+struct FirstRound {
+    waiting: BTreeSet<Vin>,
+    total: usize,
+    missing: Missing,
+    line: Option<StatusLine>,
+    is_reported: bool,
+}
+
+impl FirstRound {
+    fn new(vins: &[Vin]) -> Self {
+        Self {
+            waiting: vins.iter().cloned().collect(),
+            total: vins.len(),
+            missing: Missing::default(),
+            line: (vins.len() > MANY).then(StatusLine::new),
+            is_reported: false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Notes the answer of a vehicle. Returns the reply, if it is one. Failures that come later are
+    /// reported at once.
+    fn answer(&mut self, vin: &Vin, why: Why, answer: Answer) -> Option<Bytes> {
+        if self.waiting.remove(vin) {
+            if let Some(line) = &self.line {
+                let done = thousands(self.total - self.waiting.len());
+                let total = thousands(self.total);
+                line.show(&format!("{done} of {total} vehicles have answered"));
+            }
+            return self.missing.reply(vin, answer);
+        }
+        let cause = match answer {
+            Answer::Reply(payload) => return Some(payload),
+            Answer::Error(error) => format!("{}: {}", error.code, error.message),
+            Answer::None(reason) => reason,
+        };
+        // A renewal is tried again in time.
+        if why != Why::Renewal {
+            progress::note(&format!("{vin} is not followed: {cause}"));
+        }
+        None
+    }
+
+    /// The stream of a vehicle has ended, perhaps before the answer.
+    fn ended(&mut self, vin: &Vin) {
+        self.waiting.remove(vin);
+    }
+
+    /// Reports the failures, once.
+    fn report(&mut self, offline: &[Vin]) {
+        if !std::mem::replace(&mut self.is_reported, true) {
+            self.line = None;
+            self.missing.offline(offline);
+            self.missing.report();
+        }
+    }
+}
