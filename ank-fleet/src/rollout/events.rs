@@ -187,7 +187,7 @@ impl Rollout {
                     verdict => {
                         self.judged(index, verdict);
                         if is_late {
-                            self.end(index, judge::not_settled());
+                            self.end(index, judge::timed_out(self.state.plan().options.deadline));
                         }
                     }
                 }

@@ -1,5 +1,7 @@
 //! What the messages and the state of a vehicle mean for the roll-out.
 
+use std::time::Duration;
+
 use fleet_contract::error::ErrorCode;
 use fleet_contract::replies::WorkloadState;
 use fleet_contract::revision::{RevisionStatus, RollbackMode};
@@ -150,8 +152,15 @@ pub(super) fn superseded() -> Outcome {
     Outcome::new(OutcomeKind::Superseded, Code::Superseded, message)
 }
 
+/// The outcome of a vehicle that has given up by its own time limit.
 pub(super) fn not_settled() -> Outcome {
-    let message = "its workloads did not settle in time";
+    let message = "timed out by ROLLOUT_TIMEOUT of the vehicle";
+    Outcome::new(OutcomeKind::TimedOut, Code::NotSettled, message)
+}
+
+/// The outcome of a vehicle whose workloads have not settled by its deadline.
+pub(super) fn timed_out(deadline: Duration) -> Outcome {
+    let message = format!("timed out after {}", humantime::format_duration(deadline));
     Outcome::new(OutcomeKind::TimedOut, Code::NotSettled, message)
 }
 

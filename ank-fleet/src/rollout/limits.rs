@@ -1,6 +1,6 @@
 //! Deadlines and limits.
 
-use super::judge::{no_answer, not_settled, unsettled};
+use super::judge::{no_answer, timed_out, unsettled};
 use super::machine::Rollout;
 use super::transition::Halt;
 use super::vehicle::{Phase, Vehicle};
@@ -42,7 +42,9 @@ impl Rollout {
     /// Ends it for a vehicle whose deadline has passed, and that does not answer.
     fn give_up(&mut self, index: usize) {
         match self.state.at(index).map(|vehicle| vehicle.phase.clone()) {
-            Some(Phase::Changing { is_answered: true, .. }) => self.end(index, not_settled()),
+            Some(Phase::Changing { is_answered: true, .. }) => {
+                self.end(index, timed_out(self.state.plan().options.deadline));
+            }
             Some(Phase::Changing { is_answered: false, .. }) => self.end(index, no_answer()),
             Some(Phase::Settling { request, former, .. }) => {
                 self.end(index, unsettled(&former, request));

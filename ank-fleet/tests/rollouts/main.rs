@@ -65,6 +65,7 @@ fn thousands_of_vehicles_get_the_outcome_of_what_they_do() {
     let lines = verdict_lines(world.rollout.state());
     assert!(lines[0].starts_with("finished: 3,9"), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("rejected: no   WDB")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("× timed out after 10m   WDB")), "{lines:?}");
 }
 
 #[test]
