@@ -42,6 +42,8 @@ pub(crate) enum SessionEvent {
     Disconnected,
     /// A vehicle has come online or gone offline.
     Presence(Vin, bool),
+    /// The broker has a call.
+    Accepted(u64),
     /// A call has ended.
     Answered(u64, Answer),
     /// The broker does not take a request that is not a call.
@@ -247,23 +249,26 @@ impl Session {
         token
     }
 
-    /// Sends the last calls of a command, at most `parallel` without an answer. Nobody waits for the
-    /// last answers, and not for long for the others.
+    /// Sends the last calls of a command, and waits until the broker has them: it may not read what was
+    /// sent just before the connection was closed. At most `parallel` are sent at once.
     pub(crate) async fn send_all(&mut self, calls: Vec<Call>, parallel: usize) {
         let until = Instant::now() + LAST_CALLS;
         let mut waiting = VecDeque::from(calls);
-        let mut asked = BTreeSet::new();
-        // Vehicles that are offline do not answer.
-        waiting.make_contiguous().sort_by_key(|call| !self.presence.is_online(&call.vin));
-        while let Some(call) = waiting.pop_front() {
-            asked.insert(self.call(call));
-            while asked.len() >= parallel && !waiting.is_empty() {
-                tokio::select! {
-                    event = self.next() => if let SessionEvent::Answered(token, _) = event {
-                        asked.remove(&token);
-                    },
-                    () = sleep_until(until) => return,
+        let mut sent = BTreeSet::new();
+        while self.is_connected && !(waiting.is_empty() && sent.is_empty()) {
+            if sent.len() < parallel
+                && let Some(call) = waiting.pop_front()
+            {
+                sent.insert(self.call(call));
+                continue;
+            }
+            tokio::select! {
+                event = self.next() => {
+                    if let SessionEvent::Accepted(token) | SessionEvent::Answered(token, _) = event {
+                        sent.remove(&token);
+                    }
                 }
+                () = sleep_until(until) => return,
             }
         }
     }
@@ -355,9 +360,8 @@ impl Session {
                 progress::note(&format!("a message of {size} bytes on {topic} is too large"));
                 SessionEvent::Nothing
             }
-            RequesterEvent::Accepted { .. } | RequesterEvent::Subscribed(_) => {
-                SessionEvent::Nothing
-            }
+            RequesterEvent::Accepted { token, .. } => SessionEvent::Accepted(token),
+            RequesterEvent::Subscribed(_) => SessionEvent::Nothing,
         }
     }
 

@@ -103,3 +103,15 @@ async fn each_form_of_output_is_printed_or_refused() {
     vehicles.line("vin: V01").await;
     assert_eq!(vehicles.output()[0], "---");
 }
+
+/// More than Mosquitto takes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_subscriptions_are_ended_by_ctrl_c() {
+    let fleet = TestFleet::start(30).await;
+    let mut events = fleet.spawn(&["get", "events", "--all"]);
+    let records = fleet.spawn(&["get", "subscriptions", "--all", "-w"]);
+    eventually("all are followed", || count(&records, "Z") == 30).await;
+    events.signal(rustix::process::Signal::INT);
+    assert_eq!(events.wait().await.code(), Some(130));
+    eventually("all have ended", || count(&records, "   ended") == 30).await;
+}

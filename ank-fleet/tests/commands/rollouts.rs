@@ -117,6 +117,23 @@ async fn the_log_of_a_workload_that_has_failed_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_the_soak_time_ends_the_subscriptions() {
+    let fleet = TestFleet::start(3).await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let mut process = fleet.spawn(&["apply", "a.yaml", "--all", "--yes", "--soak", "10m"]);
+    let mut subscriptions = fleet.spawn(&["get", "subscriptions", "--all", "-w"]);
+    let lines = |part: &str| {
+        subscriptions.output().iter().filter(|line| line.trim_end().ends_with(part)).count()
+    };
+    // Each has an end of its lifetime.
+    eventually("all are watched", || lines("Z") == 3).await;
+    process.signal(rustix::process::Signal::INT);
+    assert_eq!(process.wait().await.code(), Some(130));
+    eventually("no vehicle is watched", || lines("   ended") == 3).await;
+    subscriptions.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_reported_and_never_retried() {
     let fleet = TestFleet::start(2).await;
     fleet.write("a.yaml", &manifest("fleetconnector", "1"));

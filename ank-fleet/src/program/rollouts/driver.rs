@@ -269,7 +269,7 @@ impl<'a> Driver<'a> {
                 None => Ok(()),
             },
             SessionEvent::Message(message) => self.message(&message),
-            SessionEvent::Nothing => Ok(()),
+            SessionEvent::Accepted(_) | SessionEvent::Nothing => Ok(()),
         }
     }
 
@@ -370,6 +370,10 @@ impl<'a> Driver<'a> {
         self.keep_watching();
         let until = Instant::now() + END;
         let is_busy = |it: &Self| it.logs.is_reading() || it.watch.is_ending();
+        if self.verdict == Some(Verdict::Interrupted) {
+            let parallel = self.rollout.state().plan().options.parallel;
+            self.session.send_all(self.watch.last(), parallel).await;
+        }
         while is_busy(&self) && self.verdict != Some(Verdict::Interrupted) {
             self.keep_watching();
             tokio::select! {

@@ -98,6 +98,12 @@ impl Watch {
         self.ending.append(&mut self.asked);
     }
 
+    /// Watches nothing any more. Returns the requests that end all subscriptions.
+    pub(super) fn last(&mut self) -> Vec<Call> {
+        self.end();
+        self.due(usize::MAX)
+    }
+
     /// The requests that are due if so many may be without an answer.
     pub(super) fn due(&mut self, parallel: usize) -> Vec<Call> {
         let room = parallel.saturating_sub(self.calls.len());
