@@ -45,6 +45,15 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
         .map(|line| line["vin"].clone())
         .collect();
     assert_eq!(failed.len(), 2);
+    let in_form = async |form: &'static str| {
+        fleet.run(&["rollout", "status", "eeee", "-o", form]).await.stdout
+    };
+    let json: serde_json::Value = serde_json::from_str(&in_form("json").await).unwrap();
+    assert_eq!(json.as_array().map(Vec::len), Some(20), "{json}");
+    assert!(in_form("yaml").await.contains("  outcome: rolled_back\n"));
+    let wide = in_form("wide").await;
+    assert!(wide.starts_with("VIN   WAVE     OUTCOME       REVISION   WORKLOAD"), "{wide}");
+    assert_eq!(in_form("name").await.lines().count(), 20);
     assert_eq!(status.code, 1);
 
     // Somebody else has changed a vehicle since: it is left alone.
@@ -104,19 +113,6 @@ async fn a_workload_that_fails_in_the_soak_time_stops_the_roll_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_of_a_workload_that_has_failed_is_kept() {
-    let mut fleet = TestFleet::start(1).await;
-    fleet.fails(1);
-    fleet.write("a.yaml", &manifest("nginx", "1.29"));
-    // It starts at first, so that the soak time finds it.
-    let apply = ["apply", "a.yaml", "V01", "--id", "aaaa", "--rollback", "off", "--soak", "500ms"];
-    let output = fleet.run(&apply).await;
-    assert_eq!(output.code, 3, "{output:?}");
-    let status = fleet.run(&["rollout", "status", "aaaa"]).await;
-    assert!(status.stdout.contains("log of V01:\n  it does not work"), "{status:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_in_the_soak_time_ends_the_subscriptions() {
     let fleet = TestFleet::start(3).await;
     fleet.write("a.yaml", &manifest("nginx", "1.29"));
@@ -131,6 +127,19 @@ async fn ctrl_c_in_the_soak_time_ends_the_subscriptions() {
     assert_eq!(process.wait().await.code(), Some(130));
     eventually("no vehicle is watched", || lines("   ended") == 3).await;
     subscriptions.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_workload_that_has_failed_is_kept() {
+    let mut fleet = TestFleet::start(1).await;
+    fleet.fails(1);
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    // It starts at first, so that the soak time finds it.
+    let apply = ["apply", "a.yaml", "V01", "--id", "aaaa", "--rollback", "off", "--soak", "500ms"];
+    let output = fleet.run(&apply).await;
+    assert_eq!(output.code, 3, "{output:?}");
+    let status = fleet.run(&["rollout", "status", "aaaa"]).await;
+    assert!(status.stdout.contains("log of V01:\n  it does not work"), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,19 @@
 //! The arguments of commands that change vehicles.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
 use super::candidates::rollouts;
 use super::reading::{FilesArgs, Output};
 use super::rollout::RolloutArgs;
 use crate::rollout::RolloutId;
+
+/// The form of the output of a roll-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lines {
+    /// A line of JSON for each transition.
+    Jsonl,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -17,7 +24,7 @@ pub(crate) struct ApplyArgs {
     pub(crate) delete: bool,
     /// jsonl: print a line of JSON for each transition
     #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<Lines>,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
 }
@@ -59,7 +66,7 @@ pub(crate) struct StatusArgs {
     /// The id of the roll-out
     #[arg(add = ArgValueCandidates::new(rollouts))]
     pub(crate) id: RolloutId,
-    /// jsonl: a line for each vehicle
+    /// The form of the output; all but the default are of the vehicles
     #[arg(short, long, value_name = "FORM")]
     pub(crate) output: Option<Output>,
 }
@@ -74,7 +81,7 @@ pub(crate) struct ResumeArgs {
     pub(crate) until: Option<String>,
     /// jsonl: print a line of JSON for each transition
     #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<Lines>,
 }
 
 #[derive(Debug, Args)]
@@ -90,7 +97,7 @@ pub(crate) struct RetryArgs {
     pub(crate) pending: bool,
     /// jsonl: print a line of JSON for each transition
     #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<Lines>,
 }
 
 #[derive(Debug, Args)]
@@ -106,5 +113,5 @@ pub(crate) struct UndoArgs {
     pub(crate) signed: Option<String>,
     /// jsonl: print a line of JSON for each transition
     #[arg(short, long, value_name = "FORM")]
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<Lines>,
 }

@@ -14,7 +14,9 @@ use std::ffi::OsString;
 use clap::builder::OsStr;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use changing::{ApplyArgs, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs};
+pub(crate) use changing::{
+    ApplyArgs, Lines, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs,
+};
 pub(crate) use connection::{Connection, ConnectionArgs};
 pub(crate) use others::{CompletionArgs, ExporterArgs, ManArgs};
 pub(crate) use reading::{

@@ -8,7 +8,7 @@ use fleet_contract::revision::RollbackMode;
 use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
 
-use super::super::arguments::{ApplyArgs, ConnectionArgs, FilesArgs, Output, split};
+use super::super::arguments::{ApplyArgs, ConnectionArgs, FilesArgs, Lines, split};
 use super::super::config;
 use super::super::context::Context;
 use super::super::failure::Failure;
@@ -67,7 +67,7 @@ pub(crate) async fn run(
     }
     let count = plan.vehicles.len();
     if plan.unchanged.len() == count {
-        if form != Some(Output::Jsonl) {
+        if form != Some(Lines::Jsonl) {
             output::line(&format!("{} unchanged", thousands(count)))?;
         }
         context.close().await;

@@ -44,6 +44,7 @@ pub(crate) async fn run(
         .collect();
     let mut missing = Missing::default();
     let is_alone = vins.len() == 1;
+    let mut all = Vec::new();
     let ask = context.ask(calls, asking.parallel(), |vin, answer| {
         let error = match &answer {
             Answer::Error(error) => Some(error.clone()),
@@ -52,10 +53,18 @@ pub(crate) async fn run(
         let reply = missing.reply(vin, answer);
         let reply = reply.map(|payload| parse(&payload));
         match (form, reply, error) {
-            (Some(Output::Jsonl | Output::Json), Some(reply), _) => {
+            (Some(Output::Json), Some(reply), _) => {
+                all.push(json!({"vin": vin, "reply": reply}));
+                Ok(())
+            }
+            (Some(Output::Json), None, Some(error)) => {
+                all.push(json!({"vin": vin, "error": error}));
+                Ok(())
+            }
+            (Some(Output::Jsonl), Some(reply), _) => {
                 output::json_line(&json!({"vin": vin, "reply": reply}))
             }
-            (Some(Output::Jsonl | Output::Json), None, Some(error)) => {
+            (Some(Output::Jsonl), None, Some(error)) => {
                 output::json_line(&json!({"vin": vin, "error": error}))
             }
             (Some(Output::Name), Some(_), _) => output::line(vin.as_str()),
@@ -66,6 +75,9 @@ pub(crate) async fn run(
         }
     });
     ask.await?;
+    if form == Some(Output::Json) {
+        output::json(&all)?;
+    }
     missing.offline(&offline);
     context.close().await;
     Ok(missing.report())

@@ -7,7 +7,8 @@ use jiff::ZonedDateTime;
 use serde_json::json;
 
 use super::super::arguments::{
-    ConnectionArgs, Output, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs, read_text,
+    ConnectionArgs, Lines, Output, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs,
+    read_text,
 };
 use super::super::context::Context;
 use super::super::failure::Failure;
@@ -18,7 +19,9 @@ use super::super::{output, payload, progress};
 use super::apply::{self, confirm, journals};
 use crate::journal::{Journal, JournalError, Recorded};
 use crate::report::{next_commands, thousands, verdict_lines, wave_line};
-use crate::rollout::{Event, ExitCode, Halt, OutcomeKind, Rollout, RolloutId, Stage, State};
+use crate::rollout::{
+    Event, ExitCode, Halt, OutcomeKind, Rollout, RolloutId, Stage, State, Vehicle,
+};
 use crate::table::Table;
 
 /// Runs the command.
@@ -62,7 +65,7 @@ fn resume(state: &State, until: Option<crate::Time>) -> Start {
 async fn drive(
     connection: &ConnectionArgs,
     id: &RolloutId,
-    form: Option<Output>,
+    form: Option<Lines>,
     interrupt: &Interrupt,
     signed: Option<Bytes>,
     start: impl FnOnce(&State) -> Start,
@@ -195,20 +198,8 @@ fn status(id: &RolloutId, form: Option<Output>) -> Result<ExitCode, Failure> {
     let is_running = matches!(Journal::open(&journals, id), Err(JournalError::Locked { .. }));
     let rollout = Rollout::resume(plan, &lines);
     let state = rollout.state();
-    if matches!(form, Some(Output::Jsonl | Output::Json)) {
-        for vehicle in state.vehicles() {
-            let cause = vehicle.cause();
-            output::json_line(&json!({
-                "vin": vehicle.vin,
-                "wave": vehicle.wave,
-                "outcome": vehicle.outcome().map_or("in_progress", OutcomeKind::name),
-                "code": cause.map(|cause| cause.code),
-                "message": cause.map(|cause| &cause.message),
-                "workload": cause.and_then(|cause| cause.workload.as_ref()),
-                "revision": vehicle.revision,
-                "log": vehicle.log,
-            }))?;
-        }
+    if let Some(form) = form {
+        print_vehicles(state, form)?;
         return Ok(rollout.exit_code());
     }
     output::line(&format!("roll-out {id}: {}", state_of(state, is_running)))?;
@@ -224,6 +215,50 @@ fn status(id: &RolloutId, form: Option<Output>) -> Result<ExitCode, Failure> {
         progress::note(&next_commands(id));
     }
     Ok(rollout.exit_code())
+}
+
+/// Prints how it has ended for each vehicle.
+fn print_vehicles(state: &State, form: Output) -> Result<(), Failure> {
+    let outcome = |vehicle: &Vehicle| vehicle.outcome().map_or("in_progress", OutcomeKind::name);
+    let mut vehicles = state.vehicles().iter().map(|vehicle| {
+        let cause = vehicle.cause();
+        json!({
+            "vin": vehicle.vin,
+            "wave": vehicle.wave,
+            "outcome": outcome(vehicle),
+            "code": cause.map(|cause| cause.code),
+            "message": cause.map(|cause| &cause.message),
+            "workload": cause.and_then(|cause| cause.workload.as_ref()),
+            "revision": vehicle.revision,
+            "log": vehicle.log,
+        })
+    });
+    match form {
+        Output::Jsonl => vehicles.try_for_each(|vehicle| output::json_line(&vehicle)),
+        Output::Json => output::json(&vehicles.collect::<Vec<_>>()),
+        Output::Yaml => output::yaml(&vehicles.collect::<Vec<_>>()),
+        Output::Name => {
+            let mut vins = state.vehicles().iter().map(|vehicle| &vehicle.vin);
+            vins.try_for_each(|vin| output::line(vin.as_str()))
+        }
+        Output::Wide => {
+            let mut table =
+                Table::new(&["VIN", "WAVE", "OUTCOME", "REVISION", "WORKLOAD", "MESSAGE"]);
+            for vehicle in state.vehicles() {
+                let number = |number: Option<String>| number.unwrap_or_default();
+                let cause = vehicle.cause();
+                table.row([
+                    vehicle.vin.to_string(),
+                    number(vehicle.wave.map(|wave| wave.to_string())),
+                    outcome(vehicle).to_owned(),
+                    number(vehicle.revision.map(|revision| revision.to_string())),
+                    cause.and_then(|cause| cause.workload.clone()).unwrap_or_default(),
+                    cause.map(|cause| cause.message.clone()).unwrap_or_default(),
+                ]);
+            }
+            output::table(&table)
+        }
+    }
 }
 
 /// What happens with a roll-out, in short.

@@ -13,7 +13,7 @@ use mqtt_session::{Delivered, Qos, Subscription};
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::super::arguments::Output;
+use super::super::arguments::Lines;
 use super::super::call::Answer;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
@@ -98,7 +98,7 @@ impl<'a> Driver<'a> {
         wanted: WantedChange,
         control: ControlFile,
         interrupt: &Interrupt,
-        form: Option<Output>,
+        form: Option<Lines>,
     ) -> Self {
         let wave = rollout.state().wave();
         let watch = Watch::new(session.id());
@@ -109,7 +109,7 @@ impl<'a> Driver<'a> {
             wanted,
             control,
             interrupt: interrupt.clone(),
-            is_jsonl: form == Some(Output::Jsonl),
+            is_jsonl: form == Some(Lines::Jsonl),
             reads: Reads::default(),
             logs: Logs::default(),
             log_calls: BTreeMap::new(),
