@@ -33,6 +33,9 @@ pub enum SelectionError {
     /// There is no selection.
     #[error("no vehicles are selected; name VINs, or use --vehicles FILE, -l SELECTOR or --all")]
     Missing,
+    /// There is none, for a command whose arguments are not VINs.
+    #[error("no vehicles are selected; use --vehicle VIN, --vehicles FILE, -l SELECTOR or --all")]
+    MissingOption,
     /// `--all` together with another selection.
     #[error("--all selects all vehicles, so it cannot be combined with VINs or -l")]
     Contradictory,

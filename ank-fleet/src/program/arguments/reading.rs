@@ -76,7 +76,8 @@ impl AskingArgs {
 pub(crate) struct RequestArgs {
     /// The operation, for example state
     pub(crate) operation: String,
-    /// The payload; @FILE reads it from a file, @- from standard input
+    /// The payload; @FILE reads it from a file, @- from standard input. Vehicles are named by
+    /// --vehicle
     #[arg(default_value = "")]
     pub(crate) payload: String,
     #[command(flatten)]
@@ -133,7 +134,7 @@ pub(crate) struct VinsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// Workloads
+    /// Workloads; vehicles are named by --vehicle
     #[arg(required = true, value_name = "WORKLOAD", add = ArgValueCandidates::new(workloads))]
     pub(crate) workloads: Vec<String>,
     #[command(flatten)]
@@ -148,7 +149,7 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Workloads
+    /// Workloads; vehicles are named by --vehicle
     #[arg(required = true, value_name = "WORKLOAD", add = ArgValueCandidates::new(workloads))]
     pub(crate) workloads: Vec<String>,
     #[command(flatten)]

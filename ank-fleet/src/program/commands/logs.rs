@@ -34,7 +34,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let selection = args.selection.clone().read()?;
     if selection.is_missing() {
-        return Err(Failure::usage(crate::selection::SelectionError::Missing));
+        return Err(Failure::usage(crate::selection::SelectionError::MissingOption));
     }
     let filter =
         |id: &str| vec![subscription(&format!("vehicle/+/logs/{id}"), Qos::AtLeastOnce, false)];

@@ -30,7 +30,7 @@ pub(crate) async fn run(
     };
     let selection = selection.read()?;
     if selection.is_missing() {
-        return Err(Failure::usage(crate::selection::SelectionError::Missing));
+        return Err(Failure::usage(crate::selection::SelectionError::MissingOption));
     }
     let mut context = Context::open(connection, interrupt, |_| Vec::new()).await?;
     let vins = context.select(&selection)?;

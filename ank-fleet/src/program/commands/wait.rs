@@ -33,7 +33,7 @@ pub(crate) async fn run(
     let WaitArgs { workloads, selection, state, timeout } = args;
     let selection = selection.read()?;
     if selection.is_missing() {
-        return Err(Failure::usage(crate::selection::SelectionError::Missing));
+        return Err(Failure::usage(crate::selection::SelectionError::MissingOption));
     }
     let mut payloads = Vec::new();
     for workload in &workloads {
