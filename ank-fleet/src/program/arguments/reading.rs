@@ -166,7 +166,7 @@ pub(crate) struct LogsArgs {
     /// Lines until then: RFC 3339
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// The maximum number of vehicles
+    /// The maximum number of vehicles, also of those of --sample
     #[arg(long, value_name = "NUMBER", default_value = "50")]
     pub(crate) max_vehicles: usize,
     /// So many of the vehicles, chosen at random

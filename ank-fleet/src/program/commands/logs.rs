@@ -42,34 +42,40 @@ pub(crate) async fn run(
     let vins = context.select(&selection)?;
     let id = context.session.id().to_owned();
     let (online, offline) = context.online(&vins);
+    let total = online.len();
     let (mut vins, left_out) = chosen(online, &id, args.sample, args.max_vehicles);
-    vins.extend(offline);
-    if left_out > 0 {
-        progress::note(&format!(
-            "{} vehicles are left out; --max-vehicles or --sample say how many are shown",
-            thousands(left_out)
-        ));
+    if let Some(left_out) = left_out {
+        progress::note(&format!("of {} vehicles, {left_out}", thousands(total)));
     }
+    vins.extend(offline);
     let mut logs = Logs { id, args: &args, printed: BTreeSet::new() };
     let result = follow(&mut context, &mut logs, &vins, None, &args.asking).await;
     context.close().await;
     result
 }
 
-/// The vehicles whose logs are shown, and how many are left out.
-fn chosen(mut vins: Vec<Vin>, seed: &str, sample: Option<usize>, max: usize) -> (Vec<Vin>, usize) {
-    let count = vins.len();
-    if let Some(sample) = sample {
+/// The vehicles whose logs are shown, and what is said of those that are left out.
+fn chosen(
+    mut vins: Vec<Vin>,
+    seed: &str,
+    sample: Option<usize>,
+    max: usize,
+) -> (Vec<Vin>, Option<String>) {
+    let shown = sample.unwrap_or(max).min(max);
+    let left_out = vins.len().saturating_sub(shown);
+    if sample.is_some() {
         vins.sort_by_cached_key(|vin| {
             <[u8; 32]>::from(Sha256::new().chain_update(seed).chain_update(vin.as_str()).finalize())
         });
-        vins.truncate(sample);
-        vins.sort();
-        return (vins, 0);
     }
-    vins.truncate(max);
-    let left_out = count - vins.len();
-    (vins, left_out)
+    vins.truncate(shown);
+    vins.sort();
+    let limit = match sample {
+        Some(sample) if sample <= max => format!("--sample {sample}"),
+        _ => format!("--max-vehicles {max}"),
+    };
+    let note = || format!("{} left out by {limit}", thousands(left_out));
+    (vins, (left_out > 0).then(note))
 }
 
 /// The logs of all vehicles.
@@ -154,8 +160,18 @@ mod tests {
 
     #[test]
     fn a_cap_leaves_vehicles_out_and_a_sample_is_random() {
-        assert_eq!(chosen(vins(60), "x", None, 50).1, 10);
-        assert_eq!(chosen(vins(10), "x", None, 50), (vins(10), 0));
+        assert_eq!(chosen(vins(10), "x", None, 50), (vins(10), None));
+        for (sample, max, shown, note) in [
+            (None, 50, 50, Some("10 left out by --max-vehicles 50")),
+            (Some(5), 50, 5, Some("55 left out by --sample 5")),
+            // A sample does not lift the cap.
+            (Some(55), 50, 50, Some("10 left out by --max-vehicles 50")),
+            (Some(55), 100, 55, Some("5 left out by --sample 55")),
+            (Some(80), 100, 60, None),
+        ] {
+            let (chosen, left_out) = chosen(vins(60), "x", sample, max);
+            assert_eq!((chosen.len(), left_out.as_deref()), (shown, note));
+        }
         let (one, _) = chosen(vins(60), "x", Some(5), 50);
         let (other, _) = chosen(vins(60), "y", Some(5), 50);
         assert_eq!((one.len(), other.len()), (5, 5));
