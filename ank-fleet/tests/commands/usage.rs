@@ -194,17 +194,53 @@ async fn shells_complete_vehicles_workloads_and_roll_outs() {
         (&["history", ""], "V02"),
         (&["logs", "ng"], "nginx"),
         (&["ap"], "apply"),
+        (&["apply", ""], "a.yaml"),
+        (&["apply", "a.yaml", ""], "V02"),
+        (&["diff", "a.yaml", "V"], "V01"),
+        (&["validate", "a.yaml", "V01", "V0"], "V02"),
+        (&["sign", "a.yaml", "--vehicle", ""], "V01"),
+        (&["sign", "a"], "a.yaml"),
+        (&["verify", "a.yaml", "--vehicle", "V"], "V02"),
     ] {
-        let mut command = fleet.command(&["--", "ank-fleet"]);
-        command
-            .args(words)
-            .env("COMPLETE", "bash")
-            .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
-            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
-            .env("_CLAP_COMPLETE_SPACE", "true")
-            .env("_CLAP_IFS", "\n");
-        let output = command.output().await.unwrap();
-        let found = String::from_utf8(output.stdout).unwrap();
-        assert!(found.lines().any(|line| line == expected), "{words:?}: {found}");
+        let found = complete(&fleet, words, &[]).await;
+        assert!(found.iter().any(|line| line == expected), "{words:?}: {found:?}");
+    }
+    // Before there is a file, the vehicles would be in the way.
+    let found = complete(&fleet, &["apply", ""], &[]).await;
+    assert!(!found.iter().any(|line| line == "V01"), "{found:?}");
+}
+
+/// What a shell offers for the last of these words.
+async fn complete(fleet: &TestFleet, words: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+    let mut command = fleet.command(&["--", "ank-fleet"]);
+    command
+        .args(words)
+        .env("COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
+        .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+        .env("_CLAP_COMPLETE_SPACE", "true")
+        .env("_CLAP_IFS", "\n")
+        .envs(variables.iter().copied());
+    let output = command.output().await.unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completions_use_the_connection_that_is_typed() {
+    let fleet = TestFleet::start(1).await;
+    let port = fleet.broker.port().to_string();
+    let config = format!("contexts: {{here: {{mqtt_broker_port: {port}}}}}\n");
+    fleet.write("config.yaml", &config);
+    fleet.write("fleet.csv", "vin,region\nV09,cn\n");
+    // Nobody listens there.
+    let nowhere = [("MQTT_BROKER_PORT", "1")];
+    assert!(!complete(&fleet, &["history", "V"], &nowhere).await.contains(&"V01".to_owned()));
+    for (words, variables, expected) in [
+        (&["history", "--mqtt-broker-port", &port, "V"][..], &nowhere[..], "V01"),
+        (&["--mqtt-broker-port", "=", &port, "history", "V"], &nowhere, "V01"),
+        (&["history", "--inventory=fleet.csv", "V"], &[], "V09"),
+    ] {
+        let found = complete(&fleet, words, variables).await;
+        assert!(found.iter().any(|line| line == expected), "{words:?}: {found:?}");
     }
 }

@@ -1,22 +1,44 @@
 //! What the completions of a shell offer: vehicles, workloads and roll-outs.
 //!
 //! The program asks itself, in a process of its own: so the settings are those that any command
-//! would use.
+//! would use, and those of the command line that is completed.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::Command;
 
-use clap_complete::CompletionCandidate;
+use clap::Args;
+use clap_complete::engine::ValueCompleter;
+use clap_complete::{CompletionCandidate, PathCompleter};
 
 use super::super::config;
+use super::connection::ConnectionArgs;
 use crate::journal::Journal;
 
 /// Of so many vehicles the workloads are offered.
 const MAX_ASKED: usize = 20;
 
+/// The time limit for the connection. What is typed counts for the command only.
+const CONNECT_TIMEOUT: &str = "connect-timeout";
+
 /// The vehicles that are seen.
 pub(super) fn vehicles() -> Vec<CompletionCandidate> {
     candidates(names(&["vehicles"]))
+}
+
+/// Files, and after one of them also vehicles.
+pub(super) fn files_and_vehicles(current: &OsStr) -> Vec<CompletionCandidate> {
+    let mut found = PathCompleter::any().stdio().complete(current);
+    let words = words();
+    let before = words.split_last().map(|(_, before)| before).unwrap_or_default();
+    let is_file = |word: &OsString| word == "-" || Path::new(word).is_file();
+    if before.iter().any(is_file) {
+        let vins = names(&["vehicles"]);
+        let current = current.to_string_lossy();
+        found.extend(candidates(vins.into_iter().filter(|vin| vin.starts_with(&*current))));
+    }
+    found
 }
 
 /// The workloads of some of the vehicles.
@@ -49,9 +71,78 @@ fn names(what: &[&str]) -> Vec<String> {
         .arg("get")
         .args(what)
         .args(["-o", "name", "--connect-timeout", "2s"])
+        .args(connection(&words()))
         // With it, the program would complete instead.
         .env_remove("COMPLETE")
         .output();
     let Ok(output) = output else { return Vec::new() };
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// The words of the command line that is completed: the shell passes them after `--`.
+fn words() -> Vec<OsString> {
+    std::env::args_os().skip_while(|arg| arg != "--").skip(1).collect()
+}
+
+/// The options of the connection among these words.
+fn connection(words: &[OsString]) -> Vec<String> {
+    let known = ConnectionArgs::augment_args(clap::Command::new(""));
+    let words = joined(words);
+    known
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .filter(|name| *name != CONNECT_TIMEOUT)
+        .filter_map(|name| {
+            let value = config::flag(&words, &format!("--{name}"))?;
+            Some(format!("--{name}={}", at_home(value)))
+        })
+        .collect()
+}
+
+/// Joins what Bash splits: it passes `--context=prod` as `--context`, `=` and `prod`.
+fn joined(words: &[OsString]) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut is_value = false;
+    for word in words {
+        let is_sign = word == "=";
+        match joined.last_mut() {
+            Some(last) if is_sign || is_value => last.push(word),
+            _ => joined.push(word.clone()),
+        }
+        is_value = is_sign;
+    }
+    joined
+}
+
+/// A path below the home directory, as the shell would pass it to a command.
+fn at_home(value: String) -> String {
+    match (value.strip_prefix("~/"), std::env::var("HOME")) {
+        (Some(rest), Ok(home)) => format!("{home}/{rest}"),
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_of_the_connection_are_those_that_are_typed() {
+        let connection = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            connection(&words)
+        };
+        assert_eq!(connection("ank-fleet history V0"), Vec::<String>::new());
+        assert_eq!(
+            connection(
+                "ank-fleet --context prod logs --inventory=a.csv -n 5 --mqtt-broker-port 1 "
+            ),
+            ["--context=prod", "--mqtt-broker-port=1", "--inventory=a.csv"]
+        );
+        // As Bash splits it.
+        assert_eq!(
+            connection("ank-fleet history --context = prod --connect-timeout 9s "),
+            ["--context=prod"]
+        );
+    }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
-use super::candidates::{vehicles, workloads};
+use super::candidates::{files_and_vehicles, vehicles, workloads};
 use super::rollout::duration;
 use super::selection::SelectionArgs;
 
@@ -100,8 +100,9 @@ fn property(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct FilesArgs {
-    /// Manifests (- is standard input), and VINs
-    #[arg(required = true, value_name = "FILE|VIN")]
+    /// Manifests (- is standard input), and VINs; what is both is a file
+    #[arg(required = true, value_name = "FILE|VIN",
+          add = ArgValueCompleter::new(files_and_vehicles))]
     pub(crate) files: Vec<String>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
