@@ -491,6 +491,8 @@ async fn the_documented_access_list_grants_exactly_what_each_role_needs() {
     assert!(first.json()["agents"].is_object(), "{first:?}");
     let state = request("state", r#"["agents"]"#, &VIEWER).await;
     assert_eq!(state, first.json());
+    let history = request("manifest/history", "", &VIEWER).await;
+    assert!(history.is_object(), "{history}");
 
     let subscribe = r#"{"id": "e", "field_masks": ["desiredState.workloads.nginx"]}"#;
     let subscribed = request("events/subscribe", subscribe, &VIEWER).await;
