@@ -50,9 +50,10 @@ impl Drop for StatusLine {
 pub(crate) struct WaveBar(ProgressBar);
 
 impl WaveBar {
-    /// The bar of a wave. `name` comes before the bar.
-    pub(crate) fn new(name: String) -> Self {
-        let bar = SHOWN.add(ProgressBar::new(0));
+    /// The bar of a wave of `total` vehicles. `name` comes before the bar, `text` behind it.
+    pub(crate) fn new(name: String, total: usize, text: String) -> Self {
+        // All of it is known before it is drawn first.
+        let bar = SHOWN.add(ProgressBar::new(number(total)).with_message(text));
         bar.set_style(
             style("{prefix}   {bar:20.cyan/dim}   {wide_msg}   {rate}")
                 .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -67,8 +68,8 @@ impl WaveBar {
 
     /// Shows how far the wave is.
     pub(crate) fn show(&self, done: usize, total: usize, text: String) {
-        self.0.set_length(u64::try_from(total).unwrap_or(u64::MAX));
-        self.0.set_position(u64::try_from(done).unwrap_or(u64::MAX));
+        self.0.set_length(number(total));
+        self.0.set_position(number(done));
         if self.0.message() != text {
             self.0.set_message(text);
         }
@@ -84,6 +85,10 @@ impl Drop for WaveBar {
 /// A style with a template that is written here.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn number(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or(u64::MAX)
 }
 
 /// A number of vehicles per time.

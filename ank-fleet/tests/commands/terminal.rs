@@ -50,6 +50,9 @@ async fn a_wave_has_a_bar_on_a_terminal_and_colours_only_if_they_are_wanted() {
     fleet.write("a.yaml", &manifest("nginx", "1"));
     let shown = apply(&fleet, "aaaa", &[]).await;
     assert!(shown.contains('━'), "{shown:?}");
+    // A bar has its text when it is drawn first.
+    let first = shown.split(['\r', '\n']).find(|line| line.contains("wave 1/2")).unwrap();
+    assert!(first.contains("0/1   ok 0") && !first.contains('━'), "{first:?}");
     assert!(shown.contains("\u{1b}[36m"), "{shown:?}");
     // The lines of waves that are over stay.
     for line in ["wave 1/2   1/1   ok 1   soak 1s ok\r\n", "wave 2/2   2/2   ok 2   soak 1s ok\r\n"]

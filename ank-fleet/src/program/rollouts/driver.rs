@@ -362,8 +362,11 @@ impl<'a> Driver<'a> {
             self.wave += 1;
         }
         let (done, total) = wave_progress(state, self.wave);
-        let bar = self.bar.get_or_insert_with(|| WaveBar::new(wave_name(state, self.wave)));
-        bar.show(done, total, wave_text(state, self.wave));
+        let text = wave_text(state, self.wave);
+        let bar = self
+            .bar
+            .get_or_insert_with(|| WaveBar::new(wave_name(state, self.wave), total, text.clone()));
+        bar.show(done, total, text);
     }
 
     async fn finish(mut self) -> Result<ExitCode, Failure> {
