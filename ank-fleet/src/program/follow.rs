@@ -33,7 +33,7 @@ pub(crate) enum Goes {
 }
 
 /// What a command does with a stream of each vehicle.
-pub(crate) trait Stream {
+pub(crate) trait FollowedStream {
     /// What it subscribes to.
     const KIND: StreamKind;
 
@@ -54,6 +54,11 @@ pub(crate) trait Stream {
 
     /// There is a connection again.
     fn connected(&self) {}
+
+    /// Whether it ends by itself, so that a subscription that cannot be made again has ended.
+    fn is_finite(&self) -> bool {
+        false
+    }
 }
 
 /// Follows the vehicles that are online until their streams have ended. With `more`, also vehicles
@@ -61,7 +66,7 @@ pub(crate) trait Stream {
 ///
 /// # Errors
 /// Ctrl-C, or standard output is closed.
-pub(crate) async fn follow<S: Stream>(
+pub(crate) async fn follow<S: FollowedStream>(
     context: &mut Context,
     stream: &mut S,
     vins: &[Vin],
@@ -85,7 +90,7 @@ pub(crate) async fn follow<S: Stream>(
     result
 }
 
-async fn run<S: Stream>(
+async fn run<S: FollowedStream>(
     context: &mut Context,
     stream: &mut S,
     following: &mut Following,
@@ -125,8 +130,10 @@ async fn run<S: Stream>(
                 let is_reply = matches!(answer, Answer::Reply(_));
                 let answered = following.answered(token, is_reply, Instant::now());
                 let Some((vin, why)) = answered else { continue };
-                if let Some(payload) = first.answer(&vin, why, answer) {
-                    stream.reply(&vin, why, &payload)?;
+                match first.answer(&vin, why, answer) {
+                    Some(payload) => stream.reply(&vin, why, &payload)?,
+                    None if stream.is_finite() => following.ended(&vin),
+                    None => {}
                 }
             }
             SessionEvent::Message(message) => {

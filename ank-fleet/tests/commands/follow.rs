@@ -35,7 +35,7 @@ async fn a_subscription_that_a_vehicle_has_lost_is_made_again() {
         fleet.broker.publish(&format!("vehicle/V01/{kind}/{id}/subscription"), "", &["-r"]).await;
     }
     fleet.connect(1);
-    logs.line("V01 had lost the subscription; lines may be missing").await;
+    logs.line("V01: subscribed again; lines may be missing").await;
     fleet.vehicles[&vin(1)].ankaios.log("nginx", ["two"]).await.unwrap();
     logs.line("V01 nginx | two").await;
     assert_eq!(count(&logs, "| one"), 1, "{:?}", logs.output());

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::super::arguments::{ConnectionArgs, LogsArgs};
 use super::super::context::Context;
 use super::super::failure::Failure;
-use super::super::follow::{Goes, Stream, follow};
+use super::super::follow::{FollowedStream, Goes, follow};
 use super::super::following::{LIFETIME, Why};
 use super::super::interrupt::Interrupt;
 use super::super::session::subscription;
@@ -48,7 +48,7 @@ pub(crate) async fn run(
         progress::note(&format!("of {} vehicles, {left_out}", thousands(total)));
     }
     vins.extend(offline);
-    let mut logs = Logs { id, args: &args, printed: BTreeSet::new() };
+    let mut logs = PrintedLogs { id, args: &args, printed: BTreeSet::new() };
     let result = follow(&mut context, &mut logs, &vins, None, &args.asking).await;
     context.close().await;
     result
@@ -79,14 +79,14 @@ fn chosen(
 }
 
 /// The logs of all vehicles.
-struct Logs<'a> {
+struct PrintedLogs<'a> {
     id: String,
     args: &'a LogsArgs,
     /// Vehicles of which lines were printed.
     printed: BTreeSet<Vin>,
 }
 
-impl Stream for Logs<'_> {
+impl FollowedStream for PrintedLogs<'_> {
     const KIND: StreamKind = StreamKind::Logs;
 
     /// No line is printed twice: once there were lines, only later ones are requested.
@@ -113,7 +113,7 @@ impl Stream for Logs<'_> {
 
     fn reply(&mut self, vin: &Vin, why: Why, _payload: &[u8]) -> Result<(), Failure> {
         if why == Why::Lost && self.printed.contains(vin) {
-            progress::note(&format!("{vin} had lost the subscription; lines may be missing"));
+            progress::note(&format!("{vin}: subscribed again; lines may be missing"));
         }
         Ok(())
     }
@@ -135,6 +135,10 @@ impl Stream for Logs<'_> {
 
     fn connected(&self) {
         progress::note("connected again; lines may be missing");
+    }
+
+    fn is_finite(&self) -> bool {
+        !self.args.follow
     }
 }
 
@@ -185,8 +189,8 @@ mod tests {
         let command = CommandLine::read(&args.collect::<Vec<_>>()).unwrap().command;
         let Command::Logs(args) = command else { unreachable!("it is logs") };
         let (mut logs, vins) =
-            (Logs { id: "s".to_owned(), args: &args, printed: BTreeSet::new() }, vins(2));
-        let asked = |logs: &Logs<'_>, vin: &Vin, why| {
+            (PrintedLogs { id: "s".to_owned(), args: &args, printed: BTreeSet::new() }, vins(2));
+        let asked = |logs: &PrintedLogs<'_>, vin: &Vin, why| {
             let request: Value = serde_json::from_str(&logs.request(vin, why)).unwrap();
             assert_eq!((&request["id"], &request["ttl"]), (&json!("s"), &json!("1h")));
             (request["tail"].as_u64(), request["since"].is_string())

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::super::super::arguments::{AskingArgs, Output};
 use super::super::super::context::Context;
 use super::super::super::failure::Failure;
-use super::super::super::follow::{Goes, Stream, follow};
+use super::super::super::follow::{FollowedStream, Goes, follow};
 use super::super::super::following::{LIFETIME, Why};
 use super::super::super::output;
 use super::super::super::session::subscription;
-use super::items::{self, Items, Row};
+use super::items::{self, ItemRow, Items};
 use super::printed::PrintedRows;
 use crate::Vin;
 use crate::rollout::ExitCode;
@@ -37,7 +37,7 @@ impl Shown {
         }
     }
 
-    fn rows(self, vin: &Vin, state: &Value) -> Vec<Row> {
+    fn rows(self, vin: &Vin, state: &Value) -> Vec<ItemRow> {
         match self {
             Self::Events | Self::Items(Items::Workloads) => items::workloads(vin, state),
             Self::Items(Items::Configs) => items::configs(vin, state),
@@ -62,20 +62,24 @@ pub(super) async fn get(
 ) -> Result<ExitCode, Failure> {
     let ttl = humantime::format_duration(LIFETIME).to_string();
     let request = json!({"id": context.session.id(), "field_masks": shown.masks(), "ttl": ttl});
-    let mut events =
-        Events { shown, form, request: request.to_string(), printed: PrintedRows::default() };
+    let mut events = PrintedEvents {
+        shown,
+        form,
+        request: request.to_string(),
+        printed: PrintedRows::default(),
+    };
     follow(context, &mut events, vins, Some(selection), asking).await
 }
 
 /// The events of all vehicles.
-struct Events {
+struct PrintedEvents {
     shown: Shown,
     form: Option<Output>,
     request: String,
     printed: PrintedRows,
 }
 
-impl Stream for Events {
+impl FollowedStream for PrintedEvents {
     const KIND: StreamKind = StreamKind::Events;
 
     fn request(&self, _vin: &Vin, _why: Why) -> String {
@@ -100,7 +104,7 @@ impl Stream for Events {
     }
 }
 
-impl Events {
+impl PrintedEvents {
     /// Prints an event, or a reply. `is_all`: it has the whole state.
     fn print(&mut self, vin: &Vin, event: &Value, is_all: bool) -> Result<(), Failure> {
         let form = match self.form {

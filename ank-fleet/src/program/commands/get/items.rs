@@ -81,7 +81,7 @@ const CONFIGS: [&str; 3] = ["VIN", "CONFIG", "VALUE"];
 
 /// An item of a state.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
+pub(super) struct ItemRow {
     /// Where it is in the state, as events name it.
     pub(super) field: String,
     /// What is printed.
@@ -89,7 +89,7 @@ pub(super) struct Row {
 }
 
 /// The workloads of a vehicle, one row for each instance.
-pub(super) fn workloads(vin: &Vin, state: &Value) -> Vec<Row> {
+pub(super) fn workloads(vin: &Vin, state: &Value) -> Vec<ItemRow> {
     let mut rows = Vec::new();
     let wanted: BTreeMap<&String, &Value> =
         objects(state.pointer("/desired_state/workloads")).collect();
@@ -107,7 +107,7 @@ pub(super) fn workloads(vin: &Vin, state: &Value) -> Vec<Row> {
                     state => describe(state, text("substate"), ""),
                 };
                 let agent_part = if agent.is_empty() { "" } else { "." };
-                rows.push(Row {
+                rows.push(ItemRow {
                     field: format!("workloadStates{agent_part}{agent}.{name}.{id}"),
                     value: json!({
                         "vin": vin,
@@ -123,7 +123,7 @@ pub(super) fn workloads(vin: &Vin, state: &Value) -> Vec<Row> {
         }
     }
     for (name, workload) in names {
-        rows.push(Row {
+        rows.push(ItemRow {
             field: format!("desiredState.workloads.{name}"),
             value: json!({
                 "vin": vin,
@@ -140,9 +140,9 @@ pub(super) fn workloads(vin: &Vin, state: &Value) -> Vec<Row> {
 }
 
 /// The configs of a vehicle.
-pub(super) fn configs(vin: &Vin, state: &Value) -> Vec<Row> {
+pub(super) fn configs(vin: &Vin, state: &Value) -> Vec<ItemRow> {
     objects(state.pointer("/desired_state/configs"))
-        .map(|(name, value)| Row {
+        .map(|(name, value)| ItemRow {
             field: format!("desiredState.configs.{name}"),
             value: json!({"vin": vin, "config": name, "value": value}),
         })
@@ -150,7 +150,7 @@ pub(super) fn configs(vin: &Vin, state: &Value) -> Vec<Row> {
 }
 
 /// The rows of all vehicles.
-fn all(states: &BTreeMap<Vin, Value>, rows: impl Fn(&Vin, &Value) -> Vec<Row>) -> Vec<Value> {
+fn all(states: &BTreeMap<Vin, Value>, rows: impl Fn(&Vin, &Value) -> Vec<ItemRow>) -> Vec<Value> {
     states.iter().flat_map(|(vin, state)| rows(vin, state)).map(|row| row.value).collect()
 }
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
-use super::items::Row;
+use super::items::ItemRow;
 use crate::Vin;
 
 /// Hashes of the rows that were printed last, by vehicle and field.
@@ -18,7 +18,7 @@ impl PrintedRows {
     pub(super) fn changed(
         &mut self,
         vin: &Vin,
-        rows: Vec<Row>,
+        rows: Vec<ItemRow>,
         is_all: bool,
     ) -> (Vec<Value>, Vec<String>) {
         let former = self.0.entry(vin.clone()).or_default();
@@ -28,7 +28,7 @@ impl PrintedRows {
             gone.extend(former.extract_if(.., |field, _| !is_kept(field)).map(|(field, _)| field));
         }
         let mut changed = Vec::new();
-        for Row { field, value } in rows {
+        for ItemRow { field, value } in rows {
             let mut hasher = DefaultHasher::new();
             value.to_string().hash(&mut hasher);
             let hash = hasher.finish();
@@ -58,8 +58,8 @@ mod tests {
 
     use super::*;
 
-    fn row(field: &str, value: &str) -> Row {
-        Row { field: format!("workloadStates.agent_A.{field}"), value: json!(value) }
+    fn row(field: &str, value: &str) -> ItemRow {
+        ItemRow { field: format!("workloadStates.agent_A.{field}"), value: json!(value) }
     }
 
     #[test]

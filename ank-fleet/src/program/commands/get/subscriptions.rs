@@ -42,7 +42,7 @@ pub(super) async fn get(
         tokio::select! {
             event = context.session.next() => if let SessionEvent::Message(message) = event
                 && add(&mut rows, |vin| vins.contains(vin), &message.topic, &message.payload)
-                    != Record::None
+                    != RecordChange::None
             {
                 quiet_at = Instant::now() + QUIET;
             },
@@ -66,15 +66,15 @@ pub(super) async fn get(
         };
         let is_selected = |vin: &Vin| context.is_selected(selection, vin);
         match add(&mut rows, is_selected, &message.topic, &message.payload) {
-            Record::Changed(row) => print_change(&row, form)?,
-            Record::Ended(mut row) => {
+            RecordChange::Changed(row) => print_change(&row, form)?,
+            RecordChange::Ended(mut row) => {
                 if let Some(fields) = row.as_object_mut() {
                     fields.retain(|name, _| ["vin", "kind", "id"].contains(&name.as_str()));
                     fields.insert("ended".to_owned(), json!(true));
                 }
                 print_change(&row, form)?;
             }
-            Record::Known | Record::None => {}
+            RecordChange::Known | RecordChange::None => {}
         }
     }
 }
@@ -95,7 +95,7 @@ fn print_change(row: &Value, form: Option<Output>) -> Result<(), Failure> {
 
 /// What a message says of the subscriptions.
 #[derive(Debug, PartialEq)]
-enum Record {
+enum RecordChange {
     /// It is no record.
     None,
     /// A record that is known, or of a vehicle that is not selected.
@@ -112,26 +112,26 @@ fn add(
     mut is_selected: impl FnMut(&Vin) -> bool,
     topic: &str,
     payload: &[u8],
-) -> Record {
-    let Some((vin, path)) = vehicle_of(topic) else { return Record::None };
+) -> RecordChange {
+    let Some((vin, path)) = vehicle_of(topic) else { return RecordChange::None };
     let parts: Vec<&str> = path.split('/').collect();
     let [kind @ ("events" | "logs"), id, "subscription"] = parts.as_slice() else {
-        return Record::None;
+        return RecordChange::None;
     };
     let key = (vin.clone(), (*kind).to_owned(), (*id).to_owned());
     if payload.is_empty() {
-        return rows.remove(&key).map_or(Record::Known, Record::Ended);
+        return rows.remove(&key).map_or(RecordChange::Known, RecordChange::Ended);
     }
     if !is_selected(&vin) {
-        return Record::Known;
+        return RecordChange::Known;
     }
-    let Ok(record) = serde_json::from_slice::<Value>(payload) else { return Record::Known };
+    let Ok(record) = serde_json::from_slice::<Value>(payload) else { return RecordChange::Known };
     let expires = record.get("expires_at").or_else(|| record.get("expires")).cloned();
     let row = json!({"vin": vin, "kind": kind, "id": id, "expires": expires, "record": record});
     if rows.insert(key, row.clone()).as_ref() == Some(&row) {
-        return Record::Known;
+        return RecordChange::Known;
     }
-    Record::Changed(row)
+    RecordChange::Changed(row)
 }
 
 #[cfg(test)]
@@ -144,10 +144,10 @@ mod tests {
         let (mut rows, vins) = (BTreeMap::new(), ["A1".parse::<Vin>().unwrap()]);
         let mut add = |topic: &str, payload: &[u8]| {
             let record = match add(&mut rows, |vin| vins.contains(vin), topic, payload) {
-                Record::None => "none",
-                Record::Known => "known",
-                Record::Changed(_) => "changed",
-                Record::Ended(_) => "ended",
+                RecordChange::None => "none",
+                RecordChange::Known => "known",
+                RecordChange::Changed(_) => "changed",
+                RecordChange::Ended(_) => "ended",
             };
             (record, rows.len())
         };

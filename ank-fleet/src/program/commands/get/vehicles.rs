@@ -32,7 +32,7 @@ pub(super) async fn get(
     form: Option<Output>,
     watch: Option<&Selection>,
 ) -> Result<ExitCode, Failure> {
-    print(context, vins, form, if watch.is_some() { Part::First } else { Part::Whole })?;
+    print(context, vins, form, if watch.is_some() { Section::First } else { Section::Whole })?;
     let seen = vins.iter().filter(|vin| context.session.presence().get(vin).is_some()).count();
     progress::note(&format!(
         "{} of {} seen{}",
@@ -55,7 +55,7 @@ pub(super) async fn get(
                     _ => continue,
                 };
                 if context.is_selected(selection, &vin) {
-                    print(context, std::slice::from_ref(&vin), form, Part::Later)?;
+                    print(context, std::slice::from_ref(&vin), form, Section::Later)?;
                 }
             }
             () = context.interrupt.wait() => return Err(Failure::Interrupted),
@@ -84,14 +84,19 @@ fn sources(context: &Context) -> String {
 
 /// Which part of the output it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum Section {
     Whole,
     First,
     Later,
 }
 
 /// Prints vehicles.
-fn print(context: &Context, vins: &[Vin], form: Option<Output>, part: Part) -> Result<(), Failure> {
+fn print(
+    context: &Context,
+    vins: &[Vin],
+    form: Option<Output>,
+    part: Section,
+) -> Result<(), Failure> {
     let unknown = KnownVehicle::default();
     let rows: Vec<Row<'_>> = vins
         .iter()
@@ -102,7 +107,7 @@ fn print(context: &Context, vins: &[Vin], form: Option<Output>, part: Part) -> R
         })
         .collect();
     match form {
-        Some(form @ (Output::Json | Output::Yaml)) if part != Part::Whole => {
+        Some(form @ (Output::Json | Output::Yaml)) if part != Section::Whole => {
             rows.iter().try_for_each(|row| output::item(form, row))
         }
         Some(Output::Json) => output::json(&rows),
@@ -111,7 +116,7 @@ fn print(context: &Context, vins: &[Vin], form: Option<Output>, part: Part) -> R
         Some(Output::Name) => rows.iter().try_for_each(|row| output::line(row.vin.as_str())),
         None | Some(Output::Wide) => {
             let table = table(&rows, form.is_some());
-            output::table(&if part == Part::Later { table.continued() } else { table })
+            output::table(&if part == Section::Later { table.continued() } else { table })
         }
     }
 }
