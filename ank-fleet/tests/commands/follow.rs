@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Process, TestFleet, eventually, manifest, vin};
+use crate::support::{Broker, Process, TestFleet, eventually, manifest, vin};
 
 /// How many lines of a command contain this.
 fn count(process: &Process, part: &str) -> usize {
@@ -104,14 +104,15 @@ async fn each_form_of_output_is_printed_or_refused() {
     vehicles.line("---").await;
 }
 
-/// More than Mosquitto takes at once.
+/// More than the broker takes at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_subscriptions_are_ended_by_ctrl_c() {
-    let fleet = TestFleet::start(30).await;
+    let broker = Broker::with(&["persistence false", "max_inflight_messages 2"]).await;
+    let fleet = TestFleet::with(broker, 6, &[]).await;
     let mut events = fleet.spawn(&["get", "events", "--all"]);
     let records = fleet.spawn(&["get", "subscriptions", "--all", "-w"]);
-    eventually("all are followed", || count(&records, "Z") == 30).await;
+    eventually("all are followed", || count(&records, "Z") == 6).await;
     events.signal(rustix::process::Signal::INT);
     assert_eq!(events.wait().await.code(), Some(130));
-    eventually("all have ended", || count(&records, "   ended") == 30).await;
+    eventually("all have ended", || count(&records, "   ended") == 6).await;
 }
