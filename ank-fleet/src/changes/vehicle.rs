@@ -27,10 +27,15 @@ pub fn vehicle_state(
     VehicleState {
         is_applied: wanted.diff(known).is_empty(),
         workloads: wanted.settled(known),
-        own: own.map(|own| OwnRevision {
-            revision: own.revision,
-            status: own.status,
-            is_current: history.is_some_and(|history| history.current == own.revision),
+        own: own.map(|own| {
+            let request = RequestId::parse(&own.request_id);
+            OwnRevision {
+                revision: own.revision,
+                wave: request.as_ref().map_or(1, |request| request.wave),
+                attempt: request.map_or(1, |request| request.attempt),
+                status: own.status,
+                is_current: history.is_some_and(|history| history.current == own.revision),
+            }
         }),
         is_undone: undo.is_some_and(|undo| own.is_none_or(|own| undo.revision > own.revision)),
     }

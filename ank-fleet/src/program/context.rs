@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use fleet_contract::fleet::WhoRequest;
 use mqtt_session::Subscription;
 
 use super::arguments::{Connection, ConnectionArgs};
@@ -113,14 +112,6 @@ impl Context {
             }
         }
         Ok(())
-    }
-
-    /// Asks the fleet again who is there.
-    pub(crate) fn ask_who(&mut self) {
-        if let Some(fleet) = &self.connection.fleet {
-            let payload = WhoRequest { spread: self.connection.spread }.to_payload();
-            self.session.publish(&fleet.who_topic(), payload, Vec::new());
-        }
     }
 
     /// Ends the connection.

@@ -1,6 +1,7 @@
 //! The connection to the broker: a task that connects again whenever the connection ends.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mqtt_session::{
@@ -8,7 +9,7 @@ use mqtt_session::{
     RequesterEvent, SessionMetrics, SessionOptions, Subscription,
 };
 use service_kit::random;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Requests that wait for the connection. Commands have fewer without an answer.
@@ -44,6 +45,7 @@ pub(crate) struct Link {
     events: mpsc::Receiver<(u64, LinkEvent)>,
     /// The number of the connection that the command knows of.
     connection: u64,
+    reconnect: Arc<Notify>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -52,15 +54,22 @@ impl Link {
     pub(crate) fn start(options: SessionOptions, subscriptions: Vec<Subscription>) -> Self {
         let (requests, request_receiver) = mpsc::channel(MAX_REQUESTS);
         let (event_sender, events) = mpsc::channel(MAX_EVENTS);
+        let reconnect = Arc::new(Notify::new());
         let task = Task {
             options,
             subscriptions,
             requests: request_receiver,
             events: event_sender,
             connection: 0,
+            reconnect: Arc::clone(&reconnect),
         };
         let task = AbortOnDropHandle::new(tokio::spawn(task.run()));
-        Self { requests, events, connection: 0, task }
+        Self { requests, events, connection: 0, reconnect, task }
+    }
+
+    /// Gives the connection up, and makes a new one.
+    pub(crate) fn reconnect(&self) {
+        self.reconnect.notify_one();
     }
 
     /// Publishes a request on the connection that the command knows of. Returns whether there was
@@ -97,6 +106,17 @@ struct Task {
     events: mpsc::Sender<(u64, LinkEvent)>,
     /// Requests for an earlier connection are dropped: their sender learns that it has ended.
     connection: u64,
+    /// The connection is to be given up.
+    reconnect: Arc<Notify>,
+}
+
+/// Why a connection has ended.
+#[derive(Debug)]
+enum End {
+    /// By an error, and whether the subscriptions were not answered yet.
+    Error(ConnectionError, bool),
+    /// The command has given it up.
+    GivenUp,
 }
 
 impl Task {
@@ -105,8 +125,14 @@ impl Task {
         loop {
             self.connection += 1;
             let start = Instant::now();
-            let Err((error, early)) = self.connect().await else { return };
-            let down = describe(&error, &self.options, early);
+            let Err(end) = self.connect().await else { return };
+            let down = match end {
+                End::Error(error, early) => describe(&error, &self.options, early),
+                End::GivenUp => Down {
+                    reason: "the command has not run for a while".to_owned(),
+                    is_final: false,
+                },
+            };
             if self.events.send((self.connection, LinkEvent::Down(down))).await.is_err() {
                 return;
             }
@@ -115,14 +141,13 @@ impl Task {
         }
     }
 
-    /// Connects, and serves the connection until it ends. `Ok`: the handle is gone. The error comes
-    /// with whether the subscriptions were not answered yet.
-    async fn connect(&mut self) -> Result<(), (ConnectionError, bool)> {
+    /// Connects, and serves the connection until it ends. `Ok`: the handle is gone.
+    async fn connect(&mut self) -> Result<(), End> {
         let client_id = self.options.client_id.clone();
         let metrics = SessionMetrics::default();
         let opened =
             Requester::open(&self.options, client_id, self.subscriptions.clone(), &metrics).await;
-        let mut requester = opened.map_err(|error| (error, true))?;
+        let mut requester = opened.map_err(|error| End::Error(error, true))?;
         let mut is_subscribed = false;
         let mut pending: VecDeque<LinkEvent> = VecDeque::new();
         loop {
@@ -138,13 +163,17 @@ impl Task {
                 },
                 request = self.requests.recv(), if requester.has_room() => match request {
                     Some((connection, request)) if connection == self.connection => {
-                        requester.request(request).map_err(|error| (error, !is_subscribed))?;
+                        requester
+                            .request(request)
+                            .map_err(|error| End::Error(error, !is_subscribed))?;
                     }
                     Some(_) => {}
                     None => break,
                 },
+                () = self.reconnect.notified() => return Err(End::GivenUp),
                 event = requester.next(), if pending.len() < MAX_EVENTS => {
-                    pending.push_back(match event.map_err(|error| (error, !is_subscribed))? {
+                    let event = event.map_err(|error| End::Error(error, !is_subscribed))?;
+                    pending.push_back(match event {
                         RequesterEvent::Subscribed(refused) => {
                             is_subscribed = true;
                             LinkEvent::Connected(refused)

@@ -72,6 +72,8 @@ pub(crate) struct Session {
     calls: BTreeMap<u64, PendingCall>,
     next_token: u64,
     is_connected: bool,
+    /// The fleet that is asked who is there, and over which time it spreads its answers.
+    who: Option<(FleetName, Duration)>,
     /// Retained messages other than statuses that came while vehicles were looked for.
     pub(crate) early: Vec<Delivered>,
 }
@@ -104,6 +106,7 @@ impl Session {
             calls: BTreeMap::new(),
             next_token: 0,
             is_connected: false,
+            who: None,
             early: Vec::new(),
         };
         let give_up = Instant::now() + patience;
@@ -172,9 +175,9 @@ impl Session {
     ) -> Result<(), Failure> {
         let start = Instant::now();
         let mut answers_until = start;
-        if let Some(fleet) = fleet {
-            let payload = WhoRequest { spread }.to_payload();
-            self.publish(&fleet.who_topic(), payload, Vec::new());
+        self.who = fleet.map(|fleet| (fleet.clone(), spread));
+        self.ask_who();
+        if fleet.is_some() {
             answers_until = start + spread + ANSWER;
         }
         let mut quiet_at = start + QUIET;
@@ -203,8 +206,17 @@ impl Session {
         Ok(())
     }
 
+    /// Asks the fleet who is there, if its name is known.
+    pub(crate) fn ask_who(&mut self) {
+        if let Some((fleet, spread)) = &self.who {
+            let topic = fleet.who_topic();
+            let payload = WhoRequest { spread: *spread }.to_payload();
+            self.publish(&topic, payload, Vec::new());
+        }
+    }
+
     /// Publishes a message that gets no reply.
-    pub(crate) fn publish(
+    fn publish(
         &mut self,
         topic: &str,
         payload: Bytes,
@@ -290,6 +302,8 @@ impl Session {
         match event {
             LinkEvent::Connected(_) => {
                 self.is_connected = true;
+                // Not all brokers have retained statuses of those that have gone or come meanwhile.
+                self.ask_who();
                 self.call_again();
                 SessionEvent::Connected
             }
@@ -302,6 +316,11 @@ impl Session {
             }
             LinkEvent::Broker(event) => self.broker_event(event),
         }
+    }
+
+    /// Gives the connection up, which may be dead, and makes a new one.
+    pub(crate) fn reconnect(&mut self) {
+        self.link.reconnect();
     }
 
     /// Ends the connection, after what was sent.

@@ -32,6 +32,14 @@ pub enum Event {
         /// The number of the revision, if the vehicle keeps revisions; or the error.
         result: Result<Option<u64>, ErrorReply>,
     },
+    /// Before it has begun: what was read from a vehicle that an earlier start of this roll-out,
+    /// whose journal is not here, may have changed.
+    Found {
+        /// The vehicle.
+        vin: Vin,
+        /// What was read.
+        state: VehicleState,
+    },
     /// A message on `manifest/apply/status`.
     Status {
         /// The vehicle.
@@ -102,15 +110,37 @@ pub struct VehicleState {
     pub is_undone: bool,
 }
 
+impl VehicleState {
+    /// Whether the roll-out has changed the vehicle before. Not if its revision is the current one, and
+    /// the state is another: then its id was used for another change, or the vehicle was changed
+    /// locally.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.own.is_some_and(|own| {
+            self.is_applied || self.is_undone || !own.has_succeeded() || !own.is_current
+        })
+    }
+}
+
 /// A revision that the roll-out has made on a vehicle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnRevision {
     /// Its number.
     pub revision: u64,
+    /// The wave of the request that has made it, from 1.
+    pub wave: usize,
+    /// The number of this request.
+    pub attempt: u32,
     /// Its status.
     pub status: RevisionStatus,
     /// Whether no later revision was made.
     pub is_current: bool,
+}
+
+impl OwnRevision {
+    pub(super) fn has_succeeded(&self) -> bool {
+        matches!(self.status, RevisionStatus::Succeeded | RevisionStatus::Unconfirmed)
+    }
 }
 
 /// The states of workloads, taken together.
@@ -153,6 +183,8 @@ pub enum Action {
         /// The workload.
         workload: String,
     },
+    /// Make the connection to the broker anew: it may be dead. [`Event::Connected`] follows.
+    Reconnect,
     /// Start the command of the gate.
     StartGate {
         /// The wave, from 1.

@@ -6,7 +6,7 @@ use fleet_contract::rollout::RolloutProgress;
 use super::event::{self, Action, Event, VehicleState};
 use super::id::{RequestId, RequestKind};
 use super::judge::{self, Verdict, no_answer, not_undone, unsettled};
-use super::machine::{MAX_SENT, Rollout};
+use super::machine::{MAX_SENT, PRESENCE_TIME, Rollout};
 use super::outcome::{Code, Outcome, OutcomeKind};
 use super::plan::Change;
 use super::state::Stage;
@@ -20,12 +20,10 @@ impl Rollout {
         match event {
             Event::Begin => self.has_begun = true,
             Event::Connected => self.connected(),
-            Event::Disconnected => {
-                self.is_connected = false;
-                self.reads.clear();
-            }
+            Event::Disconnected => self.disconnected(),
             Event::Presence { vin, is_online } => self.presence(&vin, is_online),
             Event::Reply { request, result } => self.reply(&request, result),
+            Event::Found { vin, state } => self.found(&vin, &state),
             Event::Status { vin, progress } => self.status(&vin, &progress),
             Event::StateRead { vin, state } => self.state_read(&vin, &state),
             Event::Log { vin, lines } => {
@@ -47,7 +45,7 @@ impl Rollout {
             }
             Event::Undo => self.halt(Halt::Undo),
             Event::RetryFailed => {
-                if self.state.stage() != Stage::Undoing {
+                if !self.state.is_undone() {
                     self.is_reported = false;
                     self.work = None;
                     self.record(Transition::Retried);
@@ -56,9 +54,17 @@ impl Rollout {
         }
     }
 
+    pub(super) fn disconnected(&mut self) {
+        self.is_connected = false;
+        self.reads.clear();
+    }
+
     /// Messages may have been missed: those in flight are read, as soon as they are online.
     fn connected(&mut self) {
         self.is_connected = true;
+        // At the beginning, the shell waits for the presence.
+        self.presence_at = self.has_begun.then(|| self.now.after(PRESENCE_TIME));
+        self.interrupted.clone_from(self.state.flying());
         self.stale.extend(self.state.flying());
         let online: Vec<usize> =
             self.stale.iter().copied().filter(|it| self.is_online(*it)).collect();
@@ -104,6 +110,12 @@ impl Rollout {
                     // It may be too late.
                     Err(_) => self.read(index),
                 }
+            }
+            // It has followed a change that the broker has kept.
+            (RequestKind::Undo, Phase::Queued { .. } | Phase::Changing { .. })
+                if vehicle.is_undo_sent && result.is_ok() =>
+            {
+                self.end(index, judge::undone_outcome());
             }
             (RequestKind::Undo, Phase::Settling { request: RequestKind::Undo, former, .. }) => {
                 match result {
@@ -175,14 +187,12 @@ impl Rollout {
         }
         let Some(vehicle) = self.state.at(index) else { return };
         let is_late = vehicle.deadline().is_some_and(|deadline| self.now >= deadline);
-        let may_send = vehicle.sends < MAX_SENT && self.state.halt().is_none();
         match vehicle.phase.clone() {
             Phase::Changing { is_answered, .. } => {
                 let rollback = self.state.plan().options.rollback;
                 let verdict = judge::changed(state, is_answered, rollback);
                 match verdict {
-                    Verdict::Missing if !is_late && may_send => self.send_again(index),
-                    Verdict::Missing if is_late => self.end(index, no_answer()),
+                    Verdict::Missing => self.missing(index, is_late),
                     Verdict::Ended(..) => self.judged(index, verdict),
                     verdict => {
                         self.judged(index, verdict);
@@ -197,8 +207,12 @@ impl Rollout {
                 let rollback = self.state.plan().options.rollback;
                 match judge::changed(state, false, rollback) {
                     // The broker has dropped it.
-                    Verdict::Missing if self.now >= deadline && may_send => {
-                        self.send_expired(index);
+                    Verdict::Missing if self.now >= deadline => {
+                        if self.may_start() {
+                            self.send_expired(index);
+                        } else {
+                            self.record(Transition::Missed { vin: vin.clone() });
+                        }
                     }
                     verdict => self.judged(index, verdict),
                 }
@@ -209,6 +223,39 @@ impl Rollout {
             Phase::Done(outcome) => self.observed(index, &outcome, state),
             Phase::Waiting => {}
         }
+    }
+
+    /// A vehicle that is being changed has not got the request.
+    fn missing(&mut self, index: usize, is_late: bool) {
+        let Some(vehicle) = self.state.at(index) else { return };
+        // It had no chance to get it if the connection was lost.
+        let had_chance = !self.interrupted.contains(&index);
+        if is_late && (had_chance || vehicle.sends >= MAX_SENT) {
+            self.end(index, no_answer());
+        } else if !self.may_start() {
+            let vin = vehicle.vin.clone();
+            self.record(Transition::Missed { vin });
+        } else if vehicle.sends < MAX_SENT {
+            self.send_again(index);
+        }
+    }
+
+    /// What an earlier start of this roll-out has done with a vehicle.
+    fn found(&mut self, vin: &Vin, state: &VehicleState) {
+        let Some(index) = self.state.index(vin) else { return };
+        let is_new = self.state.at(index).is_some_and(|vehicle| {
+            vehicle.phase == Phase::Waiting && vehicle.wave.is_none() && !self.has_begun
+        });
+        let Some(own) = state.own.filter(|_| is_new) else { return };
+        let Some(verdict) = judge::found(state, own, self.state.plan().options.rollback) else {
+            return;
+        };
+        let wave = own.wave.clamp(1, self.state.plan().waves.len().max(1));
+        let (attempt, revision) = (own.attempt, own.revision);
+        let deadline = self.now.after(self.state.plan().options.deadline);
+        let vin = vin.clone();
+        self.record(Transition::Found { vin, wave, attempt, revision, deadline });
+        self.judged(index, verdict);
     }
 
     /// The state was read while a confirmation or an undo is in progress.
@@ -232,7 +279,10 @@ impl Rollout {
                     self.record(Transition::Confirmed { vin });
                 }
             }
-            Verdict::Missing if is_late || self.sends(index) >= MAX_SENT => {
+            Verdict::Missing
+                if (is_late && !self.interrupted.contains(&index))
+                    || self.sends(index) >= MAX_SENT =>
+            {
                 self.end(index, unsettled(former, request));
             }
             Verdict::Wait if is_late => self.end(index, unsettled(former, request)),
@@ -260,7 +310,7 @@ impl Rollout {
             // Vehicles that were offline may be back.
             None => self.state.stage() == Stage::Finished && self.state.has_pending(),
         };
-        if !may_resume {
+        if !may_resume || self.state.is_undone() {
             return;
         }
         self.is_reported = false;
@@ -271,9 +321,7 @@ impl Rollout {
     fn workload_failed(&mut self, vin: &Vin, workload: &str, message: String) {
         let Some(index) = self.state.index(vin) else { return };
         let Some(vehicle) = self.state.at(index) else { return };
-        let is_soaking = matches!(self.state.stage(), Stage::Soaking { .. })
-            && vehicle.wave == Some(self.state.wave());
-        if is_soaking && vehicle.outcome() == Some(OutcomeKind::Succeeded) {
+        if matches!(self.state.stage(), Stage::Soaking { .. }) && vehicle.is_soaking() {
             let failed = Outcome::workload_failed(workload, message);
             self.end(index, Outcome { code: Code::Soak, ..failed });
         }

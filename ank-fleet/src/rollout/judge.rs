@@ -7,7 +7,7 @@ use fleet_contract::replies::WorkloadState;
 use fleet_contract::revision::{RevisionStatus, RollbackMode};
 use fleet_contract::rollout::{RolloutProgress, RolloutStatus};
 
-use super::event::{Settled, VehicleState};
+use super::event::{OwnRevision, Settled, VehicleState};
 use super::id::RequestKind;
 use super::outcome::{Code, Outcome, OutcomeKind};
 
@@ -61,6 +61,9 @@ pub(super) fn progress(progress: &RolloutProgress, rollback: RollbackMode) -> Ve
 
 /// Judges what was read from a vehicle that is being changed.
 pub(super) fn changed(state: &VehicleState, is_answered: bool, rollback: RollbackMode) -> Verdict {
+    if state.is_undone {
+        return Verdict::Ended(undone_outcome(), None);
+    }
     if let Some(own) = state.own {
         let revision = Some(own.revision);
         let ended = |outcome| Verdict::Ended(outcome, revision);
@@ -93,6 +96,24 @@ pub(super) fn changed(state: &VehicleState, is_answered: bool, rollback: Rollbac
             Verdict::Ended(Outcome::workload_failed(workload, message.clone()), None)
         }
     }
+}
+
+/// Judges what an earlier start of the roll-out has done with a vehicle: `None` if it is to be changed
+/// now.
+pub(super) fn found(
+    state: &VehicleState,
+    own: OwnRevision,
+    rollback: RollbackMode,
+) -> Option<Verdict> {
+    if !state.is_changed() {
+        return None;
+    }
+    let is_replaced = !state.is_applied && !state.is_undone && own.has_succeeded();
+    Some(if is_replaced {
+        Verdict::Ended(superseded(), Some(own.revision))
+    } else {
+        changed(state, true, rollback)
+    })
 }
 
 /// Judges what was read from a vehicle in the soak time: `None` if all is well.

@@ -18,6 +18,14 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a request is sent to a vehicle that has not got it.
 pub(super) const MAX_SENT: u32 = 3;
 
+/// How late the roll-out may learn that time has passed. If it is later, the command did not run: a
+/// laptop has slept.
+pub(super) const LATE: Duration = Duration::from_secs(10);
+
+/// After a connection to the broker, how long it takes until the presence of the vehicles is known.
+/// The broker sends 10,000 retained statuses within 0.2 s.
+pub(super) const PRESENCE_TIME: Duration = Duration::from_secs(2);
+
 /// A roll-out.
 #[derive(Debug, Clone)]
 pub struct Rollout {
@@ -31,6 +39,10 @@ pub struct Rollout {
     pub(super) reads: BTreeMap<usize, Time>,
     /// Vehicles of which messages may have been missed, and that are offline.
     pub(super) stale: BTreeSet<usize>,
+    /// Vehicles that were in flight when the connection was made: requests to them may be lost.
+    pub(super) interrupted: BTreeSet<usize>,
+    /// Until then, the presence of the vehicles is not known again.
+    pub(super) presence_at: Option<Time>,
     /// With a rate, the earliest time of the next start.
     pub(super) next_start: Option<Time>,
     /// What remains to be read or confirmed in this stage, once it is known.
@@ -55,8 +67,13 @@ impl Rollout {
     #[must_use]
     pub fn resume(plan: Plan, lines: &[Line]) -> Self {
         let mut state = State::new(plan);
+        let mut next_start = None;
         for line in lines {
             state.apply(line);
+            if matches!(&line.transition, Transition::Sent { request: RequestKind::Change, .. }) {
+                let rate = state.plan().options.rate;
+                next_start = rate.map(|rate| line.at.after(rate.interval()));
+            }
         }
         let stale = (0..state.vehicles().len())
             .filter(|index| {
@@ -71,7 +88,9 @@ impl Rollout {
             is_connected: false,
             reads: BTreeMap::new(),
             stale,
-            next_start: None,
+            interrupted: BTreeSet::new(),
+            presence_at: None,
+            next_start,
             work: None,
             is_gate_running: false,
             is_reported: false,
@@ -115,6 +134,7 @@ impl Rollout {
         let workload = outcome.workload.clone().filter(|_| outcome.outcome.is_failure());
         self.record(Transition::Ended { vin: vin.clone(), wave, outcome });
         self.stale.remove(&index);
+        self.interrupted.remove(&index);
         if let Some(workload) = workload {
             self.act(Action::ReadLog { vin, workload });
         }

@@ -12,7 +12,7 @@ use super::outcome::{Code, OutcomeKind};
 use super::plan::OnFailure;
 use super::state::{Stage, State};
 use super::transition::{Halt, Transition};
-use super::vehicle::{Phase, Vehicle};
+use super::vehicle::{Phase, Soak, Vehicle};
 
 /// The exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Rollout {
                 }
                 self.check_limits();
                 if self.state.halt().is_none() {
-                    self.pass_wave();
+                    self.soak_or_pass_wave();
                 }
             }
             Stage::Undoing | Stage::Finished => return false,
@@ -107,34 +107,55 @@ impl Rollout {
         let (new, _) = self.state.new_vehicles();
         if tally.attempted == 0 && new.is_empty() {
             self.pass_unchanged(usize::MAX);
-            self.pass_wave();
+            self.soak_or_pass_wave();
         } else if tally.attempted == tally.queued + tally.again {
             self.halt(Halt::NoneOnline);
         } else if tally.succeeded == 0 && !tally.is_accepted {
             self.halt(Halt::NoSuccess { wave });
-        } else if let Some(soak) = self.state.plan().options.soak {
-            self.record(Transition::Soaking { wave, until: self.now.after(soak) });
         } else {
-            self.record(Transition::Soaked { wave });
+            self.soak();
         }
         self.state.halt().is_none()
     }
 
+    fn soak(&mut self) {
+        let wave = self.state.wave();
+        match self.state.plan().options.soak {
+            Some(soak) => {
+                self.record(Transition::Soaking { wave, until: self.now.after(soak) });
+            }
+            None => self.record(Transition::Soaked { wave }),
+        }
+    }
+
+    /// Ends the wave. Before the end of the last one, those are soaked that have succeeded since the
+    /// last soak time has begun: the broker has kept the request for them.
+    fn soak_or_pass_wave(&mut self) {
+        let options = &self.state.plan().options;
+        let is_tried = options.soak.is_some()
+            || options.gate.is_some()
+            || options.rollback == RollbackMode::UnlessConfirmed;
+        let is_due = |vehicle: &Vehicle| vehicle.has_succeeded(Soak::Due);
+        if self.state.is_last_wave() && is_tried && self.state.vehicles().iter().any(is_due) {
+            self.soak();
+        } else {
+            self.pass_wave();
+        }
+    }
+
     /// Whether a vehicle is being read for which the broker has kept the request.
     fn is_reading_queued(&self) -> bool {
-        self.reads.keys().any(|index| {
-            let phase = self.state.at(*index).map(|vehicle| &vehicle.phase);
-            matches!(phase, Some(Phase::Queued { .. }))
-        })
+        self.reads.keys().any(|index| self.is_queued(*index))
+    }
+
+    fn is_queued(&self, index: usize) -> bool {
+        let phase = self.state.at(index).map(|vehicle| &vehicle.phase);
+        matches!(phase, Some(Phase::Queued { .. }))
     }
 
     /// Reads the states at the end of the soak time; true when all are known.
     fn observe(&mut self) -> bool {
-        let wave = self.state.wave();
-        let is_meant = |vehicle: &Vehicle| {
-            vehicle.wave == Some(wave) && vehicle.outcome() == Some(OutcomeKind::Succeeded)
-        };
-        let work = self.take_work(is_meant);
+        let work = self.take_work(Vehicle::is_soaking);
         let room = self.room(self.reads.len());
         let next = |it: &usize| !self.reads.contains_key(it) && self.is_online(*it);
         let next: Vec<usize> = work.iter().copied().filter(next).take(room).collect();
@@ -153,9 +174,7 @@ impl Rollout {
             return true;
         }
         let mut work = self.take_work(|vehicle| {
-            vehicle.outcome() == Some(OutcomeKind::Succeeded)
-                && vehicle.revision.is_some()
-                && !vehicle.is_confirmed
+            vehicle.has_succeeded(Soak::Over) && vehicle.revision.is_some() && !vehicle.is_confirmed
         });
         work.retain(|index| self.settling(*index).is_none());
         for _ in 0..self.room(self.state.in_flight()) {
@@ -175,8 +194,14 @@ impl Rollout {
             work.remove(&index);
             self.send_settling(index, RequestKind::Undo);
         }
+        // The broker keeps the undo as well, where it keeps the change.
+        let queued: Vec<usize> = work.iter().copied().filter(|it| self.is_queued(*it)).collect();
+        for index in queued {
+            work.remove(&index);
+            self.send_settling(index, RequestKind::Undo);
+        }
         self.work = Some(work);
-        if self.state.in_flight() > 0 {
+        if self.state.in_flight() > 0 || self.is_reading_queued() {
             return false;
         }
         self.finish();
@@ -254,6 +279,11 @@ impl Rollout {
 
 /// Whether an undo is to be sent to a vehicle.
 pub(super) fn is_to_be_undone(vehicle: &Vehicle) -> bool {
+    // A command that was killed may not have sent what the broker is to keep, and nobody answers. Twice
+    // does no harm.
+    if matches!(vehicle.phase, Phase::Queued { .. }) {
+        return true;
+    }
     let can_be = vehicle.outcome().is_some_and(OutcomeKind::can_be_undone);
     can_be && !vehicle.is_undo_sent && vehicle.wave.is_some()
 }
@@ -287,9 +317,20 @@ fn exit_code(state: &State) -> ExitCode {
         ExitCode::Untrusted
     } else if state.halt() == Some(&Halt::Undo) {
         // What the operator has asked for is that everything is taken back.
-        let mut sent = state.vehicles().iter().filter(|vehicle| vehicle.is_undo_sent);
-        let was_undone = |vehicle: &Vehicle| vehicle.outcome() == Some(OutcomeKind::Undone);
-        if sent.all(was_undone) { ExitCode::Success } else { ExitCode::SomeFailed }
+        let is_left = |vehicle: &&Vehicle| {
+            let is_meant = vehicle.is_undo_sent || is_to_be_undone(vehicle);
+            is_meant && vehicle.outcome() != Some(OutcomeKind::Undone)
+        };
+        // They are offline; the broker may keep the request for them.
+        let is_offline = |vehicle: &Vehicle| {
+            !vehicle.is_undo_sent || vehicle.outcome() == Some(OutcomeKind::Pending)
+        };
+        let others: Vec<&Vehicle> = state.vehicles().iter().filter(is_left).collect();
+        match others.iter().all(|vehicle| is_offline(vehicle)) {
+            true if others.is_empty() => ExitCode::Success,
+            true => ExitCode::Left,
+            false => ExitCode::SomeFailed,
+        }
     } else if is_stopped {
         ExitCode::Stopped
     } else if failed + other > 0 {

@@ -12,7 +12,7 @@ impl Rollout {
     /// Starts as many vehicles as waves, `--parallel` and `--rate` allow.
     pub(super) fn start_vehicles(&mut self) {
         while let Some(index) = self.next_vehicle() {
-            if self.state.until().is_some_and(|until| self.now >= until) {
+            if self.is_after_until() {
                 self.halt(Halt::Until);
                 return;
             }
@@ -22,7 +22,7 @@ impl Rollout {
             self.pass_unchanged(index);
             let options = &self.state.plan().options;
             let (deadline, is_queued) = match options.queue.filter(|_| !self.is_online(index)) {
-                Some(queue) => (self.now.after(queue), true),
+                Some(queue) => (self.limited(self.now.after(queue)), true),
                 None => (self.now.after(options.deadline), false),
             };
             self.send_change(index, deadline, is_queued);
@@ -73,11 +73,35 @@ impl Rollout {
         }
     }
 
+    /// Whether a change may be sent at all.
+    pub(super) fn may_start(&self) -> bool {
+        self.state.halt().is_none() && !self.is_after_until()
+    }
+
+    fn is_after_until(&self) -> bool {
+        self.state.until().is_some_and(|until| self.now >= until)
+    }
+
+    /// The broker must not deliver a change after `--until`.
+    fn limited(&self, time: Time) -> Time {
+        self.state.until().map_or(time, |until| time.min(until))
+    }
+
     /// Sends the change once more to a vehicle that has not got it.
     pub(super) fn send_again(&mut self, index: usize) {
         let deadline = self.state.at(index).and_then(Vehicle::deadline);
         if let Some(deadline) = deadline {
+            let deadline = self.renewed(deadline);
             self.send_change(index, deadline, false);
+        }
+    }
+
+    /// A deadline; if it has passed without a connection, a new one.
+    fn renewed(&self, deadline: Time) -> Time {
+        if deadline > self.now {
+            deadline
+        } else {
+            self.now.after(self.state.plan().options.deadline)
         }
     }
 
@@ -96,11 +120,13 @@ impl Rollout {
 
     /// Sends a confirmation or an undo.
     pub(super) fn send_settling(&mut self, index: usize, request: RequestKind) {
-        let deadline = match self.state.at(index).map(|vehicle| &vehicle.phase) {
-            Some(Phase::Settling { deadline, .. }) => *deadline,
-            _ => self.now.after(self.state.plan().options.deadline),
+        let (deadline, is_queued) = match self.state.at(index).map(|vehicle| &vehicle.phase) {
+            Some(Phase::Settling { deadline, .. }) => (self.renewed(*deadline), false),
+            // The broker delivers it after the change, and keeps it no shorter.
+            Some(Phase::Queued { deadline }) => (self.renewed(*deadline), true),
+            _ => (self.now.after(self.state.plan().options.deadline), false),
         };
-        self.send(index, request, deadline, false);
+        self.send(index, request, deadline, is_queued);
     }
 
     fn send(&mut self, index: usize, kind: RequestKind, deadline: Time, queued: bool) {
@@ -111,7 +137,9 @@ impl Rollout {
         let rollout = self.state.plan().id.clone();
         let request = RequestId { rollout, kind, wave, vin: vin.clone(), attempt };
         self.record(Transition::Sent { vin, request: kind, wave, attempt, deadline, queued });
+        self.interrupted.remove(&index);
         let revision = revision.filter(|_| kind == RequestKind::Confirm);
-        self.act(Action::Send { request, revision, expires: deadline });
+        let expires = if kind == RequestKind::Change { self.limited(deadline) } else { deadline };
+        self.act(Action::Send { request, revision, expires });
     }
 }

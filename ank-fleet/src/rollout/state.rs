@@ -7,7 +7,7 @@ use super::outcome::{Outcome, OutcomeKind};
 use super::plan::Plan;
 use super::tally::Tally;
 use super::transition::{Halt, Line, Transition};
-use super::vehicle::{Phase, Vehicle};
+use super::vehicle::{Phase, Soak, Vehicle};
 use crate::time::Time;
 use crate::vin::Vin;
 
@@ -25,6 +25,7 @@ pub struct State {
     wave: usize,
     stage: Stage,
     halt: Option<Halt>,
+    is_undone: bool,
     until: Option<Time>,
     /// Vehicles that wait, and have not been in a wave.
     new: BTreeSet<usize>,
@@ -77,6 +78,7 @@ impl State {
             wave: 1,
             stage: Stage::Changing,
             halt: None,
+            is_undone: false,
             new,
             new_online: BTreeSet::new(),
             again: BTreeSet::new(),
@@ -120,6 +122,12 @@ impl State {
     #[must_use]
     pub fn halt(&self) -> Option<&Halt> {
         self.halt.as_ref()
+    }
+
+    /// Whether what it has changed is being taken back, or was. It does not go on then.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        self.is_undone
     }
 
     /// The counts of a wave, from 1.
@@ -233,8 +241,28 @@ impl State {
             Transition::Log { vin, lines } => {
                 self.change_vehicle(vin, |vehicle| vehicle.log.clone_from(lines));
             }
-            Transition::Soaking { until, .. } => self.stage = Stage::Soaking { until: *until },
-            Transition::Soaked { .. } => self.stage = Stage::Gate,
+            Transition::Found { vin, wave, attempt, revision, deadline } => {
+                // It had got that far.
+                self.wave = self.wave.max(*wave).min(self.plan.waves.len());
+                self.change_vehicle(vin, |vehicle| {
+                    vehicle.attempts = *attempt;
+                    vehicle.wave.get_or_insert(*wave);
+                    vehicle.revision = Some(*revision);
+                    vehicle.phase = Phase::Changing { deadline: *deadline, is_answered: true };
+                });
+            }
+            Transition::Missed { vin } => {
+                self.change_vehicle(vin, |vehicle| vehicle.phase = Phase::Waiting);
+            }
+            Transition::Soaking { until, .. } => {
+                self.soak(Soak::Due, Soak::Running);
+                self.stage = Stage::Soaking { until: *until };
+            }
+            Transition::Soaked { .. } => {
+                let has_soaked = matches!(self.stage, Stage::Soaking { .. });
+                self.soak(if has_soaked { Soak::Running } else { Soak::Due }, Soak::Over);
+                self.stage = Stage::Gate;
+            }
             Transition::GatePassed { .. } => self.stage = Stage::Confirming,
             Transition::WavePassed { wave } => {
                 self.wave = (wave + 1).min(self.plan.waves.len());
@@ -242,7 +270,7 @@ impl State {
             }
             Transition::Halted { reason } => {
                 if self.stage == Stage::Finished && *reason == Halt::Undo {
-                    self.stage = Stage::Undoing;
+                    self.undo();
                 }
                 self.halt = Some(reason.clone());
             }
@@ -259,8 +287,16 @@ impl State {
                 }
             }
             Transition::Retried => self.retry(),
-            Transition::UndoStarted => self.stage = Stage::Undoing,
+            Transition::UndoStarted => self.undo(),
             Transition::Finished => self.stage = Stage::Finished,
+        }
+    }
+
+    fn undo(&mut self) {
+        (self.stage, self.is_undone) = (Stage::Undoing, true);
+        // An earlier undo may not have reached them.
+        for vehicle in &mut self.vehicles {
+            vehicle.is_undo_sent &= !vehicle.outcome().is_some_and(OutcomeKind::can_be_undone);
         }
     }
 
@@ -277,6 +313,13 @@ impl State {
         for tally in &mut self.tallies {
             (tally.accepted_failures, tally.accepted_unreachable) =
                 (tally.failed, tally.unreachable);
+        }
+    }
+
+    /// The soak time begins or ends for all that have succeeded, and are so far.
+    fn soak(&mut self, from: Soak, to: Soak) {
+        for vehicle in self.vehicles.iter_mut().filter(|vehicle| vehicle.has_succeeded(from)) {
+            vehicle.soak = to;
         }
     }
 
@@ -315,7 +358,7 @@ impl State {
         put(&mut self.new, is_new && !is_unchanged);
         put(&mut self.new_online, is_new && !is_unchanged && vehicle.is_online);
         put(&mut self.again, is_waiting && vehicle.wave.is_some());
-        put(&mut self.in_flight, vehicle.deadline().is_some());
+        put(&mut self.in_flight, vehicle.is_in_flight());
         if let Some(deadline) = vehicle.deadline() {
             let entry = (deadline, index);
             if is_added {
@@ -337,11 +380,14 @@ impl Vehicle {
             Phase::Waiting | Phase::Queued { .. } | Phase::Done(_) => false,
         };
         self.sends = if is_again { self.sends.saturating_add(1) } else { 1 };
+        if request == RequestKind::Change {
+            self.soak = Soak::Due;
+        }
+        self.is_undo_sent |= request == RequestKind::Undo;
         self.phase = match (request, former) {
             (RequestKind::Change, _) if queued => Phase::Queued { deadline },
             (RequestKind::Change, _) => Phase::Changing { deadline, is_answered: false },
             (RequestKind::Confirm | RequestKind::Undo, Some(former)) => {
-                self.is_undo_sent |= request == RequestKind::Undo;
                 Phase::Settling { request, deadline, former }
             }
             (RequestKind::Confirm | RequestKind::Undo, None) => return,

@@ -1,7 +1,7 @@
 //! A step of the roll-out: an event, and all that follows from it.
 
-use super::event::{Event, Step};
-use super::machine::Rollout;
+use super::event::{Action, Event, Step};
+use super::machine::{LATE, Rollout};
 use super::state::Stage;
 use crate::time::Time;
 
@@ -9,8 +9,15 @@ impl Rollout {
     /// Handles an event. The lines of the result must be in the journal before its actions are
     /// done.
     pub fn step(&mut self, event: Event, now: Time) -> Step {
+        let has_slept = self.deadline().is_some_and(|deadline| now > deadline.after(LATE));
         // The system clock may be set back.
         self.now = self.now.max(now);
+        // What is known is old, and what is sent may go into a connection that has been lost
+        // meanwhile: without answers, deadlines would pass.
+        if has_slept {
+            self.disconnected();
+            self.act(Action::Reconnect);
+        }
         self.handle(event);
         self.advance();
         std::mem::take(&mut self.step)
@@ -21,6 +28,9 @@ impl Rollout {
     pub fn deadline(&self) -> Option<Time> {
         if !self.is_connected || !self.has_begun {
             return None;
+        }
+        if self.presence_at.is_some() {
+            return self.presence_at;
         }
         let reads = self.reads.values().copied();
         let unread = self.state.deadlines().iter().find(|(_, it)| !self.reads.contains_key(it));
@@ -39,6 +49,10 @@ impl Rollout {
     fn advance(&mut self) {
         // Presence and answers are unknown without a connection, so nothing is judged.
         if !self.is_connected || !self.has_begun {
+            return;
+        }
+        self.presence_at = self.presence_at.filter(|time| *time > self.now);
+        if self.presence_at.is_some() {
             return;
         }
         self.expire_reads();

@@ -39,6 +39,24 @@ pub enum Transition {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         queued: bool,
     },
+    /// An earlier start of this roll-out, whose journal is not here, has changed a vehicle.
+    Found {
+        /// The vehicle.
+        vin: Vin,
+        /// Its wave.
+        wave: usize,
+        /// The number of the request that it has accepted.
+        attempt: u32,
+        /// The revision that it has made.
+        revision: u64,
+        /// By when it must be settled.
+        deadline: Time,
+    },
+    /// A vehicle has not got the request, and nothing new is sent: it is pending again.
+    Missed {
+        /// The vehicle.
+        vin: Vin,
+    },
     /// A vehicle has accepted the change.
     Answered {
         /// The vehicle.

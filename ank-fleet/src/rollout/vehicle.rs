@@ -22,12 +22,26 @@ pub struct Vehicle {
     pub is_confirmed: bool,
     /// Whether an undo was sent to it.
     pub is_undo_sent: bool,
+    /// Whether what runs has stayed up.
+    pub(super) soak: Soak,
     /// The last log lines of a workload that has failed.
     pub log: Vec<String>,
     /// How far it is.
     pub phase: Phase,
     /// Whether it is online, as far as this run of the command knows.
     pub(super) is_online: bool,
+}
+
+/// Whether what runs on a vehicle has stayed up. It begins after the vehicle has succeeded, which may
+/// be long after its wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Soak {
+    /// The soak time has not begun.
+    Due,
+    /// It has begun.
+    Running,
+    /// It has ended.
+    Over,
 }
 
 /// How far a vehicle is.
@@ -70,10 +84,27 @@ impl Vehicle {
             revision: None,
             is_confirmed: false,
             is_undo_sent: false,
+            soak: Soak::Due,
             log: Vec::new(),
             phase: Phase::Waiting,
             is_online: false,
         }
+    }
+
+    /// Whether it has succeeded, and is in its soak time.
+    #[must_use]
+    pub fn is_soaking(&self) -> bool {
+        self.has_succeeded(Soak::Running)
+    }
+
+    pub(super) fn has_succeeded(&self, soak: Soak) -> bool {
+        self.outcome() == Some(OutcomeKind::Succeeded) && self.soak == soak
+    }
+
+    /// Whether it is being changed, confirmed or taken back.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        self.deadline().is_some()
     }
 
     /// The outcome so far; `None` while the vehicle is being changed.

@@ -1,9 +1,11 @@
 //! Roll-outs that are interrupted: from the terminal, by kills, by the broker, and by vehicles that
 //! go and come back.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
-use crate::support::{Broker, Process, TestFleet, eventually, manifest};
+use crate::support::{Broker, Clock, Process, TestFleet, eventually, manifest};
 
 const APPLY: [&str; 6] = ["apply", "a.yaml", "--all", "--yes", "--id", "aaaa"];
 
@@ -97,4 +99,26 @@ async fn with_queue_the_broker_keeps_the_request() {
     let resumed = fleet.run(&["rollout", "resume", "aaaa"]).await;
     assert_eq!(resumed.code, 0, "{resumed:?}");
     assert_eq!(fleet.count("aaaa", "sent"), 2);
+}
+
+/// The clock jumps, and the connection looks alive: as when a laptop wakes up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_has_slept_connects_again_before_it_judges_deadlines() {
+    let Some(clock) = Clock::new("a_command_that_has_slept") else { return };
+    let fleet = TestFleet::start(2).await;
+    fleet.hold(true);
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let mut command = fleet.command(&[&APPLY[..], &["--rollback", "off"]].concat());
+    command.envs(clock.settings());
+    let mut process = Process::start("ank-fleet", command);
+    eventually("all vehicles have answered", || fleet.count("aaaa", "answered") == 2).await;
+    process.suspend().await;
+    fleet.hold(false);
+    assert_eq!(fleet.run(&["wait", "nginx", "--all"]).await.code, 0);
+    clock.set_forward(Duration::from_secs(8 * 3600));
+    process.signal(Signal::CONT);
+    assert_eq!(process.wait().await.code(), Some(0), "{:?}", process.output());
+    assert_eq!(fleet.count("aaaa", "sent"), 2);
+    let lost = "the connection to the broker is lost: the command has not run for a while";
+    assert!(process.output().iter().any(|line| line.contains(lost)), "{:?}", process.output());
 }

@@ -9,8 +9,13 @@
 )]
 
 mod fleet;
+mod found;
 mod options;
 mod random;
+mod rules;
+mod undo;
+mod vehicle;
+mod wake_up;
 
 use ank_fleet::Time;
 use ank_fleet::report::verdict_lines;
@@ -141,20 +146,4 @@ fn a_lost_connection_loses_nothing() {
     let good = world.vehicles.values().filter(|it| it.behaviour == Behaviour::Good).count();
     assert_eq!(succeeded, good);
     assert_eq!(world.vehicles.values().map(|vehicle| vehicle.changes).max(), Some(1));
-}
-
-#[test]
-fn after_a_laptop_has_slept_states_are_read_before_deadlines_are_judged() {
-    let mut world = World::new(plan(30, "100%", options()), |_| Behaviour::Good);
-    world.begin();
-    world.run_for(std::time::Duration::from_secs(1));
-    // The connection is not known to be lost; what came in the meantime is.
-    world.disconnect();
-    world.run_for(std::time::Duration::from_secs(10));
-    world.now = world.now.after(std::time::Duration::from_secs(8 * 3600));
-    world.event(Event::Tick);
-    assert_eq!(world.count(OutcomeKind::Unreachable) + world.count(OutcomeKind::TimedOut), 0);
-    world.connect();
-    world.run();
-    assert_eq!(world.count(OutcomeKind::Succeeded), 30);
 }

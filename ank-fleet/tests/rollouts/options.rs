@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ank_fleet::rollout::{Code, OnFailure, Transition};
+use ank_fleet::rollout::{Code, Stage, Transition};
 
 use super::*;
 
-fn secs(seconds: u64) -> Duration {
+pub(crate) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -85,7 +85,7 @@ fn the_soak_time_finds_what_fails_later() {
 fn a_gate_that_fails_stops_and_is_run_again() {
     let gate = Options { gate: Some("true".into()), ..options() };
     let mut world = World::new(plan(20, "1,100%", gate), |_| Behaviour::Good);
-    world.gates = vec![Err("exit 1".into()), Ok(())];
+    world.failing_gates.insert(1);
     world.begin();
     world.run();
     let halt = Halt::Gate { wave: 1, message: "exit 1".into() };
@@ -132,44 +132,6 @@ fn a_roll_out_pauses_after_a_wave_and_stops_at_a_time() {
 }
 
 #[test]
-fn undo_takes_back_what_was_changed_and_leaves_others_alone() {
-    let undo = Options { on_failure: OnFailure::Undo, max_failures: Limit::DEFAULT, ..options() };
-    let fails = |index| if index >= 10 { Behaviour::Fails } else { Behaviour::Good };
-    let mut world = World::new(plan(40, "5,100%", undo), fails);
-    world.begin();
-    world.run_for(secs(6));
-    let taken = world.plan.vehicles[2].clone();
-    world.vehicles.get_mut(&taken).unwrap().is_taken = true;
-    world.run();
-    assert_eq!(world.verdict, Some(Verdict::Finished));
-    assert_eq!(world.rollout.exit_code(), ExitCode::Stopped);
-    assert_eq!(world.outcomes()[&taken], Some(OutcomeKind::Superseded));
-    let changed = world.vehicles.values().filter(|vehicle| vehicle.changes > 0).count();
-    assert_eq!(world.count(OutcomeKind::Undone), changed - 1);
-}
-
-#[test]
-fn the_operator_can_retry_and_undo_afterwards() {
-    let mut world = World::new(plan(20, "1,100%", options()), mixed);
-    world.begin();
-    world.run();
-    for vehicle in world.vehicles.values_mut() {
-        vehicle.behaviour = Behaviour::Good;
-    }
-    let rejected = world.count(OutcomeKind::Rejected);
-    world.event(Event::RetryFailed);
-    world.run();
-    assert_eq!(world.count(OutcomeKind::Rejected), rejected);
-    assert_eq!(world.count(OutcomeKind::Pending), 1);
-    assert_eq!(world.count(OutcomeKind::Succeeded), 19 - rejected);
-    world.event(Event::Undo);
-    if world.verdict != Some(Verdict::Finished) || world.count(OutcomeKind::Undone) == 0 {
-        world.run();
-    }
-    assert_eq!(world.count(OutcomeKind::Undone), 19 - rejected);
-}
-
-#[test]
 fn an_interrupt_sends_nothing_more() {
     let mut world = World::new(plan(20, "1,100%", options()), |_| Behaviour::Good);
     world.begin();
@@ -183,7 +145,11 @@ fn an_interrupt_sends_nothing_more() {
 }
 
 /// A run that is killed at a step, if that is not 0; and the number of its steps.
-fn killed_at(step: usize, options: &Options, behaviour: fn(usize) -> Behaviour) -> (World, usize) {
+pub(crate) fn killed_at(
+    step: usize,
+    options: &Options,
+    behaviour: fn(usize) -> Behaviour,
+) -> (World, usize) {
     let mut world = World::new(plan(16, "2,50%,100%", options.clone()), behaviour);
     world.kill_at = Some((step, step.is_multiple_of(2)));
     world.begin();
@@ -215,20 +181,98 @@ fn soak_gate_and_confirmations_survive_a_kill_at_every_step() {
 }
 
 #[test]
-fn an_undo_survives_a_kill_at_every_step() {
+fn a_rate_is_kept_by_a_command_that_goes_on() {
+    let slow = Options { rate: "1/s".parse().ok(), ..options() };
+    let mut world = World::new(plan(10, "100%", slow), |_| Behaviour::Good);
+    world.begin();
+    for _ in 0..20 {
+        world.run_for(Duration::from_millis(100));
+        world.kill();
+    }
+    assert_eq!(world.starts.len(), 3);
+    world.run();
+    assert!(world.starts.windows(2).all(|pair| pair[1].since(pair[0]) >= secs(1)));
+}
+
+#[test]
+fn what_was_lost_is_not_sent_again_after_until_and_is_pending() {
+    let mut plan = plan(5, "100%", options());
+    plan.options.until = Some(Time::from_millis(1_000_000 + 10_000));
+    let mut world = World::new(plan, |_| Behaviour::Good);
+    // Nothing of what is sent arrives.
+    world.begin_deaf();
+    world.run_for(secs(5));
+    world.disconnect();
+    world.now = world.now.after(secs(20));
+    world.connect();
+    world.run();
+    assert_eq!(world.verdict, Some(Verdict::Halted(Halt::Until)));
+    assert_eq!((world.starts.len(), world.count(OutcomeKind::Pending)), (0, 5));
+    world.event(Event::Resume { until: None });
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Succeeded), 5);
+}
+
+#[test]
+fn the_broker_keeps_no_request_longer_than_until() {
+    let mut plan = plan(5, "100%", Options { queue: Some(secs(86_400)), ..options() });
+    plan.options.until = Some(Time::from_millis(1_000_000 + 60_000));
+    let offline = |index| if index == 2 { Behaviour::Offline } else { Behaviour::Good };
+    let mut world = World::new(plan, offline);
+    world.begin();
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Succeeded), 4);
+    world.now = world.now.after(secs(120));
+    let late = world.plan.vehicles.iter().find(|vin| !world.vehicles[*vin].is_online).unwrap();
+    world.set_online(&late.clone(), true);
+    world.run_for(secs(60));
+    assert_eq!((world.starts.len(), world.count(OutcomeKind::Pending)), (4, 1));
+    // It is known not to have it, so it gets it when the operator goes on.
+    world.event(Event::Resume { until: None });
+    world.run();
+    assert_eq!((world.starts.len(), world.count(OutcomeKind::Succeeded)), (5, 5));
+}
+
+/// It was offline when its wave was changed, so the soak time of its wave says nothing about it.
+#[test]
+fn a_vehicle_that_comes_late_is_soaked_before_it_is_confirmed() {
     let options = Options {
-        on_failure: OnFailure::Undo,
-        max_failures: Limit::DEFAULT,
-        parallel: 1,
+        queue: Some(secs(86_400)),
+        soak: Some(secs(60)),
+        rollback: RollbackMode::UnlessConfirmed,
         ..options()
     };
-    let fails = |index| if index == 9 { Behaviour::Fails } else { Behaviour::Good };
-    let (whole, steps) = killed_at(0, &options, fails);
-    assert_eq!(whole.count(OutcomeKind::Undone), 10);
-    for step in 1..=steps {
-        let (world, _) = killed_at(step, &options, fails);
-        assert_eq!(world.outcomes(), whole.outcomes(), "killed at step {step}");
-        let undone = world.vehicles.values().filter(|vehicle| vehicle.is_undone).count();
-        assert_eq!(undone, 10, "killed at step {step}");
+    for behaviour in [Behaviour::Good, Behaviour::FailsLater] {
+        let offline = |index| if index == 2 { Behaviour::Offline } else { Behaviour::Good };
+        let mut world = World::new(plan(5, "100%", options.clone()), offline);
+        world.begin();
+        world.run_for(secs(30));
+        assert!(matches!(world.rollout.state().stage(), Stage::Soaking { .. }));
+        let late = world.plan.vehicles.iter().find(|vin| !world.vehicles[*vin].is_online).unwrap();
+        let late = late.clone();
+        world.vehicles.get_mut(&late).unwrap().behaviour = behaviour;
+        world.set_online(&late, true);
+        world.run();
+        let is_good = behaviour == Behaviour::Good;
+        assert_eq!(world.vehicles[&late].is_confirmed, is_good);
+        assert_eq!(world.count(OutcomeKind::Failed), usize::from(!is_good));
+        assert_eq!(world.verdict, Some(Verdict::Finished));
     }
+}
+
+#[test]
+fn a_vehicle_of_an_earlier_wave_is_soaked_after_it_is_attempted_again() {
+    let soak = Options { soak: Some(secs(60)), ..options() };
+    let fails = |index| if index == 1 { Behaviour::Fails } else { Behaviour::Good };
+    let mut world = World::new(plan(20, "5,50%,100%", soak), fails);
+    world.begin();
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Failed), 1);
+    let failed = world.vehicles.values_mut().find(|it| it.behaviour == Behaviour::Fails).unwrap();
+    *failed = crate::vehicle::ModelVehicle::new(Behaviour::FailsLater);
+    world.event(Event::RetryFailed);
+    world.run();
+    let state = world.rollout.state();
+    let failed = state.vehicles().iter().find(|it| it.outcome() == Some(OutcomeKind::Failed));
+    assert_eq!(failed.unwrap().cause().unwrap().code, Code::Soak);
 }

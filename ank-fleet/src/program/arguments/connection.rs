@@ -14,8 +14,12 @@ use crate::inventory::Inventory;
 /// The largest message that is received, in bytes: states of vehicles, and their logs.
 const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
 
-/// The keep-alive time.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// The keep-alive time. It is shorter than [`READ_TIMEOUT`](crate::rollout::READ_TIMEOUT): after a
+/// laptop has slept, the loss of the connection is noticed, and what is being read is read again,
+/// before a vehicle that could not answer is given up.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+const _: () = assert!(KEEP_ALIVE.as_secs() < crate::rollout::READ_TIMEOUT.as_secs());
 
 /// The connection to the broker, and what is known of the fleet, as text.
 #[derive(Debug, Args)]

@@ -83,6 +83,11 @@ async fn drive(
             "roll-out {id} was aborted; only undo goes on with it"
         )));
     }
+    if state.is_undone() && state.stage() == Stage::Finished && start != Start::Undo {
+        return Err(Failure::usage(format!(
+            "roll-out {id} was taken back; make the change again with ank-fleet apply"
+        )));
+    }
     let mut context = Context::open(connection, interrupt, filters).await?;
     let control = ControlFile::new(&journals, id);
     let session = &mut context.session;

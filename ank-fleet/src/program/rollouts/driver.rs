@@ -30,8 +30,8 @@ use crate::journal::Journal;
 use crate::presence::vehicle_of;
 use crate::report::{next_commands, verdict_lines, wave_line, wave_name, wave_progress, wave_text};
 use crate::rollout::{
-    Action, Change, Event, ExitCode, Halt, OutcomeKind, READ_TIMEOUT, RequestId, RequestKind,
-    Rollout, Stage, Step, Vehicle, Verdict,
+    Action, Change, Event, ExitCode, Halt, READ_TIMEOUT, RequestId, RequestKind, Rollout, Stage,
+    Step, Verdict,
 };
 use crate::{Time, Vin};
 
@@ -201,6 +201,7 @@ impl<'a> Driver<'a> {
                 let token = self.session.call(call);
                 self.log_calls.insert(token, vin);
             }
+            Action::Reconnect => self.session.reconnect(),
             Action::StartGate { wave } => {
                 let plan = self.rollout.state().plan();
                 let command = plan.options.gate.clone().unwrap_or_default();
@@ -329,19 +330,10 @@ impl<'a> Driver<'a> {
         let state = self.rollout.state();
         match state.stage() {
             Stage::Soaking { until } if state.halt().is_none() => {
-                if self.watch.wave() != Some(state.wave()) {
-                    let is_meant = |vehicle: &&Vehicle| {
-                        vehicle.wave == Some(state.wave())
-                            && vehicle.outcome() == Some(OutcomeKind::Succeeded)
-                    };
-                    let vehicles = state.vehicles().iter().filter(is_meant);
+                if self.watch.until() != Some(until) {
+                    let vehicles = state.vehicles().iter().filter(|vehicle| vehicle.is_soaking());
                     let vins = vehicles.map(|vehicle| vehicle.vin.clone());
-                    self.watch.begin(
-                        state.wave(),
-                        self.wanted.workloads(),
-                        vins,
-                        until.since(now()),
-                    );
+                    self.watch.begin(until, self.wanted.workloads(), vins, until.since(now()));
                 }
             }
             _ => self.watch.end(),

@@ -13,8 +13,8 @@ use fleet_contract::operation::Operation;
 use serde_json::{Map, Value, json};
 
 use super::super::call::{Answer, Call};
-use crate::Vin;
 use crate::rollout::{Event, READ_TIMEOUT, describe, has_failed};
+use crate::{Time, Vin};
 
 /// How long subscriptions outlive the soak time, in which they may still be being made.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -27,8 +27,8 @@ const MAX_MASKS: usize = 32;
 pub(super) struct Watch {
     /// Ends the topics of the events.
     id: String,
-    /// The wave that is watched, from 1.
-    wave: Option<usize>,
+    /// The end of the soak time that is watched.
+    until: Option<Time>,
     workloads: BTreeSet<String>,
     request: String,
     /// Vehicles whose state is to be had, with a subscription.
@@ -48,7 +48,7 @@ impl Watch {
     pub(super) fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
-            wave: None,
+            until: None,
             workloads: BTreeSet::new(),
             request: String::new(),
             waiting: BTreeSet::new(),
@@ -59,21 +59,21 @@ impl Watch {
         }
     }
 
-    /// The wave that is watched.
-    pub(super) fn wave(&self) -> Option<usize> {
-        self.wave
+    /// The end of the soak time that is watched.
+    pub(super) fn until(&self) -> Option<Time> {
+        self.until
     }
 
     /// Watches these workloads of these vehicles, for so long.
     pub(super) fn begin<'a>(
         &mut self,
-        wave: usize,
+        until: Time,
         workloads: impl IntoIterator<Item = &'a str>,
         vins: impl IntoIterator<Item = Vin>,
         duration: Duration,
     ) {
         self.end();
-        self.wave = Some(wave);
+        self.until = Some(until);
         self.workloads = workloads.into_iter().map(str::to_owned).collect();
         if self.workloads.is_empty() {
             return;
@@ -92,7 +92,7 @@ impl Watch {
 
     /// Watches nothing any more.
     pub(super) fn end(&mut self) {
-        self.wave = None;
+        self.until = None;
         self.waiting.clear();
         self.instances.clear();
         self.ending.append(&mut self.asked);
@@ -161,7 +161,7 @@ impl Watch {
 
     /// Whether subscriptions are being ended.
     pub(super) fn is_ending(&self) -> bool {
-        !self.ending.is_empty() || (self.wave.is_none() && !self.calls.is_empty())
+        !self.ending.is_empty() || (self.until.is_none() && !self.calls.is_empty())
     }
 
     /// The failures in the states of a reply or an event.
@@ -228,7 +228,12 @@ mod tests {
 
     fn watch(vehicles: usize) -> Watch {
         let mut watch = Watch::new("s");
-        watch.begin(1, ["nginx"], (0..vehicles).map(vin), Duration::from_secs(120));
+        watch.begin(
+            Time::from_millis(1),
+            ["nginx"],
+            (0..vehicles).map(vin),
+            Duration::from_secs(120),
+        );
         watch
     }
 
@@ -290,8 +295,8 @@ mod tests {
     #[test]
     fn without_workloads_there_is_nothing_to_watch() {
         let mut watch = Watch::new("s");
-        watch.begin(1, [], [vin(1)], Duration::from_secs(1));
+        watch.begin(Time::from_millis(1), [], [vin(1)], Duration::from_secs(1));
         assert!(watch.due(1).is_empty());
-        assert_eq!(watch.wave(), Some(1));
+        assert_eq!(watch.until(), Some(Time::from_millis(1)));
     }
 }

@@ -3,6 +3,9 @@
 #[path = "../../../../tests/support/broker.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests of the connector use the rest")]
 mod broker;
+#[path = "../../../../tests/support/clock.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests of the connector use the rest")]
+mod clock;
 #[path = "../../../../tests/support/contract.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests of the connector use the rest")]
 mod contract;
@@ -16,6 +19,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::Broker;
+pub(crate) use clock::Clock;
 pub(crate) use fleet::{TestFleet, manifest, vin};
 pub(crate) use process::Process;
 use tokio::time::sleep;
@@ -31,6 +35,13 @@ pub(crate) fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Prints that a test was skipped, or panics with `FAIL_ON_SKIP` set in the environment.
+pub(crate) fn skipped(test: &str, missing: &str) {
+    let message = format!("\nSKIPPED {test}: {missing}\n");
+    assert!(std::env::var_os("FAIL_ON_SKIP").is_none(), "{message}(FAIL_ON_SKIP is set)");
+    say(&message);
 }
 
 /// Writes past the output capture of the test harness.
