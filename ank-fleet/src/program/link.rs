@@ -189,16 +189,33 @@ impl Task {
 }
 
 fn describe(error: &ConnectionError, options: &SessionOptions, early: bool) -> Down {
-    let help = error.help(options, early).map(|help| format!("; {help}")).unwrap_or_default();
-    // Bad user name or password, and not authorized, of MQTT 5.
-    let is_final = match error {
-        ConnectionError::Network(NetworkError::Refused(reason)) => {
-            matches!(reason.code.0, 0x86 | 0x87 | 0x8c)
-        }
-        ConnectionError::Password(_) => true,
-        _ => false,
+    // Bad user name or password, not authorized, and bad authentication method, of MQTT 5.
+    let code = match error {
+        ConnectionError::Network(NetworkError::Refused(reason)) => reason.code.0,
+        _ => 0,
     };
+    let help = match code {
+        0x86 | 0x87 => Some(login_help(options)),
+        _ => error.help(options, early),
+    };
+    let help = help.map(|help| format!("; {help}")).unwrap_or_default();
+    let is_final =
+        matches!(code, 0x86 | 0x87 | 0x8c) || matches!(error, ConnectionError::Password(_));
     Down { reason: format!("{error}{help}"), is_final }
+}
+
+/// What to do if the login is refused. Not to set a client identifier: that of a command is its own.
+fn login_help(options: &SessionOptions) -> String {
+    let login = match &options.login {
+        Some(login) => format!(
+            "it refuses {:?} with this password; check MQTT_USERNAME and MQTT_PASSWORD_FILE",
+            login.username
+        ),
+        None => "it requires a login; set MQTT_USERNAME and MQTT_PASSWORD_FILE, or MQTT_CERT_FILE \
+                 and MQTT_KEY_FILE"
+            .to_owned(),
+    };
+    format!("{login}; the broker must allow client identifiers that begin with ank-fleet-")
 }
 
 /// An id for a session of the command: part of its client identifier and its topics.

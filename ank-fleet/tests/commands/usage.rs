@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{TestFleet, manifest};
+use crate::support::{Broker, TestFleet, manifest};
 
 /// Without a broker, because nothing gets that far.
 #[test]
@@ -130,6 +130,50 @@ fn without_a_broker_the_exit_code_is_5() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(5), "{error}");
     assert!(error.contains("no connection to the broker 127.0.0.1:1: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_login_ends_with_5_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let status = Command::new("mosquitto_passwd")
+        .args(["-b", "-c", &path("users"), "alice", "right"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    std::fs::write(path("right"), "right\n").unwrap();
+    std::fs::write(path("wrong"), "wrong\n").unwrap();
+    let users = format!("password_file {}", path("users"));
+    let broker = Broker::with(&["persistence false", "allow_anonymous false", &users]).await;
+    let run = |login: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
+            .args(["get", "vehicles"])
+            .env_clear()
+            .env("MQTT_BROKER_ADDR", "127.0.0.1")
+            .env("MQTT_BROKER_PORT", broker.port().to_string())
+            .envs(login.iter().copied())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let login = |user: &'static str, file: &str| {
+        run(&[("MQTT_USERNAME", user), ("MQTT_PASSWORD_FILE", &path(file))])
+    };
+    let (code, error) = login("alice", "right");
+    assert_eq!(code, Some(0), "{error}");
+    for (outcome, help) in [
+        (
+            login("alice", "wrong"),
+            "\"alice\" with this password; check MQTT_USERNAME and MQTT_PASSWORD_FILE",
+        ),
+        (login("bob", "right"), "\"bob\" with this password"),
+        (run(&[]), "it requires a login; set MQTT_USERNAME and MQTT_PASSWORD_FILE"),
+    ] {
+        let (code, error) = outcome;
+        assert_eq!(code, Some(5), "{error}");
+        assert!(error.contains("no connection to the broker 127.0.0.1:"), "{error}");
+        assert!(error.contains(help) && !error.contains("MQTT_CLIENT_ID"), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
