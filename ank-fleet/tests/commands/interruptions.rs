@@ -122,3 +122,70 @@ async fn a_command_that_has_slept_connects_again_before_it_judges_deadlines() {
     let lost = "the connection to the broker is lost: the command has not run for a while";
     assert!(process.output().iter().any(|line| line.contains(lost)), "{:?}", process.output());
 }
+
+/// The journal is on another machine; the vehicles know what the roll-out has done.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_journal_a_roll_out_finds_out_what_it_has_changed() {
+    let fleet = TestFleet::start(4).await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let options = ["--rollback", "unless-confirmed", "--waves", "2,100%"];
+    let apply = [&APPLY[..], &options].concat();
+    let mut process = fleet.spawn(&[&apply[..], &["--soak", "10m"]].concat());
+    eventually("the first wave soaks", || fleet.count("aaaa", "soaking") == 1).await;
+    process.kill().await;
+    std::fs::remove_dir_all(fleet.journals()).unwrap();
+
+    let output = fleet.run(&[&apply[..], &["--soak", "100ms"]].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stderr.contains("  2 have got it from an earlier start"), "{output:?}");
+    assert!(output.stdout.starts_with("finished: 4 of 4 succeeded"), "{output:?}");
+    assert_eq!((fleet.count("aaaa", "found"), fleet.count("aaaa", "confirmed")), (2, 4));
+    let requests = fleet.journal("aaaa").into_iter().filter(|line| line["request"] == "change");
+    assert_eq!(requests.count(), 2);
+    let history = fleet.run(&["history", "--all", "-o", "jsonl"]).await;
+    for line in history.json_lines() {
+        assert_eq!(line["history"]["revisions"][0]["status"], "succeeded", "{line}");
+    }
+    // Once more, when all is done.
+    std::fs::remove_dir_all(fleet.journals()).unwrap();
+    let output = fleet.run(&[&apply[..], &["--soak", "100ms"]].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(fleet.count("aaaa", "found"), 4);
+    let undone = fleet.run(&["rollout", "undo", "aaaa", "--yes"]).await;
+    assert!(undone.stdout.contains("4 taken back"), "{undone:?}");
+    assert_eq!(undone.code, 0, "{undone:?}");
+    assert!((1..=4).all(|number| !fleet.has(number, "nginx")));
+    let resumed = fleet.run(&["rollout", "resume", "aaaa"]).await;
+    assert_eq!(resumed.code, 2, "{resumed:?}");
+    assert!(resumed.stderr.contains("roll-out aaaa was taken back"), "{resumed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_journal_a_roll_out_follows_what_is_in_progress() {
+    let fleet = TestFleet::start(3).await;
+    let mut process = in_flight(&fleet, 3).await;
+    process.kill().await;
+    std::fs::remove_dir_all(fleet.journals()).unwrap();
+    let mut process = fleet.spawn(&[&APPLY[..], &["--rollback", "off"]].concat());
+    eventually("they are found", || fleet.count("aaaa", "found") == 3).await;
+    fleet.hold(false);
+    assert_eq!(process.wait().await.code(), Some(0), "{:?}", process.output());
+    assert_eq!((fleet.count("aaaa", "sent"), fleet.count("aaaa", "ended")), (0, 3));
+}
+
+/// Its state says that it has the change, and nothing who has made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_journal_a_vehicle_without_revisions_is_unchanged() {
+    let mut fleet = TestFleet::start(0).await;
+    fleet.add(1, &[("--state-dir", "")]).await;
+    fleet.add(2, &[]).await;
+    fleet.all_online().await;
+    fleet.write("a.yaml", &manifest("nginx", "1.29"));
+    let apply = [&APPLY[..], &["--rollback", "off"]].concat();
+    assert_eq!(fleet.run(&apply).await.code, 0);
+    std::fs::remove_dir_all(fleet.journals()).unwrap();
+    let output = fleet.run(&apply).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stderr.contains("(all online), 1 unchanged"), "{output:?}");
+    assert_eq!((fleet.count("aaaa", "found"), fleet.count("aaaa", "sent")), (1, 0));
+}

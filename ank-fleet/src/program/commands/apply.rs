@@ -1,5 +1,6 @@
 //! `apply` and `apply -d`: roll-outs.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::SystemTime;
@@ -15,7 +16,7 @@ use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::local_time;
 use super::super::rollouts::{ControlFile, Driver, Start, filters};
-use super::super::survey::survey;
+use super::super::survey::{Resurvey, resurvey, survey};
 use super::super::{output, payload, progress};
 use crate::Time;
 use crate::journal::Journal;
@@ -52,15 +53,29 @@ pub(crate) async fn run(
     let mut context = Context::open(connection, interrupt, filters).await?;
     let vins = context.select(&selection)?;
     let (online, _) = context.online(&vins);
-    let found = survey(&mut context, &online, &payload.wanted, &asking).await?;
+    // A random id is new, so no vehicle can know it.
+    let (id, Resurvey { survey: found, found: changed }) = match rollout.id.clone() {
+        Some(id) => {
+            let wanted = &payload.wanted;
+            let result = resurvey(&mut context, &online, wanted, &asking, &id).await?;
+            (id, result)
+        }
+        None => {
+            let survey = survey(&mut context, &online, &payload.wanted, &asking).await?;
+            (random_id(), Resurvey { survey, found: BTreeMap::new() })
+        }
+    };
     found.missing.report();
-    let id = rollout.id.clone().unwrap_or_else(random_id);
     let change = (operation, payload.text);
     let plan = Plan::new(id, now(), change, vins, rollout.waves.as_ref(), options);
     let mut plan = plan.map_err(|error| Failure::usage(format!("--waves: {error}")))?;
     plan.unchanged = found.unchanged().cloned().collect();
     for line in plan_lines(&plan, online.len(), &found.groups) {
         progress::note(&line);
+    }
+    if !changed.is_empty() {
+        let count = thousands(changed.len());
+        progress::note(&format!("  {count} have got it from an earlier start of this roll-out"));
     }
     if let Some(until) = plan.options.until {
         progress::note(&until_line(until, local.time_zone()));
@@ -80,7 +95,7 @@ pub(crate) async fn run(
     }
     let journal = Journal::create(&journals, &plan)?;
     let control = ControlFile::new(&journals, &plan.id);
-    let driver = Driver::new(
+    let mut driver = Driver::new(
         &mut context.session,
         Rollout::new(plan),
         journal,
@@ -89,6 +104,7 @@ pub(crate) async fn run(
         interrupt,
         form,
     );
+    driver.found(changed);
     let result = driver.run(Start::Begin).await;
     context.close().await;
     result

@@ -31,7 +31,7 @@ use crate::presence::vehicle_of;
 use crate::report::{next_commands, verdict_lines, wave_line, wave_name, wave_progress, wave_text};
 use crate::rollout::{
     Action, Change, Event, ExitCode, Halt, READ_TIMEOUT, RequestId, RequestKind, Rollout, Stage,
-    Step, Verdict,
+    Step, VehicleState, Verdict,
 };
 use crate::{Time, Vin};
 
@@ -83,6 +83,8 @@ pub(crate) struct Driver<'a> {
     sent: BTreeMap<u64, RequestId>,
     /// The signed request that takes changes back, if there is one.
     signed_undo: Option<Bytes>,
+    /// Vehicles that an earlier start of the roll-out has changed, on another machine.
+    found: BTreeMap<Vin, VehicleState>,
     verdict: Option<Verdict>,
     /// The bar of the wave whose progress is shown.
     bar: Option<WaveBar>,
@@ -117,6 +119,7 @@ impl<'a> Driver<'a> {
             watch,
             sent: BTreeMap::new(),
             signed_undo: None,
+            found: BTreeMap::new(),
             verdict: None,
             bar: None,
             wave,
@@ -126,6 +129,11 @@ impl<'a> Driver<'a> {
     /// Takes changes back by a signed request.
     pub(crate) fn undo_by(&mut self, signed: Option<Bytes>) {
         self.signed_undo = signed;
+    }
+
+    /// Goes on with vehicles that an earlier start of the roll-out has changed.
+    pub(crate) fn found(&mut self, states: BTreeMap<Vin, VehicleState>) {
+        self.found = states;
     }
 
     /// Drives the roll-out until nothing more happens by itself, and prints how it has ended.
@@ -166,6 +174,9 @@ impl<'a> Driver<'a> {
         for vin in vins {
             let is_online = self.session.presence().is_online(&vin);
             self.step(Event::Presence { vin, is_online })?;
+        }
+        for (vin, state) in std::mem::take(&mut self.found) {
+            self.step(Event::Found { vin, state })?;
         }
         match start {
             Start::Begin => {}
@@ -287,7 +298,7 @@ impl<'a> Driver<'a> {
         let id = self.rollout.state().plan().id.clone();
         match self.reads.answered(token, answer, &self.wanted, &id) {
             Next::History(vin, known) => {
-                let token = self.session.call(reads::history_call(&vin));
+                let token = self.session.call(reads::history_call(&vin, READ_TIMEOUT / 2));
                 self.reads.goes_on(token, vin, known);
                 Ok(())
             }

@@ -9,3 +9,4 @@ mod watch;
 
 pub(crate) use control::{Control, ControlFile};
 pub(crate) use driver::{Driver, Start, filters};
+pub(crate) use reads::{history_call, state_call};

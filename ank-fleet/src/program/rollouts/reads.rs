@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::call::{Answer, Call};
 use crate::Vin;
 use crate::changes::{Known, WantedChange, vehicle_state};
-use crate::rollout::{Event, READ_TIMEOUT, RolloutId};
+use crate::rollout::{Event, RolloutId};
 
 /// Reads that are not complete.
 #[derive(Debug, Default)]
@@ -46,8 +46,8 @@ pub(crate) fn state_call(vin: &Vin, timeout: Duration) -> Call {
 }
 
 /// The request for the history of a vehicle.
-pub(super) fn history_call(vin: &Vin) -> Call {
-    Call::new(vin, Operation::ManifestHistory, "", READ_TIMEOUT / 2)
+pub(crate) fn history_call(vin: &Vin, timeout: Duration) -> Call {
+    Call::new(vin, Operation::ManifestHistory, "", timeout)
 }
 
 impl Reads {

@@ -122,11 +122,13 @@ impl TestFleet {
             ("--stable-time", "200ms".to_owned()),
             ("--mqtt-will-delay", "0s".to_owned()),
         ] {
-            args.extend([name.to_owned(), value]);
+            if !vehicle.settings.iter().any(|(own, _)| own == name) {
+                args.extend([name.to_owned(), value]);
+            }
         }
-        args.extend(
-            vehicle.settings.iter().flat_map(|(name, value)| [name.clone(), value.clone()]),
-        );
+        // An empty one is not set.
+        let settings = vehicle.settings.iter().filter(|(_, value)| !value.is_empty());
+        args.extend(settings.flat_map(|(name, value)| [name.clone(), value.clone()]));
         let mut settings = Settings::from_args(args).unwrap();
         settings.mqtt.brokers = settings.mqtt.brokers.without_proxies();
         let stop = CancellationToken::new();
