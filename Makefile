@@ -71,6 +71,7 @@ bench: ## Measure latency and throughput
 	cargo bench --bench streams
 	cargo bench --bench revisions
 	cargo bench --bench trust
+	cargo bench --package ank-fleet --bench vehicles
 
 fleet-load: ## Run VEHICLES (1000) connectors with simulated vehicles; MQTT_BROKER_ADDR: on that broker
 	cargo run --profile bench --package fleet-load -- run --vehicles $(or $(VEHICLES),1000)
