@@ -5,9 +5,38 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     header: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Cells>,
     /// Whether the lines follow those of another table.
     is_continued: bool,
+}
+
+/// The cells of a row, in one text: tables of whole fleets have hundreds of thousands of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cells(Box<str>);
+
+/// Between the cells of a row. It is a control character, which cells have not.
+const SEPARATOR: char = '\u{1f}';
+
+impl Cells {
+    /// Line ends and control characters become spaces.
+    pub fn new(cells: impl IntoIterator<Item = String>) -> Self {
+        let mut text = String::new();
+        for (index, cell) in cells.into_iter().enumerate() {
+            if index > 0 {
+                text.push(SEPARATOR);
+            }
+            if cell.trim().is_empty() {
+                text.push_str(NOTHING);
+            } else {
+                text.extend(cell.chars().map(|one| if one.is_control() { ' ' } else { one }));
+            }
+        }
+        Self(text.into())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(SEPARATOR)
+    }
 }
 
 /// What stands in an empty cell.
@@ -30,14 +59,14 @@ impl Table {
         self
     }
 
-    /// Adds a row. Line ends and control characters become spaces.
+    /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let clean = |cell: String| -> String {
-            let cell: String =
-                cell.chars().map(|one| if one.is_control() { ' ' } else { one }).collect();
-            if cell.trim().is_empty() { NOTHING.to_owned() } else { cell }
-        };
-        self.rows.push(cells.into_iter().map(clean).collect());
+        self.push(Cells::new(cells));
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, cells: Cells) {
+        self.rows.push(cells);
     }
 
     /// Whether there are no rows.
@@ -47,26 +76,27 @@ impl Table {
     }
 
     /// The lines of the table.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let header: Vec<String> = self.header.iter().map(|&name| name.to_owned()).collect();
-        let all = || std::iter::once(&header).chain(&self.rows);
-        let width = |column: usize| {
-            let cells = all().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-        };
-        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
-        let line = |row: &Vec<String>| {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', width + GAP - cell.chars().count()));
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let mut widths: Vec<usize> = self.header.iter().map(|name| name.chars().count()).collect();
+        for row in &self.rows {
+            for (cell, width) in row.iter().zip(&mut widths) {
+                *width = cell.chars().count().max(*width);
             }
-            line.truncate(line.trim_end().len());
-            line
-        };
-        all().skip(usize::from(self.is_continued)).map(line).collect()
+        }
+        let header = Cells::new(self.header.iter().map(|&name| name.to_owned()));
+        let header = Some(header).filter(|_| !self.is_continued).map(|row| line(&row, &widths));
+        header.into_iter().chain(self.rows.iter().map(move |row| line(row, &widths)))
     }
+}
+
+fn line(row: &Cells, widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (cell, width) in row.iter().zip(widths) {
+        line.push_str(cell);
+        line.extend(std::iter::repeat_n(' ', width + GAP - cell.chars().count()));
+    }
+    line.truncate(line.trim_end().len());
+    line
 }
 
 #[cfg(test)]
@@ -79,13 +109,13 @@ mod tests {
         table.row(["WDB0412", "online", ""].map(str::to_owned));
         table.row(["1", "off\nline", "ä"].map(str::to_owned));
         assert_eq!(
-            table.lines(),
+            table.lines().collect::<Vec<_>>(),
             [
                 "VIN       STATUS     RELEASE",
                 "WDB0412   online     <none>",
                 "1         off line   ä",
             ]
         );
-        assert_eq!(table.continued().lines().len(), 2);
+        assert_eq!(table.continued().lines().count(), 2);
     }
 }

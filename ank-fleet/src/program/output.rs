@@ -25,7 +25,7 @@ pub(crate) fn table(table: &Table) -> Result<(), Failure> {
     if table.is_empty() {
         return Ok(());
     }
-    table.lines().iter().try_for_each(|text| line(text))
+    table.lines().try_for_each(|text| line(&text))
 }
 
 /// Writes a value as one line of JSON.

@@ -1,5 +1,7 @@
 //! Commands that read.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -149,6 +151,22 @@ async fn vehicles_that_appear_later_are_followed_if_they_are_selected() {
     assert!(!events.output().iter().any(|line| line.contains("V02")), "{:?}", events.output());
     let subscriptions = fleet.run(&["get", "subscriptions", "-o", "jsonl"]).await;
     assert_eq!(subscriptions.stdout, "", "{subscriptions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_printed_as_it_comes_is_one_document() {
+    let fleet = TestFleet::start(3).await;
+    for (kind, form) in [("state", "yaml"), ("state", "json")] {
+        let shown = fleet.run(&["get", kind, "-o", form]).await;
+        let all: BTreeMap<String, serde_json::Value> = serde_yaml::from_str(&shown.stdout).unwrap();
+        assert_eq!(all.into_keys().collect::<Vec<_>>(), ["V01", "V02", "V03"], "{kind} {form}");
+    }
+    for form in ["yaml", "json"] {
+        let shown = fleet.run(&["get", "workloads", "-o", form]).await;
+        let all: Vec<BTreeMap<String, serde_json::Value>> =
+            serde_yaml::from_str(&shown.stdout).unwrap();
+        assert_eq!(all.len(), 3, "{form}: {all:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use super::super::super::failure::Failure;
 use super::super::super::output;
 use crate::Vin;
 use crate::rollout::{ExitCode, describe};
-use crate::table::Table;
+use crate::table::{Cells, Table};
 
 /// What is read of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,30 +49,103 @@ pub(super) async fn get(
         .map(|vin| Call::new(vin, Operation::State, payload.clone(), asking.timeout))
         .collect();
     let mut missing = Missing::default();
-    let mut states: BTreeMap<Vin, Value> = BTreeMap::new();
-    let is_streamed = form == Some(Output::Jsonl) && items == Items::State;
+    let mut printer = Printer::new(items, form);
     let ask = context.ask(calls, asking.parallel(), |vin, answer| {
         let Some(payload) = missing.reply(vin, answer) else { return Ok(()) };
         match serde_json::from_slice::<Value>(&payload) {
-            Ok(state) if is_streamed => output::json_line(&json!({"vin": vin, "state": state}))?,
-            Ok(state) => {
-                states.insert(vin.clone(), state);
-            }
+            Ok(state) => printer.add(vin, state)?,
             Err(error) => missing.failed(vin, format!("its reply is not JSON: {error}")),
         }
         Ok(())
     });
     ask.await?;
     missing.offline(&offline);
-    match items {
-        Items::State => print_states(&states, form)?,
-        Items::Workloads if form == Some(Output::Wide) => {
-            print_rows(all(&states, workloads), &WIDE_WORKLOADS, form)?;
-        }
-        Items::Workloads => print_rows(all(&states, workloads), &WORKLOADS, form)?,
-        Items::Configs => print_rows(all(&states, configs), &CONFIGS, form)?,
-    }
+    printer.finish()?;
     Ok(missing.report())
+}
+
+/// Prints what is asked for of each state, at once where the form allows it. Of the states of
+/// thousands of vehicles, only what will be printed is kept.
+struct Printer {
+    items: Items,
+    form: Option<Output>,
+    /// What waits for the others: the widths of columns depend on all, and JSON is one value.
+    waiting: Waiting,
+}
+
+enum Waiting {
+    Nothing,
+    /// The cells of a table.
+    Cells(&'static [&'static str], BTreeMap<Vin, Vec<Cells>>),
+    States(BTreeMap<Vin, Value>),
+    Rows(BTreeMap<Vin, Vec<Value>>),
+}
+
+impl Printer {
+    fn new(items: Items, form: Option<Output>) -> Self {
+        let cells = |columns| Waiting::Cells(columns, BTreeMap::new());
+        let waiting = match (items, form) {
+            (Items::State, Some(Output::Json)) => Waiting::States(BTreeMap::new()),
+            (_, Some(Output::Json)) => Waiting::Rows(BTreeMap::new()),
+            (Items::Workloads, Some(Output::Wide)) => cells(&WIDE_WORKLOADS),
+            (Items::Workloads, None) => cells(&WORKLOADS),
+            (Items::Configs, None | Some(Output::Wide)) => cells(&CONFIGS),
+            _ => Waiting::Nothing,
+        };
+        Self { items, form, waiting }
+    }
+
+    fn add(&mut self, vin: &Vin, state: Value) -> Result<(), Failure> {
+        let rows = match self.items {
+            Items::State => return self.add_state(vin, state),
+            Items::Workloads => workloads(vin, &state),
+            Items::Configs => configs(vin, &state),
+        };
+        let mut values = rows.into_iter().map(|row| row.value);
+        match &mut self.waiting {
+            Waiting::Cells(columns, all) => {
+                let cells = |row| Cells::new(columns.iter().map(|column| cell(&row, column)));
+                all.insert(vin.clone(), values.map(cells).collect());
+                Ok(())
+            }
+            Waiting::Rows(all) => {
+                all.insert(vin.clone(), values.collect());
+                Ok(())
+            }
+            Waiting::Nothing | Waiting::States(_) => match self.form {
+                Some(Output::Name) => values.try_for_each(|row| output::line(&name(&row))),
+                // Items of lists, which are one list together.
+                Some(Output::Yaml) => values.try_for_each(|row| output::yaml(&[row])),
+                _ => values.try_for_each(|row| output::json_line(&row)),
+            },
+        }
+    }
+
+    fn add_state(&mut self, vin: &Vin, state: Value) -> Result<(), Failure> {
+        match (&mut self.waiting, self.form) {
+            (Waiting::States(all), _) => {
+                all.insert(vin.clone(), state);
+                Ok(())
+            }
+            (_, Some(Output::Jsonl)) => output::json_line(&json!({"vin": vin, "state": state})),
+            (_, Some(Output::Name)) => output::line(vin.as_str()),
+            // Entries of maps, which are one map together.
+            _ => output::yaml(&BTreeMap::from([(vin, state)])),
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self.waiting {
+            Waiting::Nothing => Ok(()),
+            Waiting::States(all) => output::json(&all),
+            Waiting::Rows(all) => output::json(&all.into_values().flatten().collect::<Vec<_>>()),
+            Waiting::Cells(columns, all) => {
+                let mut table = Table::new(columns);
+                all.into_values().flatten().for_each(|cells| table.push(cells));
+                output::table(&table)
+            }
+        }
+    }
 }
 
 const WORKLOADS: [&str; 6] = ["VIN", "WORKLOAD", "AGENT", "RUNTIME", "STATE", "INFO"];
@@ -149,23 +222,8 @@ pub(super) fn configs(vin: &Vin, state: &Value) -> Vec<ItemRow> {
         .collect()
 }
 
-/// The rows of all vehicles.
-fn all(states: &BTreeMap<Vin, Value>, rows: impl Fn(&Vin, &Value) -> Vec<ItemRow>) -> Vec<Value> {
-    states.iter().flat_map(|(vin, state)| rows(vin, state)).map(|row| row.value).collect()
-}
-
 fn objects(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
     value.and_then(Value::as_object).into_iter().flatten()
-}
-
-fn print_states(states: &BTreeMap<Vin, Value>, form: Option<Output>) -> Result<(), Failure> {
-    match form {
-        Some(Output::Json) => output::json(states),
-        // They were printed as they came.
-        Some(Output::Jsonl) => Ok(()),
-        Some(Output::Name) => states.keys().try_for_each(|vin| output::line(vin.as_str())),
-        None | Some(Output::Yaml | Output::Wide) => output::yaml(states),
-    }
 }
 
 /// A cell of a row. The names of columns are those of fields.
