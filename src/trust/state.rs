@@ -199,7 +199,7 @@ impl TrustState {
         }
         next.serials.set_min_serial(self.current.file.min_serial());
         next.newest_not_before = next.newest_not_before.max(signed.not_before);
-        Some(next.serials.accept(&items, signed.serial, signed.digest).map(|_| next))
+        Some(next.serials.accept(&items, signed.serial, signed.digest).map(|()| next))
     }
 
     /// Whether this is what was accepted.

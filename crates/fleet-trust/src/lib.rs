@@ -12,8 +12,8 @@
 //!                                │
 //!            Refusal ◄───────────┤
 //!                                ▼
-//!  Opened { statement, payload, digest, signed_by } ─► Serials::accept ─► Change, to be stored
-//!                                                              │          before it takes effect
+//!  Opened { statement, payload, digest, signed_by } ─► Serials::accept ─► Serials, to be stored
+//!                                                              │           before it takes effect
 //!                                                   Refusal ◄──┘
 //! ```
 //!
@@ -110,9 +110,9 @@
 //! let opened = fleet_trust::open(&request, &trust, &purpose)?;
 //! assert_eq!(opened.signed_by.len(), 2);
 //! let mut serials = Serials::new(trust.min_serial());
-//! let change = serials.accept(&["workloads.nginx"], opened.statement.serial, opened.digest)?;
-//! // `change` is stored and synced here; then the request takes effect.
-//! # assert_eq!(change.removed.len(), 0);
+//! serials.accept(&["workloads.nginx"], opened.statement.serial, opened.digest)?;
+//! // `serials` are stored and synced here; then the request takes effect.
+//! # assert_eq!(serials.len(), 1);
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "testing"))]
@@ -140,7 +140,7 @@ pub use key::{KeyId, PublicKey};
 pub use open::{Opened, Purpose, open, open_update};
 pub use recognize::is_bundle;
 pub use refusal::{Reason, Refusal};
-pub use serials::{Change, MAX_ITEMS, Serial, Serials};
+pub use serials::{MAX_ITEMS, Serial, Serials};
 pub use statement::{
     MAX_SERIAL, MAX_STATEMENT, MAX_VALIDITY, STATEMENT_TYPE, Statement, Vehicles, sha256,
 };

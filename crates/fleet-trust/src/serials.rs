@@ -42,19 +42,6 @@ pub struct Serials {
     items: BTreeMap<String, Serial>,
 }
 
-/// What a request has changed in the serials, for the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The items of the request.
-    pub items: BTreeSet<String>,
-    /// Their serial now.
-    pub serial: Serial,
-    /// Items that were removed, because there were more than [`MAX_ITEMS`].
-    pub removed: Vec<String>,
-    /// The smallest serial that is accepted for items without a serial.
-    pub floor: u64,
-}
-
 impl Serials {
     /// No items.
     #[must_use]
@@ -145,8 +132,8 @@ impl Serials {
         )))
     }
 
-    /// Accepts a request. The change must be stored, and synced, before the request takes effect.
-    /// If that fails, the request must not take effect; it may be accepted again later.
+    /// Accepts a request. The serials must be stored, and synced, before the request takes effect.
+    /// If that fails, it must not take effect; it may be accepted again later.
     ///
     /// If there are more than [`MAX_ITEMS`] items now, those with the lowest serials are removed,
     /// but never those of this request. Deleting a workload does not remove its serial.
@@ -158,7 +145,7 @@ impl Serials {
         items: &[I],
         serial: u64,
         digest: [u8; 32],
-    ) -> Result<Change, Refusal> {
+    ) -> Result<(), Refusal> {
         self.accept_within(MAX_ITEMS, items, serial, digest)
     }
 
@@ -168,36 +155,24 @@ impl Serials {
         items: &[I],
         serial: u64,
         digest: [u8; 32],
-    ) -> Result<Change, Refusal> {
+    ) -> Result<(), Refusal> {
         self.check(items, serial, digest)?;
-        let items: BTreeSet<_> = items.iter().map(|item| item.as_ref().to_owned()).collect();
-        let new = items.iter().filter(|item| !self.items.contains_key(*item)).count();
+        let items: BTreeSet<&str> = items.iter().map(AsRef::as_ref).collect();
+        let new = items.iter().filter(|item| !self.items.contains_key(**item)).count();
         let excess = (self.items.len() + new).saturating_sub(limit);
-        let mut change =
-            Change { items, serial: Serial { serial, digest }, removed: vec![], floor: self.floor };
         if excess > 0 {
-            let others = self.items.iter().filter(|(item, _)| !change.items.contains(*item));
+            let others = self.items.iter().filter(|(item, _)| !items.contains(item.as_str()));
             let mut others: Vec<_> =
                 others.map(|(item, newest)| (newest.serial, item.clone())).collect();
             others.sort_unstable();
             for (serial, item) in others.into_iter().take(excess) {
-                change.floor = change.floor.max(serial.saturating_add(1));
-                change.removed.push(item);
+                self.floor = self.floor.max(serial.saturating_add(1));
+                self.items.remove(&item);
             }
         }
-        self.apply(&change);
-        Ok(change)
-    }
-
-    /// Repeats a change that was stored, in the order in which they were made.
-    pub fn apply(&mut self, change: &Change) {
-        for item in &change.removed {
-            self.items.remove(item);
-        }
-        for item in &change.items {
-            self.items.insert(item.clone(), change.serial);
-        }
-        self.floor = self.floor.max(change.floor);
+        let serial = Serial { serial, digest };
+        self.items.extend(items.into_iter().map(|item| (item.to_owned(), serial)));
+        Ok(())
     }
 }
 
@@ -244,8 +219,8 @@ mod tests {
     #[test]
     fn a_redelivery_is_accepted_and_another_request_with_its_serial_is_not() {
         let mut serials = Serials::new(0);
-        let change = serials.accept(&["a"], 1, digest(1)).unwrap();
-        assert_eq!(serials.accept(&["a"], 1, digest(1)), Ok(change));
+        serials.accept(&["a"], 1, digest(1)).unwrap();
+        assert_eq!(serials.accept(&["a"], 1, digest(1)), Ok(()));
         let refusal = serials.check(&["a"], 1, digest(2)).unwrap_err();
         assert_eq!(refusal.reason, Reason::Replayed);
         assert!(refusal.message.contains("another request with the serial 1"), "{refusal}");
@@ -269,9 +244,12 @@ mod tests {
         for number in 0..MAX_ITEMS as u64 {
             serials.accept(&[format!("w{number}")], 1000 + number, digest(0)).unwrap();
         }
-        let change = serials.accept(&["x", "y"], 500, digest(1)).unwrap();
-        assert_eq!(change.removed, ["w0", "w1"]);
-        assert_eq!(change.floor, 1002);
+        serials.accept(&["x", "y"], 500, digest(1)).unwrap();
+        assert_eq!(
+            ["w0", "w1", "w2"].map(|item| serials.get(item).is_some()),
+            [false, false, true]
+        );
+        assert_eq!(serials.floor, 1002);
         assert_eq!(serials.len(), MAX_ITEMS);
         // What was accepted for a removed item is not accepted again.
         assert_eq!(reason(serials.check(&["w1"], 1001, digest(0))), Some(Reason::Replayed));
@@ -332,7 +310,6 @@ mod tests {
             limit in 1..8_usize,
         ) {
             let mut serials = Serials::new(0);
-            let mut stored = Serials::new(0);
             // All that was ever accepted, which the serials may forget.
             let mut newest: BTreeMap<String, Serial> = BTreeMap::new();
             let mut is_full = false;
@@ -345,11 +322,10 @@ mod tests {
                 });
                 let before = serials.clone();
                 match serials.accept_within(limit, &items, new.serial, new.digest) {
-                    Ok(change) => {
+                    Ok(()) => {
                         prop_assert!(is_allowed, "{request:?} was accepted");
-                        is_full |= !change.removed.is_empty();
+                        is_full |= before.items.keys().any(|item| serials.get(item).is_none());
                         newest.extend(items.iter().map(|item| (item.clone(), new)));
-                        stored.apply(&change);
                         prop_assert!(serials.len() <= limit.max(items.len()));
                         // It is delivered again.
                         prop_assert_eq!(serials.check(&items, new.serial, new.digest), Ok(()));
@@ -360,7 +336,9 @@ mod tests {
                         prop_assert_eq!(&before, &serials);
                     }
                 }
-                prop_assert_eq!(&stored, &serials);
+                // What is stored is all that is needed.
+                let stored = serde_json::to_string(&serials).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<Serials>(&stored).unwrap(), &serials);
             }
         }
     }
