@@ -119,6 +119,8 @@ async fn certificate(folder: &Path) -> anyhow::Result<()> {
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
         .args(["-keyout", "key.pem", "-out", "cert.pem", "-days", "30", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost"])
+        // Clients trust it as it is, and refuse the certificate of a CA for a server.
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .stderr(Stdio::null())
         .status()
         .await
