@@ -6,7 +6,8 @@ SENDER := localhost/vehicle-data-sender:$(VERSION)
 
 PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 
-.PHONY: help test check check-contract deny advisories demo image image-local ank-fleet man bench fleet-load bench-fleet figures chaos fuzz
+.PHONY: help test check check-contract deny advisories demo image image-local ank-fleet man bench figures chaos fuzz \
+	cluster test-cluster chaos-cluster fleet-load bench-fleet
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -27,6 +28,19 @@ chaos: ## Inject random faults for CHAOS_SECONDS (60); CHAOS_SEED repeats a run
 
 fuzz: ## Run all fuzz targets, FUZZ_SECONDS (600) each; needs cargo-fuzz and a nightly Rust
 	scripts/fuzz.sh
+
+cluster: ## Start a cluster of three RabbitMQ nodes to try (Debian, root); scripts/cluster.sh down stops it
+	scripts/cluster.sh up
+
+# The programs are built before the cluster starts: it would have to wait for the compiler.
+test-cluster: ## Run the tests on a cluster of three RabbitMQ nodes, which it starts and stops
+	cargo test --test cluster --no-run
+	FAIL_ON_SKIP=1 scripts/cluster.sh run cargo test --test cluster
+
+chaos-cluster: ## Kill, cut off and suspend nodes for CHAOS_SECONDS (600); CHAOS_SEED repeats a run
+	cargo test --test cluster --no-run
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} scripts/cluster.sh run \
+		cargo test --test cluster -- --nocapture chaos
 
 # Only musl-mem has code of its own for a processor, so it is checked for the other one too.
 check:

@@ -1,0 +1,388 @@
+#!/bin/sh
+# A cluster of three RabbitMQ 4 nodes with quorum queues, on the loopback interface.
+#
+#   scripts/cluster.sh up           install it if necessary, start all nodes, print what to try
+#   scripts/cluster.sh install      only install it
+#   scripts/cluster.sh start N      start node N, from 1 to 3, and wait until it serves clients
+#   scripts/cluster.sh stop N       stop node N in an orderly way
+#   scripts/cluster.sh kill N       kill node N
+#   scripts/cluster.sh suspend N    make node N hang; resume N: let it go on
+#   scripts/cluster.sh isolate N    cut node N off from the others, so that it pauses; rejoin N: connect it
+#   scripts/cluster.sh heal N       make node N serve clients, whatever has been done to it
+#   scripts/cluster.sh status       which nodes run, and which others each of them sees
+#   scripts/cluster.sh ctl N …      rabbitmqctl on node N
+#   scripts/cluster.sh down         kill all nodes; sessions and messages remain
+#   scripts/cluster.sh wipe         the same, and delete sessions and messages
+#   scripts/cluster.sh run COMMAND  run a command with a new cluster of its own, in memory
+#
+# The programs are packages of Debian trixie, unpacked into a folder: nothing is installed on this
+# machine but mmdebstrap. Each node runs in a mount namespace with that folder as its root, so this
+# needs root.
+#
+# Variables, for several clusters on one machine:
+#   CLUSTER_ROOT   folder of the programs (target/cluster)
+#   CLUSTER_DATA   folder of sessions, messages and logs (CLUSTER_ROOT/data)
+#   CLUSTER_PORT   first of 21 ports (18830): MQTT on CLUSTER_PORT+N; +10+N between the nodes; +20
+#   CLUSTER_QUEUES quorum, or classic: sessions are lost with their node, but cost less
+#   DEBIAN_MIRROR  of the packages; by default the one that apt is set up for
+set -eu
+here=$(cd "$(dirname "$0")/.." && pwd)
+ROOT=${CLUSTER_ROOT:-$here/target/cluster}
+DATA=${CLUSTER_DATA:-$ROOT/data}
+PORT=${CLUSTER_PORT:-18830}
+QUEUES=${CLUSTER_QUEUES:-quorum}
+NODES="1 2 3"
+
+# How long a node may take to start or to stop, in seconds. On a busy machine it takes a minute.
+PATIENCE=180
+
+# A node that hangs is found out after 75 to 125 % of this time, in seconds.
+TICK=12
+
+# Inside the namespace.
+INNER=/var/lib/cluster
+COOKIE=cluster
+
+fail() {
+    echo "cluster.sh: $*" >&2
+    exit 1
+}
+
+check_system() {
+    [ "$(uname)" = Linux ] || fail "mount namespaces need Linux: run it in a virtual machine"
+    [ "$(id -u)" = 0 ] || fail "mount namespaces need root: try again with sudo"
+    unshare --mount true 2>/dev/null || fail "this system does not allow mount namespaces. In a" \
+        "container, give it the capability SYS_ADMIN (podman run --cap-add SYS_ADMIN)"
+}
+
+install_packages() {
+    [ ! -e "$ROOT/installed" ] || return 0
+    . "$here/scripts/debian-packages.sh"
+    need mmdebstrap mmdebstrap
+    install_needed
+    mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' \
+        'Created-By: Packages' 'Origin: Debian' | grep -v security | head -n 1)}
+    [ -n "$mirror" ] ||
+        fail "apt knows no mirror of Debian: set DEBIAN_MIRROR to the address of one"
+    echo "Unpacking RabbitMQ of Debian trixie into $ROOT" >&2
+    mkdir -p "$ROOT"
+    mmdebstrap --quiet --variant=extract --components=main \
+        --include=rabbitmq-server,base-files,bash,dash,coreutils,sed,grep,gawk,procps,hostname,util-linux \
+        trixie "$ROOT/programs" "$mirror"
+    ln -sf gawk "$ROOT/programs/usr/bin/awk"
+    echo "127.0.0.1 localhost" >"$ROOT/programs/etc/hosts"
+    echo "hosts: files" >"$ROOT/programs/etc/nsswitch.conf"
+    mkdir -p "$ROOT/programs$INNER"
+    touch "$ROOT/installed"
+}
+
+# inside COMMAND…: runs it with the packages as the root of the file system. It replaces this
+# process, so its process id is known.
+inside() {
+    exec unshare --mount --propagation private sh -c '
+        root=$1 data=$2 inner=$3
+        shift 3
+        mount -t proc proc "$root/proc" && mount --bind "$data" "$root$inner" || exit
+        exec chroot "$root" /usr/bin/env -i HOME="$inner" LANG=C.UTF-8 \
+            PATH=/usr/lib/rabbitmq/bin:/usr/bin:/bin "$@"' sh "$ROOT/programs" "$DATA" "$INNER" "$@"
+}
+
+# node N COMMAND…: runs it with the environment of the node, in place of this process.
+node() {
+    number=$1
+    shift
+    folder=$INNER/node$number
+    inside ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$((PORT + 20)) \
+        RABBITMQ_NODENAME="node$number@localhost" \
+        RABBITMQ_DIST_PORT=$((PORT + 10 + number)) \
+        RABBITMQ_CONFIG_FILE="$folder/rabbitmq.conf" \
+        RABBITMQ_ADVANCED_CONFIG_FILE="$folder/advanced.config" \
+        RABBITMQ_ENABLED_PLUGINS_FILE="$folder/plugins" RABBITMQ_CONF_ENV_FILE="$folder/none" \
+        RABBITMQ_MNESIA_BASE="$folder/db" RABBITMQ_LOG_BASE="$folder/log" \
+        RABBITMQ_PID_FILE="$folder/pid" \
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime $TICK +P 1048576 +sbwt none +sbwtdcpu none +sbwtdio none" \
+        RABBITMQ_CTL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
+        "$@"
+}
+
+configure() {
+    folder=$DATA/node$1
+    mkdir -p "$folder"
+    if [ ! -e "$DATA/.erlang.cookie" ]; then
+        (umask 377 && printf %s "$COOKIE" >"$DATA/.erlang.cookie")
+    fi
+    echo "[rabbitmq_mqtt]." >"$folder/plugins"
+    # docs/brokers.md says what these settings are for.
+    cat >"$folder/rabbitmq.conf" <<END
+listeners.tcp = none
+mqtt.listeners.tcp.1 = 127.0.0.1:$((PORT + $1))
+mqtt.tcp_listen_options.backlog = 4096
+mqtt.allow_anonymous = false
+mqtt.durable_queue_type = $QUEUES
+mqtt.max_session_expiry_interval_seconds = 604800
+mqtt.prefetch = 100
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = node1@localhost
+cluster_formation.classic_config.nodes.2 = node2@localhost
+cluster_formation.classic_config.nodes.3 = node3@localhost
+cluster_formation.target_cluster_size_hint = 3
+cluster_partition_handling = pause_minority
+vm_memory_high_watermark.absolute = 4GB
+disk_free_limit.absolute = 100MB
+log.console = false
+log.file.level = info
+default_user = fleet
+default_pass = fleet
+END
+    echo "[{rabbit, [{quorum_tick_interval, 60000}]}]." >"$folder/advanced.config"
+}
+
+# The process id of a running node; fails if it does not run.
+pid_of() {
+    pid=$(cat "$DATA/node$1/pid" 2>/dev/null) && [ -n "$pid" ] &&
+        tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" |
+        grep -qx "RABBITMQ_DIST_PORT=$((PORT + 10 + $1))" && echo "$pid"
+}
+
+check_node() {
+    case ${1:-} in
+    [123]) ;;
+    *) fail "which node? 1, 2 or 3" ;;
+    esac
+}
+
+running() {
+    check_node "${1:-}"
+    pid_of "$1" || fail "node $1 does not run"
+}
+
+# evaluate N: evaluates the Erlang of standard input on the node.
+evaluate() {
+    (node "$1" timeout 10 erl_call -n "node$1@localhost" -c "$COOKIE" -e)
+}
+
+serves() {
+    echo "rabbit_boot_state:get()." | evaluate "$1" 2>/dev/null | grep -q ready
+}
+
+# The port mapper of Erlang. Nodes would start their own, whose process id nobody knows.
+start_port_mapper() {
+    pid=$(cat "$DATA/epmd.pid" 2>/dev/null) && [ -n "$pid" ] &&
+        grep -q epmd "/proc/$pid/comm" 2>/dev/null && return
+    (inside epmd -address 127.0.0.1 -port $((PORT + 20))) >/dev/null 2>&1 </dev/null &
+    echo $! >"$DATA/epmd.pid"
+}
+
+launch() {
+    pid_of "$1" >/dev/null && return
+    configure "$1"
+    start_port_mapper
+    rm -f "$DATA/node$1/pid"
+    (node "$1" rabbitmq-server) >"$DATA/node$1/console.log" 2>&1 </dev/null &
+    echo $! >"$DATA/node$1/launcher"
+}
+
+await() {
+    rounds=$((PATIENCE * 5))
+    until serves "$1"; do
+        rounds=$((rounds - 1))
+        if [ $rounds = 0 ] || [ ! -e "/proc/$(cat "$DATA/node$1/launcher")" ]; then
+            tail -n 20 "$DATA/node$1/console.log" >&2
+            fail "node $1 does not start; its log is in $DATA/node$1/log"
+        fi
+        sleep 0.2
+    done
+}
+
+await_end() {
+    rounds=$((PATIENCE * 10))
+    while [ -e "/proc/$1" ] && ! grep -q "^State:.Z" "/proc/$1/status" 2>/dev/null; do
+        rounds=$((rounds - 1))
+        [ $rounds != 0 ] || fail "process $1 does not end"
+        sleep 0.1
+    done
+}
+
+end_node() {
+    pid=$(pid_of "$1") || return 0
+    kill -s "$2" "$pid"
+    await_end "$pid"
+}
+
+up() {
+    install_packages
+    mkdir -p "$DATA"
+    for number in $NODES; do launch "$number"; done
+    for number in $NODES; do await "$number"; done
+    # Nodes that start together may see each other a moment later.
+    rounds=$PATIENCE
+    until [ "$(echo "length(rabbit_nodes:list_running())." | evaluate 1)" = "{ok, 3}" ]; do
+        rounds=$((rounds - 1))
+        [ $rounds != 0 ] || fail "the nodes do not find each other; see $DATA/node1/log"
+        sleep 1
+    done
+    # Otherwise a request whose connector has lost 20 connections before it could reply is dropped.
+    (node 1 rabbitmqctl --quiet set_policy --apply-to quorum_queues sessions ^mqtt-subscription- \
+        '{"delivery-limit": -1}') >/dev/null
+}
+
+down() {
+    for number in $NODES; do end_node "$number" KILL; done
+    if pid=$(cat "$DATA/epmd.pid" 2>/dev/null) && grep -q epmd "/proc/$pid/comm" 2>/dev/null; then
+        kill "$pid"
+        await_end "$pid"
+    fi
+    rm -f "$DATA/epmd.pid"
+}
+
+# The others know the right cookie and the node knows a wrong one, so neither side can connect. It
+# needs no firewall, which a container may lack, and rules by port could not tell apart who has
+# opened a connection: all nodes have the same address. But the cut is noticed at once. What is
+# not: suspend.
+others() {
+    echo "[N || N <- [node1@localhost, node2@localhost, node3@localhost], N =/= node()]"
+}
+
+isolate() {
+    echo "[begin erlang:set_cookie(N, cut), erlang:disconnect_node(N) end || N <- $(others)]." |
+        evaluate "$1" >/dev/null
+}
+
+rejoin() {
+    echo "[begin erlang:set_cookie(N, $COOKIE), net_kernel:connect_node(N) end || N <- $(others)]." |
+        evaluate "$1" >/dev/null
+    await "$1"
+}
+
+status() {
+    for number in $NODES; do
+        if pid=$(pid_of "$number"); then
+            case $(sed -n 's/^State:.\(.\).*/\1/p' "/proc/$pid/status") in
+            T) state="hangs (suspended)" ;;
+            *)
+                state="starts, or waits for the others"
+                if serves "$number"; then
+                    state="serves, sees $(echo "rabbit_nodes:list_running()." | evaluate "$number")"
+                fi
+                ;;
+            esac
+        else
+            state="does not run"
+        fi
+        echo "node $number, MQTT on 127.0.0.1:$((PORT + number)): $state"
+    done
+}
+
+try_this() {
+    a=$((PORT + 1)) b=$((PORT + 2)) c=$((PORT + 3))
+    script=scripts/cluster.sh
+    options=$(env | sed -n 's/^\(CLUSTER_[A-Z]*=.*\)/ \1/p' | tr -d '\n')
+    [ -z "$options" ] || options="
+  export$options"
+    cat <<END
+A cluster of three RabbitMQ nodes runs: MQTT 5 on 127.0.0.1:$a, :$b and :$c.
+Its user is fleet, the password too. The logs are in $DATA/nodeN/log.
+
+In one terminal a simulated vehicle:
+
+  mkdir -p /tmp/cluster/state && printf fleet >/tmp/cluster/password
+  cargo run -p vehicle-simulator -- --broker 127.0.0.1:$a --no-connector \\
+    --control-interface-dir /tmp/cluster/vehicle
+
+In another one its connector, on any of the nodes:
+
+  VIN=1 FLEET=demo MQTT_BROKER_ADDR=127.0.0.1:$a,127.0.0.1:$b,127.0.0.1:$c \\
+    MQTT_USERNAME=fleet MQTT_PASSWORD_FILE=/tmp/cluster/password STATE_DIR=/tmp/cluster/state \\
+    CONTROL_INTERFACE_DIR=/tmp/cluster/vehicle cargo run -p fleet-connector
+
+Operators, each on another node:
+
+  mosquitto_sub -V 5 -p $b -u fleet -P fleet -v -t 'vehicle/1/#'
+  mosquitto_pub -V 5 -p $c -u fleet -P fleet -q 1 -t vehicle/1/manifest/apply/req -f manifests/nginx.yaml
+  export FLEET=demo MQTT_BROKER_ADDR=127.0.0.1:$a,127.0.0.1:$b,127.0.0.1:$c
+  export MQTT_USERNAME=fleet MQTT_PASSWORD_FILE=/tmp/cluster/password
+  cargo run -p ank-fleet -- get vehicles
+
+What may happen to a cluster:
+$options
+  $script kill 2       and start 2
+  $script suspend 2    it hangs; resume 2
+  $script isolate 2    it is cut off from the others; rejoin 2
+  $script status
+  $script down         stop everything; wipe: and forget it
+END
+}
+
+# Runs a command with a cluster in memory, which nobody else uses.
+run() {
+    [ $# -gt 0 ] || fail "run what?"
+    install_packages
+    memory=/dev/shm
+    [ -w $memory ] || memory=${TMPDIR:-/tmp}
+    DATA=$(mktemp -d "$memory/cluster.XXXXXX")
+    # Below the ports that the kernel assigns, and those of the tests.
+    PORT=$((2000 + $$ % 250 * 30))
+    trap 'down; rm -rf "$DATA"' EXIT
+    trap 'exit 130' INT TERM
+    up
+    CLUSTER_ROOT=$ROOT CLUSTER_DATA=$DATA CLUSTER_PORT=$PORT "$@"
+}
+
+command=${1:-}
+[ $# = 0 ] || shift
+case $command in
+install | up | run | start | heal) check_system ;;
+esac
+case $command in
+install) install_packages ;;
+up)
+    up
+    try_this
+    ;;
+start)
+    check_node "${1:-}"
+    launch "$1"
+    await "$1"
+    ;;
+stop)
+    running "${1:-}" >/dev/null
+    end_node "$1" TERM
+    ;;
+kill)
+    running "${1:-}" >/dev/null
+    end_node "$1" KILL
+    ;;
+suspend) kill -s STOP "$(running "${1:-}")" ;;
+resume) kill -s CONT "$(running "${1:-}")" ;;
+isolate | rejoin)
+    running "${1:-}" >/dev/null
+    "$command" "$1"
+    ;;
+heal)
+    check_node "${1:-}"
+    if pid=$(pid_of "$1"); then
+        kill -s CONT "$pid"
+        rejoin "$1"
+    else
+        launch "$1"
+        await "$1"
+    fi
+    ;;
+status) status ;;
+ctl)
+    number=${1:-}
+    running "$number" >/dev/null
+    shift
+    node "$number" rabbitmqctl "$@"
+    ;;
+down) down ;;
+wipe)
+    down
+    rm -rf "$DATA"/node[123]
+    ;;
+run) run "$@" ;;
+*)
+    sed -n '2,/^set -eu/s/^# \{0,1\}//p' "$0" >&2
+    exit 64
+    ;;
+esac
