@@ -104,24 +104,21 @@ impl Application for Vehicle {
             no_local: true,
             retain_as_published: false,
         });
-        let filters = match (&self.lease, wildcards) {
-            (None, _) => Vec::new(),
-            (Some(_), true) => vec![self.topics.replica_filter()],
-            (Some(_), false) => vec![self.topics.status(), self.topics.standby()],
-        };
-        let replicas = filters.into_iter().map(|filter| Subscription {
+        // Each subscription of the session has QoS 1. With QoS 0, RabbitMQ has a second queue for
+        // the session, on one node only: without this node the session could not be resumed. And it
+        // finds no retained status for a filter with a wildcard.
+        let filters = self.lease.iter().flat_map(|_| [self.topics.status(), self.topics.standby()]);
+        let replicas = filters.map(|filter| Subscription {
             filter,
-            // The broker must not keep messages between replicas for one that is offline.
-            qos: Qos::AtMostOnce,
+            qos: Qos::AtLeastOnce,
             send_retained: true,
             // The last will of the previous active replica has the same client identifier.
             no_local: false,
             retain_as_published: false,
         });
-        // Not kept for a vehicle that is offline: nobody waits for the answer then.
         let who = self.status_requests.iter().map(|requests| Subscription {
             filter: requests.topic().to_owned(),
-            qos: Qos::AtMostOnce,
+            qos: Qos::AtLeastOnce,
             send_retained: false,
             no_local: true,
             retain_as_published: true,
@@ -188,19 +185,11 @@ impl Application for Vehicle {
             return Routed::Handled(Reaction::Nothing);
         }
         let kind = self.topics.kind(arrival.topic);
-        let lease = self.lease.as_ref();
-        let matches_replica_filter = match kind {
-            TopicKind::Status | TopicKind::Standby | TopicKind::Connector => true,
-            // The broker may deliver a copy for each subscription; the one with QoS 1 gets the
-            // reply.
-            TopicKind::Request { name: "connector", .. } => lease.is_some(),
-            _ => false,
-        };
-        if arrival.qos == Qos::AtMostOnce && matches_replica_filter {
-            // Without a lease they are ignored: the session may still have the subscription of
-            // an earlier process that was a replica.
-            let reaction = lease.map_or(Reaction::Nothing, |lease| lease.handle(kind, arrival));
-            return Routed::Handled(reaction);
+        if matches!(kind, TopicKind::Status | TopicKind::Standby | TopicKind::Connector) {
+            // Without a lease they are ignored: the session may still have the subscriptions of an
+            // earlier process that was a replica.
+            let reaction = self.lease.as_ref().map(|lease| lease.handle(kind, arrival));
+            return Routed::Handled(reaction.unwrap_or(Reaction::Nothing));
         }
         let route = Incoming::new(arrival.topic, kind);
         let max_payload = route.max_payload(self.max_payload);
@@ -213,8 +202,7 @@ impl Application for Vehicle {
         let is_without_requests = self.topics.request_filters().iter().all(is_refused)
             || self.topics.requests().iter().all(is_refused);
         // Without the messages between replicas, two of them could be active.
-        let of_replicas =
-            [self.topics.replica_filter(), self.topics.status(), self.topics.standby()];
+        let of_replicas = [self.topics.status(), self.topics.standby()];
         let is_without_replicas = of_replicas.iter().any(is_refused);
         !is_without_requests && !is_without_replicas
     }
@@ -367,25 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_matches_two_subscriptions_gets_one_reply() {
-        let (vehicle, _link) = vehicle(Some("a"));
-        let topic = "vehicle/1/connector/req";
-        let copy = vehicle.route(&arrival(topic, Qos::AtMostOnce));
-        assert_eq!(copy, Routed::Handled(Reaction::Nothing));
-        let request = vehicle.route(&arrival(topic, Qos::AtLeastOnce));
-        assert!(matches!(request, Routed::Message { .. }), "{request:?}");
-    }
-
-    #[test]
     fn messages_between_replicas_are_not_for_the_router() {
         let topic = "vehicle/1/connector/standby";
         for (replica, reaction) in [(None, Reaction::Nothing), (Some("a"), Reaction::Announce)] {
-            let (vehicle, _link) = vehicle(replica);
-            let routed = vehicle.route(&arrival(topic, Qos::AtMostOnce));
-            assert_eq!(routed, Routed::Handled(reaction));
-            // Replicas do not use QoS 1.
-            let routed = vehicle.route(&arrival(topic, Qos::AtLeastOnce));
-            assert!(matches!(routed, Routed::Message { route: Incoming::Other { .. }, .. }));
+            let (mut vehicle, _link) = vehicle(replica);
+            vehicle.granted();
+            for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+                assert_eq!(vehicle.route(&arrival(topic, qos)), Routed::Handled(reaction));
+            }
         }
     }
 
@@ -404,11 +381,14 @@ mod tests {
                 "vehicle/1/events/+/subscription",
                 "vehicle/1/logs/+/subscription",
                 "vehicle/1/manifest/apply/+/rollout",
-                "vehicle/1/connector/+",
+                "vehicle/1/connector/status",
+                "vehicle/1/connector/standby",
             ]
         );
-        assert_eq!(retained(&later), ["vehicle/1/connector/+"]);
-        assert_eq!((first.len(), later.len()), (6, 6));
+        assert_eq!(retained(&later), ["vehicle/1/connector/status", "vehicle/1/connector/standby"]);
+        assert_eq!((first.len(), later.len()), (7, 7));
+        // RabbitMQ would have a queue on one node only for those with QoS 0.
+        assert!(first.iter().chain(&later).all(|one| one.qos == Qos::AtLeastOnce));
         assert_eq!(self::vehicle(None).0.subscriptions(true, true).len(), 5);
     }
 
@@ -453,10 +433,11 @@ mod tests {
     fn a_vehicle_needs_some_requests_and_with_replicas_their_messages() {
         for (replica, refused, expected) in [
             (None, &["+/req"][..], true),
-            (None, &["+/+/req", "events/+/subscription", "connector/+"], true),
+            (None, &["+/+/req", "events/+/subscription"], true),
             (None, &["+/req", "+/+/req"], false),
             (Some("a"), &["+/req"], true),
-            (Some("a"), &["connector/+"], false),
+            (Some("a"), &["connector/status"], false),
+            (Some("a"), &["connector/standby"], false),
         ] {
             let (vehicle, _link) = vehicle(replica);
             let refused: Vec<_> = vehicle

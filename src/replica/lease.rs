@@ -25,6 +25,8 @@ pub(crate) struct Lease {
     past: PastSessions,
     /// Whether a connection before the current one had subscriptions.
     is_resumed: bool,
+    /// Whether the subscriptions of the current connection are granted.
+    is_granted: bool,
 }
 
 /// `since` of this process's status on earlier connections.
@@ -53,12 +55,14 @@ impl Lease {
     #[must_use]
     pub(crate) fn new(replica: String, topics: Topics) -> Self {
         let past = PastSessions::default();
-        Self { replica, topics, since: String::new(), past, is_resumed: false }
+        let (is_resumed, is_granted) = (false, false);
+        Self { replica, topics, since: String::new(), past, is_resumed, is_granted }
     }
 
     /// Records that a connection is about to be opened. Its status has this `since`.
     pub(crate) fn connecting(&mut self, since: &str) {
         self.is_resumed = self.past.granted.is_some();
+        self.is_granted = false;
         let attempted = std::mem::replace(&mut self.since, since.to_owned());
         self.past.attempted = Some(attempted).filter(|attempted| !attempted.is_empty());
     }
@@ -66,13 +70,17 @@ impl Lease {
     /// Records that the subscriptions of the connection are granted.
     pub(crate) fn granted(&mut self) {
         self.past.granted = Some(self.since.clone());
+        self.is_granted = true;
     }
 
     /// Handles a message between replicas.
     #[must_use]
     pub(crate) fn handle(&self, topic: TopicKind<'_>, arrival: &Arrival<'_>) -> Reaction {
+        // Until then, they have waited for this session, or were retained: they are about an earlier
+        // connection. The status is published when the subscriptions are granted.
+        let announce = if self.is_granted { Reaction::Announce } else { Reaction::Nothing };
         match topic {
-            TopicKind::Standby => Reaction::Announce,
+            TopicKind::Standby => announce,
             TopicKind::Status => match ConnectorStatus::from_payload(arrival.payload) {
                 // If another replica has published it, that one was active since this process
                 // lost its connection: what this process knows about the session is outdated.
@@ -85,7 +93,7 @@ impl Lease {
                 }
                 Some(ConnectorStatus { status: Availability::Online, .. }) => Reaction::Nothing,
                 // A last will that arrives late must not remain the retained status.
-                _ => Reaction::Announce,
+                _ => announce,
             },
             _ => Reaction::Nothing,
         }
@@ -199,8 +207,11 @@ mod tests {
 
     #[test]
     fn questions_and_late_wills_are_answered_with_the_status() {
-        let lease = lease();
+        let mut lease = lease();
         let will = status(Availability::Offline, "b", "1").to_payload();
+        lease.connecting("2");
+        assert_eq!(heard(&lease, &will, false), Reaction::Nothing, "it has waited for the session");
+        lease.granted();
         assert_eq!(heard(&lease, &will, false), Reaction::Announce);
         assert_eq!(heard(&lease, &Bytes::new(), false), Reaction::Announce);
         assert_eq!(heard(&lease, &Bytes::new(), true), Reaction::Announce);

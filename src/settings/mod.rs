@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_will_is_delayed_unless_there_are_replicas() {
+    fn the_will_is_delayed_unless_there_are_replicas_or_several_nodes() {
         let delay = |flags: &[&str]| {
             let flags = [&["--vin=7"], flags].concat();
             read(&flags).unwrap().mqtt.will_delay.as_secs()
@@ -377,6 +377,8 @@ mod tests {
         assert_eq!(delay(&["--mqtt-will-delay=1m"]), 60);
         assert_eq!(delay(&["--mqtt-will-delay=0s"]), 0);
         assert_eq!(delay(&["--replica-id=a"]), 0);
+        assert_eq!(delay(&["--mqtt-broker-addr=a,b"]), 0);
+        assert_eq!(delay(&["--mqtt-broker-addr=a,b", "--mqtt-will-delay=5s"]), 5);
         assert_eq!(delay(&["--replica-id=a", "--mqtt-will-delay=0s"]), 0);
         let report = mistakes(&["--vin=7", "--replica-id=a", "--mqtt-will-delay=5s"]);
         assert!(report.contains("MQTT_WILL_DELAY: with REPLICA_ID it must be 0s"), "{report}");

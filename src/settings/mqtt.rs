@@ -26,7 +26,7 @@ pub(super) struct MqttArgs {
     #[arg(long, env, value_name = "DURATION", default_value = "24h", hide_env_values = true)]
     mqtt_session_expiry: String,
     /// How long the broker waits before it publishes that the connector is offline [default: 5s,
-    /// with REPLICA_ID 0s]
+    /// with REPLICA_ID or several addresses 0s]
     #[arg(long, env, value_name = "DURATION", hide_env_values = true)]
     mqtt_will_delay: Option<String>,
     /// After a lost connection, wait for a random part of this time: so a fleet does not come back
@@ -90,6 +90,11 @@ impl MqttArgs {
         let will_delay = self.mqtt_will_delay.as_deref().filter(|delay| !delay.is_empty());
         let will_delay = match will_delay {
             None if replica.is_some() => Some(Duration::ZERO),
+            // RabbitMQ keeps a delayed last will on one node, and lets its client connect again only
+            // when it can delete it: not as long as this node is down.
+            None if broker.as_ref().is_some_and(|broker| broker.brokers.are_several()) => {
+                Some(Duration::ZERO)
+            }
             None => Some(WILL_DELAY),
             Some(text) => check.duration("MQTT_WILL_DELAY", text),
         };

@@ -206,33 +206,21 @@ impl Session {
         Ok(())
     }
 
-    /// Asks the fleet who is there, if its name is known.
+    /// Asks the fleet who is there, if its name is known. The answers are spread over a time.
     pub(crate) fn ask_who(&mut self) {
-        if let Some((fleet, spread)) = &self.who {
-            let topic = fleet.who_topic();
-            let payload = WhoRequest { spread: *spread }.to_payload();
-            self.publish(&topic, payload, Vec::new());
-        }
-    }
-
-    /// Publishes a message that gets no reply.
-    fn publish(
-        &mut self,
-        topic: &str,
-        payload: Bytes,
-        user_properties: Vec<(String, String)>,
-    ) -> u64 {
+        let Some((fleet, spread)) = &self.who else { return };
+        let (topic, spread) = (fleet.who_topic(), *spread);
         let token = self.token();
         self.link.send(Request {
             token,
-            topic: topic.to_owned(),
-            payload,
+            topic,
+            payload: WhoRequest { spread }.to_payload(),
             response_topic: None,
             correlation_data: None,
-            expiry: None,
-            user_properties,
+            // The broker need not keep it for vehicles that are offline: nobody waits for them.
+            expiry: Some(Deadline::after(spread + ANSWER)),
+            user_properties: Vec::new(),
         });
-        token
     }
 
     /// Sends a request whose reply is a [`SessionEvent::Message`]; for those that keep track of

@@ -240,12 +240,6 @@ impl Topics {
         format!("{}/connector/standby", self.base)
     }
 
-    /// The topic filter of the two topics on which replicas exchange messages: status and standby.
-    #[must_use]
-    pub fn replica_filter(&self) -> String {
-        format!("{}/connector/+", self.base)
-    }
-
     /// Whether the connector publishes messages other than replies to this topic.
     fn is_own(&self, topic: &str) -> bool {
         let path_below = |stream: &str| {

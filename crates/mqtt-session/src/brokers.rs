@@ -48,6 +48,12 @@ impl Brokers {
         &self.current
     }
 
+    /// Whether there is more than one.
+    #[must_use]
+    pub fn are_several(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// Makes the next one the current one. The former one comes again after all others.
     pub fn advance(&mut self) {
         if let Some(next) = self.others.pop_front() {

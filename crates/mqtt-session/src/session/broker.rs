@@ -110,7 +110,9 @@ impl<A: Application> Session<A> {
                 };
                 let filter = Filter {
                     path,
-                    qos: QoS::AtMostOnce,
+                    // As all subscriptions of the session: RabbitMQ keeps a queue for those with
+                    // QoS 0, on one node only, and without this node the session is not resumed.
+                    qos: QoS::AtLeastOnce,
                     nolocal: false,
                     preserve_retain: false,
                     retain_forward_rule: RetainForwardRule::OnEverySubscribe,

@@ -28,6 +28,9 @@ impl<A: Application> Session<A> {
                 Ok(connection.network.put(Packet::PubRec(pubrec))?)
             }
             Received::Publish(publish) if self.is_probe_answer(&publish) => {
+                if let Some(delivery) = self.deliver(&publish)? {
+                    self.deliveries.replied(delivery);
+                }
                 self.retained_found(connection)
             }
             Received::Publish(publish) => self.accept(publish, None),
