@@ -1,13 +1,14 @@
 //! Tests `ank-fleet` with two vehicles, each with a real Ankaios of its own: a roll-out in waves, a
 //! bad one that the vehicles take back, the undo, and the logs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::support::ank_fleet::ank_fleet;
 use super::support::ankaios::Ankaios;
 use super::support::podman::{Podman, WORKLOAD_IMAGE};
 use super::support::{Broker, eventually, say};
@@ -204,24 +205,4 @@ fn manifest(workload: &str, image: &str) -> String {
          restartPolicy: ALWAYS\n    runtimeConfig: |\n      image: {image}\n      \
          commandOptions: [\"--net=host\"]\n"
     )
-}
-
-/// The path of the real `ank-fleet`. Cargo builds the binaries of other packages only when asked.
-fn ank_fleet() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "ank-fleet", "--target-dir"]).arg(target);
-    // Cargo sets these for tests; when one of them changes, ring is built anew.
-    for (name, _) in std::env::vars() {
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(name);
-        }
-    }
-    let start = Instant::now();
-    let output = cargo.env_remove("OUT_DIR").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    if start.elapsed() > Duration::from_secs(5) {
-        say(&format!("real Ankaios: fleet: ank-fleet is built: {:.1?}\n", start.elapsed()));
-    }
-    target.join("debug/ank-fleet")
 }

@@ -25,11 +25,19 @@ impl Client {
     /// Connects, and subscribes to `filter` with QoS 1; the broker has acknowledged both on
     /// return.
     pub async fn connect(port: u16, filter: &str) -> Self {
+        Self::log_in(port, None, filter).await
+    }
+
+    /// Like [`connect`](Self::connect), with a user name and a password.
+    pub async fn log_in(port: u16, login: Option<(&str, &str)>, filter: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let id = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
         options.set_max_packet_size(Some(64 * 1024 * 1024));
         options.set_keep_alive(Duration::from_secs(60));
+        if let Some((user, password)) = login {
+            options.set_credentials(user, password);
+        }
         let (client, mut events) = AsyncClient::new(options, 100);
         client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
         let (sender, messages) = mpsc::channel(10_000);

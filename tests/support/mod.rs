@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+pub mod ank_fleet;
 pub mod ankaios;
 pub mod broker;
 pub mod certificates;

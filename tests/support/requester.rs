@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectProperties, ConnectReturnCode, Filter, Packet, PingReq, PubAck, PubAckReason,
-    Publish, PublishProperties, Subscribe,
+    Connect, ConnectProperties, ConnectReturnCode, Filter, Login, Packet, PingReq, PubAck,
+    PubAckReason, Publish, PublishProperties, Subscribe,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,14 +20,8 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::number;
-use super::connector::BASE;
+use super::connector::VIN;
 use super::contract;
-
-/// The messages of event subscriptions.
-const EVENTS: &str = "vehicle/1/events/";
-
-/// The messages of log subscriptions.
-const LOGS: &str = "vehicle/1/logs/";
 
 /// The maximum number of unacknowledged requests; Mosquitto allows 20.
 const WINDOW: usize = 16;
@@ -38,8 +32,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The wait between attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The interval between pings.
-const PING: Duration = Duration::from_secs(10);
+/// The interval between pings. If a broker of several nodes does not answer one until the next, the
+/// operator connects to another node.
+const PING: Duration = Duration::from_secs(3);
+
+/// Where an operator connects to, and which vehicle it speaks to.
+#[derive(Debug, Clone)]
+pub struct RequesterOptions {
+    /// The ports of the nodes of the broker. The first is tried first.
+    pub ports: Vec<u16>,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+    pub vin: String,
+}
 
 /// What is known about one request.
 #[derive(Clone, Debug, Default)]
@@ -73,8 +78,9 @@ struct Streams {
     violation: Mutex<Option<String>>,
 }
 
-/// The operator. The reply to a request arrives on `<BASE>/replies/<number>`.
+/// The operator. The reply to a request arrives on `vehicle/<VIN>/replies/<number>`.
 pub struct Requester {
+    base: String,
     queue: mpsc::Sender<(u32, Publish)>,
     fates: watch::Receiver<Fates>,
     streams: Arc<Streams>,
@@ -84,12 +90,21 @@ pub struct Requester {
 impl Requester {
     /// Connects with a persistent session; it is established on return.
     pub async fn connect(port: u16) -> Self {
+        Self::with(RequesterOptions { ports: vec![port], login: None, vin: VIN.to_owned() }).await
+    }
+
+    /// Like [`connect`](Self::connect), with these options.
+    pub async fn with(options: RequesterOptions) -> Self {
+        let base = format!("vehicle/{}", options.vin);
         let (queue, requests) = mpsc::channel(1000);
         let (fates, watched) = watch::channel(Fates::new());
         let (ready, mut connected) = mpsc::channel(1);
         let streams = Arc::default();
         let state = State {
-            port,
+            base: base.clone(),
+            ports: options.ports.into(),
+            client_id: format!("requester-{}", options.vin),
+            login: options.login.map(|(username, password)| Login { username, password }),
             fates,
             streams: Arc::clone(&streams),
             ready,
@@ -99,18 +114,18 @@ impl Requester {
         };
         let task = AbortOnDropHandle::new(tokio::spawn(state.run()));
         timeout(super::DEADLINE, connected.recv()).await.unwrap().unwrap();
-        Self { queue, fates: watched, streams, _task: task }
+        Self { base, queue, fates: watched, streams, _task: task }
     }
 
     /// Queues a request for publishing. Every number must be used only once. On return the
     /// request is in [`fates`](Self::fates).
     pub async fn request(&self, number: u32, operation: &str, payload: impl Into<Bytes>) {
         let properties = PublishProperties {
-            response_topic: Some(reply_topic(number)),
+            response_topic: Some(format!("{}/replies/{number}", self.base)),
             correlation_data: Some(Bytes::copy_from_slice(&number.to_be_bytes())),
             ..PublishProperties::default()
         };
-        let topic = format!("{BASE}/{operation}/req");
+        let topic = format!("{}/{operation}/req", self.base);
         let publish = Publish::new(topic, QoS::AtLeastOnce, payload, Some(properties));
         self.queue.send((number, publish)).await.unwrap();
     }
@@ -188,13 +203,13 @@ impl Drop for Requester {
     }
 }
 
-/// The response topic of a request.
-pub fn reply_topic(number: u32) -> String {
-    format!("{BASE}/replies/{number}")
-}
-
 struct State {
-    port: u16,
+    /// The first levels of the topics of the vehicle.
+    base: String,
+    /// The current one comes first.
+    ports: VecDeque<u16>,
+    client_id: String,
+    login: Option<Login>,
     fates: watch::Sender<Fates>,
     streams: Arc<Streams>,
     ready: mpsc::Sender<()>,
@@ -209,13 +224,14 @@ impl State {
         loop {
             // Any error means that the test restarts the broker.
             let _ = self.connection().await;
+            self.ports.rotate_left(1);
             sleep(RETRY).await;
         }
     }
 
     async fn connection(&mut self) -> io::Result<()> {
-        let mut wire = Wire::connect(self.port).await?;
-        let session_present = timeout(PATIENCE, wire.open()).await??;
+        let mut wire = Wire::connect(self.ports[0]).await?;
+        let session_present = timeout(PATIENCE, self.open(&mut wire)).await??;
         // Packet identifiers are assigned again. If only an acknowledgement was lost, the
         // broker gets the request twice.
         for (_, publish) in &mut self.unacknowledged {
@@ -225,10 +241,14 @@ impl State {
         // The test may have dropped the receiver.
         let _ = self.ready.try_send(());
         let mut ping = interval(PING);
+        let mut unanswered_pings = 0;
         loop {
             self.publish(&mut wire).await?;
             tokio::select! {
-                packet = wire.read() => self.incoming(packet?, &mut wire).await?,
+                packet = wire.read() => {
+                    unanswered_pings = 0;
+                    self.incoming(packet?, &mut wire).await?;
+                }
                 request = self.requests.recv(), if self.unacknowledged.len() < WINDOW => {
                     let Some(request) = request else { return Ok(()) };
                     let topic = String::from_utf8_lossy(&request.1.topic).into_owned();
@@ -236,9 +256,46 @@ impl State {
                     self.fates.send_modify(|fates| drop(fates.insert(request.0, fate)));
                     self.unacknowledged.push_back(request);
                 }
-                _ = ping.tick() => wire.send(&Packet::PingReq(PingReq)).await?,
+                _ = ping.tick() => {
+                    if unanswered_pings > 0 && self.ports.len() > 1 {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    unanswered_pings += 1;
+                    wire.send(&Packet::PingReq(PingReq)).await?;
+                }
             }
         }
+    }
+
+    /// Sends CONNECT and SUBSCRIBE; returns whether the broker still had the session.
+    async fn open(&self, wire: &mut Wire) -> io::Result<bool> {
+        let properties = ConnectProperties {
+            session_expiry_interval: Some(3600),
+            receive_maximum: Some(1000),
+            ..ConnectProperties::new()
+        };
+        let connect = Connect {
+            keep_alive: 60,
+            client_id: self.client_id.clone(),
+            clean_start: false,
+            properties: Some(properties),
+        };
+        wire.send(&Packet::Connect(connect, None, self.login.clone())).await?;
+        let session_present = match wire.read().await? {
+            Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
+                connack.session_present
+            }
+            other => return Err(io::Error::other(format!("{other:?}"))),
+        };
+        if !session_present {
+            let filters = ["replies", "events", "logs"]
+                .map(|stream| Filter::new(format!("{}/{stream}/+", self.base), QoS::AtLeastOnce));
+            let mut subscribe = Subscribe::new_many(filters, None);
+            subscribe.pkid = u16::MAX;
+            wire.send(&Packet::Subscribe(subscribe)).await?;
+            while !matches!(wire.read().await?, Packet::SubAck(_)) {}
+        }
+        Ok(session_present)
     }
 
     async fn publish(&mut self, wire: &mut Wire) -> io::Result<()> {
@@ -269,9 +326,9 @@ impl State {
                 let number = number(&publish);
                 let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
                 let answer = Answer { at: Instant::now(), topic, payload: publish.payload };
-                let is_stream =
-                    [EVENTS, LOGS].iter().any(|stream| answer.topic.starts_with(stream));
-                let violation = if is_stream {
+                let [is_event, is_log] = ["events", "logs"]
+                    .map(|stream| answer.topic.starts_with(&format!("{}/{stream}/", self.base)));
+                let violation = if is_event || is_log {
                     contract::violation(&answer.topic, &answer.payload, false)
                 } else {
                     let number = number.expect("replies carry the correlation data");
@@ -281,9 +338,9 @@ impl State {
                 if let Some(violation) = violation {
                     self.streams.violation.lock().unwrap().get_or_insert(violation);
                 }
-                if answer.topic.starts_with(EVENTS) {
+                if is_event {
                     self.streams.events.lock().unwrap().push(answer);
-                } else if answer.topic.starts_with(LOGS) {
+                } else if is_log {
                     self.streams.logs.lock().unwrap().push(answer);
                 } else {
                     let number = number.expect("replies carry the correlation data");
@@ -309,37 +366,6 @@ impl Wire {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: BytesMut::new() })
-    }
-
-    /// Sends CONNECT and SUBSCRIBE; returns whether the broker still had the session.
-    async fn open(&mut self) -> io::Result<bool> {
-        let properties = ConnectProperties {
-            session_expiry_interval: Some(3600),
-            receive_maximum: Some(1000),
-            ..ConnectProperties::new()
-        };
-        let connect = Connect {
-            keep_alive: 60,
-            client_id: "requester".into(),
-            clean_start: false,
-            properties: Some(properties),
-        };
-        self.send(&Packet::Connect(connect, None, None)).await?;
-        let session_present = match self.read().await? {
-            Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
-                connack.session_present
-            }
-            other => return Err(io::Error::other(format!("{other:?}"))),
-        };
-        if !session_present {
-            let filters = [format!("{BASE}/replies/+"), format!("{EVENTS}+"), format!("{LOGS}+")]
-                .map(|filter| Filter::new(filter, QoS::AtLeastOnce));
-            let mut subscribe = Subscribe::new_many(filters, None);
-            subscribe.pkid = u16::MAX;
-            self.send(&Packet::Subscribe(subscribe)).await?;
-            while !matches!(self.read().await?, Packet::SubAck(_)) {}
-        }
-        Ok(session_present)
     }
 
     async fn send(&mut self, packet: &Packet) -> io::Result<()> {

@@ -1,0 +1,13 @@
+//! Tests the connector on a cluster of three RabbitMQ nodes. `make test-cluster` installs and
+//! starts it; without it, they are skipped.
+//!
+//! RabbitMQ keeps sessions and queued messages on all nodes, but retained messages only on the
+//! node that they were published to, and sends none to subscriptions with wildcards.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod cluster;
+mod delivery;
+#[path = "../support/mod.rs"]
+mod support;
+mod vehicle;
