@@ -15,7 +15,7 @@ const DELAY: Range<Duration> = Duration::from_millis(500)..Duration::from_millis
 /// How much longer a replica without a link to Ankaios waits.
 const UNLINKED_DELAY: Duration = Duration::from_millis(1500);
 
-/// How often the leader is asked for its status, within the keep-alive time.
+/// How often the leader is asked for its status, within the keep-alive time, before it is given up.
 const MAX_QUESTIONS: u32 = 3;
 
 /// A message on the status topic.
@@ -39,16 +39,18 @@ pub(super) enum Leader {
     Active {
         /// Its name; `None` if it is not a replica.
         name: Option<String>,
-        /// `Some` if it may have ended without a last will.
-        doubt: Option<Doubt>,
+        /// `None` if it is not a replica: it does not answer questions.
+        check: Option<Check>,
     },
 }
 
-/// The questions to a leader that may have ended.
+/// The check that the leader has not ended without a last will: that of a client whose broker, or
+/// whose node of a cluster, has crashed is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Doubt {
+pub(super) struct Check {
+    /// The number of questions without an answer.
     asked: u32,
-    /// When to ask again, or to give up the leader.
+    /// When to ask, or to give up the leader.
     next: Instant,
 }
 
@@ -102,7 +104,7 @@ impl Election {
         self.is_linked = is_linked;
     }
 
-    /// Records a status. Returns whether the leader, or what is known about it, has changed.
+    /// Records a status. Returns whether the leader has changed.
     pub(super) fn saw(&mut self, seen: &StatusSeen, now: Instant) -> bool {
         let succeeds_itself = std::mem::take(&mut self.succeeds_itself);
         let leader = match &seen.status {
@@ -110,17 +112,26 @@ impl Election {
                 if succeeds_itself && replica.as_ref() == Some(&self.replica) {
                     Leader::None { take_over_at: now }
                 } else {
-                    // A connector that is not a replica does not answer questions.
-                    let is_doubtful = seen.retained && replica.is_some();
-                    let next = now + self.patience / MAX_QUESTIONS;
-                    let doubt = is_doubtful.then_some(Doubt { asked: 1, next });
-                    Leader::Active { name: replica.clone(), doubt }
+                    let check = if seen.retained {
+                        // The first question was asked when the connection was opened.
+                        Check { asked: 1, next: now + self.patience / MAX_QUESTIONS }
+                    } else {
+                        // Not all standbys ask at once: the answer to one is for all.
+                        let jitter = random::duration(&(Duration::ZERO..self.patience / 4));
+                        Check { asked: 0, next: now + self.patience + jitter }
+                    };
+                    let check = replica.is_some().then_some(check);
+                    Leader::Active { name: replica.clone(), check }
                 }
             }
             // This includes an unreadable status: the next leader replaces it.
             _ => Leader::None { take_over_at: now + random::duration(&DELAY) },
         };
-        let has_changed = leader != self.leader;
+        let has_changed = match (&leader, &self.leader) {
+            (Leader::Active { name, .. }, Leader::Active { name: former, .. }) => name != former,
+            (Leader::None { .. }, Leader::None { .. }) => false,
+            _ => true,
+        };
         self.leader = leader;
         has_changed
     }
@@ -130,7 +141,7 @@ impl Election {
         match &self.leader {
             Leader::None { take_over_at } if self.is_linked => Some(*take_over_at),
             Leader::None { take_over_at } => Some(*take_over_at + UNLINKED_DELAY),
-            Leader::Active { doubt, .. } => doubt.as_ref().map(|doubt| doubt.next),
+            Leader::Active { check, .. } => check.as_ref().map(|check| check.next),
         }
     }
 
@@ -141,9 +152,9 @@ impl Election {
         }
         match &mut self.leader {
             Leader::None { .. } => Action::TakeOver,
-            Leader::Active { doubt: Some(doubt), .. } if doubt.asked < MAX_QUESTIONS => {
-                doubt.asked += 1;
-                doubt.next = now + self.patience / MAX_QUESTIONS;
+            Leader::Active { check: Some(check), .. } if check.asked < MAX_QUESTIONS => {
+                check.asked += 1;
+                check.next = now + self.patience / MAX_QUESTIONS;
                 Action::Ask
             }
             Leader::Active { .. } => {
@@ -198,7 +209,8 @@ mod tests {
         assert_eq!(election.act(now), Action::Wait);
         assert_eq!(election.act(now + DELAY.end), Action::TakeOver);
         assert!(election.saw(&seen(true, Some("a"), false), now));
-        assert_eq!((election.deadline(), election.act(now + DELAY.end)), (None, Action::Wait));
+        assert_eq!(takes_over_in(&election, now), None);
+        assert_eq!(election.act(now + DELAY.end), Action::Wait);
         assert!(!election.saw(&seen(true, Some("a"), false), now), "it is known");
         for gone in [seen(false, Some("a"), false), StatusSeen { status: None, retained: false }] {
             election.saw(&seen(true, Some("a"), false), now);
@@ -228,7 +240,7 @@ mod tests {
         election.saw(&seen(false, Some("a"), false), now);
         assert!(takes_over_in(&election, now).is_some());
         election.saw(&seen(true, Some("c"), false), now);
-        assert_eq!(election.deadline(), None);
+        assert_eq!(takes_over_in(&election, now), None);
     }
 
     #[test]
@@ -244,25 +256,57 @@ mod tests {
         assert_eq!(takes_over_in(&later, now), None);
     }
 
-    #[test]
-    fn a_leader_that_may_be_gone_is_asked_and_given_up() {
-        let mut now = Instant::now();
-        let mut election = election(false, now);
-        election.saw(&seen(true, Some("a"), true), now);
-        for _ in 1..MAX_QUESTIONS {
+    /// Asks the leader until it is given up, without an answer; returns how long that took.
+    fn asks_in_vain(election: &mut Election, begin: Instant) -> Duration {
+        let mut now = begin;
+        loop {
             assert_eq!(election.act(now), Action::Wait);
             now = election.deadline().unwrap();
-            assert_eq!(election.act(now), Action::Ask);
+            match election.act(now) {
+                Action::Ask => {}
+                Action::GiveUpLeader => break,
+                other => unreachable!("{other:?}"),
+            }
         }
-        now = election.deadline().unwrap();
-        assert_eq!(election.act(now), Action::GiveUpLeader);
-        assert!(DELAY.contains(&takes_over_in(&election, now).unwrap()));
+        assert!(DELAY.contains(&takes_over_in(election, now).unwrap()));
+        now - begin
+    }
+
+    #[test]
+    fn a_leader_that_may_be_gone_is_asked_and_given_up() {
+        let now = Instant::now();
+        let mut election = election(false, now);
+        election.saw(&seen(true, Some("a"), true), now);
+        assert_eq!(asks_in_vain(&mut election, now), PATIENCE);
         election.saw(&seen(true, Some("a"), true), now);
         assert!(election.deadline().is_some() && takes_over_in(&election, now).is_none());
+    }
+
+    #[test]
+    fn a_leader_that_has_ended_without_a_last_will_is_given_up() {
+        let now = Instant::now();
+        let mut election = election(false, now);
         election.saw(&seen(true, Some("a"), false), now);
-        assert_eq!(election.deadline(), None);
+        let took = asks_in_vain(&mut election, now);
+        assert!((2 * PATIENCE..PATIENCE * 9 / 4).contains(&took), "{took:?}");
+    }
+
+    #[test]
+    fn a_leader_that_answers_is_asked_once_in_a_keep_alive_time() {
+        let mut now = Instant::now();
+        let mut election = election(false, now);
+        election.saw(&seen(true, Some("a"), false), now);
+        for _ in 0..10 {
+            let next = election.deadline().unwrap();
+            assert!((PATIENCE..PATIENCE * 5 / 4).contains(&(next - now)));
+            now = next;
+            assert_eq!(election.act(now), Action::Ask);
+            assert!(!election.saw(&seen(true, Some("a"), false), now), "nothing has changed");
+        }
         // This one does not answer questions.
-        election.saw(&seen(true, None, true), now);
-        assert_eq!(election.deadline(), None);
+        for retained in [true, false] {
+            election.saw(&seen(true, None, retained), now);
+            assert_eq!(election.deadline(), None);
+        }
     }
 }

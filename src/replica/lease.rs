@@ -12,7 +12,7 @@ use super::observer::Observer;
 
 /// How long to wait for a status before the session is resumed: a broker may send retained
 /// messages shortly after the subscription, and a new active replica needs a moment to publish
-/// its status.
+/// its status, or to answer.
 const SETTLE: Duration = Duration::from_millis(250);
 
 /// The right of the active replica to use the session.
@@ -38,15 +38,15 @@ struct PastSessions {
     attempted: Option<String>,
 }
 
-/// What a status says about the lease.
+/// Whose status it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Claim {
-    /// This process has published it, and no other replica was active since.
+    /// That of this process, or its last will.
     Own,
-    /// It is this process's last will: the broker has noticed the end of the connection, and no
-    /// other replica has taken over since.
-    OwnWill,
-    /// Another replica, or another process of the same name, was active after this process.
+    /// That of another replica, or of another process of the same name, before this process became
+    /// active. A cluster that has a retained message on one node only keeps it there.
+    Earlier,
+    /// The same, since then.
     Other,
 }
 
@@ -55,8 +55,7 @@ impl Lease {
     #[must_use]
     pub(crate) fn new(replica: String, topics: Topics) -> Self {
         let past = PastSessions::default();
-        let (is_resumed, is_granted) = (false, false);
-        Self { replica, topics, since: String::new(), past, is_resumed, is_granted }
+        Self { replica, topics, since: String::new(), past, is_resumed: false, is_granted: false }
     }
 
     /// Records that a connection is about to be opened. Its status has this `since`.
@@ -110,19 +109,28 @@ impl Lease {
         metrics: &SessionMetrics,
     ) -> Result<(), ConnectionError> {
         let mut observer = Observer::open(options, &self.topics, &self.replica, metrics).await?;
+        // Its status need not be retained where this connection can see it.
+        observer.ask(&self.replica)?;
         let settled = Instant::now() + SETTLE;
-        let is_own = loop {
-            let Ok(seen) = timeout_at(settled, observer.next()).await else { break true };
-            let StatusSeen { status, .. } = seen?;
-            match status.map(|status| self.claim(&status)) {
-                Some(Claim::Other) => break false,
-                Some(Claim::OwnWill) => break true,
-                // It may be about to change.
-                Some(Claim::Own) | None => {}
+        let is_taken_over = loop {
+            let Ok(seen) = timeout_at(settled, observer.next()).await else { break false };
+            if self.is_taken_over(&seen?) {
+                break true;
             }
         };
         observer.close().await;
-        if is_own { Ok(()) } else { Err(ConnectionError::TakenOver) }
+        if is_taken_over { Err(ConnectionError::TakenOver) } else { Ok(()) }
+    }
+
+    /// Whether a status shows that another replica was active since this process has lost its
+    /// connection.
+    fn is_taken_over(&self, seen: &StatusSeen) -> bool {
+        match seen.status.as_ref().map(|status| self.claim(status)) {
+            Some(Claim::Other) => true,
+            // It is active now; its clock is slow.
+            Some(Claim::Earlier) => !seen.retained,
+            Some(Claim::Own) | None => false,
+        }
     }
 
     fn claim(&self, status: &ConnectorStatus) -> Claim {
@@ -130,10 +138,14 @@ impl Lease {
         let is_own = status.replica.as_ref() == Some(&self.replica)
             && status.since.is_some()
             && [granted, attempted].contains(&&status.since);
-        match (is_own, status.status) {
-            (false, _) => Claim::Other,
-            (true, Availability::Online) => Claim::Own,
-            (true, Availability::Offline) => Claim::OwnWill,
+        // Both are in UTC and have milliseconds.
+        let is_earlier = || status.since.is_some() && status.since < *granted;
+        if is_own {
+            Claim::Own
+        } else if is_earlier() {
+            Claim::Earlier
+        } else {
+            Claim::Other
         }
     }
 }
@@ -180,11 +192,15 @@ mod tests {
         lease.granted();
         lease.connecting("2");
         lease.connecting("3");
-        for (since, claim) in [("1", Claim::Own), ("2", Claim::Own), ("0", Claim::Other)] {
-            assert_eq!(lease.claim(&status(Online, "a", since)), claim, "{since}");
-            assert_eq!(lease.claim(&status(Online, "b", since)), Claim::Other, "{since}");
+        for (since, own, other) in [
+            ("1", Claim::Own, Claim::Other),
+            ("2", Claim::Own, Claim::Other),
+            ("0", Claim::Earlier, Claim::Earlier),
+        ] {
+            assert_eq!(lease.claim(&status(Online, "a", since)), own, "{since}");
+            assert_eq!(lease.claim(&status(Online, "b", since)), other, "{since}");
         }
-        assert_eq!(lease.claim(&status(Offline, "a", "1")), Claim::OwnWill);
+        assert_eq!(lease.claim(&status(Offline, "a", "1")), Claim::Own);
         let unknown = ConnectorStatus { since: None, ..status(Online, "a", "1") };
         assert_eq!(lease.claim(&unknown), Claim::Other);
         lease.connecting("4");
@@ -193,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_retained_status_of_another_replica_ends_a_resumed_session_only() {
-        let other = status(Availability::Online, "b", "1").to_payload();
+        let other = status(Availability::Online, "b", "3").to_payload();
         let own = status(Availability::Online, "a", "1").to_payload();
         let mut lease = lease();
         lease.connecting("1");
@@ -203,6 +219,29 @@ mod tests {
         lease.connecting("2");
         assert_eq!(heard(&lease, &other, true), Reaction::TakenOver);
         assert_eq!(heard(&lease, &own, true), Reaction::Nothing);
+    }
+
+    #[test]
+    fn a_retained_status_from_before_this_process_became_active_is_outdated() {
+        let mut lease = lease();
+        for since in ["2", "3"] {
+            lease.connecting(since);
+            lease.granted();
+        }
+        let seen = |since, retained| {
+            let status = Some(status(Availability::Online, "b", since));
+            StatusSeen { status, retained }
+        };
+        for (since, retained, expected) in
+            [("1", true, false), ("1", false, true), ("4", true, true), ("4", false, true)]
+        {
+            assert_eq!(lease.is_taken_over(&seen(since, retained)), expected, "{since} {retained}");
+        }
+        lease.connecting("5");
+        let earlier = status(Availability::Online, "b", "1").to_payload();
+        assert_eq!(heard(&lease, &earlier, true), Reaction::Nothing);
+        let later = status(Availability::Online, "b", "4").to_payload();
+        assert_eq!(heard(&lease, &later, true), Reaction::TakenOver);
     }
 
     #[test]

@@ -16,14 +16,17 @@
 //! - The last will of a replica whose session was taken over says `offline`, too. So the status
 //!   after the wait is what counts.
 //! - An active replica that loses its connection usually reconnects before the wait of the
-//!   others is over. Before it resumes the session it reads the status: if another replica has
+//!   others is over. Before it resumes the session it asks who is active: if another replica has
 //!   taken over, it goes to standby. So a replica that is too late never takes the session back.
 //! - A process that sees its own name in an `online` status takes over at once: it is the status
 //!   of its previous process, whose end the broker has not noticed yet.
 //! - A replica without a link to Ankaios lets the others go first.
 //! - A broker that has crashed publishes no last wills. It may have retained the `online` of a
-//!   replica that has ended, or nothing. So a status that was retained before the standby
-//!   subscribed is not trusted: the active replica is asked to publish it again.
+//!   replica that has ended, or nothing. A cluster may have what is retained on one node only. So a
+//!   status that was retained before the standby subscribed is not trusted: the active replica is
+//!   asked to publish it again.
+//! - When a node of a cluster crashes, nobody publishes the last wills of its clients. So a standby
+//!   asks again if it has seen no status for the keep-alive time.
 
 mod election;
 mod lease;
