@@ -34,6 +34,7 @@ cluster: ## Start a cluster of three RabbitMQ nodes to try (Debian, root); scrip
 
 # The programs are built before the cluster starts: it would have to wait for the compiler.
 test-cluster: ## Run the tests on a cluster of three RabbitMQ nodes, which it starts and stops
+	cargo build --package ank-fleet
 	cargo test --test cluster --no-run
 	FAIL_ON_SKIP=1 scripts/cluster.sh run cargo test --test cluster
 

@@ -16,6 +16,7 @@ mod request;
 mod scrape;
 mod secrets;
 mod site;
+mod slots;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use ankaios_model::proto::ank_base::ConfigItem;
-use ankaios_model::proto::ank_base::config_item::ConfigItemEnum;
 use fastrand::Rng;
 use futures_util::future::{OptionFuture, join_all};
 use tokio::time::sleep;
@@ -12,10 +10,11 @@ use vehicle_simulator::{Problem, execution};
 use super::ask::ask;
 use super::faults;
 use super::journal::Journal;
-use super::load::{Load, Slot};
-use super::request::{CONFIGS, Kind, TALKER, config_text, slot_name, slot_text};
+use super::load::Load;
+use super::request::{CONFIGS, Kind, TALKER};
 use super::secrets::Secrets;
 use super::site::Site;
+use super::slots::{add_configs, wrong_slots};
 use super::stream;
 use super::support::vehicle::Vehicle;
 use super::support::{Broker, DEADLINE, Process, Requester, eventually, free_port, say};
@@ -178,19 +177,6 @@ async fn start_talker(load: &mut Load<'_>, operator: &Requester, vehicle: &Vehic
     vehicle.set_startup_manifest(startup).unwrap();
 }
 
-fn add_configs(vehicle: &Vehicle) {
-    let mut state = vehicle.state();
-    let desired = state.desired_state.get_or_insert_default();
-    let configs = desired.configs.get_or_insert_default();
-    for index in 0..CONFIGS.len() {
-        let text = ConfigItemEnum::String(config_text(index));
-        let item = ConfigItem { config_item_enum: Some(text) };
-        configs.configs.insert(format!("static-{index}"), item);
-    }
-    vehicle.set_startup_manifest(state.desired_state.clone().unwrap_or_default()).unwrap();
-    vehicle.set_state(state);
-}
-
 /// Waits until every request has its reply, then sends requests of all kinds once more.
 async fn settle(
     load: &mut Load<'_>,
@@ -301,29 +287,6 @@ async fn one_is_active(sites: &[Site]) -> Result<(), String> {
         }
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// The slots whose content differs from what their last successful request has set.
-fn wrong_slots(load: &mut Load<'_>, vehicle: &Vehicle) -> Vec<String> {
-    let desired = vehicle.desired_state();
-    let workloads = desired.workloads.unwrap_or_default().workloads;
-    let configs = desired.configs.unwrap_or_default().configs;
-    let mut wrong = Vec::new();
-    for (slot, expected) in load.slots().into_iter().enumerate() {
-        let name = slot_name(slot);
-        let text = workloads.get(&name).map(|workload| workload.runtime_config().to_owned());
-        let right = match expected {
-            Slot::Unknown => text.is_some() == configs.contains_key(&name),
-            Slot::Absent => text.is_none() && !configs.contains_key(&name),
-            Slot::Present { version } => {
-                text == Some(slot_text(slot, version)) && configs.contains_key(&name)
-            }
-        };
-        if !right {
-            wrong.push(format!("{name} should be {expected:?}, but is {text:?}"));
-        }
-    }
-    wrong
 }
 
 /// A problem, cut off before the payload of its request.

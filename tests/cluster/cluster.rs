@@ -2,7 +2,7 @@
 //!
 //! `scripts/cluster.sh run` starts it, runs the tests and stops it. Its variables say where it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
@@ -63,7 +63,32 @@ fn needs(test: &str) -> Option<u16> {
     Some(port.to_str().unwrap().parse().unwrap())
 }
 
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/cluster.sh")
+}
+
 impl<G> Cluster<G> {
+    /// Runs `scripts/cluster.sh`.
+    async fn script(&self, arguments: &[&str]) {
+        let mut command = Command::new(script());
+        let output = timeout(START, command.args(arguments).output()).await;
+        let output = output.unwrap_or_else(|_| panic!("cluster.sh {arguments:?} does not end"));
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "cluster.sh {arguments:?}: {text}");
+    }
+
+    /// Runs commands of a shell, in which `rabbitmqctl` is that of the first node.
+    pub(crate) async fn shell(&self, commands: &str) {
+        let script = script().display().to_string();
+        let commands = format!("set -e\nrabbitmqctl() {{ '{script}' ctl 1 \"$@\"; }}\n{commands}");
+        let mut command = Command::new("sh");
+        let output = timeout(START, command.arg("-c").arg(&commands).output()).await;
+        let output = output.unwrap_or_else(|_| panic!("{commands} does not end")).unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{commands}: {text}");
+    }
+
     /// The MQTT port of a node.
     pub(crate) fn port(&self, node: u16) -> u16 {
         self.first_port + node
@@ -97,17 +122,6 @@ impl<G> Cluster<G> {
 }
 
 impl Own {
-    /// Runs `scripts/cluster.sh`.
-    async fn script(&self, arguments: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/cluster.sh");
-        let mut command = Command::new(script);
-        let output = timeout(START, command.args(arguments).output()).await;
-        let output = output.unwrap_or_else(|_| panic!("cluster.sh {arguments:?} does not end"));
-        let output = output.unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cluster.sh {arguments:?}: {text}");
-    }
-
     async fn on(&self, command: &str, node: u16) {
         self.script(&[command, &node.to_string()]).await;
     }

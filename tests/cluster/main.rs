@@ -6,8 +6,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod access;
+mod ank_fleet;
+mod chaos;
 mod cluster;
 mod delivery;
+mod presence;
+mod replicas;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod vehicle;

@@ -50,7 +50,17 @@ pub(crate) fn new_vin() -> String {
 impl Vehicle {
     /// A new vehicle whose connector is on one of these nodes.
     pub(crate) async fn start<G>(cluster: &Cluster<G>, role: Role, nodes: &[u16]) -> Self {
-        let vehicle = Self::launch(cluster, &new_vin(), role, nodes).await;
+        Self::start_with(cluster, role, nodes, &[]).await
+    }
+
+    /// Like [`start`](Self::start), with settings that are added to the usual ones.
+    pub(crate) async fn start_with<G>(
+        cluster: &Cluster<G>,
+        role: Role,
+        nodes: &[u16],
+        settings: &[(&'static str, &str)],
+    ) -> Self {
+        let vehicle = Self::launch_with(cluster, &new_vin(), role, nodes, settings).await;
         vehicle.ready().await;
         vehicle
     }
@@ -61,6 +71,17 @@ impl Vehicle {
         vin: &str,
         role: Role,
         nodes: &[u16],
+    ) -> Self {
+        Self::launch_with(cluster, vin, role, nodes, &[]).await
+    }
+
+    /// Like [`launch`](Self::launch), with settings that are added to the usual ones.
+    pub(crate) async fn launch_with<G>(
+        cluster: &Cluster<G>,
+        vin: &str,
+        role: Role,
+        nodes: &[u16],
+        more: &[(&'static str, &str)],
     ) -> Self {
         let folder = TempDir::new().unwrap();
         let password = folder.path().join("password");
@@ -76,6 +97,8 @@ impl Vehicle {
             ("MQTT_PASSWORD_FILE", path(&password)),
             ("MQTT_KEEP_ALIVE", "5s".to_owned()),
             ("MQTT_RECONNECT_SPREAD", "0s".to_owned()),
+            // RabbitMQ does not accept a client whose delayed last will is on a node that is down.
+            ("MQTT_WILL_DELAY", "0s".to_owned()),
             ("STABLE_TIME", "300ms".to_owned()),
         ];
         match role {
@@ -86,6 +109,7 @@ impl Vehicle {
                 settings.push(("REPLICA_ID", name.to_owned()));
             }
         }
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let ankaios = Simulated::start().await;
         let connector = connector(&ankaios, &settings, &cluster.addresses(nodes));
         Self { vin: vin.to_owned(), ankaios, connector, settings, _folder: folder }
@@ -99,8 +123,19 @@ impl Vehicle {
 
     /// Replaces a connector that has ended with a new process.
     pub(crate) async fn start_again<G>(&mut self, cluster: &Cluster<G>, nodes: &[u16]) {
-        self.connector = connector(&self.ankaios, &self.settings, &cluster.addresses(nodes));
+        self.launch_again(cluster, nodes);
         self.ready().await;
+    }
+
+    /// Like [`start_again`](Self::start_again), without waiting for the connector.
+    pub(crate) fn launch_again<G>(&mut self, cluster: &Cluster<G>, nodes: &[u16]) {
+        self.connector = connector(&self.ankaios, &self.settings, &cluster.addresses(nodes));
+    }
+
+    /// Like [`start_again`](Self::start_again), for a replica that need not become active.
+    pub(crate) async fn start_standby<G>(&mut self, cluster: &Cluster<G>, nodes: &[u16]) {
+        self.launch_again(cluster, nodes);
+        self.connector.line("the link to Ankaios is up").await;
     }
 
     /// The node that the connector is, or was last, connected to.
