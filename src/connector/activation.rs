@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 
 use ankaios_control::{Client, LinkStatus};
 use futures_util::FutureExt;
-use mqtt_session::{Ended, Reporter, Session};
+use mqtt_session::{Brokers, Ended, Reporter, Session};
 use service_kit::heartbeat::Monitor;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -74,8 +74,13 @@ pub(super) struct Activation {
 
 impl Activation {
     /// Starts a session and the tasks that serve it. When `stop` is cancelled, the session
-    /// accepts no more requests, answers those in progress and disconnects from the broker.
-    pub(super) fn start(parts: &SharedParts, stop: CancellationToken) -> Self {
+    /// accepts no more requests, answers those in progress and disconnects from the broker. `brokers`
+    /// are the addresses to begin with, if not those of the settings.
+    pub(super) fn start(
+        parts: &SharedParts,
+        brokers: Option<Brokers>,
+        stop: CancellationToken,
+    ) -> Self {
         let SharedParts {
             settings,
             client,
@@ -172,8 +177,10 @@ impl Activation {
             },
             status_requests,
         );
+        let mut options = settings.mqtt.clone();
+        options.brokers = brokers.unwrap_or(options.brokers);
         let session = Session::new(
-            settings.mqtt.clone(),
+            options,
             vehicle,
             messages,
             outgoing_receiver,

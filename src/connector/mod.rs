@@ -178,7 +178,10 @@ async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Erro
             tracing::info!("this replica becomes active");
         }
         let start = Instant::now();
-        let activation = Activation::start(parts, stop.clone());
+        // A session that does not find its broker at once goes back to standby: so it begins where
+        // the standby was connected. Others would wait for a node that is down.
+        let brokers = standby.as_ref().map(|standby| standby.brokers().clone());
+        let activation = Activation::start(parts, brokers, stop.clone());
         let ended = activation.run(stop).await?;
         let Some(standby) = &mut standby else { break };
         match ended {

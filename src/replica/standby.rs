@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ankaios_control::LinkStatus;
 use fleet_contract::topics::Topics;
-use mqtt_session::{ConnectionError, ReconnectWaits, Reporter, SessionOptions, format_wait};
+use mqtt_session::{
+    Brokers, ConnectionError, ReconnectWaits, Reporter, SessionOptions, format_wait,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +50,11 @@ impl Standby {
     /// now.
     pub(crate) fn was_active(&mut self, taken_over: bool) {
         self.succeeds_itself = !taken_over;
+    }
+
+    /// The addresses of the broker. The current one is that of the last connection, which worked.
+    pub(crate) fn brokers(&self) -> &Brokers {
+        &self.options.brokers
     }
 
     /// Waits until this replica should become active, or until `stop` is cancelled. Errors are
