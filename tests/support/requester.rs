@@ -82,7 +82,7 @@ struct Streams {
 pub struct Requester {
     base: String,
     queue: mpsc::Sender<(u32, Publish)>,
-    fates: watch::Receiver<Fates>,
+    fates: Arc<watch::Sender<Fates>>,
     streams: Arc<Streams>,
     _task: AbortOnDropHandle<()>,
 }
@@ -97,7 +97,7 @@ impl Requester {
     pub async fn with(options: RequesterOptions) -> Self {
         let base = format!("vehicle/{}", options.vin);
         let (queue, requests) = mpsc::channel(1000);
-        let (fates, watched) = watch::channel(Fates::new());
+        let fates = Arc::new(watch::Sender::new(Fates::new()));
         let (ready, mut connected) = mpsc::channel(1);
         let streams = Arc::default();
         let state = State {
@@ -105,7 +105,7 @@ impl Requester {
             ports: options.ports.into(),
             client_id: format!("requester-{}", options.vin),
             login: options.login.map(|(username, password)| Login { username, password }),
-            fates,
+            fates: Arc::clone(&fates),
             streams: Arc::clone(&streams),
             ready,
             requests,
@@ -114,7 +114,7 @@ impl Requester {
         };
         let task = AbortOnDropHandle::new(tokio::spawn(state.run()));
         timeout(super::DEADLINE, connected.recv()).await.unwrap().unwrap();
-        Self { base, queue, fates: watched, streams, _task: task }
+        Self { base, queue, fates, streams, _task: task }
     }
 
     /// Queues a request for publishing. Every number must be used only once. On return the
@@ -126,6 +126,8 @@ impl Requester {
             ..PublishProperties::default()
         };
         let topic = format!("{}/{operation}/req", self.base);
+        let fate = Fate { topic: topic.clone(), ..Fate::default() };
+        self.fates.send_modify(|fates| drop(fates.insert(number, fate)));
         let publish = Publish::new(topic, QoS::AtLeastOnce, payload, Some(properties));
         self.queue.send((number, publish)).await.unwrap();
     }
@@ -171,7 +173,7 @@ impl Requester {
     /// Waits until each of the requests has a reply. The error is the first request without
     /// one.
     pub async fn all_replied(&self, limit: Duration) -> Result<(), u32> {
-        let mut fates = self.fates.clone();
+        let mut fates = self.fates.subscribe();
         let missing =
             |fates: &Fates| fates.iter().find(|(_, fate)| fate.replies.is_empty()).map(|(n, _)| *n);
         match timeout(limit, fates.wait_for(|fates| missing(fates).is_none())).await {
@@ -186,7 +188,7 @@ impl Requester {
         number: u32,
         condition: impl Fn(&Fate) -> bool,
     ) -> Option<Fate> {
-        let mut fates = self.fates.clone();
+        let mut fates = self.fates.subscribe();
         let found = |fates: &Fates| fates.get(&number).is_some_and(&condition);
         let fates = timeout(limit, fates.wait_for(found)).await.ok()?.ok()?;
         fates.get(&number).cloned()
@@ -210,7 +212,7 @@ struct State {
     ports: VecDeque<u16>,
     client_id: String,
     login: Option<Login>,
-    fates: watch::Sender<Fates>,
+    fates: Arc<watch::Sender<Fates>>,
     streams: Arc<Streams>,
     ready: mpsc::Sender<()>,
     requests: mpsc::Receiver<(u32, Publish)>,
@@ -251,9 +253,6 @@ impl State {
                 }
                 request = self.requests.recv(), if self.unacknowledged.len() < WINDOW => {
                     let Some(request) = request else { return Ok(()) };
-                    let topic = String::from_utf8_lossy(&request.1.topic).into_owned();
-                    let fate = Fate { topic, ..Fate::default() };
-                    self.fates.send_modify(|fates| drop(fates.insert(request.0, fate)));
                     self.unacknowledged.push_back(request);
                 }
                 _ = ping.tick() => {
