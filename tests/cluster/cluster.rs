@@ -3,6 +3,7 @@
 //! `scripts/cluster.sh run` starts it, runs the tests and stops it. Its variables say where it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
@@ -36,17 +37,32 @@ pub(crate) type Own = Cluster<RwLockWriteGuard<'static, ()>>;
 /// A cluster that other tests use as well.
 pub(crate) type Shared = Cluster<RwLockReadGuard<'static, ()>>;
 
+/// Whether a test has failed, which may have left nodes disturbed.
+static IS_DISTURBED: AtomicBool = AtomicBool::new(false);
+
+impl<G> Drop for Cluster<G> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            IS_DISTURBED.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The cluster for a test that disturbs no nodes; `None`, with a message, if there is none.
 pub(crate) async fn shared(test: &str) -> Option<Shared> {
     let first_port = needs(test)?;
-    Some(Cluster { first_port, _guard: CLUSTER.read().await })
+    let guard = CLUSTER.read().await;
+    let cluster = Cluster { first_port, _guard: guard };
+    if IS_DISTURBED.swap(false, Ordering::Relaxed) {
+        cluster.heal().await;
+    }
+    Some(cluster)
 }
 
 /// The cluster for a test that disturbs nodes; `None`, with a message, if there is none.
 pub(crate) async fn own(test: &str) -> Option<Own> {
     let first_port = needs(test)?;
     let cluster = Cluster { first_port, _guard: CLUSTER.write().await };
-    // A test that has failed leaves it as it is.
     cluster.heal().await;
     Some(cluster)
 }
@@ -87,6 +103,13 @@ impl<G> Cluster<G> {
         let output = output.unwrap_or_else(|_| panic!("{commands} does not end")).unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{commands}: {text}");
+    }
+
+    /// Makes all nodes serve clients.
+    async fn heal(&self) {
+        for node in NODES {
+            self.script(&["heal", &node.to_string()]).await;
+        }
     }
 
     /// The MQTT port of a node.
@@ -161,12 +184,5 @@ impl Own {
     /// Connects a node with the others, and waits until it serves clients.
     pub(crate) async fn rejoin(&self, node: u16) {
         self.on("rejoin", node).await;
-    }
-
-    /// Makes all nodes serve clients.
-    async fn heal(&self) {
-        for node in NODES {
-            self.script(&["heal", &node.to_string()]).await;
-        }
     }
 }
