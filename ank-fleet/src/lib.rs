@@ -48,6 +48,7 @@ pub mod report;
 pub mod rollout;
 pub mod selection;
 pub mod table;
+mod text;
 mod time;
 mod vin;
 pub mod waves;

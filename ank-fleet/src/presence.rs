@@ -1,11 +1,16 @@
 //! Which vehicles there are, and whether they are online: what their connectors say of themselves.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use fleet_contract::Labels;
 use fleet_contract::status::{Availability, ConnectorStatus};
 
+use crate::text::{self, MAX_MESSAGE, MAX_NAME};
 use crate::vin::Vin;
+
+/// How much of what its broker lacks is kept of a vehicle.
+const MAX_DEGRADED: usize = 8;
 
 /// How the statuses of vehicles were found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +52,7 @@ impl Presence {
         if payload.is_empty() {
             self.statuses.remove(vin)?;
         } else {
-            let status = ConnectorStatus::from_payload(payload)?;
+            let status = shortened(ConnectorStatus::from_payload(payload)?);
             let counter =
                 if retained { &mut self.sources.retained } else { &mut self.sources.published };
             *counter += 1;
@@ -93,10 +98,55 @@ impl Presence {
     }
 }
 
+/// A status without more text than a connector publishes: there is one of each vehicle in memory.
+fn shortened(mut status: ConnectorStatus) -> ConnectorStatus {
+    let shorten = |text: &mut String, max: usize| {
+        if let Cow::Owned(short) = text::shortened(text, max) {
+            *text = short;
+        }
+    };
+    shorten(&mut status.version, MAX_NAME);
+    let names = [&mut status.since, &mut status.replica];
+    names.into_iter().flatten().for_each(|name| shorten(name, MAX_NAME));
+    if let Some(reason) = status.link.as_mut().and_then(|link| link.reason.as_mut()) {
+        shorten(reason, MAX_MESSAGE);
+    }
+    if let Some(release) = status.revision.as_mut().and_then(|it| it.release.as_mut()) {
+        shorten(release, MAX_NAME);
+    }
+    if let Some(trust) = &mut status.trust {
+        shorten(&mut trust.fleet, MAX_NAME);
+        trust.problem.iter_mut().for_each(|problem| shorten(problem, MAX_MESSAGE));
+    }
+    status.degraded.truncate(MAX_DEGRADED);
+    status.degraded.iter_mut().for_each(|one| shorten(one, MAX_MESSAGE));
+    // What is left has room for what it had before.
+    status.degraded.shrink_to_fit();
+    status
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn little_is_kept_of_a_large_status() {
+        let (mut presence, vin) = (Presence::default(), "A1".parse::<Vin>().unwrap());
+        let long = "ü".repeat(1 << 18);
+        let labels: std::collections::BTreeMap<String, &str> =
+            (0..1000).map(|number| (format!("l{number}"), "x")).collect();
+        let status = json!({"status": "online", "version": long, "since": long, "replica": long,
+            "labels": labels, "ankaios": "connected", "reason": long, "revision": 3,
+            "release": long, "trust": {"fleet": long, "version": 1, "problem": long},
+            "degraded": vec![&long; 100], "other": long});
+        presence.status(&vin, status.to_string().as_bytes(), true);
+        let kept = presence.get(&vin).unwrap();
+        assert!(kept.to_payload().len() < 8000, "{}", kept.to_payload().len());
+        assert!(kept.labels.is_empty() && kept.version.ends_with('…'), "{kept:?}");
+    }
 
     #[test]
     fn statuses_say_who_is_online() {

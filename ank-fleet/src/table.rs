@@ -1,6 +1,8 @@
 //! Tables as kubectl prints them: columns as wide as their content, three spaces between them, no
 //! lines.
 
+use crate::text::one_line;
+
 /// A table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
@@ -18,7 +20,7 @@ pub struct Cells(Box<str>);
 const SEPARATOR: char = '\u{1f}';
 
 impl Cells {
-    /// Line ends and control characters become spaces.
+    /// Line ends and other characters that control a terminal become spaces.
     pub fn new(cells: impl IntoIterator<Item = String>) -> Self {
         let mut text = String::new();
         for (index, cell) in cells.into_iter().enumerate() {
@@ -28,7 +30,7 @@ impl Cells {
             if cell.trim().is_empty() {
                 text.push_str(NOTHING);
             } else {
-                text.extend(cell.chars().map(|one| if one.is_control() { ' ' } else { one }));
+                text.push_str(&one_line(&cell).replace('\t', " "));
             }
         }
         Self(text.into())
@@ -107,13 +109,13 @@ mod tests {
     fn columns_are_as_wide_as_their_content() {
         let mut table = Table::new(&["VIN", "STATUS", "RELEASE"]);
         table.row(["WDB0412", "online", ""].map(str::to_owned));
-        table.row(["1", "off\nline", "ä"].map(str::to_owned));
+        table.row(["1", "off\tl\u{2028}ine", "ä"].map(str::to_owned));
         assert_eq!(
             table.lines().collect::<Vec<_>>(),
             [
-                "VIN       STATUS     RELEASE",
-                "WDB0412   online     <none>",
-                "1         off line   ä",
+                "VIN       STATUS      RELEASE",
+                "WDB0412   online      <none>",
+                "1         off l ine   ä",
             ]
         );
         assert_eq!(table.continued().lines().count(), 2);

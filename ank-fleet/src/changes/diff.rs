@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::text::{MAX_NAME, shortened};
+
 /// A workload or a config that changes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ItemDiff {
@@ -32,7 +34,7 @@ pub enum ItemChange {
 pub struct FieldChange {
     /// Its name.
     pub field: String,
-    /// Its value before and after, if it is short: the agent, or image or tag of the image.
+    /// The beginning of its value before and after, for the agent, and image or tag of the image.
     pub values: Option<(String, String)>,
 }
 
@@ -81,6 +83,8 @@ fn fields(before: &Value, after: &Value, is_config: bool) -> Vec<FieldChange> {
                 "runtimeConfig" => images(&old, &new),
                 _ => None,
             };
+            let short = |text: String| shortened(&text, MAX_NAME).into_owned();
+            let values = values.map(|(old, new)| (short(old), short(new)));
             FieldChange { field: name.clone(), values }
         })
         .collect()

@@ -7,6 +7,7 @@ use super::progress;
 use crate::Vin;
 use crate::report::{fold_vins, thousands};
 use crate::rollout::ExitCode;
+use crate::text::message;
 
 /// Vehicles without a result.
 #[derive(Debug, Default)]
@@ -34,28 +35,28 @@ impl Missing {
             }
             Answer::None(reason) => {
                 self.unreachable += 1;
-                self.add(vin, reason);
+                self.add(vin, &reason);
             }
         }
         None
     }
 
     /// Counts a vehicle that has failed.
-    pub(crate) fn failed(&mut self, vin: &Vin, cause: String) {
+    pub(crate) fn failed(&mut self, vin: &Vin, cause: impl Into<String>) {
         self.failed += 1;
-        self.add(vin, cause);
+        self.add(vin, &cause.into());
     }
 
     /// Counts vehicles that are offline.
     pub(crate) fn offline(&mut self, vins: &[Vin]) {
         self.unreachable += vins.len();
         for vin in vins {
-            self.add(vin, "offline".to_owned());
+            self.add(vin, "offline");
         }
     }
 
-    fn add(&mut self, vin: &Vin, cause: String) {
-        self.causes.entry(cause).or_default().push(vin.clone());
+    fn add(&mut self, vin: &Vin, cause: &str) {
+        self.causes.entry(message(cause)).or_default().push(vin.clone());
     }
 
     /// Writes the causes to standard error, the most frequent first, and returns the exit code.
@@ -79,5 +80,25 @@ impl Missing {
         } else {
             ExitCode::Success
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use fleet_contract::error::{ErrorCode, ErrorReply};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_error_is_short_and_one_line() {
+        let mut missing = Missing::default();
+        let text = format!("no\n9,999× succeeded\u{1b}[2K{}", "x".repeat(1 << 20));
+        let error = Answer::Error(ErrorReply::new(ErrorCode::Internal, text));
+        assert_eq!(missing.reply(&"A1".parse().unwrap(), error), None);
+        let (cause, _) = missing.causes.first_key_value().unwrap();
+        assert!(cause.starts_with("internal: no 9,999× succeeded [2Kxxx"), "{cause}");
+        assert!(cause.len() < 600, "{}", cause.len());
+        assert_eq!(missing.code(), ExitCode::SomeFailed);
     }
 }

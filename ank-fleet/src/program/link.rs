@@ -12,11 +12,19 @@ use service_kit::random;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::text;
+
 /// Requests that wait for the connection. Commands have fewer without an answer.
 const MAX_REQUESTS: usize = 4096;
 
 /// Events that wait for the command, before nothing more is read from the broker.
 const MAX_EVENTS: usize = 1024;
+
+/// Their size in bytes. One of them may exceed it.
+const MAX_EVENT_BYTES: usize = 32 * 1024 * 1024;
+
+/// Events that are on their way to the command. Few, because their size does not count.
+const MAX_ON_THE_WAY: usize = 2;
 
 /// What happens on the connection.
 #[derive(Debug)]
@@ -53,7 +61,7 @@ impl Link {
     /// Starts the task.
     pub(crate) fn start(options: SessionOptions, subscriptions: Vec<Subscription>) -> Self {
         let (requests, request_receiver) = mpsc::channel(MAX_REQUESTS);
-        let (event_sender, events) = mpsc::channel(MAX_EVENTS);
+        let (event_sender, events) = mpsc::channel(MAX_ON_THE_WAY);
         let reconnect = Arc::new(Notify::new());
         let task = Task {
             options,
@@ -149,17 +157,17 @@ impl Task {
             Requester::open(&self.options, client_id, self.subscriptions.clone(), &metrics).await;
         let mut requester = opened.map_err(|error| End::Error(error, true))?;
         let mut is_subscribed = false;
-        let mut pending: VecDeque<LinkEvent> = VecDeque::new();
+        let mut pending = Pending::default();
         loop {
             tokio::select! {
                 permit = self.events.reserve(), if !pending.is_empty() => match permit {
                     Ok(permit) => {
-                        if let Some(event) = pending.pop_front() {
+                        if let Some(event) = pending.pop() {
                             permit.send((self.connection, event));
                         }
                     }
                     // The command takes no more events, but its last requests are still sent.
-                    Err(_) => pending.clear(),
+                    Err(_) => pending = Pending::default(),
                 },
                 request = self.requests.recv(), if requester.has_room() => match request {
                     Some((connection, request)) if connection == self.connection => {
@@ -171,9 +179,9 @@ impl Task {
                     None => break,
                 },
                 () = self.reconnect.notified() => return Err(End::GivenUp),
-                event = requester.next(), if pending.len() < MAX_EVENTS => {
+                event = requester.next(), if pending.has_room() => {
                     let event = event.map_err(|error| End::Error(error, !is_subscribed))?;
-                    pending.push_back(match event {
+                    pending.push(match event {
                         RequesterEvent::Subscribed(refused) => {
                             is_subscribed = true;
                             LinkEvent::Connected(refused)
@@ -186,6 +194,42 @@ impl Task {
         requester.close().await;
         Ok(())
     }
+}
+
+/// Events that wait for the command, in order.
+#[derive(Debug, Default)]
+struct Pending {
+    events: VecDeque<LinkEvent>,
+    bytes: usize,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Whether another one is read.
+    fn has_room(&self) -> bool {
+        self.events.len() < MAX_EVENTS && self.bytes < MAX_EVENT_BYTES
+    }
+
+    fn push(&mut self, event: LinkEvent) {
+        self.bytes += size(&event);
+        self.events.push_back(event);
+    }
+
+    fn pop(&mut self) -> Option<LinkEvent> {
+        let event = self.events.pop_front()?;
+        self.bytes -= size(&event);
+        Some(event)
+    }
+}
+
+/// The size of what a vehicle decides in an event.
+fn size(event: &LinkEvent) -> usize {
+    let LinkEvent::Broker(RequesterEvent::Message(message)) = event else { return 0 };
+    let properties = message.user_properties.iter().map(|(name, value)| name.len() + value.len());
+    message.topic.len() + message.payload.len() + properties.sum::<usize>()
 }
 
 fn describe(error: &ConnectionError, options: &SessionOptions, early: bool) -> Down {
@@ -201,7 +245,7 @@ fn describe(error: &ConnectionError, options: &SessionOptions, early: bool) -> D
     let help = help.map(|help| format!("; {help}")).unwrap_or_default();
     let is_final =
         matches!(code, 0x86 | 0x87 | 0x8c) || matches!(error, ConnectionError::Password(_));
-    Down { reason: format!("{error}{help}"), is_final }
+    Down { reason: format!("{}{help}", text::message(&error.to_string())), is_final }
 }
 
 /// What to do if the login is refused. Not to set a client identifier: that of a command is its own.
@@ -221,4 +265,38 @@ fn login_help(options: &SessionOptions) -> String {
 /// An id for a session of the command: part of its client identifier and its topics.
 pub(crate) fn session_id() -> String {
     random::hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use mqtt_session::Delivered;
+
+    use super::*;
+
+    fn message(size: usize) -> LinkEvent {
+        LinkEvent::Broker(RequesterEvent::Message(Delivered {
+            topic: String::new(),
+            payload: vec![0; size].into(),
+            retained: false,
+            correlation_data: None,
+            user_properties: vec![("a".to_owned(), "b".to_owned())],
+        }))
+    }
+
+    #[test]
+    fn so_many_events_wait_as_there_is_room_for() {
+        let mut pending = Pending::default();
+        while pending.has_room() {
+            pending.push(message(1024 * 1024));
+        }
+        assert_eq!(pending.events.len(), 32);
+        while pending.pop().is_some() {}
+        assert_eq!(pending.bytes, 0);
+        while pending.has_room() {
+            pending.push(message(0));
+        }
+        assert_eq!(pending.events.len(), MAX_EVENTS);
+        pending.pop();
+        assert!(pending.has_room());
+    }
 }

@@ -1,18 +1,44 @@
 //! Results on standard output.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
 use super::arguments::Output;
 use super::failure::Failure;
 use crate::table::Table;
+use crate::text::{are_safe_lines, escaped_json, one_line};
 
-/// Writes a line.
+/// The colours of the prefixes of lines.
+const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+
+/// Writes a line. Whatever it contains, it stays one line and does not control the terminal.
 ///
 /// # Errors
 /// Standard output is closed.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    document(&one_line(text))
+}
+
+/// Writes a line with a prefix, in a colour of its own on a terminal.
+///
+/// # Errors
+/// Standard output is closed.
+pub(crate) fn prefixed_line(prefix: &str, text: &str) -> Result<(), Failure> {
+    let (prefix, text) = (one_line(prefix), one_line(text));
+    if !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+        return document(&format!("{prefix} | {text}"));
+    }
+    let sum: usize = prefix.bytes().map(usize::from).sum();
+    let colour = COLOURS.get(sum % COLOURS.len()).copied().unwrap_or_default();
+    document(&format!("\u{1b}[{colour}m{prefix}\u{1b}[0m | {text}"))
+}
+
+/// Writes lines as they are: nothing in them may come from outside.
+///
+/// # Errors
+/// Standard output is closed.
+pub(crate) fn document(text: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}")?;
     Ok(())
 }
@@ -33,7 +59,7 @@ pub(crate) fn table(table: &Table) -> Result<(), Failure> {
 /// # Errors
 /// Standard output is closed.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
-    line(&serde_json::to_string(value).map_err(io::Error::from)?)
+    document(&escaped_json(&serde_json::to_string(value).map_err(io::Error::from)?))
 }
 
 /// Writes a value as JSON for people.
@@ -41,16 +67,43 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
 /// # Errors
 /// Standard output is closed.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    line(&serde_json::to_string_pretty(value).map_err(io::Error::from)?)
+    document(&escaped_json(&serde_json::to_string_pretty(value).map_err(io::Error::from)?))
 }
 
-/// Writes a value as YAML.
+/// A JSON array that is written as its items come: all of them may not fit into memory.
+#[derive(Debug, Default)]
+pub(crate) struct JsonList {
+    has_items: bool,
+}
+
+impl JsonList {
+    /// Writes an item.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn item(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+        let start = if std::mem::replace(&mut self.has_items, true) { ",\n" } else { "[\n" };
+        write!(io::stdout(), "{start}{}", escaped_json(&text))?;
+        Ok(())
+    }
+
+    /// Writes the end of the array.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        document(if self.has_items { "\n]" } else { "[]" })
+    }
+}
+
+/// Writes a value as YAML; as JSON, which is YAML too, if only that can escape what it contains.
 ///
 /// # Errors
 /// Standard output is closed.
 pub(crate) fn yaml(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_yaml::to_string(value).map_err(io::Error::other)?;
-    line(text.trim_end())
+    if are_safe_lines(&text) { document(text.trim_end()) } else { json(value) }
 }
 
 /// Writes one of several values that are not all known at the beginning: as a document of YAML, or as
@@ -65,20 +118,5 @@ pub(crate) fn item(form: Output, value: &impl Serialize) -> Result<(), Failure> 
             yaml(value)
         }
         Output::Json | Output::Jsonl | Output::Name => json_line(value),
-    }
-}
-
-/// Text of a vehicle, which must not control the terminal.
-pub(crate) fn without_control(line: &str) -> String {
-    line.chars().map(|one| if one.is_control() && one != '\t' { ' ' } else { one }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_cannot_control_the_terminal() {
-        assert_eq!(without_control("a\u{1b}[31mb\tc\r"), "a [31mb\tc ");
     }
 }

@@ -6,18 +6,27 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::text::one_line;
+
 /// How often the rate of a bar is computed anew.
 const REDRAW: Duration = Duration::from_secs(1);
 
 /// What is shown on a terminal, below what was written. Elsewhere nothing is shown.
 static SHOWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Writes a line to standard error, above the progress.
+/// Writes a line to standard error, above the progress. Whatever it contains, it stays one line and
+/// does not control the terminal.
 pub(crate) fn note(line: &str) {
+    let line = one_line(line);
     SHOWN.suspend(|| {
         // If it is closed, there is still the exit code.
         let _ = writeln!(io::stderr(), "{line}");
     });
+}
+
+/// Writes several lines, of which none is from outside.
+pub(crate) fn notes(lines: &str) {
+    lines.lines().for_each(note);
 }
 
 /// A line that is replaced by the next one on a terminal; elsewhere it is not written. When

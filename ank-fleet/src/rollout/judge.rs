@@ -10,6 +10,7 @@ use fleet_contract::rollout::{RolloutProgress, RolloutStatus};
 use super::event::{OwnRevision, Settled, VehicleState};
 use super::id::RequestKind;
 use super::outcome::{Code, Outcome, OutcomeKind};
+use crate::text::{self, MAX_MESSAGE, MAX_NAME, shortened};
 
 /// What follows for a vehicle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,7 +205,7 @@ pub(super) fn unsettled(former: &Outcome, request: RequestKind) -> Outcome {
 }
 
 pub(super) fn not_undone(former: &Outcome, message: &str, code: ErrorCode) -> Outcome {
-    let message = format!("not taken back: {message}");
+    let message = text::message(&format!("not taken back: {message}"));
     Outcome { code: Code::Reply(code), message, ..former.clone() }
 }
 
@@ -231,10 +232,11 @@ pub(crate) fn has_failed(state: &str, substate: &str) -> bool {
     state == "FAILED" || substate == "PENDING_STARTING_FAILED"
 }
 
-/// The state of an instance as `ank` prints it: `Pending(StartingFailed): No such image`.
+/// The state of an instance in short, as `ank` prints it: `Pending(StartingFailed): No such image`.
 pub(crate) fn describe(state: &str, substate: &str, info: &str) -> String {
     let words = |name: &str| {
-        name.split('_')
+        shortened(name, MAX_NAME)
+            .split('_')
             .map(|word| {
                 let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
                 format!("{first}{}", rest.to_lowercase())
@@ -242,7 +244,7 @@ pub(crate) fn describe(state: &str, substate: &str, info: &str) -> String {
             .collect::<String>()
     };
     let substate = substate.strip_prefix(state).unwrap_or(substate).trim_start_matches('_');
-    let info = info.lines().next().unwrap_or_default().trim();
+    let info = shortened(info.lines().next().unwrap_or_default().trim(), MAX_MESSAGE);
     let separator = if info.is_empty() { "" } else { ": " };
     format!("{}({}){separator}{info}", words(state), words(substate))
 }

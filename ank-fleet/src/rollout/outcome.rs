@@ -3,6 +3,8 @@
 use fleet_contract::error::ErrorCode;
 use serde::{Deserialize, Serialize};
 
+use crate::text::{self, MAX_NAME};
+
 /// How a roll-out has ended for a vehicle, or that it has not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -116,7 +118,7 @@ pub struct Outcome {
     pub outcome: OutcomeKind,
     /// Why, for programs.
     pub code: Code,
-    /// Why, for people. Equal for vehicles with the same cause.
+    /// Why, for people, in one short line. Equal for vehicles with the same cause.
     pub message: String,
     /// The workload that has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +128,7 @@ pub struct Outcome {
 impl Outcome {
     /// An outcome without a workload.
     pub fn new(outcome: OutcomeKind, code: Code, message: impl Into<String>) -> Self {
-        Self { outcome, code, message: message.into(), workload: None }
+        Self { outcome, code, message: text::message(&message.into()), workload: None }
     }
 
     /// The change was made, and its workloads run.
@@ -137,7 +139,7 @@ impl Outcome {
 
     /// A workload has failed.
     pub fn workload_failed(workload: &str, message: impl Into<String>) -> Self {
-        let workload = Some(workload.to_owned());
+        let workload = Some(text::shortened(workload, MAX_NAME).into_owned());
         Self { workload, ..Self::new(OutcomeKind::Failed, Code::WorkloadFailed, message) }
     }
 
@@ -170,6 +172,19 @@ mod tests {
     fn outcomes_have_the_names_of_the_contract() {
         for kind in OutcomeKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
+
+    #[test]
+    fn what_vehicles_say_is_kept_in_short() {
+        let long = "x\n".repeat(1 << 20);
+        for outcome in [
+            Outcome::of_error(ErrorCode::Internal, &long),
+            Outcome::workload_failed(&long, long.clone()),
+        ] {
+            let json = serde_json::to_string(&outcome).unwrap();
+            assert!(json.len() < 1000 && !json.contains("\\n\""), "{json}");
+            assert!(!outcome.message.contains('\n'), "{json}");
         }
     }
 

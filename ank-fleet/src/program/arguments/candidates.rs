@@ -51,7 +51,13 @@ pub(super) fn workloads() -> Vec<CompletionCandidate> {
         .iter()
         .filter_map(|name| name.split_once('/').map(|(_, workload)| workload.to_owned()))
         .collect();
-    candidates(workloads)
+    candidates(workloads.into_iter().filter(|name| is_workload(name)))
+}
+
+/// Whether Ankaios allows a name. What a vehicle names otherwise must not get into a shell.
+fn is_workload(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    !name.is_empty() && !name.starts_with('-') && name.bytes().all(is_allowed)
 }
 
 /// The roll-outs of this machine.
@@ -125,6 +131,15 @@ fn at_home(value: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_that_a_shell_takes_as_they_are_become_candidates() {
+        for (name, is_offered) in
+            [("nginx", true), ("a_B-1", true), ("$(reboot)", false), ("--all", false), ("", false)]
+        {
+            assert_eq!(is_workload(name), is_offered, "{name}");
+        }
+    }
 
     #[test]
     fn the_options_of_the_connection_are_those_that_are_typed() {

@@ -19,6 +19,6 @@ pub(crate) fn run(args: &CompletionArgs) -> Result<ExitCode, Failure> {
     };
     let mut script = Vec::new();
     shell.write_registration("COMPLETE", "ank-fleet", "ank-fleet", "ank-fleet", &mut script)?;
-    output::line(String::from_utf8_lossy(&script).trim_end())?;
+    output::document(String::from_utf8_lossy(&script).trim_end())?;
     Ok(ExitCode::Success)
 }

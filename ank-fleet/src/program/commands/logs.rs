@@ -1,7 +1,6 @@
 //! `logs`: the logs of workloads of several vehicles.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal};
 
 use fleet_contract::topics::StreamKind;
 use mqtt_session::Qos;
@@ -19,9 +18,6 @@ use super::super::{output, progress};
 use crate::Vin;
 use crate::report::thousands;
 use crate::rollout::ExitCode;
-
-/// The colours of the prefixes of lines.
-const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
 /// Runs the command.
 ///
@@ -123,8 +119,8 @@ impl FollowedStream for PrintedLogs<'_> {
         let entries = message.get("entries").and_then(Value::as_array);
         for entry in entries.into_iter().flatten() {
             let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
-            let prefix = coloured(&format!("{vin} {}", text("workload_name")));
-            output::line(&format!("{prefix} | {}", output::without_control(text("message"))))?;
+            let prefix = format!("{vin} {}", text("workload_name"));
+            output::prefixed_line(&prefix, text("message"))?;
             self.printed.insert(vin.clone());
         }
         if let Some(dropped) = message.get("dropped").and_then(Value::as_u64) {
@@ -140,16 +136,6 @@ impl FollowedStream for PrintedLogs<'_> {
     fn is_finite(&self) -> bool {
         !self.args.follow
     }
-}
-
-/// A prefix, in a colour of its own on a terminal.
-fn coloured(prefix: &str) -> String {
-    if !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
-        return prefix.to_owned();
-    }
-    let sum: usize = prefix.bytes().map(usize::from).sum();
-    let colour = COLOURS.get(sum % COLOURS.len()).copied().unwrap_or_default();
-    format!("\u{1b}[{colour}m{prefix}\u{1b}[0m")
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(crate) fn run(connection: &ConnectionArgs, args: &SignArgs) -> Result<ExitCo
     bundle.signatures.push(signature(&args.key, &bundle.statement)?);
     let text = String::from_utf8_lossy(&bundle.to_json()).into_owned();
     match &args.output {
-        None => output::line(&text)?,
+        None => output::document(&text)?,
         Some(path) => std::fs::write(path, format!("{text}\n"))
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?,
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::call::Call;
 use crate::Vin;
 use crate::rollout::{Event, READ_TIMEOUT};
+use crate::text::{MAX_MESSAGE, shortened};
 
 /// How many lines are kept of each workload.
 const LINES: usize = 10;
@@ -33,7 +34,7 @@ impl Logs {
         let entries = message.get("entries").and_then(Value::as_array);
         for entry in entries.into_iter().flatten() {
             let text = entry.get("message").and_then(Value::as_str).unwrap_or_default();
-            lines.push(text.to_owned());
+            lines.push(shortened(text, MAX_MESSAGE).into_owned());
             if lines.len() > LINES {
                 lines.remove(0);
             }
@@ -64,14 +65,16 @@ mod tests {
         let (mut logs, vin) = (Logs::default(), "A1".parse::<Vin>().unwrap());
         assert_eq!(logs.message(&vin, br#"{"ended": true}"#), None);
         logs.call(&vin, "nginx", "x");
-        let entries: Vec<Value> = (0..15).map(|n| json!({"message": format!("{n}")})).collect();
+        let entries: Vec<Value> =
+            (0..15).map(|n| json!({"message": format!("{n} {}", "x".repeat(1000))})).collect();
         let message = json!({"entries": entries}).to_string();
         assert_eq!(logs.message(&vin, message.as_bytes()), None);
         assert!(logs.is_reading());
         let Some(Event::Log { lines, .. }) = logs.message(&vin, br#"{"ended": true}"#) else {
             unreachable!("it has ended");
         };
-        assert_eq!((lines.len(), lines.first().unwrap().as_str()), (10, "5"));
+        assert_eq!((lines.len(), lines.first().unwrap().get(..3)), (10, Some("5 x")));
+        assert!(lines.iter().all(|line| line.len() < 600));
         assert!(!logs.is_reading());
     }
 }

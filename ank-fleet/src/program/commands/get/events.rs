@@ -153,7 +153,6 @@ impl PrintedEvents {
         };
         let cells = columns.iter().map(|column| items::cell(row, column));
         let cells = cells.map(|cell| cell.lines().next().unwrap_or_default().to_owned());
-        let line = cells.collect::<Vec<_>>().join("   ");
-        output::without_control(line.trim_end())
+        cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
     }
 }
