@@ -26,7 +26,9 @@ mod link;
 mod local_time;
 mod output;
 mod payload;
+mod pending_calls;
 mod progress;
+mod retained;
 mod rollouts;
 mod session;
 mod survey;
@@ -90,7 +92,7 @@ fn report(failure: &Failure) -> u8 {
     let is_broken_pipe =
         matches!(failure, Failure::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
     if !is_broken_pipe && !matches!(failure, Failure::Interrupted) {
-        progress::note(&format!("ank-fleet: {failure}"));
+        progress::notes(&format!("ank-fleet: {failure}"));
     }
     failure.code() as u8
 }

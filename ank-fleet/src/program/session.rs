@@ -1,6 +1,6 @@
 //! The session of a command with the broker: who is there, requests, and their replies.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,15 +14,11 @@ use super::call::{Answer, Call};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::link::{Down, Link, LinkEvent, session_id};
+use super::pending_calls::PendingCalls;
 use super::progress;
+use super::retained::{Arrival, Kept};
 use crate::Vin;
 use crate::presence::{Presence, vehicle_of};
-
-/// After so long without another retained status, all of them have come.
-const QUIET: Duration = Duration::from_millis(400);
-
-/// The longest time for retained statuses.
-const MAX_RETAINED: Duration = Duration::from_secs(20);
 
 /// How long an answer takes, beyond its random delay.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -30,8 +26,11 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// How long the last calls of a command take at most.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
-/// Maximum number of other retained messages that are kept.
-const MAX_EARLY: usize = 100_000;
+/// How many messages that are too large are mentioned.
+const MAX_MENTIONED: usize = 10;
+
+/// The first that is not.
+const MORE: usize = MAX_MENTIONED + 1;
 
 /// What happens in a session, apart from answers to calls.
 #[derive(Debug)]
@@ -54,28 +53,21 @@ pub(crate) enum SessionEvent {
     Nothing,
 }
 
-/// A call without an answer.
-#[derive(Debug)]
-struct PendingCall {
-    call: Call,
-    until: Instant,
-    /// The connection was lost after it was sent, and it must not be sent again.
-    is_lost: bool,
-}
-
 /// The session of a command with the broker.
 #[derive(Debug)]
 pub(crate) struct Session {
     link: Link,
     id: String,
     presence: Presence,
-    calls: BTreeMap<u64, PendingCall>,
+    calls: PendingCalls,
     next_token: u64,
     is_connected: bool,
     /// The fleet that is asked who is there, and over which time it spreads its answers.
     who: Option<(FleetName, Duration)>,
     /// Retained messages other than statuses that came while vehicles were looked for.
-    pub(crate) early: Vec<Delivered>,
+    pub(crate) early: Kept,
+    /// How many messages were too large.
+    too_large: usize,
 }
 
 impl Session {
@@ -103,11 +95,12 @@ impl Session {
             link,
             id,
             presence: Presence::default(),
-            calls: BTreeMap::new(),
+            calls: PendingCalls::default(),
             next_token: 0,
             is_connected: false,
             who: None,
-            early: Vec::new(),
+            early: Kept::default(),
+            too_large: 0,
         };
         let give_up = Instant::now() + patience;
         let mut last = "it does not answer".to_owned();
@@ -174,15 +167,13 @@ impl Session {
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
         let start = Instant::now();
-        let mut answers_until = start;
         self.who = fleet.map(|fleet| (fleet.clone(), spread));
         self.ask_who();
-        if fleet.is_some() {
-            answers_until = start + spread + ANSWER;
-        }
-        let mut quiet_at = start + QUIET;
-        while quiet_at.max(answers_until) > Instant::now() {
-            let until = quiet_at.max(answers_until).min(start + MAX_RETAINED);
+        let answers_until = if fleet.is_some() { start + spread + ANSWER } else { start };
+        let mut retained = Arrival::new(start);
+        let mut has_room = true;
+        loop {
+            let until = retained.until().max(answers_until);
             if until <= Instant::now() {
                 break;
             }
@@ -191,17 +182,19 @@ impl Session {
                 event = self.next() => {
                     if let SessionEvent::Message(message) = event
                         && !message.topic.ends_with("/status")
-                        && self.early.len() < MAX_EARLY
                     {
-                        self.early.push(message);
+                        has_room &= self.early.keep(message);
                     }
                     if self.presence.sources() != before {
-                        quiet_at = Instant::now() + QUIET;
+                        retained.message(Instant::now());
                     }
                 }
                 () = sleep_until(until) => {}
                 () = interrupt.wait() => return Err(Failure::Interrupted),
             }
+        }
+        if !has_room {
+            progress::note("the broker has too many retained messages: some are left out");
         }
         Ok(())
     }
@@ -241,11 +234,10 @@ impl Session {
     /// Starts a call. It ends with [`SessionEvent::Answered`], whatever happens.
     pub(crate) fn call(&mut self, call: Call) -> u64 {
         let token = self.token();
-        let until = Instant::now() + call.timeout;
         if self.is_connected {
             self.send_call(token, &call, call.timeout);
         }
-        self.calls.insert(token, PendingCall { call, until, is_lost: false });
+        self.calls.add(token, call, Instant::now());
         token
     }
 
@@ -280,11 +272,14 @@ impl Session {
 
     /// Waits for the next event. Cancel safe.
     pub(crate) async fn next(&mut self) -> SessionEvent {
-        let deadline = self.calls.values().map(|pending| pending.until).min();
+        let deadline = self.calls.deadline();
         let event = tokio::select! {
             event = self.link.next() => event,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                return self.expire();
+                return match self.calls.expire(Instant::now()) {
+                    Some((token, answer)) => SessionEvent::Answered(token, answer),
+                    None => SessionEvent::Nothing,
+                };
             }
         };
         match event {
@@ -298,7 +293,8 @@ impl Session {
             LinkEvent::Down(Down { reason, .. }) => {
                 if std::mem::take(&mut self.is_connected) {
                     progress::note(&format!("the connection to the broker is lost: {reason}"));
-                    return self.give_up_writing();
+                    self.calls.give_up_writing(Instant::now());
+                    return SessionEvent::Disconnected;
                 }
                 SessionEvent::Nothing
             }
@@ -351,20 +347,27 @@ impl Session {
             RequesterEvent::Message(message) => self.message(message),
             RequesterEvent::Refused { token, reason } => {
                 let reason = format!("the broker refuses the request: {reason}");
-                if self.calls.remove(&token).is_some() {
+                if self.calls.remove(token) {
                     SessionEvent::Answered(token, Answer::None(reason))
                 } else {
                     SessionEvent::Refused(token, reason)
                 }
             }
             RequesterEvent::Accepted { token, has_subscribers: false }
-                if self.calls.remove(&token).is_some() =>
+                if self.calls.remove(token) =>
             {
                 let reason = "it has no session at the broker".to_owned();
                 SessionEvent::Answered(token, Answer::None(reason))
             }
             RequesterEvent::TooLarge { topic, size } => {
-                progress::note(&format!("a message of {size} bytes on {topic} is too large"));
+                self.too_large += 1;
+                match self.too_large {
+                    ..=MAX_MENTIONED => progress::note(&format!(
+                        "a message of {size} bytes on {topic} is too large, and is left out"
+                    )),
+                    MORE => progress::note("more messages are too large, and are left out"),
+                    _ => {}
+                }
                 SessionEvent::Nothing
             }
             RequesterEvent::Accepted { token, .. } => SessionEvent::Accepted(token),
@@ -381,63 +384,19 @@ impl Session {
                 None => SessionEvent::Message(message),
             };
         }
-        let token = message.correlation_data.as_deref().and_then(|data| {
-            let text = std::str::from_utf8(data).ok()?;
-            text.parse::<u64>().ok()
-        });
-        // Only the vehicle that was asked may answer.
-        let is_answer = token.is_some_and(|token| {
-            path.starts_with("reply/")
-                && self.calls.get(&token).is_some_and(|pending| pending.call.vin == vin)
-        });
-        match token {
-            Some(token) if is_answer => {
-                self.calls.remove(&token);
-                SessionEvent::Answered(token, Answer::of(message.payload))
-            }
-            _ => SessionEvent::Message(message),
+        let correlation = message.correlation_data.as_deref();
+        let is_reply = path.starts_with("reply/");
+        match self.calls.answered(&vin, correlation.filter(|_| is_reply)) {
+            Some(token) => SessionEvent::Answered(token, Answer::of(message.payload)),
+            None => SessionEvent::Message(message),
         }
-    }
-
-    /// Ends the first call that nobody answers in time.
-    fn expire(&mut self) -> SessionEvent {
-        let now = Instant::now();
-        let expired = self.calls.iter().find(|(_, pending)| pending.until <= now);
-        let Some(token) = expired.map(|(token, _)| *token) else { return SessionEvent::Nothing };
-        let Some(PendingCall { call, is_lost, .. }) = self.calls.remove(&token) else {
-            return SessionEvent::Nothing;
-        };
-        if is_lost {
-            let reason = "the connection was lost before the reply; ank-fleet history says what \
-                          the vehicle has";
-            return SessionEvent::Answered(token, Answer::None(reason.to_owned()));
-        }
-        let limit = humantime::format_duration(call.timeout);
-        SessionEvent::Answered(token, Answer::None(format!("no answer within {limit}")))
     }
 
     /// Sends calls again whose replies may be lost.
     fn call_again(&mut self) {
-        let now = Instant::now();
-        let again: VecDeque<(u64, Call, Duration)> = self
-            .calls
-            .iter()
-            .filter(|(_, pending)| !pending.is_lost)
-            .map(|(token, pending)| (*token, pending.call.clone(), pending.until - now))
-            .collect();
-        for (token, call, left) in again {
+        for (token, call, left) in self.calls.to_repeat(Instant::now()) {
             self.send_call(token, &call, left);
         }
-    }
-
-    /// A write that was sent may have been made or not. It must not be made again without a look
-    /// at what the vehicle has, so it ends soon.
-    fn give_up_writing(&mut self) -> SessionEvent {
-        let now = Instant::now();
-        for pending in self.calls.values_mut().filter(|pending| !pending.call.is_reading()) {
-            (pending.until, pending.is_lost) = (now, true);
-        }
-        SessionEvent::Disconnected
     }
 }
 

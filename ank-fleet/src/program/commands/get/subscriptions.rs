@@ -1,7 +1,6 @@
 //! `get subscriptions`: the retained records of subscriptions.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -10,6 +9,7 @@ use super::super::super::arguments::Output;
 use super::super::super::context::Context;
 use super::super::super::failure::Failure;
 use super::super::super::output;
+use super::super::super::retained::Arrival;
 use super::super::super::session::SessionEvent;
 use super::items::{cell, name, print_rows};
 use crate::Vin;
@@ -17,8 +17,11 @@ use crate::presence::vehicle_of;
 use crate::rollout::ExitCode;
 use crate::selection::Selection;
 
-/// After so long without another record, all of them have come.
-const QUIET: Duration = Duration::from_millis(400);
+/// Maximum size of a record, in bytes. Connectors refuse requests for larger ones.
+const MAX_RECORD: usize = 64 * 1024;
+
+/// Maximum number of subscriptions of a vehicle that are shown. Connectors allow no more.
+const MAX_OF_VEHICLE: usize = 256;
 
 /// A subscription: its vehicle, kind and id.
 type Key = (Vin, String, String);
@@ -33,20 +36,20 @@ pub(super) async fn get(
     watch: Option<&Selection>,
 ) -> Result<ExitCode, Failure> {
     let mut rows = BTreeMap::new();
-    let records = std::mem::take(&mut context.session.early);
-    let mut quiet_at = Instant::now() + QUIET;
-    for message in records {
-        add(&mut rows, |vin| vins.contains(vin), &message.topic, &message.payload);
+    let selected: BTreeSet<&Vin> = vins.iter().collect();
+    for message in context.session.early.take() {
+        add(&mut rows, |vin| selected.contains(vin), &message.topic, &message.payload);
     }
+    let mut arrival = Arrival::new(Instant::now());
     loop {
         tokio::select! {
             event = context.session.next() => if let SessionEvent::Message(message) = event
-                && add(&mut rows, |vin| vins.contains(vin), &message.topic, &message.payload)
+                && add(&mut rows, |vin| selected.contains(vin), &message.topic, &message.payload)
                     != RecordChange::None
             {
-                quiet_at = Instant::now() + QUIET;
+                arrival.message(Instant::now());
             },
-            () = sleep_until(quiet_at) => break,
+            () = sleep_until(arrival.until()) => break,
             () = context.interrupt.wait() => return Err(Failure::Interrupted),
         }
     }
@@ -86,7 +89,7 @@ fn print_change(row: &Value, form: Option<Output>) -> Result<(), Failure> {
             let cells = ["vin", "kind", "id", "expires"].map(|column| cell(row, column));
             let end = if row.get("ended").is_some() { "ended" } else { "" };
             let line = format!("{}{end}", cells.join("   "));
-            output::line(&output::without_control(line.trim_end()))
+            output::line(line.trim_end())
         }
         Some(Output::Name) => output::line(&name(row)),
         Some(form) => output::item(form, row),
@@ -122,7 +125,10 @@ fn add(
     if payload.is_empty() {
         return rows.remove(&key).map_or(RecordChange::Known, RecordChange::Ended);
     }
-    if !is_selected(&vin) {
+    let of_vehicle = rows.range((vin.clone(), String::new(), String::new())..);
+    let count = of_vehicle.take_while(|((other, ..), _)| *other == vin).count();
+    let is_too_many = count >= MAX_OF_VEHICLE && !rows.contains_key(&key);
+    if payload.len() > MAX_RECORD || is_too_many || !is_selected(&vin) {
         return RecordChange::Known;
     }
     let Ok(record) = serde_json::from_slice::<Value>(payload) else { return RecordChange::Known };
@@ -138,6 +144,23 @@ fn add(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_records_of_a_vehicle_are_bounded() {
+        let mut rows = BTreeMap::new();
+        let mut add = |topic: String, payload: &[u8]| {
+            add(&mut rows, |_| true, &topic, payload);
+            rows.len()
+        };
+        let large = format!("{:?}", "x".repeat(MAX_RECORD));
+        assert_eq!(add("vehicle/A1/events/x/subscription".to_owned(), large.as_bytes()), 0);
+        for number in 0..2 * MAX_OF_VEHICLE {
+            add(format!("vehicle/A1/events/{number}/subscription"), b"{}");
+        }
+        let records = add("vehicle/A1/events/1/subscription".to_owned(), b"{\"ttl\": 1}");
+        assert_eq!(records, MAX_OF_VEHICLE);
+        assert_eq!(add("vehicle/A2/events/1/subscription".to_owned(), b"{}"), MAX_OF_VEHICLE + 1);
+    }
 
     #[test]
     fn a_subscription_that_ends_meanwhile_is_left_out() {
