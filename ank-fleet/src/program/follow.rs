@@ -139,7 +139,8 @@ async fn run<S: FollowedStream>(
             SessionEvent::Message(message) => {
                 let Some((vin, path)) = vehicle_of(&message.topic) else { continue };
                 let rest = path.strip_prefix(S::KIND.name()).and_then(|it| it.strip_prefix('/'));
-                if rest != Some(&id) {
+                // Another vehicle cannot know the id, unless the broker lets it read requests.
+                if rest != Some(&id) || !following.knows(&vin) {
                     continue;
                 }
                 following.message(&vin);

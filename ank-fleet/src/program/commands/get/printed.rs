@@ -1,12 +1,15 @@
 //! The rows that were printed last, so that a state that comes again is not printed again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
 use super::items::ItemRow;
 use crate::Vin;
+
+/// Maximum length of the fields that are kept of a vehicle, in bytes: those of a thousand workloads.
+const MAX_FIELDS: usize = 128 * 1024;
 
 /// Hashes of the rows that were printed last, by vehicle and field.
 #[derive(Debug, Default)]
@@ -24,8 +27,9 @@ impl PrintedRows {
         let former = self.0.entry(vin.clone()).or_default();
         let mut gone = Vec::new();
         if is_all {
-            let is_kept = |field: &String| rows.iter().any(|row| row.field == *field);
-            gone.extend(former.extract_if(.., |field, _| !is_kept(field)).map(|(field, _)| field));
+            let kept: BTreeSet<&String> = rows.iter().map(|row| &row.field).collect();
+            let is_gone = |field: &String, _: &mut u64| !kept.contains(field);
+            gone.extend(former.extract_if(.., is_gone).map(|(field, _)| field));
         }
         let mut changed = Vec::new();
         for ItemRow { field, value } in rows {
@@ -35,6 +39,10 @@ impl PrintedRows {
             if former.insert(field, hash) != Some(hash) {
                 changed.push(value);
             }
+        }
+        // Better print all of it again than keep more and more of it.
+        if former.keys().map(String::len).sum::<usize>() > MAX_FIELDS {
+            former.clear();
         }
         (changed, gone)
     }
@@ -52,7 +60,7 @@ impl PrintedRows {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use serde_json::json;
 
@@ -80,6 +88,21 @@ mod tests {
         let gone = vec!["workloadStates.agent_A.other.b".to_owned()];
         assert_eq!(printed.changed(&vin, one("2"), true), (Vec::new(), gone));
         assert_eq!(printed.changed(&vin, both(), true).0.len(), 2);
+    }
+
+    #[test]
+    fn little_is_kept_of_a_vehicle_whose_rows_never_end() {
+        let (mut printed, vin) = (PrintedRows::default(), "V01".parse::<Vin>().unwrap());
+        for number in 0..100 {
+            let rows = (0..1000).map(|row_of| row(&format!("w{row_of}.{number}"), "1")).collect();
+            assert_eq!(printed.changed(&vin, rows, false).0.len(), 1000);
+            let kept: usize = printed.0[&vin].keys().map(String::len).sum();
+            assert!(kept <= MAX_FIELDS);
+        }
+        // A whole state of this size takes no time for each pair of rows.
+        let rows = || (0..100_000).map(|number| row(&format!("w.{number}"), "1")).collect();
+        printed.changed(&vin, rows(), true);
+        assert_eq!(printed.changed(&vin, rows(), true).0.len(), 100_000);
     }
 
     #[test]
