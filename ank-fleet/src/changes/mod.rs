@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  manifest or update ─► WantedChange ─┐
-//!  state of a vehicle ─► Known ────────┴─► diff: nothing, or what changes ─► group: equal answers
-//!  history ────────────────────────────┴─► vehicle_state: for the roll-out
+//!  state of a vehicle ─► Known ────────┴─► Observed: nothing, or what changes ─► group: equal answers
+//!                                             │
+//!  history ───────────────────────────────────┴─► vehicle_state: for the roll-out
 //! ```
 
 mod diff;
@@ -16,7 +17,7 @@ mod wanted;
 pub use diff::{FieldChange, ItemChange, ItemDiff, diff_items};
 pub use group::{ChangeGroup, group};
 pub use known::{InvalidState, Known};
-pub use vehicle::vehicle_state;
+pub use vehicle::{Observed, vehicle_state};
 pub use wanted::{ChangeError, WantedChange};
 
 #[cfg(test)]

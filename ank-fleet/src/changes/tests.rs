@@ -69,6 +69,17 @@ fn changes_are_described_in_short() {
 }
 
 #[test]
+fn what_vehicles_have_is_kept_in_short() {
+    let known = known(Some(workload("agent_A", &"1".repeat(1 << 20))), None, &json!({}));
+    let described = described(&wanted(Change::Apply), &known);
+    assert!(described.len() < 400, "{}", described.len());
+    assert!(
+        described.starts_with("nginx 1111") && described.contains("1… → 1.29; "),
+        "{described}"
+    );
+}
+
+#[test]
 fn a_delete_is_a_change_if_something_is_there() {
     let there = known(Some(workload("agent_A", "1")), None, &json!({}));
     assert_eq!(described(&wanted(Change::Delete), &there), "nginx deleted");
@@ -126,7 +137,7 @@ fn the_states_of_the_workloads_of_the_change_count() {
     let id = "7f3a".parse().unwrap();
     let settled = |states: &Value, operation| {
         let known = known(Some(workload("agent_A", "1.29")), None, states);
-        vehicle_state(&known, None, &wanted(operation), &id).workloads
+        vehicle_state(&Observed::new(&known, &wanted(operation)), None, &id).workloads
     };
     assert_eq!(settled(&states("Running", "Ok"), Change::Apply), Settled::Up);
     assert_eq!(settled(&states("Succeeded", "Ok"), Change::Apply), Settled::Up);
@@ -144,7 +155,8 @@ fn the_history_says_what_the_rollout_has_made() {
     let id = "7f3a".parse().unwrap();
     let read = |revisions: &[(u64, &str)]| {
         let known = known(None, None, &json!({}));
-        let state = vehicle_state(&known, Some(&history(revisions)), &wanted(Change::Apply), &id);
+        let observed = Observed::new(&known, &wanted(Change::Apply));
+        let state = vehicle_state(&observed, Some(&history(revisions)), &id);
         (state.own.map(|own| (own.revision, own.is_current)), state.is_undone)
     };
     assert_eq!(read(&[(1, "7f3ab/1/A/1")]), (None, false));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use fleet_contract::operation::Operation;
 use fleet_contract::revision::HistoryReply;
 
@@ -13,7 +14,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::rollouts::{history_call, state_call};
 use crate::Vin;
-use crate::changes::{ChangeGroup, Known, WantedChange, group, vehicle_state};
+use crate::changes::{ChangeGroup, Known, Observed, WantedChange, group, vehicle_state};
 use crate::rollout::{RolloutId, VehicleState};
 
 /// What a change would do.
@@ -44,7 +45,7 @@ pub(crate) async fn survey(
     asking: &AskingArgs,
 ) -> Result<Survey, Failure> {
     let payload = serde_json::json!({"field_masks": ["desiredState"], "format": "ankaios"});
-    let payload = payload.to_string();
+    let payload = Bytes::from(payload.to_string());
     let calls: Vec<Call> = vins
         .iter()
         .map(|vin| Call::new(vin, Operation::State, payload.clone(), asking.timeout))
@@ -86,13 +87,13 @@ pub(crate) async fn resurvey(
     id: &RolloutId,
 ) -> Result<Resurvey, Failure> {
     let mut missing = Missing::default();
-    let mut states = BTreeMap::new();
+    let mut states: BTreeMap<Vin, Observed> = BTreeMap::new();
     let calls: Vec<Call> = vins.iter().map(|vin| state_call(vin, asking.timeout)).collect();
     let ask = context.ask(calls, asking.parallel(), |vin, answer| {
         if let Some(payload) = missing.reply(vin, answer) {
             match Known::parse(&payload) {
                 Ok(known) => {
-                    states.insert(vin.clone(), known);
+                    states.insert(vin.clone(), Observed::new(&known, wanted));
                 }
                 Err(error) => missing.failed(vin, error.to_string()),
             }
@@ -108,8 +109,8 @@ pub(crate) async fn resurvey(
             // It keeps no revisions, or does not answer any more.
             Answer::Error(_) | Answer::None(_) => None,
         };
-        if let Some(known) = states.get(vin) {
-            let state = vehicle_state(known, history.as_ref(), wanted, id);
+        if let Some(observed) = states.get(vin) {
+            let state = vehicle_state(observed, history.as_ref(), id);
             if state.is_changed() {
                 found.insert(vin.clone(), state);
             }
@@ -117,8 +118,8 @@ pub(crate) async fn resurvey(
         Ok(())
     });
     ask.await?;
-    let others = states.iter().filter(|(vin, _)| !found.contains_key(*vin));
-    let diffs = others.map(|(vin, known)| (vin.clone(), wanted.diff(known)));
+    let others = states.into_iter().filter(|(vin, _)| !found.contains_key(vin));
+    let diffs = others.map(|(vin, observed)| (vin, observed.changes));
     let survey = Survey { groups: group(diffs), missing };
     Ok(Resurvey { survey, found })
 }

@@ -12,6 +12,7 @@ use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::output;
 use crate::rollout::ExitCode;
+use crate::text::escaped_json;
 
 /// Runs the command.
 ///
@@ -44,7 +45,7 @@ pub(crate) async fn run(
         .collect();
     let mut missing = Missing::default();
     let is_alone = vins.len() == 1;
-    let mut all = Vec::new();
+    let mut list = output::JsonList::default();
     let ask = context.ask(calls, asking.parallel(), |vin, answer| {
         let error = match &answer {
             Answer::Error(error) => Some(error.clone()),
@@ -53,13 +54,9 @@ pub(crate) async fn run(
         let reply = missing.reply(vin, answer);
         let reply = reply.map(|payload| parse(&payload));
         match (form, reply, error) {
-            (Some(Output::Json), Some(reply), _) => {
-                all.push(json!({"vin": vin, "reply": reply}));
-                Ok(())
-            }
+            (Some(Output::Json), Some(reply), _) => list.item(&json!({"vin": vin, "reply": reply})),
             (Some(Output::Json), None, Some(error)) => {
-                all.push(json!({"vin": vin, "error": error}));
-                Ok(())
+                list.item(&json!({"vin": vin, "error": error}))
             }
             (Some(Output::Jsonl), Some(reply), _) => {
                 output::json_line(&json!({"vin": vin, "reply": reply}))
@@ -70,13 +67,15 @@ pub(crate) async fn run(
             (Some(Output::Name), Some(_), _) => output::line(vin.as_str()),
             (Some(Output::Yaml), Some(reply), _) => output::yaml(&json!({vin.as_str(): reply})),
             (_, Some(reply), _) if is_alone => output::json(&reply),
-            (_, Some(reply), _) => output::line(&format!("{vin}   {reply}")),
+            (_, Some(reply), _) => {
+                output::line(&format!("{vin}   {}", escaped_json(&reply.to_string())))
+            }
             (_, None, _) => Ok(()),
         }
     });
     ask.await?;
     if form == Some(Output::Json) {
-        output::json(&all)?;
+        list.end()?;
     }
     missing.offline(&offline);
     context.close().await;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ankaios_model::manifest::Manifest;
+use bytes::Bytes;
 use fleet_contract::operation::Operation;
 use fleet_contract::replies::ValidateReply;
 
@@ -47,12 +48,11 @@ pub(crate) async fn run(
     let mut context = Context::open(connection, interrupt, |_| Vec::new()).await?;
     let vins = context.select(&selection)?;
     let (online, offline) = context.online(&vins);
+    // Shared by all requests.
+    let text = Bytes::from(payload.text);
     let calls: Vec<Call> = online
         .iter()
-        .map(|vin| {
-            let text = payload.text.clone();
-            Call::new(vin, Operation::ManifestValidate, text, asking.timeout)
-        })
+        .map(|vin| Call::new(vin, Operation::ManifestValidate, text.clone(), asking.timeout))
         .collect();
     let mut missing = Missing::default();
     let mut accepted = 0;

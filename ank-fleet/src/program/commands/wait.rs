@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fleet_contract::operation::Operation;
 use fleet_contract::requests::WorkloadWaitRequest;
 
@@ -45,7 +46,7 @@ pub(crate) async fn run(
         };
         let payload = serde_json::to_vec(&request).map_err(std::io::Error::from)?;
         WorkloadWaitRequest::parse(&payload).map_err(Failure::usage)?;
-        payloads.push(payload);
+        payloads.push(Bytes::from(payload));
     }
     let mut context = Context::open(connection, interrupt, |_| Vec::new()).await?;
     let vins = context.select(&selection)?;

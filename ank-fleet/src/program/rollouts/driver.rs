@@ -70,6 +70,8 @@ pub(crate) struct Driver<'a> {
     rollout: Rollout,
     journal: Journal,
     wanted: WantedChange,
+    /// The payload of the plan, shared by all requests.
+    payload: Bytes,
     control: ControlFile,
     interrupt: Interrupt,
     is_jsonl: bool,
@@ -104,11 +106,13 @@ impl<'a> Driver<'a> {
     ) -> Self {
         let wave = rollout.state().wave();
         let watch = Watch::new(session.id());
+        let payload = Bytes::from(rollout.state().plan().payload.clone());
         Self {
             session,
             rollout,
             journal,
             wanted,
+            payload,
             control,
             interrupt: interrupt.clone(),
             is_jsonl: form == Some(Lines::Jsonl),
@@ -242,7 +246,7 @@ impl<'a> Driver<'a> {
                     Change::Delete => Operation::ManifestDelete,
                     Change::Update => Operation::StateUpdate,
                 };
-                (operation, Bytes::from(plan.payload.clone()))
+                (operation, self.payload.clone())
             }
             RequestKind::Confirm => {
                 let payload = json!({"revision": revision}).to_string();
@@ -297,9 +301,9 @@ impl<'a> Driver<'a> {
         }
         let id = self.rollout.state().plan().id.clone();
         match self.reads.answered(token, answer, &self.wanted, &id) {
-            Next::History(vin, known) => {
+            Next::History(vin, observed) => {
                 let token = self.session.call(reads::history_call(&vin, READ_TIMEOUT / 2));
-                self.reads.goes_on(token, vin, known);
+                self.reads.goes_on(token, vin, observed);
                 Ok(())
             }
             Next::Event(event) => self.step(event),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::call::{Answer, Call};
 use crate::Vin;
-use crate::changes::{Known, WantedChange, vehicle_state};
+use crate::changes::{Known, Observed, WantedChange, vehicle_state};
 use crate::rollout::{Event, RolloutId};
 
 /// Reads that are not complete.
@@ -22,7 +22,7 @@ pub(super) struct Reads {
 #[derive(Debug)]
 enum Stage {
     State { vin: Vin },
-    History { vin: Vin, known: Known },
+    History { vin: Vin, observed: Observed },
 }
 
 /// What follows from an answer.
@@ -31,7 +31,7 @@ pub(super) enum Next {
     /// It is not of a read.
     NotARead,
     /// The history of the vehicle is next.
-    History(Vin, Known),
+    History(Vin, Observed),
     /// The read is complete.
     Event(Event),
     /// There is no result: the roll-out gives the read up by itself.
@@ -57,8 +57,8 @@ impl Reads {
     }
 
     /// Notes that a read goes on with this call.
-    pub(super) fn goes_on(&mut self, token: u64, vin: Vin, known: Known) {
-        self.calls.insert(token, Stage::History { vin, known });
+    pub(super) fn goes_on(&mut self, token: u64, vin: Vin, observed: Observed) {
+        self.calls.insert(token, Stage::History { vin, observed });
     }
 
     /// Handles an answer.
@@ -72,19 +72,19 @@ impl Reads {
         match self.calls.remove(&token) {
             None => Next::NotARead,
             Some(Stage::State { vin }) => match &answer {
-                Answer::Reply(payload) => {
-                    Known::parse(payload).map_or(Next::Nothing, |known| Next::History(vin, known))
-                }
+                Answer::Reply(payload) => Known::parse(payload).map_or(Next::Nothing, |known| {
+                    Next::History(vin, Observed::new(&known, wanted))
+                }),
                 Answer::Error(_) | Answer::None(_) => Next::Nothing,
             },
-            Some(Stage::History { vin, known }) => {
+            Some(Stage::History { vin, observed }) => {
                 let history: Option<HistoryReply> = match answer {
                     Answer::Reply(payload) => serde_json::from_slice(&payload).ok(),
                     // It does not keep revisions.
                     Answer::Error(_) => None,
                     Answer::None(_) => return Next::Nothing,
                 };
-                let state = vehicle_state(&known, history.as_ref(), wanted, rollout);
+                let state = vehicle_state(&observed, history.as_ref(), rollout);
                 Next::Event(Event::StateRead { vin, state })
             }
         }
