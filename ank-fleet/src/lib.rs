@@ -42,6 +42,7 @@ pub mod changes;
 pub mod inventory;
 pub mod journal;
 pub mod manifests;
+mod own_file;
 pub mod presence;
 pub mod program;
 pub mod report;

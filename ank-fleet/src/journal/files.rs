@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
 use super::error::JournalError;
+use crate::own_file;
 
 const MODE: u32 = 0o600;
 
@@ -53,8 +54,24 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, JournalError> {
     entries.map(name).collect::<io::Result<_>>().map_err(failed(folder))
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, JournalError> {
-    fs::read(path).map_err(failed(path))
+pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, JournalError> {
+    own_file::read(path, max).map_err(failed(path))
+}
+
+/// Whether another process has locked the folder of a journal.
+pub(super) fn is_locked(folder: &Path) -> Result<bool, JournalError> {
+    let path = folder.join("lock");
+    // Not by waiting for what is no file, and not by creating it.
+    let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::RDONLY;
+    let lock = match open(&path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        lock => lock.map_err(|error| failed(&path)(error.into()))?,
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(failed(&path)(error.into())),
+    }
 }
 
 /// Creates an empty file.

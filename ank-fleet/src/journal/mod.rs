@@ -81,6 +81,14 @@ impl Journal {
         Ok(read::read(&path)?.0)
     }
 
+    /// Whether a command drives a roll-out now. Changes nothing.
+    ///
+    /// # Errors
+    /// The lock cannot be read.
+    pub fn is_running(folder: &Path, id: &RolloutId) -> Result<bool, JournalError> {
+        files::is_locked(&folder.join(id.as_str()))
+    }
+
     /// The size of the transitions in bytes. It grows with each.
     ///
     /// # Errors

@@ -14,6 +14,12 @@ pub(super) const TRANSITIONS: &str = "transitions.jsonl";
 /// The version of the format of the files.
 const FORMAT: u32 = 1;
 
+/// Maximum size of a plan in bytes: a million vehicles, and a large payload.
+const MAX_PLAN: u64 = 128 * 1024 * 1024;
+
+/// Maximum size of the transitions in bytes: that of a journal that was damaged is not known.
+const MAX_TRANSITIONS: u64 = 1024 * 1024 * 1024;
+
 /// A roll-out as its journal has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
@@ -53,7 +59,7 @@ pub(super) fn write_lines(lines: &[Line]) -> Vec<u8> {
 /// Reads a journal, and the length of its whole lines.
 pub(super) fn read(folder: &Path) -> Result<(Recorded, u64), JournalError> {
     let path = folder.join(PLAN);
-    let text = files::read(&path)?;
+    let text = files::read(&path, MAX_PLAN)?;
     let damaged = |error: serde_json::Error| damaged(&path, 0, &error);
     let Format { format } = serde_json::from_slice(&text).map_err(damaged)?;
     if format != u64::from(FORMAT) {
@@ -66,7 +72,7 @@ pub(super) fn read(folder: &Path) -> Result<(Recorded, u64), JournalError> {
 
 /// A line without its end was cut off while it was written: nothing that it announces was done.
 fn read_lines(path: &Path) -> Result<(Vec<Line>, u64), JournalError> {
-    let text = files::read(path)?;
+    let text = files::read(path, MAX_TRANSITIONS)?;
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let mut lines = Vec::new();
     let mut length = 0;

@@ -106,6 +106,44 @@ fn another_version_is_refused() {
 }
 
 #[test]
+fn whether_it_is_running_is_asked_without_a_change() {
+    let (folder, path) = written();
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, &text[..text.len() - 1]).unwrap();
+    let is_running = || Journal::is_running(folder.path(), &plan().id).unwrap();
+    assert!(!is_running());
+    assert_eq!(fs::read(&path).unwrap().len(), text.len() - 1, "only who goes on cuts it off");
+    let journal = Journal::open(folder.path(), &plan().id).unwrap();
+    assert!(is_running());
+    drop(journal);
+    assert!(!is_running());
+    assert!(!Journal::is_running(folder.path(), &"7f3b".parse().unwrap()).unwrap());
+}
+
+#[test]
+fn what_others_have_put_there_is_an_error_and_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = plan().id;
+    fs::write(folder.path().join("aaaa"), "a file").unwrap();
+    let path = folder.path().join(id.as_str());
+    fs::create_dir(&path).unwrap();
+    let fifo = |name: &str| {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, path.join(name), mode).unwrap();
+    };
+    fifo(PLAN);
+    let error = Journal::read(folder.path(), &id).unwrap_err().to_string();
+    assert!(error.ends_with("plan.json: it is not a regular file"), "{error}");
+    fs::remove_file(path.join(PLAN)).unwrap();
+    fs::write(path.join(PLAN), read::write_plan(&plan())).unwrap();
+    fifo(TRANSITIONS);
+    let error = Journal::read(folder.path(), &id).unwrap_err().to_string();
+    assert!(error.ends_with("transitions.jsonl: it is not a regular file"), "{error}");
+    assert!(Journal::read(folder.path(), &"aaaa".parse().unwrap()).is_err());
+    assert_eq!(Journal::list(folder.path()).unwrap().len(), 2);
+}
+
+#[test]
 fn only_one_command_at_a_time_has_a_journal_open() {
     let folder = tempfile::tempdir().unwrap();
     let id = plan().id;

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::failure::Failure;
+use super::input::read_file;
 
 /// The settings that a context may have: the names of the flags, with `_` for `-`.
 pub(crate) const SETTINGS: [&str; 14] = [
@@ -81,7 +82,7 @@ pub(crate) fn settings(
             ))),
         };
     };
-    let text = match std::fs::read_to_string(&path) {
+    let text = match read_file(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => {
             return match context {
                 None => Ok(BTreeMap::new()),

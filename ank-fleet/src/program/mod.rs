@@ -21,6 +21,7 @@ mod exporter;
 mod failure;
 mod follow;
 mod following;
+mod input;
 mod interrupt;
 mod link;
 mod local_time;
@@ -78,8 +79,8 @@ async fn execute(command: CommandLine, interrupt: &Interrupt) -> Result<ExitCode
         Command::History(args) => commands::history::run(&connection, args, interrupt).await,
         Command::Wait(args) => commands::wait::run(&connection, args, interrupt).await,
         Command::Logs(args) => commands::logs::run(&connection, args, interrupt).await,
-        Command::Sign(args) => commands::sign::run(&connection, &args),
-        Command::Verify(args) => commands::verify::run(&args),
+        Command::Sign(args) => commands::sign::run(&connection, &args, interrupt).await,
+        Command::Verify(args) => commands::verify::run(&args, interrupt).await,
         Command::Exporter(args) => commands::exporter::run(&connection, args, interrupt).await,
         Command::Completion(args) => commands::completion::run(&args),
         Command::Man(args) => commands::man::run(&args),

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use fleet_trust::{Bundle, Statement, is_bundle};
 
-use super::arguments::read_text;
 use super::failure::Failure;
+use super::input::read_text;
+use super::interrupt::Interrupt;
 use crate::changes::WantedChange;
 use crate::manifests;
 use crate::rollout::Change;
@@ -26,20 +27,22 @@ pub(crate) struct Payload {
 ///
 /// # Errors
 /// A file cannot be read, or is wrong.
-pub(crate) fn read(files: &[String], operation: Change) -> Result<Payload, Failure> {
+pub(crate) async fn read(
+    files: &[String],
+    operation: Change,
+    interrupt: &Interrupt,
+) -> Result<Payload, Failure> {
     if files.is_empty() {
         return Err(Failure::usage("no manifest is named"));
     }
     if files.iter().filter(|file| *file == "-").count() > 1 {
         return Err(Failure::usage("standard input (-) can be read only once"));
     }
-    let texts: Vec<(String, String)> = files
-        .iter()
-        .map(|file| {
-            let name = if file == "-" { "standard input" } else { file };
-            Ok((name.to_owned(), read_text(file)?))
-        })
-        .collect::<Result<_, Failure>>()?;
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for file in files {
+        let name = if file == "-" { "standard input" } else { file };
+        texts.push((name.to_owned(), read_text(file, interrupt).await?));
+    }
     let signed = texts.iter().find(|(_, text)| is_bundle(text.as_bytes()));
     let text = match (signed, texts.as_slice()) {
         (None, _) => manifests::merge(&texts).map_err(Failure::usage)?,

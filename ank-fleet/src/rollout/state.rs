@@ -265,7 +265,7 @@ impl State {
             }
             Transition::GatePassed { .. } => self.stage = Stage::Confirming,
             Transition::WavePassed { wave } => {
-                self.wave = (wave + 1).min(self.plan.waves.len());
+                self.wave = wave.saturating_add(1).min(self.plan.waves.len());
                 self.stage = Stage::Changing;
             }
             Transition::Halted { reason } => {

@@ -13,7 +13,7 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
     fleet.write("a.yaml", &manifest("nginx", "1.29"));
     let apply = ["apply", "a.yaml", "--all", "--yes", "--id", "eeee", "--release", "7"];
     let options = ["--waves", "1,50%,100%", "--max-failures", "3", "--soak", "100ms"];
-    let gate = ["--gate", "echo $ROLLOUT $WAVE >> gates", "--rate", "1000/s"];
+    let gate = ["--gate", "echo $ROLLOUT $WAVE | tee -a gates", "--rate", "1000/s"];
     let output = fleet.run(&[&apply[..], &options, &gate].concat()).await;
     assert_eq!(output.code, 1, "{output:?}");
     for part in [
@@ -21,6 +21,7 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
         "  waves 1, 10, 20; stops above 3 failed in a wave",
         "  changes  19× nginx new",
         "wave 1/3   1/1   ",
+        "\neeee 2\n",
     ] {
         assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
     }

@@ -5,10 +5,13 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
-use crate::support::{TestFleet, manifest};
+use crate::support::{DEADLINE, TestFleet, manifest};
 
 /// The controlling side of a terminal, and the other one.
 fn terminal() -> (OwnedFd, File) {
@@ -62,6 +65,26 @@ async fn a_wave_has_a_bar_on_a_terminal_and_colours_only_if_they_are_wanted() {
     fleet.write("a.yaml", &manifest("nginx", "2"));
     let plain = apply(&fleet, "bbbb", &[("NO_COLOR", "1")]).await;
     assert!(plain.contains('━') && !plain.contains("[36m"), "{plain:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_ends_with_an_interrupt() {
+    let fleet = TestFleet::start(2).await;
+    fleet.write("a.yaml", &manifest("nginx", "1"));
+    let (_controller, terminal) = terminal();
+    let mut command = fleet.command(&["apply", "a.yaml", "--all"]);
+    command.stdin(terminal).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut errors, mut shown) = (child.stderr.take().unwrap(), Vec::new());
+    while !String::from_utf8_lossy(&shown).contains("Continue? [y/N]") {
+        let read = errors.read_buf(&mut shown).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&shown));
+    }
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let status = timeout(DEADLINE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert!(!fleet.has(1, "nginx") && !fleet.has(2, "nginx"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

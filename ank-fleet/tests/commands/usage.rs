@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Broker, TestFleet, manifest};
+use crate::support::{Broker, DEADLINE, TestFleet, eventually, manifest};
 
 /// Without a broker, because nothing gets that far.
 #[test]
@@ -50,6 +50,16 @@ fn mistakes_are_found_before_a_connection_is_made() {
         ("rollout status 7f3a", "there is no roll-out 7f3a"),
         ("rollout status X", "is not the id of a roll-out"),
         ("wait nginx --all --for HAPPY", "HAPPY"),
+        ("get state --timeout 500000000000y", "--timeout"),
+        ("get state --timeout 366d", "it must be less than a year"),
+        ("get vehicles --connect-timeout 2d", "--connect-timeout: 2d is not between 0s and 1day"),
+        ("apply good.yaml --all --deadline 400d", "it must be less than a year"),
+        ("exporter --group-by _region", "is not a valid label key"),
+        ("history --vehicles /dev/zero", "/dev/zero: it is larger than 64 MiB"),
+        ("get vehicles --inventory /dev/zero", "INVENTORY: /dev/zero: it is larger than 64 MiB"),
+        ("get vehicles --config /dev/zero", "/dev/zero: it is larger than 64 MiB"),
+        ("rollout status ../../etc", "is not the id of a roll-out"),
+        ("validate -- -f.yaml", "-f.yaml: No such file"),
         ("nothing", "unrecognized subcommand"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
@@ -65,6 +75,30 @@ fn mistakes_are_found_before_a_connection_is_made() {
         assert!(error.contains(part), "{args}: {error}");
         assert!(output.stdout.is_empty(), "{args}");
     }
+}
+
+/// Whether a process handles SIGINT itself by now.
+fn handles_interrupts(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & 2 != 0
+}
+
+#[tokio::test]
+async fn a_list_that_never_ends_is_not_waited_for_after_an_interrupt() {
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_ank-fleet"))
+        .args(["history", "--vehicles", "-"])
+        .stdin(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let _stdin = child.stdin.take();
+    let pid = child.id().unwrap();
+    eventually("it handles signals", || handles_interrupts(pid)).await;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let status = tokio::time::timeout(DEADLINE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(130));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use mqtt_session::{AddressBook, BrokerArgs, SessionOptions};
 use service_kit::settings::Check;
 
 use super::super::failure::Failure;
+use super::super::input::read_file;
 use crate::inventory::Inventory;
 
 /// The largest message that is received, in bytes: states of vehicles, and their logs.
@@ -79,7 +80,11 @@ impl ConnectionArgs {
         let fleet = name.and_then(|name| check.parsed("FLEET", name.parse::<FleetName>()));
         let seconds = Duration::from_secs;
         let spread = check.duration_within("--spread", &self.spread, seconds(0)..=seconds(60));
-        let patience = check.duration("--connect-timeout", &self.connect_timeout);
+        let patience = check.duration_within(
+            "--connect-timeout",
+            &self.connect_timeout,
+            seconds(0)..=seconds(24 * 3600),
+        );
         let inventory = self
             .inventory
             .as_ref()
@@ -116,6 +121,6 @@ impl ConnectionArgs {
 
 fn read_inventory(path: &std::path::Path) -> Result<Inventory, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let text = read_file(path).map_err(|error| wrong(&error))?;
     Inventory::parse(&path.to_string_lossy(), &text).map_err(|error| wrong(&error))
 }

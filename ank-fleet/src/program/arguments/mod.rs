@@ -23,7 +23,7 @@ pub(crate) use reading::{
     AskingArgs, DiffArgs, FilesArgs, GetArgs, Kind, LogsArgs, Output, RequestArgs, VinsArgs,
     WaitArgs,
 };
-pub(crate) use selection::{read_text, split};
+pub(crate) use selection::split;
 pub(crate) use signing::{SignArgs, VerifyArgs};
 
 use super::config;

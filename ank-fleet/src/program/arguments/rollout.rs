@@ -112,6 +112,9 @@ impl RolloutArgs {
     }
 }
 
+/// The longest duration. A time so much later than now does not overflow.
+const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// Parses a duration that is not zero.
 ///
 /// # Errors
@@ -119,5 +122,11 @@ impl RolloutArgs {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it as 30s, 10m or 24h"))?;
-    if duration.is_zero() { Err("it must not be 0".to_owned()) } else { Ok(duration) }
+    if duration.is_zero() {
+        Err("it must not be 0".to_owned())
+    } else if duration >= MAX_DURATION {
+        Err("it must be less than a year".to_owned())
+    } else {
+        Ok(duration)
+    }
 }

@@ -1,12 +1,13 @@
 //! Which vehicles a command is for.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 
 use clap::Args;
 use clap_complete::ArgValueCandidates;
 
 use super::super::failure::Failure;
+use super::super::input::read_text;
+use super::super::interrupt::Interrupt;
 use super::candidates::vehicles;
 use crate::Vin;
 use crate::selection::{Selection, Selector, parse_vins};
@@ -39,12 +40,12 @@ impl SelectionArgs {
     /// Reads the lists of VINs.
     ///
     /// # Errors
-    /// A list cannot be read.
-    pub(crate) fn read(self) -> Result<Selection, Failure> {
+    /// A list cannot be read, or Ctrl-C.
+    pub(crate) async fn read(self, interrupt: &Interrupt) -> Result<Selection, Failure> {
         let mut vins: BTreeSet<Vin> = self.vehicle.into_iter().collect();
         let is_listed = !vins.is_empty() || self.vehicles.is_some();
         if let Some(path) = &self.vehicles {
-            let text = read_text(path)?;
+            let text = read_text(path, interrupt).await?;
             let name = if path == "-" { "standard input" } else { path };
             let listed =
                 parse_vins(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
@@ -67,21 +68,6 @@ pub(crate) fn split(
         }
     }
     (files, vins)
-}
-
-/// Reads a file, or standard input for `-`.
-///
-/// # Errors
-/// It cannot be read, or is not UTF-8.
-pub(crate) fn read_text(path: &str) -> Result<String, Failure> {
-    if path == "-" {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        return read
-            .map(|_| text)
-            .map_err(|error| Failure::usage(format!("standard input: {error}")));
-    }
-    std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{path}: {error}")))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `apply` and `apply -d`: roll-outs.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -13,6 +12,7 @@ use super::super::arguments::{ApplyArgs, ConnectionArgs, FilesArgs, Lines, split
 use super::super::config;
 use super::super::context::Context;
 use super::super::failure::Failure;
+use super::super::input::confirm;
 use super::super::interrupt::Interrupt;
 use super::super::local_time;
 use super::super::rollouts::{ControlFile, Driver, Start, filters};
@@ -35,11 +35,11 @@ pub(crate) async fn run(
     let ApplyArgs { files, delete, output: form, rollout } = args;
     let FilesArgs { files, selection, asking } = files;
     let (files, vins) = split(files, |name| Path::new(name).exists());
-    let selection = selection.with_vins(vins).read()?;
+    let selection = selection.with_vins(vins).read(interrupt).await?;
     let operation = if delete { Change::Delete } else { Change::Apply };
     let local = ZonedDateTime::now();
     let mut options = rollout.options(&local)?;
-    let payload = payload::read(&files, operation)?;
+    let payload = payload::read(&files, operation, interrupt).await?;
     if let Some(statement) = &payload.statement {
         // Vehicles take these from what is signed, and ignore the user properties.
         options.release.clone_from(&statement.release);
@@ -89,7 +89,7 @@ pub(crate) async fn run(
         return Ok(ExitCode::Success);
     }
     // A single vehicle is no roll-out for the operator.
-    if count > 1 && !rollout.yes && !confirm()? {
+    if count > 1 && !rollout.yes && !confirm(interrupt).await? {
         context.close().await;
         return Err(Failure::usage("nothing was sent"));
     }
@@ -123,23 +123,6 @@ pub(crate) fn journals() -> Result<std::path::PathBuf, Failure> {
     config::journals().ok_or_else(|| {
         Failure::usage("neither XDG_STATE_HOME nor HOME is set: no place for the journal")
     })
-}
-
-/// Asks the operator whether to go on.
-///
-/// # Errors
-/// There is no terminal to ask on.
-pub(crate) fn confirm() -> Result<bool, Failure> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::usage(
-            "there is no terminal to ask on; --yes goes on without a question",
-        ));
-    }
-    let _ = write!(io::stderr(), "Continue? [y/N] ");
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn random_id() -> RolloutId {

@@ -22,9 +22,9 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let DiffArgs { files: FilesArgs { files, selection, asking }, delete } = args;
     let (files, vins) = split(files, |name| Path::new(name).exists());
-    let selection = selection.with_vins(vins).read()?;
+    let selection = selection.with_vins(vins).read(interrupt).await?;
     let operation = if delete { Change::Delete } else { Change::Apply };
-    let payload = payload::read(&files, operation)?;
+    let payload = payload::read(&files, operation, interrupt).await?;
     if selection.is_missing() {
         return Err(Failure::usage(crate::selection::SelectionError::Missing));
     }

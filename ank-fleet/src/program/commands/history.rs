@@ -24,7 +24,7 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
     let VinsArgs { vins, selection, output: form, asking } = args;
-    let selection = selection.with_vins(vins).read()?;
+    let selection = selection.with_vins(vins).read(interrupt).await?;
     if selection.is_missing() {
         return Err(Failure::usage(crate::selection::SelectionError::Missing));
     }

@@ -28,7 +28,7 @@ pub(crate) async fn run(
     args: LogsArgs,
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
-    let selection = args.selection.clone().read()?;
+    let selection = args.selection.clone().read(interrupt).await?;
     if selection.is_missing() {
         return Err(Failure::usage(crate::selection::SelectionError::MissingOption));
     }

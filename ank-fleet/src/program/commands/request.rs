@@ -5,10 +5,11 @@ use fleet_contract::operation::Operation;
 use serde_json::{Value, json};
 
 use super::super::answers::Missing;
-use super::super::arguments::{ConnectionArgs, Output, RequestArgs, read_text};
+use super::super::arguments::{ConnectionArgs, Output, RequestArgs};
 use super::super::call::{Answer, Call};
 use super::super::context::Context;
 use super::super::failure::Failure;
+use super::super::input::read_text;
 use super::super::interrupt::Interrupt;
 use super::super::output;
 use crate::rollout::ExitCode;
@@ -26,10 +27,10 @@ pub(crate) async fn run(
     let RequestArgs { operation, payload, selection, output: form, property, asking } = args;
     let operation = find(&operation)?;
     let payload: Bytes = match payload.strip_prefix('@') {
-        Some(path) => read_text(path)?.into(),
+        Some(path) => read_text(path, interrupt).await?.into(),
         None => payload.into(),
     };
-    let selection = selection.read()?;
+    let selection = selection.read(interrupt).await?;
     if selection.is_missing() {
         return Err(Failure::usage(crate::selection::SelectionError::MissingOption));
     }

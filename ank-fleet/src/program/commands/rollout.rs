@@ -8,15 +8,15 @@ use serde_json::json;
 
 use super::super::arguments::{
     ConnectionArgs, Lines, Output, ResumeArgs, RetryArgs, RolloutCommand, StatusArgs, UndoArgs,
-    read_text,
 };
 use super::super::context::Context;
 use super::super::failure::Failure;
+use super::super::input::{confirm, read_text};
 use super::super::interrupt::Interrupt;
 use super::super::local_time;
 use super::super::rollouts::{Control, ControlFile, Driver, Start, filters};
 use super::super::{output, payload, progress};
-use super::apply::{self, confirm, journals};
+use super::apply::{self, journals};
 use crate::journal::{Journal, JournalError, Recorded};
 use crate::report::{next_commands, thousands, verdict_lines, wave_line};
 use crate::rollout::{
@@ -104,7 +104,10 @@ async fn undo(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
     let UndoArgs { id, yes, signed, output: form } = args;
-    let signed = signed.map(|file| read_text(&file).map(Bytes::from)).transpose()?;
+    let signed = match signed {
+        Some(file) => Some(Bytes::from(read_text(&file, interrupt).await?)),
+        None => None,
+    };
     let Recorded { plan, lines } = Journal::read(&journals()?, &id)?;
     let rollout = Rollout::resume(plan, &lines);
     let changed = rollout.state().vehicles().iter().filter(|vehicle| {
@@ -114,7 +117,7 @@ async fn undo(
     progress::note(&format!(
         "roll-out {id}: goes back on {changed} vehicles; those that were changed since are left alone"
     ));
-    if !yes && !confirm()? {
+    if !yes && !confirm(interrupt).await? {
         return Err(Failure::usage("nothing was sent"));
     }
     drive(connection, &id, form, interrupt, signed, |_| Start::Undo).await
@@ -165,7 +168,7 @@ fn list() -> Result<ExitCode, Failure> {
                 continue;
             }
         };
-        let is_running = matches!(Journal::open(&journals, &id), Err(JournalError::Locked { .. }));
+        let is_running = Journal::is_running(&journals, &id).unwrap_or_default();
         let rollout = Rollout::resume(plan, &lines);
         let state = rollout.state();
         let plan = state.plan();
@@ -200,7 +203,7 @@ fn list() -> Result<ExitCode, Failure> {
 fn status(id: &RolloutId, form: Option<Output>) -> Result<ExitCode, Failure> {
     let journals = journals()?;
     let Recorded { plan, lines } = Journal::read(&journals, id)?;
-    let is_running = matches!(Journal::open(&journals, id), Err(JournalError::Locked { .. }));
+    let is_running = Journal::is_running(&journals, id)?;
     let rollout = Rollout::resume(plan, &lines);
     let state = rollout.state();
     if let Some(form) = form {

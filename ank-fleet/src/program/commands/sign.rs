@@ -8,8 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fleet_contract::operation::Operation;
 use fleet_trust::{Bundle, NAMESPACE, Statement, Vehicles, is_bundle, sha256};
 
-use super::super::arguments::{ConnectionArgs, SignArgs, read_text};
+use super::super::arguments::{ConnectionArgs, SignArgs};
 use super::super::failure::Failure;
+use super::super::input::read_text;
+use super::super::interrupt::Interrupt;
 use super::super::{output, progress};
 use crate::manifests;
 use crate::rollout::ExitCode;
@@ -18,12 +20,15 @@ use crate::rollout::ExitCode;
 ///
 /// # Errors
 /// The files are wrong, or `ssh-keygen` does not sign.
-pub(crate) fn run(connection: &ConnectionArgs, args: &SignArgs) -> Result<ExitCode, Failure> {
-    let texts: Vec<(String, String)> = args
-        .files
-        .iter()
-        .map(|file| Ok((file.clone(), read_text(file)?)))
-        .collect::<Result<_, Failure>>()?;
+pub(crate) async fn run(
+    connection: &ConnectionArgs,
+    args: &SignArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for file in &args.files {
+        texts.push((file.clone(), read_text(file, interrupt).await?));
+    }
     let mut bundle = match texts.as_slice() {
         [(name, text)] if is_bundle(text.as_bytes()) => Bundle::parse(text.as_bytes())
             .map_err(|refusal| Failure::Untrusted(format!("{name}: {refusal}")))?,

@@ -28,8 +28,8 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let FilesArgs { files, selection, asking } = args;
     let (files, vins) = split(files, |name| Path::new(name).exists());
-    let selection = selection.with_vins(vins).read()?;
-    let payload = payload::read(&files, Change::Apply)?;
+    let selection = selection.with_vins(vins).read(interrupt).await?;
+    let payload = payload::read(&files, Change::Apply, interrupt).await?;
     let manifest = Manifest::parse(&payload.manifest).map_err(Failure::usage)?;
     for warning in manifest.warnings(&payload.manifest) {
         let (message, at) = (&warning.message, warning.position);

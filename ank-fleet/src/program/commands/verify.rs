@@ -7,8 +7,10 @@ use fleet_trust::{
     Bundle, Opened, Purpose, Role, Statement, TrustFile, Vehicles, open, open_update,
 };
 
-use super::super::arguments::{VerifyArgs, read_text};
+use super::super::arguments::VerifyArgs;
 use super::super::failure::Failure;
+use super::super::input::{read_file, read_text};
+use super::super::interrupt::Interrupt;
 use super::super::output;
 use super::sign::describe;
 use crate::rollout::ExitCode;
@@ -17,16 +19,16 @@ use crate::rollout::ExitCode;
 ///
 /// # Errors
 /// The request is not accepted, or the trust file is wrong.
-pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(args: &VerifyArgs, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
     let name = args.trust_file.display();
-    let text = std::fs::read(&args.trust_file)
-        .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let text =
+        read_file(&args.trust_file).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let operations = Operation::ALL.map(Operation::name);
-    let trust = TrustFile::parse(&text, &operations).map_err(|mistakes| {
+    let trust = TrustFile::parse(text.as_bytes(), &operations).map_err(|mistakes| {
         let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         Failure::usage(format!("{name}: {}", mistakes.join("; ")))
     })?;
-    let request = read_text(&args.file)?;
+    let request = read_text(&args.file, interrupt).await?;
     let refused = |reason: &dyn std::fmt::Display| {
         Failure::Untrusted(format!("{} is not accepted: {reason}", args.file))
     };

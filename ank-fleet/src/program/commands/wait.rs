@@ -32,7 +32,7 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
     let WaitArgs { workloads, selection, state, timeout } = args;
-    let selection = selection.read()?;
+    let selection = selection.read(interrupt).await?;
     if selection.is_missing() {
         return Err(Failure::usage(crate::selection::SelectionError::MissingOption));
     }

@@ -5,7 +5,11 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use crate::own_file;
 use crate::rollout::RolloutId;
+
+/// Maximum size of the file, in bytes.
+const MAX_SIZE: u64 = 1024;
 
 /// What the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +48,8 @@ impl ControlFile {
 
     /// Takes what the operator wants; `None` if that is nothing.
     pub(crate) fn take(&self) -> Option<Control> {
-        let text = fs::read_to_string(&self.path).ok()?;
+        let text = own_file::read(&self.path, MAX_SIZE);
+        let text = text.ok().and_then(|text| String::from_utf8(text).ok())?;
         // If it cannot be removed, it is read again, which does no harm.
         let _ = fs::remove_file(&self.path);
         match text.trim() {

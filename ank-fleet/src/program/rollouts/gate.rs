@@ -23,7 +23,7 @@ impl Gate {
             .env("ROLLOUT", id.as_str())
             .env("WAVE", wave.to_string())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::io::stderr())
             .kill_on_drop(true);
         let task = tokio::spawn(async move {
             match shell.status().await {

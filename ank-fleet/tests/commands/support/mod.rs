@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use broker::Broker;
 pub(crate) use clock::Clock;
-pub(crate) use fleet::{TestFleet, manifest, vin};
+pub(crate) use fleet::{Output, TestFleet, manifest, vin};
 pub(crate) use process::Process;
 use tokio::time::sleep;
 

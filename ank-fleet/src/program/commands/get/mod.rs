@@ -29,7 +29,7 @@ pub(crate) async fn run(
     if kind == Kind::State && output == Some(Output::Wide) {
         return Err(Failure::usage("a state is not a table: -o is yaml, json, jsonl or name"));
     }
-    let selection = selection.with_vins(vins).read()?;
+    let selection = selection.with_vins(vins).read(interrupt).await?;
     let mut context = Context::open(connection, interrupt, |id| filters(kind, watch, id)).await?;
     let vins = context.select_or_all(&selection)?;
     let watched = watch.then_some(&selection);
