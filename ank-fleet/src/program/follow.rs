@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::following::{Following, Why};
 use super::progress::{self, StatusLine};
 use super::session::SessionEvent;
+use super::silence::Silence;
 use crate::Vin;
 use crate::presence::vehicle_of;
 use crate::report::thousands;
@@ -75,19 +76,19 @@ pub(crate) async fn follow<S: FollowedStream>(
 ) -> Result<ExitCode, Failure> {
     let mut following = Following::new(S::KIND);
     let result = run(context, stream, &mut following, vins, more, asking).await;
-    let (end, unsubscribe) = (
-        json!({"id": context.session.id()}).to_string(),
-        match S::KIND {
-            StreamKind::Events => Operation::EventsUnsubscribe,
-            StreamKind::Logs => Operation::LogsUnsubscribe,
-        },
-    );
-    let ends: Vec<Call> = following
-        .subscribed()
-        .map(|vin| Call::new(vin, unsubscribe, end.clone(), asking.timeout))
-        .collect();
+    let id = context.session.id();
+    let ends = following.subscribed().map(|vin| unsubscription(vin, S::KIND, id, asking)).collect();
     context.session.send_all(ends, asking.parallel()).await;
     result
+}
+
+/// The request that ends a subscription.
+fn unsubscription(vin: &Vin, kind: StreamKind, id: &str, asking: &AskingArgs) -> Call {
+    let operation = match kind {
+        StreamKind::Events => Operation::EventsUnsubscribe,
+        StreamKind::Logs => Operation::LogsUnsubscribe,
+    };
+    Call::new(vin, operation, json!({"id": id}).to_string(), asking.timeout)
 }
 
 async fn run<S: FollowedStream>(
@@ -107,6 +108,7 @@ async fn run<S: FollowedStream>(
     let (online, offline) = context.online(vins);
     online.iter().for_each(|vin| following.add(vin, Instant::now()));
     let mut first = FirstRound::new(&online);
+    let mut silence = Silence::new(asking.timeout);
     loop {
         if first.is_over() {
             first.report(&offline);
@@ -119,7 +121,13 @@ async fn run<S: FollowedStream>(
             let call = Call::new(&vin, subscribe, request, asking.timeout);
             following.asked(context.session.call(call), vin, why);
         }
-        let due = following.next_due(parallel);
+        while let Some(vin) = silence.next_silent(Instant::now()) {
+            let limit = humantime::format_duration(asking.timeout);
+            first.failed(&vin, format!("it has not sent all: nothing came within {limit}"));
+            following.ended(&vin);
+            context.session.call(unsubscription(&vin, S::KIND, &id, asking));
+        }
+        let due = [following.next_due(parallel), silence.deadline()].into_iter().flatten().min();
         let event = tokio::select! {
             event = context.session.next() => event,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => continue,
@@ -131,7 +139,12 @@ async fn run<S: FollowedStream>(
                 let answered = following.answered(token, is_reply, Instant::now());
                 let Some((vin, why)) = answered else { continue };
                 match first.answer(&vin, why, answer) {
-                    Some(payload) => stream.reply(&vin, why, &payload)?,
+                    Some(payload) => {
+                        stream.reply(&vin, why, &payload)?;
+                        if stream.is_finite() {
+                            silence.heard(&vin, Instant::now());
+                        }
+                    }
                     None if stream.is_finite() => following.ended(&vin),
                     None => {}
                 }
@@ -144,9 +157,13 @@ async fn run<S: FollowedStream>(
                     continue;
                 }
                 following.message(&vin);
+                if stream.is_finite() {
+                    silence.heard(&vin, Instant::now());
+                }
                 if stream.message(&vin, &message.payload)? == Goes::ToAnEnd {
                     first.ended(&vin);
                     following.ended(&vin);
+                    silence.forget(&vin);
                 }
             }
             SessionEvent::Connected => {
@@ -210,6 +227,14 @@ impl FirstRound {
             progress::note(&format!("{vin} is not followed: {cause}"));
         }
         None
+    }
+
+    /// A vehicle has failed after its answer.
+    fn failed(&mut self, vin: &Vin, cause: String) {
+        if self.is_reported {
+            progress::note(&format!("{vin}: {cause}"));
+        }
+        self.missing.failed(vin, cause);
     }
 
     /// The stream of a vehicle has ended, perhaps before the answer.

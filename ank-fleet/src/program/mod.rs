@@ -32,6 +32,7 @@ mod progress;
 mod retained;
 mod rollouts;
 mod session;
+mod silence;
 mod survey;
 
 use std::ffi::OsString;

@@ -4,6 +4,7 @@
 
 mod follow;
 mod get;
+mod hostile;
 mod interruptions;
 mod operators;
 mod rollouts;

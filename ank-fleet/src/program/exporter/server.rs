@@ -62,3 +62,43 @@ fn respond(path: &str, page: &Page) -> Response<Full<Bytes>> {
     let response = Response::builder().status(status).header(CONTENT_TYPE, MEDIA_TYPE);
     response.body(Full::new(body)).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn garbage_is_refused_and_others_are_served_meanwhile() {
+        let (_page, pages) = watch::channel(Bytes::from_static(b"# EOF\n"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, pages));
+        // They send nothing, or never end.
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS - 1 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nx: ").await.unwrap();
+            silent.push(stream);
+        }
+        let long = [&b"GET /"[..], &[b'x'; 100_000]].concat();
+        for (request, answer) in [
+            (&b"\x16\x03\x01\0\xff"[..], "HTTP/1.1 400 Bad Request"),
+            (&long, "HTTP/1.1 414 URI Too Long"),
+            (b"GET /other HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found"),
+            (b"GET /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // It may be answered before all of it was sent.
+            let _ = stream.write_all(request).await;
+            let mut text = Vec::new();
+            let _ = stream.read_to_end(&mut text).await;
+            let text = String::from_utf8_lossy(&text);
+            assert!(text.starts_with(answer), "{answer}: {text}");
+        }
+        server.abort();
+    }
+}
