@@ -84,7 +84,7 @@ mod tests {
             stream.write_all(b"GET /metrics HTTP/1.1\r\nx: ").await.unwrap();
             silent.push(stream);
         }
-        let long = [&b"GET /"[..], &[b'x'; 100_000]].concat();
+        let long = [b"GET /", &[b'x'; 100_000][..], b" HTTP/1.1\r\n\r\n"].concat();
         for (request, answer) in [
             (&b"\x16\x03\x01\0\xff"[..], "HTTP/1.1 400 Bad Request"),
             (&long, "HTTP/1.1 414 URI Too Long"),

@@ -17,18 +17,18 @@ use super::super::arguments::Lines;
 use super::super::call::Answer;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
-use super::super::progress::WaveBar;
 use super::super::session::{Session, SessionEvent, subscription};
 use super::super::{output, progress};
 use super::control::{Control, ControlFile};
 use super::gate::Gate;
 use super::logs::Logs;
 use super::reads::{self, Next, Reads};
+use super::shown::ShownWave;
 use super::watch::Watch;
 use crate::changes::WantedChange;
 use crate::journal::Journal;
 use crate::presence::vehicle_of;
-use crate::report::{next_commands, verdict_lines, wave_line, wave_name, wave_progress, wave_text};
+use crate::report::{next_commands, verdict_lines};
 use crate::rollout::{
     Action, Change, Event, ExitCode, Halt, READ_TIMEOUT, RequestId, RequestKind, Rollout, Stage,
     Step, VehicleState, Verdict,
@@ -88,10 +88,7 @@ pub(crate) struct Driver<'a> {
     /// Vehicles that an earlier start of the roll-out has changed, on another machine.
     found: BTreeMap<Vin, VehicleState>,
     verdict: Option<Verdict>,
-    /// The bar of the wave whose progress is shown.
-    bar: Option<WaveBar>,
-    /// The wave whose progress is shown.
-    wave: usize,
+    shown: ShownWave,
 }
 
 impl<'a> Driver<'a> {
@@ -104,7 +101,7 @@ impl<'a> Driver<'a> {
         interrupt: &Interrupt,
         form: Option<Lines>,
     ) -> Self {
-        let wave = rollout.state().wave();
+        let shown = ShownWave::new(rollout.state());
         let watch = Watch::new(session.id());
         let payload = Bytes::from(rollout.state().plan().payload.clone());
         Self {
@@ -125,8 +122,7 @@ impl<'a> Driver<'a> {
             signed_undo: None,
             found: BTreeMap::new(),
             verdict: None,
-            bar: None,
-            wave,
+            shown,
         }
     }
 
@@ -149,7 +145,7 @@ impl<'a> Driver<'a> {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.verdict.is_none() {
-            self.show();
+            self.shown.show(self.rollout.state());
             self.keep_watching();
             let wait = self.rollout.deadline().map(|deadline| deadline.since(now()));
             tokio::select! {
@@ -360,22 +356,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Shows the progress; lines of waves that are over stay.
-    fn show(&mut self) {
-        let state = self.rollout.state();
-        while self.wave < state.wave() {
-            self.bar = None;
-            progress::note(&wave_line(state, self.wave));
-            self.wave += 1;
-        }
-        let (done, total) = wave_progress(state, self.wave);
-        let text = wave_text(state, self.wave);
-        let bar = self
-            .bar
-            .get_or_insert_with(|| WaveBar::new(wave_name(state, self.wave), total, text.clone()));
-        bar.show(done, total, text);
-    }
-
     async fn finish(mut self) -> Result<ExitCode, Failure> {
         self.keep_watching();
         let until = Instant::now() + END;
@@ -392,10 +372,9 @@ impl<'a> Driver<'a> {
                 () = self.interrupt.wait() => break,
             }
         }
-        self.show();
         let state = self.rollout.state();
-        self.bar = None;
-        progress::note(&wave_line(state, self.wave));
+        self.shown.show(state);
+        self.shown.end(state);
         let id = &state.plan().id;
         if self.verdict == Some(Verdict::Interrupted) {
             progress::note(&format!(

@@ -5,6 +5,7 @@ mod driver;
 mod gate;
 mod logs;
 mod reads;
+mod shown;
 mod watch;
 
 pub(crate) use control::{Control, ControlFile};
