@@ -8,7 +8,7 @@
 #   scripts/cluster.sh kill N       kill node N
 #   scripts/cluster.sh suspend N    make node N hang; resume N: let it go on
 #   scripts/cluster.sh isolate N    cut node N off from the others, so that it pauses; rejoin N: connect it
-#   scripts/cluster.sh heal N       make node N serve clients, whatever has been done to it
+#   scripts/cluster.sh heal         make all nodes serve clients, whatever has been done to them
 #   scripts/cluster.sh status       which nodes run, and which others each of them sees
 #   scripts/cluster.sh ctl N …      rabbitmqctl on node N
 #   scripts/cluster.sh down         kill all nodes; sessions and messages remain
@@ -194,6 +194,26 @@ await() {
     done
 }
 
+all_see_all() {
+    for number in $NODES; do
+        seen=$(echo "length(rabbit_nodes:list_running())." | evaluate "$number" 2>/dev/null) || return
+        [ "$seen" = "{ok, 3}" ] || return
+    done
+}
+
+# await_all SECONDS: waits until all nodes have seen all others for so long. Nodes that start together
+# find each other a moment later. One that has hung looks well at first; then it finds out that the
+# others have gone on without it, stops serving, and starts anew.
+await_all() {
+    rounds=$PATIENCE good=0
+    until [ $good -ge "$1" ]; do
+        if all_see_all; then good=$((good + 1)); else good=0; fi
+        rounds=$((rounds - 1))
+        [ $rounds != 0 ] || fail "the nodes do not find each other; see $DATA/node1/log"
+        sleep 1
+    done
+}
+
 await_end() {
     rounds=$((PATIENCE * 10))
     while [ -e "/proc/$1" ] && ! grep -q "^State:.Z" "/proc/$1/status" 2>/dev/null; do
@@ -214,13 +234,7 @@ up() {
     mkdir -p "$DATA"
     for number in $NODES; do launch "$number"; done
     for number in $NODES; do await "$number"; done
-    # Nodes that start together may see each other a moment later.
-    rounds=$PATIENCE
-    until [ "$(echo "length(rabbit_nodes:list_running())." | evaluate 1)" = "{ok, 3}" ]; do
-        rounds=$((rounds - 1))
-        [ $rounds != 0 ] || fail "the nodes do not find each other; see $DATA/node1/log"
-        sleep 1
-    done
+    await_all 1
     # Otherwise a request whose connector has lost 20 connections before it could reply is dropped.
     (node 1 rabbitmqctl --quiet set_policy --apply-to quorum_queues sessions ^mqtt-subscription- \
         '{"delivery-limit": -1}') >/dev/null
@@ -359,14 +373,16 @@ isolate | rejoin)
     "$command" "$1"
     ;;
 heal)
-    check_node "${1:-}"
-    if pid=$(pid_of "$1"); then
-        kill -s CONT "$pid"
-        rejoin "$1"
-    else
-        launch "$1"
-        await "$1"
-    fi
+    for number in $NODES; do
+        if pid=$(pid_of "$number"); then
+            kill -s CONT "$pid"
+            rejoin "$number"
+        else
+            launch "$number"
+            await "$number"
+        fi
+    done
+    await_all 5
     ;;
 status) status ;;
 ctl)

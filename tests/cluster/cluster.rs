@@ -37,26 +37,21 @@ pub(crate) type Own = Cluster<RwLockWriteGuard<'static, ()>>;
 /// A cluster that other tests use as well.
 pub(crate) type Shared = Cluster<RwLockReadGuard<'static, ()>>;
 
-/// Whether a test has failed, which may have left nodes disturbed.
+/// Whether a test has disturbed nodes since they were healed.
 static IS_DISTURBED: AtomicBool = AtomicBool::new(false);
-
-impl<G> Drop for Cluster<G> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            IS_DISTURBED.store(true, Ordering::Relaxed);
-        }
-    }
-}
 
 /// The cluster for a test that disturbs no nodes; `None`, with a message, if there is none.
 pub(crate) async fn shared(test: &str) -> Option<Shared> {
     let first_port = needs(test)?;
-    let guard = CLUSTER.read().await;
-    let cluster = Cluster { first_port, _guard: guard };
-    if IS_DISTURBED.swap(false, Ordering::Relaxed) {
-        cluster.heal().await;
+    loop {
+        let cluster = Cluster { first_port, _guard: CLUSTER.read().await };
+        if !IS_DISTURBED.load(Ordering::Relaxed) {
+            return Some(cluster);
+        }
+        drop(cluster);
+        // Tests that disturb nodes leave this to the next one.
+        Cluster { first_port, _guard: CLUSTER.write().await }.heal().await;
     }
-    Some(cluster)
 }
 
 /// The cluster for a test that disturbs nodes; `None`, with a message, if there is none.
@@ -64,6 +59,7 @@ pub(crate) async fn own(test: &str) -> Option<Own> {
     let first_port = needs(test)?;
     let cluster = Cluster { first_port, _guard: CLUSTER.write().await };
     cluster.heal().await;
+    IS_DISTURBED.store(true, Ordering::Relaxed);
     Some(cluster)
 }
 
@@ -105,10 +101,10 @@ impl<G> Cluster<G> {
         assert!(output.status.success(), "{commands}: {text}");
     }
 
-    /// Makes all nodes serve clients.
+    /// Makes all nodes serve clients, if a test may have disturbed them.
     async fn heal(&self) {
-        for node in NODES {
-            self.script(&["heal", &node.to_string()]).await;
+        if IS_DISTURBED.swap(false, Ordering::Relaxed) {
+            self.script(&["heal"]).await;
         }
     }
 
