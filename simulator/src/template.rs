@@ -1,8 +1,10 @@
 //! Renders the templates of a workload with its configs.
 //!
-//! Ankaios and the connector use Handlebars. The simulator supports only `{{alias.field}}`,
-//! which is enough to decide where a workload runs and whether it has changed; blocks, helpers
-//! and partials are not replaced.
+//! As Ankaios does: with Handlebars in strict mode, without escaping, and with the one partial
+//! `indent`.
+
+use handlebars::{Handlebars, no_escape};
+use serde_json::Value;
 
 use crate::instance::{RenderedWorkload, instance_name};
 use crate::tree::{FieldMap, Node};
@@ -72,27 +74,27 @@ fn fill_field(
 }
 
 fn fill(template: &str, context: &Node) -> Result<String, String> {
-    let mut filled = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, (expression, after))) =
-        rest.split_once("{{").and_then(|(before, rest)| Some((before, rest.split_once("}}")?)))
-    {
-        filled.push_str(before);
-        let path = expression.trim();
-        let is_path = !path.is_empty()
-            && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        if is_path {
-            let value = context.at(path.split('.')).and_then(Node::as_text).ok_or_else(|| {
-                format!("Failed to access variable in strict mode Some(\"{path}\")")
-            })?;
-            filled.push_str(value);
-        } else {
-            filled.extend(["{{", expression, "}}"]);
-        }
-        rest = after;
+    if !template.contains("{{") {
+        return Ok(template.to_owned());
     }
-    filled.push_str(rest);
-    Ok(filled)
+    let mut engine = Handlebars::new();
+    engine.set_strict_mode(true);
+    engine.register_escape_fn(no_escape);
+    engine.register_partial("indent", "{{content}}").map_err(|error| error.to_string())?;
+    let rendered = engine.render_template(template, &json(context));
+    rendered.map_err(|error| error.reason().to_string())
+}
+
+fn json(node: &Node) -> Value {
+    match node {
+        Node::Map(fields) => {
+            fields.iter().map(|(name, value)| (name.to_string(), json(value))).collect()
+        }
+        Node::List(items) => items.iter().map(json).collect(),
+        Node::Text(text) => Value::from(&**text),
+        Node::Number(number) => Value::from(*number),
+        Node::Unset => Value::Null,
+    }
 }
 
 #[cfg(test)]
@@ -127,10 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn other_expressions_and_workloads_without_configs_are_not_rendered() {
-        let blocks = "{{#each c}}x{{/each}} {{ unfinished";
-        let rendered = render("w", &workload(blocks), Some(&configs("80"))).unwrap();
-        assert_eq!(rendered.workload.get("runtimeConfig"), Some(&Node::text(blocks)));
+    fn loops_and_the_partial_for_indentation_are_rendered() {
+        let entry =
+            |key, value| Node::map([("key", Node::text(key)), ("value", Node::text(value))]);
+        let env = Node::list([entry("A", "1"), entry("B", "\"2\"")]);
+        let web = Node::map([("env", env), ("page", Node::text("x\ny"))]);
+        let configs = Node::map([("place", Node::text("agent_A")), ("web", web)]);
+        let rendered = |template| {
+            let rendered = render("w", &workload(template), Some(&configs)).unwrap();
+            rendered.workload.get("runtimeConfig").and_then(Node::as_text).unwrap().to_owned()
+        };
+        let loops = "{{#each c.env}}\n- {{key}}={{value}}\n{{/each}}\n";
+        assert_eq!(rendered(loops), "- A=1\n- B=\"2\"\n");
+        assert_eq!(rendered("a:\n  {{> indent content=c.page}}"), "a:\n  x\n  y");
+    }
+
+    #[test]
+    fn workloads_without_configs_are_not_rendered() {
         let plain = Node::map([("runtimeConfig", Node::text("{{c.port}}"))]);
         assert_eq!(render("w", &plain, None).unwrap().workload, plain);
     }
