@@ -1,5 +1,6 @@
 //! The command of the gate.
 
+use std::io;
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -23,7 +24,7 @@ impl Gate {
             .env("ROLLOUT", id.as_str())
             .env("WAVE", wave.to_string())
             .stdin(Stdio::null())
-            .stdout(std::io::stderr())
+            .stdout(Stdio::from(io::stderr()))
             .kill_on_drop(true);
         let task = tokio::spawn(async move {
             match shell.status().await {
