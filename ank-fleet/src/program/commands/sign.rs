@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fleet_contract::operation::Operation;
-use fleet_trust::{Bundle, NAMESPACE, Statement, Vehicles, is_bundle, sha256};
+use fleet_trust::{Bundle, MAX_VALIDITY, NAMESPACE, Statement, Vehicles, is_bundle, sha256};
 
 use super::super::arguments::{ConnectionArgs, SignArgs};
 use super::super::failure::Failure;
@@ -15,6 +15,9 @@ use super::super::interrupt::Interrupt;
 use super::super::{output, progress};
 use crate::manifests;
 use crate::rollout::ExitCode;
+
+/// By how much the clock of a vehicle may be slow, in seconds.
+const CLOCK_SKEW: i64 = 300;
 
 /// Runs the command.
 ///
@@ -68,6 +71,7 @@ fn new_bundle(
     let fleet = fleet.ok_or_else(|| Failure::usage("--fleet: the name of the fleet is needed"))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    let (not_before, expires) = validity(seconds(now), seconds(args.valid_for.as_secs()));
     let vehicles = match args.vehicles.as_slice() {
         [] => Vehicles::All,
         vins => Vehicles::Vins(vins.iter().map(ToString::to_string).collect()),
@@ -78,8 +82,8 @@ fn new_bundle(
         fleet: fleet.to_string(),
         vehicles,
         serial: args.serial.unwrap_or(now),
-        not_before: seconds(now),
-        expires: seconds(now.saturating_add(args.valid_for.as_secs())),
+        not_before,
+        expires,
         force: args.force,
         rollback: Some(args.rollback.name().to_owned()),
         release: args.release.clone(),
@@ -87,6 +91,14 @@ fn new_bundle(
     };
     statement.check().map_err(|reason| Failure::usage(format!("the statement {reason}")))?;
     Ok(Bundle { statement: statement.to_bytes(), payload, signatures: Vec::new() })
+}
+
+/// `not_before` and `expires`. A request is also valid a little before `now`, as far as
+/// [`MAX_VALIDITY`] allows it, so that vehicles with a slow clock accept it at once.
+fn validity(now: i64, valid_for: i64) -> (i64, i64) {
+    let expires = now.saturating_add(valid_for);
+    let earliest = expires.saturating_sub(MAX_VALIDITY).min(now);
+    (now.saturating_sub(CLOCK_SKEW).max(earliest), expires)
 }
 
 /// What is signed, for people.
@@ -124,4 +136,19 @@ fn signature(key: &Path, statement: &[u8]) -> Result<String, Failure> {
         return Err(failed(signed.status.to_string()));
     }
     String::from_utf8(signed.stdout).map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_valid_for_vehicles_with_a_slow_clock() {
+        let now = 1_795_600_800;
+        assert_eq!(validity(now, 60), (now - CLOCK_SKEW, now + 60));
+        assert_eq!(validity(now, MAX_VALIDITY), (now, now + MAX_VALIDITY));
+        // More than that is refused, and not made shorter.
+        let more = MAX_VALIDITY + 1;
+        assert_eq!(validity(now, more), (now, now + more));
+    }
 }
