@@ -97,6 +97,13 @@ pub(crate) fn settings(
     parse(&path, &text, context)
 }
 
+/// The names of the contexts; `None` if the file cannot be used.
+pub(crate) fn contexts(file: Option<PathBuf>) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(file.or_else(default_path)?).ok()?;
+    let file: File = serde_yaml::from_str(&text).ok()?;
+    Some(file.contexts.into_keys().collect())
+}
+
 fn parse(
     path: &Path,
     text: &str,

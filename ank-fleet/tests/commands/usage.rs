@@ -317,6 +317,7 @@ async fn completions_use_the_connection_that_is_typed() {
         (&["history", "--mqtt-broker-port", &port, "V"][..], &nowhere[..], "V01"),
         (&["--mqtt-broker-port", "=", &port, "history", "V"], &nowhere, "V01"),
         (&["history", "--inventory=fleet.csv", "V"], &[], "V09"),
+        (&["--config", "config.yaml", "history", "--context", "h"], &[], "here"),
     ] {
         let found = complete(&fleet, words, variables).await;
         assert!(found.iter().any(|line| line == expected), "{words:?}: {found:?}");

@@ -14,6 +14,7 @@ use clap_complete::{CompletionCandidate, PathCompleter};
 
 use super::super::config;
 use super::connection::ConnectionArgs;
+use super::typed::{at_home, joined, words};
 use crate::journal::Journal;
 
 /// Of so many vehicles the workloads are offered.
@@ -85,11 +86,6 @@ fn names(what: &[&str]) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// The words of the command line that is completed: the shell passes them after `--`.
-fn words() -> Vec<OsString> {
-    std::env::args_os().skip_while(|arg| arg != "--").skip(1).collect()
-}
-
 /// The options of the connection among these words.
 fn connection(words: &[OsString]) -> Vec<String> {
     let known = ConnectionArgs::augment_args(clap::Command::new(""));
@@ -103,29 +99,6 @@ fn connection(words: &[OsString]) -> Vec<String> {
             Some(format!("--{name}={}", at_home(value)))
         })
         .collect()
-}
-
-/// Joins what Bash splits: it passes `--context=prod` as `--context`, `=` and `prod`.
-fn joined(words: &[OsString]) -> Vec<OsString> {
-    let mut joined: Vec<OsString> = Vec::new();
-    let mut is_value = false;
-    for word in words {
-        let is_sign = word == "=";
-        match joined.last_mut() {
-            Some(last) if is_sign || is_value => last.push(word),
-            _ => joined.push(word.clone()),
-        }
-        is_value = is_sign;
-    }
-    joined
-}
-
-/// A path below the home directory, as the shell would pass it to a command.
-fn at_home(value: String) -> String {
-    match (value.strip_prefix("~/"), std::env::var("HOME")) {
-        (Some(rest), Ok(home)) => format!("{home}/{rest}"),
-        _ => value,
-    }
 }
 
 #[cfg(test)]

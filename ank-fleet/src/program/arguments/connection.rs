@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use fleet_contract::fleet::FleetName;
 use mqtt_session::{AddressBook, BrokerArgs, SessionOptions};
 use service_kit::settings::Check;
 
 use super::super::failure::Failure;
 use super::super::input::read_file;
+use super::contexts::contexts;
 use crate::inventory::Inventory;
 
 /// The largest message that is received, in bytes: states of vehicles, and their logs.
@@ -26,7 +28,7 @@ const _: () = assert!(KEEP_ALIVE.as_secs() < crate::rollout::READ_TIMEOUT.as_sec
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionArgs {
     /// Context of the configuration file
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(contexts))]
     pub(crate) context: Option<String>,
     /// Configuration file [default: ~/.config/ank-fleet/config.yaml]
     #[arg(long, value_name = "FILE")]

@@ -3,11 +3,13 @@
 mod candidates;
 mod changing;
 mod connection;
+mod contexts;
 mod others;
 mod reading;
 mod rollout;
 mod selection;
 mod signing;
+mod typed;
 
 use std::ffi::OsString;
 
