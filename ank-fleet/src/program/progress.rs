@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::text::one_line;
 
@@ -59,10 +59,16 @@ impl Drop for StatusLine {
 pub(crate) struct WaveBar(ProgressBar);
 
 impl WaveBar {
-    /// The bar of a wave of `total` vehicles. `name` comes before the bar, `text` behind it.
-    pub(crate) fn new(name: String, total: usize, text: String) -> Self {
+    /// The bar of a wave of `total` vehicles, of which `done` are done. `name` comes before the bar,
+    /// `text` behind it.
+    pub(crate) fn new(name: String, done: usize, total: usize, text: String) -> Self {
         // All of it is known before it is drawn first.
-        let bar = SHOWN.add(ProgressBar::new(number(total)).with_message(text));
+        let hidden = ProgressDrawTarget::hidden();
+        let bar = ProgressBar::with_draw_target(Some(number(total)), hidden).with_message(text);
+        // What a roll-out that is resumed has done before does not count for the rate.
+        bar.set_position(number(done));
+        bar.reset_eta();
+        let bar = SHOWN.add(bar);
         bar.set_style(
             style("{prefix}   {bar:20.cyan/dim}   {wide_msg}   {rate}")
                 .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -103,7 +109,7 @@ fn number(of: usize) -> u64 {
 /// A number of vehicles per time.
 fn rate(per_second: f64) -> String {
     let per_minute = per_second * 60.0;
-    if per_minute < 1.0 { String::new() } else { format!("{per_minute:.0}/min") }
+    if per_minute >= 1.0 { format!("{per_minute:.0}/min") } else { String::new() }
 }
 
 #[cfg(test)]
@@ -114,6 +120,13 @@ mod tests {
     fn rates_are_per_minute_and_none_before_the_first_vehicle() {
         assert_eq!(rate(0.0), "");
         assert_eq!(rate(0.683), "41/min");
+    }
+
+    #[test]
+    fn what_was_done_before_does_not_count_for_the_rate() {
+        let bar = WaveBar::new("wave 3/3".into(), 4, 5, "before".into());
+        bar.show(4, 5, "after".into());
+        assert_eq!(rate(bar.0.per_sec()), "");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl ShownWave {
         }
         let (done, total) = wave_progress(state, self.wave);
         let text = wave_text(state, self.wave);
-        let new = || WaveBar::new(wave_name(state, self.wave), total, text.clone());
+        let new = || WaveBar::new(wave_name(state, self.wave), done, total, text.clone());
         self.bar.get_or_insert_with(new).show(done, total, text.clone());
     }
 
