@@ -38,7 +38,7 @@ pub struct BrokerArgs {
     /// CA certificates (PEM) to verify the broker's certificate [default: those of the system]
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
     mqtt_ca_file: Option<OsString>,
-    /// Client certificate (PEM) of this vehicle, followed by its intermediate certificates
+    /// Client certificate (PEM), followed by its intermediate certificates
     #[arg(long, env, value_name = "FILE", hide_env_values = true)]
     mqtt_cert_file: Option<OsString>,
     /// Private key (PEM) of the client certificate
