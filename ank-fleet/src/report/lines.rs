@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::causes::causes;
 use super::numbers::thousands;
 use crate::changes::ChangeGroup;
-use crate::rollout::{Halt, OutcomeKind, Plan, RolloutId, Stage, State};
+use crate::rollout::{Halt, OutcomeKind, Plan, Stage, State};
 
 /// The lines that are printed before anything is sent.
 #[must_use]
@@ -152,6 +152,9 @@ fn headline(state: &State) -> String {
             format!("stopped after wave {wave}: the gate failed: {message}")
         }
         Some(Halt::Undo) => format!("{} taken back", thousands(count(state, OutcomeKind::Undone))),
+        Some(Halt::Paused) if is_between_waves(state) => {
+            format!("paused after wave {}", state.wave().saturating_sub(1))
+        }
         Some(halt) => format!("{halt} in wave {}", state.wave()),
         None => {
             let total = state.vehicles().len();
@@ -167,10 +170,26 @@ fn headline(state: &State) -> String {
     }
 }
 
-/// What the operator can do next.
+/// Whether it is paused after a wave, and the next one has not begun.
 #[must_use]
-pub fn next_commands(id: &RolloutId) -> String {
-    format!("resume: ank-fleet rollout resume {id}     undo: ank-fleet rollout undo {id}")
+pub fn is_between_waves(state: &State) -> bool {
+    let wave = state.wave();
+    wave > 1 && state.halt() == Some(&Halt::Paused) && state.tally(wave).attempted == 0
+}
+
+/// What the operator can do next; `None` if there is nothing.
+#[must_use]
+pub fn next_commands(state: &State) -> Option<String> {
+    let id = &state.plan().id;
+    let undo = format!("undo: ank-fleet rollout undo {id}");
+    if state.halt() == Some(&Halt::Aborted) {
+        return Some(undo);
+    }
+    if state.stage() != Stage::Finished {
+        return Some(format!("resume: ank-fleet rollout resume {id}     {undo}"));
+    }
+    let is_left = state.halt().is_none() && count(state, OutcomeKind::Pending) > 0;
+    is_left.then(|| format!("retry: ank-fleet rollout retry {id}"))
 }
 
 fn count(state: &State, outcome: OutcomeKind) -> usize {

@@ -18,6 +18,7 @@ mod numbers;
 pub use causes::{Cause, causes};
 pub use fold::fold_vins;
 pub use lines::{
-    next_commands, plan_lines, verdict_lines, wave_line, wave_name, wave_progress, wave_text,
+    is_between_waves, next_commands, plan_lines, verdict_lines, wave_line, wave_name,
+    wave_progress, wave_text,
 };
 pub use numbers::thousands;

@@ -30,6 +30,9 @@ async fn a_roll_out_changes_a_fleet_in_waves_and_is_taken_back() {
     assert!(output.stdout.contains("V1[8-9]\n  1 pending\n"), "{output:?}");
     let gates = std::fs::read_to_string(fleet.folder().join("gates")).unwrap();
     assert_eq!(gates, "eeee 1\neeee 2\neeee 3\n");
+    assert!(output.stderr.contains("eeee 2\n"), "{output:?}");
+    assert!(!output.stdout.contains("eeee 2\n"), "{output:?}");
+    assert!(output.stderr.ends_with("retry: ank-fleet rollout retry eeee\n"), "{output:?}");
     assert!((1..=17).all(|number| fleet.has(number, "nginx")));
     assert!((18..=20).all(|number| !fleet.has(number, "nginx")));
     let vehicles = fleet.run(&["get", "vehicles", "V01"]).await;

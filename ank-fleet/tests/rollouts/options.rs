@@ -115,6 +115,7 @@ fn a_roll_out_pauses_after_a_wave_and_stops_at_a_time() {
     world.run();
     assert_eq!(world.verdict, Some(Verdict::Halted(Halt::Paused)));
     assert_eq!(world.starts.len(), 1);
+    assert_eq!(verdict_lines(world.rollout.state())[0], "paused after wave 1");
     let until = Some(world.now.after(secs(3)));
     world.plan.options.parallel = 50;
     world.event(Event::Resume { until });

@@ -219,8 +219,8 @@ fn status(id: &RolloutId, form: Option<Output>) -> Result<ExitCode, Failure> {
         output::line(&format!("log of {}:", vehicle.vin))?;
         vehicle.log.iter().try_for_each(|line| output::line(&format!("  {line}")))?;
     }
-    if state.stage() != Stage::Finished && !is_running {
-        progress::note(&next_commands(id));
+    if !is_running {
+        next_commands(state).iter().for_each(|line| progress::note(line));
     }
     Ok(rollout.exit_code())
 }

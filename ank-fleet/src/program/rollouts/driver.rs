@@ -30,8 +30,8 @@ use crate::journal::Journal;
 use crate::presence::vehicle_of;
 use crate::report::{next_commands, verdict_lines};
 use crate::rollout::{
-    Action, Change, Event, ExitCode, Halt, READ_TIMEOUT, RequestId, RequestKind, Rollout, Stage,
-    Step, VehicleState, Verdict,
+    Action, Change, Event, ExitCode, READ_TIMEOUT, RequestId, RequestKind, Rollout, Stage, Step,
+    VehicleState, Verdict,
 };
 use crate::{Time, Vin};
 
@@ -373,24 +373,20 @@ impl<'a> Driver<'a> {
             }
         }
         let state = self.rollout.state();
-        self.shown.show(state);
-        self.shown.end(state);
-        let id = &state.plan().id;
+        self.shown.finish(state);
+        let next = next_commands(state);
         if self.verdict == Some(Verdict::Interrupted) {
             progress::note(&format!(
                 "interrupted; {} in flight go on by themselves",
                 state.in_flight()
             ));
-            progress::note(&next_commands(id));
+            next.iter().for_each(|line| progress::note(line));
             return Err(Failure::Interrupted);
         }
         if !self.is_jsonl {
             verdict_lines(state).iter().try_for_each(|line| output::line(line))?;
         }
-        let is_over = state.stage() == Stage::Finished || state.halt() == Some(&Halt::Aborted);
-        if !is_over {
-            progress::note(&next_commands(id));
-        }
+        next.iter().for_each(|line| progress::note(line));
         Ok(self.rollout.exit_code())
     }
 }

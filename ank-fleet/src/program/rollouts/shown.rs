@@ -1,7 +1,7 @@
 //! Shows the progress of the waves.
 
 use super::super::progress::{self, WaveBar};
-use crate::report::{wave_line, wave_name, wave_progress, wave_text};
+use crate::report::{is_between_waves, wave_line, wave_name, wave_progress, wave_text};
 use crate::rollout::State;
 
 /// The wave whose progress is shown.
@@ -20,7 +20,8 @@ impl ShownWave {
     /// Shows the progress; lines of waves that are over stay.
     pub(super) fn show(&mut self, state: &State) {
         while self.wave < state.wave() {
-            self.end(state);
+            self.bar = None;
+            progress::note(&wave_line(state, self.wave));
             self.wave += 1;
         }
         let (done, total) = wave_progress(state, self.wave);
@@ -29,9 +30,12 @@ impl ShownWave {
         self.bar.get_or_insert_with(new).show(done, total, text.clone());
     }
 
-    /// Replaces the bar by a line that stays.
-    pub(super) fn end(&mut self, state: &State) {
+    /// Shows the last wave, by a line that stays. One that has not begun has none.
+    pub(super) fn finish(&mut self, state: &State) {
+        self.show(state);
         self.bar = None;
-        progress::note(&wave_line(state, self.wave));
+        if !is_between_waves(state) {
+            progress::note(&wave_line(state, self.wave));
+        }
     }
 }
