@@ -293,6 +293,10 @@ impl Rollout {
 
     /// The state was read in the soak time.
     fn observed(&mut self, index: usize, outcome: &Outcome, state: &VehicleState) {
+        // The answer may come after an undo has begun, which has work of its own.
+        if !matches!(self.state.stage(), Stage::Soaking { .. }) {
+            return;
+        }
         if let Some(work) = &mut self.work {
             work.remove(&index);
         }

@@ -1,5 +1,7 @@
 //! Taking a roll-out back.
 
+use std::time::Duration;
+
 use ank_fleet::rollout::OnFailure;
 
 use super::options::{killed_at, secs};
@@ -20,6 +22,20 @@ fn undo_takes_back_what_was_changed_and_leaves_others_alone() {
     assert_eq!(world.outcomes()[&taken], Some(OutcomeKind::Superseded));
     let changed = world.vehicles.values().filter(|vehicle| vehicle.changes > 0).count();
     assert_eq!(world.count(OutcomeKind::Undone), changed - 1);
+}
+
+/// The answer about a vehicle counted as its undo.
+#[test]
+fn an_undo_while_states_are_read_after_the_soak_time_reaches_all() {
+    let options = Options { soak: Some(secs(42)), parallel: 1, ..options() };
+    let mut world = World::new(plan(3, "100%", options), |_| Behaviour::Good);
+    world.begin();
+    // The soak time is over; the state of the first is known, that of the second is being read.
+    world.run_for(secs(57) + Duration::from_millis(60));
+    assert_eq!(world.count(OutcomeKind::Succeeded), 3);
+    world.event(Event::Undo);
+    world.run();
+    assert_eq!(world.count(OutcomeKind::Undone), 3);
 }
 
 #[test]
