@@ -75,7 +75,7 @@ impl Brokers {
         [&self.current].into_iter().chain(&self.others)
     }
 
-    /// What they have in common: whether a proxy is used, or why none is.
+    /// The proxies that lead to them, or why none is used.
     #[must_use]
     pub fn proxies(&self) -> String {
         let mut shown: Vec<String> = self.nodes().map(|node| node.proxy.to_string()).collect();
