@@ -66,6 +66,9 @@ impl Rollout {
         self.presence_at = self.has_begun.then(|| self.now.after(PRESENCE_TIME));
         self.interrupted.clone_from(self.state.flying());
         self.stale.extend(self.state.flying());
+        for index in self.state.flying() {
+            self.looks.heard(*index, self.now);
+        }
         let online: Vec<usize> =
             self.stale.iter().copied().filter(|it| self.is_online(*it)).collect();
         for index in online {
@@ -143,6 +146,7 @@ impl Rollout {
             id.rollout == self.state.plan().id && id.kind == RequestKind::Change && id.vin == *vin
         });
         let Some(index) = self.state.index(vin).filter(|_| is_own) else { return };
+        self.heard(Some(index));
         let Some(vehicle) = self.state.at(index) else { return };
         let verdict = judge::progress(progress, self.state.plan().options.rollback);
         match &vehicle.phase {
@@ -193,6 +197,9 @@ impl Rollout {
                 let verdict = judge::changed(state, is_answered, rollback);
                 match verdict {
                     Verdict::Missing => self.missing(index, is_late),
+                    // Without revisions, the vehicle does not say that they have stayed up.
+                    Verdict::Ended(Outcome { outcome: OutcomeKind::Succeeded, .. }, None)
+                        if !is_late && !self.looks.has_stayed_up(index) => {}
                     Verdict::Ended(..) => self.judged(index, verdict),
                     verdict => {
                         self.judged(index, verdict);
@@ -300,6 +307,7 @@ impl Rollout {
         if let Some(work) = &mut self.work {
             work.remove(&index);
         }
+        self.unanswered.remove(&index);
         if outcome.outcome == OutcomeKind::Succeeded
             && let Some(failed) = judge::soaked(state)
         {

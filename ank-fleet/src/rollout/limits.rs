@@ -1,4 +1,4 @@
-//! Deadlines and limits.
+//! Deadlines, looks at silent vehicles, and limits.
 
 use super::judge::{no_answer, timed_out, unsettled};
 use super::machine::Rollout;
@@ -13,12 +13,27 @@ impl Rollout {
             self.reads.iter().filter(|(_, until)| **until <= self.now).map(|it| *it.0).collect();
         for index in expired {
             self.reads.remove(&index);
-            if let Some(work) = &mut self.work {
+            if let Some(work) = self.work.as_mut().filter(|work| work.contains(&index))
+                && !self.unanswered.insert(index)
+            {
                 work.remove(&index);
+                self.unanswered.remove(&index);
             }
             let deadline = self.state.at(index).and_then(Vehicle::deadline);
             if deadline.is_some_and(|deadline| deadline <= self.now) {
                 self.give_up(index);
+            }
+        }
+    }
+
+    /// Reads the state of vehicles in flight of which nothing was heard. Also of those that are
+    /// offline, as far as is known: on a broker without retained messages, that may be wrong.
+    pub(super) fn look(&mut self) {
+        for index in self.looks.due(self.now) {
+            if self.state.flying().contains(&index) {
+                self.read(index);
+            } else {
+                self.looks.remove(index);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::event::{Action, Step};
 use super::id::RequestKind;
+use super::looks::Looks;
 use super::outcome::Outcome;
 use super::plan::Plan;
 use super::state::{Stage, State};
@@ -37,6 +38,8 @@ pub struct Rollout {
     pub(super) is_connected: bool,
     /// Vehicles whose state is being read, and how long that is waited for.
     pub(super) reads: BTreeMap<usize, Time>,
+    /// When vehicles in flight are read because nothing was heard of them.
+    pub(super) looks: Looks,
     /// Vehicles of which messages may have been missed, and that are offline.
     pub(super) stale: BTreeSet<usize>,
     /// Vehicles that were in flight when the connection was made: requests to them may be lost.
@@ -47,6 +50,8 @@ pub struct Rollout {
     pub(super) next_start: Option<Time>,
     /// What remains to be read or confirmed in this stage, once it is known.
     pub(super) work: Option<BTreeSet<usize>>,
+    /// Vehicles of it whose read got no answer, and is made once more.
+    pub(super) unanswered: BTreeSet<usize>,
     pub(super) is_gate_running: bool,
     /// Whether the verdict was reported.
     pub(super) is_reported: bool,
@@ -87,11 +92,13 @@ impl Rollout {
             has_begun: false,
             is_connected: false,
             reads: BTreeMap::new(),
+            looks: Looks::default(),
             stale,
             interrupted: BTreeSet::new(),
             presence_at: None,
             next_start,
             work: None,
+            unanswered: BTreeSet::new(),
             is_gate_running: false,
             is_reported: false,
             step: Step::default(),
@@ -108,7 +115,20 @@ impl Rollout {
     pub(super) fn record(&mut self, transition: Transition) {
         let line = Line { at: self.now, transition };
         self.state.apply(&line);
+        if let Transition::Sent { vin, .. }
+        | Transition::Answered { vin, .. }
+        | Transition::Found { vin, .. } = &line.transition
+        {
+            self.heard(self.state.index(vin));
+        }
         self.step.journal.push(line);
+    }
+
+    /// Something was heard of a vehicle, or sent to it.
+    pub(super) fn heard(&mut self, index: Option<usize>) {
+        if let Some(index) = index.filter(|index| self.state.flying().contains(index)) {
+            self.looks.heard(index, self.now);
+        }
     }
 
     pub(super) fn act(&mut self, action: Action) {
@@ -135,6 +155,7 @@ impl Rollout {
         self.record(Transition::Ended { vin: vin.clone(), wave, outcome });
         self.stale.remove(&index);
         self.interrupted.remove(&index);
+        self.looks.remove(index);
         if let Some(workload) = workload {
             self.act(Action::ReadLog { vin, workload });
         }

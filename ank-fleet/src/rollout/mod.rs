@@ -17,8 +17,8 @@
 //! trial.
 //!
 //! What may have been missed is read: after each connection to the broker, when a vehicle comes
-//! online, and before a deadline is judged, the state of the vehicle decides, not the absence of a
-//! message. If the roll-out learns late that time has passed, the command did not run, because a laptop
+//! online, when nothing was heard for a while, and before a deadline is judged, the state of the vehicle
+//! decides, not the absence of a message. If the roll-out learns late that time has passed, the command did not run, because a laptop
 //! has slept: what it knows is old and its connection may be dead, so it judges nothing until there is a
 //! new one. After each connection it waits for the presence of the vehicles. What a lost connection has
 //! not delivered is sent again, and pending if nothing may be sent any more.
@@ -31,6 +31,7 @@ mod events;
 mod id;
 mod judge;
 mod limits;
+mod looks;
 mod machine;
 mod outcome;
 mod plan;

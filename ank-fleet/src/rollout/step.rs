@@ -41,7 +41,8 @@ impl Rollout {
         let is_changing = self.state.stage() == Stage::Changing && self.state.halt().is_none();
         let until = self.state.until().filter(|until| is_changing && *until > self.now);
         let start = self.next_start.filter(|start| *start > self.now);
-        let times = [unread.map(|(time, _)| *time), soak, until, start];
+        let unread = unread.map(|(time, _)| *time);
+        let times = [unread, self.looks.next(), soak, until, start];
         reads.chain(times.into_iter().flatten()).min()
     }
 
@@ -57,6 +58,7 @@ impl Rollout {
         }
         self.expire_reads();
         self.expire_deadlines();
+        self.look();
         self.check_limits();
         self.run_stages();
     }

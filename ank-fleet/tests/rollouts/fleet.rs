@@ -61,6 +61,10 @@ pub(crate) struct World {
     /// When vehicles got the change.
     pub(crate) starts: Vec<Time>,
     pub(crate) rules: Rules,
+    /// The broker loses these messages, counted from 0, or all status messages.
+    pub(crate) lost: BTreeSet<usize>,
+    pub(crate) loses_statuses: bool,
+    messages: usize,
 }
 
 impl World {
@@ -89,6 +93,9 @@ impl World {
             failed_gates: BTreeSet::new(),
             starts: Vec::new(),
             rules: Rules::default(),
+            lost: BTreeSet::new(),
+            loses_statuses: false,
+            messages: 0,
         }
     }
 
@@ -210,7 +217,20 @@ impl World {
         self.vehicles.get(vin).is_some_and(|vehicle| vehicle.is_online)
     }
 
+    /// Whether the broker loses the next message.
+    fn is_lost(&mut self) -> bool {
+        self.messages += 1;
+        self.lost.contains(&(self.messages - 1))
+    }
+
     fn deliver(&mut self, pending: Pending) {
+        let is_message = matches!(
+            pending,
+            Pending::Event(Event::Reply { .. }) | Pending::Read(_) | Pending::Status(..)
+        );
+        if is_message && self.is_lost() {
+            return;
+        }
         match pending {
             Pending::Gate(wave) => {
                 let has_failed = self.failing_gates.contains(&wave);
@@ -222,6 +242,7 @@ impl World {
             // Without a connection, messages are lost.
             _ if self.line != Line::Up => {}
             Pending::Status(vin, _) | Pending::Fails(vin) if !self.is_online(&vin) => {}
+            Pending::Status(..) if self.loses_statuses => {}
             Pending::Event(Event::Reply { request, .. }) if !self.is_online(&request.vin) => {}
             Pending::Event(event) => self.event(event),
             Pending::Read(vin) => {
@@ -347,6 +368,7 @@ impl World {
             Action::ReadLog { vin, .. } => {
                 self.later(50, Pending::Event(Event::Log { vin, lines: vec!["bad".into()] }));
             }
+            Action::Send { .. } if self.is_lost() => {}
             Action::Send { request, expires, .. } => {
                 let Some(vehicle) = self.vehicles.get_mut(&request.vin) else { return };
                 if vehicle.is_online {

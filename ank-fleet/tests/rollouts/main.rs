@@ -10,6 +10,7 @@
 
 mod fleet;
 mod found;
+mod lost_messages;
 mod options;
 mod random;
 mod rules;

@@ -175,8 +175,10 @@ proptest! {
         fleet in prop::collection::vec(behaviour(), 1..100),
         setup in setup(),
         troubles in prop::collection::vec(trouble(), 0..14),
+        lost in prop::collection::btree_set(0..500_usize, 0..50),
     ) {
         let mut world = setup.world(&fleet, "1,10%,50%,100%");
+        world.lost = lost;
         world.begin();
         for (millis, trouble) in troubles {
             world.run_for(Duration::from_millis(millis));
@@ -204,6 +206,23 @@ proptest! {
             world.outcomes()
         };
         prop_assert_eq!(run(&[]), run(&sleeps));
+    }
+
+    #[test]
+    fn vehicles_have_their_outcome_whichever_messages_are_lost(
+        fleet in prop::collection::vec(behaviour(), 1..40),
+        setup in setup(),
+        lost in prop::collection::btree_set(0..200_usize, 0..3),
+    ) {
+        let setup = setup.without_limits();
+        let run = |lost: &BTreeSet<usize>| {
+            let mut world = setup.world(&fleet, "1,20%,100%");
+            world.lost.clone_from(lost);
+            world.begin();
+            world.finish();
+            world.outcomes()
+        };
+        prop_assert_eq!(run(&BTreeSet::new()), run(&lost));
     }
 
     #[test]

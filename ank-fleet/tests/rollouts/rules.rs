@@ -17,6 +17,8 @@ pub(crate) struct Rules {
     succeeded: BTreeMap<Vin, Time>,
     /// Vehicles to which the change was sent.
     sent: BTreeSet<Vin>,
+    /// Vehicles to which a confirmation was sent, and that have not answered. It may be sent again.
+    confirming: BTreeSet<Vin>,
     /// The last start.
     started: Option<Time>,
     /// The limit of the last command of the operator, if there was one.
@@ -51,10 +53,14 @@ impl Rules {
                 Transition::Sent { vin, request: RequestKind::Undo, .. } => {
                     assert!(self.sent.contains(vin), "{vin} was not changed by this roll-out");
                 }
-                Transition::Ended { vin, outcome, .. }
-                    if outcome.outcome == OutcomeKind::Succeeded =>
-                {
-                    self.succeeded.insert(vin.clone(), line.at);
+                Transition::Ended { vin, outcome, .. } => {
+                    self.confirming.remove(vin);
+                    if outcome.outcome == OutcomeKind::Succeeded {
+                        self.succeeded.insert(vin.clone(), line.at);
+                    }
+                }
+                Transition::Confirmed { vin } => {
+                    self.confirming.remove(vin);
                 }
                 Transition::Resumed { until } => self.until = Some(*until),
                 Transition::UndoStarted => {
@@ -90,7 +96,11 @@ impl Rules {
         self.passed.remove(&wave);
     }
 
-    fn confirmation(&self, vin: &Vin, state: &State, now: Time) {
+    fn confirmation(&mut self, vin: &Vin, state: &State, now: Time) {
+        // What was lost is sent again.
+        if !self.confirming.insert(vin.clone()) {
+            return;
+        }
         let options = &state.plan().options;
         if let Some(soak) = options.soak {
             let since = self.succeeded.get(vin).map(|succeeded| now.since(*succeeded));

@@ -47,6 +47,7 @@ pub(crate) struct ModelVehicle {
     pub(crate) is_undone: bool,
     /// Somebody else has made a later change.
     pub(crate) is_taken: bool,
+    pub(crate) keeps_revisions: bool,
     /// The change is another one, with the same id.
     pub(crate) is_other: bool,
     /// The wave of the request that has made the change.
@@ -65,6 +66,7 @@ impl ModelVehicle {
             is_confirmed: false,
             is_undone: false,
             is_taken: false,
+            keeps_revisions: true,
             is_other: false,
             wave: 1,
             changes: 0,
@@ -108,8 +110,8 @@ impl ModelVehicle {
             ),
         };
         let is_current = !self.is_undone && !self.is_taken;
-        let own =
-            Some(OwnRevision { revision: 1, wave: self.wave, attempt: 1, status, is_current });
+        let own = OwnRevision { revision: 1, wave: self.wave, attempt: 1, status, is_current };
+        let own = self.keeps_revisions.then_some(own);
         Some(VehicleState {
             is_applied: is_current && !self.is_other,
             workloads,
