@@ -68,8 +68,14 @@ impl AnkFleet {
         format!("image: localhost/{workload}:{version}")
     }
 
-    /// Rolls a version of a workload out to these vehicles.
-    pub(crate) async fn roll_out(&self, vins: &[String], workload: &str, version: u32) -> Ended {
+    /// Rolls a version of a workload out to these vehicles, each of which has this time.
+    pub(crate) async fn roll_out(
+        &self,
+        vins: &[String],
+        workload: &str,
+        version: u32,
+        deadline: &str,
+    ) -> Ended {
         let file = self.home.path().join("manifest.yaml");
         let manifest = format!(
             "apiVersion: v1\nworkloads:\n  {workload}:\n    runtime: podman\n    \
@@ -77,7 +83,7 @@ impl AnkFleet {
             Self::image(workload, version)
         );
         std::fs::write(&file, manifest).unwrap();
-        let mut arguments = vec!["apply", file.to_str().unwrap(), "--yes", "--deadline", "60s"];
+        let mut arguments = vec!["apply", file.to_str().unwrap(), "--yes", "--deadline", deadline];
         arguments.extend(vins.iter().map(String::as_str));
         self.run(&arguments).await
     }

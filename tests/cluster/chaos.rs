@@ -47,6 +47,9 @@ const HANGS: std::ops::Range<u64> = 500..14_000;
 /// The workload that `ank-fleet` rolls out.
 const ROLLED_OUT: &str = "rolled-out";
 
+/// How long a vehicle has for a roll-out: nodes may be down for most of it.
+const DEADLINE_OF_VEHICLES: &str = "60s";
+
 /// What the requests of the load expect.
 const SETTINGS: [(&str, &str); 2] = [("MAX_PAYLOAD_SIZE", "256KiB"), ("STABLE_TIME", "100ms")];
 
@@ -99,7 +102,7 @@ async fn every_request_is_answered_whatever_happens_to_nodes() {
         say(&format!("cluster: chaos: {}\n", load.summary()));
     }
     // After the faults, a rollout reaches all.
-    let last = fleet.roll_out(&vins, ROLLED_OUT, rollouts).await;
+    let last = fleet.roll_out(&vins, ROLLED_OUT, rollouts, DEADLINE_OF_VEHICLES).await;
     if last.code != Some(0) {
         failures.push(format!("the last rollout: {}{}", last.stdout, last.stderr));
     }
@@ -195,7 +198,7 @@ async fn disturb(
 async fn roll_out(fleet: &AnkFleet, vins: &[String], end: Instant, journal: &Journal) -> u32 {
     let mut version = 0;
     while Instant::now() < end {
-        let ended = fleet.roll_out(vins, ROLLED_OUT, version).await;
+        let ended = fleet.roll_out(vins, ROLLED_OUT, version, DEADLINE_OF_VEHICLES).await;
         // A vehicle may have been out of reach for longer than the rollout waits.
         journal.note(format!("rollout {version}: exit code {:?}", ended.code));
         version += 1;

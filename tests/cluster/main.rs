@@ -13,6 +13,7 @@ mod cluster;
 mod delivery;
 mod presence;
 mod replicas;
+mod rollouts;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
