@@ -84,6 +84,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
                 ended: ended_receiver,
                 request_timeout: settings.request_timeout,
                 confirm_timeout: settings.rollout_timeout,
+                has_replicas: settings.replica.is_some(),
                 metrics: instruments.revisions.clone(),
             };
             let (kept, task) = revisions::open(options, parts).await?;

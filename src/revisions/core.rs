@@ -146,6 +146,11 @@ impl Core {
         actions
     }
 
+    /// Whether the overlay was refused when Ankaios had this marker.
+    fn is_refused_at(&self, seen: Option<&Marker>) -> bool {
+        matches!(&self.placement, Placement::Refused { seen: at, .. } if at.as_ref() == seen)
+    }
+
     fn take(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) {
         match event {
             Event::LinkUp => {
@@ -158,11 +163,9 @@ impl Core {
                 }
             }
             Event::LinkDown => self.link_up = false,
+            Event::Interrupted => self.check_due = true,
             Event::Marker(seen) => {
-                let is_refused = matches!(
-                    &self.placement, Placement::Refused { seen: at, .. } if *at == seen
-                );
-                if !is_refused && !self.is_expected(seen.as_ref()) {
+                if !self.is_refused_at(seen.as_ref()) && !self.is_expected(seen.as_ref()) {
                     self.check_due = true;
                 }
             }

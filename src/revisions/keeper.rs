@@ -70,6 +70,8 @@ pub(crate) struct KeeperParts {
     pub(crate) request_timeout: Duration,
     /// How long a change waits for its confirmation.
     pub(crate) confirm_timeout: Option<Duration>,
+    /// Whether other replicas change the vehicle, so their markers must be followed.
+    pub(crate) has_replicas: bool,
     pub(crate) metrics: RevisionMetrics,
 }
 
@@ -197,7 +199,9 @@ struct Keeper {
     last_id: JobId,
     in_progress: Option<InProgress>,
     admitting: Option<Admitting>,
-    marker_events: EventStream,
+    /// What other replicas change. Only with replicas: as long as somebody is subscribed to events,
+    /// Ankaios compares the whole states at each update, which then takes a third longer.
+    marker_events: Option<EventStream>,
 }
 
 fn now() -> Now {
@@ -218,8 +222,10 @@ impl Keeper {
             max_update: PIPE - ENVELOPE,
         };
         let core = Core::new(core_options, contents, now());
-        let fields = marker::EVENT_FIELDS.map(str::to_owned);
-        let marker_events = parts.ankaios.events(fields.to_vec());
+        let marker_events = parts.has_replicas.then(|| {
+            let fields = marker::EVENT_FIELDS.map(str::to_owned);
+            parts.ankaios.events(fields.to_vec())
+        });
         Self {
             core,
             parts,
@@ -238,6 +244,7 @@ impl Keeper {
         self.publish_status();
         let mut link = self.parts.link.clone();
         link.mark_changed();
+        let mut interruptions = self.parts.ankaios.interruptions();
         loop {
             let deadline = self.core.deadline();
             let event = tokio::select! {
@@ -250,7 +257,8 @@ impl Keeper {
                     LinkState::Connected => Some(Event::LinkUp),
                     LinkState::Disconnected | LinkState::Closed => Some(Event::LinkDown),
                 },
-                event = self.marker_events.next() => match event {
+                Ok(()) = interruptions.changed() => Some(Event::Interrupted),
+                Some(event) = OptionFuture::from(self.marker_events.as_mut().map(EventStream::next)) => match event {
                     Ok(event) => {
                         let state = event.response.complete_state.unwrap_or_default();
                         Some(Event::Marker(Marker::hint(&to_value(&state))))

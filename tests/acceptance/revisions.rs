@@ -32,8 +32,7 @@ impl Kept {
         all.push(("STABLE_TIME", "300ms"));
         all.extend_from_slice(settings);
         let scene = Scene::with(&all).await;
-        // That of the guard, and that of the marker.
-        scene.vehicle.wait_for_event_streams(2).await;
+        scene.vehicle.wait_for_guard(&all).await;
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self { scene, settings: all.into_iter().map(owned).collect(), state_dir }
     }
@@ -83,11 +82,11 @@ impl Kept {
     /// Restarts the server while no request is under way: one that reaches the new session before
     /// its Hello would close it for good. The connector sends nothing by itself once the rollout of
     /// the newest revision has ended, which is recorded after its subscription was started, and
-    /// once that subscription has ended, too. Those of the guard and of the marker stay.
+    /// once that subscription has ended, too. That of the guard stays.
     async fn restart_server(&self) {
         self.newest_is("succeeded").await;
         eventually("no rollout is followed", DEADLINE, async || {
-            (self.scene.vehicle.streams()["events"].len() == 2).then_some(())
+            (self.scene.vehicle.streams()["events"].len() == 1).then_some(())
         })
         .await;
         self.scene.vehicle.restart_server().await.unwrap();

@@ -151,6 +151,14 @@ impl Client {
         &self.event_streams
     }
 
+    /// Changes when the session with Ankaios was interrupted, even if the link stays connected: the
+    /// server may have started anew, without what was changed since its start. A subscription to
+    /// events shows the same, but makes each update slower as long as it lasts.
+    #[must_use]
+    pub fn interruptions(&self) -> watch::Receiver<u64> {
+        self.pending.interruptions()
+    }
+
     /// The status of the link, and its changes.
     pub(super) fn link_status(&self) -> watch::Receiver<LinkStatus> {
         self.status.clone()

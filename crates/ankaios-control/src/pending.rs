@@ -14,7 +14,7 @@ use service_kit::clock::Moment;
 use service_kit::random;
 pub(super) use table::{Answer, Kind, Subject};
 use table::{Recipient, Request, Table};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::answer_memory::AnswerMemory;
@@ -53,6 +53,8 @@ pub(super) struct Pending {
     /// One permit for each request that may wait to be written.
     slots: Arc<Semaphore>,
     answer_memory: AnswerMemory,
+    /// How often streams were abandoned.
+    interruptions: watch::Sender<u64>,
 }
 
 impl Pending {
@@ -63,6 +65,7 @@ impl Pending {
             unwritten: Notify::new(),
             slots: Arc::new(Semaphore::new(MAX_UNWRITTEN)),
             answer_memory: AnswerMemory::new(),
+            interruptions: watch::Sender::new(0),
         }
     }
 
@@ -341,6 +344,12 @@ impl Pending {
                 producer.end(None);
             }
         }
+        self.interruptions.send_modify(|count| *count += 1);
+    }
+
+    /// Counts the times at which messages of a session may have been lost.
+    pub(super) fn interruptions(&self) -> watch::Receiver<u64> {
+        self.interruptions.subscribe()
     }
 
     /// Prepares for a new session, which knows no streams, then does what

@@ -40,6 +40,11 @@ impl Core {
                 actions.push(Action::Read { masks, id: None });
                 self.step = Step::Adopting(marker);
             }
+            // Nothing has changed since it was refused.
+            Finding::Lost
+                if self.is_refused_at(self.seen.as_ref())
+                    && self.book.doubt.is_none()
+                    && self.unanswered.is_none() => {}
             Finding::Lost => {
                 self.book.doubt = None;
                 self.unanswered = None;

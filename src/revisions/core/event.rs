@@ -29,6 +29,8 @@ pub(in crate::revisions) enum Event {
     LinkUp,
     /// The link was lost.
     LinkDown,
+    /// The session with Ankaios was interrupted: its server may have started anew.
+    Interrupted,
     /// Ankaios has this marker.
     Marker(Option<Marker>),
     /// A request, whose answer has this id. It is given up if it does not start in time.

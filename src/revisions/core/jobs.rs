@@ -121,7 +121,7 @@ impl Core {
         actions: &mut Vec<Action>,
     ) {
         let seen = Marker::of(state);
-        let refused = matches!(&self.placement, Placement::Refused { seen: at, .. } if *at == seen);
+        let refused = self.is_refused_at(seen.as_ref());
         match self.book.find(seen.as_ref()) {
             Finding::InPlace => {
                 self.book.doubt = None;

@@ -52,8 +52,9 @@ fn run(seed: u64) {
             }
             10 => {
                 world.vehicle.state = world.vehicle.startup.clone();
-                let seen = world.vehicle.marker();
-                world.step(Event::Marker(seen));
+                // With replicas; without them.
+                let seen = Event::Marker(world.vehicle.marker());
+                world.step(if random.bool() { seen } else { Event::Interrupted });
             }
             11 => {
                 world.fault =

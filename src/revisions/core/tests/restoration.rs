@@ -128,11 +128,24 @@ fn what_was_refused_is_not_another_try() {
         // The event about the marker, which is gone.
         let sent = world.sent;
         world.handle(Event::Marker(None));
+        world.handle(Event::Interrupted);
         assert_eq!(world.sent, sent, "it is not sent twice");
         assert_eq!(world.core().report().restore, Some(RestoreState::Refused));
     }
     world.fault = Fault::None;
     world.restart_server();
+    assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
+}
+
+#[test]
+fn a_server_that_restarts_while_the_link_stays_gets_it_back() {
+    let mut world = World::new(&[]);
+    world.apply(&[("a", Some("1"))], RollbackMode::Off).unwrap();
+    let sent = world.sent;
+    world.handle(Event::Interrupted);
+    assert_eq!(world.sent, sent, "nothing was lost");
+    world.vehicle.state = world.vehicle.startup.clone();
+    world.handle(Event::Interrupted);
     assert_eq!(summary(&world), (1, values(&[("a", "1")]), Some(1)));
 }
 
