@@ -158,6 +158,18 @@ impl Ankaios {
         list.lines().next().map(str::to_owned)
     }
 
+    /// The directory with the FIFOs of a running workload, if there is one.
+    pub fn control_interface(&self, workload: &str) -> Option<PathBuf> {
+        // Ankaios names the folder of a workload <workload>.<id>.
+        let run = self.folder.path().join("run").join(format!("{}_io", self.agent_name));
+        let folders = std::fs::read_dir(run).ok()?.flatten();
+        let mut own = folders.filter(|entry| {
+            entry.file_name().to_str().and_then(|name| name.split('.').next()) == Some(workload)
+        });
+        let folder = own.next()?.path().join("control_interface");
+        folder.join("input").exists().then_some(folder)
+    }
+
     /// A filter for the containers of this agent.
     fn own(&self) -> String {
         format!("--filter=label=agent={}", self.agent_name)

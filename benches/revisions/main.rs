@@ -1,6 +1,9 @@
 //! What revisions cost: the time of a change with and without `STATE_DIR`, the time of reads
 //! while changes are synced, and the time to put 100 workloads back.
 //!
+//! With `ANKAIOS_BIN_DIR`, the directory with `ank-server`, `ank-agent` and `ank`, also the time of a
+//! change with a real Ankaios: the simulated one answers ten times faster.
+//!
 //! `make bench` runs it. It prints a table and writes the same figures as JSON to
 //! `target/bench/revisions.json`. The store is on the file system of `target`; the path of a
 //! directory as argument uses another one, and that of a binary as second argument measures it
@@ -10,31 +13,32 @@
 #![allow(clippy::print_stdout, reason = "the table is the purpose of this program")]
 #![allow(clippy::cast_precision_loss, reason = "figures are shown with few digits")]
 
-#[path = "speed/mqtt.rs"]
+mod ankaios;
+mod disk;
+#[path = "../speed/mqtt.rs"]
 mod mqtt;
+mod operator;
 #[allow(dead_code, reason = "it also adds up rounds")]
-#[path = "speed/round.rs"]
+#[path = "../speed/round.rs"]
 mod round;
 #[allow(dead_code, reason = "other benchmarks have more vehicles")]
-#[path = "speed/scene.rs"]
+#[path = "../speed/scene.rs"]
 mod scene;
-#[path = "../tests/support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "it also measures processor time")]
-#[path = "speed/usage.rs"]
+#[path = "../speed/usage.rs"]
 mod usage;
 
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use mqtt::Connection;
+use disk::sync;
+use operator::Operator;
 use round::median;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use scene::{Connector, Scene, shipped_binary};
 use serde_json::{Value, json};
-use support::connector::BASE;
 use tempfile::TempDir;
 use usage::{machine, memory};
 
@@ -49,71 +53,17 @@ const WORKLOADS: usize = 100;
 /// How often they are put back. More often the link would be lost for good.
 const RESTORATIONS: usize = 5;
 
-/// An operator of one vehicle.
-struct Operator {
-    connection: Connection,
-    number: usize,
-}
-
-impl Operator {
-    fn connect(scene: &Scene) -> Self {
-        let connection = Connection::open(scene.broker.port(), "operator", &reply_topic());
-        Self { connection, number: 0 }
-    }
-
-    /// Sends a request and waits for its reply. Returns the time and the reply.
-    fn ask(&mut self, operation: &str, payload: impl Into<Bytes>) -> (f64, Value) {
-        let start = Instant::now();
-        self.send(operation, payload);
-        let reply = self.reply();
-        (start.elapsed().as_secs_f64(), reply)
-    }
-
-    fn send(&mut self, operation: &str, payload: impl Into<Bytes>) {
-        let topic = format!("{BASE}/{operation}/req");
-        let properties = PublishProperties {
-            response_topic: Some(reply_topic()),
-            ..PublishProperties::default()
-        };
-        self.connection.publish(&topic, payload.into(), properties);
-        self.connection.send();
-    }
-
-    fn reply(&mut self) -> Value {
-        loop {
-            if let Some(Packet::Publish(Publish { payload, pkid, .. })) = self.connection.next() {
-                // Sent with the next request.
-                self.connection.acknowledge(pkid);
-                return serde_json::from_slice(&payload).unwrap();
-            }
-        }
-    }
-
-    /// Changes a config.
-    fn change(&mut self) -> f64 {
-        self.number += 1;
-        let manifest = format!("apiVersion: v1\nconfigs:\n  c: '{}'\n", self.number);
-        let (time, reply) = self.ask("manifest/apply", manifest);
-        assert!(reply.get("error").is_none(), "{reply}");
-        time
-    }
-}
-
-/// The topic of all replies.
-fn reply_topic() -> String {
-    format!("{BASE}/bench/resp")
-}
-
 fn main() {
     let arguments = || std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let state_dir = TempDir::new_in(arguments().next().map_or(target, PathBuf::from)).unwrap();
+    let parent = arguments().next().map_or(target, PathBuf::from);
+    let state_dir = TempDir::new_in(&parent).unwrap();
     let binary = arguments().nth(1).map_or_else(shipped_binary, PathBuf::from);
     let (plain_scene, kept_scene) = (Scene::start(), Scene::start());
     let start = |scene: &Scene, settings: &[(&str, &str)]| {
         let port = scene.broker.port();
         let connector = Connector::with(&binary, port, scene.vehicle.control_interface(), settings);
-        let mut operator = Operator::connect(scene);
+        let mut operator = Operator::connect(scene.broker.port());
         sleep(Duration::from_secs(1));
         operator.change();
         (connector, operator)
@@ -139,7 +89,7 @@ fn main() {
     let ratios = changes.iter().zip(&kept_changes).zip(&syncs);
     let ratio = median(ratios.map(|((change, kept), sync)| (kept - sync) / change));
     let read_ratio = median(reads.iter().zip(&reads_beside).map(|(read, beside)| beside / read));
-    let figures = json!({
+    let mut figures = json!({
         "machine": machine(),
         "change_s": median(changes),
         "change_with_revisions_s": median(kept_changes),
@@ -153,6 +103,7 @@ fn main() {
         "idle_bytes": idle,
     });
     println!("{}", table(&figures));
+    figures["ankaios"] = ankaios::measure(&binary, &parent).unwrap_or_default();
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../bench/revisions.json");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, serde_json::to_vec_pretty(&figures).unwrap()).unwrap();
@@ -173,29 +124,6 @@ fn read_beside_a_change(kept: &mut Operator) -> f64 {
         }
     }
     time.unwrap()
-}
-
-/// Writes and syncs what one change does: two files and their folder, then one file, the removal of
-/// an old revision, and the folder.
-fn sync(folder: &std::path::Path) -> f64 {
-    use std::fs::File;
-    use std::io::Write;
-    let content = [b'x'; 600];
-    let write = |name: &str| {
-        let path = folder.join(name);
-        let mut file = File::create(folder.join("new")).unwrap();
-        file.write_all(&content).unwrap();
-        file.sync_all().unwrap();
-        std::fs::rename(folder.join("new"), path).unwrap();
-    };
-    let start = Instant::now();
-    write("a");
-    write("b");
-    File::open(folder).unwrap().sync_all().unwrap();
-    write("b");
-    std::fs::remove_file(folder.join("a")).unwrap();
-    File::open(folder).unwrap().sync_all().unwrap();
-    start.elapsed().as_secs_f64()
 }
 
 /// The time from the start of the server until all workloads are back.
