@@ -7,7 +7,7 @@ SENDER := localhost/vehicle-data-sender:$(VERSION)
 PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 
 .PHONY: help test check check-contract deny advisories demo image image-local ank-fleet man bench figures chaos fuzz \
-	cluster test-cluster chaos-cluster fleet-load bench-fleet
+	cluster test-cluster chaos-cluster cluster-rmqtt test-cluster-rmqtt fleet-load bench-fleet
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -42,6 +42,16 @@ chaos-cluster: ## Kill, cut off and suspend nodes for CHAOS_SECONDS (600); CHAOS
 	cargo test --test cluster --no-run
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} scripts/cluster.sh run \
 		cargo test --test cluster -- --nocapture chaos
+
+cluster-rmqtt: ## Build RMQTT and start a cluster of three nodes to try; scripts/cluster-rmqtt.sh down stops it
+	scripts/cluster-rmqtt.sh up
+
+# What RMQTT cannot do is not run on it; each of these tests says why.
+test-cluster-rmqtt: ## Run those tests on a cluster of three RMQTT nodes that this engine can pass
+	scripts/cluster-rmqtt.sh build
+	cargo build --package ank-fleet
+	cargo test --test cluster --no-run
+	FAIL_ON_SKIP=1 scripts/cluster-rmqtt.sh run cargo test --test cluster
 
 # Only musl-mem has code of its own for a processor, so it is checked for the other one too.
 check:

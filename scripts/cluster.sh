@@ -31,10 +31,8 @@ ROOT=${CLUSTER_ROOT:-$here/target/cluster}
 DATA=${CLUSTER_DATA:-$ROOT/data}
 PORT=${CLUSTER_PORT:-18830}
 QUEUES=${CLUSTER_QUEUES:-quorum}
-NODES="1 2 3"
-
-# How long a node may take to start or to stop, in seconds. On a busy machine it takes a minute.
-PATIENCE=180
+ENGINE=rabbitmq
+. "$here/scripts/cluster-common.sh"
 
 # A node that hangs is found out after 75 to 125 % of this time, in seconds.
 TICK=12
@@ -42,11 +40,6 @@ TICK=12
 # Inside the namespace.
 INNER=/var/lib/cluster
 COOKIE=cluster
-
-fail() {
-    echo "cluster.sh: $*" >&2
-    exit 1
-}
 
 check_system() {
     [ "$(uname)" = Linux ] || fail "mount namespaces need Linux: run it in a virtual machine"
@@ -144,18 +137,6 @@ pid_of() {
         grep -qx "RABBITMQ_DIST_PORT=$((PORT + 10 + $1))" && echo "$pid"
 }
 
-check_node() {
-    case ${1:-} in
-    [123]) ;;
-    *) fail "which node? 1, 2 or 3" ;;
-    esac
-}
-
-running() {
-    check_node "${1:-}"
-    pid_of "$1" || fail "node $1 does not run"
-}
-
 # evaluate N: evaluates the Erlang of standard input on the node.
 evaluate() {
     (node "$1" timeout 10 erl_call -n "node$1@localhost" -c "$COOKIE" -e)
@@ -212,21 +193,6 @@ await_all() {
         [ $rounds != 0 ] || fail "the nodes do not find each other; see $DATA/node1/log"
         sleep 1
     done
-}
-
-await_end() {
-    rounds=$((PATIENCE * 10))
-    while [ -e "/proc/$1" ] && ! grep -q "^State:.Z" "/proc/$1/status" 2>/dev/null; do
-        rounds=$((rounds - 1))
-        [ $rounds != 0 ] || fail "process $1 does not end"
-        sleep 0.1
-    done
-}
-
-end_node() {
-    pid=$(pid_of "$1") || return 0
-    kill -s "$2" "$pid"
-    await_end "$pid"
 }
 
 up() {
@@ -287,61 +253,6 @@ status() {
     done
 }
 
-try_this() {
-    a=$((PORT + 1)) b=$((PORT + 2)) c=$((PORT + 3))
-    script=scripts/cluster.sh
-    options=$(env | sed -n 's/^\(CLUSTER_[A-Z]*=.*\)/ \1/p' | tr -d '\n')
-    [ -z "$options" ] || options="
-  export$options"
-    cat <<END
-A cluster of three RabbitMQ nodes runs: MQTT 5 on 127.0.0.1:$a, :$b and :$c.
-Its user is fleet, the password too. The logs are in $DATA/nodeN/log.
-
-In one terminal a simulated vehicle:
-
-  mkdir -p /tmp/cluster/state && printf fleet >/tmp/cluster/password
-  cargo run -p vehicle-simulator -- --broker 127.0.0.1:$a --no-connector \\
-    --control-interface-dir /tmp/cluster/vehicle
-
-In another one its connector, on any of the nodes:
-
-  VIN=1 FLEET=demo MQTT_BROKER_ADDR=127.0.0.1:$a,127.0.0.1:$b,127.0.0.1:$c \\
-    MQTT_USERNAME=fleet MQTT_PASSWORD_FILE=/tmp/cluster/password STATE_DIR=/tmp/cluster/state \\
-    CONTROL_INTERFACE_DIR=/tmp/cluster/vehicle cargo run -p fleet-connector
-
-Operators, each on another node:
-
-  mosquitto_sub -V 5 -p $b -u fleet -P fleet -v -t 'vehicle/1/#'
-  mosquitto_pub -V 5 -p $c -u fleet -P fleet -q 1 -t vehicle/1/manifest/apply/req -f manifests/nginx.yaml
-  export FLEET=demo MQTT_BROKER_ADDR=127.0.0.1:$a,127.0.0.1:$b,127.0.0.1:$c
-  export MQTT_USERNAME=fleet MQTT_PASSWORD_FILE=/tmp/cluster/password
-  cargo run -p ank-fleet -- get vehicles
-
-What may happen to a cluster:
-$options
-  $script kill 2       and start 2
-  $script suspend 2    it hangs; resume 2
-  $script isolate 2    it is cut off from the others; rejoin 2
-  $script status
-  $script down         stop everything; wipe: and forget it
-END
-}
-
-# Runs a command with a cluster in memory, which nobody else uses.
-run() {
-    [ $# -gt 0 ] || fail "run what?"
-    install_packages
-    memory=/dev/shm
-    [ -w $memory ] || memory=${TMPDIR:-/tmp}
-    DATA=$(mktemp -d "$memory/cluster.XXXXXX")
-    # Below the ports that the kernel assigns, and those of the tests.
-    PORT=$((2000 + $$ % 250 * 30))
-    trap 'down; rm -rf "$DATA"' EXIT
-    trap 'exit 130' INT TERM
-    up
-    CLUSTER_ROOT=$ROOT CLUSTER_DATA=$DATA CLUSTER_PORT=$PORT "$@"
-}
-
 command=${1:-}
 [ $# = 0 ] || shift
 case $command in
@@ -351,7 +262,8 @@ case $command in
 install) install_packages ;;
 up)
     up
-    try_this
+    try_this RabbitMQ
+    echo "  scripts/cluster.sh isolate 2    it is cut off from the others; rejoin 2"
     ;;
 start)
     check_node "${1:-}"
@@ -402,8 +314,5 @@ wipe)
     rm -rf "$DATA"/node[123]
     ;;
 run) run "$@" ;;
-*)
-    sed -n '2,/^set -eu/s/^# \{0,1\}//p' "$0" >&2
-    exit 64
-    ;;
+*) usage ;;
 esac

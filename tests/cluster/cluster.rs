@@ -1,6 +1,7 @@
 //! The cluster of brokers, which all tests of a run share.
 //!
-//! `scripts/cluster.sh run` starts it, runs the tests and stops it. Its variables say where it is.
+//! `scripts/cluster.sh run` or `scripts/cluster-rmqtt.sh run` starts it, runs the tests and stops it.
+//! Its variables say where it is, and which engine it has.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +20,15 @@ pub(crate) const USER: &str = "fleet";
 /// How long a node may take to start on a busy machine.
 const START: Duration = Duration::from_secs(180);
 
-/// The nodes. RabbitMQ has a majority with two of three.
+/// The nodes. Two of three are a majority.
 pub(crate) const NODES: [u16; 3] = [1, 2, 3];
+
+/// The broker of the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    RabbitMq,
+    Rmqtt,
+}
 
 /// Tests that disturb nodes have the cluster for themselves; the others share it.
 static CLUSTER: RwLock<()> = RwLock::const_new(());
@@ -75,19 +83,43 @@ fn needs(test: &str) -> Option<u16> {
     Some(port.to_str().unwrap().parse().unwrap())
 }
 
+/// The engine of the cluster.
+fn engine() -> Engine {
+    let name = std::env::var("CLUSTER_ENGINE").unwrap_or_else(|_| "rabbitmq".to_owned());
+    match name.as_str() {
+        "rabbitmq" => Engine::RabbitMq,
+        "rmqtt" => Engine::Rmqtt,
+        _ => panic!("CLUSTER_ENGINE={name}"),
+    }
+}
+
+/// Whether the cluster cannot pass a test because of a fault of RMQTT, which the message names.
+pub(crate) fn is_beyond_rmqtt(test: &str, fault: &str) -> bool {
+    let is_beyond = engine() == Engine::Rmqtt;
+    if is_beyond {
+        // Not skipped(): nothing is missing on this machine.
+        say(&format!("\nNOT RUN ON RMQTT {test}: {fault}\n"));
+    }
+    is_beyond
+}
+
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/cluster.sh")
+    let name = match engine() {
+        Engine::RabbitMq => "cluster.sh",
+        Engine::Rmqtt => "cluster-rmqtt.sh",
+    };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
 }
 
 impl<G> Cluster<G> {
-    /// Runs `scripts/cluster.sh`.
+    /// Runs the script of the cluster.
     async fn script(&self, arguments: &[&str]) {
         let mut command = Command::new(script());
         let output = timeout(START, command.args(arguments).output()).await;
-        let output = output.unwrap_or_else(|_| panic!("cluster.sh {arguments:?} does not end"));
+        let output = output.unwrap_or_else(|_| panic!("{command:?} does not end"));
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cluster.sh {arguments:?}: {text}");
+        assert!(output.status.success(), "{command:?}: {text}");
     }
 
     /// Runs commands of a shell, in which `rabbitmqctl` is that of the first node.
