@@ -242,7 +242,12 @@ status() {
             *)
                 state="starts, or waits for the others"
                 if serves "$number"; then
-                    state="serves, sees $(echo "rabbit_nodes:list_running()." | evaluate "$number")"
+                    # It asks the others, of which one may hang.
+                    if seen=$(echo "rabbit_nodes:list_running()." | evaluate "$number"); then
+                        state="serves, sees $seen"
+                    else
+                        state="serves, and cannot say which others it sees"
+                    fi
                 fi
                 ;;
             esac
