@@ -13,8 +13,8 @@
 #   scripts/cluster-rmqtt.sh wipe         the same, and delete sessions and messages
 #   scripts/cluster-rmqtt.sh run COMMAND  run a command with a new cluster of its own, in memory
 #
-# The program is tests/cluster/rmqtt, a workspace of its own with some 350 crates. It needs no root, but
-# a C compiler, and protoc.
+# The program is tests/cluster/rmqtt, a workspace of its own with some 350 crates. It needs Linux
+# and Rust 1.94, a C compiler and protoc, but no root.
 #
 # Variables, for several clusters on one machine:
 #   CLUSTER_ROOT   folder of the program (target/rmqtt)
