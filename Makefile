@@ -10,7 +10,7 @@ PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 	cluster test-cluster chaos-cluster cluster-rmqtt test-cluster-rmqtt fleet-load bench-fleet
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 # All tools are installed, so no test may be skipped. The release build for the image takes
 # minutes of CPU time on one core, so it runs in parallel with the rest. The container test
