@@ -34,6 +34,7 @@ mod rollouts;
 mod session;
 mod silence;
 mod survey;
+mod who;
 
 use std::ffi::OsString;
 

@@ -17,11 +17,9 @@ use super::link::{Down, Link, LinkEvent, session_id};
 use super::pending_calls::PendingCalls;
 use super::progress;
 use super::retained::{Arrival, Kept};
+use super::who::Answers;
 use crate::Vin;
 use crate::presence::{Presence, vehicle_of};
-
-/// How long an answer takes, beyond its random delay.
-const ANSWER: Duration = Duration::from_millis(500);
 
 /// How long the last calls of a command take at most.
 const LAST_CALLS: Duration = Duration::from_secs(5);
@@ -64,6 +62,8 @@ pub(crate) struct Session {
     is_connected: bool,
     /// The fleet that is asked who is there, and over which time it spreads its answers.
     who: Option<(FleetName, Duration)>,
+    /// The last of these questions.
+    who_token: Option<u64>,
     /// Retained messages other than statuses that came while vehicles were looked for.
     pub(crate) early: Kept,
     /// How many messages were too large.
@@ -99,6 +99,7 @@ impl Session {
             next_token: 0,
             is_connected: false,
             who: None,
+            who_token: None,
             early: Kept::default(),
             too_large: 0,
         };
@@ -169,21 +170,29 @@ impl Session {
         let start = Instant::now();
         self.who = fleet.map(|fleet| (fleet.clone(), spread));
         self.ask_who();
-        let answers_until = if fleet.is_some() { start + spread + ANSWER } else { start };
+        let mut answers = self.who.is_some().then(|| Answers::new(start, spread));
         let mut retained = Arrival::new(start);
         let mut has_room = true;
         loop {
-            let until = retained.until().max(answers_until);
+            let answered = answers.as_ref().map_or(start, Answers::until);
+            let until = retained.until().max(answered);
             if until <= Instant::now() {
                 break;
             }
             let before = self.presence.sources();
             tokio::select! {
                 event = self.next() => {
-                    if let SessionEvent::Message(message) = event
-                        && !message.topic.ends_with("/status")
-                    {
-                        has_room &= self.early.keep(message);
+                    match event {
+                        SessionEvent::Message(message) if !message.topic.ends_with("/status") => {
+                            has_room &= self.early.keep(message);
+                        }
+                        SessionEvent::Accepted(token) | SessionEvent::Refused(token, _)
+                            if Some(token) == self.who_token =>
+                        {
+                            answers.iter_mut().for_each(|it| it.accepted(Instant::now()));
+                            retained = Arrival::new(Instant::now());
+                        }
+                        _ => {}
                     }
                     if self.presence.sources() != before {
                         retained.message(Instant::now());
@@ -204,14 +213,14 @@ impl Session {
         let Some((fleet, spread)) = &self.who else { return };
         let (topic, spread) = (fleet.who_topic(), *spread);
         let token = self.token();
+        self.who_token = Some(token);
         self.link.send(Request {
             token,
             topic,
             payload: WhoRequest { spread }.to_payload(),
             response_topic: None,
             correlation_data: None,
-            // The broker need not keep it for vehicles that are offline: nobody waits for them.
-            expiry: Some(Deadline::after(spread + ANSWER)),
+            expiry: Some(Deadline::after(Answers::expiry(spread))),
             user_properties: Vec::new(),
         });
     }
