@@ -146,11 +146,6 @@ impl Core {
         actions
     }
 
-    /// Whether the overlay was refused when Ankaios had this marker.
-    fn is_refused_at(&self, seen: Option<&Marker>) -> bool {
-        matches!(&self.placement, Placement::Refused { seen: at, .. } if at.as_ref() == seen)
-    }
-
     fn take(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) {
         match event {
             Event::LinkUp => {

@@ -147,6 +147,11 @@ impl Core {
         core
     }
 
+    /// Whether the overlay was refused when Ankaios had this marker.
+    pub(super) fn is_refused_at(&self, seen: Option<&Marker>) -> bool {
+        matches!(&self.placement, Placement::Refused { seen: at, .. } if at.as_ref() == seen)
+    }
+
     /// Whether somebody says how rollouts end.
     pub(super) fn follows(&self) -> bool {
         self.options.confirm_timeout.is_some()
