@@ -8,14 +8,14 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 use super::command::{CommandFigures, Operator};
-use super::growth::{OnlineFigures, PER_SECOND, deploy, start};
+use super::growth::{OnlineFigures, PER_SECOND, deploy, sent, start};
 use crate::fleet::{Fleet, now};
 
 /// The login of the cluster.
 const LOGIN: &str = "fleet";
 
-/// How long a roll-out runs before a node is killed.
-const BEFORE_KILL: Duration = Duration::from_secs(2);
+/// How often is looked how far a roll-out is.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The figures of one size.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub(crate) struct ClusterFigures {
     pub(crate) lost: usize,
     /// Until they were ready again, on other nodes.
     pub(crate) node_death: OnlineFigures,
-    /// The roll-out during which it was killed.
+    /// The roll-out during which it was killed, when a quarter of the requests was sent.
     pub(crate) rollout_with_death: CommandFigures,
 }
 
@@ -52,18 +52,24 @@ pub(crate) async fn measure(vehicles: usize) -> anyhow::Result<ClusterFigures> {
     anyhow::ensure!(shown.lines().count() == vehicles, "not all are shown:\n{shown}");
     println!("  get vehicles {:.2} s", get_vehicles.seconds);
     let rollout = deploy(&operator, vehicles, 50, "1.0").await?;
-    let (rollout_with_death, (lost, node_death)) =
-        tokio::try_join!(deploy(&operator, vehicles, 50, "1.1"), kill_a_node(&fleet, &addresses))?;
+    let is_under_way = || sent(&operator, "1.1") >= vehicles / 4;
+    let (rollout_with_death, (lost, node_death)) = tokio::try_join!(
+        deploy(&operator, vehicles, 50, "1.1"),
+        kill_a_node(&fleet, &addresses, is_under_way)
+    )?;
     fleet.stop().await?;
     Ok(ClusterFigures { cold_start, get_vehicles, rollout, lost, node_death, rollout_with_death })
 }
 
-/// Kills the first node, and waits until its vehicles are ready on others.
+/// Kills the first node when a roll-out is under way, and waits until its vehicles are ready on others.
 async fn kill_a_node(
     fleet: &Fleet,
     addresses: &[String],
+    is_under_way: impl Fn() -> bool,
 ) -> anyhow::Result<(usize, OnlineFigures)> {
-    sleep(BEFORE_KILL).await;
+    while !is_under_way() {
+        sleep(POLL).await;
+    }
     let lost = fleet.connected_to(addresses.first().context("there are nodes")?);
     let killed = now();
     let status = Command::new("scripts/cluster.sh").args(["kill", "1"]).status().await?;

@@ -171,6 +171,18 @@ async fn roll_out(
     Ok(RolloutFigures { command, messages })
 }
 
+/// The id of the roll-out of a version.
+fn rollout_id(version: &str) -> String {
+    format!("version{}", version.replace('.', ""))
+}
+
+/// How many requests the roll-out of a version has sent.
+pub(super) fn sent(operator: &Operator, version: &str) -> usize {
+    let journal = operator.folder().join("ank-fleet").join(rollout_id(version));
+    let lines = std::fs::read_to_string(journal.join("transitions.jsonl")).unwrap_or_default();
+    lines.lines().filter(|line| line.contains(r#""type":"sent""#)).count()
+}
+
 /// Rolls a version of a workload out to all.
 pub(super) async fn deploy(
     operator: &Operator,
@@ -184,9 +196,9 @@ pub(super) async fn deploy(
     );
     let file = format!("app-{version}.yaml");
     std::fs::write(operator.folder().join(&file), manifest)?;
-    let parallel = parallel.to_string();
-    let arguments = ["apply", &file, "--all", "--yes", "--parallel", &parallel, "-o", "jsonl"];
-    let (command, shown) = operator.run(&arguments).await?;
+    let (parallel, id) = (parallel.to_string(), rollout_id(version));
+    let how = ["--all", "--yes", "--parallel", &parallel, "--id", &id, "-o", "jsonl"];
+    let (command, shown) = operator.run(&[&["apply", &file], &how[..]].concat()).await?;
     let succeeded = shown.lines().filter(|line| line.contains("succeeded")).count();
     anyhow::ensure!(succeeded >= vehicles, "only {succeeded} of {vehicles} have succeeded");
     println!("  roll-out with --parallel {parallel}: {:.1} s", command.seconds);
