@@ -151,7 +151,10 @@ start_port_mapper() {
     pid=$(cat "$DATA/epmd.pid" 2>/dev/null) && [ -n "$pid" ] &&
         grep -q epmd "/proc/$pid/comm" 2>/dev/null && return
     (inside epmd -address 127.0.0.1 -port $((PORT + 20))) >/dev/null 2>&1 </dev/null &
-    echo $! >"$DATA/epmd.pid"
+    pid=$!
+    echo $pid >"$DATA/epmd.pid"
+    # Until it has its name, the next node would start another one, and nobody would end this one.
+    while kill -0 $pid 2>/dev/null && ! grep -q epmd "/proc/$pid/comm" 2>/dev/null; do sleep 0.05; done
 }
 
 launch() {
