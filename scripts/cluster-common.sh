@@ -1,6 +1,7 @@
 # What the scripts of clusters have in common: nodes, which are processes, and what to try with them. To
 # be sourced, with DATA and PORT set, and with functions: pid_of N prints the process id of a running
-# node or fails, up starts all nodes, down kills them.
+# node or fails, launch N starts one, await N waits until it serves clients, up starts all nodes, down
+# kills them.
 
 NODES="1 2 3"
 
@@ -44,6 +45,30 @@ end_node() {
     pid=$(pid_of "$1") || return 0
     kill -s "$2" "$pid"
     await_end "$pid"
+}
+
+# node_command COMMAND N: starts a node, ends it, or lets it hang.
+node_command() {
+    check_node "$2"
+    case $1 in
+    start)
+        launch "$2"
+        await "$2"
+        ;;
+    stop)
+        running "$2" >/dev/null
+        end_node "$2" TERM
+        ;;
+    kill)
+        running "$2" >/dev/null
+        end_node "$2" KILL
+        ;;
+    suspend)
+        kill -s STOP "$(running "$2")"
+        touch "$DATA/node$2/hung"
+        ;;
+    resume) kill -s CONT "$(running "$2")" ;;
+    esac
 }
 
 # try_this BROKER: prints what to try with the cluster. The caller adds what may happen to it.

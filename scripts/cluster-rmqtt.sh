@@ -119,24 +119,7 @@ up)
     up
     try_this RMQTT
     ;;
-start)
-    check_node "${1:-}"
-    launch "$1"
-    await "$1"
-    ;;
-stop)
-    running "${1:-}" >/dev/null
-    end_node "$1" TERM
-    ;;
-kill)
-    running "${1:-}" >/dev/null
-    end_node "$1" KILL
-    ;;
-suspend)
-    kill -s STOP "$(running "${1:-}")"
-    touch "$DATA/node$1/hung"
-    ;;
-resume) kill -s CONT "$(running "${1:-}")" ;;
+start | stop | kill | suspend | resume) node_command "$command" "${1:-}" ;;
 heal)
     for number in $NODES; do
         if [ -e "$DATA/node$number/hung" ]; then end_node "$number" KILL; fi

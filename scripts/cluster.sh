@@ -273,24 +273,7 @@ up)
     try_this RabbitMQ
     echo "  scripts/cluster.sh isolate 2    it is cut off from the others; rejoin 2"
     ;;
-start)
-    check_node "${1:-}"
-    launch "$1"
-    await "$1"
-    ;;
-stop)
-    running "${1:-}" >/dev/null
-    end_node "$1" TERM
-    ;;
-kill)
-    running "${1:-}" >/dev/null
-    end_node "$1" KILL
-    ;;
-suspend)
-    kill -s STOP "$(running "${1:-}")"
-    touch "$DATA/node$1/hung"
-    ;;
-resume) kill -s CONT "$(running "${1:-}")" ;;
+start | stop | kill | suspend | resume) node_command "$command" "${1:-}" ;;
 isolate | rejoin)
     running "${1:-}" >/dev/null
     "$command" "$1"
