@@ -22,7 +22,7 @@ pub(crate) struct Answers {
 impl Answers {
     /// The question was sent at `now`. Vehicles delay their answers by up to `spread`.
     pub(crate) fn new(now: Instant, spread: Duration) -> Self {
-        Self { spread, until: now + PATIENCE + spread + ANSWER }
+        Self { spread, until: now + Self::expiry(spread) }
     }
 
     /// The broker has accepted the question.

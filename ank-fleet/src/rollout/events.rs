@@ -146,7 +146,7 @@ impl Rollout {
             id.rollout == self.state.plan().id && id.kind == RequestKind::Change && id.vin == *vin
         });
         let Some(index) = self.state.index(vin).filter(|_| is_own) else { return };
-        self.heard(Some(index));
+        self.heard(index);
         let Some(vehicle) = self.state.at(index) else { return };
         let verdict = judge::progress(progress, self.state.plan().options.rollback);
         match &vehicle.phase {

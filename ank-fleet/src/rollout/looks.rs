@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// How long nothing may be heard of a vehicle before it is read for the first time.
-pub(super) const FIRST: Duration = Duration::from_secs(30);
+const FIRST: Duration = Duration::from_secs(30);
 
 /// The vehicles that are to be read, and when. They may have ended meanwhile.
 #[derive(Debug, Clone, Default)]

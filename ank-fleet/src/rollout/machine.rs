@@ -119,14 +119,14 @@ impl Rollout {
         | Transition::Answered { vin, .. }
         | Transition::Found { vin, .. } = &line.transition
         {
-            self.heard(self.state.index(vin));
+            self.state.index(vin).into_iter().for_each(|index| self.heard(index));
         }
         self.step.journal.push(line);
     }
 
     /// Something was heard of a vehicle, or sent to it.
-    pub(super) fn heard(&mut self, index: Option<usize>) {
-        if let Some(index) = index.filter(|index| self.state.flying().contains(index)) {
+    pub(super) fn heard(&mut self, index: usize) {
+        if self.state.flying().contains(&index) {
             self.looks.heard(index, self.now);
         }
     }

@@ -17,11 +17,12 @@
 //! trial.
 //!
 //! What may have been missed is read: after each connection to the broker, when a vehicle comes
-//! online, when nothing was heard for a while, and before a deadline is judged, the state of the vehicle
-//! decides, not the absence of a message. If the roll-out learns late that time has passed, the command did not run, because a laptop
-//! has slept: what it knows is old and its connection may be dead, so it judges nothing until there is a
-//! new one. After each connection it waits for the presence of the vehicles. What a lost connection has
-//! not delivered is sent again, and pending if nothing may be sent any more.
+//! online, when nothing was heard for a while, and before a deadline is judged, the state of the
+//! vehicle decides, not the absence of a message. If the roll-out learns late that time has passed,
+//! the command did not run, because a laptop has slept: what it knows is old and its connection may
+//! be dead, so it judges nothing until there is a new one. After each connection it waits for the
+//! presence of the vehicles. What a lost connection has not delivered is sent again, and pending if
+//! nothing may be sent any more.
 //!
 //! A roll-out that is started again on a machine without its journal reads the histories of the
 //! vehicles: they say what it has done with them.
