@@ -1,12 +1,13 @@
 //! Finds out from the log when connectors are ready for requests, and at which broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -28,6 +29,8 @@ pub(crate) struct ArrivalLayer {
     /// The brokers to which connectors are connected, by client identifier. A lock, because
     /// connectors run on several threads.
     brokers: Mutex<BTreeMap<String, String>>,
+    /// The vehicles that have been ready.
+    arrived: watch::Sender<BTreeSet<String>>,
 }
 
 /// The fields of one event that are used.
@@ -62,6 +65,9 @@ impl<S: Subscriber> Layer<S> for ArrivalLayer {
         if let Some(arrival) = self.arrival(fields)
             && let Ok(line) = serde_json::to_string(&arrival)
         {
+            self.arrived.send_modify(|arrived| {
+                arrived.insert(arrival.vin);
+            });
             // Whoever reads it has ended.
             let _ = writeln!(std::io::stdout(), "{line}");
         }
@@ -69,6 +75,11 @@ impl<S: Subscriber> Layer<S> for ArrivalLayer {
 }
 
 impl ArrivalLayer {
+    /// The vehicles that have been ready.
+    pub(crate) fn arrived(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.arrived.subscribe()
+    }
+
     fn arrival(&self, fields: Fields) -> Option<Arrival> {
         let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         match fields.message.as_str() {

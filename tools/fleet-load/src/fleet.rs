@@ -17,7 +17,7 @@ use crate::process::Usage;
 
 /// How long a fleet may take until all are ready: a replicated queue for each of 10,000 vehicles
 /// takes minutes.
-const MAX_WAIT: Duration = Duration::from_secs(900);
+const MAX_WAIT: Duration = Duration::from_secs(1800);
 
 /// A running fleet. Its processes end with it.
 pub(crate) struct Fleet {
@@ -31,10 +31,12 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Starts vehicles, and returns also what of the machine is too small for them. `settings` are
-    /// environment variables for the connectors, in addition to those of this process.
+    /// environment variables for the connectors, in addition to those of this process. At most
+    /// `at_once` are starting at a time; `None` means all.
     pub(crate) async fn start(
         vehicles: usize,
         settings: &[(&str, String)],
+        at_once: Option<usize>,
     ) -> anyhow::Result<(Self, Vec<String>)> {
         limits::raise_open_files();
         // FIFOs and stores of thousands of vehicles need no disk.
@@ -47,9 +49,12 @@ impl Fleet {
         let size = limits::vehicles_of_a_process();
         for first in (1..=vehicles).step_by(size) {
             let count = size.min(vehicles + 1 - first);
+            let share = at_once.map(|all| (all * count / vehicles).max(1));
+            let share = share.map(|share| format!("--at-once={share}"));
             let mut worker = Command::new(&program)
                 .arg("worker")
                 .args(["--first", &first.to_string(), "--count", &count.to_string()])
+                .args(share)
                 .arg("--folder")
                 .arg(folder.path())
                 .envs(settings.iter().map(|(name, value)| (name, value.as_str())))

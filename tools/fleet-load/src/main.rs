@@ -53,6 +53,9 @@ enum Command {
         /// How many
         #[arg(long, default_value_t = 1000)]
         vehicles: usize,
+        /// Start so many at a time, for a broker that makes sessions slowly; by default all
+        #[arg(long)]
+        at_once: Option<usize>,
     },
     /// Run some of the vehicles in this process; for the other commands
     #[command(hide = true)]
@@ -61,6 +64,8 @@ enum Command {
         first: usize,
         #[arg(long)]
         count: usize,
+        #[arg(long)]
+        at_once: Option<usize>,
         #[arg(long)]
         folder: PathBuf,
     },
@@ -91,8 +96,10 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match Arguments::parse().command {
-            Command::Run { vehicles } => run(vehicles).await,
-            Command::Worker { first, count, folder } => worker::run(first, count, &folder).await,
+            Command::Run { vehicles, at_once } => run(vehicles, at_once).await,
+            Command::Worker { first, count, at_once, folder } => {
+                worker::run(first, count, at_once, &folder).await
+            }
             Command::Figures { sizes, only, output } => {
                 figures::measure(&sizes, &only, &output).await
             }
@@ -102,7 +109,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Runs vehicles until Ctrl-C or SIGTERM.
-async fn run(vehicles: usize) -> anyhow::Result<()> {
+async fn run(vehicles: usize, at_once: Option<usize>) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let broker = match std::env::var_os("MQTT_BROKER_ADDR") {
@@ -110,7 +117,7 @@ async fn run(vehicles: usize) -> anyhow::Result<()> {
         None => Some(Mosquitto::start().await?),
     };
     let settings = broker.as_ref().map(Mosquitto::settings).unwrap_or_default();
-    let (fleet, notes) = Fleet::start(vehicles, &settings).await?;
+    let (fleet, notes) = Fleet::start(vehicles, &settings, at_once).await?;
     for note in notes {
         eprintln!("{note}");
     }

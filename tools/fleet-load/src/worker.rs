@@ -13,18 +13,28 @@ use crate::limits;
 use crate::vehicle::Vehicle;
 
 /// Runs `count` vehicles from the one with the number `first`, until standard input ends: with the
-/// process that has started this one. Writes an [`Arrival`](crate::arrivals::Arrival) for each
+/// process that has started this one. At most `at_once` are starting at a time. Writes an [`Arrival`](crate::arrivals::Arrival) for each
 /// connector that is ready, and the errors of the connectors on standard error.
-pub(crate) async fn run(first: usize, count: usize, folder: &Path) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    first: usize,
+    count: usize,
+    at_once: Option<usize>,
+    folder: &Path,
+) -> anyhow::Result<()> {
     limits::raise_open_files();
+    let layer = ArrivalLayer::default();
+    let mut arrived = layer.arrived();
     let log = fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let subscriber = tracing_subscriber::registry()
-        .with(ArrivalLayer::default())
-        .with(log.with_filter(LevelFilter::ERROR));
+    let subscriber =
+        tracing_subscriber::registry().with(layer).with(log.with_filter(LevelFilter::ERROR));
     tracing::subscriber::set_global_default(subscriber)?;
     let mut stops = Vec::new();
     let mut running = JoinSet::new();
-    for number in first..first + count {
+    for started in 0..count {
+        if let Some(at_once) = at_once {
+            arrived.wait_for(|arrived| started < arrived.len() + at_once).await?;
+        }
+        let number = first + started;
         let mut vehicle = Vehicle::start(number, folder).await?;
         stops.push(vehicle.stop_handle());
         running.spawn(async move { vehicle.ended().await });

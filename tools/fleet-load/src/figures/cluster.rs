@@ -14,6 +14,11 @@ use crate::fleet::{Fleet, now};
 /// The login of the cluster.
 const LOGIN: &str = "fleet";
 
+/// How many vehicles are starting at a time. Three nodes on two cores make a replicated queue for some
+/// 35 new sessions in a second. Vehicles that have to wait for longer than ten seconds give up and come
+/// again, which keeps the nodes busy, and uses up their open files.
+const AT_ONCE: usize = 100;
+
 /// How often is looked how far a roll-out is.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -46,7 +51,7 @@ pub(crate) async fn measure(vehicles: usize) -> anyhow::Result<ClusterFigures> {
         ("MQTT_PASSWORD_FILE", password.path().display().to_string()),
     ];
     let spread = vehicles.div_ceil(PER_SECOND).max(1) as u64;
-    let (fleet, cold_start) = start(vehicles, settings.clone(), spread).await?;
+    let (fleet, cold_start) = start(vehicles, settings.clone(), spread, Some(AT_ONCE)).await?;
     let operator = Operator::new(settings)?;
     let (get_vehicles, shown) = operator.run(&["get", "vehicles", "-o", "name"]).await?;
     anyhow::ensure!(shown.lines().count() == vehicles, "not all are shown:\n{shown}");

@@ -80,7 +80,7 @@ impl From<Online> for OnlineFigures {
 pub(crate) async fn measure(vehicles: usize) -> anyhow::Result<GrowthFigures> {
     let mut broker = Mosquitto::start().await?;
     let default_spread = 1;
-    let (fleet, cold_start) = start(vehicles, broker.settings(), default_spread).await?;
+    let (fleet, cold_start) = start(vehicles, broker.settings(), default_spread, None).await?;
     let before = fleet.usage();
     sleep(REST).await;
     let after = fleet.usage();
@@ -104,7 +104,7 @@ pub(crate) async fn measure(vehicles: usize) -> anyhow::Result<GrowthFigures> {
     let spread = vehicles.div_ceil(PER_SECOND) as u64;
     if spread > default_spread {
         let mut broker = Mosquitto::start().await?;
-        let (fleet, _) = start(vehicles, broker.settings(), spread).await?;
+        let (fleet, _) = start(vehicles, broker.settings(), spread, None).await?;
         broker_restart.insert(spread, restart(vehicles, &mut broker, &fleet).await?);
         fleet.stop().await?;
     }
@@ -122,14 +122,16 @@ pub(crate) async fn measure(vehicles: usize) -> anyhow::Result<GrowthFigures> {
     })
 }
 
-/// Starts a fleet, and waits until all are ready.
+/// Starts a fleet, and waits until all are ready. At most `at_once` are starting at a
+/// time.
 pub(super) async fn start(
     vehicles: usize,
     mut settings: Vec<(&'static str, String)>,
     spread: u64,
+    at_once: Option<usize>,
 ) -> anyhow::Result<(Fleet, OnlineFigures)> {
     settings.push(("MQTT_RECONNECT_SPREAD", format!("{spread}s")));
-    let (fleet, notes) = Fleet::start(vehicles, &settings).await?;
+    let (fleet, notes) = Fleet::start(vehicles, &settings, at_once).await?;
     notes.iter().for_each(|note| println!("  {note}"));
     println!("  {}", fleet.describe());
     fleet.all_ready().await?;

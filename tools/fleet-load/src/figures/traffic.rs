@@ -79,7 +79,7 @@ pub(crate) async fn at_rest() -> anyhow::Result<BTreeMap<u64, RestFigures>> {
             let line = MeasuredLine::start(is_tls).await?;
             let mut settings = line.settings();
             settings.push(("MQTT_KEEP_ALIVE", format!("{}s", keep_alive.as_secs())));
-            let (fleet, _) = Fleet::start(VEHICLES, &settings).await?;
+            let (fleet, _) = Fleet::start(VEHICLES, &settings, None).await?;
             fleet.all_ready().await?;
             running.push((keep_alive, line, fleet));
         }
@@ -129,7 +129,7 @@ pub(crate) async fn requests() -> anyhow::Result<RequestFigures> {
     let mut found = Vec::new();
     for is_tls in [false, true] {
         let line = MeasuredLine::start(is_tls).await?;
-        let (fleet, _) = Fleet::start(1, &line.settings()).await?;
+        let (fleet, _) = Fleet::start(1, &line.settings(), None).await?;
         fleet.all_ready().await?;
         let [plain, _] = line.broker.ports();
         request(plain).await?;
