@@ -89,6 +89,7 @@ fn status(number: usize) -> ConnectorStatus {
         version: "0.1.0".to_owned(),
         since: Some("2026-01-31T05:00:00Z".to_owned()),
         replica: None,
+        fleet: None,
         labels: format!("model=x{},region={region}", number % 7).parse().unwrap(),
         link: Some(LinkReport { ankaios: AnkaiosLink::Connected, reason: None }),
         revision: Some(RevisionReport {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use fleet_contract::Labels;
+use fleet_contract::fleet::FleetName;
 use fleet_contract::status::{Availability, ConnectorStatus};
 
 use crate::text::{self, MAX_MESSAGE, MAX_NAME};
@@ -24,8 +25,22 @@ pub struct Sources {
 /// The statuses of vehicles.
 #[derive(Debug, Clone, Default)]
 pub struct Presence {
-    statuses: BTreeMap<Vin, ConnectorStatus>,
+    vehicles: BTreeMap<Vin, Seen>,
     sources: Sources,
+    /// The fleet that is asked who is there.
+    asked: Option<FleetName>,
+    /// The number of questions.
+    questions: u64,
+    /// Up to this question, all answers have come that will come.
+    answered: u64,
+}
+
+/// What is known of a vehicle.
+#[derive(Debug, Clone)]
+struct Seen {
+    status: ConnectorStatus,
+    /// The last question that it may have answered; 0 if its status was only retained.
+    answered: u64,
 }
 
 /// A vehicle has come online or gone offline.
@@ -50,13 +65,19 @@ impl Presence {
     pub fn status(&mut self, vin: &Vin, payload: &[u8], retained: bool) -> Option<Changed> {
         let was_online = self.is_online(vin);
         if payload.is_empty() {
-            self.statuses.remove(vin)?;
+            self.vehicles.remove(vin)?;
         } else {
             let status = shortened(ConnectorStatus::from_payload(payload)?);
             let counter =
                 if retained { &mut self.sources.retained } else { &mut self.sources.published };
             *counter += 1;
-            self.statuses.insert(vin.clone(), status);
+            let former = self.vehicles.get(vin);
+            let answered = match former {
+                _ if !retained => self.questions,
+                Some(former) if former.status.since == status.since => former.answered,
+                _ => 0,
+            };
+            self.vehicles.insert(vin.clone(), Seen { status, answered });
         }
         let is_online = self.is_online(vin);
         (is_online != was_online).then(|| Changed { vin: vin.clone(), is_online })
@@ -68,27 +89,54 @@ impl Presence {
         self.get(vin).is_some_and(|status| status.status == Availability::Online)
     }
 
+    /// Whether a vehicle is online as its broker has it, but does not answer the questions of its
+    /// fleet. It has ended without a last will: nobody publishes that of a client whose node of a
+    /// cluster has crashed.
+    #[must_use]
+    pub fn is_silent(&self, vin: &Vin) -> bool {
+        let is_asked =
+            |fleet: &str| self.asked.as_ref().is_some_and(|asked| asked.as_str() == fleet);
+        self.vehicles.get(vin).is_some_and(|Seen { status, answered }| {
+            status.status == Availability::Online
+                && *answered < self.answered
+                && status.fleet.as_deref().is_some_and(is_asked)
+        })
+    }
+
+    /// The fleet is being asked who is there.
+    pub fn asked(&mut self, fleet: &FleetName) {
+        if self.asked.as_ref() != Some(fleet) {
+            self.asked = Some(fleet.clone());
+        }
+        self.questions += 1;
+    }
+
+    /// All answers have come that will come.
+    pub fn all_answered(&mut self) {
+        self.answered = self.questions;
+    }
+
     /// The last status of a vehicle.
     #[must_use]
     pub fn get(&self, vin: &Vin) -> Option<&ConnectorStatus> {
-        self.statuses.get(vin)
+        self.vehicles.get(vin).map(|seen| &seen.status)
     }
 
     /// All vehicles that were seen, with the labels that they declare.
     pub fn seen(&self) -> impl Iterator<Item = (Vin, Labels)> {
-        self.statuses.iter().map(|(vin, status)| (vin.clone(), status.labels.clone()))
+        self.vehicles.iter().map(|(vin, seen)| (vin.clone(), seen.status.labels.clone()))
     }
 
     /// The number of vehicles that were seen.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.statuses.len()
+        self.vehicles.len()
     }
 
     /// Whether no vehicle was seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.statuses.is_empty()
+        self.vehicles.is_empty()
     }
 
     /// How the statuses were found.
@@ -106,7 +154,7 @@ fn shortened(mut status: ConnectorStatus) -> ConnectorStatus {
         }
     };
     shorten(&mut status.version, MAX_NAME);
-    let names = [&mut status.since, &mut status.replica];
+    let names = [&mut status.since, &mut status.replica, &mut status.fleet];
     names.into_iter().flatten().for_each(|name| shorten(name, MAX_NAME));
     if let Some(reason) = status.link.as_mut().and_then(|link| link.reason.as_mut()) {
         shorten(reason, MAX_MESSAGE);
@@ -139,6 +187,7 @@ mod tests {
         let labels: std::collections::BTreeMap<String, &str> =
             (0..1000).map(|number| (format!("l{number}"), "x")).collect();
         let status = json!({"status": "online", "version": long, "since": long, "replica": long,
+            "fleet": long,
             "labels": labels, "ankaios": "connected", "reason": long, "revision": 3,
             "release": long, "trust": {"fleet": long, "version": 1, "problem": long},
             "degraded": vec![&long; 100], "other": long});
@@ -162,6 +211,38 @@ mod tests {
         assert_eq!(presence.len(), 1);
         assert_eq!(presence.status(&vin, b"", true), None);
         assert!(presence.is_empty());
+    }
+
+    #[test]
+    fn a_vehicle_of_the_fleet_that_does_not_answer_is_silent() {
+        let mut presence = Presence::default();
+        let vins = ["A1", "A2", "A3", "A4"].map(|vin| vin.parse::<Vin>().unwrap());
+        let online = |fleet: &str, since: &str| {
+            json!({"status": "online", "fleet": fleet, "since": since}).to_string().into_bytes()
+        };
+        let [answers, gone, other, offline] = &vins;
+        let silent = |presence: &Presence| {
+            let silent = vins.iter().filter(|vin| presence.is_silent(vin));
+            silent.map(|vin| vin.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        presence.asked(&"cars".parse().unwrap());
+        for (vin, fleet) in [(answers, "cars"), (gone, "cars"), (other, "vans")] {
+            presence.status(vin, &online(fleet, "1"), true);
+        }
+        presence.status(offline, br#"{"status": "offline", "fleet": "cars"}"#, true);
+        presence.status(answers, &online("cars", "1"), false);
+        assert!(silent(&presence).is_empty());
+        presence.all_answered();
+        assert_eq!(silent(&presence), ["A2"]);
+        // The same status is retained on another node, too.
+        presence.status(answers, &online("cars", "1"), true);
+        assert_eq!(silent(&presence), ["A2"]);
+        presence.status(gone, &online("cars", "2"), false);
+        presence.asked(&"cars".parse().unwrap());
+        assert!(silent(&presence).is_empty());
+        presence.status(gone, &online("cars", "2"), false);
+        presence.all_answered();
+        assert_eq!(silent(&presence), ["A1"]);
     }
 
     #[test]

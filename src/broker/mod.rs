@@ -21,5 +21,6 @@ mod status_requests;
 mod vehicle;
 
 pub(crate) use incoming::Incoming;
+pub(crate) use presence::Identity;
 pub(crate) use status_requests::StatusRequests;
-pub(crate) use vehicle::{Identity, PartStatuses, Vehicle};
+pub(crate) use vehicle::{PartStatuses, Vehicle};

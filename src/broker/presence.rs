@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use ankaios_control::{LinkState, LinkStatus};
 use bytes::Bytes;
+use fleet_contract::fleet::FleetName;
 use fleet_contract::status::{
     AnkaiosLink, Availability, ConnectorStatus, LinkReport, RevisionReport, TrustReport,
 };
@@ -11,11 +12,21 @@ use fleet_contract::{Labels, rfc3339};
 
 use crate::revisions::RevisionsStatus;
 
+/// Who the connector is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Identity {
+    /// The name of this replica if there are several.
+    pub(crate) replica: Option<String>,
+    /// The fleet whose questions it answers.
+    pub(crate) fleet: Option<FleetName>,
+    /// The labels of the vehicle.
+    pub(crate) labels: Labels,
+}
+
 /// Creates the status messages of each connection.
 #[derive(Debug)]
 pub(super) struct Presence {
-    replica: Option<String>,
-    labels: Labels,
+    identity: Identity,
     /// When the last connection began, RFC 3339.
     since: String,
     /// What the broker does not offer or allow.
@@ -23,14 +34,14 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// The status messages of the only connector of the vehicle, or of a replica.
-    pub(super) fn new(replica: Option<String>, labels: Labels) -> Self {
-        Self { replica, labels, since: String::new(), degraded: Vec::new() }
+    /// The status messages of this connector.
+    pub(super) fn new(identity: Identity) -> Self {
+        Self { identity, since: String::new(), degraded: Vec::new() }
     }
 
     /// Records that a connection is opened at `now`. Returns the `since` of its status messages.
     pub(super) fn connecting(&mut self, now: SystemTime) -> &str {
-        self.since = match self.replica {
+        self.since = match self.identity.replica {
             None => rfc3339::format_seconds(now),
             // Replicas recognise their own messages by this time, so each connection needs a
             // different one.
@@ -79,13 +90,15 @@ impl Presence {
         link: Option<LinkReport>,
         revision: Option<RevisionReport>,
     ) -> ConnectorStatus {
+        let Identity { replica, fleet, labels } = self.identity.clone();
         ConnectorStatus {
             status,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: Some(self.since.clone()),
-            replica: self.replica.clone(),
+            replica,
+            fleet: fleet.map(|fleet| fleet.to_string()),
             // Also of a vehicle that is offline: it may be selected, and gets its turn later.
-            labels: self.labels.clone(),
+            labels,
             link,
             revision,
             trust: None,
@@ -114,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_status_has_the_link_only_while_the_connector_is_online() {
-        let mut presence = Presence::new(None, Labels::default());
+        let mut presence = Presence::new(Identity::default());
         presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         let read = |payload: Bytes| ConnectorStatus::from_payload(&payload).unwrap();
         let online = read(presence.online(&LinkStatus::Connected, None, None, None));
@@ -144,12 +157,17 @@ mod tests {
 
     #[test]
     fn the_status_of_a_replica_has_its_name_and_milliseconds() {
-        let mut presence = Presence::new(Some("a".into()), "region=eu".parse().unwrap());
+        let mut presence = Presence::new(Identity {
+            replica: Some("a".into()),
+            fleet: Some("cars".parse().unwrap()),
+            labels: "region=eu".parse().unwrap(),
+        });
         let since = presence.connecting(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         assert_eq!(since, "1970-01-01T00:00:01.500Z");
         let status = ConnectorStatus::from_payload(&presence.offline()).unwrap();
         assert_eq!(status.replica.as_deref(), Some("a"));
         assert_eq!(status.since.as_deref(), Some("1970-01-01T00:00:01.500Z"));
         assert_eq!(status.labels.get("region"), Some("eu"));
+        assert_eq!(status.fleet.as_deref(), Some("cars"));
     }
 }

@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use ankaios_control::LinkStatus;
 use bytes::Bytes;
-use fleet_contract::Labels;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::topics::{TopicKind, Topics};
 use futures_util::future::OptionFuture;
@@ -15,7 +14,7 @@ use mqtt_session::{
 use tokio::sync::watch;
 
 use super::incoming::Incoming;
-use super::presence::Presence;
+use super::presence::{Identity, Presence};
 use super::shorten::{shorten, shorten_error};
 use super::status_requests::StatusRequests;
 use crate::replica::Lease;
@@ -34,15 +33,6 @@ pub(crate) struct Vehicle {
     lease: Option<Lease>,
     /// `None` without a fleet.
     status_requests: Option<StatusRequests>,
-}
-
-/// Who the connector is.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Identity {
-    /// The name of this replica if there are several.
-    pub(crate) replica: Option<String>,
-    /// The labels of the vehicle.
-    pub(crate) labels: Labels,
 }
 
 /// What the status of the connector shows of its parts.
@@ -67,9 +57,8 @@ impl Vehicle {
         parts: PartStatuses,
         status_requests: Option<StatusRequests>,
     ) -> Self {
-        let Identity { replica, labels } = identity;
-        let presence = Presence::new(replica.clone(), labels);
-        let lease = replica.map(|replica| Lease::new(replica, topics.clone()));
+        let lease = identity.replica.clone().map(|replica| Lease::new(replica, topics.clone()));
+        let presence = Presence::new(identity);
         Self { topics, max_payload, parts, presence, lease, status_requests }
     }
 

@@ -168,7 +168,11 @@ impl Activation {
         let vehicle = Vehicle::new(
             topics.clone(),
             settings.max_payload,
-            Identity { replica: settings.replica.clone(), labels: settings.fleet.labels.clone() },
+            Identity {
+                replica: settings.replica.clone(),
+                fleet: settings.fleet.fleet.clone(),
+                labels: settings.fleet.labels.clone(),
+            },
             PartStatuses {
                 link: link.clone(),
                 revisions: revisions.as_ref().map(Revisions::status),

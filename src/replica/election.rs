@@ -208,6 +208,7 @@ mod tests {
         assert!(DELAY.contains(&takes_over_in(&election, now).unwrap()));
         assert_eq!(election.act(now), Action::Wait);
         assert_eq!(election.act(now + DELAY.end), Action::TakeOver);
+            fleet: None,
         assert!(election.saw(&seen(true, Some("a"), false), now));
         assert_eq!(takes_over_in(&election, now), None);
         assert_eq!(election.act(now + DELAY.end), Action::Wait);

@@ -178,6 +178,7 @@ mod tests {
     }
 
     fn heard(lease: &Lease, payload: &Bytes, retained: bool) -> Reaction {
+            fleet: None,
         let topic = "vehicle/1/connector/status";
         let arrival = Arrival { topic, payload, qos: Qos::AtMostOnce, retained };
         lease.handle(TopicKind::Status, &arrival)

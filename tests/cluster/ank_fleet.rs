@@ -60,6 +60,9 @@ impl AnkFleet {
         let text = self.run(&["get", "vehicles", "-o", "jsonl"]).await.stdout;
         let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let line = lines.find(|line| line["vin"] == vin)?;
+        if line["silent"] == true {
+            return Some("silent".to_owned());
+        }
         Some(line["status"]["status"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned())
     }
 

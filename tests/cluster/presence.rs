@@ -1,13 +1,9 @@
 //! Who is there: the retained statuses cannot be had on each node, so operators ask.
 
 use super::ank_fleet::AnkFleet;
-use super::cluster::{NODES, is_beyond_rmqtt, own, shared};
+use super::cluster::{NODES, own, shared};
 use super::support::{DEADLINE, eventually};
 use super::vehicle::{FLEET, PATIENCE, Role, Vehicle};
-
-/// Why RMQTT is no cluster for a vehicle whose last will is lost.
-const STAYS_ONLINE: &str = "RMQTT loses the last will with the node, but has the retained `online` on all \
-                            nodes, and `ank-fleet` shows what is retained of vehicles that do not answer";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles_of_all_nodes_are_seen_from_each_node() {
@@ -40,9 +36,6 @@ async fn vehicles_of_all_nodes_are_seen_from_each_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vehicle_without_a_last_will_is_missed_by_asking() {
     let test = "a_vehicle_without_a_last_will_is_missed_by_asking";
-    if is_beyond_rmqtt(test, STAYS_ONLINE) {
-        return;
-    }
     let Some(cluster) = own(test).await else { return };
     let mut lost = Vehicle::start(&cluster, Role::Keeping, &[1]).await;
     let other = Vehicle::start(&cluster, Role::Keeping, &[2]).await;

@@ -202,16 +202,26 @@ impl Session {
                 () = interrupt.wait() => return Err(Failure::Interrupted),
             }
         }
+        self.presence.all_answered();
         if !has_room {
             progress::note("the broker has too many retained messages: some are left out");
         }
         Ok(())
     }
 
+    /// Asks the fleet again who is there, long after it was asked before.
+    pub(crate) fn ask_who_again(&mut self) {
+        if self.is_connected {
+            self.presence.all_answered();
+            self.ask_who();
+        }
+    }
+
     /// Asks the fleet who is there, if its name is known. The answers are spread over a time.
     pub(crate) fn ask_who(&mut self) {
         let Some((fleet, spread)) = &self.who else { return };
         let (topic, spread) = (fleet.who_topic(), *spread);
+        self.presence.asked(fleet);
         let token = self.token();
         self.who_token = Some(token);
         self.link.send(Request {

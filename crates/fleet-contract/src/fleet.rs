@@ -36,6 +36,12 @@ impl FleetName {
     pub fn who_topic(&self) -> String {
         format!("fleet/{}/who", self.0)
     }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl FromStr for FleetName {

@@ -128,6 +128,11 @@ fn text_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
 /// Labels that break the rules must not make a status unreadable, either.
 fn labels_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
+    /// The name of the fleet whose questions the connector answers, see [`WhoRequest`].
+    ///
+    /// [`WhoRequest`]: crate::fleet::WhoRequest
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
     Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
@@ -186,6 +191,7 @@ mod tests {
         let link = LinkReport { ankaios: AnkaiosLink::Connected, reason: Some("why".into()) };
         let revision = RevisionReport {
             revision: 12,
+            fleet: None,
             release: None,
             rollout: Some(RevisionStatus::Succeeded),
             restore: Some(RestoreState::GivenUp),

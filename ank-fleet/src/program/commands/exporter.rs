@@ -57,7 +57,7 @@ pub(crate) async fn run(
             _ = ticks.tick() => {
                 rounds = rounds.wrapping_add(1);
                 if rounds.is_multiple_of(ASKED_EVERY) {
-                    context.session.ask_who();
+                    context.session.ask_who_again();
                 }
                 let inventory = context.connection.inventory.as_ref();
                 context.fleet = Fleet::new(inventory, context.session.presence().seen());

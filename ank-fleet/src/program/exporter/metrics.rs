@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::Vin;
 use crate::inventory::Fleet;
 use crate::presence::Presence;
 use crate::rollout::{Halt, OutcomeKind, RequestKind};
@@ -116,7 +117,7 @@ pub(crate) fn text(snapshot: &Snapshot<'_>) -> String {
     add(
         "vehicles",
         "Vehicles by the status of their connector",
-        count("status", &|status| Some(status_of(status).into())),
+        count_vehicles(snapshot, Some("status"), &|vin| Some(status_of(snapshot, vin).into())),
     );
     add(
         "vehicles_by_version",
@@ -215,7 +216,7 @@ fn vehicles(snapshot: &Snapshot<'_>) -> Counts {
         let release = online(status).and_then(|revision| revision.release.clone());
         let labels = [
             ("vin", vin.as_str()),
-            ("status", status_of(status)),
+            ("status", status_of(snapshot, vin)),
             ("version", &version),
             ("release", &release.unwrap_or_default()),
         ];
@@ -229,12 +230,21 @@ fn online(status: Option<&ConnectorStatus>) -> Option<&RevisionReport> {
     status?.revision.as_ref()
 }
 
-/// Counts vehicles for which there is a value, by this value if it has a name, and by the label of
-/// the snapshot.
+/// Counts vehicles for whose status there is a value, see [`count_vehicles`].
 fn count(
     snapshot: &Snapshot<'_>,
     name: Option<&str>,
     value: &dyn Fn(Option<&ConnectorStatus>) -> Option<String>,
+) -> Counts {
+    count_vehicles(snapshot, name, &|vin| value(snapshot.presence.get(vin)))
+}
+
+/// Counts vehicles for which there is a value, by this value if it has a name, and by the label of
+/// the snapshot.
+fn count_vehicles(
+    snapshot: &Snapshot<'_>,
+    name: Option<&str>,
+    value: &dyn Fn(&Vin) -> Option<String>,
 ) -> Counts {
     let mut counts = Counts::new();
     let mut known: [Vec<String>; 2] = Default::default();
@@ -250,7 +260,7 @@ fn count(
         value
     };
     for (vin, vehicle) in snapshot.fleet.vehicles() {
-        let value = value(snapshot.presence.get(vin));
+        let value = value(vin);
         let number = i64::from(value.is_some());
         let mut labels = Labels::new();
         match (name, value) {
@@ -267,8 +277,9 @@ fn count(
     counts
 }
 
-fn status_of(status: Option<&ConnectorStatus>) -> &'static str {
-    match status.map(|status| status.status) {
+fn status_of(snapshot: &Snapshot<'_>, vin: &Vin) -> &'static str {
+    match snapshot.presence.get(vin).map(|status| status.status) {
+        Some(Availability::Online) if snapshot.presence.is_silent(vin) => "silent",
         Some(Availability::Online) => "online",
         Some(Availability::Offline) => "offline",
         None => "unseen",
@@ -318,6 +329,10 @@ mod tests {
             "degraded": ["no retained messages"], "labels": {"region": "eu"}}"#;
         presence.status(&"A1".parse().unwrap(), status, true);
         presence.status(&"A2".parse().unwrap(), br#"{"status": "offline"}"#, true);
+        presence.asked(&"cars".parse().unwrap());
+        let silent = br#"{"status": "online", "fleet": "cars"}"#;
+        presence.status(&"A4".parse().unwrap(), silent, true);
+        presence.all_answered();
         let inventory = Inventory::parse_csv("vin\nA3\n").unwrap();
         let fleet = Fleet::new(Some(&inventory), presence.seen());
         let rollout = RolloutCounts {
@@ -341,6 +356,7 @@ mod tests {
             "ank_fleet_mqtt_connected{} 1",
             "ank_fleet_vehicles{status=\"online\",region=\"eu\"} 1",
             "ank_fleet_vehicles{status=\"offline\",region=\"\"} 1",
+            "ank_fleet_vehicles{status=\"silent\",region=\"\"} 1",
             "ank_fleet_vehicles{status=\"unseen\",region=\"\"} 1",
             "ank_fleet_vehicles_by_release{release=\"7\",region=\"eu\"} 1",
             "ank_fleet_vehicles_by_ankaios_link{link=\"connected\",region=\"eu\"} 1",

@@ -21,8 +21,16 @@ struct Row<'a> {
     vin: &'a Vin,
     seen: bool,
     labels: &'a fleet_contract::Labels,
+    /// Whether it does not answer, although its status says that it is online.
+    #[serde(skip_serializing_if = "is_false")]
+    silent: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a ConnectorStatus>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Shows vehicles. With `watch`, also changes of all that it selects, whenever they appear.
@@ -101,9 +109,11 @@ fn print(
     let rows: Vec<Row<'_>> = vins
         .iter()
         .map(|vin| {
-            let status = context.session.presence().get(vin);
+            let presence = context.session.presence();
+            let status = presence.get(vin);
             let known = context.fleet.get(vin).unwrap_or(&unknown);
-            Row { vin, seen: status.is_some(), labels: &known.labels, status }
+            let silent = presence.is_silent(vin);
+            Row { vin, seen: status.is_some(), labels: &known.labels, silent, status }
         })
         .collect();
     match form {
@@ -129,7 +139,7 @@ fn table(rows: &[Row<'_>], is_wide: bool) -> Table {
     let mut table = Table::new(&header);
     for row in rows {
         let mut cells = vec![row.vin.to_string()];
-        cells.extend(columns(row.status));
+        cells.extend(columns(row.status, row.silent));
         if is_wide {
             let labels: Vec<String> =
                 row.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -142,11 +152,12 @@ fn table(rows: &[Row<'_>], is_wide: bool) -> Table {
     table
 }
 
-fn columns(status: Option<&ConnectorStatus>) -> [String; 6] {
+fn columns(status: Option<&ConnectorStatus>, is_silent: bool) -> [String; 6] {
     let Some(status) = status else {
         return ["not seen", "", "", "", "", ""].map(str::to_owned);
     };
     let online = match status.status {
+        Availability::Online if is_silent => "no answer",
         Availability::Online => "online",
         Availability::Offline => "offline",
     };
