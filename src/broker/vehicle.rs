@@ -212,8 +212,8 @@ impl Application for Vehicle {
             }
             // The store of a replica may be outdated when it takes over.
             Lack::RetainedForWildcards if self.lease.is_some() => Some(
-                "subscriptions and rollouts end when another replica takes over, and their records \
-                 stay at the broker",
+                "subscriptions and rollouts end if no standby is connected when the active replica \
+                 ends, and their records stay at the broker",
             ),
             Lack::RetainedForWildcards => Some(
                 "without STATE_DIR subscriptions and rollouts end with the connector, and their \

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use ankaios_control::{Client, LinkStatus};
 use futures_util::FutureExt;
 use mqtt_session::{Brokers, Ended, Reporter, Session};
+use service_kit::clock::Deadline;
 use service_kit::heartbeat::Monitor;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use super::error::Error;
 use crate::broker::{Identity, PartStatuses, StatusRequests, Vehicle};
 use crate::guard::Guard;
 use crate::operations::{OperationContext, Operations, UpdateQueue};
+use crate::replica::{SeenRecord, SeenRecords};
 use crate::revisions::{RevisionMetrics, Revisions};
 use crate::router::{RequestMetrics, Router};
 use crate::settings::Settings;
@@ -75,10 +77,12 @@ pub(super) struct Activation {
 impl Activation {
     /// Starts a session and the tasks that serve it. When `stop` is cancelled, the session
     /// accepts no more requests, answers those in progress and disconnects from the broker. `brokers`
-    /// are the addresses to begin with, if not those of the settings.
+    /// are the addresses to begin with, if not those of the settings, and `records` those of the
+    /// replica that was active before.
     pub(super) fn start(
         parts: &SharedParts,
         brokers: Option<Brokers>,
+        records: SeenRecords,
         stop: CancellationToken,
     ) -> Self {
         let SharedParts {
@@ -152,6 +156,9 @@ impl Activation {
             router.subscriptions.restore_kept().await;
             if let Some(rollouts) = &router.rollouts {
                 rollouts.restore_kept(&kept_records).await;
+            }
+            for SeenRecord { topic, payload, expires } in records.into_current() {
+                router.resume(&topic, payload, expires.map(Deadline::left)).await;
             }
             router.run(message_receiver, heartbeat).await;
             replied.cancel();

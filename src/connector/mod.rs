@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::guard::{self, Guard};
 use crate::health::{Endpoints, Liveness, MetricsPage, Readiness, Server};
-use crate::replica::Standby;
+use crate::replica::{SeenRecords, Standby};
 use crate::revisions::{self, KeeperParts, Kept, Revisions};
 use crate::settings::Settings;
 use crate::streams::{KeptRecords, RolloutOptions, Rollouts};
@@ -170,8 +170,9 @@ async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Erro
     });
     let mut waits = ReconnectWaits::new(Duration::ZERO);
     while !stop.is_cancelled() {
+        let mut records = SeenRecords::default();
         if let Some(standby) = &mut standby {
-            standby.wait(stop).await;
+            records = standby.wait(stop).await;
             if stop.is_cancelled() {
                 tracing::info!("stopping");
                 break;
@@ -182,20 +183,23 @@ async fn serve(parts: &SharedParts, stop: &CancellationToken) -> Result<(), Erro
         // A session that does not find its broker at once goes back to standby: so it begins where
         // the standby was connected. Others would wait for a node that is down.
         let brokers = standby.as_ref().map(|standby| standby.brokers().clone());
-        let activation = Activation::start(parts, brokers, stop.clone());
+        let activation = Activation::start(parts, brokers, records, stop.clone());
         let ended = activation.run(stop).await?;
         let Some(standby) = &mut standby else { break };
         match ended {
             Ended::Stopped | Ended::Unanswered => break,
             Ended::TakenOver => {
                 tracing::warn!("another replica has taken over: this one goes to standby");
+                standby.was_taken_over();
             }
-            Ended::Lost => tracing::warn!(
-                "there is no connection, and another replica may have taken over: this one goes to \
-                 standby"
-            ),
+            Ended::Lost { retained } => {
+                tracing::warn!(
+                    "there is no connection, and another replica may have taken over: this one goes \
+                     to standby"
+                );
+                standby.was_active(retained);
+            }
         }
-        standby.was_active(ended == Ended::TakenOver);
         // A session that fails at once must not be retried without a pause.
         let pause = waits.next_wait(Some(start.elapsed()));
         tokio::select! {

@@ -12,8 +12,12 @@ use tokio::time::Instant;
 /// connection usually reconnects sooner.
 const DELAY: Range<Duration> = Duration::from_millis(500)..Duration::from_millis(1500);
 
+/// How much longer a replica waits that has heard no active one: it does not know the records of
+/// subscriptions, which others may know.
+const UNINFORMED_DELAY: Duration = Duration::from_millis(1000);
+
 /// How much longer a replica without a link to Ankaios waits.
-const UNLINKED_DELAY: Duration = Duration::from_millis(1500);
+const UNLINKED_DELAY: Duration = Duration::from_millis(2000);
 
 /// How often the leader is asked for its status, within the keep-alive time, before it is given up.
 const MAX_QUESTIONS: u32 = 3;
@@ -77,6 +81,8 @@ pub(super) struct Election {
     /// Whether a leader of the same name is the previous process of this replica.
     succeeds_itself: bool,
     is_linked: bool,
+    /// Whether the leader has published its status on this connection.
+    is_informed: bool,
     leader: Leader,
 }
 
@@ -90,13 +96,30 @@ impl Election {
         succeeds_itself: bool,
         now: Instant,
     ) -> Self {
-        let leader = Leader::None { take_over_at: now + random::duration(&DELAY) };
-        Self { replica, patience, succeeds_itself, is_linked: false, leader }
+        let leader = leaderless(false, now);
+        Self { replica, patience, succeeds_itself, is_linked: false, is_informed: false, leader }
+    }
+
+    /// Continues with the leader of the previous connection, which was lost.
+    pub(super) fn expect(&mut self, leader: Option<String>, now: Instant) {
+        let check = leader.is_some().then(|| self.check(now));
+        self.leader = Leader::Active { name: leader, check };
+    }
+
+    /// The check of a leader that may be gone. The first question was asked when the connection was
+    /// opened.
+    fn check(&self, now: Instant) -> Check {
+        Check { asked: 1, next: now + self.patience / MAX_QUESTIONS }
     }
 
     /// Who is active.
     pub(super) fn leader(&self) -> &Leader {
         &self.leader
+    }
+
+    /// Whether the leader has published its status on this connection.
+    pub(super) fn is_informed(&self) -> bool {
+        self.is_informed
     }
 
     /// Records whether there is a link to Ankaios.
@@ -113,9 +136,9 @@ impl Election {
                     Leader::None { take_over_at: now }
                 } else {
                     let check = if seen.retained {
-                        // The first question was asked when the connection was opened.
-                        Check { asked: 1, next: now + self.patience / MAX_QUESTIONS }
+                        self.check(now)
                     } else {
+                        self.is_informed = true;
                         // Not all standbys ask at once: the answer to one is for all.
                         let jitter = random::duration(&(Duration::ZERO..self.patience / 4));
                         Check { asked: 0, next: now + self.patience + jitter }
@@ -125,7 +148,7 @@ impl Election {
                 }
             }
             // This includes an unreadable status: the next leader replaces it.
-            _ => Leader::None { take_over_at: now + random::duration(&DELAY) },
+            _ => leaderless(self.is_informed, now),
         };
         let has_changed = match (&leader, &self.leader) {
             (Leader::Active { name, .. }, Leader::Active { name: former, .. }) => name != former,
@@ -158,11 +181,16 @@ impl Election {
                 Action::Ask
             }
             Leader::Active { .. } => {
-                self.leader = Leader::None { take_over_at: now + random::duration(&DELAY) };
+                self.leader = leaderless(self.is_informed, now);
                 Action::GiveUpLeader
             }
         }
     }
+}
+
+fn leaderless(is_informed: bool, now: Instant) -> Leader {
+    let extra = if is_informed { Duration::ZERO } else { UNINFORMED_DELAY };
+    Leader::None { take_over_at: now + random::duration(&DELAY) + extra }
 }
 
 #[cfg(test)]
@@ -180,6 +208,7 @@ mod tests {
             version: String::new(),
             since: None,
             replica: replica.map(str::to_owned),
+            fleet: None,
             labels: Labels::default(),
             link: None,
             revision: None,
@@ -205,10 +234,10 @@ mod tests {
     fn without_a_leader_it_takes_over_after_a_random_time() {
         let now = Instant::now();
         let mut election = election(false, now);
-        assert!(DELAY.contains(&takes_over_in(&election, now).unwrap()));
+        let wait = takes_over_in(&election, now).unwrap() - UNINFORMED_DELAY;
+        assert!(DELAY.contains(&wait), "others may have heard an active one");
         assert_eq!(election.act(now), Action::Wait);
-        assert_eq!(election.act(now + DELAY.end), Action::TakeOver);
-            fleet: None,
+        assert_eq!(election.act(now + UNINFORMED_DELAY + DELAY.end), Action::TakeOver);
         assert!(election.saw(&seen(true, Some("a"), false), now));
         assert_eq!(takes_over_in(&election, now), None);
         assert_eq!(election.act(now + DELAY.end), Action::Wait);
@@ -224,10 +253,12 @@ mod tests {
     fn a_replica_without_a_link_to_ankaios_comes_after_all_others() {
         let now = Instant::now();
         let mut unlinked = election(false, now);
+        unlinked.saw(&seen(true, Some("a"), false), now);
+        unlinked.saw(&seen(false, Some("a"), false), now);
         unlinked.set_linked(false);
-        assert!(takes_over_in(&unlinked, now).unwrap() >= DELAY.start + UNLINKED_DELAY);
-        assert!(DELAY.start + UNLINKED_DELAY >= DELAY.end);
-        assert_eq!(unlinked.act(now + DELAY.end), Action::Wait);
+        let uninformed = UNINFORMED_DELAY + DELAY.end;
+        assert!(takes_over_in(&unlinked, now).unwrap() >= uninformed);
+        assert_eq!(unlinked.act(now + uninformed), Action::Wait);
         unlinked.set_linked(true);
         assert_eq!(unlinked.act(now + DELAY.end), Action::TakeOver);
     }
@@ -269,8 +300,24 @@ mod tests {
                 other => unreachable!("{other:?}"),
             }
         }
-        assert!(DELAY.contains(&takes_over_in(election, now).unwrap()));
+        assert!(takes_over_in(election, now).unwrap() < UNINFORMED_DELAY + DELAY.end);
         now - begin
+    }
+
+    #[test]
+    fn the_leader_of_a_connection_that_was_lost_still_counts_and_is_asked() {
+        let now = Instant::now();
+        let mut first = election(false, now);
+        first.expect(Some("a".into()), now);
+        assert_eq!(asks_in_vain(&mut first, now), PATIENCE);
+        let mut second = election(false, now);
+        second.expect(Some("a".into()), now);
+        assert!(!second.saw(&seen(true, Some("a"), false), now), "it has answered");
+        second.saw(&seen(false, Some("a"), false), now);
+        assert!(DELAY.contains(&takes_over_in(&second, now).unwrap()));
+        // It is no replica, so it does not answer.
+        second.expect(None, now);
+        assert_eq!(second.deadline(), None);
     }
 
     #[test]

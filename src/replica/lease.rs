@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use fleet_contract::status::{Availability, ConnectorStatus};
+use fleet_contract::status::{Availability, ConnectorStatus, StandbyQuestion};
 use fleet_contract::topics::{TopicKind, Topics};
 use mqtt_session::{Arrival, ConnectionError, Reaction, SessionMetrics, SessionOptions};
 use tokio::time::{Instant, timeout_at};
 
 use super::election::StatusSeen;
-use super::observer::Observer;
+use super::observer::{Observer, Scope, Seen};
 
 /// How long to wait for a status before the session is resumed: a broker may send retained
 /// messages shortly after the subscription, and a new active replica needs a moment to publish
@@ -79,7 +79,13 @@ impl Lease {
         // connection. The status is published when the subscriptions are granted.
         let announce = if self.is_granted { Reaction::Announce } else { Reaction::Nothing };
         match topic {
-            TopicKind::Standby => announce,
+            TopicKind::Standby if self.is_granted => {
+                let question = StandbyQuestion::from_payload(arrival.payload);
+                match question {
+                    Some(StandbyQuestion { records: true, .. }) => Reaction::AnnounceAll,
+                    _ => Reaction::Announce,
+                }
+            }
             TopicKind::Status => match ConnectorStatus::from_payload(arrival.payload) {
                 // If another replica has published it, that one was active since this process
                 // lost its connection: what this process knows about the session is outdated.
@@ -108,13 +114,16 @@ impl Lease {
         options: &SessionOptions,
         metrics: &SessionMetrics,
     ) -> Result<(), ConnectionError> {
-        let mut observer = Observer::open(options, &self.topics, &self.replica, metrics).await?;
+        let (topics, replica) = (&self.topics, &self.replica);
+        let mut observer = Observer::open(options, topics, Scope::Status, replica, metrics).await?;
         // Its status need not be retained where this connection can see it.
-        observer.ask(&self.replica)?;
+        observer.ask(replica, Scope::Status)?;
         let settled = Instant::now() + SETTLE;
         let is_taken_over = loop {
             let Ok(seen) = timeout_at(settled, observer.next()).await else { break false };
-            if self.is_taken_over(&seen?) {
+            if let Seen::Status(seen) = seen?
+                && self.is_taken_over(&seen)
+            {
                 break true;
             }
         };
@@ -169,6 +178,7 @@ mod tests {
             version: String::new(),
             since: Some(since.into()),
             replica: Some(replica.into()),
+            fleet: None,
             labels: Labels::default(),
             link: None,
             revision: None,
@@ -178,7 +188,6 @@ mod tests {
     }
 
     fn heard(lease: &Lease, payload: &Bytes, retained: bool) -> Reaction {
-            fleet: None,
         let topic = "vehicle/1/connector/status";
         let arrival = Arrival { topic, payload, qos: Qos::AtMostOnce, retained };
         lease.handle(TopicKind::Status, &arrival)
@@ -258,8 +267,18 @@ mod tests {
         let birth = status(Availability::Online, "b", "1").to_payload();
         assert_eq!(heard(&lease, &birth, false), Reaction::Nothing);
         let topic = "vehicle/1/connector/standby";
-        let arrival = Arrival { topic, payload: b"{}", qos: Qos::AtMostOnce, retained: false };
-        assert_eq!(lease.handle(TopicKind::Standby, &arrival), Reaction::Announce);
-        assert_eq!(lease.handle(TopicKind::Connector, &arrival), Reaction::Nothing);
+        let asked = |payload| Arrival { topic, payload, qos: Qos::AtMostOnce, retained: false };
+        for (question, reaction) in [
+            (&b"{}"[..], Reaction::Announce),
+            (br#"{"replica":"b"}"#, Reaction::Announce),
+            (br#"{"replica":"b","records":true,"later":1}"#, Reaction::AnnounceAll),
+        ] {
+            let handled = lease.handle(TopicKind::Standby, &asked(question));
+            assert_eq!(handled, reaction, "{question:?}");
+        }
+        assert_eq!(lease.handle(TopicKind::Connector, &asked(b"{}")), Reaction::Nothing);
+        lease.connecting("3");
+        let question = br#"{"replica":"b","records":true}"#;
+        assert_eq!(lease.handle(TopicKind::Standby, &asked(question)), Reaction::Nothing);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  standby    waits until this replica should become active
-//!   └ election   decides when; pure, no I/O and no clock
+//!   ├ election      decides when; pure, no I/O and no clock
+//!   └ seen_records  the records of the active replica
 //!  lease      the checks of the active replica before and while it uses the session
-//!  observer   receives the status messages, for both
+//!  observer   receives the messages of the active replica, for both
 //! ```
 //!
 //! The session at the broker is the token. It has one connection at a time. The replica that has
@@ -27,11 +28,18 @@
 //!   asked to publish it again.
 //! - When a node of a cluster crashes, nobody publishes the last wills of its clients. So a standby
 //!   asks again if it has seen no status for the keep-alive time.
+//! - A standby that loses its own connection may have lost it with the node of the active replica, or
+//!   alone. So the replica that was active still counts as active, and is asked.
+//! - What the active replica has retained may be on a node that is lost. So a standby watches the
+//!   records of subscriptions and rollouts, and resumes them when it becomes active. A replica that
+//!   has heard no active one lets the others go first: they may have the records.
 
 mod election;
 mod lease;
 mod observer;
+mod seen_records;
 mod standby;
 
 pub(crate) use lease::Lease;
+pub(crate) use seen_records::{SeenRecord, SeenRecords};
 pub(crate) use standby::Standby;

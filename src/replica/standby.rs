@@ -1,18 +1,19 @@
-//! Waits until this replica should become active.
+//! Waits until this replica should become active, and remembers the records until then.
 
 use std::time::Duration;
 
 use ankaios_control::LinkStatus;
 use fleet_contract::topics::Topics;
 use mqtt_session::{
-    Brokers, ConnectionError, ReconnectWaits, Reporter, SessionOptions, format_wait,
+    Brokers, ConnectionError, Publication, ReconnectWaits, Reporter, SessionOptions, format_wait,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::election::{Action, Election, Leader};
-use super::observer::Observer;
+use super::observer::{Observer, Scope, Seen};
+use super::seen_records::SeenRecords;
 
 /// Help for the error that two replicas have the same name.
 const SAME_NAME: &str =
@@ -29,6 +30,13 @@ pub(crate) struct Standby {
     /// Whether an active replica of this name is this process or the previous one of this
     /// replica.
     succeeds_itself: bool,
+    /// The connector that was active when the connection was lost; its name, if it is a replica.
+    leader: Option<Option<String>>,
+    /// Those of the active replica, until it publishes them again on the next connection. If it does
+    /// not, they are better than none.
+    records: SeenRecords,
+    /// What the broker lets a standby watch.
+    scope: Scope,
     waits: ReconnectWaits,
 }
 
@@ -42,14 +50,31 @@ impl Standby {
         link: watch::Receiver<LinkStatus>,
         reporter: Reporter,
     ) -> Self {
-        let (succeeds_itself, waits) = (true, ReconnectWaits::new(Duration::ZERO));
-        Self { replica, options, topics, link, reporter, succeeds_itself, waits }
+        Self {
+            replica,
+            options,
+            topics,
+            link,
+            reporter,
+            succeeds_itself: true,
+            leader: None,
+            records: SeenRecords::default(),
+            scope: Scope::StatusAndRecords,
+            waits: ReconnectWaits::new(Duration::ZERO),
+        }
     }
 
-    /// Records that this replica was active. `taken_over` says whether another one is active
-    /// now.
-    pub(crate) fn was_active(&mut self, taken_over: bool) {
-        self.succeeds_itself = !taken_over;
+    /// Records that this replica was active, and another one is now.
+    pub(crate) fn was_taken_over(&mut self) {
+        self.succeeds_itself = false;
+    }
+
+    /// Records that this replica was active and had these records. Perhaps another one is active now.
+    pub(crate) fn was_active(&mut self, records: Vec<Publication>) {
+        self.succeeds_itself = true;
+        for Publication { topic, payload, expiry, .. } in records {
+            self.records.insert(topic, payload, expiry);
+        }
     }
 
     /// The addresses of the broker. The current one is that of the last connection, which worked.
@@ -57,21 +82,21 @@ impl Standby {
         &self.options.brokers
     }
 
-    /// Waits until this replica should become active, or until `stop` is cancelled. Errors are
-    /// logged and retried.
-    pub(crate) async fn wait(&mut self, stop: &CancellationToken) {
+    /// Waits until this replica should become active, or until `stop` is cancelled. Returns the
+    /// records of the replica that was active before. Errors are logged and retried.
+    pub(crate) async fn wait(&mut self, stop: &CancellationToken) -> SeenRecords {
         let mut heartbeat = self.reporter.heartbeat();
         loop {
             let mut ready = None;
             let watched = tokio::select! {
                 watched = heartbeat.while_waiting(self.watch(&mut ready)) => watched,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return SeenRecords::default(),
             };
-            let Err(error) = watched else { return };
+            let Err(error) = watched else { return std::mem::take(&mut self.records) };
             let wait = self.report_error(&error, ready);
             tokio::select! {
                 () = heartbeat.while_waiting(sleep(wait)) => {}
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return SeenRecords::default(),
             }
         }
     }
@@ -79,44 +104,71 @@ impl Standby {
     /// Waits over one connection until this replica should become active. Sets `ready` to the
     /// time of the subscription.
     async fn watch(&mut self, ready: &mut Option<Instant>) -> Result<(), ConnectionError> {
+        let (topics, replica, scope) = (&self.topics, &self.replica, self.scope);
         let metrics = self.reporter.metrics();
-        let mut observer =
-            Observer::open(&self.options, &self.topics, &self.replica, metrics).await?;
+        let mut observer = Observer::open(&self.options, topics, scope, replica, metrics).await?;
         let now = Instant::now();
         *ready = Some(now);
         self.reporter.standby();
         // Another replica may be active even if nothing is retained.
-        observer.ask(&self.replica)?;
+        observer.ask(replica, scope)?;
         let patience = self.options.keep_alive;
-        let mut election = Election::new(self.replica.clone(), patience, self.succeeds_itself, now);
+        let mut election = Election::new(replica.clone(), patience, self.succeeds_itself, now);
+        if let Some(leader) = self.leader.take() {
+            election.expect(leader, now);
+        }
+        if let Err(error) = self.follow(&mut observer, &mut election).await {
+            if let Leader::Active { name, .. } = election.leader() {
+                self.leader = Some(name.clone());
+            }
+            return Err(error);
+        }
+        // From here to the session's connection nobody watches. If the replica that is about to be
+        // replaced is still alive and ends a subscription in these moments, that is resumed.
+        observer.close().await;
+        Ok(())
+    }
+
+    /// Follows the election until this replica should become active.
+    async fn follow(
+        &mut self,
+        observer: &mut Observer,
+        election: &mut Election,
+    ) -> Result<(), ConnectionError> {
         loop {
             let is_linked = *self.link.borrow_and_update() == LinkStatus::Connected;
             election.set_linked(is_linked);
             let deadline = election.deadline();
             tokio::select! {
                 Ok(()) = self.link.changed() => {}
-                seen = observer.next() => {
-                    let has_changed = election.saw(&seen?, Instant::now());
-                    // From now on a status with this name is that of another process.
-                    self.succeeds_itself = false;
-                    if has_changed {
-                        self.report(election.leader());
+                seen = observer.next() => match seen? {
+                    Seen::Record(record) => self.records.saw(record),
+                    Seen::Status(status) => {
+                        let was_informed = election.is_informed();
+                        let has_changed = election.saw(&status, Instant::now());
+                        if !was_informed && election.is_informed() {
+                            // The active replica publishes its records after its status.
+                            self.records = SeenRecords::default();
+                        }
+                        // From now on a status with this name is that of another process.
+                        self.succeeds_itself = false;
+                        if has_changed {
+                            self.report(election.leader());
+                        }
                     }
-                }
-                () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {
+                },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     match election.act(Instant::now()) {
                         Action::Wait => {}
-                        Action::Ask => observer.ask(&self.replica)?,
+                        Action::Ask => observer.ask(&self.replica, Scope::Status)?,
                         Action::GiveUpLeader => {
                             tracing::warn!("the active replica does not respond");
                         }
-                        Action::TakeOver => break,
+                        Action::TakeOver => return Ok(()),
                     }
                 }
             }
         }
-        observer.close().await;
-        Ok(())
     }
 
     /// Logs which connector is active.
@@ -140,6 +192,9 @@ impl Standby {
     /// Reports the error that has ended a connection. Returns how long to wait before the next
     /// one.
     fn report_error(&mut self, error: &ConnectionError, ready: Option<Instant>) -> Duration {
+        if error.refuses_wildcards() {
+            self.scope = Scope::Status;
+        }
         let lasted = ready.map(|ready| ready.elapsed());
         let wait = self.waits.next_wait(lasted).max(error.min_wait());
         let help = if error.is_takeover() {

@@ -15,11 +15,12 @@ mod responder;
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_contract::error::{ErrorCode, ErrorReply};
 use fleet_contract::operation::Operation;
-use fleet_contract::topics::{MAX_TOPIC, Topics};
+use fleet_contract::topics::{MAX_TOPIC, TopicKind, Topics};
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use mqtt_session::{Message, Outgoing, Refused, Sender};
@@ -124,6 +125,25 @@ impl Router {
             // The session has ended without waiting for replies. The broker delivers the request
             // again at the next start.
             tracing::warn!("a reply cannot be sent: the MQTT session has ended");
+        }
+    }
+
+    /// Resumes what a record says, like one that the broker has retained. It is removed from the broker
+    /// after `expires_in`.
+    pub(crate) async fn resume(&self, topic: &str, record: Bytes, expires_in: Option<Duration>) {
+        match self.topics.kind(topic) {
+            TopicKind::Subscription { kind, id } => {
+                let allowed = self.operations.retained(Record::Subscription(kind));
+                let (id, record) = (id.to_owned(), Ok(record));
+                self.subscriptions.restore(kind, id, record, expires_in, allowed).await;
+            }
+            TopicKind::Rollout { id } => {
+                let allowed = self.operations.retained(Record::Rollout);
+                if let Some(rollouts) = self.rollouts.clone() {
+                    rollouts.restore(id.to_owned(), Ok(record), allowed).await;
+                }
+            }
+            _ => {}
         }
     }
 

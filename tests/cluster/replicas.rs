@@ -4,13 +4,19 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use super::cluster::{Cluster, LOST_WITH_NODE, NODES, is_beyond_rmqtt, own, shared};
-use super::support::{DEADLINE, eventually, say};
-use super::vehicle::{PATIENCE, Role, Vehicle, all_answered, ask, new_vin};
+use super::streams;
+use super::support::{DEADLINE, Requester, eventually, say};
+use super::vehicle::{PATIENCE, Role, Vehicle, all_answered, ask, new_vin, reply};
 
 /// The log lines of a replica that becomes active, and of one that sees another active one.
 const BECOMES_ACTIVE: &str = "this replica becomes active";
 const IS_STANDBY: &str = "standby: another connector is active";
+
+/// The log line of a subscription that goes on.
+const RESUMED: &str = "a subscription is resumed";
 
 /// Longer than a standby waits for the answer of the active replica.
 const CALM: Duration = Duration::from_secs(15);
@@ -146,4 +152,45 @@ async fn a_replica_takes_over_when_connector_and_node_are_killed() {
     takes_over(&b, "connector and node are killed").await;
     all_answered(&operator, 0).await;
     cluster.start(1).await;
+}
+
+/// Waits until the event subscription shows what is changed from now on.
+async fn events_go_on(operator: &Requester, number: u32) {
+    let opened = format!("open {number}");
+    let manifest = format!("apiVersion: v1\nconfigs:\n  door: '{opened}'\n");
+    reply(operator, number, "manifest/apply", manifest).await;
+    eventually("the event", PATIENCE, async || {
+        let shows = |payload: &[u8]| {
+            let event: Value = serde_json::from_slice(payload).unwrap();
+            event["complete_state"]["desired_state"]["configs"]["door"] == json!(opened)
+        };
+        operator.events().iter().any(|event| shows(&event.payload)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_go_on_with_another_replica_on_another_node() {
+    let test = "subscriptions_go_on_with_another_replica_on_another_node";
+    let Some(cluster) = shared(test).await else { return };
+    let [mut a, mut b] = start(&cluster, &[1], &[2]).await;
+    let operator = cluster.operator(&a.vin, &[3]).await;
+    streams::subscribe(&a, &operator).await;
+    // A standby that comes later asks for the records.
+    b.connector.kill().await;
+    b.start_standby(&cluster, &[2]).await;
+    b.connector.line(IS_STANDBY).await;
+    a.connector.kill().await;
+    takes_over(&b, "the active one is killed").await;
+    eventually("both are resumed", PATIENCE, async || (count(&b, RESUMED) == 2).then_some(()))
+        .await;
+    events_go_on(&operator, 20).await;
+    // What has ended does not come back.
+    a.start_standby(&cluster, &[3]).await;
+    eventually("the first one is standby", DEADLINE, async || is_standby(&a).then_some(())).await;
+    reply(&operator, 30, "logs/unsubscribe", r#"{"id": "talk"}"#).await;
+    b.connector.kill().await;
+    takes_over(&a, "the second one is killed").await;
+    events_go_on(&operator, 40).await;
+    assert_eq!(count(&a, RESUMED), 1);
 }

@@ -16,7 +16,7 @@ fn json_of(answer: &Answer) -> Value {
 }
 
 /// Subscribes to a config and to the log of a workload, and sees both.
-async fn subscribe(vehicle: &Vehicle, operator: &Requester) {
+pub(super) async fn subscribe(vehicle: &Vehicle, operator: &Requester) {
     let masks = r#"{"id": "door", "field_masks": ["desiredState.configs.door"], "ttl": "0s"}"#;
     reply(operator, 1, "events/subscribe", masks).await;
     reply(operator, 2, "manifest/apply", workload("talker", "localhost/talker")).await;
@@ -116,7 +116,7 @@ async fn without_a_store_the_status_says_that_streams_end_with_the_connector() {
     for (role, consequence) in [
         (Role::Forgetful, "without STATE_DIR"),
         (Role::Keeping, "without STATE_DIR"),
-        (Role::Replica("a"), "another replica takes over"),
+        (Role::Replica("a"), "no standby is connected"),
     ] {
         let vehicle = Vehicle::launch(&cluster, &super::vehicle::new_vin(), role, &[1]).await;
         // On this node the status is retained, but another one shows it only when it is published.

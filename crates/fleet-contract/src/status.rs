@@ -82,6 +82,36 @@ pub struct TrustReport {
     pub problem: Option<String>,
 }
 
+/// The question of a standby replica to the active one, on `connector/standby`: publish the status
+/// again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandbyQuestion {
+    /// The name of the standby replica.
+    pub replica: String,
+    /// Publish also the records of subscriptions and rollouts again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub records: bool,
+}
+
+impl StandbyQuestion {
+    /// As JSON.
+    #[must_use]
+    pub fn to_payload(&self) -> Bytes {
+        serde_json::to_vec(self).expect("text and flags always become JSON").into()
+    }
+
+    /// `None` if it is not such a question.
+    #[must_use]
+    pub fn from_payload(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// The status of a connector. It is published when the connector starts and when its link changes,
 /// as the will, and before a clean shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +128,11 @@ pub struct ConnectorStatus {
     /// The name of the replica, if there are several connectors for the vehicle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<String>,
+    /// The name of the fleet whose questions the connector answers, see [`WhoRequest`].
+    ///
+    /// [`WhoRequest`]: crate::fleet::WhoRequest
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
     /// The labels of the vehicle. They are for selecting vehicles, not for allowing anything.
     #[serde(
         default,
@@ -128,11 +163,6 @@ fn text_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
 /// Labels that break the rules must not make a status unreadable, either.
 fn labels_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
-    /// The name of the fleet whose questions the connector answers, see [`WhoRequest`].
-    ///
-    /// [`WhoRequest`]: crate::fleet::WhoRequest
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fleet: Option<String>,
     Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
@@ -161,6 +191,7 @@ mod tests {
             version: "1.2.3".into(),
             since: Some("now".into()),
             replica: replica.map(str::to_owned),
+            fleet: None,
             labels: Labels::default(),
             link,
             revision: None,
@@ -191,7 +222,6 @@ mod tests {
         let link = LinkReport { ankaios: AnkaiosLink::Connected, reason: Some("why".into()) };
         let revision = RevisionReport {
             revision: 12,
-            fleet: None,
             release: None,
             rollout: Some(RevisionStatus::Succeeded),
             restore: Some(RestoreState::GivenUp),

@@ -185,6 +185,8 @@ pub enum Reaction {
     Nothing,
     /// Publish the birth message again, unless one is being published.
     Announce,
+    /// The same, and publish all retained messages again.
+    AnnounceAll,
     /// End: another process has taken the session over.
     TakenOver,
 }
@@ -280,6 +282,7 @@ pub(crate) mod testing {
             match arrival.topic.rsplit('/').next() {
                 Some("nothing") => Routed::Handled(Reaction::Nothing),
                 Some("announce") => Routed::Handled(Reaction::Announce),
+                Some("announce-all") => Routed::Handled(Reaction::AnnounceAll),
                 Some("taken-over") => Routed::Handled(Reaction::TakenOver),
                 _ => Routed::Message { route: arrival.topic.into(), max_payload: 1024 },
             }

@@ -93,6 +93,12 @@ impl ConnectionError {
         )
     }
 
+    /// Whether the broker has ended the connection because it has no subscriptions with wildcards.
+    #[must_use]
+    pub fn refuses_wildcards(&self) -> bool {
+        self.reason().is_some_and(|reason| reason.code == ReasonCode::WILDCARDS_NOT_SUPPORTED)
+    }
+
     /// Whether the broker has closed the connection without a reason.
     #[must_use]
     pub fn is_closed(&self) -> bool {

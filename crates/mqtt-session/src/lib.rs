@@ -45,7 +45,7 @@
 //! | `size_limit`, `refusals`, `blame` | messages that the broker does not accept |
 //! | `refused_subscriptions`, `shortcomings`, `notices` | what the broker does not grant or offer; says things once |
 //! | `allowed`, `retained_probe` | what the broker offers and allows; whether it gives retained messages back |
-//! | `watcher` | [`Watcher`], a connection of its own that is subscribed to one topic |
+//! | `watcher` | [`Watcher`], a connection of its own that is subscribed to a few topics |
 //! | `publisher` | [`Publisher`], a connection of its own that only publishes |
 //! | `requester` | [`Requester`], a connection of its own for those who send requests and await replies |
 //! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
@@ -152,4 +152,4 @@ pub use setting_error::SettingError;
 pub use settings::{BrokerArgs, BrokerSettings};
 pub use shortcomings::Lack;
 pub use tls::{Identity, Tls, TlsError, server_name};
-pub use watcher::{Watched, Watcher};
+pub use watcher::{Watched, WatchedTopics, Watcher};

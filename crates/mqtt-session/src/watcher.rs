@@ -1,4 +1,6 @@
-//! Watches one topic by a connection of its own.
+//! Watches topics by a connection of its own.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
@@ -16,52 +18,73 @@ use crate::reason_code::{ReasonCode, SubscribeRule};
 /// The packet identifier of SUBSCRIBE. Nothing else needs one.
 const SUBSCRIBE_ID: u16 = 1;
 
-/// A message on the watched topic.
+/// What to watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedTopics {
+    /// The topic without which there is nothing to watch.
+    pub topic: String,
+    /// Filters with wildcards. A broker may refuse them.
+    pub filters: Vec<String>,
+}
+
+/// A message on a watched topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
+    /// Where it was published.
+    pub topic: String,
     /// The payload.
     pub payload: Bytes,
     /// Whether the broker had retained it before this connection subscribed. Its publisher may
     /// be gone without a last will: a broker that restarts publishes none.
     pub retained: bool,
+    /// How long it is of use: what the broker has left of its *Message Expiry Interval*.
+    pub expires_in: Option<Duration>,
 }
 
-/// A connection without a persistent session that is subscribed to one topic.
+/// A connection without a persistent session that is subscribed to a few topics.
 pub struct Watcher {
     connection: Connection,
     topic: String,
     base_topic: String,
-    /// The last message that arrived before the answer to SUBSCRIBE.
+    /// The last message on `topic` that arrived before the answer to SUBSCRIBE.
     early: Option<Watched>,
 }
 
 impl Watcher {
-    /// Connects as `client_id` and subscribes to `topic`.
+    /// Connects as `client_id` and subscribes.
     ///
     /// # Errors
     /// See [`ConnectionError`].
     pub async fn open(
         options: &SessionOptions,
         client_id: String,
-        topic: String,
+        topics: WatchedTopics,
         metrics: &SessionMetrics,
     ) -> Result<Self, ConnectionError> {
         let packet = clean_packet(options, client_id)?;
         let (mut connection, _) = Connection::open(options, packet, metrics).await?;
-        let filter = Filter {
-            path: topic.clone(),
+        let WatchedTopics { topic, mut filters } = topics;
+        let properties = connection.properties.as_ref();
+        if properties.and_then(|all| all.wildcard_subscription_available) == Some(0) {
+            filters.clear();
+        }
+        filters.insert(0, topic.clone());
+        let filters = filters.into_iter().map(|path| Filter {
+            path,
             qos: QoS::AtLeastOnce,
             nolocal: false,
             preserve_retain: false,
             retain_forward_rule: RetainForwardRule::OnEverySubscribe,
-        };
-        let subscribe = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many([filter], None) };
+        });
+        let subscribe = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
         connection.network.put(Packet::Subscribe(subscribe))?;
         let base_topic = options.base_topic.clone();
         let mut watcher = Self { connection, topic, base_topic, early: None };
         let subscribed = async {
             while watcher.connection.ready.is_none() {
-                if let Some(message) = watcher.step().await? {
+                if let Some(message) = watcher.step().await?
+                    && message.topic == watcher.topic
+                {
                     watcher.early = Some(message);
                 }
             }
@@ -122,9 +145,12 @@ impl Watcher {
         match packet {
             Received::Publish(publish) => self.accept(&publish),
             Received::SubAck { packet_id: SUBSCRIBE_ID, codes, .. } => {
-                let granted =
+                let is_granted =
                     |code: &ReasonCode| matches!(code.subscribe_rule(), SubscribeRule::Granted(_));
-                if codes.is_empty() || !codes.iter().all(granted) {
+                if !codes.iter().all(is_granted) {
+                    tracing::debug!(?codes, "the broker refuses what is watched");
+                }
+                if !codes.first().is_some_and(is_granted) {
                     return Err(ConnectionError::Subscription {
                         filters: vec![self.topic.clone()],
                         codes,
@@ -149,12 +175,18 @@ impl Watcher {
 
     fn accept(&mut self, publish: &Publish) -> Result<Option<Watched>, ConnectionError> {
         self.acknowledge(publish)?;
-        if publish.topic != self.topic {
-            tracing::debug!("a message is skipped: it was not requested");
+        let Ok(topic) = std::str::from_utf8(&publish.topic) else {
+            tracing::debug!("a message is skipped: its topic is not UTF-8");
             return Ok(None);
-        }
-        let payload = Bytes::copy_from_slice(&publish.payload);
-        Ok(Some(Watched { payload, retained: publish.retain }))
+        };
+        let properties = publish.properties.as_ref();
+        let expires_in = properties.and_then(|all| all.message_expiry_interval);
+        Ok(Some(Watched {
+            topic: topic.to_owned(),
+            payload: Bytes::copy_from_slice(&publish.payload),
+            retained: publish.retain,
+            expires_in: expires_in.map(|seconds| Duration::from_secs(seconds.into())),
+        }))
     }
 
     fn acknowledge(&mut self, publish: &Publish) -> Result<(), ConnectionError> {

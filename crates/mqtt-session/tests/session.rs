@@ -8,10 +8,12 @@ use bytes::{Bytes, BytesMut};
 use mqtt_session::{
     AddressBook, Announcement, Application, Arrival, BrokerAddress, ConnectionError, Ended, Lane,
     Message, Outgoing, Publication, Qos, Reaction, Recall, Reply, Reporter, Routed, Session,
-    SessionMetrics, SessionOptions, Subscription, Transport, Undeliverable, Watcher, queue,
+    SessionMetrics, SessionOptions, Subscription, Transport, Undeliverable, Watched, WatchedTopics,
+    Watcher, queue,
 };
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode,
+    ConnAck, ConnAckProperties, ConnectReturnCode, Packet, PubAck, Publish, PublishProperties,
+    SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,6 +70,7 @@ impl Application for Words {
     fn route(&self, arrival: &Arrival<'_>) -> Routed<String> {
         match arrival.topic {
             "requests/announce" => Routed::Handled(Reaction::Announce),
+            "requests/announce-all" => Routed::Handled(Reaction::AnnounceAll),
             topic => Routed::Message { route: topic.to_owned(), max_payload: 1024 },
         }
     }
@@ -86,7 +89,8 @@ impl Application for Words {
         metrics: &SessionMetrics,
     ) -> Result<(), ConnectionError> {
         let id = "watcher".into();
-        let mut watcher = Watcher::open(options, id, "status".into(), metrics).await?;
+        let topics = WatchedTopics { topic: "status".into(), filters: vec!["records/+".into()] };
+        let mut watcher = Watcher::open(options, id, topics, metrics).await?;
         let last = watcher.next().await?;
         watcher.close().await;
         if last.payload == "will" { Ok(()) } else { Err(ConnectionError::TakenOver) }
@@ -146,6 +150,56 @@ impl Connection {
     }
 }
 
+/// For a session with the broker that listens there.
+fn options(listener: &TcpListener) -> SessionOptions {
+    SessionOptions {
+        brokers: BrokerAddress::from_settings(
+            "127.0.0.1",
+            None,
+            listener.local_addr().unwrap().port(),
+        )
+        .unwrap()
+        .into(),
+        transport: Transport::Tcp,
+        addresses: AddressBook::default(),
+        tls: None,
+        login: None,
+        client_id: "session".into(),
+        session_expiry: Duration::from_secs(60),
+        will_delay: Duration::ZERO,
+        reconnect_spread: Duration::ZERO,
+        keep_alive: Duration::from_secs(30),
+        drain_timeout: Duration::from_millis(300),
+        max_payload: 1024,
+        base_topic: "requests".into(),
+        content_type: "text/plain",
+        user_properties: &[],
+    }
+}
+
+/// What a broker says in CONNACK about subscriptions with wildcards.
+fn wildcards(available: u8) -> ConnAckProperties {
+    ConnAckProperties {
+        session_expiry_interval: None,
+        receive_max: None,
+        max_qos: None,
+        retain_available: None,
+        max_packet_size: None,
+        assigned_client_identifier: None,
+        topic_alias_max: None,
+        reason_string: None,
+        user_properties: Vec::new(),
+        wildcard_subscription_available: Some(available),
+        subscription_identifiers_available: None,
+        shared_subscription_available: None,
+        server_keep_alive: None,
+        response_information: None,
+        server_reference: None,
+        authentication_method: None,
+        authentication_data: None,
+    }
+}
+
 struct Scene {
     listener: TcpListener,
     sender: mqtt_session::Sender,
@@ -157,30 +211,12 @@ struct Scene {
 
 impl Scene {
     async fn start(is_shared: bool) -> Self {
+        Self::start_with(is_shared, Duration::from_secs(30)).await
+    }
+
+    async fn start_with(is_shared: bool, keep_alive: Duration) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let options = SessionOptions {
-            brokers: BrokerAddress::from_settings(
-                "127.0.0.1",
-                None,
-                listener.local_addr().unwrap().port(),
-            )
-            .unwrap()
-            .into(),
-            transport: Transport::Tcp,
-            addresses: AddressBook::default(),
-            tls: None,
-            login: None,
-            client_id: "session".into(),
-            session_expiry: Duration::from_secs(60),
-            will_delay: Duration::ZERO,
-            reconnect_spread: Duration::ZERO,
-            keep_alive: Duration::from_secs(30),
-            drain_timeout: Duration::from_millis(300),
-            max_payload: 1024,
-            base_topic: "requests".into(),
-            content_type: "text/plain",
-            user_properties: &[],
-        };
+        let options = SessionOptions { keep_alive, ..options(&listener) };
         let (status, receiver) = watch::channel("first");
         let (consumer, messages) = mpsc::channel(10);
         let (sender, outgoing) = queue();
@@ -286,5 +322,97 @@ async fn a_shared_session_is_resumed_only_if_nobody_has_taken_over() {
             let ended = timeout(DEADLINE, scene.session).await.unwrap().unwrap();
             assert_eq!(ended, Ended::TakenOver);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_retained_is_published_again_if_it_is_asked_for() {
+    let scene = Scene::start(false).await;
+    let mut broker = scene.accept(false).await;
+    assert_eq!(broker.publish().await, published("status", "first"));
+    let record = |topic: &str, payload: &'static str| {
+        let (topic, payload) = (topic.into(), payload.into());
+        Publication { topic, payload, retain: true, expiry: None }
+    };
+    for (topic, payload) in [("records/a", "1"), ("records/b", "1"), ("records/b", "")] {
+        let writer = scene.sender.writer(Lane::Streams).await.unwrap();
+        writer.publish(record(topic, payload), &Recall::default()).await.unwrap();
+        assert_eq!(broker.publish().await, published(topic, payload));
+    }
+    let writer = scene.sender.writer(Lane::Streams).await.unwrap();
+    writer.note_retained(record("records/c", "1"), &Recall::default()).await.unwrap();
+    // It is noted when the session has taken it from the queue, which a message behind it shows.
+    let writer = scene.sender.writer(Lane::Streams).await.unwrap();
+    let other = Publication { retain: false, ..record("other", "1") };
+    writer.publish(other, &Recall::default()).await.unwrap();
+    assert_eq!(broker.publish().await, published("other", "1"));
+    broker.request("requests/announce-all", 1, false).await;
+    assert_eq!(broker.publish().await, published("status", "first"));
+    assert_eq!(broker.publish().await, published("records/a", "1"));
+    assert_eq!(broker.publish().await, published("records/c", "1"));
+}
+
+#[tokio::test]
+async fn a_shared_session_that_is_lost_leaves_what_was_retained() {
+    let scene = Scene::start_with(true, Duration::from_secs(1)).await;
+    let mut broker = scene.accept(false).await;
+    assert_eq!(broker.publish().await, published("status", "first"));
+    let (topic, payload) = ("records/a".to_owned(), "1".into());
+    let record = Publication { topic, payload, retain: true, expiry: None };
+    let writer = scene.sender.writer(Lane::Streams).await.unwrap();
+    writer.publish(record.clone(), &Recall::default()).await.unwrap();
+    assert_eq!(broker.publish().await, published("records/a", "1"));
+    let Scene { listener, sender: _sender, messages: _messages, status: _status, session, .. } =
+        scene;
+    // Nobody answers any more.
+    drop((broker, listener));
+    let ended = timeout(DEADLINE, session).await.unwrap().unwrap();
+    assert_eq!(ended, Ended::Lost { retained: vec![record] });
+}
+
+#[tokio::test]
+async fn a_watcher_sees_what_the_broker_lets_it_see() {
+    let scene = Scene::start(false).await;
+    drop(scene.accept(false).await);
+    scene.stop.cancel();
+    let topics = || WatchedTopics { topic: "status".into(), filters: vec!["records/+".into()] };
+    let refused = SubscribeReasonCode::WildcardSubscriptionsNotSupported;
+    let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+    for (available, codes, filters, opens) in [
+        (None, vec![granted, granted], 2, true),
+        (None, vec![granted, refused], 2, true),
+        (Some(0), vec![granted], 1, true),
+        (None, vec![refused, granted], 2, false),
+    ] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let options = options(&listener);
+        let metrics = SessionMetrics::default();
+        let serve = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut broker = Connection { stream, buffer: BytesMut::new() };
+            assert!(matches!(broker.read().await, Some(Packet::Connect(..))));
+            let properties = available.map(wildcards);
+            let code = ConnectReturnCode::Success;
+            let connack = ConnAck { session_present: false, code, properties };
+            broker.send(Packet::ConnAck(connack)).await;
+            let Some(Packet::Subscribe(subscribe)) = broker.read().await else { panic!() };
+            assert_eq!(subscribe.filters.len(), filters);
+            let (pkid, properties) = (subscribe.pkid, None);
+            let suback = SubAck { pkid, return_codes: codes.clone(), properties };
+            broker.send(Packet::SubAck(suback)).await;
+            broker
+        };
+        let opening = Watcher::open(&options, "watcher".into(), topics(), &metrics);
+        let (mut broker, watcher) = tokio::join!(serve, opening);
+        assert_eq!(watcher.is_ok(), opens);
+        let Ok(mut watcher) = watcher else { continue };
+        let properties =
+            PublishProperties { message_expiry_interval: Some(60), ..PublishProperties::default() };
+        let record = Publish::new("records/a", QoS::AtMostOnce, "1", Some(properties));
+        broker.send(Packet::Publish(record)).await;
+        let seen = timeout(DEADLINE, watcher.next()).await.unwrap().unwrap();
+        let (topic, payload) = ("records/a".to_owned(), "1".into());
+        let expires_in = Some(Duration::from_secs(60));
+        assert_eq!(seen, Watched { topic, payload, retained: false, expires_in });
     }
 }

@@ -51,7 +51,8 @@ impl ScriptedReplica {
     /// Accepts the connection of a standby replica and reads its query for an active one.
     async fn standby(&self) -> Connection {
         let mut connection = self.accept_check().await;
-        expect_query(&mut connection).await;
+        let query = query(&mut connection).await;
+        assert_eq!(query, json!({"replica": "a", "records": true}));
         connection
     }
 
@@ -82,15 +83,38 @@ async fn take_over(connection: &mut Connection) {
     connection.send(Packet::Disconnect(Disconnect { reason_code, properties: None })).await;
 }
 
-/// The next packet must be a query for the status of the active replica.
-async fn expect_query(connection: &mut Connection) {
+/// The next packet, which must be a query for the status of the active replica.
+async fn query(connection: &mut Connection) -> Value {
     match connection.read().await {
         Packet::Publish(query) => {
             assert_eq!(query.topic, format!("{BASE}/connector/standby"));
             assert_eq!((query.qos, query.retain), (QoS::AtMostOnce, false));
-            assert_eq!(payload(&query), json!({"replica": "a"}));
+            payload(&query)
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// The record of an event subscription without end.
+fn record(id: &str) -> Value {
+    json!({"id": id, "field_masks": ["a.b"], "ttl": "0s", "expires_at": null})
+}
+
+/// A message on the topic of the record of an event subscription.
+fn record_message(id: &str, payload: &str) -> Packet {
+    let topic = format!("{BASE}/events/{id}/subscription");
+    Packet::Publish(Publish::new(topic, QoS::AtMostOnce, payload.to_owned(), None))
+}
+
+/// The next message that is published on this topic.
+async fn publication(connection: &mut Connection, topic: &str) -> Publish {
+    loop {
+        if let Packet::Publish(publish) = connection.read().await {
+            connection.puback(publish.pkid).await;
+            if publish.topic == topic {
+                return publish;
+            }
+        }
     }
 }
 
@@ -109,7 +133,7 @@ async fn announcement(connection: &mut Connection) -> Value {
 }
 
 #[tokio::test]
-async fn a_standby_keeps_no_session_and_subscribes_only_to_the_status() {
+async fn a_standby_keeps_no_session_and_subscribes_only_to_status_and_records() {
     let replica = ScriptedReplica::start().await;
     let mut connection = replica.broker.accept().await;
     let (connect, will) = connection.connect().clone();
@@ -119,7 +143,71 @@ async fn a_standby_keeps_no_session_and_subscribes_only_to_the_status() {
     connection.connack(false, connack_properties()).await;
     let subscribe = connection.subscribe().await;
     let topics: Vec<_> = subscribe.filters.iter().map(|filter| filter.path.as_str()).collect();
-    assert_eq!(topics, [format!("{BASE}/connector/status")]);
+    let expected = [
+        "connector/status",
+        "events/+/subscription",
+        "logs/+/subscription",
+        "manifest/apply/+/rollout",
+    ];
+    assert_eq!(topics, expected.map(|topic| format!("{BASE}/{topic}")));
+    // A broker without wildcards.
+    let reason_code = DisconnectReasonCode::WildcardSubscriptionsNotSupported;
+    let disconnect = Disconnect { reason_code, properties: None };
+    connection.send(Packet::Disconnect(disconnect)).await;
+    let mut connection = replica.broker.accept().await;
+    connection.connack(false, connack_properties()).await;
+    let subscribe = connection.subscribe().await;
+    assert_eq!(subscribe.filters.len(), 1);
+}
+
+#[tokio::test]
+async fn a_replica_resumes_the_subscriptions_that_it_has_seen_as_a_standby() {
+    const RESUMED: &str = "a subscription is resumed";
+    let replica = ScriptedReplica::start().await;
+    let mut watching = replica.standby().await;
+    watching.send(status("online", "b", false)).await;
+    for (id, payload) in [
+        ("x", record("x").to_string()),
+        ("y", record("y").to_string()),
+        ("y", String::new()),
+        ("z", "no record".to_owned()),
+    ] {
+        watching.send(record_message(id, &payload)).await;
+    }
+    watching.send(status("offline", "b", false)).await;
+    let mut active = replica.active().await;
+    replica.connector.line(RESUMED).await;
+    // What is no record is removed.
+    let topic = |id: &str| format!("{BASE}/events/{id}/subscription");
+    let removed = publication(&mut active, &topic("z")).await;
+    assert!(removed.retain && removed.payload.is_empty());
+    // The broker has none of them, and another standby asks.
+    let question = r#"{"replica": "c", "records": true}"#;
+    let standby = format!("{BASE}/connector/standby");
+    active.send(Packet::Publish(Publish::new(standby, QoS::AtMostOnce, question, None))).await;
+    let again = publication(&mut active, &topic("x")).await;
+    assert!(again.retain);
+    assert_eq!(payload(&again), record("x"));
+    let resumed = replica.connector.output();
+    assert_eq!(resumed.iter().filter(|line| line.contains(RESUMED)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_standby_that_loses_its_connection_remembers_who_was_active() {
+    let replica = ScriptedReplica::start().await;
+    let mut watching = replica.standby().await;
+    watching.send(status("online", "b", false)).await;
+    watching.send(record_message("x", &record("x").to_string())).await;
+    replica.connector.line("standby: another connector is active").await;
+    drop(watching);
+    // Nothing is retained, and nobody answers: it asks again instead of taking over.
+    let mut watching = replica.standby().await;
+    for _ in 0..2 {
+        assert_eq!(query(&mut watching).await, json!({"replica": "a"}));
+    }
+    replica.connector.line("the active replica does not respond").await;
+    let _active = replica.active().await;
+    replica.connector.line("a subscription is resumed").await;
 }
 
 #[tokio::test]
@@ -206,7 +294,7 @@ async fn a_retained_status_is_queried_until_there_is_an_answer() {
     let replica = ScriptedReplica::start().await;
     let mut watching = replica.standby().await;
     watching.send(status("online", "b", true)).await;
-    expect_query(&mut watching).await;
+    assert_eq!(query(&mut watching).await, json!({"replica": "a"}));
     watching.send(status("online", "b", false)).await;
     assert!(watching.read_within(Duration::from_secs(3)).await.is_none());
 }

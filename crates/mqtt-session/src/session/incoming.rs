@@ -161,15 +161,23 @@ impl<A: Application> Session<A> {
     fn react(&mut self, reaction: Reaction) -> Result<(), ConnectionError> {
         match reaction {
             Reaction::Nothing => {}
-            Reaction::Announce => {
-                if self.stage == Stage::Running && !self.outbox.has_status() {
-                    let status = self.application.online();
-                    self.announce(status);
+            Reaction::Announce => self.announce_again(),
+            Reaction::AnnounceAll => {
+                self.announce_again();
+                if self.stage == Stage::Running {
+                    self.publish_retained();
                 }
             }
             Reaction::TakenOver => return Err(ConnectionError::TakenOver),
         }
         Ok(())
+    }
+
+    fn announce_again(&mut self) {
+        if self.stage == Stage::Running && !self.outbox.has_status() {
+            let status = self.application.online();
+            self.announce(status);
+        }
     }
 }
 

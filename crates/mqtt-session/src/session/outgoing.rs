@@ -59,8 +59,8 @@ impl<A: Application> Session<A> {
         self.announce(status);
     }
 
-    /// Publishes all retained messages again: a broker that has lost the session may have lost
-    /// them, too.
+    /// Publishes all retained messages again, except those that wait to be published: a broker that
+    /// has lost the session may have lost them, too.
     pub(super) fn publish_retained(&mut self) {
         let unsent = self.outbox.unsent_retained();
         for (topic, record) in &self.retained {

@@ -102,7 +102,10 @@ impl<A: Application> Session<A> {
                 }
             };
             match self.heartbeat.while_waiting(waited).await {
-                Waited::TooLong => return Ended::Lost,
+                Waited::TooLong => {
+                    let retained = std::mem::take(&mut self.retained).into_values().collect();
+                    return Ended::Lost { retained };
+                }
                 Waited::Enough => {}
                 Waited::Stopped if self.ready.is_none() => return Ended::Stopped,
                 Waited::Stopped => self.drain(),

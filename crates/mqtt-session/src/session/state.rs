@@ -25,7 +25,7 @@ use crate::retained_probe::RetainedProbe;
 use crate::shortcomings::{Lack, Shortcomings};
 
 /// Why a session has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// It was stopped, and no message waits for its reply.
     Stopped,
@@ -35,7 +35,10 @@ pub enum Ended {
     TakenOver,
     /// The connection was lost for so long that another process may have taken over the shared
     /// session.
-    Lost,
+    Lost {
+        /// What the broker should have retained for it.
+        retained: Vec<Publication>,
+    },
 }
 
 /// How far stopping has come.
