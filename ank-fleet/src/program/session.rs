@@ -232,6 +232,7 @@ impl Session {
             correlation_data: None,
             expiry: Some(Deadline::after(Answers::expiry(spread))),
             user_properties: Vec::new(),
+            patience: Answers::expiry(spread),
         });
     }
 
@@ -358,6 +359,7 @@ impl Session {
             correlation_data: Some(token.to_string().into()),
             expiry: Some(Deadline::after(expires_in)),
             user_properties,
+            patience: Duration::ZERO,
         });
     }
 

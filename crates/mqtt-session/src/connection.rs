@@ -136,9 +136,24 @@ impl Connection {
         unacknowledged: usize,
         acknowledgements: u64,
     ) -> Result<(), ConnectionError> {
+        let give_up_at = self.keep_alive.give_up_at(self.network.activity(), unacknowledged);
+        self.check_until(give_up_at, acknowledgements)
+    }
+
+    /// The same for a connection whose user sees to acknowledgements. The broker may be silent for so
+    /// much longer than usual.
+    pub(crate) fn check_patiently(&mut self, patience: Duration) -> Result<(), ConnectionError> {
+        let give_up_at = self.keep_alive.give_up_at(self.network.activity(), 0) + patience;
+        self.check_until(give_up_at, 0)
+    }
+
+    fn check_until(
+        &mut self,
+        give_up_at: Instant,
+        acknowledgements: u64,
+    ) -> Result<(), ConnectionError> {
         let activity = self.network.activity();
         let now = Instant::now();
-        let give_up_at = self.keep_alive.give_up_at(activity, unacknowledged);
         if give_up_at <= now {
             return Err(ConnectionError::Silent);
         }

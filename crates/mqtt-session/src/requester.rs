@@ -4,6 +4,7 @@
 //! messages that arrive later are lost. Its user knows what to ask again.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
@@ -44,6 +45,16 @@ pub struct Request {
     pub expiry: Option<Deadline>,
     /// *User Properties*.
     pub user_properties: Vec<(String, String)>,
+    /// How much longer than usual the broker may be silent before it acknowledges the request. A
+    /// cluster that first hands it to thousands of sessions does nothing else for this connection.
+    pub patience: Duration,
+}
+
+/// A request without an acknowledgement.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    token: u64,
+    patience: Duration,
 }
 
 /// A message that has arrived.
@@ -106,8 +117,8 @@ pub struct Requester {
     subscriptions: Vec<Subscription>,
     /// Requests that are not sent, in order.
     waiting: VecDeque<Request>,
-    /// The tokens of requests without an acknowledgement, by packet identifier.
-    sent: BTreeMap<u16, u64>,
+    /// Requests without an acknowledgement, by packet identifier.
+    sent: BTreeMap<u16, Sent>,
     packet_id: u16,
     /// Events that need no packet of the broker.
     ready: VecDeque<RequesterEvent>,
@@ -168,7 +179,10 @@ impl Requester {
                 packet = connection.network.next() => if let Some(packet) = packet? {
                     self.incoming(packet)?;
                 },
-                () = &mut connection.next_check => connection.check(0, 0)?,
+                () = &mut connection.next_check => {
+                    let patience = self.sent.values().map(|sent| sent.patience).max();
+                    connection.check_patiently(patience.unwrap_or_default())?;
+                }
             }
             self.send()?;
         }
@@ -192,7 +206,7 @@ impl Requester {
             && self.sent.len() < usize::from(self.connection.max_unacknowledged)
             && let Some(request) = self.waiting.pop_front()
         {
-            let token = request.token;
+            let (token, patience) = (request.token, request.patience);
             let mut publish = publish(request);
             // `Publish::size` does not count the packet identifier while that is 0.
             let size = publish.size() + 2;
@@ -204,7 +218,7 @@ impl Requester {
             }
             if has_qos_1 {
                 publish.pkid = self.free_packet_id();
-                self.sent.insert(publish.pkid, token);
+                self.sent.insert(publish.pkid, Sent { token, patience });
             } else {
                 publish.qos = QoS::AtMostOnce;
                 self.ready.push_back(RequesterEvent::Accepted { token, has_subscribers: true });
@@ -240,7 +254,7 @@ impl Requester {
                 RequesterEvent::Subscribed(refused(&self.subscriptions, &codes))
             }
             Received::PubAck(Acknowledgement { packet_id, code, text }) => {
-                let Some(token) = self.sent.remove(&packet_id) else { return Ok(()) };
+                let Some(Sent { token, .. }) = self.sent.remove(&packet_id) else { return Ok(()) };
                 if code.is_error() {
                     let reason = format!("{code} {text}");
                     RequesterEvent::Refused { token, reason: reason.trim_end().to_owned() }
@@ -321,8 +335,6 @@ fn refused(asked: &[Subscription], codes: &[ReasonCode]) -> Vec<RefusedSubscript
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -335,6 +347,7 @@ mod tests {
             correlation_data: Some(Bytes::from_static(b"7")),
             expiry: Some(Deadline::after(Duration::from_millis(300))),
             user_properties: vec![("request-id".into(), "r".into())],
+            patience: Duration::ZERO,
         };
         let publish = publish(request);
         let properties = publish.properties.unwrap();

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use mqtt_session::{
     AddressBook, Announcement, Application, Arrival, BrokerAddress, ConnectionError, Ended, Lane,
-    Message, Outgoing, Publication, Qos, Reaction, Recall, Reply, Reporter, Routed, Session,
-    SessionMetrics, SessionOptions, Subscription, Transport, Undeliverable, Watched, WatchedTopics,
-    Watcher, queue,
+    Message, Outgoing, Publication, Qos, Reaction, Recall, Reply, Reporter, Request, Requester,
+    RequesterEvent, Routed, Session, SessionMetrics, SessionOptions, Subscription, Transport,
+    Undeliverable, Watched, WatchedTopics, Watcher, queue,
 };
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnAckProperties, ConnectReturnCode, Packet, PubAck, Publish, PublishProperties,
@@ -229,19 +229,9 @@ impl Scene {
         Self { listener, sender, messages, status, stop, session }
     }
 
-    /// The next connection, when it has sent CONNECT and SUBSCRIBE and both are granted.
+    /// The next connection, see [`accept`].
     async fn accept(&self, session_present: bool) -> Connection {
-        let (stream, _) = timeout(DEADLINE, self.listener.accept()).await.unwrap().unwrap();
-        let mut connection = Connection { stream, buffer: BytesMut::new() };
-        assert!(matches!(connection.read().await, Some(Packet::Connect(..))));
-        let code = ConnectReturnCode::Success;
-        let connack = ConnAck { session_present, code, properties: None };
-        connection.send(Packet::ConnAck(connack)).await;
-        let Some(Packet::Subscribe(subscribe)) = connection.read().await else { panic!() };
-        let return_codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
-        let suback = SubAck { pkid: subscribe.pkid, return_codes, properties: None };
-        connection.send(Packet::SubAck(suback)).await;
-        connection
+        accept(&self.listener, session_present).await
     }
 
     async fn message(&mut self) -> Message<String> {
@@ -260,6 +250,21 @@ impl Scene {
         };
         self.sender.send(Outgoing::Reply(reply)).await.unwrap();
     }
+}
+
+/// The next connection, when it has sent CONNECT and SUBSCRIBE and both are granted.
+async fn accept(listener: &TcpListener, session_present: bool) -> Connection {
+    let (stream, _) = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+    let mut connection = Connection { stream, buffer: BytesMut::new() };
+    assert!(matches!(connection.read().await, Some(Packet::Connect(..))));
+    let code = ConnectReturnCode::Success;
+    let connack = ConnAck { session_present, code, properties: None };
+    connection.send(Packet::ConnAck(connack)).await;
+    let Some(Packet::Subscribe(subscribe)) = connection.read().await else { panic!() };
+    let return_codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+    let suback = SubAck { pkid: subscribe.pkid, return_codes, properties: None };
+    connection.send(Packet::SubAck(suback)).await;
+    connection
 }
 
 fn published(topic: &'static str, payload: &'static str) -> (Bytes, Bytes) {
@@ -414,5 +419,51 @@ async fn a_watcher_sees_what_the_broker_lets_it_see() {
         let (topic, payload) = ("records/a".to_owned(), "1".into());
         let expires_in = Some(Duration::from_secs(60));
         assert_eq!(seen, Watched { topic, payload, retained: false, expires_in });
+    }
+}
+
+#[tokio::test]
+async fn a_broker_may_be_silent_for_longer_while_it_hands_a_request_to_many() {
+    let keep_alive = Duration::from_secs(1);
+    for patience in [Duration::ZERO, DEADLINE] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let options = SessionOptions { keep_alive, ..options(&listener) };
+        let metrics = SessionMetrics::default();
+        let subscription = Subscription {
+            filter: "replies".into(),
+            qos: Qos::AtLeastOnce,
+            send_retained: false,
+            no_local: false,
+            retain_as_published: false,
+        };
+        let open = async {
+            let id = "requester".into();
+            let mut requester =
+                Requester::open(&options, id, vec![subscription], &metrics).await.unwrap();
+            let subscribed = timeout(DEADLINE, requester.next()).await.unwrap().unwrap();
+            assert_eq!(subscribed, RequesterEvent::Subscribed(Vec::new()));
+            requester
+        };
+        let (mut broker, mut requester) = tokio::join!(accept(&listener, false), open);
+        let request = Request {
+            token: 7,
+            topic: "requests".into(),
+            payload: "question".into(),
+            response_topic: None,
+            correlation_data: None,
+            expiry: None,
+            user_properties: Vec::new(),
+            patience,
+        };
+        requester.request(request).unwrap();
+        let silence = timeout(3 * keep_alive, requester.next()).await;
+        if patience.is_zero() {
+            assert!(matches!(silence, Ok(Err(ConnectionError::Silent))));
+            continue;
+        }
+        assert!(silence.is_err(), "{silence:?}");
+        assert_eq!(broker.publish().await, published("requests", "question"));
+        let accepted = timeout(DEADLINE, requester.next()).await.unwrap().unwrap();
+        assert_eq!(accepted, RequesterEvent::Accepted { token: 7, has_subscribers: true });
     }
 }
