@@ -31,8 +31,8 @@ pub struct Presence {
     asked: Option<FleetName>,
     /// The number of questions.
     questions: u64,
-    /// Up to this question, all answers have come that will come.
-    answered: u64,
+    /// The answers up to this question are complete.
+    complete: u64,
 }
 
 /// What is known of a vehicle.
@@ -75,7 +75,9 @@ impl Presence {
             let answered = match former {
                 _ if !retained => self.questions,
                 Some(former) if former.status.since == status.since => former.answered,
-                _ => 0,
+                // It may have come online after the question.
+                Some(_) => self.questions,
+                None => 0,
             };
             self.vehicles.insert(vin.clone(), Seen { status, answered });
         }
@@ -98,22 +100,23 @@ impl Presence {
             |fleet: &str| self.asked.as_ref().is_some_and(|asked| asked.as_str() == fleet);
         self.vehicles.get(vin).is_some_and(|Seen { status, answered }| {
             status.status == Availability::Online
-                && *answered < self.answered
+                && *answered < self.complete
                 && status.fleet.as_deref().is_some_and(is_asked)
         })
     }
 
-    /// The fleet is being asked who is there.
-    pub fn asked(&mut self, fleet: &FleetName) {
+    /// The fleet is being asked who is there. Returns the number of the question.
+    pub fn asked(&mut self, fleet: &FleetName) -> u64 {
         if self.asked.as_ref() != Some(fleet) {
             self.asked = Some(fleet.clone());
         }
         self.questions += 1;
+        self.questions
     }
 
-    /// All answers have come that will come.
-    pub fn all_answered(&mut self) {
-        self.answered = self.questions;
+    /// The answers to this question, and to those before it, are complete.
+    pub fn complete(&mut self, question: u64) {
+        self.complete = self.complete.max(question);
     }
 
     /// The last status of a vehicle.
@@ -225,23 +228,25 @@ mod tests {
             let silent = vins.iter().filter(|vin| presence.is_silent(vin));
             silent.map(|vin| vin.as_str().to_owned()).collect::<Vec<_>>()
         };
-        presence.asked(&"cars".parse().unwrap());
+        let first = presence.asked(&"cars".parse().unwrap());
         for (vin, fleet) in [(answers, "cars"), (gone, "cars"), (other, "vans")] {
             presence.status(vin, &online(fleet, "1"), true);
         }
         presence.status(offline, br#"{"status": "offline", "fleet": "cars"}"#, true);
         presence.status(answers, &online("cars", "1"), false);
         assert!(silent(&presence).is_empty());
-        presence.all_answered();
+        presence.complete(first);
         assert_eq!(silent(&presence), ["A2"]);
         // The same status is retained on another node, too.
         presence.status(answers, &online("cars", "1"), true);
         assert_eq!(silent(&presence), ["A2"]);
-        presence.status(gone, &online("cars", "2"), false);
+        presence.status(gone, &online("cars", "2"), true);
+        assert!(silent(&presence).is_empty(), "it has come back");
+        let second = presence.asked(&"cars".parse().unwrap());
         presence.asked(&"cars".parse().unwrap());
-        assert!(silent(&presence).is_empty());
         presence.status(gone, &online("cars", "2"), false);
-        presence.all_answered();
+        assert!(silent(&presence).is_empty(), "nothing is complete");
+        presence.complete(second);
         assert_eq!(silent(&presence), ["A1"]);
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(super) struct Presence {
     identity: Identity,
+    /// Whether the questions of the fleet arrive.
+    answers_fleet: bool,
     /// When the last connection began, RFC 3339.
     since: String,
     /// What the broker does not offer or allow.
@@ -36,7 +38,13 @@ pub(super) struct Presence {
 impl Presence {
     /// The status messages of this connector.
     pub(super) fn new(identity: Identity) -> Self {
-        Self { identity, since: String::new(), degraded: Vec::new() }
+        Self { identity, answers_fleet: true, since: String::new(), degraded: Vec::new() }
+    }
+
+    /// Records whether the questions of the fleet arrive. If not, the status does not name the fleet:
+    /// who asks would think that the connector has ended.
+    pub(super) fn answers_fleet(&mut self, answers: bool) {
+        self.answers_fleet = answers;
     }
 
     /// Records that a connection is opened at `now`. Returns the `since` of its status messages.
@@ -96,7 +104,7 @@ impl Presence {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: Some(self.since.clone()),
             replica,
-            fleet: fleet.map(|fleet| fleet.to_string()),
+            fleet: fleet.filter(|_| self.answers_fleet).map(|fleet| fleet.to_string()),
             // Also of a vehicle that is offline: it may be selected, and gets its turn later.
             labels,
             link,
@@ -169,5 +177,7 @@ mod tests {
         assert_eq!(status.since.as_deref(), Some("1970-01-01T00:00:01.500Z"));
         assert_eq!(status.labels.get("region"), Some("eu"));
         assert_eq!(status.fleet.as_deref(), Some("cars"));
+        presence.answers_fleet(false);
+        assert_eq!(ConnectorStatus::from_payload(&presence.offline()).unwrap().fleet, None);
     }
 }

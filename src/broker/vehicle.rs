@@ -196,6 +196,15 @@ impl Application for Vehicle {
         !is_without_requests && !is_without_replicas
     }
 
+    fn refused(&mut self, refused: &[RefusedSubscription]) {
+        let is_who = |refused: &RefusedSubscription| {
+            let requests = self.status_requests.as_ref();
+            requests.is_some_and(|it| it.topic() == refused.subscription.filter)
+        };
+        let answers = !refused.iter().any(is_who);
+        self.presence.answers_fleet(answers);
+    }
+
     fn retained_probe(&self) -> Option<String> {
         Some(self.topics.status_filter())
     }

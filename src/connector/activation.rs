@@ -146,7 +146,7 @@ impl Activation {
             metrics: instruments.router.clone(),
         };
         let (kept_records, trust_file) = (kept_records.clone(), trust.clone());
-        let heartbeat = instruments.router_monitor.start();
+        let mut heartbeat = instruments.router_monitor.start();
         let run = async move {
             // Until it is known, requests are refused.
             if let Some(trust) = trust_file {
@@ -158,7 +158,8 @@ impl Activation {
                 rollouts.restore_kept(&kept_records).await;
             }
             for SeenRecord { topic, payload, expires } in records.into_current() {
-                router.resume(&topic, payload, expires.map(Deadline::left)).await;
+                let resume = router.resume(&topic, payload, expires.map(Deadline::left));
+                heartbeat.while_waiting(resume).await;
             }
             router.run(message_receiver, heartbeat).await;
             replied.cancel();

@@ -19,6 +19,10 @@ use super::seen_records::SeenRecords;
 const SAME_NAME: &str =
     "another connector has the same REPLICA_ID: give each connector of the vehicle a different one";
 
+/// After how many connections that the broker has ended before it has granted the subscriptions a
+/// standby does without the records: some brokers do that instead of refusing a subscription.
+const MAX_EARLY_ENDS: u32 = 3;
+
 /// The standby side of a replica.
 #[derive(Debug)]
 pub(crate) struct Standby {
@@ -30,13 +34,15 @@ pub(crate) struct Standby {
     /// Whether an active replica of this name is this process or the previous one of this
     /// replica.
     succeeds_itself: bool,
-    /// The connector that was active when the connection was lost; its name, if it is a replica.
-    leader: Option<Option<String>>,
-    /// Those of the active replica, until it publishes them again on the next connection. If it does
-    /// not, they are better than none.
+    /// The replica that was active when the connection was lost.
+    leader: Option<String>,
+    /// Those of the replicas that were active. Kept until this one has had a session with them.
     records: SeenRecords,
     /// What the broker lets a standby watch.
     scope: Scope,
+    /// How many connections in succession the broker has ended before it has granted the
+    /// subscriptions.
+    early_ends: u32,
     waits: ReconnectWaits,
 }
 
@@ -60,6 +66,7 @@ impl Standby {
             leader: None,
             records: SeenRecords::default(),
             scope: Scope::StatusAndRecords,
+            early_ends: 0,
             waits: ReconnectWaits::new(Duration::ZERO),
         }
     }
@@ -67,11 +74,15 @@ impl Standby {
     /// Records that this replica was active, and another one is now.
     pub(crate) fn was_taken_over(&mut self) {
         self.succeeds_itself = false;
+        self.records = SeenRecords::default();
     }
 
-    /// Records that this replica was active and had these records. Perhaps another one is active now.
-    pub(crate) fn was_active(&mut self, records: Vec<Publication>) {
+    /// Records that this replica was active, and perhaps another one is now. `records` are those that
+    /// it had; `None` if it has not got as far as that.
+    pub(crate) fn was_active(&mut self, records: Option<Vec<Publication>>) {
         self.succeeds_itself = true;
+        let Some(records) = records else { return };
+        self.records = SeenRecords::default();
         for Publication { topic, payload, expiry, .. } in records {
             self.records.insert(topic, payload, expiry);
         }
@@ -86,13 +97,14 @@ impl Standby {
     /// records of the replica that was active before. Errors are logged and retried.
     pub(crate) async fn wait(&mut self, stop: &CancellationToken) -> SeenRecords {
         let mut heartbeat = self.reporter.heartbeat();
+        self.scope = Scope::StatusAndRecords;
         loop {
             let mut ready = None;
             let watched = tokio::select! {
                 watched = heartbeat.while_waiting(self.watch(&mut ready)) => watched,
                 () = stop.cancelled() => return SeenRecords::default(),
             };
-            let Err(error) = watched else { return std::mem::take(&mut self.records) };
+            let Err(error) = watched else { return self.records.clone() };
             let wait = self.report_error(&error, ready);
             tokio::select! {
                 () = heartbeat.while_waiting(sleep(wait)) => {}
@@ -109,9 +121,10 @@ impl Standby {
         let mut observer = Observer::open(&self.options, topics, scope, replica, metrics).await?;
         let now = Instant::now();
         *ready = Some(now);
+        self.early_ends = 0;
         self.reporter.standby();
         // Another replica may be active even if nothing is retained.
-        observer.ask(replica, scope)?;
+        observer.ask(replica, Scope::Status)?;
         let patience = self.options.keep_alive;
         let mut election = Election::new(replica.clone(), patience, self.succeeds_itself, now);
         if let Some(leader) = self.leader.take() {
@@ -119,7 +132,7 @@ impl Standby {
         }
         if let Err(error) = self.follow(&mut observer, &mut election).await {
             if let Leader::Active { name, .. } = election.leader() {
-                self.leader = Some(name.clone());
+                self.leader.clone_from(name);
             }
             return Err(error);
         }
@@ -135,6 +148,8 @@ impl Standby {
         observer: &mut Observer,
         election: &mut Election,
     ) -> Result<(), ConnectionError> {
+        // The last active replica that was asked for its records.
+        let mut asked = None;
         loop {
             let is_linked = *self.link.borrow_and_update() == LinkStatus::Connected;
             election.set_linked(is_linked);
@@ -144,16 +159,23 @@ impl Standby {
                 seen = observer.next() => match seen? {
                     Seen::Record(record) => self.records.saw(record),
                     Seen::Status(status) => {
-                        let was_informed = election.is_informed();
                         let has_changed = election.saw(&status, Instant::now());
-                        if !was_informed && election.is_informed() {
-                            // The active replica publishes its records after its status.
-                            self.records = SeenRecords::default();
-                        }
                         // From now on a status with this name is that of another process.
                         self.succeeds_itself = false;
                         if has_changed {
                             self.report(election.leader());
+                        }
+                        if let Some((replica, since)) = status.active() {
+                            let active = Some((replica.to_owned(), since.to_owned()));
+                            if asked == active {
+                                // It publishes its status and its records together.
+                                self.records.answered();
+                                election.inform();
+                            } else {
+                                self.records.asked();
+                                observer.ask(&self.replica, self.scope)?;
+                                asked = active;
+                            }
                         }
                     }
                 },
@@ -192,7 +214,10 @@ impl Standby {
     /// Reports the error that has ended a connection. Returns how long to wait before the next
     /// one.
     fn report_error(&mut self, error: &ConnectionError, ready: Option<Instant>) -> Duration {
-        if error.refuses_wildcards() {
+        if ready.is_none() && error.is_ended() {
+            self.early_ends += 1;
+        }
+        if error.refuses_wildcards() || self.early_ends >= MAX_EARLY_ENDS {
             self.scope = Scope::Status;
         }
         let lasted = ready.map(|ready| ready.elapsed());

@@ -134,8 +134,8 @@ impl Router {
         match self.topics.kind(topic) {
             TopicKind::Subscription { kind, id } => {
                 let allowed = self.operations.retained(Record::Subscription(kind));
-                let (id, record) = (id.to_owned(), Ok(record));
-                self.subscriptions.restore(kind, id, record, expires_in, allowed).await;
+                let id = id.to_owned();
+                self.subscriptions.restore_seen(kind, id, record, expires_in, allowed).await;
             }
             TopicKind::Rollout { id } => {
                 let allowed = self.operations.retained(Record::Rollout);

@@ -121,6 +121,20 @@ impl Subscriptions {
         self.resume(record).await;
     }
 
+    /// The same for a record that this replica has seen as a standby. The broker may deliver it, too.
+    pub(crate) async fn restore_seen(
+        &self,
+        kind: StreamKind,
+        id: String,
+        record: Bytes,
+        expires_in: Option<Duration>,
+        allowed: RetainedUse,
+    ) {
+        let (expires, source) = (expires_in.map(Deadline::after), RecordSource::Standby);
+        let record = FoundRecord { kind, id, payload: Ok(record), expires, source, allowed };
+        self.resume(record).await;
+    }
+
     /// Resumes the subscriptions whose records are kept in the store.
     pub(crate) async fn restore_kept(&self) {
         for (kind, id, record) in self.endings.kept.load().await {

@@ -51,6 +51,15 @@ pub(crate) enum SessionEvent {
     Nothing,
 }
 
+/// A question to the fleet who is there.
+#[derive(Debug)]
+struct Question {
+    token: u64,
+    /// Its number among the questions of [`Presence`].
+    number: u64,
+    answers: Answers,
+}
+
 /// The session of a command with the broker.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -63,7 +72,7 @@ pub(crate) struct Session {
     /// The fleet that is asked who is there, and over which time it spreads its answers.
     who: Option<(FleetName, Duration)>,
     /// The last of these questions.
-    who_token: Option<u64>,
+    question: Option<Question>,
     /// Retained messages other than statuses that came while vehicles were looked for.
     pub(crate) early: Kept,
     /// How many messages were too large.
@@ -99,7 +108,7 @@ impl Session {
             next_token: 0,
             is_connected: false,
             who: None,
-            who_token: None,
+            question: None,
             early: Kept::default(),
             too_large: 0,
         };
@@ -170,11 +179,10 @@ impl Session {
         let start = Instant::now();
         self.who = fleet.map(|fleet| (fleet.clone(), spread));
         self.ask_who();
-        let mut answers = self.who.is_some().then(|| Answers::new(start, spread));
         let mut retained = Arrival::new(start);
         let mut has_room = true;
         loop {
-            let answered = answers.as_ref().map_or(start, Answers::until);
+            let answered = self.question.as_ref().map_or(start, |it| it.answers.until());
             let until = retained.until().max(answered);
             if until <= Instant::now() {
                 break;
@@ -186,11 +194,11 @@ impl Session {
                         SessionEvent::Message(message) if !message.topic.ends_with("/status") => {
                             has_room &= self.early.keep(message);
                         }
-                        SessionEvent::Accepted(token) | SessionEvent::Refused(token, _)
-                            if Some(token) == self.who_token =>
-                        {
-                            answers.iter_mut().for_each(|it| it.accepted(Instant::now()));
+                        SessionEvent::Accepted(token) if self.is_question(token) => {
                             retained = Arrival::new(Instant::now());
+                        }
+                        SessionEvent::Refused(token, reason) if self.is_question(token) => {
+                            progress::note(&format!("{reason}: the fleet is not asked"));
                         }
                         _ => {}
                     }
@@ -202,28 +210,47 @@ impl Session {
                 () = interrupt.wait() => return Err(Failure::Interrupted),
             }
         }
-        self.presence.all_answered();
+        if self.question.is_some() && !self.close_question() {
+            progress::note("the broker has not accepted the question who is there");
+        }
         if !has_room {
             progress::note("the broker has too many retained messages: some are left out");
         }
         Ok(())
     }
 
-    /// Asks the fleet again who is there, long after it was asked before.
+    /// Asks the fleet again who is there, unless the answers to the last question are still arriving.
     pub(crate) fn ask_who_again(&mut self) {
-        if self.is_connected {
-            self.presence.all_answered();
+        let is_open = self.question.as_ref().is_some_and(|it| it.answers.until() > Instant::now());
+        if self.is_connected && !is_open {
+            self.close_question();
             self.ask_who();
         }
+    }
+
+    /// Whether the request is the last question who is there.
+    fn is_question(&self, token: u64) -> bool {
+        self.question.as_ref().is_some_and(|question| question.token == token)
+    }
+
+    /// Ends the last question who is there. Returns whether its answers are complete.
+    fn close_question(&mut self) -> bool {
+        let Some(Question { number, answers, .. }) = self.question.take() else { return false };
+        let is_complete = answers.are_complete(Instant::now());
+        if is_complete {
+            self.presence.complete(number);
+        }
+        is_complete
     }
 
     /// Asks the fleet who is there, if its name is known. The answers are spread over a time.
     pub(crate) fn ask_who(&mut self) {
         let Some((fleet, spread)) = &self.who else { return };
         let (topic, spread) = (fleet.who_topic(), *spread);
-        self.presence.asked(fleet);
+        let number = self.presence.asked(fleet);
         let token = self.token();
-        self.who_token = Some(token);
+        let answers = Answers::new(Instant::now(), spread);
+        self.question = Some(Question { token, number, answers });
         self.link.send(Request {
             token,
             topic,
@@ -371,6 +398,9 @@ impl Session {
                 if self.calls.remove(token) {
                     SessionEvent::Answered(token, Answer::None(reason))
                 } else {
+                    if let Some(question) = self.question.as_mut().filter(|it| it.token == token) {
+                        question.answers.refused(Instant::now());
+                    }
                     SessionEvent::Refused(token, reason)
                 }
             }
@@ -391,7 +421,12 @@ impl Session {
                 }
                 SessionEvent::Nothing
             }
-            RequesterEvent::Accepted { token, .. } => SessionEvent::Accepted(token),
+            RequesterEvent::Accepted { token, .. } => {
+                if let Some(question) = self.question.as_mut().filter(|it| it.token == token) {
+                    question.answers.accepted(Instant::now());
+                }
+                SessionEvent::Accepted(token)
+            }
             RequesterEvent::Subscribed(_) => SessionEvent::Nothing,
         }
     }
@@ -400,6 +435,9 @@ impl Session {
         let Some((vin, path)) = vehicle_of(&message.topic) else { return SessionEvent::Nothing };
         if path == "connector/status" {
             let changed = self.presence.status(&vin, &message.payload, message.retained);
+            if let Some(question) = self.question.as_mut().filter(|_| !message.retained) {
+                question.answers.answered(Instant::now());
+            }
             return match changed {
                 Some(changed) => SessionEvent::Presence(changed.vin, changed.is_online),
                 None => SessionEvent::Message(message),

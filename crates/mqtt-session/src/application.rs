@@ -62,6 +62,14 @@ pub trait Application: fmt::Debug + Send + 'static {
         refused.is_empty()
     }
 
+    /// Which subscriptions the broker has refused, with [`can_serve_without`] them. Called before
+    /// [`online`](Self::online) on each connection, and when the broker is asked again.
+    ///
+    /// [`can_serve_without`]: Self::can_serve_without
+    fn refused(&mut self, refused: &[RefusedSubscription]) {
+        let _ = refused;
+    }
+
     /// What the broker does not offer or allow, for people; nothing if it offers all. Called before
     /// [`online`](Self::online) when it has changed.
     fn degraded(&mut self, reasons: Vec<String>) {

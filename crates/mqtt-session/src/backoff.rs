@@ -28,8 +28,8 @@ const STABLE_CONNECTION: Duration = Duration::from_secs(10);
 /// first wait after a connection that worked is longer by a random part of `spread`.
 ///
 /// The larger a fleet, the longer its spread, and the more attempts that fail. A broker that is busy
-/// with refusing them accepts fewer and fewer. So these waits are longer, too: at most, a vehicle
-/// tries once in ten to twenty times the spread.
+/// with refusing them accepts fewer and fewer. So all waits are longer, too: at last, a vehicle tries
+/// once in ten to twenty times the spread, or in five to ten minutes if that is less.
 #[derive(Debug)]
 pub struct ReconnectWaits {
     backoff: Backoff,

@@ -99,6 +99,12 @@ impl ConnectionError {
         self.reason().is_some_and(|reason| reason.code == ReasonCode::WILDCARDS_NOT_SUPPORTED)
     }
 
+    /// Whether the broker has ended the connection after it had accepted it, or closed it at any time.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Network(NetworkError::Closed | NetworkError::Disconnected(_)))
+    }
+
     /// Whether the broker has closed the connection without a reason.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -148,7 +148,7 @@ impl Watcher {
                 let is_granted =
                     |code: &ReasonCode| matches!(code.subscribe_rule(), SubscribeRule::Granted(_));
                 if !codes.iter().all(is_granted) {
-                    tracing::debug!(?codes, "the broker refuses what is watched");
+                    tracing::warn!(?codes, "the broker refuses some of what is watched");
                 }
                 if !codes.first().is_some_and(is_granted) {
                     return Err(ConnectionError::Subscription {

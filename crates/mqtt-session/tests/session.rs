@@ -372,7 +372,7 @@ async fn a_shared_session_that_is_lost_leaves_what_was_retained() {
     // Nobody answers any more.
     drop((broker, listener));
     let ended = timeout(DEADLINE, session).await.unwrap().unwrap();
-    assert_eq!(ended, Ended::Lost { retained: vec![record] });
+    assert_eq!(ended, Ended::Lost { retained: Some(vec![record]) });
 }
 
 #[tokio::test]

@@ -95,4 +95,6 @@ pub(super) enum RecordSource {
     Broker,
     /// It is kept in the store.
     Store,
+    /// This replica has seen it as a standby.
+    Standby,
 }

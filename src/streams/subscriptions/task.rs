@@ -27,8 +27,8 @@ use crate::streams::unusable::{self, RetainedUse, Unusable};
 /// A stream. Dropping it ends it.
 struct LiveStream {
     _task: AbortOnDropHandle<()>,
-    /// For a subscription that was resumed from the store: its expiry, which the broker may know
-    /// better.
+    /// For a subscription that was resumed without the broker, which may still deliver its record: its
+    /// expiry, which the broker may know better.
     uncertain: Option<Expiry>,
 }
 
@@ -103,8 +103,10 @@ impl Task {
                 self.start(turn.key.clone(), expiry, None, stream)
             }
             SubscriptionCommand::Remove { key, found, answer } => {
+                let stream = self.registry.stream(&key);
+                let may_be_found = stream.is_some_and(|stream| stream.uncertain.is_some());
                 let removed = self.registry.remove(&key);
-                if removed.is_none() {
+                if removed.is_none() || may_be_found {
                     self.registry.remember_unsubscribe(&key, found);
                 }
                 drop(answer.send(removed));
@@ -282,11 +284,11 @@ impl Task {
         let stream_source = T::resume(&record, &self.ankaios);
         let outlet = self.endings.outlet(&key, recalls);
         let expiry = Expiry::after(left);
-        let uncertain = (source == RecordSource::Store).then(|| expiry.clone());
+        let uncertain = (source != RecordSource::Broker).then(|| expiry.clone());
         let own_expiry = expiry.clone();
         let stream = Box::pin(async move {
             let Outlet { publisher, record_topic, .. } = &outlet;
-            if source == RecordSource::Broker || is_changed {
+            if source != RecordSource::Store || is_changed {
                 outlet.keep(&record).await;
             }
             // It only fails when the connector stops.

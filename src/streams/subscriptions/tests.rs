@@ -52,6 +52,32 @@ async fn an_unsubscribe_that_meets_the_record_ends_the_subscription() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_ended_does_not_come_back_when_the_broker_delivers_its_record_later() {
+    let (subscriptions, mut published, ..) = subscriptions();
+    let restore = |seen| {
+        let (id, record) = ("x".to_owned(), record());
+        let allowed = RetainedUse::Allowed;
+        let subscriptions = &subscriptions;
+        async move {
+            let kind = StreamKind::Events;
+            match seen {
+                true => subscriptions.restore_seen(kind, id, record.unwrap(), None, allowed).await,
+                false => subscriptions.restore(kind, id, record, None, allowed).await,
+            }
+        }
+    };
+    restore(true).await;
+    let unsubscribe = subscriptions.enqueue_unsubscribe(StreamKind::Events, &id()).await.unwrap();
+    assert_eq!(unsubscribe.finish().await, Ok(()));
+    while published.publication().is_some() {}
+    restore(false).await;
+    let removed = published.publication().unwrap();
+    assert!(removed.retain && removed.payload.is_empty(), "{removed:?}");
+    let again = subscriptions.enqueue_unsubscribe(StreamKind::Events, &id()).await.unwrap();
+    assert_eq!(again.finish().await.map_err(|error| error.code), Err(ErrorCode::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retained_record_that_must_not_be_used_is_removed_and_starts_nothing() {
     let (subscriptions, mut published, ..) = subscriptions();
     let restore =

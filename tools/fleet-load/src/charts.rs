@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use plotters::prelude::*;
 
 use crate::figures::Figures;
+use crate::figures::cluster::ClusterFigures;
 use crate::figures::growth::GrowthFigures;
 
 /// Width and height of a picture.
@@ -30,7 +31,10 @@ pub(crate) fn draw(input: &Path, folder: &Path) -> anyhow::Result<()> {
         figures.growth.iter().filter_map(rate).collect::<Vec<_>>()
     };
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    let charts: [(&str, &str, &str, &str, Vec<Line>); 5] = [
+    let cluster = |value: &dyn Fn(&ClusterFigures) -> f64| {
+        figures.cluster.iter().map(|(size, one)| (*size as f64, value(one))).collect::<Vec<_>>()
+    };
+    let charts: [(&str, &str, &str, &str, Vec<Line>); 6] = [
         (
             "commands.svg",
             "Commands for all vehicles",
@@ -76,6 +80,18 @@ pub(crate) fn draw(input: &Path, folder: &Path) -> anyhow::Result<()> {
                     "restart of the broker, spread 1 s",
                     growth(&|one| one.broker_restart.get(&1).map_or(0.0, |one| one.seconds)),
                 ),
+            ],
+        ),
+        (
+            "cluster.svg",
+            "A fleet on a cluster of three nodes",
+            "vehicles",
+            "seconds",
+            vec![
+                ("first start", cluster(&|one| one.cold_start.seconds)),
+                ("get vehicles", cluster(&|one| one.get_vehicles.seconds)),
+                ("roll-out", cluster(&|one| one.rollout.seconds)),
+                ("roll-out, a node is killed", cluster(&|one| one.rollout_with_death.seconds)),
             ],
         ),
         (

@@ -27,6 +27,7 @@ mod process;
 mod vehicle;
 mod worker;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -55,7 +56,7 @@ enum Command {
         vehicles: usize,
         /// Start so many at a time, for a broker that makes sessions slowly; by default all
         #[arg(long)]
-        at_once: Option<usize>,
+        at_once: Option<NonZeroUsize>,
     },
     /// Run some of the vehicles in this process; for the other commands
     #[command(hide = true)]
@@ -96,7 +97,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match Arguments::parse().command {
-            Command::Run { vehicles, at_once } => run(vehicles, at_once).await,
+            Command::Run { vehicles, at_once } => run(vehicles, at_once.map(Into::into)).await,
             Command::Worker { first, count, at_once, folder } => {
                 worker::run(first, count, at_once, &folder).await
             }

@@ -13,8 +13,9 @@ use crate::limits;
 use crate::vehicle::Vehicle;
 
 /// Runs `count` vehicles from the one with the number `first`, until standard input ends: with the
-/// process that has started this one. At most `at_once` are starting at a time. Writes an [`Arrival`](crate::arrivals::Arrival) for each
-/// connector that is ready, and the errors of the connectors on standard error.
+/// process that has started this one. At most `at_once` are starting at a time. Writes an
+/// [`Arrival`](crate::arrivals::Arrival) for each connector that is ready, and the errors of the
+/// connectors on standard error.
 pub(crate) async fn run(
     first: usize,
     count: usize,
@@ -32,7 +33,12 @@ pub(crate) async fn run(
     let mut running = JoinSet::new();
     for started in 0..count {
         if let Some(at_once) = at_once {
-            arrived.wait_for(|arrived| started < arrived.len() + at_once).await?;
+            tokio::select! {
+                room = arrived.wait_for(|arrived| started < arrived.len() + at_once) => {
+                    room?;
+                }
+                Some(ended) = running.join_next() => return stopped(ended),
+            }
         }
         let number = first + started;
         let mut vehicle = Vehicle::start(number, folder).await?;
@@ -42,12 +48,15 @@ pub(crate) async fn run(
     let (mut input, mut rest) = (tokio::io::stdin(), Vec::new());
     tokio::select! {
         _ = input.read_to_end(&mut rest) => {}
-        Some(ended) = running.join_next() => {
-            ended??;
-            anyhow::bail!("a connector has ended");
-        }
+        Some(ended) = running.join_next() => return stopped(ended),
     }
     stops.iter().for_each(|stop| stop.cancel());
     while running.join_next().await.is_some() {}
     Ok(())
+}
+
+/// A connector has ended, which none does by itself.
+fn stopped(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    ended??;
+    anyhow::bail!("a connector has ended");
 }

@@ -329,10 +329,10 @@ mod tests {
             "degraded": ["no retained messages"], "labels": {"region": "eu"}}"#;
         presence.status(&"A1".parse().unwrap(), status, true);
         presence.status(&"A2".parse().unwrap(), br#"{"status": "offline"}"#, true);
-        presence.asked(&"cars".parse().unwrap());
+        let question = presence.asked(&"cars".parse().unwrap());
         let silent = br#"{"status": "online", "fleet": "cars"}"#;
         presence.status(&"A4".parse().unwrap(), silent, true);
-        presence.all_answered();
+        presence.complete(question);
         let inventory = Inventory::parse_csv("vin\nA3\n").unwrap();
         let fleet = Fleet::new(Some(&inventory), presence.seen());
         let rollout = RolloutCounts {

@@ -104,7 +104,7 @@ impl<A: Application> Session<A> {
             match self.heartbeat.while_waiting(waited).await {
                 Waited::TooLong => {
                     let retained = std::mem::take(&mut self.retained).into_values().collect();
-                    return Ended::Lost { retained };
+                    return Ended::Lost { retained: self.ready.map(|_| retained) };
                 }
                 Waited::Enough => {}
                 Waited::Stopped if self.ready.is_none() => return Ended::Stopped,

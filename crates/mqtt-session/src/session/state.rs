@@ -36,8 +36,8 @@ pub enum Ended {
     /// The connection was lost for so long that another process may have taken over the shared
     /// session.
     Lost {
-        /// What the broker should have retained for it.
-        retained: Vec<Publication>,
+        /// What the broker should have retained for it; `None` if it never served anything.
+        retained: Option<Vec<Publication>>,
     },
 }
 

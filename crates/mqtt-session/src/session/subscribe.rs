@@ -102,6 +102,7 @@ impl<A: Application> Session<A> {
             let codes = refused.iter().map(|one| one.code).collect();
             return Err(ConnectionError::Subscription { filters, codes, base: base.clone() });
         }
+        self.application.refused(&refused);
         let shown =
             refused.iter().map(|one| format!("{:?}: {}", one.subscription.filter, one.code));
         let shown = shown.collect::<Vec<_>>().join(", ");

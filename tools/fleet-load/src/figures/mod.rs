@@ -1,6 +1,6 @@
 //! Measures fleets, brokers and `ank-fleet`.
 
-mod cluster;
+pub(crate) mod cluster;
 mod command;
 pub(crate) mod growth;
 mod traffic;
