@@ -85,6 +85,11 @@ impl SeenRecords {
         self.retain(|entry| !entry.is_old);
     }
 
+    /// The number of records.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Those that have not expired.
     pub(crate) fn into_current(self) -> impl Iterator<Item = SeenRecord> {
         let records = self.records.into_iter().filter(|(_, entry)| !entry.is_over());

@@ -150,6 +150,7 @@ impl Standby {
     ) -> Result<(), ConnectionError> {
         // The last active replica that was asked for its records.
         let mut asked = None;
+        let mut is_answered = false;
         loop {
             let is_linked = *self.link.borrow_and_update() == LinkStatus::Connected;
             election.set_linked(is_linked);
@@ -167,14 +168,22 @@ impl Standby {
                         }
                         if let Some((replica, since)) = status.active() {
                             let active = Some((replica.to_owned(), since.to_owned()));
-                            if asked == active {
-                                // It publishes its status and its records together.
-                                self.records.answered();
-                                election.inform();
-                            } else {
+                            if asked != active {
                                 self.records.asked();
                                 observer.ask(&self.replica, self.scope)?;
                                 asked = active;
+                                is_answered = false;
+                            } else if !is_answered {
+                                // It publishes its records, and then its status.
+                                is_answered = true;
+                                self.records.answered();
+                                election.inform();
+                                tracing::info!(
+                                    replica = self.replica,
+                                    active = replica,
+                                    records = self.records.len(),
+                                    "standby: the records of the active replica are known"
+                                );
                             }
                         }
                     }

@@ -15,6 +15,9 @@ use super::vehicle::{PATIENCE, Role, Vehicle, all_answered, ask, new_vin, reply}
 const BECOMES_ACTIVE: &str = "this replica becomes active";
 const IS_STANDBY: &str = "standby: another connector is active";
 
+/// The log line of a standby that could resume the subscriptions.
+const KNOWS_RECORDS: &str = "standby: the records of the active replica are known";
+
 /// The log line of a subscription that goes on.
 const RESUMED: &str = "a subscription is resumed";
 
@@ -179,7 +182,7 @@ async fn subscriptions_go_on_with_another_replica_on_another_node() {
     // A standby that comes later asks for the records.
     b.connector.kill().await;
     b.start_standby(&cluster, &[2]).await;
-    b.connector.line(IS_STANDBY).await;
+    b.connector.line(KNOWS_RECORDS).await;
     a.connector.kill().await;
     takes_over(&b, "the active one is killed").await;
     eventually("both are resumed", PATIENCE, async || (count(&b, RESUMED) == 2).then_some(()))
@@ -187,7 +190,7 @@ async fn subscriptions_go_on_with_another_replica_on_another_node() {
     events_go_on(&operator, 20).await;
     // What has ended does not come back.
     a.start_standby(&cluster, &[3]).await;
-    eventually("the first one is standby", DEADLINE, async || is_standby(&a).then_some(())).await;
+    a.connector.line(KNOWS_RECORDS).await;
     reply(&operator, 30, "logs/unsubscribe", r#"{"id": "talk"}"#).await;
     b.connector.kill().await;
     takes_over(&a, "the second one is killed").await;

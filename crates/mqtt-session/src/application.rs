@@ -193,7 +193,8 @@ pub enum Reaction {
     Nothing,
     /// Publish the birth message again, unless one is being published.
     Announce,
-    /// The same, and publish all retained messages again.
+    /// Publish all retained messages again, and after them the birth message: who receives it has
+    /// received the others.
     AnnounceAll,
     /// End: another process has taken the session over.
     TakenOver,

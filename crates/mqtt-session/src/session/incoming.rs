@@ -163,10 +163,10 @@ impl<A: Application> Session<A> {
             Reaction::Nothing => {}
             Reaction::Announce => self.announce_again(),
             Reaction::AnnounceAll => {
-                self.announce_again();
                 if self.stage == Stage::Running {
                     self.publish_retained();
                 }
+                self.announce_again();
             }
             Reaction::TakenOver => return Err(ConnectionError::TakenOver),
         }
