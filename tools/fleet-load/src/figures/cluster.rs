@@ -8,7 +8,7 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 use super::command::{CommandFigures, Operator};
-use super::growth::{OnlineFigures, PER_SECOND, deploy, sent, start};
+use super::growth::{OnlineFigures, PER_SECOND, deploy, sent, start, try_deploy};
 use crate::fleet::{Fleet, now};
 
 /// The login of the cluster.
@@ -36,6 +36,9 @@ pub(crate) struct ClusterFigures {
     pub(crate) node_death: OnlineFigures,
     /// The roll-out during which it was killed, when a quarter of the requests was sent.
     pub(crate) rollout_with_death: CommandFigures,
+    /// In how many vehicles that has succeeded. Those that are not back when their turn comes are left.
+    #[serde(default)]
+    pub(crate) succeeded_with_death: usize,
 }
 
 /// Measures a fleet on the cluster in whose environment this process was started.
@@ -58,12 +61,20 @@ pub(crate) async fn measure(vehicles: usize) -> anyhow::Result<ClusterFigures> {
     println!("  get vehicles {:.2} s", get_vehicles.seconds);
     let rollout = deploy(&operator, vehicles, 50, "1.0").await?;
     let is_under_way = || sent(&operator, "1.1") >= vehicles / 4;
-    let (rollout_with_death, (lost, node_death)) = tokio::try_join!(
-        deploy(&operator, vehicles, 50, "1.1"),
+    let ((rollout_with_death, succeeded_with_death), (lost, node_death)) = tokio::try_join!(
+        try_deploy(&operator, 50, "1.1"),
         kill_a_node(&fleet, &addresses, is_under_way)
     )?;
     fleet.stop().await?;
-    Ok(ClusterFigures { cold_start, get_vehicles, rollout, lost, node_death, rollout_with_death })
+    Ok(ClusterFigures {
+        cold_start,
+        get_vehicles,
+        rollout,
+        lost,
+        node_death,
+        rollout_with_death,
+        succeeded_with_death,
+    })
 }
 
 /// Kills the first node when a roll-out is under way, and waits until its vehicles are ready on others.

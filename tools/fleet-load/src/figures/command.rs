@@ -57,6 +57,15 @@ impl Operator {
 
     /// Runs a command to its end. Returns also its standard output.
     pub(crate) async fn run(&self, arguments: &[&str]) -> anyhow::Result<(CommandFigures, String)> {
+        self.run_with(arguments, &[0]).await
+    }
+
+    /// The same for a command that may end with one of these exit codes.
+    pub(crate) async fn run_with(
+        &self,
+        arguments: &[&str],
+        codes: &[i32],
+    ) -> anyhow::Result<(CommandFigures, String)> {
         let mut command = self.command(arguments)?;
         let start = Instant::now();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -71,7 +80,8 @@ impl Operator {
         );
         let seconds = start.elapsed().as_secs_f64();
         let status = status?;
-        anyhow::ensure!(status.success(), "ank-fleet {arguments:?}: {status}\n{errors}");
+        let is_expected = status.code().is_some_and(|code| codes.contains(&code));
+        anyhow::ensure!(is_expected, "ank-fleet {arguments:?}: {status}\n{errors}");
         let figures = CommandFigures {
             seconds,
             peak_memory: usage.peak,

@@ -192,6 +192,19 @@ pub(super) async fn deploy(
     parallel: usize,
     version: &str,
 ) -> anyhow::Result<CommandFigures> {
+    let (command, succeeded) = try_deploy(operator, parallel, version).await?;
+    anyhow::ensure!(succeeded == vehicles, "only {succeeded} of {vehicles} have succeeded");
+    Ok(command)
+}
+
+/// Rolls a version of a workload out to all. Returns also how many have succeeded: some may be offline.
+pub(super) async fn try_deploy(
+    operator: &Operator,
+    parallel: usize,
+    version: &str,
+) -> anyhow::Result<(CommandFigures, usize)> {
+    /// The exit code of `ank-fleet` when vehicles were offline.
+    const PENDING: i32 = 4;
     let manifest = format!(
         "apiVersion: v1\nworkloads:\n  app:\n    agent: agent_A\n    runtime: podman\n    \
          runtimeConfig: \"image: registry.example/app:{version}\"\n"
@@ -200,11 +213,15 @@ pub(super) async fn deploy(
     std::fs::write(operator.folder().join(&file), manifest)?;
     let (parallel, id) = (parallel.to_string(), rollout_id(version));
     let how = ["--all", "--yes", "--parallel", &parallel, "--id", &id, "-o", "jsonl"];
-    let (command, shown) = operator.run(&[&["apply", &file], &how[..]].concat()).await?;
-    let succeeded = shown.lines().filter(|line| line.contains("succeeded")).count();
-    anyhow::ensure!(succeeded >= vehicles, "only {succeeded} of {vehicles} have succeeded");
-    println!("  roll-out with --parallel {parallel}: {:.1} s", command.seconds);
-    Ok(command)
+    let apply = [&["apply", &file], &how[..]].concat();
+    let (command, shown) = operator.run_with(&apply, &[0, PENDING]).await?;
+    let is_success = |line: &&str| {
+        let end: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        end.get("outcome").is_some_and(|outcome| outcome == "succeeded")
+    };
+    let succeeded = shown.lines().filter(is_success).count();
+    println!("  roll-out with --parallel {parallel}: {:.1} s, {succeeded} ok", command.seconds);
+    Ok((command, succeeded))
 }
 
 async fn export(operator: &Operator) -> anyhow::Result<ExporterFigures> {
