@@ -71,13 +71,11 @@ impl Presence {
             let counter =
                 if retained { &mut self.sources.retained } else { &mut self.sources.published };
             *counter += 1;
-            let former = self.vehicles.get(vin);
-            let answered = match former {
-                _ if !retained => self.questions,
-                Some(former) if former.status.since == status.since => former.answered,
-                // It may have come online after the question.
-                Some(_) => self.questions,
-                None => 0,
+            let answered = match self.vehicles.get(vin) {
+                None if retained => 0,
+                Some(former) if retained && former.status.since == status.since => former.answered,
+                // It has answered, or may have come online after the question.
+                _ => self.questions,
             };
             self.vehicles.insert(vin.clone(), Seen { status, answered });
         }

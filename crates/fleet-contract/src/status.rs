@@ -89,7 +89,7 @@ pub struct StandbyQuestion {
     /// The name of the standby replica.
     pub replica: String,
     /// Publish also the records of subscriptions and rollouts again.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub records: bool,
 }
 
@@ -105,11 +105,6 @@ impl StandbyQuestion {
     pub fn from_payload(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// The status of a connector. It is published when the connector starts and when its link changes,

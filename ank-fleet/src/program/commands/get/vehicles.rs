@@ -22,15 +22,10 @@ struct Row<'a> {
     seen: bool,
     labels: &'a fleet_contract::Labels,
     /// Whether it does not answer, although its status says that it is online.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     silent: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a ConnectorStatus>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// Shows vehicles. With `watch`, also changes of all that it selects, whenever they appear.
