@@ -28,11 +28,12 @@ macro_rules! plain {
 /// The names of the variants of an enum in a source file of a crate.
 fn variants(package: &str, file: &str, name: &str) -> BTreeSet<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
-        .output()
-        .unwrap();
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let host = output_of(Command::new("rustc").args(["--print", "host-tuple"]));
+    // Crates for other platforms need not have been downloaded.
+    let platform = ["--filter-platform", host.trim()];
+    let options = ["--format-version", "1", "--offline", "--locked"];
+    let metadata = output_of(Command::new(cargo).arg("metadata").args(options).args(platform));
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
     let mut packages = metadata["packages"].as_array().unwrap().iter();
     let package = packages.find(|found| found["name"] == package).unwrap();
     let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
@@ -43,6 +44,12 @@ fn variants(package: &str, file: &str, name: &str) -> BTreeSet<String> {
     let names = lines.filter_map(|line| line.strip_prefix(&format!("{indent}    ")));
     let names = names.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
     names.map(identifier).collect()
+}
+
+fn output_of(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The identifier that a text begins with.
