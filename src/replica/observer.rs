@@ -68,6 +68,11 @@ impl Observer {
         }
     }
 
+    /// Whether the broker lets this connection see records.
+    pub(super) fn sees_records(&self) -> bool {
+        self.watcher.sees_filters()
+    }
+
     /// Asks the active replica to publish its status again, and perhaps its records.
     pub(super) fn ask(&mut self, replica: &str, scope: Scope) -> Result<(), ConnectionError> {
         let records = scope == Scope::StatusAndRecords;

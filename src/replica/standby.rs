@@ -43,6 +43,7 @@ pub(crate) struct Standby {
     /// How many connections in succession the broker has ended before it has granted the
     /// subscriptions.
     early_ends: u32,
+    has_reported_no_records: bool,
     waits: ReconnectWaits,
 }
 
@@ -67,6 +68,7 @@ impl Standby {
             records: SeenRecords::default(),
             scope: Scope::StatusAndRecords,
             early_ends: 0,
+            has_reported_no_records: false,
             waits: ReconnectWaits::new(Duration::ZERO),
         }
     }
@@ -168,9 +170,13 @@ impl Standby {
                         }
                         if let Some((replica, since)) = status.active() {
                             let active = Some((replica.to_owned(), since.to_owned()));
-                            if asked != active {
+                            if !observer.sees_records() {
+                                self.report_no_records();
+                                // No other standby knows more.
+                                election.inform();
+                            } else if asked != active {
                                 self.records.asked();
-                                observer.ask(&self.replica, self.scope)?;
+                                observer.ask(&self.replica, Scope::StatusAndRecords)?;
                                 asked = active;
                                 is_answered = false;
                             } else if !is_answered {
@@ -199,6 +205,17 @@ impl Standby {
                     }
                 }
             }
+        }
+    }
+
+    /// Logs, once, that the broker does not let a standby see the records.
+    fn report_no_records(&mut self) {
+        if !std::mem::replace(&mut self.has_reported_no_records, true) {
+            tracing::warn!(
+                replica = self.replica,
+                help = "it must allow wildcards in subscriptions, and this client to read below the base topic",
+                "standby: the broker sends no records: what it does not retain ends with the active replica"
+            );
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Watcher {
     base_topic: String,
     /// The last message on `topic` that arrived before the answer to SUBSCRIBE.
     early: Option<Watched>,
+    /// Whether the broker has granted a filter besides `topic`.
+    sees_filters: bool,
 }
 
 impl Watcher {
@@ -79,7 +81,7 @@ impl Watcher {
         let subscribe = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
         connection.network.put(Packet::Subscribe(subscribe))?;
         let base_topic = options.base_topic.clone();
-        let mut watcher = Self { connection, topic, base_topic, early: None };
+        let mut watcher = Self { connection, topic, base_topic, early: None, sees_filters: false };
         let subscribed = async {
             while watcher.connection.ready.is_none() {
                 if let Some(message) = watcher.step().await?
@@ -94,6 +96,12 @@ impl Watcher {
             .await
             .unwrap_or(Err(ConnectionError::Timeout))
             .map(|()| watcher)
+    }
+
+    /// Whether the broker sends messages for any of [`WatchedTopics::filters`].
+    #[must_use]
+    pub fn sees_filters(&self) -> bool {
+        self.sees_filters
     }
 
     /// Waits for the next message. Cancel safe.
@@ -157,6 +165,7 @@ impl Watcher {
                         base: self.base_topic.clone(),
                     });
                 }
+                self.sees_filters = codes.iter().skip(1).any(is_granted);
                 self.connection.granted(Instant::now());
                 Ok(None)
             }

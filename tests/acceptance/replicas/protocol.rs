@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    Disconnect, DisconnectReasonCode, Packet, Publish, SubAck, SubscribeReasonCode,
+    Disconnect, DisconnectReasonCode, Packet, Publish, SubscribeReasonCode,
 };
 use serde_json::{Value, json};
 
@@ -42,10 +42,7 @@ impl ScriptedReplica {
         assert_eq!(connection.connect().0.client_id, client_id);
         connection.connack(false, connack_properties()).await;
         let subscribe = connection.subscribe().await;
-        let codes = subscribe.filters.iter().map(|filter| SubscribeReasonCode::Success(filter.qos));
-        let suback =
-            SubAck { pkid: subscribe.pkid, return_codes: codes.collect(), properties: None };
-        connection.send(Packet::SubAck(suback)).await;
+        connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
         connection
     }
 
@@ -163,6 +160,18 @@ async fn a_standby_keeps_no_session_and_subscribes_only_to_status_and_records() 
     connection.connack(false, connack_properties()).await;
     let subscribe = connection.subscribe().await;
     assert_eq!(subscribe.filters.len(), 1);
+    // It does not claim to know records, nor ask for any.
+    connection.suback(&subscribe, SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
+    assert_eq!(query(&mut connection).await, json!({"replica": "a"}));
+    for _ in 0..2 {
+        connection.send(status("online", "b", false)).await;
+    }
+    connection.send(status("offline", "b", false)).await;
+    let _active = replica.active().await;
+    let output = replica.connector.output();
+    let count = |text: &str| output.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(count("the broker sends no records"), 1);
+    assert_eq!(count("the records of the active replica are known"), 0);
 }
 
 #[tokio::test]
