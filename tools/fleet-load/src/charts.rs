@@ -140,6 +140,7 @@ fn chart(
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 18))
         .margin(12)
+        .margin_right(28)
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d((left..right).log_scale(), 0.0..top)?;
