@@ -195,7 +195,8 @@ async fn agents_that_restart_receive_a_hello_first() {
         waiting.await.unwrap().unwrap();
     }
     assert_hello_came_first(&vehicle);
-    assert_eq!(vehicle.hello_count(), 11);
+    // One for each session of the agent. On a busy machine some are repeated, because no answer came in time.
+    assert!(vehicle.hello_count() >= 11, "{}", vehicle.hello_count());
 }
 
 /// Reads until a frame starts with the field number of a Hello.
@@ -261,7 +262,9 @@ async fn requests_in_flight_survive_restarts_of_the_agent() {
     for _ in 0..5 {
         let requests = vehicle.request_count();
         vehicle.wait_for_requests(requests + 50, DEADLINE).await.unwrap();
-        vehicle.restart_agent(Duration::from_millis(20)).await.unwrap();
+        // An agent that starts within milliseconds, before this process runs again, reads what the former
+        // one has left in the pipe.
+        vehicle.restart_agent(Duration::from_millis(200)).await.unwrap();
     }
     for task in load {
         task.await.unwrap().unwrap();

@@ -34,7 +34,9 @@ async fn nothing_older_follows_something_newer_however_often_the_power_is_cut() 
     say(&format!("nothing_older_follows_something_newer: seed {seed}\n"));
     let mut random = fastrand::Rng::with_seed(seed);
     let trusting = Trusting::new();
-    let settings = trusting.settings();
+    let mut settings = trusting.settings();
+    // On a busy machine, the disk keeps requests waiting for longer than usual.
+    settings.push(("REQUEST_TIMEOUT".into(), "60s".into()));
     let settings = borrowed(&settings);
     let broker = Broker::with(&["persistence false", "max_queued_messages 0"]).await;
     let mut scene = Scene::with_broker(broker, &settings).await;

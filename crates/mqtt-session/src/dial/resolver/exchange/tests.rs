@@ -40,6 +40,11 @@ fn answer(query: &[u8], code: u8) -> Vec<u8> {
 /// A name server that sends what `answers` returns for a question and its number, from 0 on.
 fn server(answers: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
     let (socket, address) = socket();
+    serve_udp(socket, answers);
+    address
+}
+
+fn serve_udp(socket: UdpSocket, answers: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) {
     thread::spawn(move || {
         let mut buffer = [0; 512];
         for number in 0.. {
@@ -49,7 +54,17 @@ fn server(answers: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) -> So
             }
         }
     });
-    address
+}
+
+/// Sockets for UDP and TCP with the same port.
+fn both_sockets() -> (UdpSocket, TcpListener, SocketAddr) {
+    // A port that is free for the one may be in use for the other.
+    loop {
+        let (socket, address) = socket();
+        if let Ok(listener) = TcpListener::bind(address) {
+            return (socket, listener, address);
+        }
+    }
 }
 
 #[test]
@@ -118,13 +133,13 @@ fn silence_ends_when_all_attempts_are_over() {
 
 /// A name server that truncates all answers by UDP, and answers by TCP as `serve` does.
 fn truncates(serve: impl Fn(TcpStream, Vec<u8>) + Send + 'static) -> SocketAddr {
-    let address = server(|query, _| {
+    let (socket, listener, address) = both_sockets();
+    serve_udp(socket, |query, _| {
         let mut truncated = answer(query, 0);
         truncated[2] |= 2;
         truncated.pop();
         vec![truncated]
     });
-    let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
