@@ -112,13 +112,22 @@ impl Operations {
 
 /// Whether an operation changes workloads and configs.
 fn changes_items(operation: Operation) -> bool {
-    matches!(
-        operation,
+    match operation {
         Operation::ManifestApply
-            | Operation::ManifestDelete
-            | Operation::ManifestRollback
-            | Operation::StateUpdate
-    )
+        | Operation::ManifestDelete
+        | Operation::ManifestRollback
+        | Operation::StateUpdate => true,
+        Operation::ManifestValidate
+        | Operation::ManifestHistory
+        | Operation::ManifestConfirm
+        | Operation::State
+        | Operation::WorkloadWait
+        | Operation::EventsSubscribe
+        | Operation::EventsUnsubscribe
+        | Operation::LogsSubscribe
+        | Operation::LogsUnsubscribe
+        | Operation::TrustUpdate => false,
+    }
 }
 
 async fn begin(

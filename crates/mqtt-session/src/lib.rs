@@ -48,7 +48,8 @@
 //! | `watcher` | [`Watcher`], a connection of its own that is subscribed to a few topics |
 //! | `publisher` | [`Publisher`], a connection of its own that only publishes |
 //! | `requester` | [`Requester`], a connection of its own for those who send requests and await replies |
-//! | `backoff`, `reporter`, `metrics`, `options` | waits between connections, status, counters, settings |
+//! | `reconnect_waits` | waits between connections; `connection_error` makes some longer |
+//! | `reporter`, `metrics`, `options` | status, counters, settings |
 //! | `settings` | feature `settings`: [`BrokerArgs`], the settings of a program |
 //!
 //! Of the client library, rumqttc 0.25, only the packets are used: their types, and how they
@@ -72,7 +73,6 @@
 mod address_url;
 mod allowed;
 mod application;
-mod backoff;
 mod blame;
 mod broker_address;
 mod broker_host;
@@ -103,6 +103,7 @@ mod publisher;
 mod queue;
 mod reason_code;
 mod recall;
+mod reconnect_waits;
 mod refusals;
 mod refused_subscriptions;
 mod reporter;
@@ -122,7 +123,6 @@ pub use application::{
     Announcement, Application, Arrival, Qos, Reaction, RefusedSubscription, Routed, Subscription,
     TooLarge, TooLargeKind, Undeliverable,
 };
-pub use backoff::{ReconnectWaits, format_wait};
 pub use broker_address::BrokerAddress;
 pub use brokers::{BrokerNode, Brokers};
 pub use connection_error::ConnectionError;
@@ -144,6 +144,7 @@ pub use publisher::Publisher;
 pub use queue::{Receiver, Sender, SessionEnded, Writer, queue};
 pub use reason_code::{EndRule, Help, Pace, PublishRule, ReasonCode, Row, SubscribeRule, TABLE};
 pub use recall::Recall;
+pub use reconnect_waits::{ReconnectWaits, format_wait};
 pub use reporter::{Reporter, SessionStatus};
 pub use requester::{Delivered, Request, Requester, RequesterEvent};
 pub use session::{Ended, Session};

@@ -6,7 +6,8 @@
 //! | `state` | the state of a session, over any number of connections |
 //! | `run` | connects, and handles one event after the other |
 //! | `subscribe` | subscribes on a new connection |
-//! | `incoming` | from PUBLISH to the inbox |
+//! | `broker` | what the broker offers, and what the session does without |
+//! | `incoming` | packets of the broker; from PUBLISH to the inbox |
 //! | `outgoing` | from the queue to PUBLISH |
 //! | `published` | what follows the PUBACK of the broker |
 //! | `acknowledge` | when received messages are acknowledged |

@@ -5,11 +5,11 @@ use tokio::time::Instant;
 use super::state::Session;
 use crate::allowed::Feature;
 use crate::application::{Application, Undeliverable};
-use crate::backoff::format_wait;
 use crate::incoming_packet::Acknowledgement;
 use crate::outbox::Entry;
 use crate::publication::Outbound;
 use crate::reason_code::{PublishRule, ReasonCode};
+use crate::reconnect_waits::format_wait;
 use crate::refusals::{Next, next};
 use crate::size_limit::replace;
 

@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::state::{Ended, Session, Stage, drain};
 use crate::allowed::Feature;
 use crate::application::Application;
-use crate::backoff::{ReconnectWaits, format_wait};
 use crate::connect::{self, WillForm};
 use crate::connection::Connection;
 use crate::connection_error::ConnectionError;
+use crate::reconnect_waits::{ReconnectWaits, format_wait};
 
 /// Room for the topic and the properties of a message that is no reply, in bytes.
 const PUBLISH_OVERHEAD: usize = 512;
