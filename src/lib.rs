@@ -8,7 +8,7 @@
 //!                   │                      ▲    broker::Vehicle in its task: what a topic means,
 //!                   │                      │    the status of the connector
 //!         router      from message to operation, from outcome to reply
-//!         operations  ask guard what a request may do; hand changes to revisions
+//!         operations  ask trust and guard what a request may do; hand changes to revisions
 //!         streams     subscriptions, logs, rollouts
 //!                   │ typed call           ▲ answers, events, log lines
 //!       crate ankaios-control: client and link
@@ -17,10 +17,11 @@
 //! ```
 //!
 //! Data flows down one side and up the other. `router` uses `broker`, `operations` and `streams`;
-//! `operations` use `guard`, `revisions` and `streams`; `revisions` use `guard` and `streams`; none of
-//! these uses one above it. `docs/architecture.md` lists which module uses which.
+//! `operations` use `guard`, `trust`, `revisions` and `streams`; `revisions` use `guard`, `trust` and
+//! `streams`; none of these uses one above it. `docs/architecture.md` lists which module uses which.
 //!
-//! `revisions` keep what operators have changed, and put it back after a restart of Ankaios.
+//! `revisions` keep what operators have changed, and put it back after a restart of Ankaios. `trust`
+//! keeps the trust file in force and the serials of signed requests.
 //! [`connector`] connects the parts and runs them, `replica` decides which of several connectors of a
 //! vehicle is active, and [`health`] reads what `connector` gives it. [`dashboard`] is another user of
 //! `ankaios-control`, without MQTT. `errors` converts errors to error replies. Topics, messages and

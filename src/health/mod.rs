@@ -4,13 +4,13 @@
 //!  server      accepts connections and limits them
 //!   ├ livez    whether the tasks make progress
 //!   ├ readyz   whether requests can be served, and why not
-//!   └ metrics  all metrics as OpenMetrics text
+//!   └ metrics  the page of all metrics, as OpenMetrics text; those of the process
 //!  client      the subcommand `health`
 //!  address     where health and metrics are served
 //! ```
 //!
-//! This module reads the state of the session, the link, the guard and the revisions, and the
-//! metrics of all parts; the connector hands it what it needs for that (`Endpoints`). No other part
+//! This module reads the state of the session, the link, the guard, the revisions and the trust, and
+//! the metrics, which each part defines in its own `metrics.rs`; the connector hands it what it needs for that (`Endpoints`). No other part
 //! depends on it, except `settings` on the type of an address. Nothing runs here while there is no
 //! request.
 

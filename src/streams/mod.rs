@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  subscriptions   the subscriptions task, and a handle to it
-//!   ├ registry       the state that the task owns, one entry for each key; pure
+//!   ├ registry       the state that the task owns, one entry for each key; their limit; pure
 //!   │  ├ key           kind and id
 //!   │  └ recalls       recall handles of queued messages
 //!   ├ early_unsubscribes  how long to wait for a record

@@ -11,8 +11,20 @@
 //! *confirming* → the next wave. A limit, a gate, the operator or `--until` halts the roll-out: what
 //! is in flight is followed to its end, and nothing new is sent.
 //!
-//! Which vehicle is next: the first of the plan's order that is online. Those that are offline are
-//! skipped, and attempted when they come online. A wave has room for so many *attempted* vehicles as
+//! | file | what it does |
+//! |---|---|
+//! | `plan` | the order of the vehicles, waves, options |
+//! | `machine`, `step` | the roll-out; what follows from an event |
+//! | `event`, `events` | what may happen, and how each is handled |
+//! | `start` | which vehicle is next |
+//! | `stages` | waves, soak time, gates, confirmation, undo |
+//! | `limits`, `looks` | limits of failures and deadlines; vehicles from which nothing is heard |
+//! | `judge`, `outcome` | what states, replies and statuses mean for a vehicle |
+//! | `state`, `transition`, `vehicle` | what the journal has |
+//! | `tally`, `id` | counts of outcomes; the name of a roll-out |
+//!
+//! Which vehicle is next: one that is to be attempted again, otherwise the first of the plan's order.
+//! Those that are offline are skipped, and attempted when they come online, unless `--queue` is set. A wave has room for so many *attempted* vehicles as
 //! `--waves` says: those that have the change already take no room, so the first wave is a real
 //! trial.
 //!

@@ -40,7 +40,7 @@
 //! | `link`, `link::session` | opens the FIFOs; handshake, order of writes, recovery |
 //! | `handshake` | what opens a session: a Hello and a probe |
 //! | `reader` | the task that reads `input`; it never waits for a consumer |
-//! | `pipe`, `fifo_watch` | opens the FIFOs and writes frames; notifications of changes |
+//! | `pipe`, `full_pipe`, `fifo_watch` | opens the FIFOs and writes frames; notifications of changes |
 //! | [`codec`] | from bytes to messages and back |
 //! | `error`, `status`, `response`, `metrics` | errors, link states, responses, metrics |
 
