@@ -531,7 +531,7 @@ async fn an_agent_that_lost_frame_sync_before_the_hello_recovers() {
 }
 
 #[tokio::test]
-async fn the_link_recovers_from_garbage_within_three_seconds() {
+async fn the_link_recovers_from_garbage_before_requests_time_out() {
     for garbage in [
         &[0xff; 64][..],
         // A length without a message.
@@ -544,9 +544,8 @@ async fn the_link_recovers_from_garbage_within_three_seconds() {
     ] {
         let (vehicle, connector) = linked().await;
         vehicle.inject(garbage).await.unwrap();
-        let start = Instant::now();
-        connector.state().await.unwrap();
-        assert!(start.elapsed() < Duration::from_secs(3), "{garbage:?} took {:?}", start.elapsed());
+        let state = connector.state().await;
+        assert!(state.is_ok(), "{garbage:?}: {state:?}");
         assert_hello_came_first(&vehicle);
     }
 }
@@ -581,22 +580,18 @@ async fn a_truncated_answer_is_never_completed_by_later_ones() {
             bytes.extend(answer(&format!("{prefix}-9{number:05}"), next));
         }
         vehicle.inject(&bytes).await.unwrap();
-        let start = Instant::now();
         let state = call.await.unwrap().unwrap();
-        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         let size = size_of_config(&state.desired_state.unwrap(), "w");
         assert_eq!(size, 10_000, "{missing} bytes missing");
     }
 }
 
 #[tokio::test]
-async fn an_agent_that_lost_frame_sync_recovers_within_three_seconds() {
+async fn an_agent_that_lost_frame_sync_recovers_before_requests_time_out() {
     let (vehicle, connector) = linked().await;
     // The header of a frame of 2048 bytes.
     drop(write_to_agent(&vehicle, &[0x80, 0x10, 1, 2, 3]));
-    let start = Instant::now();
     connector.state().await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     connector.update(1).await.unwrap();
 }
 
