@@ -10,9 +10,9 @@
 //! ```
 //!
 //! This module reads the state of the session, the link, the guard, the revisions and the trust, and
-//! the metrics, which each part defines in its own `metrics.rs`; the connector hands it what it needs for that (`Endpoints`). No other part
-//! depends on it, except `settings` on the type of an address. Nothing runs here while there is no
-//! request.
+//! the metrics, which each part defines in its own `metrics.rs`; the connector hands it what it needs
+//! for that (`Endpoints`). No other part depends on it, except `settings` on the type of an address.
+//! Nothing runs here while there is no request.
 
 mod address;
 mod client;

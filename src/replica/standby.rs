@@ -172,7 +172,8 @@ impl Standby {
                             let active = Some((replica.to_owned(), since.to_owned()));
                             if !observer.sees_records() {
                                 self.report_no_records();
-                                // No other standby knows more.
+                                // It cannot learn more, and usually the others cannot either: none goes first.
+                                // What it has from before is kept: nobody says which of it has ended.
                                 election.inform();
                             } else if asked != active {
                                 self.records.asked();
@@ -214,7 +215,7 @@ impl Standby {
             tracing::warn!(
                 replica = self.replica,
                 help = "it must allow wildcards in subscriptions, and this client to read below the base topic",
-                "standby: the broker sends no records: what it does not retain ends with the active replica"
+                "standby: the broker sends no records: subscriptions and rollouts may end with the active replica"
             );
         }
     }

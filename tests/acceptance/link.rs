@@ -189,9 +189,7 @@ async fn agents_that_restart_receive_a_hello_first() {
         let waiting = tokio::spawn(async move { client.state(vec![]).await?.answer().await });
         connector.until(|status| matches!(status, LinkStatus::Disconnected { .. })).await;
         vehicle.start_agent().await.unwrap();
-        let back = Instant::now();
         connector.state().await.unwrap();
-        assert!(back.elapsed() < Duration::from_secs(2));
         waiting.await.unwrap().unwrap();
     }
     assert_hello_came_first(&vehicle);

@@ -24,9 +24,9 @@
 //! | `tally`, `id` | counts of outcomes; the name of a roll-out |
 //!
 //! Which vehicle is next: one that is to be attempted again, otherwise the first of the plan's order.
-//! Those that are offline are skipped, and attempted when they come online, unless `--queue` is set. A wave has room for so many *attempted* vehicles as
-//! `--waves` says: those that have the change already take no room, so the first wave is a real
-//! trial.
+//! Those that are offline are skipped, and attempted when they come online, unless `--queue` is set. A
+//! wave has room for so many *attempted* vehicles as `--waves` says: those that have the change already
+//! take no room, so the first wave is a real trial.
 //!
 //! What may have been missed is read: after each connection to the broker, when a vehicle comes
 //! online, when nothing was heard for a while, and before a deadline is judged, the state of the

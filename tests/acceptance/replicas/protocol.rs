@@ -167,7 +167,9 @@ async fn a_standby_keeps_no_session_and_subscribes_only_to_status_and_records() 
         connection.send(status("online", "b", false)).await;
     }
     connection.send(status("offline", "b", false)).await;
+    assert!(connection.read_within(DEADLINE).await.is_none(), "it asks again");
     let _active = replica.active().await;
+    replica.connector.line("the broker sends no records").await;
     let output = replica.connector.output();
     let count = |text: &str| output.iter().filter(|line| line.contains(text)).count();
     assert_eq!(count("the broker sends no records"), 1);

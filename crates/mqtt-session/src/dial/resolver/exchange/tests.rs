@@ -61,8 +61,9 @@ fn both_sockets() -> (UdpSocket, TcpListener, SocketAddr) {
     // A port that is free for the one may be in use for the other.
     loop {
         let (socket, address) = socket();
-        if let Ok(listener) = TcpListener::bind(address) {
-            return (socket, listener, address);
+        match TcpListener::bind(address) {
+            Ok(listener) => return (socket, listener, address),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}"),
         }
     }
 }
