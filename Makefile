@@ -20,7 +20,7 @@ help: ## Show this list
 test: ## Install test tools (Debian), check the sources, run all tests
 	scripts/install-test-tools.sh
 	nice scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
-	$(MAKE) check && FAIL_ON_SKIP=1 RUST_TEST_THREADS=12 cargo test --workspace; \
+	$(MAKE) check && FAIL_ON_SKIP=1 RUST_TEST_THREADS=10 cargo test --workspace; \
 	status=$$?; wait; exit $$status
 
 chaos: ## Inject random faults for CHAOS_SECONDS (60); CHAOS_SEED repeats a run

@@ -189,7 +189,9 @@ async fn agents_that_restart_receive_a_hello_first() {
         let waiting = tokio::spawn(async move { client.state(vec![]).await?.answer().await });
         connector.until(|status| matches!(status, LinkStatus::Disconnected { .. })).await;
         vehicle.start_agent().await.unwrap();
+        let back = Instant::now();
         connector.state().await.unwrap();
+        assert!(back.elapsed() < Duration::from_secs(2));
         waiting.await.unwrap().unwrap();
     }
     assert_hello_came_first(&vehicle);
@@ -529,7 +531,7 @@ async fn an_agent_that_lost_frame_sync_before_the_hello_recovers() {
 }
 
 #[tokio::test]
-async fn the_link_recovers_from_garbage_before_requests_time_out() {
+async fn the_link_recovers_from_garbage_within_three_seconds() {
     for garbage in [
         &[0xff; 64][..],
         // A length without a message.
@@ -542,8 +544,9 @@ async fn the_link_recovers_from_garbage_before_requests_time_out() {
     ] {
         let (vehicle, connector) = linked().await;
         vehicle.inject(garbage).await.unwrap();
-        let state = connector.state().await;
-        assert!(state.is_ok(), "{garbage:?}: {state:?}");
+        let start = Instant::now();
+        connector.state().await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(3), "{garbage:?} took {:?}", start.elapsed());
         assert_hello_came_first(&vehicle);
     }
 }
@@ -578,18 +581,22 @@ async fn a_truncated_answer_is_never_completed_by_later_ones() {
             bytes.extend(answer(&format!("{prefix}-9{number:05}"), next));
         }
         vehicle.inject(&bytes).await.unwrap();
+        let start = Instant::now();
         let state = call.await.unwrap().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         let size = size_of_config(&state.desired_state.unwrap(), "w");
         assert_eq!(size, 10_000, "{missing} bytes missing");
     }
 }
 
 #[tokio::test]
-async fn an_agent_that_lost_frame_sync_recovers_before_requests_time_out() {
+async fn an_agent_that_lost_frame_sync_recovers_within_three_seconds() {
     let (vehicle, connector) = linked().await;
     // The header of a frame of 2048 bytes.
     drop(write_to_agent(&vehicle, &[0x80, 0x10, 1, 2, 3]));
+    let start = Instant::now();
     connector.state().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     connector.update(1).await.unwrap();
 }
 

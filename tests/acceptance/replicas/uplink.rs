@@ -1,12 +1,12 @@
 //! The connection between a replica and the broker breaks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::SWITCH_OVER;
 use super::fleet::{Fleet, report};
 use super::replica::BECOMES_ACTIVE;
+use super::{KEEP_ALIVE, SWITCH_OVER};
 use crate::support::proxy::Line;
 
 #[tokio::test]
@@ -58,8 +58,11 @@ async fn a_replica_notices_a_silent_line_before_it_is_replaced() {
     let flow = fleet.flow(1000);
     let from = fleet.statuses.count();
     former.proxy.set(Line::Silent);
+    let silent = Instant::now();
     // It does so before the broker closes the connection after 1.5 keep-alive times.
     former.connector.line("another replica may have taken over").await;
+    let noticed = silent.elapsed();
+    assert!(noticed < KEEP_ALIVE + Duration::from_secs(1), "{noticed:?}");
     let actives = fleet.statuses.actives();
     assert_eq!(
         actives,
