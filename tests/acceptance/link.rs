@@ -208,23 +208,31 @@ async fn next_is_hello(output: &mut pipe::Receiver) -> bool {
     frame[1] == 0x0a
 }
 
-#[tokio::test]
-async fn an_agent_that_restarts_unnoticed_receives_a_hello_first() {
-    let (_parent, folder) = folder();
+/// A folder with FIFOs, for an agent that the test plays itself.
+fn folder_with_fifos() -> (TempDir, PathBuf) {
+    let (parent, folder) = folder();
     std::fs::create_dir(&folder).unwrap();
     for name in ["input", "output"] {
         let mode = Mode::RUSR | Mode::WUSR;
         mknodat(CWD, folder.join(name), FileType::Fifo, mode, 0).unwrap();
     }
+    (parent, folder)
+}
+
+/// The frame of a `ControlInterfaceAccepted`.
+const ACCEPTED: [u8; 3] = [2, 0x22, 0];
+
+#[tokio::test]
+async fn an_agent_that_restarts_unnoticed_receives_a_hello_first() {
+    let (_parent, folder) = folder_with_fifos();
     let open = || pipe::OpenOptions::new().open_receiver(folder.join("output")).unwrap();
     let open_input = || pipe::OpenOptions::new().open_sender(folder.join("input")).unwrap();
-    let accepted = [2, 0x22, 0];
     let mut output = open();
     let connector = Connector::start(&folder);
     assert!(next_is_hello(&mut output).await);
     assert!(!next_is_hello(&mut output).await);
     let mut input = open_input();
-    input.write_all(&accepted).await.unwrap();
+    input.write_all(&ACCEPTED).await.unwrap();
     connector.connected().await;
     for _ in 0..3 {
         // The connector cannot run in between, because it runs on this thread.
@@ -233,7 +241,7 @@ async fn an_agent_that_restarts_unnoticed_receives_a_hello_first() {
         input = open_input();
         assert!(next_is_hello(&mut output).await);
         assert!(!next_is_hello(&mut output).await);
-        input.write_all(&accepted).await.unwrap();
+        input.write_all(&ACCEPTED).await.unwrap();
     }
     // Also if a request is ready at the same time.
     let request = connector.client.state(vec![]).await.unwrap();
@@ -242,6 +250,28 @@ async fn an_agent_that_restarts_unnoticed_receives_a_hello_first() {
     input = open_input();
     assert!(next_is_hello(&mut output).await);
     drop((request, input));
+}
+
+#[tokio::test]
+async fn a_request_that_an_agent_did_not_read_does_not_reach_the_next_one_before_its_hello() {
+    let (_parent, folder) = folder_with_fifos();
+    let open = || pipe::OpenOptions::new().open_receiver(folder.join("output")).unwrap();
+    let mut output = open();
+    let connector = Connector::start(&folder);
+    assert!(next_is_hello(&mut output).await);
+    assert!(!next_is_hello(&mut output).await);
+    let mut input = pipe::OpenOptions::new().open_sender(folder.join("input")).unwrap();
+    input.write_all(&ACCEPTED).await.unwrap();
+    connector.connected().await;
+    let request = connector.client.state(vec![]).await.unwrap();
+    output.read_u8().await.unwrap();
+    // As a process does that the connector starts and that inherits its open files.
+    let inherited = pipe::OpenOptions::new().open_sender(folder.join("output")).unwrap();
+    drop((input, output));
+    connector.until(|status| matches!(status, LinkStatus::Disconnected { .. })).await;
+    let mut output = open();
+    assert!(next_is_hello(&mut output).await);
+    drop((request, inherited));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstat};
-use rustix::io::ioctl_fionread;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::param::page_size;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use tokio::io::Interest;
@@ -49,7 +49,7 @@ impl OpenError {
     fn new(path: PathBuf, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
             Self::Missing(path)
-        } else if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+        } else if source.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
             Self::NoReader(path)
         } else {
             Self::Io { path, source }
@@ -155,6 +155,33 @@ impl Output {
             watch.take();
         }
         opened
+    }
+
+    /// Discards what an agent that has gone did not read. Another agent would read it before the
+    /// Hello, and close its session for good.
+    ///
+    /// The kernel discards it, too, but only when no process has the FIFO open. A program that is
+    /// being started has inherited it for a moment, and the next agent may open it first.
+    ///
+    /// # Errors
+    /// The FIFO cannot be opened or read.
+    pub(super) fn discard_unread(&self) -> io::Result<()> {
+        let Some(sender) = &self.sender else { return Ok(()) };
+        let path = descriptor_path(sender);
+        // It can be opened if another agent is there already.
+        if OpenOptions::new().open_sender(&path).is_ok() {
+            return Ok(());
+        }
+        let unread = OpenOptions::new().open_receiver(&path)?;
+        let unread = unread.into_nonblocking_fd()?;
+        let mut buffer = [0; ATOMIC_WRITE];
+        loop {
+            match rustix::io::read(&unread, &mut buffer) {
+                Ok(0) | Err(Errno::AGAIN) => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn open_path(&mut self, path: &Path) -> Result<(), OpenError> {
@@ -321,6 +348,25 @@ mod tests {
         let error = output.write_frame(b"b").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         drop(agent);
+    }
+
+    #[tokio::test]
+    async fn what_an_agent_that_has_gone_did_not_read_is_discarded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let open_agent = || OpenOptions::new().open_receiver(&path).unwrap();
+        let agent = open_agent();
+        let output = Output::open(folder.path()).unwrap();
+        output.write_frame(b"a").await.unwrap();
+        output.discard_unread().unwrap();
+        assert_eq!(ioctl_fionread(&agent).unwrap(), 1, "the agent is still there");
+        // As a process does that inherits the open files of this one.
+        let _kept_open = OpenOptions::new().open_sender(&path).unwrap();
+        drop(agent);
+        output.discard_unread().unwrap();
+        drop(output);
+        assert_eq!(ioctl_fionread(open_agent()).unwrap(), 0);
     }
 
     #[tokio::test]

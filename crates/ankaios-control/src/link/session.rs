@@ -133,6 +133,9 @@ impl<'a> FifoSession<'a> {
             };
             if let Err(reason) = result {
                 self.handle_signals();
+                if let Err(error) = self.output.discard_unread() {
+                    tracing::warn!(%error, "what the agent has not read stays in output");
+                }
                 return reason;
             }
         }
