@@ -235,6 +235,8 @@ async fn a_standby_that_loses_its_connection_remembers_who_was_active() {
         assert_eq!(query(&mut watching).await, json!({"replica": "a"}));
     }
     replica.connector.line("the active replica does not respond").await;
+    // Its pings are answered until it takes over.
+    watching.closed().await;
     let _active = replica.active().await;
     replica.connector.line("a subscription is resumed").await;
 }
