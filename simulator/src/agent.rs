@@ -19,7 +19,7 @@ use rustix::io::ioctl_fionread;
 use tokio::io::{Interest, Ready};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::faults::ReadPace;
 use crate::fifos::{Fifos, has_no_reader};
@@ -29,11 +29,6 @@ use crate::simulation::{OUTBOX_LIMIT, SharedSimulation};
 
 /// Interval between attempts to write to a workload that has not opened `input`.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Interval between checks whether another process has inherited the open FIFOs, and the limit for
-/// all of them. A process closes them when its program starts.
-const INHERITED_INTERVAL: Duration = Duration::from_millis(1);
-const INHERITED_LIMIT: Duration = Duration::from_secs(10);
 
 /// Maximum number of bytes in one read.
 const READ_SIZE: usize = 64 * 1024;
@@ -157,7 +152,7 @@ impl SimulatedAgent {
             AgentCommand::Kill => {
                 self.serve_arrived().await;
                 self.end_session();
-                self.wait_until_closed().await
+                Ok(())
             }
             AgentCommand::RestartServer => {
                 self.serve_arrived().await;
@@ -205,19 +200,6 @@ impl SimulatedAgent {
         self.buffer.clear();
         self.discarding = false;
         self.shared.lock().end_session();
-    }
-
-    /// Waits until no process has `output` open for reading. Each process that this one is starting
-    /// inherits its open files for a moment. What the workload writes then would reach the next
-    /// session, before the Hello.
-    async fn wait_until_closed(&self) -> io::Result<()> {
-        let closed = async {
-            while self.fifos.is_output_read() {
-                sleep(INHERITED_INTERVAL).await;
-            }
-        };
-        let inherited = |_| io::Error::other("another process reads `output`");
-        timeout(INHERITED_LIMIT, closed).await.map_err(inherited)
     }
 
     async fn close(&mut self, reason: String) {

@@ -51,11 +51,6 @@ impl Fifos {
         pipe::OpenOptions::new().open_receiver(&self.output)
     }
 
-    /// Whether any process has `output` open for reading.
-    pub(crate) fn is_output_read(&self) -> bool {
-        pipe::OpenOptions::new().open_sender(&self.output).is_ok()
-    }
-
     /// Opens `input` for writing.
     ///
     /// # Errors

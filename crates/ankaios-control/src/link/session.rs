@@ -42,7 +42,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// Either may read a frame, so every request is written with a Hello.
 const HANDOVER: Duration = Duration::from_secs(1);
 
-/// Limit for reading the rest of `input` after the agent has closed `output`.
+/// Limit for reading the rest of `input` after the agent has closed `output`, and for waiting until
+/// it closes `output` after `input`.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The sessions over one pair of open FIFOs.
@@ -372,7 +373,11 @@ impl<'a> FifoSession<'a> {
                 sleep(OPEN_INTERVAL).await;
                 input = reader::reregister(input).map_err(unreadable)?;
             }
-            Stop::Eof => return Err(stop.to_string()),
+            Stop::Eof => {
+                // The agent closes `output` at the same time.
+                let _ = timeout(DRAIN_TIMEOUT, self.output.closed()).await;
+                return Err(stop.to_string());
+            }
             Stop::OutOfStep(_) | Stop::CutOff => {
                 tracing::warn!("{stop}; skipping input until the agent is silent");
                 reader::skip(&mut input).await.map_err(unreadable)?;
