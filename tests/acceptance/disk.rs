@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::scene::workload;
-use crate::support::{DEADLINE, Scene, eventually, skipped, start_connector};
+use crate::support::{DEADLINE, Scene, eventually, skipped, start_connector, write_script};
 
 /// Runs a program with a file system of its own as `STATE_DIR`, which only it and its children see.
 const WITH_SMALL_DISK: &str = r#"exec unshare --mount sh -c \
@@ -27,8 +27,7 @@ pub(crate) fn connector_with(command: &str, folder: &Path) -> Result<PathBuf, St
         let path = folder.join(name);
         let command = command.replace("PROGRAM", program);
         let content = format!("#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n{command}\n");
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        write_script(&path, &content);
         path
     };
     if !rustix::process::geteuid().is_root() {

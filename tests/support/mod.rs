@@ -28,6 +28,7 @@ pub mod proxy;
 pub mod requester;
 pub mod sandbox;
 pub mod scene;
+pub mod script;
 pub mod scripted_broker;
 pub mod scripted_scene;
 pub mod vehicle;
@@ -47,6 +48,7 @@ pub use process::Process;
 pub use proxy::Proxy;
 pub use requester::Requester;
 pub use scene::Scene;
+pub use script::write_script;
 
 /// The time limit for everything that normally happens at once.
 pub const DEADLINE: Duration = Duration::from_secs(20);

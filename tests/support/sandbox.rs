@@ -1,12 +1,11 @@
 //! A program for which a file of the system has another content.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::skipped;
+use super::{skipped, write_script};
 
 /// A program in a mount namespace of its own, in which a file has another content.
 pub struct Sandbox {
@@ -30,9 +29,7 @@ impl Sandbox {
         };
         let write = |name: &str, command: &str| {
             let program = folder.path().join(name);
-            std::fs::write(&program, in_namespace(command)).unwrap();
-            let executable = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(&program, executable).unwrap();
+            write_script(&program, &in_namespace(command));
             program
         };
         let probe = write("probe", "true");
