@@ -16,6 +16,9 @@ pub(crate) const SLOTS: usize = 12;
 /// `MAX_PAYLOAD_SIZE` of the connector.
 pub(crate) const MAX_PAYLOAD: usize = 256 * 1024;
 
+/// Part of the message about a state whose answer was lost. It may be too large for Ankaios.
+pub(crate) const TOO_LARGE_FOR_ANKAIOS: &str = "between Ankaios' agent and its server broke";
+
 /// The kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -229,7 +232,7 @@ impl Kind {
         // After a restart of the server it is not known whether the state was too large for Ankaios,
         // neither for a request that reads it nor for an update whose size is checked.
         if code == Some("payload_too_large")
-            && message.contains("between Ankaios' agent and its server broke")
+            && message.contains(TOO_LARGE_FOR_ANKAIOS)
             && self.needs_ankaios()
         {
             return Err(Mismatch::Outage(format!("payload_too_large: {message}")));

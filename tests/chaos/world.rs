@@ -11,7 +11,7 @@ use super::ask::ask;
 use super::faults;
 use super::journal::Journal;
 use super::load::Load;
-use super::request::{CONFIGS, Kind, TALKER};
+use super::request::{CONFIGS, Kind, TALKER, TOO_LARGE_FOR_ANKAIOS};
 use super::secrets::Secrets;
 use super::site::Site;
 use super::slots::{add_configs, wrong_slots};
@@ -238,7 +238,12 @@ async fn settle(
         Kind::TooLarge,
     ] {
         if sites.len() == 1 || !kind.leaves_traces() {
-            ask(load, operator, kind, REPLY_LIMIT).await?;
+            match ask(load, operator, kind, REPLY_LIMIT).await {
+                // The faults have lost an answer with the whole state. Ankaios is not asked for it for
+                // a minute, unless something is deleted.
+                Err(failure) if failure.contains(TOO_LARGE_FOR_ANKAIOS) => journal.note(failure),
+                asked => asked?,
+            }
         }
     }
     if let [Site { vehicle, .. }] = sites {

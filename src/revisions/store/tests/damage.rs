@@ -38,6 +38,9 @@ impl Subscriber for Errors {
 /// Runs something, and counts the errors that it logs.
 fn errors_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let errors = Errors::default();
+    // While a process has only one subscriber, a log line is off for all threads if the first thread
+    // that comes to it has none, such as that of another test.
+    let _another = tracing::Dispatch::new(errors.clone());
     let result = tracing::subscriber::with_default(errors.clone(), run);
     (result, errors.0.load(Ordering::Relaxed))
 }
