@@ -19,7 +19,7 @@ help: ## Show this list
 # build. So more tests may run at a time than there are cores.
 test: ## Install test tools (Debian), check the sources, run all tests
 	scripts/install-test-tools.sh
-	scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
+	nice scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
 	$(MAKE) check && FAIL_ON_SKIP=1 RUST_TEST_THREADS=10 cargo test --workspace; \
 	status=$$?; wait; exit $$status
 
