@@ -71,11 +71,12 @@ fn last_write(input: impl AsFd) -> Option<SystemTime> {
 mod tests {
     use std::path::PathBuf;
 
-    use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, mknodat, utimensat};
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     use tempfile::TempDir;
     use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 
     use super::*;
+    use crate::test_fifo::create_fifo;
 
     /// The time from now on by both clocks.
     fn after(duration: Duration) -> Moment {
@@ -94,8 +95,7 @@ mod tests {
     impl Input {
         fn new() -> Self {
             let folder = TempDir::new().unwrap();
-            let path = folder.path().join("input");
-            mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            let path = create_fifo(folder.path(), "input");
             let input = OpenOptions::new().open_receiver(&path).unwrap();
             let agent = OpenOptions::new().open_sender(&path).unwrap();
             let opened = Self { _folder: folder, path, input, agent };

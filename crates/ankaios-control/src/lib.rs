@@ -66,6 +66,9 @@ mod reader;
 mod response;
 mod status;
 mod stream_health;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod test_fifo;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod workload_states;

@@ -1,13 +1,14 @@
 //! The two FIFOs of the control interface: opens them, detects changes of `output`, and writes
 //! a frame as a whole.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstat};
-use rustix::io::{Errno, ioctl_fionread};
+use rustix::io::ioctl_fionread;
 use rustix::param::page_size;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use tokio::io::Interest;
@@ -49,7 +50,7 @@ impl OpenError {
     fn new(path: PathBuf, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
             Self::Missing(path)
-        } else if source.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+        } else if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
             Self::NoReader(path)
         } else {
             Self::Io { path, source }
@@ -172,15 +173,12 @@ impl Output {
         if OpenOptions::new().open_sender(&path).is_ok() {
             return Ok(());
         }
-        let unread = OpenOptions::new().open_receiver(&path)?;
-        let unread = unread.into_nonblocking_fd()?;
-        let mut buffer = [0; ATOMIC_WRITE];
-        loop {
-            match rustix::io::read(&unread, &mut buffer) {
-                Ok(0) | Err(Errno::AGAIN) => return Ok(()),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut unread = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        match io::copy(&mut unread, &mut io::sink()) {
+            // This process has it open for writing, so there is no end of file.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            read => read.map(drop),
         }
     }
 
@@ -311,16 +309,27 @@ fn descriptor_path(descriptor: &impl AsRawFd) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use rustix::fs::{CWD, FileType, mknodat};
+    use tempfile::TempDir;
 
     use super::*;
+    use crate::test_fifo::create_fifo;
+
+    /// A folder with the FIFO `output`, and its path.
+    fn folder_with_output() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = create_fifo(folder.path(), "output");
+        (folder, path)
+    }
+
+    /// The end of `output` that an agent opens.
+    fn open_agent(path: &Path) -> Receiver {
+        OpenOptions::new().open_receiver(path).unwrap()
+    }
 
     #[tokio::test]
     async fn output_is_reopened_even_if_its_file_is_removed_meanwhile() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("output");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let agent = OpenOptions::new().open_receiver(&path).unwrap();
+        let (folder, path) = folder_with_output();
+        let agent = open_agent(&path);
         let mut output = Output::open(folder.path()).unwrap();
         let (reopened, ()) = tokio::join!(output.reopen(SPACE_POLL), async {
             std::fs::remove_file(&path).unwrap();
@@ -334,17 +343,14 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_written_to_an_agent_whose_predecessor_went_unnoticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("output");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let open_agent = || OpenOptions::new().open_receiver(&path).unwrap();
-        let agent = open_agent();
+        let (folder, path) = folder_with_output();
+        let agent = open_agent(&path);
         let output = Output::open(folder.path()).unwrap();
         output.write_frame(b"a").await.unwrap();
         drop(agent);
         // The runtime notices it, and goes on here.
         tokio::task::yield_now().await;
-        let agent = open_agent();
+        let agent = open_agent(&path);
         let error = output.write_frame(b"b").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         drop(agent);
@@ -352,11 +358,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_agent_that_has_gone_did_not_read_is_discarded() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("output");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let open_agent = || OpenOptions::new().open_receiver(&path).unwrap();
-        let agent = open_agent();
+        let (folder, path) = folder_with_output();
+        let agent = open_agent(&path);
         let output = Output::open(folder.path()).unwrap();
         output.write_frame(b"a").await.unwrap();
         output.discard_unread().unwrap();
@@ -366,22 +369,19 @@ mod tests {
         drop(agent);
         output.discard_unread().unwrap();
         drop(output);
-        assert_eq!(ioctl_fionread(open_agent()).unwrap(), 0);
+        assert_eq!(ioctl_fionread(open_agent(&path)).unwrap(), 0);
     }
 
     #[tokio::test]
     async fn another_reader_and_a_removed_file_are_reported_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("output");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let open_agent = || OpenOptions::new().open_receiver(&path).unwrap();
-        let _agent = open_agent();
+        let (folder, path) = folder_with_output();
+        let _agent = open_agent(&path);
         let mut output = Output::open(folder.path()).unwrap();
         let nothing = OutputChanges { opened: false, unlinked: false };
         assert_eq!(output.take_changes(), nothing);
         output.reopen(SPACE_POLL).await.unwrap();
         assert_eq!(output.take_changes(), nothing);
-        let _another = open_agent();
+        let _another = open_agent(&path);
         output.changed().await;
         assert_eq!(output.take_changes(), OutputChanges { opened: true, unlinked: false });
         std::fs::remove_file(&path).unwrap();

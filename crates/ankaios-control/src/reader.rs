@@ -256,18 +256,17 @@ pub(super) async fn skip(input: &mut Receiver) -> io::Result<()> {
 mod tests {
     use std::sync::Arc;
 
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tokio::io::AsyncWriteExt;
     use tokio::net::unix::pipe::{OpenOptions, Sender};
 
     use super::*;
+    use crate::test_fifo::create_fifo;
 
     /// `input` after one agent has closed it and another one has opened it. The runtime has
     /// noticed only the former.
     async fn input_with_another_agent() -> (Receiver, Sender) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("input");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let path = create_fifo(folder.path(), "input");
         let input = OpenOptions::new().open_receiver(&path).unwrap();
         let open_agent = || OpenOptions::new().open_sender(&path).unwrap();
         drop(open_agent());

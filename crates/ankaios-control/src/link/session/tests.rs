@@ -1,6 +1,5 @@
 use bytes::Bytes;
 use futures_util::FutureExt;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::{OpenOptions, Sender};
@@ -8,6 +7,7 @@ use tokio::net::unix::pipe::{OpenOptions, Sender};
 use super::*;
 use crate::pending::Kind;
 use crate::pipe::open_input;
+use crate::test_fifo::create_fifo;
 
 /// The agent's ends of the FIFOs.
 struct Agent {
@@ -20,8 +20,7 @@ impl Agent {
     fn start() -> Self {
         let folder = TempDir::new().unwrap();
         for name in ["input", "output"] {
-            let mode = Mode::RUSR | Mode::WUSR;
-            mknodat(CWD, folder.path().join(name), FileType::Fifo, mode, 0).unwrap();
+            create_fifo(folder.path(), name);
         }
         let output = OpenOptions::new().open_receiver(folder.path().join("output")).unwrap();
         // `read_write`, so that it can be opened before there is a reader.
