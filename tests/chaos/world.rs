@@ -238,10 +238,14 @@ async fn settle(
         Kind::TooLarge,
     ] {
         if sites.len() == 1 || !kind.leaves_traces() {
-            match ask(load, operator, kind, REPLY_LIMIT).await {
+            match ask(load, operator, kind.clone(), REPLY_LIMIT).await {
                 // The faults have lost an answer with the whole state. Ankaios is not asked for it for
                 // a minute, unless something is deleted.
-                Err(failure) if failure.contains(TOO_LARGE_FOR_ANKAIOS) => journal.note(failure),
+                Err(failure) if failure.contains(TOO_LARGE_FOR_ANKAIOS) => {
+                    journal.note(format!("something is deleted, because {failure}"));
+                    ask(load, operator, Kind::Delete { slot }, REPLY_LIMIT).await?;
+                    ask(load, operator, kind, REPLY_LIMIT).await?;
+                }
                 asked => asked?,
             }
         }
