@@ -12,15 +12,15 @@ PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
-# All tools are installed, so no test may be skipped. The release build for the image takes
-# minutes of CPU time on one core, so it runs in parallel with the rest. The container test
-# runs the same build again and reports its errors. It comes after the acceptance tests, because
-# Cargo runs tests in the order of their names; those mostly wait and leave the processor to the
-# build. So more tests may run at a time than there are cores.
+# All tools are installed, so no test may be skipped. The release build for the image takes minutes of
+# CPU time. It takes what the build of the tests leaves, and most of it beside the tests, which mostly wait:
+# at a higher priority, or earlier, it delays them. It is done when the container test comes, which runs the
+# same build again and reports its errors: Cargo runs the tests of a package in the order of their names, and
+# the acceptance tests before it take longest. More tests may run at a time than there are cores.
 test: ## Install test tools (Debian), check the sources, run all tests
-	scripts/install-test-tools.sh
-	nice scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
-	$(MAKE) check && FAIL_ON_SKIP=1 RUST_TEST_THREADS=10 cargo test --workspace; \
+	$(MAKE) check
+	nice -n 19 scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
+	FAIL_ON_SKIP=1 RUST_TEST_THREADS=10 cargo test --workspace; \
 	status=$$?; wait; exit $$status
 
 chaos: ## Inject random faults for CHAOS_SECONDS (60); CHAOS_SEED repeats a run
