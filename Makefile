@@ -13,10 +13,10 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 # All tools are installed, so no test may be skipped. The release build for the image takes minutes of
-# CPU time. It takes what the build of the tests leaves, and most of it beside the tests, which mostly wait:
-# at a higher priority, or earlier, it delays them. The container test waits for it: it runs the
-# same build again and reports its errors. It comes late: Cargo runs the tests of a package in the order
-# of their names, and the acceptance tests before it take longest. More tests may run at a time than there are cores.
+# CPU time. It takes what the build of the tests and the tests, which mostly wait, leave of the processor.
+# The container test runs the same build again, so it waits for this one and reports its errors. It comes
+# late: Cargo runs the tests of a package in the order of their names, and the acceptance tests before it
+# take longest. As tests mostly wait, more of them may run at a time than there are cores.
 test: ## Install test tools (Debian), check the sources, run all tests
 	$(MAKE) check
 	nice -n 19 scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
