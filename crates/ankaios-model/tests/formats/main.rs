@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod ankaios_format;
+mod generated;
 mod golden;
 mod properties;
