@@ -1,10 +1,6 @@
 //! Rotation: how a trust file is replaced.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
-use common::{OPERATIONS, open, parse, purpose, refused, statement, trust};
+use crate::common::{OPERATIONS, open, parse, purpose, refused, statement, trust};
 use fleet_trust::testing::{self, Signer, bundle};
 use fleet_trust::{
     Bundle, Opened, Purpose, Reason, Refusal, Role, Statement, TRUST_UPDATE, TrustFile,

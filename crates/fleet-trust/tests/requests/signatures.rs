@@ -1,12 +1,8 @@
 //! Signatures: only what the signer has made is accepted, and only as OpenSSH writes it.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
+use crate::common::{PAYLOAD, open, refused, statement, trust, with_signatures};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{PAYLOAD, open, refused, statement, trust, with_signatures};
 use fleet_trust::Reason;
 use fleet_trust::testing::{Signer, armour, bundle};
 

@@ -1,12 +1,8 @@
 //! Each rule, with the attack that it is for.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
+use crate::common::{NOW, PAYLOAD, bundle_of, open, parse, purpose, refused, statement, trust};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
-use common::{NOW, PAYLOAD, bundle_of, open, parse, purpose, refused, statement, trust};
 use fleet_trust::testing::{self, Hash, Signer, bundle};
 use fleet_trust::{Purpose, Reason, Serials, Statement, Vehicles, is_bundle, sha256};
 

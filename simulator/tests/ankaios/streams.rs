@@ -1,15 +1,11 @@
 //! Large states, events and logs over the FIFOs.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-mod common;
-
+use crate::workload::{
+    LIMIT, RawWorkload, connected, logs_request, state_request, state_with, update, workload,
+};
 use ankaios_model::proto::ank_base::{
     AgentStatus, CpuUsage, LogsCancelRequest, LogsRequest, LogsStopResponse,
     request::RequestContent, response::ResponseContent,
-};
-use common::{
-    LIMIT, RawWorkload, connected, logs_request, state_request, state_with, update, workload,
 };
 use prost::Message;
 use vehicle_simulator::{Problem, SimulatedVehicle, agent_attributes, execution};

@@ -1,8 +1,6 @@
 //! A workload that talks to the simulated agent over the FIFOs. It uses the framing of prost
 //! instead of that of the simulator.
 
-#![allow(dead_code, reason = "each test file uses a part")]
-
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,15 +1,11 @@
 //! Keys and signatures of the real `ssh-keygen`, made while the tests run. In the other direction,
 //! it verifies the signatures of the software authenticator, since no hardware is at hand.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{PAYLOAD, parse, refused, statement};
+use crate::common::{PAYLOAD, open, parse, refused, statement};
 use fleet_trust::testing::{Hash, Signer};
 use fleet_trust::{Bundle, NAMESPACE, PublicKey, Reason, TrustFile};
 use tempfile::TempDir;
@@ -91,7 +87,7 @@ fn signatures_of_ed25519_and_p256_are_accepted_with_both_hashes() {
     let bytes = statement().to_bytes();
     for options in [&[][..], &["-O", "hashalg=sha256"], &["-O", "hashalg=sha512"]] {
         let signatures = ["alice", "bob"].map(|name| keys.sign(name, NAMESPACE, options, &bytes));
-        let opened = common::open(&bundle(signatures.to_vec()), &trust).unwrap();
+        let opened = open(&bundle(signatures.to_vec()), &trust).unwrap();
         let mut expected = ["alice.pub", "bob.pub"].map(|file| fingerprint(&keys.path(file)));
         expected.sort();
         let signed_by: Vec<_> = opened.signed_by.iter().map(ToString::to_string).collect();
@@ -100,7 +96,7 @@ fn signatures_of_ed25519_and_p256_are_accepted_with_both_hashes() {
     // The numbers of ECDSA have different lengths.
     for _ in 0..50 {
         let signatures = ["alice", "bob"].map(|name| keys.sign(name, NAMESPACE, &[], &bytes));
-        common::open(&bundle(signatures.to_vec()), &trust).unwrap();
+        open(&bundle(signatures.to_vec()), &trust).unwrap();
     }
 }
 
@@ -109,8 +105,7 @@ fn signatures_for_another_namespace_are_refused() {
     let Some(keys) = keys("signatures_for_another_namespace_are_refused") else { return };
     let alice = keys.generate("alice", &["-t", "ed25519"]);
     let signature = keys.sign("alice", "file", &[], &statement().to_bytes());
-    let refusal =
-        refused(Reason::Malformed, common::open(&bundle(vec![signature]), &trust(&[&alice])));
+    let refusal = refused(Reason::Malformed, open(&bundle(vec![signature]), &trust(&[&alice])));
     assert!(refusal.message.contains("made for the namespace \"file\""), "{refusal}");
 }
 
@@ -129,7 +124,7 @@ fn other_kinds_of_keys_are_refused() {
 
         let signature = keys.sign(name, NAMESPACE, &[], &statement().to_bytes());
         let refusal =
-            refused(Reason::UnknownKey, common::open(&bundle(vec![signature]), &trust(&[&alice])));
+            refused(Reason::UnknownKey, open(&bundle(vec![signature]), &trust(&[&alice])));
         let message =
             format!("signature 1: keys of the kind {kind:?} are not supported; use one of ");
         assert!(refusal.message.starts_with(&message), "{refusal}");
@@ -152,8 +147,7 @@ fn certificates_are_refused() {
     assert!(problem.contains("ssh-ed25519-cert-v01@openssh.com"), "{problem}");
 
     let signature = keys.sign("alice-cert.pub", NAMESPACE, &[], &statement().to_bytes());
-    let refusal =
-        refused(Reason::UnknownKey, common::open(&bundle(vec![signature]), &trust(&[&alice])));
+    let refusal = refused(Reason::UnknownKey, open(&bundle(vec![signature]), &trust(&[&alice])));
     assert!(refusal.message.contains("ssh-ed25519-cert-v01@openssh.com"), "{refusal}");
 }
 

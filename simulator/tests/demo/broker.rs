@@ -1,7 +1,5 @@
 //! The broker of the demo has the features that the connector and its operators need.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;

@@ -1,22 +1,20 @@
 //! What the tests share: a statement, a purpose, and trust files.
 
-#![allow(dead_code, clippy::panic, unreachable_pub)]
-
 use fleet_trust::testing::{self, Signer};
 use fleet_trust::{Bundle, Opened, Purpose, Reason, Refusal, Role, Statement, TrustFile, Vehicles};
 
 /// The time of the tests.
-pub const NOW: i64 = 1_795_646_059;
+pub(crate) const NOW: i64 = 1_795_646_059;
 
-pub const VIN: &str = "WDB0412";
+pub(crate) const VIN: &str = "WDB0412";
 
-pub const OPERATIONS: [&str; 5] =
+pub(crate) const OPERATIONS: [&str; 5] =
     ["manifest/apply", "manifest/delete", "manifest/rollback", "state", "state/update"];
 
-pub const PAYLOAD: &[u8] = b"apiVersion: v1\nconfigs: {a: b}\n";
+pub(crate) const PAYLOAD: &[u8] = b"apiVersion: v1\nconfigs: {a: b}\n";
 
 /// A statement that is valid now, for [`PAYLOAD`] and [`VIN`].
-pub fn statement() -> Statement {
+pub(crate) fn statement() -> Statement {
     Statement {
         operation: "manifest/apply".into(),
         fleet: "prod-eu".into(),
@@ -31,7 +29,7 @@ pub fn statement() -> Statement {
     }
 }
 
-pub fn purpose() -> Purpose<'static> {
+pub(crate) fn purpose() -> Purpose<'static> {
     Purpose {
         operation: "manifest/apply",
         vin: VIN,
@@ -42,33 +40,33 @@ pub fn purpose() -> Purpose<'static> {
 }
 
 /// A trust file with these keys and this threshold for both roles.
-pub fn trust(threshold: usize, root: &[&Signer], release: &[&Signer]) -> TrustFile {
+pub(crate) fn trust(threshold: usize, root: &[&Signer], release: &[&Signer]) -> TrustFile {
     parse(&testing::trust_file(threshold, root, release))
 }
 
-pub fn parse(text: &str) -> TrustFile {
+pub(crate) fn parse(text: &str) -> TrustFile {
     TrustFile::parse(text.as_bytes(), &OPERATIONS).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
 }
 
-pub fn open(bundle: &[u8], trust: &TrustFile) -> Result<Opened, Refusal> {
+pub(crate) fn open(bundle: &[u8], trust: &TrustFile) -> Result<Opened, Refusal> {
     fleet_trust::open(bundle, trust, &purpose())
 }
 
 /// Asserts that a bundle is refused, and returns the refusal.
 #[track_caller]
-pub fn refused(reason: Reason, result: Result<impl Sized, Refusal>) -> Refusal {
+pub(crate) fn refused(reason: Reason, result: Result<impl Sized, Refusal>) -> Refusal {
     let refusal = result.err().expect("it is accepted");
     assert_eq!(refusal.reason, reason, "{refusal}");
     refusal
 }
 
 /// A bundle whose statement is not that of [`Statement::to_bytes`].
-pub fn bundle_of(statement: &[u8], payload: &[u8], signers: &[&Signer]) -> Vec<u8> {
+pub(crate) fn bundle_of(statement: &[u8], payload: &[u8], signers: &[&Signer]) -> Vec<u8> {
     let signatures = signers.iter().map(|signer| signer.sign(statement)).collect();
     Bundle { statement: statement.into(), payload: payload.into(), signatures }.to_json()
 }
 
 /// A bundle of [`statement`] with these signatures.
-pub fn with_signatures(signatures: Vec<String>) -> Vec<u8> {
+pub(crate) fn with_signatures(signatures: Vec<String>) -> Vec<u8> {
     Bundle { statement: statement().to_bytes(), payload: PAYLOAD.into(), signatures }.to_json()
 }

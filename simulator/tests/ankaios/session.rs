@@ -1,18 +1,16 @@
 //! The session over the FIFOs, and the known faults of real agents and servers.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-mod common;
-
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
+use crate::workload::{
+    LIMIT, RawWorkload, connected, start, state_request, state_with, update, workload,
+};
 use ankaios_model::proto::ank_base::{
     ReadWriteEnum, Request, UpdateStateRequest, Workload, request::RequestContent,
     response::ResponseContent,
 };
 use ankaios_model::proto::control_api::{ToAnkaios, to_ankaios::ToAnkaiosEnum};
-use common::{LIMIT, RawWorkload, connected, start, state_request, state_with, update, workload};
 use prost::Message;
 use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_getpipe_size;

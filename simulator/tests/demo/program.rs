@@ -1,7 +1,5 @@
 //! The demo as users start it, apart from the port of the broker.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

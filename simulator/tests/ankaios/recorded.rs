@@ -1,13 +1,12 @@
 //! The simulator sends the same messages as a real Ankaios, which are recorded in
 //! `tests/golden/recorded`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::workload::{
+    RawWorkload, logs_request, start, state_request, state_with, update, workload,
+};
 use ankaios_model::InstanceName;
 use ankaios_model::proto::ank_base::{
     CompleteState, ConfigArray, ConfigItem, ConfigMap, ConfigObject, EventsCancelRequest,
@@ -15,7 +14,6 @@ use ankaios_model::proto::ank_base::{
     request::RequestContent, response::ResponseContent,
 };
 use ankaios_model::proto::control_api::{FromAnkaios, from_ankaios::FromAnkaiosEnum};
-use common::{RawWorkload, logs_request, start, state_request, state_with, update, workload};
 use prost::Message;
 use vehicle_simulator::{SimulatedVehicle, VehicleOptions, instance_name};
 
