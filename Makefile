@@ -12,15 +12,16 @@ PLATFORM_OPTION := $(if $(PLATFORM),--platform $(PLATFORM))
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
-# All tools are installed, so no test may be skipped. The release build for the image takes minutes of
-# CPU time, and ends with minutes on one core. Started with the build of the tests, it is done when the
-# container test, which runs the same build again and reports its errors, comes. As tests mostly wait, more
-# of them may run at a time than there are cores. On a clean clone nothing is kept for an incremental build:
-# that takes a fifth of the time in which the members of the workspace are compiled.
+# All tools are installed, so no test may be skipped. As tests mostly wait, more of them may run at a time
+# than there are cores. The release build for the image takes minutes of CPU time. Its priority is such
+# that, on two cores, it is done when the container test comes, which runs the same build again and reports
+# its errors: earlier, and the tests would leave the cores idle; later, and the container test would wait.
+# On a clean clone nothing is kept for an incremental build: that takes a fifth of the time in which the
+# members of the workspace are compiled.
 test: export CARGO_INCREMENTAL ?= $(if $(wildcard $(or $(CARGO_TARGET_DIR),target)/debug/incremental),1,0)
 test: ## Install test tools (Debian), check the sources, run all tests
 	$(MAKE) check
-	scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
+	nice -n 3 scripts/build-static.sh target/image/out >/dev/null 2>&1 & \
 	FAIL_ON_SKIP=1 RUST_TEST_THREADS=20 cargo test --workspace; \
 	status=$$?; wait; exit $$status
 

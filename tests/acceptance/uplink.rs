@@ -221,7 +221,8 @@ async fn a_broker_that_restarts_without_a_store_receives_the_replies_and_the_sta
 
 #[tokio::test]
 async fn a_connection_that_is_cut_in_the_middle_of_a_packet_loses_nothing() {
-    for direction in [Direction::ToConnector, Direction::ToBroker] {
+    let directions = [Direction::ToConnector, Direction::ToBroker];
+    join_all(directions.map(|direction| async move {
         let uplink = Uplink::start().await;
         let mut number = 0;
         for bytes in [1, 2, 10, 50, 100, 500] {
@@ -235,7 +236,8 @@ async fn a_connection_that_is_cut_in_the_middle_of_a_packet_loses_nothing() {
             // Each short connection makes the next wait longer.
             uplink.assert_served(first..number, DEADLINE).await;
         }
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
