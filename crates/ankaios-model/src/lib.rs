@@ -9,7 +9,7 @@
 //!                                   schema: the checks that Ankaios makes for each field
 //! ```
 //!
-//! - [`proto`]: the messages of the control interface, generated from `proto/`.
+//! - [`proto`]: the messages of the control interface, generated from `.proto` files.
 //! - [`manifest`]: parses a manifest, and creates the update that applies or deletes it.
 //! - [`json`]: writes states and events as JSON, and parses a state in Ankaios' own format.
 //! - [`update_mask`]: which fields an update touches, and the state after it.

@@ -1,8 +1,8 @@
-//! The messages of Ankaios' control interface. The code is generated from the schema in `proto/`, and kept
-//! beside it: the protobuf compiler takes longer to build than this crate, and users do not need it. The
-//! test `generated` writes it anew when the schema has changed.
+//! The messages of Ankaios' control interface. prost-build generates their code from the `.proto` files of
+//! this package. The code is in the repository, so that users do not have to build prost-build and protox.
+//! The test `generated` compares it with the `.proto` files.
 
-#![allow(missing_docs, clippy::large_enum_variant, reason = "generated from proto/")]
+#![allow(missing_docs, clippy::large_enum_variant, reason = "generated")]
 
 /// Requests, responses and the state of Ankaios.
 #[rustfmt::skip]

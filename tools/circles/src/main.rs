@@ -23,8 +23,7 @@
 //!
 //! The tool knows names, not types. It does not find methods that are called on other values than
 //! `self`, traits that are imported by a glob or through a re-export and used only for their
-//! methods, or code that macros generate. Items from `include!` count as defined in the file that
-//! includes them.
+//! methods, or code that macros generate.
 
 use std::collections::BTreeSet;
 use std::env;

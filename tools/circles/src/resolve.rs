@@ -58,7 +58,7 @@ impl<'a> Resolver<'a> {
         if name == "super" {
             return self.parent(module);
         }
-        // A name without a declaration comes from `include!` or another macro.
+        // A name without a declaration comes from a macro.
         self.name(module, name).unwrap_or_else(|| vec![Target::Item(module, name.to_owned())])
     }
 

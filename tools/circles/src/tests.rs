@@ -230,10 +230,10 @@ fn neither_modules_nor_other_crates_nor_visibilities_count() {
 }
 
 #[test]
-fn included_items_belong_to_the_file_that_includes_them() {
+fn items_of_a_macro_belong_to_the_file_that_calls_it() {
     let found = edges(&[
         ("lib.rs", "mod proto; mod a;"),
-        ("proto.rs", "pub mod base { include!(\"base.rs\"); }"),
+        ("proto.rs", "pub mod base { messages!(Request); }"),
         ("a.rs", "use crate::proto::base::Request;"),
     ]);
     assert_eq!(found, ["a.rs -> proto.rs: Request"]);

@@ -1,18 +1,21 @@
-//! The code of the messages in `src/proto` is what prost generates from the schema in `proto`.
+//! The code of the messages in `src/proto` is what prost-build generates from the `.proto` files. With
+//! `UPDATE_PROTO` set in the environment, it is written.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+use std::{env, fs};
 
-/// File names and their text.
+/// The Rust files of a folder: their names and text.
 fn sources(folder: &Path) -> BTreeMap<String, String> {
-    let read = |entry: fs::DirEntry| {
-        (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap())
-    };
-    fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap())).collect()
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let sources = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let read =
+        |path: &Path| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    sources
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), read(&path)))
+        .collect()
 }
 
-/// Corrects `src/proto` before it fails, so that a change of the schema takes no other tool.
 #[test]
 fn the_code_of_the_messages_is_generated_from_the_schema() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -27,13 +30,17 @@ fn the_code_of_the_messages_is_generated_from_the_schema() {
         .unwrap();
 
     let generated = sources(folder.path());
-    let outdated = sources(&kept) != generated;
-    if outdated {
-        fs::remove_dir_all(&kept).unwrap();
-        fs::create_dir(&kept).unwrap();
+    if env::var_os("UPDATE_PROTO").is_some() {
         for (name, text) in &generated {
-            fs::write(kept.join(name), text).unwrap();
+            let path = kept.join(name);
+            fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
     }
-    assert!(!outdated, "{} did not match the schema. It does now: commit it.", kept.display());
+    assert!(
+        sources(&kept) == generated,
+        "{} is not what prost-build generates from the .proto files. Run \
+         `UPDATE_PROTO=1 cargo test -p ankaios-model generated`, delete files that are not generated, and \
+         commit the result.",
+        kept.display(),
+    );
 }
