@@ -56,6 +56,8 @@ async fn the_next_address_is_tried_when_one_leads_nowhere() {
 /// keeps it so.
 async fn black_hole(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
+    // The port may have connections of an earlier run in TIME-WAIT.
+    socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
     let listener = socket.listen(0).unwrap();
     let mut streams = Vec::new();

@@ -69,8 +69,9 @@ async fn workloads_states_logs_and_history_are_read() {
 
     let waited = fleet.run(&["wait", "nginx", "--all"]).await;
     assert_eq!((waited.code, waited.stdout.as_str()), (0, "2 of 2 workloads RUNNING\n"));
-    let waited = fleet.run(&["wait", "nope", "--all", "--timeout", "100ms"]).await;
-    assert_eq!((waited.code, waited.stdout.as_str()), (1, "0 of 2 workloads RUNNING\n"));
+    let waited = fleet.run(&["wait", "nope", "--all", "--timeout", "1s"]).await;
+    let counted = (waited.code, waited.stdout.as_str());
+    assert_eq!(counted, (1, "0 of 2 workloads RUNNING\n"), "{waited:?}");
 
     fleet.vehicles[&vin(1)].ankaios.log("nginx", ["one", "two\u{1b}[31m"]).await.unwrap();
     let logs = fleet.run(&["logs", "nginx", "--vehicle", "V01", "-n", "5"]).await;

@@ -182,7 +182,8 @@ async fn without_its_journal_a_vehicle_without_revisions_is_unchanged() {
     fleet.all_online().await;
     fleet.write("a.yaml", &manifest("nginx", "1.29"));
     let apply = [&APPLY[..], &["--rollback", "off"]].concat();
-    assert_eq!(fleet.run(&apply).await.code, 0);
+    let output = fleet.run(&apply).await;
+    assert_eq!(output.code, 0, "{output:?}");
     std::fs::remove_dir_all(fleet.journals()).unwrap();
     let output = fleet.run(&apply).await;
     assert_eq!(output.code, 0, "{output:?}");

@@ -54,6 +54,8 @@ fn port(listener: &TcpListener) -> u16 {
 async fn black_hole(address: [u8; 4], port: u16) -> (TcpListener, Vec<TcpStream>) {
     let address = SocketAddr::from((address, port));
     let socket = TcpSocket::new_v4().unwrap();
+    // The port may have connections of an earlier run in TIME-WAIT.
+    socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
     let listener = socket.listen(0).unwrap();
     let mut streams = Vec::new();
