@@ -1,4 +1,4 @@
-//! The simulated Ankaios as a workload sees it, over the FIFOs.
+//! The simulated agent, as a workload sees it over the FIFOs.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
