@@ -10,7 +10,7 @@ use crate::metrics::LinkMetrics;
 use crate::pending::Pending;
 use crate::status::LinkStatus;
 
-/// Time between checks for missing FIFOs or an agent, and the pause while `output` is reopened.
+/// Time between checks for missing FIFOs or an agent.
 pub(super) const OPEN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// State that lives as long as the link, over all sessions.

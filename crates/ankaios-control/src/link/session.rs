@@ -38,6 +38,10 @@ const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Durati
 /// `output` is reopened. Ankaios answers within milliseconds.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The time for which `output` stays closed while it is reopened. The agent must read the end of file
+/// meanwhile, and on a busy machine 50 ms can pass before it gets processor time.
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
 /// The time for which the old session of the agent and the new one may both have `output` open.
 /// Either may read a frame, so every request is written with a Hello.
 const HANDOVER: Duration = Duration::from_secs(1);
@@ -155,7 +159,12 @@ impl<'a> FifoSession<'a> {
             return self.probe.next;
         }
         match self.context.pending.silent_since() {
-            Some(since) => self.probe.next.max(since + SILENCE),
+            Some(since) => {
+                let next = self.probe.next.max(since + SILENCE);
+                // The wait for the next probe must not delay the reopening.
+                let reopening = since + 2 * SILENCE;
+                if Instant::now() < reopening { next.min(reopening) } else { next }
+            }
             // Without requests, only the FIFO shows that a restarted server has ended the streams.
             None if !self.output.is_watched() && self.context.pending.has_streams() => {
                 Instant::now() + SILENCE
@@ -180,7 +189,7 @@ impl<'a> FifoSession<'a> {
             if silent < SILENCE && !self.hello_due {
                 return Ok(());
             }
-            if silent > 2 * SILENCE {
+            if silent >= 2 * SILENCE {
                 self.context.set_unresponsive();
                 self.reopen_output().await?;
             }
@@ -399,7 +408,7 @@ impl<'a> FifoSession<'a> {
             return Ok(());
         }
         tracing::warn!("Ankaios does not answer; reopening output");
-        self.output.reopen(OPEN_INTERVAL).await.map_err(|error| error.to_string())?;
+        self.output.reopen(REOPEN_PAUSE).await.map_err(|error| error.to_string())?;
         log_repeated(self.context.pending.requeue_after_silence());
         Ok(())
     }

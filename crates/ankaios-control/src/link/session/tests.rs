@@ -135,3 +135,27 @@ async fn an_agent_that_does_not_read_a_hello_is_unresponsive_like_any_other() {
         assert!(session.hello_due && asked.elapsed() < 5 * SILENCE);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_agent_has_time_to_see_that_output_was_closed() {
+    let mut agent = Agent::start();
+    let mut context = agent.context(Duration::from_secs(60));
+    let pending = Arc::clone(&context.pending);
+    let mut session = agent.session(&mut context);
+    session.established = true;
+    let (number, _) = pending.next_id();
+    let _request = pending.add(number, Bytes::from_static(b"a"), Kind::Read, None);
+    let asked = Instant::now();
+    let agent = async {
+        agent.output.read_to_end(&mut Vec::new()).await.unwrap();
+        let closed = asked.elapsed();
+        assert!((2 * SILENCE..2 * SILENCE + SILENCE / 10).contains(&closed), "{closed:?}");
+        // It gets no processor time.
+        sleep(Duration::from_millis(150)).await;
+        assert_eq!(agent.output.try_read(&mut [0]).unwrap(), 0, "output is open again");
+    };
+    tokio::select! {
+        reason = session.run() => panic!("{reason}"),
+        () = agent => {}
+    }
+}
