@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -15,6 +15,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::{DEADLINE, Process, contract, free_port};
+
+/// What Mosquitto prints if it cannot listen.
+const PORT_IN_USE: &str = "Address already in use";
 
 /// A Mosquitto for one test. It keeps its port and its directory when it is stopped and started
 /// again.
@@ -72,6 +75,25 @@ impl Broker {
 
     /// Starts the broker after [`stop`](Self::stop) or [`kill`](Self::kill).
     pub async fn start_again(&mut self) {
+        // A program that another test is starting has inherited the listener of `free_port` until it is
+        // executed, which takes a while on a busy machine.
+        let end = Instant::now() + DEADLINE;
+        let process = loop {
+            let process = Process::start("mosquitto", self.command());
+            let is_decided = |line: &str| line.contains(" running") || line.contains(PORT_IN_USE);
+            let decided = process.line_from(0, DEADLINE, is_decided).await;
+            match decided {
+                Some((_, line)) if line.contains(" running") => break process,
+                Some(_) if Instant::now() < end => {
+                    tokio::time::sleep(Duration::from_millis(50)).await
+                }
+                _ => panic!("mosquitto does not start: {:?}", process.output()),
+            }
+        };
+        self.process = Some(process);
+    }
+
+    fn command(&self) -> Command {
         // Debian installs the broker in a directory that is not in every user's PATH.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
         let mut command = Command::new("mosquitto");
@@ -80,9 +102,7 @@ impl Broker {
             .args(self.verbose.then_some("-v"))
             .arg("-c")
             .arg(self.folder.path().join("mosquitto.conf"));
-        let process = Process::start("mosquitto", command);
-        process.line(" running").await;
-        self.process = Some(process);
+        command
     }
 
     /// Stops the broker with SIGTERM, so that it saves its persistent state.
