@@ -31,7 +31,7 @@ const READ_SIZE: usize = 8 * 1024;
 
 /// A frame whose rest does not arrive within this time was cut off: the agent stops writing
 /// it after 500 ms.
-const FRAME_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const FRAME_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After this time without bytes, the next byte is expected to begin a frame.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -34,9 +34,12 @@ use crate::status::LinkStatus;
 /// The first and the longest wait before an unanswered Hello and probe are repeated.
 const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 
-/// After this time without any answer, a Hello and a probe are written; after twice this time,
-/// `output` is reopened. Ankaios answers within milliseconds.
+/// After twice this time without any answer, `output` is reopened. Ankaios answers within milliseconds.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// After this time without any answer, a Hello and a probe are written. The reader has given up the rest of
+/// a frame before: it would take their answers for that rest, and wait for a second after each of them.
+const PROBE_AFTER: Duration = reader::FRAME_TIMEOUT.saturating_add(Duration::from_millis(200));
 
 /// The time for which `output` stays closed while it is reopened. The agent must read the end of file
 /// meanwhile, and on a busy machine 50 ms can pass before it gets processor time.
@@ -160,7 +163,7 @@ impl<'a> FifoSession<'a> {
         }
         match self.context.pending.silent_since() {
             Some(since) => {
-                let next = self.probe.next.max(since + SILENCE);
+                let next = self.probe.next.max(since + PROBE_AFTER);
                 // The wait for the next probe must not delay the reopening.
                 let reopening = since + 2 * SILENCE;
                 if Instant::now() < reopening { next.min(reopening) } else { next }
@@ -186,7 +189,7 @@ impl<'a> FifoSession<'a> {
             let since =
                 if self.detect_new_session() { None } else { self.context.pending.silent_since() };
             let silent = since.map_or(Duration::ZERO, |since| since.elapsed());
-            if silent < SILENCE && !self.hello_due {
+            if silent < PROBE_AFTER && !self.hello_due {
                 return Ok(());
             }
             if silent >= 2 * SILENCE {

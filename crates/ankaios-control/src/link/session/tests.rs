@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{OpenOptions, Sender};
 
 use super::*;
@@ -13,7 +13,7 @@ use crate::test_fifo::create_fifo;
 struct Agent {
     folder: TempDir,
     output: Receiver,
-    _input: Sender,
+    input: Sender,
 }
 
 impl Agent {
@@ -25,7 +25,7 @@ impl Agent {
         let output = OpenOptions::new().open_receiver(folder.path().join("output")).unwrap();
         // `read_write`, so that it can be opened before there is a reader.
         let input = OpenOptions::new().read_write(true).open_sender(folder.path().join("input"));
-        Self { folder, output, _input: input.unwrap() }
+        Self { folder, output, input: input.unwrap() }
     }
 
     fn context(&self, request_timeout: Duration) -> Context {
@@ -153,6 +153,32 @@ async fn a_busy_agent_has_time_to_see_that_output_was_closed() {
         // It gets no processor time.
         sleep(Duration::from_millis(150)).await;
         assert_eq!(agent.output.try_read(&mut [0]).unwrap(), 0, "output is open again");
+    };
+    tokio::select! {
+        reason = session.run() => panic!("{reason}"),
+        () = agent => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_is_given_up_before_a_probe_is_written() {
+    let mut agent = Agent::start();
+    let mut context = agent.context(Duration::from_secs(60));
+    let pending = Arc::clone(&context.pending);
+    let mut session = agent.session(&mut context);
+    session.established = true;
+    let (number, _) = pending.next_id();
+    let request = Bytes::from_static(b"a");
+    let _request = pending.add(number, request.clone(), Kind::Read, None);
+    let agent = async {
+        assert_eq!(agent.read(request.len()).await, request);
+        // On a busy machine, the reader may begin to wait later than the request was written.
+        sleep(Duration::from_millis(150)).await;
+        // The header of a frame of 2048 bytes.
+        agent.input.write_all(&[0x80, 0x10]).await.unwrap();
+        let cut_off = Instant::now() + reader::FRAME_TIMEOUT;
+        agent.output.read_exact(&mut [0]).await.unwrap();
+        assert!(Instant::now() >= cut_off);
     };
     tokio::select! {
         reason = session.run() => panic!("{reason}"),
